@@ -1,0 +1,1 @@
+"""Trained style models, as package data."""

@@ -1,0 +1,59 @@
+"""Files at the edges: inputs that are checked before work starts, outputs that appear when complete."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from nst_rt.errors import InputError, OutputExistsError
+
+
+def check_input(path: Path | str) -> Path:
+    """Return `path` as a Path if it is a file.
+
+    Raises:
+        InputError: it does not exist, is a directory or may not be read.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path}: is a directory, not a file")
+    if not path.exists():
+        raise InputError(f"{path}: no such file")
+    if not os.access(path, os.R_OK):
+        raise InputError(f"{path}: may not be read (permission denied)")
+    return path
+
+
+def check_output(path: Path | str, *, overwrite: bool = False) -> Path:
+    """Return `path` as a Path if a file may be written there.
+
+    Raises:
+        OutputExistsError: it exists and `overwrite` is False.
+        InputError: it is a directory, or its folder does not exist or may not be written to.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path}: is a directory; give the name of a file to write")
+    if path.exists() and not overwrite:
+        raise OutputExistsError(f"{path}: exists already; --overwrite replaces it")
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: the folder {path.parent} does not exist")
+    if not os.access(path.parent, os.W_OK):
+        raise InputError(f"{path}: the folder {path.parent} may not be written to")
+    return path
+
+
+def partial_path(path: Path) -> Path:
+    """Where the work lies until `path` is complete: `OUT.partial.EXT`."""
+    return path.with_name(f"{path.stem}.partial{path.suffix}")
+
+
+@contextmanager
+def atomic_output(path: Path) -> Iterator[Path]:
+    """Yield a path to write to; it becomes `path` on success and is removed on an error."""
+    partial = partial_path(path)
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

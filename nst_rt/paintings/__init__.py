@@ -1,0 +1,1 @@
+"""Paintings of our own (CC0), written by scripts/paintings.py."""

