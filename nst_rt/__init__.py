@@ -1,1 +1,60 @@
-"""nst_rt"""
+"""Neural style transfer: one picture at its best, videos and webcams in real time.
+
+Names are imported when they are first used, so that `nst-rt --help` answers at once.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from nst_rt.version import __version__
+
+if TYPE_CHECKING:
+    from nst_rt.errors import StyleTransferError
+    from nst_rt.images import load_image, save_image
+    from nst_rt.infer.live import show_webcam
+    from nst_rt.infer.stylizer import Stylizer, load_style
+    from nst_rt.infer.video import convert_video
+    from nst_rt.reference import Iterate, optimize
+    from nst_rt.style_model import StyleModel, gallery
+    from nst_rt.train.run import train_style
+
+__all__ = [
+    "Iterate",
+    "StyleModel",
+    "StyleTransferError",
+    "Stylizer",
+    "__version__",
+    "convert_video",
+    "gallery",
+    "load_image",
+    "load_style",
+    "optimize",
+    "save_image",
+    "show_webcam",
+    "train_style",
+]
+
+_MODULES = {
+    "Iterate": "nst_rt.reference",
+    "StyleModel": "nst_rt.style_model",
+    "StyleTransferError": "nst_rt.errors",
+    "Stylizer": "nst_rt.infer.stylizer",
+    "convert_video": "nst_rt.infer.video",
+    "gallery": "nst_rt.style_model",
+    "load_image": "nst_rt.images",
+    "load_style": "nst_rt.infer.stylizer",
+    "optimize": "nst_rt.reference",
+    "save_image": "nst_rt.images",
+    "show_webcam": "nst_rt.infer.live",
+    "train_style": "nst_rt.train.run",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'nst_rt' has no attribute {name!r}")
+    return getattr(import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -60,3 +60,9 @@ class PartialResultError(StyleTransferError):
     """The work stopped early, and what was finished until then is kept."""
 
     exit_code = 3
+
+
+class InterruptedWorkError(StyleTransferError):
+    """Ctrl-C; the message says what was kept."""
+
+    exit_code = 130

@@ -1,4 +1,4 @@
-"""Files at the edges: inputs that are checked before work starts, outputs that appear when complete."""
+"""Files at the edges: inputs checked before work starts, outputs that appear when complete."""
 
 import os
 from collections.abc import Iterator

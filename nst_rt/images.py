@@ -54,8 +54,9 @@ def _rgb_array(picture: Image.Image) -> npt.NDArray[np.float32]:
     """Pillow image to float32 (H, W, 3) in [0, 1]."""
     if picture.mode.startswith("I;16") or picture.mode in ("I", "F"):
         # 16-bit grey; Pillow's own conversion to RGB would clip it at 255.
-        grey = np.asarray(picture, dtype=np.float32) / (1 if picture.mode == "F" else 65535)
-        return np.repeat(grey.clip(0, 1)[:, :, None], 3, axis=2)
+        full = 1 if picture.mode == "F" else 65535
+        grey = (np.asarray(picture, dtype=np.float32) / full).clip(0, 1)
+        return np.stack([grey] * 3, axis=2, dtype=np.float32)
     if picture.has_transparency_data:
         rgba = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
@@ -125,4 +126,6 @@ def tensor_to_frame(image: Tensor) -> Frame:
 
 def frame_to_tensor(frame: Frame) -> Tensor:
     """Frame (H, W, 3), uint8 BGR to image (1, 3, H, W), float32 RGB in [0, 1]."""
-    return torch.from_numpy(frame).permute(2, 0, 1).flip(0)[None].float() / 255
+    # torch takes no negative strides, which mirrored and RGB-to-BGR views have.
+    levels = torch.from_numpy(np.ascontiguousarray(frame))
+    return levels.permute(2, 0, 1).flip(0)[None].float() / 255

@@ -121,7 +121,6 @@ class PerceptualLoss:
         self.content_weight = content_weight
         self.style_weight = style_weight
         self.tv_weight = tv_weight
-        # Deepest last, so that error messages name the layer that limits the image's size.
         layers = sorted(set(self.content_layers) | set(self.style_layers))
         self.features = VGG19Features(layers, weights=weights, dtype=dtype or fast_dtype(device))
         self.features.to(device)

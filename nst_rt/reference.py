@@ -1,4 +1,4 @@
-"""The reference path: minimise the perceptual loss over the pixels of one image (Gatys et al. 2016)."""
+"""The reference path: the perceptual loss, minimised over pixels (Gatys et al. 2016)."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -89,6 +89,8 @@ def optimize(
         raise InputError(f"the number of steps must be positive, not {steps}")
     if optimizer not in OPTIMIZERS:
         raise InputError(f"the optimizer must be one of {', '.join(OPTIMIZERS)}, not {optimizer}")
+    if learning_rate is not None and not 0 < learning_rate < float("inf"):
+        raise InputError(f"the learning rate must be positive, not {learning_rate}")
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     content, style = (_image(source, size).to(device) for source in (content, style))
     loss = PerceptualLoss(
@@ -104,7 +106,10 @@ def optimize(
     content_target = loss.content_target(content)
     style_target = loss.style_target(style)
     return _iterates(
-        content, lambda image: loss(image, content_target, style_target), optimizer, steps,
+        content,
+        lambda image: loss(image, content_target, style_target),
+        optimizer,
+        steps,
         learning_rate,
     )
 
@@ -129,7 +134,7 @@ def _iterates(
         return terms.total
 
     for step in range(1, steps + 1):
-        stepper.step(closure)
+        stepper.step(closure)  # type: ignore[arg-type]  # takes tensors too
         if not torch.isfinite(terms.total):
             raise NotFiniteError(
                 f"the loss became {terms.total.item()} at step {step}; lower the learning rate"

@@ -74,7 +74,7 @@ class StyleModel:
         for name, weight in parts.items():
             if name not in self.style_names:
                 raise UnknownNameError("style", name, self.style_names)
-            if not weight >= 0:
+            if not 0 <= weight < float("inf"):
                 raise InputError(f"the weight of style {name!r} must be 0 or more, not {weight}")
             weights[0, self.style_names.index(name)] = weight
         if not weights.sum() > 0:
@@ -141,7 +141,7 @@ def _read(path: Path, *, weights: bool = True) -> tuple[dict[str, str], dict[str
             f"{path}: not a style model ({error}); nst-rt train makes one"
         ) from error
     version = metadata.get("format_version", "")
-    if not version.isdigit() or "architecture" not in metadata:
+    if not version.isdecimal() or "architecture" not in metadata:
         raise StyleModelError(f"{path}: a safetensors file, but not a style model of nst-rt")
     if int(version) > FORMAT_VERSION:
         raise StyleModelError(
@@ -162,7 +162,7 @@ def _styles(path: Path, metadata: Mapping[str, str]) -> tuple[Style, ...]:
 
 
 def _check_weights(path: Path, wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
-    for key in wanted.keys() | found.keys():
+    for key in sorted(wanted.keys() | found.keys()):
         if key not in found:
             raise StyleModelError(f"{path}: the weights {key!r} are missing")
         if key not in wanted:
@@ -202,7 +202,7 @@ def find_style(name: str) -> tuple[StyleModel, str]:
         model = StyleModel.load(f"{file}{SUFFIX}")
         model.style_weights(style)
         return model, style
-    if name.endswith(SUFFIX) or Path(name).exists():
+    if name.endswith(SUFFIX) or Path(name).is_file():
         model = StyleModel.load(name)
         return model, model.styles[0].name
     known = gallery()

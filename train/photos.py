@@ -63,7 +63,8 @@ class RandomCrops(Dataset[Tensor]):
         self._order = lru_cache(maxsize=2)(self._permutation)
 
     def _permutation(self, epoch: int) -> list[int]:
-        order: list[int] = np.random.default_rng((self.seed, epoch)).permutation(len(self.photos))
+        random = np.random.default_rng((self.seed, epoch))
+        order: list[int] = random.permutation(len(self.photos)).tolist()
         return order
 
     def __getitem__(self, index: int) -> Tensor:

@@ -17,7 +17,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from nst_rt.errors import InputError, OutputExistsError
 from nst_rt.files import check_input, check_output
-from nst_rt.style_model import SUFFIX, Style
+from nst_rt.style_model import SUFFIX
 from nst_rt.train.callbacks import RecentLosses, SampleGrid
 from nst_rt.train.photos import Photos
 from nst_rt.train.task import StyleTraining
@@ -92,7 +92,7 @@ def train_style(
 
     task = StyleTraining(
         {name: str(style)},
-        artworks={name: dict(title=title, artist=artist, year=year, licence=licence)},
+        artworks={name: {"title": title, "artist": artist, "year": year, "licence": licence}},
         architecture=architecture,
         size=size,
         style_weight=style_weight,

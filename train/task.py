@@ -1,6 +1,7 @@
 """The training task: minimise the perceptual loss over the weights of a transformer network."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import lightning as L
@@ -85,8 +86,9 @@ class StyleTraining(L.LightningModule):
             self.network = TransformerNet(
                 architecture, len(self.styles), **(hyper_parameters or {})
             )
-        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._perceptual = dict(
+        self.network.to(memory_format=torch.channels_last)
+        self._loss = partial(
+            PerceptualLoss,
             content_layers=content_layers,
             style_layers=style_layers,
             content_weight=content_weight,
@@ -102,7 +104,7 @@ class StyleTraining(L.LightningModule):
 
     def on_fit_start(self) -> None:
         """Load VGG19 onto the device and measure the paintings' Gram matrices."""
-        self.loss = PerceptualLoss(**self._perceptual, device=self.device)
+        self.loss = self._loss(device=self.device)
         targets = [
             self.loss.style_target(load_image(file, size=self.style_size).to(self.device))
             for file in self.paintings.values()

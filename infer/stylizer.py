@@ -1,0 +1,135 @@
+"""The stylizer: a style model on one device, taking and giving frames."""
+
+from collections.abc import Mapping
+
+import cv2
+import numpy as np
+
+from nst_rt.errors import InputError
+from nst_rt.images import Frame
+from nst_rt.infer.backends import BackendName, Frames, Precision, create_backend
+from nst_rt.style_model import StyleModel, find_style
+from nst_rt.transformer import MINIMUM_SIZE
+
+
+class Stylizer:
+    """Paints frames in the styles of a model, for one caller at a time.
+
+    Args:
+        model: a loaded style model.
+        style: one style's name, or names with weights for a blend.
+        strength: from 0 (the frame as it is) to 1 (the full style).
+        backend: `auto`, `openvino` or `torch`.
+        device: see `create_backend`.
+        precision: `auto`, `f32`, `bf16` or `f16`.
+
+    Raises:
+        BackendError: an engine, device or precision that is not there.
+        UnknownNameError: a style that the model does not have.
+        InputError: a strength or weights out of range.
+    """
+
+    def __init__(
+        self,
+        model: StyleModel,
+        style: str | Mapping[str, float],
+        *,
+        strength: float = 1.0,
+        backend: BackendName = "auto",
+        device: str | None = None,
+        precision: Precision = "auto",
+    ) -> None:
+        self.model = model
+        self.set_style(style, strength=strength)
+        self._backend = create_backend(model.network, backend, device=device, precision=precision)
+
+    def __str__(self) -> str:
+        """Engine, precision and device, as they really are."""
+        return f"{self.backend} {self.precision} on {self.device}"
+
+    @property
+    def backend(self) -> str:
+        """Name of the engine."""
+        return self._backend.name
+
+    @property
+    def device(self) -> str:
+        """Name of the device it runs on."""
+        return self._backend.device
+
+    @property
+    def precision(self) -> str:
+        """What it computes in: `f32`, `bf16` or `f16`."""
+        return self._backend.precision
+
+    def set_style(self, style: str | Mapping[str, float], *, strength: float = 1.0) -> None:
+        """Choose a style, a blend and how strong it is, from the next frame on.
+
+        Nothing is compiled again: the style is an input of the compiled network.
+
+        Raises:
+            UnknownNameError: a style that the model does not have.
+            InputError: a strength or weights out of range.
+        """
+        if not 0 <= strength <= 1:
+            raise InputError(f"the strength must be between 0 and 1, not {strength}")
+        self._weights = self.model.style_weights(style).numpy()
+        self._strength = strength
+
+    def stylize(self, frame: Frame) -> Frame:
+        """Paint one frame, shape (H, W, 3), uint8 BGR, of any size from 16 px a side.
+
+        Raises:
+            InputError: not such an array, or too small.
+        """
+        painted: Frame = self.stylize_batch(frame[None])[0]
+        return painted
+
+    def stylize_batch(self, frames: Frames) -> Frames:
+        """Paint frames, shape (N, H, W, 3), uint8 BGR.
+
+        Raises:
+            InputError: not such an array, or too small.
+        """
+        if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3:
+            raise InputError(
+                "a frame must be a uint8 BGR array of shape (H, W, 3), not "
+                f"{frames.dtype} {frames.shape[1:]}"
+            )
+        height, width = frames.shape[1:3]
+        if min(height, width) < MINIMUM_SIZE:
+            raise InputError(
+                f"a frame of {width}x{height} px is too small: {MINIMUM_SIZE} px a side"
+            )
+        if self._strength == 0:
+            return frames.copy()
+        painted = self._backend(frames, self._weights)
+        if self._strength == 1:
+            return painted
+        mixed = cv2.addWeighted(painted, self._strength, frames, 1 - self._strength, 0)
+        return np.asarray(mixed, dtype=np.uint8)
+
+
+def load_style(
+    name: str = "starry_night",
+    *,
+    strength: float = 1.0,
+    backend: BackendName = "auto",
+    device: str | None = None,
+    precision: Precision = "auto",
+) -> Stylizer:
+    """Load a style, ready to paint.
+
+    Args:
+        name: a style of the gallery; a model file, for its first style; or FILE:NAME.
+        strength, backend, device, precision: see `Stylizer`.
+
+    Raises:
+        UnknownNameError: no such style.
+        InputError, StyleModelError: a file that is missing, or not a style model.
+        BackendError: an engine, device or precision that is not there.
+    """
+    model, style = find_style(name)
+    return Stylizer(
+        model, style, strength=strength, backend=backend, device=device, precision=precision
+    )

@@ -1,0 +1,388 @@
+"""The command line: one verb per use, each a thin layer over a function of the library.
+
+What is slow to import is imported inside the verbs. Options that are not given are not passed on,
+so that the library's defaults are the only ones.
+"""
+
+import argparse
+import json
+import logging
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from nst_rt.errors import InterruptedWorkError, StyleTransferError
+from nst_rt.version import __version__
+
+if TYPE_CHECKING:
+    from nst_rt.infer.video import Conversion, VideoInfo
+
+Advance = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a verb did: a text for people, and the facts for `--json`."""
+
+    text: str
+    facts: dict[str, Any]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code (see DESIGN: 0, 2, 3 or 130)."""
+    logging.basicConfig(level=logging.WARNING, format="nst-rt: %(message)s")
+    options = vars(_parser().parse_args(arguments))
+    verb: Callable[..., Report] = options.pop("run")
+    as_json = options.pop("json")
+    try:
+        report = verb(**options)
+    except StyleTransferError as error:
+        print(f"nst-rt: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("nst-rt: interrupted", file=sys.stderr)
+        return InterruptedWorkError.exit_code
+    print(json.dumps(report.facts) if as_json else report.text)
+    return 0
+
+
+def optimize(
+    content: str,
+    style: str,
+    output: str,
+    *,
+    save_every: int = 0,
+    overwrite: bool = False,
+    **options: Any,
+) -> Report:
+    """Paint one picture with the per-image optimizer."""
+    from nst_rt.errors import InputError
+    from nst_rt.files import partial_path
+    from nst_rt.images import check_image_output, save_image
+    from nst_rt.reference import Iterate, optimize
+
+    if save_every < 0:
+        raise InputError(f"--save-every must be 0 or more, not {save_every}")
+    target = check_image_output(output, overwrite=overwrite)
+    iterates = optimize(content, style, **options)
+    iterate: Iterate | None = None
+    try:
+        with _progress("optimizing") as advance:
+            for iterate in iterates:
+                advance(
+                    iterate.step,
+                    iterate.steps,
+                    f"content {iterate.content:.4f}  style {iterate.style:.4f}  "
+                    f"tv {iterate.tv:.4f}",
+                )
+                if save_every and iterate.step % save_every == 0:
+                    numbered = target.with_stem(f"{target.stem}-{iterate.step:04d}")
+                    save_image(iterate.image, numbered, overwrite=True)
+    except KeyboardInterrupt as error:
+        if iterate is None:
+            raise
+        kept = save_image(iterate.image, partial_path(target), overwrite=True)
+        raise InterruptedWorkError(
+            f"interrupted: the image after step {iterate.step} of {iterate.steps} is in {kept}"
+        ) from error
+    assert iterate is not None
+    save_image(iterate.image, target, overwrite=overwrite)
+    facts = {k: getattr(iterate, k) for k in ("steps", "content", "style", "tv", "total")}
+    return Report(
+        f"{target}: {iterate.steps} steps, content {iterate.content:.4f}, style "
+        f"{iterate.style:.4f}, total {iterate.total:.4f}",
+        {"output": str(target), **facts},
+    )
+
+
+def train(**options: Any) -> Report:
+    """Train a style on a folder of photos."""
+    from nst_rt.style_model import StyleModel
+    from nst_rt.train.run import train_style
+
+    # Lightning's own remarks; what a user must know is said by this project.
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module="lightning")
+    run = Path(options.get("runs", "runs")) / options["name"]
+    try:
+        output = train_style(**options, progress=sys.stderr.isatty())
+    except KeyboardInterrupt as error:
+        raise InterruptedWorkError(
+            f"interrupted: the last checkpoint is in {run}; the same command with --resume "
+            "continues from it"
+        ) from error
+    training = StyleModel.load(output).training
+    return Report(
+        f"{output}: {training['steps']} steps, losses {training['losses']}; samples in "
+        f"{run / 'samples'}\ntry it: nst-rt image PHOTO --style {output} -o OUT.png",
+        {"output": str(output), **training},
+    )
+
+
+def image(photo: str, output: str, *, overwrite: bool = False, **options: Any) -> Report:
+    """Stylize a photo."""
+    from nst_rt.images import check_image_output, load_image, save_image, tensor_to_frame
+    from nst_rt.infer.stylizer import load_style
+
+    target = check_image_output(output, overwrite=overwrite)
+    frame = tensor_to_frame(load_image(photo, size=options.pop("size", None)))
+    stylizer = load_style(**options)
+    save_image(stylizer.stylize(frame), target, overwrite=overwrite)
+    height, width = frame.shape[:2]
+    return Report(
+        f"{target}: {width}x{height}, {stylizer}",
+        {"output": str(target), "width": width, "height": height, **_engine(stylizer)},
+    )
+
+
+def video(source: str, output: str, **options: Any) -> Report:
+    """Stylize a video file, audio kept."""
+    from nst_rt.files import partial_path
+    from nst_rt.infer.stylizer import load_style
+    from nst_rt.infer.video import check_conversion, convert_video
+
+    conversion = {k: options.pop(k) for k in ("crf", "preset", "overwrite") if k in options}
+    # What costs nothing to find is found before the network is loaded.
+    check_conversion(source, output, overwrite=conversion.get("overwrite", False))
+    stylizer = load_style(**options)
+    try:
+        with _progress("converting") as advance:
+            done = convert_video(
+                source, output, style=stylizer, on_frame=_on_frame(advance), **conversion
+            )
+    except KeyboardInterrupt as error:
+        kept = partial_path(Path(output))
+        raise InterruptedWorkError(
+            f"interrupted: what was finished is in {kept}" if kept.exists() else "interrupted"
+        ) from error
+    return _conversion_report(done)
+
+
+def webcam(source: str, **options: Any) -> Report:
+    """Stylize a camera in a window."""
+    from nst_rt.infer.live import show_webcam
+
+    show_webcam(source, **options)
+    return Report("closed", {"source": source})
+
+
+def styles() -> Report:
+    """List the styles that ship with the toolkit."""
+    from nst_rt.style_model import StyleModel, gallery
+
+    known = {
+        style.name: style
+        for file in sorted(set(gallery().values()))
+        for style in StyleModel.load(file).styles
+    }
+    lines = [
+        f"{name}: {style.title}, {style.artist}, {style.year}" for name, style in known.items()
+    ]
+    return Report("\n".join(lines), {name: vars(style) for name, style in known.items()})
+
+
+def demo(**options: Any) -> Report:
+    """Stylize a film that comes in a package."""
+    from nst_rt.infer.demo import run_demo
+
+    with _progress("converting") as advance:
+        done = run_demo(on_frame=_on_frame(advance), **options)
+    report = _conversion_report(done)
+    folder = done.output.parent
+    text = (
+        f"{report.text}\nbefore and after: {folder / 'before_after.png'}\n"
+        f"to try next: {folder / 'photos'}, {folder / 'paintings'}"
+    )
+    return replace(report, text=text)
+
+
+def _conversion_report(done: "Conversion") -> Report:
+    audio = f"{done.audio} audio copied" if done.audio else "no audio in the source"
+    facts = {
+        "output": str(done.output),
+        "frames": done.frames,
+        "seconds": round(done.seconds, 3),
+        "fps": round(done.fps, 2),
+        "audio": done.audio,
+        "engine": done.engine,
+    }
+    return Report(
+        f"{done.output}: {done.frames} frames, {done.fps:.1f} frames per second, {audio}, "
+        f"{done.engine}",
+        facts,
+    )
+
+
+def _engine(stylizer: Any) -> dict[str, str]:
+    return {name: getattr(stylizer, name) for name in ("backend", "device", "precision")}
+
+
+def _on_frame(advance: Advance) -> "Callable[[int, VideoInfo], None]":
+    return lambda frames, info: advance(frames, info.frames, "")
+
+
+@contextmanager
+def _progress(title: str) -> Iterator[Advance]:
+    """A bar with rate and ETA on stderr, on a terminal only."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(title, total=None, rate="", note="")
+
+        def advance(done: int, total: int, note: str) -> None:
+            speed = bar.tasks[0].speed
+            rate = f"{speed:.1f}/s" if speed else ""
+            bar.update(task, completed=done, total=total, rate=rate, note=note)
+
+        yield advance
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors in one line; options that are not given do not appear in the result."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(
+            argument_default=argparse.SUPPRESS,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+            **settings,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="nst-rt", description="Neural style transfer on the machine you have.")
+    parser.add_argument("--version", action="version", version=__version__)
+    verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
+
+    def verb(run: Callable[..., Report], example: str) -> argparse.ArgumentParser:
+        assert run.__doc__
+        added = verbs.add_parser(
+            run.__name__,
+            help=run.__doc__.rstrip("."),
+            description=run.__doc__,
+            epilog=f"example:\n  nst-rt {run.__name__} {example}",
+        )
+        added.set_defaults(run=run, json=False)
+        added.add_argument("--json", action="store_true", help="print the facts as JSON")
+        return added
+
+    p = verb(optimize, "photo.jpg painting.jpg -o out.png --steps 300 --size 512")
+    p.add_argument("content", metavar="CONTENT", help="the photo")
+    p.add_argument("style", metavar="STYLE", help="the painting")
+    _output(p)
+    p.add_argument("--optimizer", choices=("lbfgs", "adam"), help="default: lbfgs")
+    p.add_argument("--steps", type=int, metavar="N", help="default: 300")
+    p.add_argument("--size", type=int, metavar="PX", help="long side; default: 512")
+    p.add_argument("--style-weight", type=float, metavar="W", help="default: 10")
+    p.add_argument("--content-weight", type=float, metavar="W", help="default: 1")
+    p.add_argument("--tv-weight", type=float, metavar="W", help="smoothness; default: 1")
+    p.add_argument("--learning-rate", type=float, metavar="R", help="default: lbfgs 1, adam 0.02")
+    p.add_argument("--save-every", type=int, metavar="N", help="also write OUT-NNNN every N steps")
+    _vgg_weights(p)
+    p.add_argument("--device", metavar="D", help="cpu, cuda, ...; default: a GPU if there is one")
+
+    p = verb(train, "--style painting.jpg --photos ~/photos --name mine --steps 1500")
+    p.add_argument("--style", required=True, metavar="PAINTING", help="the painting")
+    p.add_argument(
+        "--photos", required=True, metavar="DIR", help="a folder of photos, nested or flat"
+    )
+    p.add_argument("--name", required=True, metavar="NAME", help="of the style")
+    p.add_argument("-o", "--output", metavar="FILE", help="default: NAME.safetensors")
+    p.add_argument("--steps", type=int, metavar="N", help="default: 1500")
+    p.add_argument("--batch-size", type=int, metavar="N", help="photos a step; default: 4")
+    p.add_argument("--architecture", choices=("fast", "classic"), help="default: fast")
+    p.add_argument("--size", type=int, metavar="PX", help="side of the crops; default: 256")
+    p.add_argument("--style-weight", type=float, metavar="W", help="default: 10")
+    for fact in ("title", "artist", "year", "licence"):
+        p.add_argument(f"--{fact}", metavar="TEXT", help="of the painting, for the record")
+    _vgg_weights(p)
+    p.add_argument("--runs", metavar="DIR", help="logs, samples, checkpoints; default: runs")
+    p.add_argument("--workers", type=int, metavar="N", help="processes that decode; default: 1")
+    p.add_argument("--seed", type=int, metavar="N", help="default: 0")
+    p.add_argument("--resume", action="store_true", help="continue the run of this name")
+    _overwrite(p)
+
+    p = verb(image, "photo.jpg --style starry_night -o out.png")
+    p.add_argument("photo", metavar="PHOTO", help="the photo")
+    _output(p)
+    p.add_argument("--size", type=int, metavar="PX", help="long side; default: as it is")
+    _stylizer(p)
+
+    p = verb(video, "film.mp4 out.mp4 --style starry_night")
+    p.add_argument("source", metavar="IN", help="any file that FFmpeg decodes")
+    p.add_argument("output", metavar="OUT", help=".mp4, .mkv or .mov")
+    p.add_argument("--crf", type=int, metavar="Q", help="0 (lossless) to 51; default: 20")
+    p.add_argument("--preset", metavar="P", help="of x264; default: veryfast")
+    _stylizer(p)
+    _overwrite(p)
+
+    p = verb(webcam, "0 --style starry_night")
+    p.add_argument(
+        "source",
+        metavar="SOURCE",
+        nargs="?",
+        default="0",
+        help="camera index, /dev/videoN, URL or file; default: 0",
+    )
+    p.add_argument("--style", metavar="S", help=_STYLE_HELP)
+    p.add_argument("--strength", type=float, metavar="X", help="0 to 1; default: 1")
+    p.add_argument("--mirror", action=argparse.BooleanOptionalAction, help="default: cameras only")
+    p.add_argument("--snapshots", metavar="DIR", help="where the key s saves; default: here")
+
+    verb(styles, "")
+
+    p = verb(demo, "")
+    p.add_argument("--folder", metavar="DIR", help="where everything goes; default: demo")
+    p.add_argument("--style", metavar="S", help=_STYLE_HELP)
+    return parser
+
+
+_STYLE_HELP = "a name of nst-rt styles, a model FILE or FILE:NAME; default: starry_night"
+
+
+def _output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-o", "--output", required=True, metavar="OUT", help="image to write")
+    _overwrite(parser)
+
+
+def _overwrite(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing output")
+
+
+def _vgg_weights(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--vgg-weights", metavar="W", help="caffe, torchvision or a file; default: caffe"
+    )
+
+
+def _stylizer(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--style", dest="name", metavar="S", help=_STYLE_HELP)
+    parser.add_argument("--strength", type=float, metavar="X", help="0 to 1; default: 1")
+    parser.add_argument("--backend", metavar="B", help="auto, openvino or torch; default: auto")
+    parser.add_argument("--device", metavar="D", help="cpu, cuda, ...; default: the fastest")
+    parser.add_argument("--precision", metavar="P", help="auto, f32, bf16 or f16; default: auto")

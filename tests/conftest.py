@@ -1,0 +1,46 @@
+"""What several tests need: photos and paintings that the packages carry, small to be fast."""
+
+from importlib import resources
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from nst_rt.images import load_image
+from nst_rt.style_model import Style, StyleModel
+from nst_rt.transformer import TransformerNet
+
+
+@pytest.fixture(scope="session")
+def photos() -> Path:
+    """Folder of the photos that scikit-image carries."""
+    return Path(str(resources.files("skimage") / "data"))
+
+
+@pytest.fixture(scope="session")
+def astronaut(photos: Path) -> Path:
+    return photos / "astronaut.png"
+
+
+@pytest.fixture(scope="session")
+def painting() -> Path:
+    return Path(str(resources.files("nst_rt.paintings") / "swirls.jpg"))
+
+
+@pytest.fixture(scope="session")
+def photo(astronaut: Path) -> Tensor:
+    """Shape (1, 3, 96, 96)."""
+    return load_image(astronaut, size=96)
+
+
+@pytest.fixture(scope="session")
+def two_styles() -> StyleModel:
+    """An untrained network whose two styles differ."""
+    generator = torch.Generator().manual_seed(0)
+    network = TransformerNet("fast", 2, trunk=8, decoder=4, blocks=1).eval().requires_grad_(False)
+    for parameter in network.parameters():
+        parameter.copy_(torch.randn(parameter.shape, generator=generator) / 3)
+    styles = (Style("waves", "The Waves", "A. Painter", "1831", "CC0"), Style("night"))
+    training = {"steps": 12, "photos": {"holidays": 34}, "losses": {"style": 0.25}}
+    return StyleModel(network, styles, training)

@@ -1,0 +1,88 @@
+from pathlib import Path
+
+import pytest
+
+from nst_rt.errors import InputError, OutputExistsError
+from nst_rt.files import atomic_output, check_input, check_output, partial_path
+
+
+def test_input_that_is_a_file_is_returned(tmp_path: Path) -> None:
+    file = tmp_path / "a.png"
+    file.touch()
+    assert check_input(str(file)) == file
+
+
+@pytest.mark.parametrize(
+    ("name", "says"), [("missing.png", "no such file"), (".", "is a directory")]
+)
+def test_input_that_is_no_file_is_an_error_that_names_it(
+    tmp_path: Path, name: str, says: str
+) -> None:
+    with pytest.raises(InputError, match=says) as caught:
+        check_input(tmp_path / name)
+    assert str(tmp_path / name) in str(caught.value)
+
+
+def test_input_without_permission_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "a.png"
+    file.touch()
+    # Permission bits do not bind the administrator, whom tests may run as.
+    monkeypatch.setattr("nst_rt.files.os.access", lambda *_: False)
+    with pytest.raises(InputError, match="may not be read"):
+        check_input(file)
+
+
+def test_output_that_exists_needs_overwrite(tmp_path: Path) -> None:
+    file = tmp_path / "a.png"
+    assert check_output(str(file)) == file
+    file.touch()
+    with pytest.raises(OutputExistsError, match="--overwrite"):
+        check_output(file)
+    assert check_output(file, overwrite=True) == file
+
+
+@pytest.mark.parametrize("name", [".", "missing/a.png", "file/a.png"])
+def test_output_that_cannot_be_is_an_error(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError):
+        check_output(tmp_path / name, overwrite=True)
+
+
+def test_output_without_permission_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nst_rt.files.os.access", lambda *_: False)
+    with pytest.raises(InputError, match="may not be written to"):
+        check_output(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize(
+    ("name", "partial"),
+    [("a.png", "a.partial.png"), ("a.b.mp4", "a.b.partial.mp4"), ("a", "a.partial")],
+)
+def test_partial_file_lies_beside_with_the_same_suffix(name: str, partial: str) -> None:
+    assert partial_path(Path("folder") / name) == Path("folder") / partial
+
+
+def test_output_appears_when_it_is_complete(tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    with atomic_output(file) as partial:
+        partial.write_text("new")
+        assert not file.exists()
+    assert file.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_an_error_leaves_an_existing_file_and_no_partial_one(
+    tmp_path: Path, error: type[BaseException]
+) -> None:
+    file = tmp_path / "a.txt"
+    file.write_text("old")
+    with pytest.raises(error), atomic_output(file) as partial:
+        partial.write_text("half")
+        raise error
+    assert file.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [file]
