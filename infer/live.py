@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from nst_rt.errors import CameraError
+from nst_rt.errors import CameraError, InputError
 from nst_rt.images import Frame, save_image
 from nst_rt.infer.camera import Camera
 from nst_rt.infer.pipeline import in_background, newest
@@ -21,7 +21,8 @@ from nst_rt.infer.stylizer import Stylizer, load_style
 
 WINDOW = "nst-rt"
 _ESCAPE = 27
-_LATENCY_MS = 1  # how long a turn of the loop waits for a key
+_KEY_WAIT_MS = 1  # the least that lets the window draw itself
+_NOTE_SECONDS = 2.0
 
 
 def show_webcam(
@@ -48,6 +49,8 @@ def show_webcam(
         UnknownNameError, StyleModelError, InputError: a style or a file that cannot be used.
     """
     _check_screen()
+    if not Path(snapshots).is_dir():
+        raise InputError(f"{snapshots}: no such folder for snapshots")
     if _windows_would_hang():
         _show_in_new_process(source, style, strength, mirror, snapshots)
         return
@@ -74,32 +77,36 @@ def _painted(
 
 def _show(pictures: Generator[Frame, None, None], engine: str, snapshots: Path) -> None:
     times: deque[float] = deque(maxlen=30)
-    cv2.namedWindow(WINDOW, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
+    note, note_until = "", 0.0
     for picture in pictures:
         if not times:
+            flags = cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL
+            cv2.namedWindow(WINDOW, flags)
             cv2.resizeWindow(WINDOW, picture.shape[1], picture.shape[0])
-        times.append(time.perf_counter())
-        cv2.imshow(WINDOW, _with_overlay(picture, f"{_rate(times):.1f} fps   {engine}"))
-        key = cv2.waitKey(_LATENCY_MS) & 0xFF
+        now = time.perf_counter()
+        times.append(now)
+        text = note if now < note_until else f"{_rate(times):.1f} fps   {engine}"
+        cv2.imshow(WINDOW, _with_overlay(picture, text))
+        key = cv2.waitKey(_KEY_WAIT_MS) & 0xFF
         if key == ord("s"):
             name = f"nst-rt-{datetime.now():%Y%m%d-%H%M%S-%f}.png"
-            print(f"saved {save_image(picture, snapshots / name)}")
+            note = f"saved {save_image(picture, snapshots / name)}"
+            note_until = now + _NOTE_SECONDS
         closed = cv2.getWindowProperty(WINDOW, cv2.WND_PROP_VISIBLE) < 1
         if key in (ord("q"), _ESCAPE) or closed:
             return
 
 
-def _rate(times: "deque[float]") -> float:
+def _rate(times: Sequence[float]) -> float:
     return (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else 0.0
 
 
 def _with_overlay(picture: Frame, text: str) -> Frame:
-    """A line of text, light on a dark edge, so that it reads on any picture."""
+    """A line of text, light with a dark shadow, so that it reads on any picture."""
     shown = picture.copy()
-    for colour, width in (((0, 0, 0), 3), ((255, 255, 255), 1)):
-        cv2.putText(
-            shown, text, (10, 24), cv2.FONT_HERSHEY_SIMPLEX, 0.6, colour, width, cv2.LINE_AA
-        )
+    for colour, shift in (((0, 0, 0), 1), ((255, 255, 255), 0)):
+        at = (10 + shift, 24 + shift)
+        cv2.putText(shown, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.6, colour, 1, cv2.LINE_AA)
     return shown
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.video.reformatter import Colorspace
+from av.video.stream import VideoStream
 
 from nst_rt.errors import InputError, PartialResultError, VideoError
 from nst_rt.files import check_input, check_output, partial_path
@@ -32,7 +33,7 @@ PRESETS: tuple[Preset, ...] = get_args(Preset)
 _BT709 = 1
 _LIMITED_RANGE = 1
 
-# Containers estimate or round the number of frames; what is below this share is missing.
+# Containers round durations, and the last frame may be a long one.
 _COMPLETE = 0.98
 
 
@@ -45,8 +46,8 @@ class VideoInfo:
         rate: frames per second, exact.
         time_base: seconds per tick of the timestamps, exact.
         start: of the video stream, in ticks.
-        frames: number of frames; estimated where the container does not tell.
-        duration: seconds.
+        frames: number of frames; estimated where the container does not tell, 0 if it cannot be.
+        duration: of the video stream in seconds, if the container tells.
         audio: codec of the first audio stream, if there is one.
     """
 
@@ -56,7 +57,7 @@ class VideoInfo:
     time_base: Fraction
     start: int
     frames: int
-    duration: float
+    duration: float | None
     audio: str | None
 
 
@@ -121,11 +122,7 @@ def _video_info(path: Path, container: InputContainer) -> VideoInfo:
     if end > path.stat().st_size:
         missing = end - path.stat().st_size
         raise VideoError(f"{path}: truncated: {missing} bytes are missing at its end")
-    duration = (
-        float(stream.duration * time_base)
-        if stream.duration
-        else (container.duration or 0) / av.time_base
-    )
+    duration = _duration(stream)
     audio = container.streams.audio
     return VideoInfo(
         width=stream.width,
@@ -133,10 +130,21 @@ def _video_info(path: Path, container: InputContainer) -> VideoInfo:
         rate=rate,
         time_base=time_base,
         start=stream.start_time or 0,
-        frames=stream.frames or round(duration * rate),
+        frames=stream.frames or round((duration or 0) * rate),
         duration=duration,
         audio=audio[0].codec_context.name if audio else None,
     )
+
+
+def _duration(stream: VideoStream) -> float | None:
+    """Of the video alone; the container's is that of its longest stream."""
+    if stream.duration and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    tag = stream.metadata.get("DURATION")  # Matroska: "00:01:02.345000000"
+    if tag is None:
+        return None
+    hours, minutes, seconds = (float(part) for part in tag.split(":"))
+    return 3600 * hours + 60 * minutes + seconds
 
 
 class VideoReader:
@@ -257,7 +265,7 @@ class VideoWriter:
             )
         return self._container.add_stream_from_template(self._source.streams.audio[0])
 
-    def _audio_packets(self) -> Iterator[av.Packet[Any]]:
+    def _audio_packets(self) -> "Iterator[av.Packet[Any]]":
         if self._audio is None:
             return
         for packet in self._source.demux(self._source.streams.audio[0]):
@@ -346,10 +354,11 @@ def convert_video(
                 on_frame(writer.frames, reader.info)
         if not writer.frames:
             raise VideoError(f"{source}: no frame of this video can be decoded")
-        if writer.frames < reader.info.frames * _COMPLETE:
+        reached = float((timed.pts - reader.info.start) * reader.info.time_base)
+        if reader.info.duration and reached < reader.info.duration * _COMPLETE - 1:
             raise PartialResultError(
-                f"{source}: only {writer.frames} of {reader.info.frames} frames can be decoded; "
-                f"they are in {writer.partial}"
+                f"{source}: damaged or cut off: only {reached:.1f} of "
+                f"{reader.info.duration:.1f} seconds can be decoded; they are in {writer.partial}"
             )
     seconds = time.perf_counter() - begin
     return Conversion(output, writer.frames, seconds, reader.info.audio, str(stylizer))

@@ -21,7 +21,7 @@ from nst_rt.version import __version__
 if TYPE_CHECKING:
     from nst_rt.infer.video import Conversion, VideoInfo
 
-Advance = Callable[[int, int, str], None]
+Advance = Callable[[int, int | None, str], None]
 
 
 @dataclass(frozen=True)
@@ -222,7 +222,7 @@ def _engine(stylizer: Any) -> dict[str, str]:
 
 
 def _on_frame(advance: Advance) -> "Callable[[int, VideoInfo], None]":
-    return lambda frames, info: advance(frames, info.frames, "")
+    return lambda frames, info: advance(frames, info.frames or None, "")
 
 
 @contextmanager
@@ -251,7 +251,7 @@ def _progress(title: str) -> Iterator[Advance]:
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task(title, total=None, rate="", note="")
 
-        def advance(done: int, total: int, note: str) -> None:
+        def advance(done: int, total: int | None, note: str) -> None:
             speed = bar.tasks[0].speed
             rate = f"{speed:.1f}/s" if speed else ""
             bar.update(task, completed=done, total=total, rate=rate, note=note)

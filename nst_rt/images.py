@@ -41,26 +41,26 @@ def load_image(path: Path | str, *, size: int | None = None) -> Tensor:
     try:
         with Image.open(path) as opened:
             picture = ImageOps.exif_transpose(opened)
-            pixels = _rgb_array(picture)
+            pixels = _rgb_pixels(picture)
     except UnidentifiedImageError as error:
         raise InputError(f"{path}: not an image that can be read") from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"{path}: damaged or unreadable image ({error})") from error
-    image = torch.from_numpy(pixels).permute(2, 0, 1)[None].contiguous()
+    image = pixels.permute(2, 0, 1)[None].contiguous()
     return image if size is None else resize(image, size)
 
 
-def _rgb_array(picture: Image.Image) -> npt.NDArray[np.float32]:
+def _rgb_pixels(picture: Image.Image) -> Tensor:
     """Pillow image to float32 (H, W, 3) in [0, 1]."""
     if picture.mode.startswith("I;16") or picture.mode in ("I", "F"):
         # 16-bit grey; Pillow's own conversion to RGB would clip it at 255.
         full = 1 if picture.mode == "F" else 65535
-        grey = (np.asarray(picture, dtype=np.float32) / full).clip(0, 1)
-        return np.stack([grey] * 3, axis=2, dtype=np.float32)
+        grey = torch.from_numpy(np.array(picture, dtype=np.float32)) / full
+        return grey.clamp(0, 1)[:, :, None].expand(-1, -1, 3)
     if picture.has_transparency_data:
         rgba = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-    return np.asarray(picture.convert("RGB"), dtype=np.float32) / 255
+    return torch.from_numpy(np.array(picture.convert("RGB"))).float() / 255
 
 
 def resize(image: Tensor, size: int) -> Tensor:

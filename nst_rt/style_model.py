@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from nst_rt.errors import InputError, StyleModelError, UnknownNameError
@@ -100,7 +100,7 @@ class StyleModel:
         # safetensors refuses channels_last.
         tensors = {k: v.half().contiguous() for k, v in self.network.state_dict().items()}
         with atomic_output(path) as partial:
-            save_file(tensors, partial, metadata)
+            partial.write_bytes(save(tensors, metadata))
         return path
 
     @classmethod

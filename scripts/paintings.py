@@ -62,8 +62,14 @@ def finish(painting: Field) -> Image:
     return np.clip(small, 0, 255).astype(np.uint8)
 
 
-def stroke(canvas: Image, rng: Generator, path: Points, widths: Points, fray: float = 0.3,
-           paint: Points | tuple[()] = ()) -> None:
+def stroke(
+    canvas: Image,
+    rng: Generator,
+    path: Points,
+    widths: Points,
+    fray: float = 0.3,
+    paint: Points | tuple[()] = (),
+) -> None:
     """Drag a brush along (y, x) points; the canvas's last channel takes the load of paint."""
     ahead = np.gradient(path, axis=0)
     normals = ahead[:, ::-1] * (1, -1) / (np.linalg.norm(ahead, axis=1, keepdims=True) + 1e-6)
@@ -75,8 +81,15 @@ def stroke(canvas: Image, rng: Generator, path: Points, widths: Points, fray: fl
         line = (path + normals * (widths * side)[:, None])[round(first) : round(last), ::-1]
         streak = np.multiply(paint, 1 + rng.normal(0, 0.09) - 0.25 * side)
         weight = rng.uniform(90, 230) - 100 * abs(side)
-        cv2.polylines(canvas, [np.rint(line * 8).astype(np.int32)], False,
-                      (*np.clip(streak, 0, 255), weight), thickness, cv2.LINE_AA, 3)
+        cv2.polylines(
+            canvas,
+            [np.rint(line * 8).astype(np.int32)],
+            False,
+            (*np.clip(streak, 0, 255), weight),
+            thickness,
+            cv2.LINE_AA,
+            3,
+        )
 
 
 def load(canvas: Image) -> Field:
@@ -84,8 +97,15 @@ def load(canvas: Image) -> Field:
     return np.asarray(canvas[..., -1] / 255, np.float32)
 
 
-def cover(canvas: Image, rng: Generator, flow: Field, colours: Field, width: float,
-          length: float, share: float) -> None:
+def cover(
+    canvas: Image,
+    rng: Generator,
+    flow: Field,
+    colours: Field,
+    width: float,
+    length: float,
+    share: float,
+) -> None:
     """Cover a share of the canvas with strokes that follow the flow, each in its local colour."""
     gap, steps = width * 0.8, 14
     grid = np.mgrid[0 : HEIGHT + gap : gap, 0 : WIDTH + gap : gap].reshape(2, -1).T
@@ -106,9 +126,15 @@ def swirls(rng: Generator) -> Image:
     stream = 0.3 * noise(rng, 500, 2) + 0.0006 * YS
     glow = np.zeros_like(stream)
     for x, y, size, turn, heat in [
-        (390, 360, 250, 1, 1.0), (930, 250, 190, -1, 0.9), (1000, 730, 230, 1, 1.0),
-        (300, 850, 180, -1, 0.8), (660, 600, 140, -1, 0.75), (90, 100, 130, -1, 0.75),
-        (1220, 470, 120, -1, 0.75), (650, 90, 120, 1, 0.65)]:
+        (390, 360, 250, 1, 1.0),
+        (930, 250, 190, -1, 0.9),
+        (1000, 730, 230, 1, 1.0),
+        (300, 850, 180, -1, 0.8),
+        (660, 600, 140, -1, 0.75),
+        (90, 100, 130, -1, 0.75),
+        (1220, 470, 120, -1, 0.75),
+        (650, 90, 120, 1, 0.65),
+    ]:
         far = np.hypot(XS - x, YS - y) / size
         stream += turn * 3 * np.exp(-far)
         glow = np.maximum(glow, heat * np.exp(-((far / 0.5) ** 2)))
@@ -129,8 +155,9 @@ def swirls(rng: Generator) -> Image:
     return finish(canvas[..., :3] * (1 + 3 * np.clip(light, -0.16, 0.16))[..., None])
 
 
-def lay_tiles(rng: Generator, regions: Field, rows: Field,
-              size: int) -> tuple[NDArray[np.int64], Points]:
+def lay_tiles(
+    rng: Generator, regions: Field, rows: Field, size: int
+) -> tuple[NDArray[np.int64], Points]:
     """Relax Voronoi cells into tiles that line up along the rows and stay within their region."""
     down, right = np.gradient(blur(rows, 3))
     turns = np.stack([right, down], axis=-1) / (np.hypot(right, down)[..., None] + 1e-6)
@@ -161,12 +188,21 @@ def mosaic(rng: Generator) -> Image:
     gold, ruby = "d98a14 f7c93c fbe08a", "7d1030 b81532 e2402c"
     radius = np.hypot(XS - 760, YS - 400)
     flames = radius + 46 * np.cos(11 * np.arctan2(YS - 400, XS - 760) + radius / 85)
-    layers = [(radius, "141c66 1b3fa8 1f7fd0 35b3c9"), (372 - flames, ruby),
-              (306 - flames, "d63a1c ef7d1a f8a62e"), (196 - radius, gold),
-              (130 - radius, "0f6f86 22a7a8"), (96 - radius, gold), (50 - radius, ruby)]
+    layers = [
+        (radius, "141c66 1b3fa8 1f7fd0 35b3c9"),
+        (372 - flames, ruby),
+        (306 - flames, "d63a1c ef7d1a f8a62e"),
+        (196 - radius, gold),
+        (130 - radius, "0f6f86 22a7a8"),
+        (96 - radius, gold),
+        (50 - radius, ruby),
+    ]
     for level, swell, length, phase, palette in [
-        (590, 60, 190, 2.6, "0b5a6a 128f8a 4cc9a4"), (700, 70, 230, 0.2, "5a1a78 9a2a96 d860a4"),
-        (800, 64, 200, 4.4, "0f5f38 2f9a45 b4cf3e"), (915, 50, 170, 1.3, "11308a 1d6fd0 58c4e0")]:
+        (590, 60, 190, 2.6, "0b5a6a 128f8a 4cc9a4"),
+        (700, 70, 230, 0.2, "5a1a78 9a2a96 d860a4"),
+        (800, 64, 200, 4.4, "0f5f38 2f9a45 b4cf3e"),
+        (915, 50, 170, 1.3, "11308a 1d6fd0 58c4e0"),
+    ]:
         depth = YS - level - swell * np.sin(XS / length + phase) - 0.06 * (XS - 640)
         layers += [(depth, gold), (depth - 34, palette)]
     for x, y, size in [(190, 790, 110), (1075, 700, 122), (560, 900, 94)]:
@@ -231,8 +267,9 @@ def range_strokes(rng: Generator, ridge: Field, near: float) -> Field:
     return load(canvas)
 
 
-def branch(canvas: Image, rng: Generator, start: Points, angle: float,
-           width: float) -> list[Points]:
+def branch(
+    canvas: Image, rng: Generator, start: Points, angle: float, width: float
+) -> list[Points]:
     """Draw a crooked branch that forks into thinner ones, and return where it would flower."""
     bends = angle + rng.normal(0, 0.28, 6).repeat(4) + rng.normal(0, 0.05, 24)
     steps = np.stack([np.sin(bends), np.cos(bends)], axis=1) * width * 0.55
@@ -264,10 +301,13 @@ def ink(rng: Generator) -> Image:
     red += 0.16 * np.exp(sun.clip(max=0) / 220) * (1 + 0.5 * wet)
 
     for level, peak, where, spread, shade, mist, near in [
-        (540, 200, 1020, 150, 0.22, 120, 0), (640, 350, 620, 130, 0.45, 150, 0.5),
-        (770, 270, 1170, 130, 0.65, 140, 0.8), (880, 170, 300, 200, 0.85, 120, 1.2),
-        (990, 130, 1000, 260, 1.2, 110, 1.7)]:
-        ridge = level - peak * np.exp(-abs((XS[0] - where) / spread) ** 1.4)
+        (540, 200, 1020, 150, 0.22, 120, 0),
+        (640, 350, 620, 130, 0.45, 150, 0.5),
+        (770, 270, 1170, 130, 0.65, 140, 0.8),
+        (880, 170, 300, 200, 0.85, 120, 1.2),
+        (990, 130, 1000, 260, 1.2, 110, 1.7),
+    ]:
+        ridge = level - peak * np.exp(-(abs((XS[0] - where) / spread) ** 1.4))
         ridge -= 24 * noise(rng, 200, 6)[0]
         depth = YS - ridge + 4 * feather + 2 * grain
         body = smoothstep(-3, 5, depth)

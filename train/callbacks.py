@@ -2,6 +2,7 @@
 
 from collections import deque
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import torch
@@ -70,6 +71,14 @@ class RecentLosses(Callback):
         self._recent.append(
             {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("loss/")}
         )
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {"recent": list(self._recent)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on where a checkpoint was written."""
+        self._recent.extend(state_dict["recent"])
 
     def means(self) -> dict[str, float]:
         """Loss name -> mean."""

@@ -9,7 +9,6 @@ import logging
 import zlib
 from collections import Counter
 from collections.abc import Iterator
-from functools import lru_cache
 from pathlib import Path
 
 import lightning as L
@@ -60,16 +59,20 @@ class RandomCrops(Dataset[Tensor]):
         self.photos = photos
         self.size = size
         self.seed = seed
-        self._order = lru_cache(maxsize=2)(self._permutation)
+        self._epoch = -1
+        self._permutation: list[int] = []
 
-    def _permutation(self, epoch: int) -> list[int]:
-        random = np.random.default_rng((self.seed, epoch))
-        order: list[int] = random.permutation(len(self.photos)).tolist()
-        return order
+    def _order(self, epoch: int) -> list[int]:
+        # Kept by hand: an lru_cache cannot be sent to worker processes that are spawned.
+        if epoch != self._epoch:
+            random = np.random.default_rng((self.seed, epoch))
+            self._epoch, self._permutation = epoch, random.permutation(len(self.photos)).tolist()
+        return self._permutation
 
     def __getitem__(self, index: int) -> Tensor:
         """Crop number `index`, any number from 0 up: shape (3, size, size), RGB in [0, 1]."""
-        for attempt in range(len(self.photos)):
+        # The rest of this epoch and all of the next: every photo, in whatever order.
+        for attempt in range(2 * len(self.photos)):
             epoch, position = divmod(index + attempt, len(self.photos))
             photo = self.photos[self._order(epoch)[position]]
             try:

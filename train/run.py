@@ -16,13 +16,14 @@ from lightning.pytorch.callbacks import (
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from nst_rt.errors import InputError, OutputExistsError
-from nst_rt.files import check_input, check_output
+from nst_rt.files import check_output
+from nst_rt.images import load_image
 from nst_rt.style_model import SUFFIX
 from nst_rt.train.callbacks import RecentLosses, SampleGrid
 from nst_rt.train.photos import Photos
 from nst_rt.train.task import StyleTraining
-from nst_rt.transformer import Architecture
-from nst_rt.vgg import fast_dtype
+from nst_rt.transformer import MINIMUM_SIZE, Architecture
+from nst_rt.vgg import fast_dtype, load_weights
 
 logger = logging.getLogger(__name__)
 
@@ -82,10 +83,16 @@ def train_style(
         OutputExistsError: the style model exists and `overwrite` is False.
         NotFiniteError: the loss became NaN or infinite.
     """
-    for label, value in {"steps": steps, "batch size": batch_size, "size": size}.items():
+    for label, value in {"number of steps": steps, "batch size": batch_size}.items():
         if value < 1:
             raise InputError(f"the {label} must be positive, not {value}")
-    check_input(style)
+    if size < MINIMUM_SIZE:
+        raise InputError(f"the size must be at least {MINIMUM_SIZE} px, not {size}")
+    if not name or name == ".." or Path(name).name != name:
+        raise InputError(f"the name of a style must do as the name of a file, unlike {name!r}")
+    # Nothing is written, and no earlier run is cleared, before the inputs are known to be good.
+    load_image(style)
+    load_weights(vgg_weights)
     target = check_output(output or f"{name}{SUFFIX}", overwrite=overwrite)
     run = Path(runs) / name
     checkpoint = _checkpoint(run, resume=resume, overwrite=overwrite)
@@ -102,6 +109,11 @@ def train_style(
     data = Photos(
         str(photos), size=task.crop_size, batch_size=batch_size, workers=workers, seed=seed
     )
+    if checkpoint:
+        _check_resumed(checkpoint, task, steps)
+    elif overwrite:
+        for part in ("checkpoints", "samples", "tensorboard"):
+            shutil.rmtree(run / part, ignore_errors=True)
     losses = RecentLosses()
     trainer = L.Trainer(
         max_steps=steps,
@@ -160,13 +172,24 @@ def _checkpoint(run: Path, *, resume: bool, overwrite: bool) -> Path | None:
         if not checkpoints:
             raise InputError(f"{run}: no checkpoint to resume from; leave out --resume")
         return checkpoints[-1]
-    if checkpoints:
-        if not overwrite:
-            raise OutputExistsError(
-                f"{run}: a run of this name exists; --resume continues it, --overwrite starts over"
-            )
-        shutil.rmtree(run)
+    if checkpoints and not overwrite:
+        raise OutputExistsError(
+            f"{run}: a run of this name exists; --resume continues it, --overwrite starts over"
+        )
     return None
+
+
+def _check_resumed(checkpoint: Path, task: StyleTraining, steps: int) -> None:
+    """Raise an error unless the run began with the settings that it is to go on with."""
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    begun = {"steps": state["lr_schedulers"][0]["total_steps"], **state["hyper_parameters"]}
+    for key, value in {"steps": steps, **task.hparams}.items():
+        # The painting may have moved.
+        if key != "paintings" and begun.get(key) != value:
+            raise InputError(
+                f"{checkpoint}: begun with {key} = {begun.get(key)}, not {value}; give the same "
+                "to resume, or leave out --resume"
+            )
 
 
 def _precision() -> Literal["bf16-mixed", "32-true"]:

@@ -81,8 +81,13 @@ def test_an_error_leaves_an_existing_file_and_no_partial_one(
 ) -> None:
     file = tmp_path / "a.txt"
     file.write_text("old")
-    with pytest.raises(error), atomic_output(file) as partial:
-        partial.write_text("half")
-        raise error
+
+    def fail() -> None:
+        with atomic_output(file) as partial:
+            partial.write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        fail()
     assert file.read_text() == "old"
     assert list(tmp_path.iterdir()) == [file]

@@ -17,7 +17,9 @@ def lbfgs(astronaut: Path, painting: Path) -> list[Iterate]:
     return list(optimize(astronaut, painting, steps=30, size=192))
 
 
-def quick(content: Tensor | Path | str, style: Tensor | Path | str, **changes: Any) -> list[Iterate]:
+def quick(
+    content: Tensor | Path | str, style: Tensor | Path | str, **changes: Any
+) -> list[Iterate]:
     """A few steps on shallow layers of a small image."""
     settings: dict[str, Any] = {
         "steps": 2,
@@ -49,9 +51,7 @@ def test_lbfgs_lowers_the_style_loss_fivefold_where_content_stands_against_it(
 
 
 def test_adam_lowers_the_loss_threefold_in_30_steps(astronaut: Path, painting: Path) -> None:
-    *_, last = iterates = list(
-        optimize(astronaut, painting, optimizer="adam", steps=30, size=128)
-    )
+    *_, last = iterates = list(optimize(astronaut, painting, optimizer="adam", steps=30, size=128))
     assert last.total < iterates[0].total / 3
 
 

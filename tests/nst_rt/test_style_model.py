@@ -1,4 +1,5 @@
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -73,9 +74,12 @@ def test_loaded_network_is_ready_for_inference(file: Path) -> None:
     assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
 
 
-def test_saving_what_was_loaded_gives_the_same_file(file: Path, tmp_path: Path) -> None:
-    again = StyleModel.load(file).save(tmp_path / "again.safetensors")
-    assert again.read_bytes() == file.read_bytes()
+def test_saving_what_was_loaded_loses_nothing_more(file: Path, tmp_path: Path) -> None:
+    loaded = StyleModel.load(file)
+    again = StyleModel.load(loaded.save(tmp_path / "again.safetensors"))
+    assert (again.styles, again.training) == (loaded.styles, loaded.training)
+    for key, value in again.network.state_dict().items():
+        assert torch.equal(value, loaded.network.state_dict()[key]), key
 
 
 @pytest.mark.parametrize("architecture", ["fast", "classic"])
@@ -121,11 +125,10 @@ def test_existing_model_is_kept_unless_overwritten(two_styles: StyleModel, tmp_p
 def test_model_that_cannot_be_written_leaves_nothing(
     two_styles: StyleModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def disk_full(_: object, path: Path, __: object) -> None:
-        path.write_bytes(b"half")
+    def disk_full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(style_model, "save_file", disk_full)
+    monkeypatch.setattr(Path, "replace", disk_full)
     with pytest.raises(OSError, match="No space"):
         two_styles.save(tmp_path / "a.safetensors")
     assert not list(tmp_path.iterdir())
@@ -360,8 +363,7 @@ def test_metadata_names_no_folder_of_the_machine_that_trained() -> None:
     for path in gallery().values():
         with safe_open(path, framework="pt") as opened:
             text = json.dumps(opened.metadata())
-        assert "/home/" not in text
-        assert "/work/" not in text
+        assert not re.search(r'"(/|[A-Z]:)', text)  # a string that begins as absolute paths do
 
 
 def test_models_are_values(two_styles: StyleModel) -> None:

@@ -1,8 +1,10 @@
+from typing import cast
+
 import pytest
 import torch
 from torch import Tensor
 
-from nst_rt.errors import InputError
+from nst_rt.errors import InputError, UnknownNameError
 from nst_rt.transformer import Architecture, ConditionalInstanceNorm, TransformerNet
 
 SMALL: dict[Architecture, dict[str, int]] = {
@@ -102,6 +104,17 @@ def test_all_weights_get_a_gradient(architecture: Architecture, photo: Tensor) -
         assert parameter.grad.isfinite().all(), name
 
 
+@both
+def test_reversing_the_channels_makes_a_network_for_bgr(
+    architecture: Architecture, photo: Tensor
+) -> None:
+    net = network(architecture)
+    rgb = net(photo, ONE)
+    net.net.reverse_channels()
+    torch.testing.assert_close(net(photo.flip(1), ONE), rgb.flip(1), atol=1e-4, rtol=0)
+    assert not torch.allclose(rgb, rgb.flip(1), atol=0.01)
+
+
 def test_conditional_instance_norm_by_hand() -> None:
     norm = ConditionalInstanceNorm(channels=1, styles=2)
     norm.load_state_dict(
@@ -121,6 +134,11 @@ def test_a_new_style_pair_changes_nothing() -> None:
     torch.testing.assert_close(
         normalized.var((2, 3), correction=0), torch.ones(2, 3), atol=1e-3, rtol=0
     )
+
+
+def test_unknown_architecture_is_an_error_that_names_the_known() -> None:
+    with pytest.raises(UnknownNameError, match=r"'fats': did you mean 'fast'.*fast, classic"):
+        TransformerNet(cast(Architecture, "fats"))
 
 
 def test_default_networks_have_the_sizes_of_their_papers_or_less() -> None:

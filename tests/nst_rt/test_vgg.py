@@ -54,9 +54,7 @@ def random_vgg19() -> nn.Sequential:
 
 
 @pytest.fixture(scope="module")
-def torchvision_home(
-    random_vgg19: nn.Sequential, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def torchvision_home(random_vgg19: nn.Sequential, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A TORCH_HOME as a download leaves it behind."""
     home = tmp_path_factory.mktemp("torch")
     file = home / "hub" / "checkpoints" / TORCHVISION_FILE
@@ -225,7 +223,7 @@ def test_a_file_without_weights_is_an_error_that_names_it(tmp_path: Path, conten
 
 
 def test_a_photo_is_not_weights(astronaut: Path) -> None:
-    with pytest.raises(WeightsError, match="astronaut.png: not a PyTorch weights file"):
+    with pytest.raises(WeightsError, match=r"astronaut\.png: not a PyTorch weights file"):
         load_weights(str(astronaut))
 
 
@@ -237,7 +235,9 @@ def test_a_path_without_a_file_is_an_error(tmp_path: Path, name: str) -> None:
 
 def _convolutions(count: int, shape: tuple[int, ...] = (1,)) -> dict[str, Tensor]:
     return {
-        f"features.{i}.{key}": torch.zeros(shape) for i in range(count) for key in ("weight", "bias")
+        f"features.{i}.{key}": torch.zeros(shape)
+        for i in range(count)
+        for key in ("weight", "bias")
     }
 
 

@@ -1,0 +1,94 @@
+import cv2
+import numpy as np
+import pytest
+
+from nst_rt.errors import InputError, UnknownNameError
+from nst_rt.images import Frame
+from nst_rt.infer.stylizer import Stylizer, load_style
+from nst_rt.style_model import StyleModel
+
+
+@pytest.fixture
+def frame() -> Frame:
+    return np.random.default_rng(0).integers(0, 256, (40, 56, 3), np.uint8)
+
+
+@pytest.mark.parametrize("size", [(16, 16), (45, 31), (64, 64)])
+def test_any_size_stays_as_it_is(stylizer: Stylizer, size: tuple[int, int]) -> None:
+    painted = stylizer.stylize(np.zeros((*size, 3), np.uint8))
+    assert painted.shape == (*size, 3)
+    assert painted.dtype == np.uint8
+
+
+def test_results_outlive_the_next_frame(stylizer: Stylizer, frame: Frame) -> None:
+    first = stylizer.stylize(frame)
+    kept = first.copy()
+    stylizer.stylize(255 - frame)
+    np.testing.assert_array_equal(first, kept)
+
+
+def test_views_and_mirrored_frames_are_taken(stylizer: Stylizer, frame: Frame) -> None:
+    mirrored = frame[:, ::-1]
+    np.testing.assert_array_equal(
+        stylizer.stylize(mirrored), stylizer.stylize(np.ascontiguousarray(mirrored))
+    )
+
+
+def test_a_batch_is_its_frames(stylizer: Stylizer, frame: Frame) -> None:
+    batch = np.stack([frame, 255 - frame])
+    singles = np.stack([stylizer.stylize(f) for f in batch]).astype(int)
+    assert np.abs(stylizer.stylize_batch(batch) - singles).max() <= 1
+
+
+def test_styles_change_without_compiling_again(
+    two_styles: StyleModel, frame: Frame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stylizer = Stylizer(two_styles, "waves", backend="openvino")
+    waves = stylizer.stylize(frame)
+    monkeypatch.setattr(stylizer._backend, "_compile", lambda *_: pytest.fail("compiled again"))
+    stylizer.set_style("night")
+    night = stylizer.stylize(frame)
+    assert np.abs(night.astype(int) - waves).mean() > 1
+    stylizer.set_style({"waves": 3, "night": 0})
+    np.testing.assert_array_equal(stylizer.stylize(frame), waves)
+
+
+def test_strength_goes_from_the_frame_to_the_style(two_styles: StyleModel, frame: Frame) -> None:
+    stylizer = Stylizer(two_styles, "waves", backend="openvino")
+    full = stylizer.stylize(frame)
+    stylizer.set_style("waves", strength=0)
+    np.testing.assert_array_equal(stylizer.stylize(frame), frame)
+    stylizer.set_style("waves", strength=0.25)
+    expected = cv2.addWeighted(full, 0.25, frame, 0.75, 0)
+    np.testing.assert_array_equal(stylizer.stylize(frame), expected)
+
+
+@pytest.mark.parametrize("strength", [-0.1, 1.1, float("nan")])
+def test_strength_out_of_range(stylizer: Stylizer, strength: float) -> None:
+    with pytest.raises(InputError, match="strength"):
+        stylizer.set_style("waves", strength=strength)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        np.zeros((40, 40), np.uint8),
+        np.zeros((40, 40, 4), np.uint8),
+        np.zeros((40, 40, 3), np.float32),
+        np.zeros((15, 40, 3), np.uint8),
+    ],
+)
+def test_what_is_no_frame_is_an_error(stylizer: Stylizer, frame: np.ndarray) -> None:
+    with pytest.raises(InputError):
+        stylizer.stylize(frame)
+
+
+def test_an_unknown_style_names_the_known_ones(stylizer: Stylizer) -> None:
+    with pytest.raises(UnknownNameError, match="known are waves, night"):
+        stylizer.set_style("wave")
+
+
+def test_the_shipped_style_paints(frame: Frame) -> None:
+    stylizer = load_style("starry_night")
+    assert np.abs(stylizer.stylize(frame).astype(int) - frame).mean() > 5
+    assert str(stylizer) == f"{stylizer.backend} {stylizer.precision} on {stylizer.device}"

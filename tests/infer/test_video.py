@@ -1,0 +1,308 @@
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2  # noqa: F401  # before av
+import numpy as np
+import pytest
+from clips import write_clip
+
+from nst_rt.errors import InputError, OutputExistsError, PartialResultError, VideoError
+from nst_rt.infer.stylizer import Stylizer
+from nst_rt.infer.video import VideoReader, convert_video, probe
+
+
+def stamps(path: Path, kind: str = "video") -> list[Fraction]:
+    """Presentation times of all packets, in seconds, in order."""
+    with av.open(str(path)) as container:
+        stream = getattr(container.streams, kind)[0]
+        packets = [p for p in container.demux(stream) if p.pts is not None]
+        return sorted(p.pts * p.time_base for p in packets)
+
+
+def audio_bytes(path: Path) -> list[bytes]:
+    with av.open(str(path)) as container:
+        return [bytes(p) for p in container.demux(container.streams.audio[0]) if p.size]
+
+
+class Untouched(Stylizer):
+    """Leaves frames as they are, for tests of what is around it."""
+
+    def __init__(self) -> None:
+        pass
+
+    def __str__(self) -> str:
+        return "nothing"
+
+    def stylize(self, frame: np.ndarray) -> np.ndarray:
+        return frame
+
+
+@pytest.fixture
+def untouched() -> Stylizer:
+    return Untouched()
+
+
+@pytest.fixture(scope="module")
+def converted(
+    film: Path, stylizer: Stylizer, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Path]:
+    """A part of the film of 41 frames at a quarter of its size, and its conversion."""
+    folder = tmp_path_factory.mktemp("film")
+    source, output = folder / "part.mp4", folder / "out.mp4"
+    with av.open(str(film)) as whole, av.open(str(source), "w") as part:
+        video = part.add_stream("libx264", rate=25, options={"crf": "30"})
+        video.width, video.height, video.pix_fmt = 320, 180, "yuv420p"
+        audio = part.add_stream_from_template(whole.streams.audio[0])
+        for packet in whole.demux(whole.streams.audio[0]):
+            if packet.dts is not None and packet.pts * packet.time_base < 1.64:
+                packet.stream = audio
+                part.mux(packet)
+        whole.seek(0)
+        for number, frame in enumerate(whole.decode(video=0)):
+            if number == 41:
+                break
+            part.mux(video.encode(frame.reformat(320, 180, "yuv420p")))
+        part.mux(video.encode(None))
+    convert_video(source, output, style=stylizer)
+    return source, output
+
+
+def test_a_conversion_has_the_frames_rate_and_duration_of_its_source(
+    converted: tuple[Path, Path],
+) -> None:
+    source, output = (probe(path) for path in converted)
+    assert output.frames == source.frames == 41
+    assert output.rate == source.rate == 25
+    assert abs(output.duration - source.duration) <= 1 / 25
+    assert (output.width, output.height) == (320, 180)
+    assert stamps(converted[1]) == stamps(converted[0])
+
+
+def test_the_audio_packets_are_copied_bit_by_bit(converted: tuple[Path, Path]) -> None:
+    source, output = converted
+    assert len(audio_bytes(source)) > 50
+    assert audio_bytes(output) == audio_bytes(source)
+    assert stamps(output, "audio") == stamps(source, "audio")
+
+
+def test_frames_are_stylized_and_stay_in_order(
+    converted: tuple[Path, Path], stylizer: Stylizer
+) -> None:
+    source, output = (list(VideoReader(path)) for path in converted)
+    for number in (0, 20, 40):
+        expected = stylizer.stylize(source[number].frame).astype(int)
+        error = np.abs(output[number].frame - expected).mean()
+        others = np.abs(output[(number + 20) % 60 % 41].frame - expected).mean()
+        assert error < 12
+        assert error < others
+
+
+def test_no_partial_file_stays(converted: tuple[Path, Path]) -> None:
+    assert sorted(p.name for p in converted[0].parent.iterdir()) == ["out.mp4", "part.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("rate", "time_base", "tick"),
+    [
+        (Fraction(30000, 1001), Fraction(1, 30000), 1001),
+        (Fraction(45000, 1499), Fraction(1, 45000), 1499),
+        (Fraction(24000, 1001), Fraction(1, 24000), 1001),
+        (Fraction(60), Fraction(1, 15360), 256),
+    ],
+)
+def test_odd_rates_stay_exact(
+    tmp_path: Path, untouched: Stylizer, rate: Fraction, time_base: Fraction, tick: int
+) -> None:
+    pts = range(0, 100 * tick, tick)
+    source = write_clip(tmp_path / "in.mp4", pts=pts, time_base=time_base, rate=rate)
+    convert_video(source, tmp_path / "out.mp4", style=untouched)
+    assert stamps(tmp_path / "out.mp4") == stamps(source)
+    assert probe(tmp_path / "out.mp4").rate == rate
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov"])
+def test_a_variable_frame_rate_is_kept(tmp_path: Path, untouched: Stylizer, suffix: str) -> None:
+    time_base = Fraction(1, 1000)
+    pts = np.cumsum(np.random.default_rng(0).integers(10, 100, 60)) - 10
+    source = write_clip(tmp_path / f"in{suffix}", pts=pts.tolist(), time_base=time_base)
+    output = tmp_path / f"out{suffix}"
+    convert_video(source, output, style=untouched)
+    ours, theirs = stamps(output), stamps(source)
+    assert [t - ours[0] for t in ours] == [t - theirs[0] for t in theirs]
+
+
+@pytest.mark.parametrize("codec", ["aac", "libmp3lame", "libopus"])
+def test_audio_longer_than_the_video_is_kept(
+    tmp_path: Path, untouched: Stylizer, codec: str
+) -> None:
+    source = write_clip(tmp_path / "in.mkv", audio=codec, audio_seconds=3.0)
+    convert_video(source, tmp_path / "out.mkv", style=untouched)
+    assert audio_bytes(tmp_path / "out.mkv") == audio_bytes(source)
+
+
+def test_no_audio_is_fine(tmp_path: Path, untouched: Stylizer) -> None:
+    source = write_clip(tmp_path / "in.mp4")
+    assert convert_video(source, tmp_path / "out.mp4", style=untouched).audio is None
+
+
+def test_audio_that_the_container_cannot_hold_is_said(tmp_path: Path, untouched: Stylizer) -> None:
+    source = write_clip(tmp_path / "in.mkv", audio="wavpack")
+    with pytest.raises(VideoError, match=r"wavpack.*write out\.mkv instead"):
+        convert_video(source, tmp_path / "out.mp4", style=untouched)
+    assert [p.name for p in tmp_path.iterdir()] == ["in.mkv"]
+
+
+def test_odd_sizes_stay(tmp_path: Path, untouched: Stylizer) -> None:
+    source = tmp_path / "in.avi"
+    with av.open(str(source), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 67, 45, "bgr0"
+        for level in range(10):
+            frame = np.full((45, 67, 3), level * 20, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="bgr24")))
+        container.mux(stream.encode(None))
+    convert_video(source, tmp_path / "out.mp4", style=untouched)
+    info = probe(tmp_path / "out.mp4")
+    assert (info.width, info.height, info.frames) == (67, 45, 10)
+
+
+def test_colours_survive(tmp_path: Path, untouched: Stylizer) -> None:
+    colours = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255], [40, 120, 200]], np.uint8)
+    bars = np.repeat(np.repeat(colours[None], 64, 0), 16, 1)
+
+    class Bars(Untouched):
+        def stylize(self, frame: np.ndarray) -> np.ndarray:
+            return bars
+
+    convert_video(write_clip(tmp_path / "in.mp4"), tmp_path / "out.mp4", style=Bars())
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        frame = next(container.decode(video=0))
+        assert (frame.colorspace, frame.color_range) == (1, 1)  # BT.709, limited
+        shown = frame.to_ndarray(format="bgr24").astype(int)
+    for index, colour in enumerate(colours):
+        middle = shown[32, index * 16 + 8]
+        assert np.abs(middle - colour).max() <= 8
+
+
+def test_one_frame_is_a_video(tmp_path: Path, untouched: Stylizer) -> None:
+    source = write_clip(tmp_path / "in.mp4", pts=[0])
+    assert convert_video(source, tmp_path / "out.mp4", style=untouched).frames == 1
+
+
+@pytest.mark.parametrize("share", [0, 0.05, 0.3, 0.6, 0.9, 0.99])
+@pytest.mark.parametrize("index", ["front", "back"])
+def test_a_truncated_video_is_an_error_and_nothing_is_written(
+    tmp_path: Path, untouched: Stylizer, film: Path, share: float, index: str
+) -> None:
+    if index == "front":
+        whole = tmp_path / "whole.mp4"
+        with (
+            av.open(str(film)) as old,
+            av.open(str(whole), "w", options={"movflags": "faststart"}) as new,
+        ):
+            stream = new.add_stream_from_template(old.streams.video[0])
+            for packet in old.demux(old.streams.video[0]):
+                if packet.dts is not None:
+                    packet.stream = stream
+                    new.mux(packet)
+        data = whole.read_bytes()
+        whole.unlink()
+    else:
+        data = film.read_bytes()
+    source = tmp_path / "in.mp4"
+    source.write_bytes(data[: int(share * len(data))])
+    with pytest.raises(VideoError) as raised:
+        convert_video(source, tmp_path / "out.mp4", style=untouched)
+    assert "\n" not in str(raised.value)
+    assert str(source) in str(raised.value)
+    assert [p.name for p in tmp_path.iterdir()] == ["in.mp4"]
+
+
+def test_a_matroska_file_that_breaks_off_leaves_what_could_be_read(
+    tmp_path: Path, untouched: Stylizer
+) -> None:
+    whole = write_clip(tmp_path / "in.mkv", pts=range(0, 512 * 200, 512)).read_bytes()
+    (tmp_path / "in.mkv").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(PartialResultError, match="seconds can be decoded") as raised:
+        convert_video(tmp_path / "in.mkv", tmp_path / "out.mkv", style=untouched)
+    assert raised.value.exit_code == 3
+    assert not (tmp_path / "out.mkv").exists()
+    assert 10 < len(stamps(tmp_path / "out.partial.mkv")) < 190
+
+
+def test_not_a_video(tmp_path: Path, astronaut: Path) -> None:
+    text = tmp_path / "text.mp4"
+    text.write_text("no video\n" * 100)
+    sound = tmp_path / "sound.mkv"
+    with av.open(str(sound), "w") as container:
+        container.add_stream("aac", rate=48000, layout="mono")
+        container.start_encoding()
+    for path in (text, sound):
+        with pytest.raises(VideoError, match=path.name):
+            probe(path)
+    with pytest.raises(InputError, match="no such file"):
+        probe(tmp_path / "nothing.mp4")
+    with pytest.raises(InputError, match="directory"):
+        probe(tmp_path)
+
+
+def test_an_existing_output_is_kept(tmp_path: Path, untouched: Stylizer) -> None:
+    source = write_clip(tmp_path / "in.mp4")
+    output = tmp_path / "out.mp4"
+    output.write_text("precious")
+    with pytest.raises(OutputExistsError):
+        convert_video(source, output, style=untouched)
+    assert output.read_text() == "precious"
+    convert_video(source, output, style=untouched, overwrite=True)
+    assert probe(output).frames == 25
+
+
+def test_an_unknown_container(tmp_path: Path, untouched: Stylizer) -> None:
+    source = write_clip(tmp_path / "in.mp4")
+    with pytest.raises(InputError, match="unknown video format"):
+        convert_video(source, tmp_path / "out.gif", style=untouched)
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, KeyboardInterrupt])
+def test_an_interrupted_conversion_leaves_a_film_that_plays(
+    tmp_path: Path, kind: type[BaseException]
+) -> None:
+    class Breaking(Untouched):
+        frames = 0
+
+        def stylize(self, frame: np.ndarray) -> np.ndarray:
+            self.frames += 1
+            if self.frames > 30:
+                raise kind("stop")
+            return frame
+
+    source = write_clip(tmp_path / "in.mp4", pts=range(0, 512 * 60, 512), audio="aac")
+    output = tmp_path / "out.mp4"
+    output.write_text("an earlier one")
+    with pytest.raises(kind, match="stop"):
+        convert_video(source, output, style=Breaking(), overwrite=True)
+    assert output.read_text() == "an earlier one"
+    assert stamps(tmp_path / "out.partial.mp4") == stamps(source)[:30]
+    assert len(list(VideoReader(tmp_path / "out.partial.mp4"))) == 30
+
+
+def test_few_frames_lie_between_the_stages(tmp_path: Path) -> None:
+    """A slow stylizer must hold the reader back, or memory grows with the film."""
+    seen = []
+
+    class Slow(Untouched):
+        def stylize(self, frame: np.ndarray) -> np.ndarray:
+            seen.append(frame)
+            return frame
+
+    source = write_clip(tmp_path / "in.mp4", pts=range(0, 512 * 60, 512))
+    counts = []
+    convert_video(
+        source,
+        tmp_path / "out.mp4",
+        style=Slow(),
+        on_frame=lambda done, _: counts.append(len(seen) - done),
+    )
+    assert max(counts) <= 6
+    assert len(counts) == 60

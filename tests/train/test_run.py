@@ -1,0 +1,374 @@
+import json
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from nst_rt.errors import (
+    InputError,
+    NotFiniteError,
+    OutputExistsError,
+    UnknownNameError,
+    WeightsError,
+)
+from nst_rt.images import load_image
+from nst_rt.style_model import StyleModel
+from nst_rt.train.run import train_style
+from nst_rt.train.task import StyleTraining
+
+STEPS, SIZE = 6, 64
+Train = Callable[..., Path]
+
+# Lightning's own, and of no consequence here.
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
+
+
+@pytest.fixture(scope="module")
+def album(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of small photos, flat and nested, one of which is held out."""
+    folder = tmp_path_factory.mktemp("album")
+    names = ["astronaut.png", "coffee.png", "chelsea.png", "rocket.jpg", "retina.jpg"]
+    held_out = next(f"{i}.png" for i in range(100) if zlib.crc32(f"{i}.png".encode()) % 20 == 0)
+    for name, source in zip(
+        ["a.png", "b.png", "cats/c.png", "d.png", held_out], names, strict=True
+    ):
+        (folder / name).parent.mkdir(exist_ok=True)
+        Image.open(photos / source).convert("RGB").resize((120, 100)).save(folder / name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def train(album: Path, painting: Path) -> Train:
+    """A tiny run in a folder; keyword arguments change its settings."""
+
+    def run(folder: Path, **changes: Any) -> Path:
+        folder.mkdir(exist_ok=True)
+        settings: dict[str, Any] = {
+            "style": painting,
+            "photos": album,
+            "name": "swirls",
+            "output": folder / "swirls.safetensors",
+            "runs": folder / "runs",
+            "steps": STEPS,
+            "size": SIZE,
+            "batch_size": 2,
+            "workers": 0,
+            "seed": 3,
+            "title": "Swirls",
+            "artist": "nst-rt",
+            "year": "2025",
+            "licence": "CC0",
+            "progress": False,
+        }
+        return train_style(**settings | changes)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def finished(train: Train, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a run from start to end, with a worker."""
+    folder = tmp_path_factory.mktemp("finished")
+    train(folder, workers=1)
+    return folder
+
+
+@pytest.fixture
+def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Arrange for Ctrl-C to come in the middle of a step."""
+    training_step = StyleTraining.training_step
+
+    def at(step: int) -> None:
+        def interrupted(self: StyleTraining, photos: Tensor, index: int) -> Tensor:
+            if self.global_step == step:
+                monkeypatch.setattr(StyleTraining, "training_step", training_step)
+                raise KeyboardInterrupt
+            return training_step(self, photos, index)
+
+        monkeypatch.setattr(StyleTraining, "training_step", interrupted)
+
+    return at
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    return sorted((folder / "runs" / "swirls" / "checkpoints").iterdir())
+
+
+def state(folder: Path) -> dict[str, Any]:
+    """The last checkpoint."""
+    loaded: dict[str, Any] = torch.load(checkpoints(folder)[-1], weights_only=True)
+    return loaded
+
+
+def files(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_20_steps_on_one_batch_lower_its_loss(astronaut: Path, painting: Path) -> None:
+    photos = torch.cat([load_image(astronaut, size=SIZE), load_image(astronaut, size=SIZE).flip(3)])
+    task = StyleTraining({"swirls": str(painting)}, size=SIZE, max_shift=0, motion_weight=0, seed=1)
+    losses: list[float] = []
+
+    class Record(L.Callback):
+        def on_train_batch_end(self, trainer: L.Trainer, *_: object) -> None:
+            losses.append(float(trainer.callback_metrics["loss/total"]))
+
+    trainer = L.Trainer(
+        max_steps=20,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        accelerator="cpu",
+        callbacks=[Record()],
+    )
+    trainer.fit(task, DataLoader([photos] * 20, batch_size=None))  # type: ignore[arg-type]
+    assert len(losses) == 20
+    assert losses[-1] < 0.9 * losses[0]
+    assert losses[-1] == min(losses)
+
+
+def test_model_can_be_loaded_and_paints(finished: Path, photo: Tensor) -> None:
+    model = StyleModel.load(finished / "swirls.safetensors")
+    pastiche = model.network(photo, model.style_weights("swirls"))
+    assert pastiche.shape == photo.shape
+    assert pastiche.isfinite().all()
+
+
+def test_model_holds_the_trained_weights(finished: Path) -> None:
+    model = StyleModel.load(finished / "swirls.safetensors")
+    trained = state(finished)["state_dict"]
+    for key, value in model.network.state_dict().items():
+        assert torch.equal(value, trained[f"network.{key}"].half().float()), key
+
+
+def test_record_tells_what_was_done(finished: Path, album: Path) -> None:
+    model = StyleModel.load(finished / "swirls.safetensors")
+    (style,) = model.styles
+    assert (style.name, style.title, style.artist) == ("swirls", "Swirls", "nst-rt")
+    assert (style.year, style.licence) == ("2025", "CC0")
+    training = model.training
+    assert training["steps"] == STEPS
+    assert training["batch_size"] == 2
+    assert training["photos"] == {album.name: 3, "cats": 1}  # one is held out
+    assert training["vgg_weights"] == "caffe"
+    recipe = training["recipe"]
+    assert (recipe["size"], recipe["seed"], recipe["style_weight"]) == (SIZE, 3, 10)
+    assert recipe["style_layers"].keys() == {"relu1_1", "relu2_1", "relu3_1", "relu4_1"}
+
+
+def test_record_names_no_folder_and_no_photo(finished: Path, painting: Path) -> None:
+    text = json.dumps(StyleModel.load(finished / "swirls.safetensors").training)
+    assert str(painting.parent) not in text
+    assert str(finished.parent) not in text
+    assert ".png" not in text
+
+
+def test_recorded_losses_add_up_to_the_total(finished: Path) -> None:
+    losses = StyleModel.load(finished / "swirls.safetensors").training["losses"]
+    assert losses.keys() == {"content", "style", "tv", "motion", "total"}
+    expected = losses["content"] + 10 * losses["style"] + losses["tv"]
+    # The weight of the motion term rises to 50 during training.
+    assert expected < losses["total"] < expected + 50 * losses["motion"] + 1e-3
+
+
+def test_tensorboard_holds_losses_and_samples(train: Train, tmp_path: Path) -> None:
+    train(tmp_path, steps=10)
+    (file,) = (tmp_path / "runs" / "swirls" / "tensorboard").glob("events.out.tfevents.*")
+    events = EventAccumulator(str(file)).Reload()
+    scalars = set(events.Tags()["scalars"])
+    assert {f"loss/{term}" for term in ("content", "style", "tv", "motion", "total")} <= scalars
+    assert [event.step for event in events.Images("samples")][-1] == 10
+
+
+def test_sample_grids_show_photo_and_pastiche_side_by_side(finished: Path) -> None:
+    grids = sorted((finished / "runs" / "swirls" / "samples").iterdir())
+    assert [grid.name for grid in grids] == [f"{step:06d}.png" for step in range(1, STEPS + 1)]
+    # One held-out photo: a row of two cells, with frames of 4 px.
+    assert load_image(grids[-1]).shape == (1, 3, SIZE + 8, 2 * SIZE + 12)
+
+
+def test_checkpoints_hold_the_network_without_vgg19(finished: Path) -> None:
+    assert state(finished)["global_step"] == STEPS
+    assert all(key.startswith("network.") for key in state(finished)["state_dict"])
+    assert checkpoints(finished)[-1].stat().st_size < 5_000_000
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_resumed_run_ends_with_the_very_weights_of_an_undisturbed_one(
+    train: Train,
+    finished: Path,
+    tmp_path: Path,
+    interrupt: Callable[[int], None],
+    workers: int,
+) -> None:
+    interrupt(3)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, workers=workers)
+    assert state(tmp_path)["global_step"] == 3
+    assert not (tmp_path / "swirls.safetensors").exists()
+
+    train(tmp_path, workers=workers, resume=True)
+    resumed, undisturbed = state(tmp_path), state(finished)
+    assert resumed["global_step"] == undisturbed["global_step"] == STEPS
+    for key, value in undisturbed["state_dict"].items():
+        assert torch.equal(resumed["state_dict"][key], value), key
+    moments = (x["optimizer_states"][0]["state"] for x in (resumed, undisturbed))
+    for one, other in zip(*(m.values() for m in moments), strict=True):
+        assert torch.equal(one["exp_avg_sq"], other["exp_avg_sq"])
+    assert resumed["lr_schedulers"] == undisturbed["lr_schedulers"]
+    models = (StyleModel.load(x / "swirls.safetensors") for x in (tmp_path, finished))
+    one, other = (model.training for model in models)
+    assert one == other
+
+
+def test_same_seed_gives_the_same_model_and_another_seed_another(
+    train: Train, finished: Path, tmp_path: Path
+) -> None:
+    def weights(path: Path) -> Tensor:
+        return StyleModel.load(path).network.state_dict()["net.paint.weight"]
+
+    expected = weights(finished / "swirls.safetensors")
+    torch.manual_seed(99)
+    assert torch.equal(weights(train(tmp_path / "same")), expected)
+    other = weights(train(tmp_path / "other", seed=4))
+    assert not torch.allclose(other, expected, atol=1e-3)
+
+
+def test_resuming_a_finished_run_gives_its_model_again(
+    train: Train, finished: Path, tmp_path: Path
+) -> None:
+    output = train(finished, resume=True, output=tmp_path / "again.safetensors")
+    again, before = StyleModel.load(output), StyleModel.load(finished / "swirls.safetensors")
+    assert again.training == before.training
+    for key, value in again.network.state_dict().items():
+        assert torch.equal(value, before.network.state_dict()[key]), key
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"steps": STEPS + 2}, f"steps = {STEPS}, not {STEPS + 2}"),
+        ({"architecture": "classic"}, "architecture = fast, not classic"),
+        ({"style_weight": 3.0}, r"style_weight = 10\.0, not 3\.0"),
+    ],
+)
+def test_resuming_with_other_settings_is_an_error(
+    train: Train, finished: Path, tmp_path: Path, changes: dict[str, Any], says: str
+) -> None:
+    before = files(finished)
+    with pytest.raises(InputError, match=says):
+        train(finished, resume=True, output=tmp_path / "a.safetensors", **changes)
+    assert files(finished) == before
+
+
+def test_resuming_without_a_checkpoint_is_an_error(train: Train, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no checkpoint to resume from"):
+        train(tmp_path, resume=True)
+    assert not files(tmp_path)
+
+
+def test_an_existing_model_is_kept(train: Train, tmp_path: Path) -> None:
+    (tmp_path / "swirls.safetensors").write_text("precious")
+    with pytest.raises(OutputExistsError, match="--overwrite"):
+        train(tmp_path)
+    assert list(files(tmp_path).values()) == [b"precious"]
+
+
+def test_an_existing_run_is_kept(train: Train, finished: Path, tmp_path: Path) -> None:
+    before = files(finished)
+    with pytest.raises(OutputExistsError, match=r"--resume continues it, --overwrite starts over"):
+        train(finished, output=tmp_path / "a.safetensors")
+    assert files(finished) == before
+
+
+def test_overwriting_starts_over(
+    train: Train, tmp_path: Path, interrupt: Callable[[int], None]
+) -> None:
+    interrupt(2)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path)
+    (tmp_path / "runs" / "swirls" / "notes.txt").write_text("mine")
+    train(tmp_path, overwrite=True, steps=1)
+    assert [path.name for path in checkpoints(tmp_path)] == ["step=000001.ckpt"]
+    assert StyleModel.load(tmp_path / "swirls.safetensors").training["steps"] == 1
+    # What training did not write it does not remove.
+    assert (tmp_path / "runs" / "swirls" / "notes.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "says"),
+    [
+        ({"steps": 0}, InputError, "steps must be positive, not 0"),
+        ({"batch_size": -1}, InputError, "batch size must be positive, not -1"),
+        ({"size": 0}, InputError, "at least 16 px, not 0"),
+        ({"size": 15}, InputError, "at least 16 px, not 15"),
+        ({"name": ""}, InputError, "name of a style"),
+        ({"name": ".."}, InputError, "name of a style"),
+        ({"name": "a/b"}, InputError, "name of a style"),
+        ({"architecture": "slow"}, UnknownNameError, "fast, classic"),
+        ({"style": "missing.jpg"}, InputError, "no such file"),
+        ({"style": __file__}, InputError, "not an image"),
+        ({"photos": "missing"}, InputError, "no such folder"),
+        ({"photos": __file__}, InputError, "not a folder"),
+        ({"vgg_weights": "missing.pth"}, WeightsError, "missing.pth"),
+        ({"output": "missing/a.safetensors"}, InputError, "does not exist"),
+    ],
+)
+def test_bad_input_is_an_error_before_anything_is_written_or_cleared(
+    train: Train,
+    finished: Path,
+    changes: dict[str, Any],
+    error: type[Exception],
+    says: str,
+) -> None:
+    before = files(finished)
+    with pytest.raises(error, match=says):
+        train(finished, overwrite=True, **changes)
+    assert files(finished) == before
+
+
+def test_an_empty_folder_of_photos_is_an_error(train: Train, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no photos"):
+        train(tmp_path, photos=tmp_path / "empty")
+    assert not files(tmp_path)
+
+
+def test_loss_that_is_not_finite_stops_and_the_last_checkpoint_stays(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training_step = StyleTraining.training_step
+
+    def poisoned(self: StyleTraining, photos: Tensor, index: int) -> Tensor:
+        return training_step(self, photos * (torch.nan if self.global_step == 2 else 1), index)
+
+    monkeypatch.setattr(StyleTraining, "training_step", poisoned)
+    with pytest.raises(NotFiniteError, match="nan at step 2"):
+        train(tmp_path)
+    assert not (tmp_path / "swirls.safetensors").exists()
+    assert state(tmp_path)["global_step"] == 2
+    assert all(value.isfinite().all() for value in state(tmp_path)["state_dict"].values())
+
+
+def test_classic_network_trains_too(train: Train, tmp_path: Path) -> None:
+    path = train(tmp_path, architecture="classic", steps=1, batch_size=1, size=32)
+    assert StyleModel.load(path).network.architecture == "classic"
+
+
+def test_a_corrupt_photo_does_not_stop_the_training(
+    train: Train, tmp_path: Path, album: Path
+) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    (folder / "good.png").write_bytes((album / "a.png").read_bytes())
+    (folder / "corrupt.png").write_bytes((album / "b.png").read_bytes()[:2000])
+    assert train(tmp_path, photos=folder, steps=2).exists()
