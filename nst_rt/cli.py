@@ -33,7 +33,7 @@ class Report:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code (see DESIGN: 0, 2, 3 or 130)."""
+    """Run the command line; 0 done, 2 bad input, 3 a part is kept, 130 interrupted."""
     logging.basicConfig(level=logging.WARNING, format="nst-rt: %(message)s")
     options = vars(_parser().parse_args(arguments))
     verb: Callable[..., Report] = options.pop("run")

@@ -37,7 +37,7 @@ class UnknownNameError(StyleTransferError):
         known = list(known)
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        super().__init__(f"unknown {kind} {name!r}: {hint}known are {', '.join(known)}")
+        super().__init__(f"unknown {kind} {name!r}: {hint}known are {', '.join(known) or 'none'}")
 
 
 class BackendError(StyleTransferError):

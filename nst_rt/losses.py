@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from nst_rt.errors import InputError
 from nst_rt.vgg import VGG19Features, fast_dtype
 
 Features = Mapping[str, Tensor]
@@ -101,6 +102,7 @@ class PerceptualLoss:
 
     Raises:
         UnknownNameError: a layer that VGG19 does not have.
+        InputError: no layers, or weights of layers that are negative or all 0.
         WeightsError: VGG19 weights that cannot be used.
     """
 
@@ -166,4 +168,6 @@ class PerceptualLoss:
 
 def _normalized(weights: Mapping[str, float]) -> dict[str, float]:
     total = sum(weights.values())
+    if not (total > 0 and min(weights.values()) >= 0):
+        raise InputError(f"layer weights must be positive, not {dict(weights)}")
     return {layer: weight / total for layer, weight in weights.items()}

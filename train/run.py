@@ -1,6 +1,5 @@
 """One training run from a painting and a folder of photos to a style model file."""
 
-import logging
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,24 +7,18 @@ from typing import Any, Literal
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import (
-    Callback,
-    ModelCheckpoint,
-    RichProgressBar,
-)
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from nst_rt.errors import InputError, OutputExistsError
 from nst_rt.files import check_output
 from nst_rt.images import load_image
 from nst_rt.style_model import SUFFIX
-from nst_rt.train.callbacks import RecentLosses, SampleGrid
+from nst_rt.train.callbacks import ProgressBar, RecentLosses, SampleGrid
 from nst_rt.train.photos import Photos
 from nst_rt.train.task import StyleTraining
 from nst_rt.transformer import MINIMUM_SIZE, Architecture
 from nst_rt.vgg import fast_dtype, load_weights
-
-logger = logging.getLogger(__name__)
 
 
 def train_style(
@@ -134,7 +127,7 @@ def train_style(
             ModelCheckpoint(
                 run / "checkpoints", filename="{step:06d}", every_n_train_steps=max(steps // 20, 1)
             ),
-            *_progress_bar(progress),
+            *([ProgressBar()] if progress else []),
         ],
     )
     try:
@@ -195,7 +188,3 @@ def _check_resumed(checkpoint: Path, task: StyleTraining, steps: int) -> None:
 def _precision() -> Literal["bf16-mixed", "32-true"]:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return "bf16-mixed" if fast_dtype(device) == torch.bfloat16 else "32-true"
-
-
-def _progress_bar(progress: bool) -> list[Callback]:
-    return [RichProgressBar()] if progress else []

@@ -215,7 +215,7 @@ def test_unknown_layer_is_an_error() -> None:
     with pytest.raises(UnknownNameError, match="relu9_1"):
         PerceptualLoss(
             content_layers={"relu9_1": 1.0},
-            style_layers={},
+            style_layers={"relu1_1": 1.0},
             content_weight=1.0,
             style_weight=1.0,
             tv_weight=1.0,

@@ -1,3 +1,4 @@
+import hashlib
 import io
 import urllib.error
 from email.message import Message
@@ -158,6 +159,12 @@ def test_torchvision_weights_that_were_downloaded_once_need_no_network(
     monkeypatch.setenv("TORCH_HOME", str(torchvision_home))
     monkeypatch.setattr("urllib.request.urlopen", _no_network)
     monkeypatch.setattr("torch.hub.urlopen", _no_network)
+    with pytest.raises(WeightsError, match="checksum is wrong; remove the file"):
+        load_weights("torchvision")
+    # Random weights in place of 550 MB of real ones.
+    file = torchvision_home / "hub" / "checkpoints" / TORCHVISION_FILE
+    checksum = hashlib.sha256(file.read_bytes()).hexdigest()
+    monkeypatch.setattr(vgg, "_TORCHVISION_SHA256", checksum[:8])
     _, by_name = load_weights("torchvision")
     _, by_path = load_weights(str(torchvision_home / "hub" / "checkpoints" / TORCHVISION_FILE))
     assert torch.equal(by_name["5_4"][0], by_path["5_4"][0])
