@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Literal, get_args
 
 import av
-import cv2  # before av, see nst_rt.infer
+import cv2
 import numpy as np
 from av.audio.stream import AudioStream
 from av.container import InputContainer

@@ -84,6 +84,7 @@ class FastNet(nn.Module):
 
     def __init__(self, styles: int, *, trunk: int = 32, decoder: int = 16, blocks: int = 5) -> None:
         super().__init__()
+        self.hyper_parameters = {"trunk": trunk, "decoder": decoder, "blocks": blocks}
         self.encode = ConvNorm(48, trunk, 3, styles)
         self.blocks = nn.ModuleList(ResidualBlock(trunk, styles) for _ in range(blocks))
         self.decode = ConvNorm(trunk, decoder, 3, styles)
@@ -111,6 +112,7 @@ class ClassicNet(nn.Module):
 
     def __init__(self, styles: int, *, width: int = 32, blocks: int = 5) -> None:
         super().__init__()
+        self.hyper_parameters = {"width": width, "blocks": blocks}
         w = width
         self.first = ConvNorm(3, w, 9, styles)
         self.encode = nn.ModuleList(
@@ -165,12 +167,16 @@ class TransformerNet(nn.Module):
             raise UnknownNameError("architecture", architecture, ARCHITECTURES)
         self.architecture = architecture
         self.styles = styles
-        self.hyper_parameters = hyper_parameters
         self.net: FastNet | ClassicNet = (
             FastNet(styles, **hyper_parameters)
             if architecture == "fast"
             else ClassicNet(styles, **hyper_parameters)
         )
+
+    @property
+    def hyper_parameters(self) -> dict[str, int]:
+        """All of them, given or default, so that a file does not depend on later defaults."""
+        return self.net.hyper_parameters
 
     def forward(self, image: Tensor, style: Tensor) -> Tensor:
         """Paint `image` in a style.

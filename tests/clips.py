@@ -5,7 +5,6 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
-import cv2  # noqa: F401  # before av
 import numpy as np
 
 _AUDIO_RATE = 48000

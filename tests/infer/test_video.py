@@ -2,7 +2,6 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
-import cv2  # noqa: F401  # before av
 import numpy as np
 import pytest
 from clips import write_clip
