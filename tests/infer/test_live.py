@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,7 +20,8 @@ from nst_rt.infer.live import WINDOW, show_webcam
 from nst_rt.style_model import StyleModel
 
 T = TypeVar("T")
-PATIENCE = 90.0
+# Not a limit on speed: what has not come by then, on the busiest machine, never will.
+PATIENCE = 300.0
 
 
 def wait_for(condition: Callable[[], T | None], what: str) -> T:
@@ -50,9 +52,10 @@ def screen() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two minutes of film, longer than any test watches it."""
-    pts = range(0, 512 * 25 * 120, 512)
-    return write_clip(tmp_path_factory.mktemp("clip") / "in.mp4", pts=pts, size=(320, 240))
+    """A quarter of an hour at 5 frames per second, longer than any test watches it."""
+    pts = range(0, 12800 * 60 * 15, 2560)
+    path = tmp_path_factory.mktemp("clip") / "in.mp4"
+    return write_clip(path, pts=pts, rate=Fraction(5), size=(320, 240))
 
 
 @pytest.fixture(scope="module")
@@ -117,13 +120,18 @@ def test_the_window_shows_saves_and_quits(
     handle = wait_for(window, "a window").splitlines()[-1]
 
     def picture() -> np.ndarray | None:
+        assert program.poll() is None, program.communicate()
         shot = np.asarray(ImageGrab.grab(xdisplay=screen).convert("RGB"))
         return shot if shot.std() > 5 else None
 
     wait_for(picture, "a picture in the window")
-    xdotool("windowfocus", "--sync", handle)
-    xdotool("key", "s")
-    snapshot = wait_for(lambda: next(tmp_path.glob("nst-rt-*.png"), None), "a snapshot")
+
+    def snapshot_taken() -> Path | None:
+        # Pressed until it is heard: a window that is not drawn yet takes no keys.
+        xdotool("windowfocus", handle, "key", "s")
+        return next((p for p in tmp_path.glob("*.png") if ".partial" not in p.name), None)
+
+    snapshot = wait_for(snapshot_taken, "a snapshot")
     with Image.open(snapshot) as saved:
         saved.load()
         assert saved.size == (320, 240)
@@ -132,9 +140,12 @@ def test_the_window_shows_saves_and_quits(
     # What was saved is what is shown, but for the line of text and a film that goes on.
     assert abs(shot[60:200, 40:280].mean() - picture_saved[60:200, 40:280].mean()) < 40
 
-    xdotool("key", "q")
-    out, err = program.communicate(timeout=PATIENCE)
-    assert program.returncode == 0, err
+    def quitted() -> int | None:
+        xdotool("windowfocus", handle, "key", "q")
+        return program.poll()
+
+    assert wait_for(quitted, "the end") == 0
+    out, err = program.communicate()
     assert err == ""
     assert "Traceback" not in out
 
@@ -142,10 +153,13 @@ def test_the_window_shows_saves_and_quits(
 def test_escape_quits(screen: str, clip: Path, model: Path, xdotool: Callable[..., str]) -> None:
     program = watch(screen, CLI, "webcam", clip, "--style", model)
     found = wait_for(lambda: xdotool("search", "--name", f"^{WINDOW}$") or None, "a window")
-    xdotool("windowfocus", "--sync", found.splitlines()[-1])
-    xdotool("key", "Escape")
-    _, err = program.communicate(timeout=PATIENCE)
-    assert (program.returncode, err) == (0, "")
+
+    def escape() -> int | None:
+        xdotool("windowfocus", found.splitlines()[-1], "key", "Escape")
+        return program.poll()
+
+    assert wait_for(escape, "the end") == 0
+    assert program.communicate()[1] == ""
 
 
 def test_a_film_that_ends_closes_the_window(screen: str, model: Path, tmp_path: Path) -> None:
