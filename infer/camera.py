@@ -28,13 +28,18 @@ class Camera:
 
     def __init__(self, source: str | int = 0) -> None:
         self.source = str(source)
-        self.is_device = self.source.isdigit() or self.source.startswith("/dev/video")
+        self.is_device = self.source.isdecimal() or self.source.startswith("/dev/video")
         self.is_stream = "://" in self.source
         # Frames of a file come as fast as they are decoded; a clock holds them to their time.
         self._paced = not (self.is_device or self.is_stream)
         if self._paced:
             probe(self.source)
-        self._capture = cv2.VideoCapture(int(self.source) if self.source.isdigit() else self.source)
+        try:
+            self._capture = cv2.VideoCapture(
+                int(source) if self.source.isdecimal() else self.source
+            )
+        except cv2.error as error:  # an index out of any range
+            raise CameraError(self._reason()) from error
         if not self._capture.isOpened():
             raise CameraError(self._reason())
 

@@ -46,7 +46,7 @@ def run_demo(
         for file in source:
             shutil.copyfile(file, folder / target / file.name)
     shutil.copyfile(film, folder / _FILM)
-    output = folder / f"{film.stem}_{style}.mp4"
+    output = folder / f"{film.stem}_{Path(style).stem}.mp4"
     done = convert_video(film, output, style=stylizer, overwrite=True, on_frame=on_frame)
     before_after = np.hstack([_middle_frame(film), _middle_frame(output)])
     save_image(before_after, folder / "before_after.png", overwrite=True)

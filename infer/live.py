@@ -1,6 +1,6 @@
 """The live window: a camera, stylized, on the screen."""
 
-import os
+import ctypes
 import subprocess
 import sys
 import time
@@ -48,7 +48,6 @@ def show_webcam(
         CameraError: a source that cannot be opened, or no screen.
         UnknownNameError, StyleModelError, InputError: a style or a file that cannot be used.
     """
-    _check_screen()
     if not Path(snapshots).is_dir():
         raise InputError(f"{snapshots}: no such folder for snapshots")
     if _windows_would_hang():
@@ -56,6 +55,7 @@ def show_webcam(
         return
     camera = Camera(source)
     try:
+        _check_screen()
         stylizer = load_style(style, strength=strength)
         flip = camera.is_device if mirror is None else mirror
         with (
@@ -92,9 +92,15 @@ def _show(pictures: Generator[Frame, None, None], engine: str, snapshots: Path) 
             name = f"nst-rt-{datetime.now():%Y%m%d-%H%M%S-%f}.png"
             note = f"saved {save_image(picture, snapshots / name)}"
             note_until = now + _NOTE_SECONDS
-        closed = cv2.getWindowProperty(WINDOW, cv2.WND_PROP_VISIBLE) < 1
-        if key in (ord("q"), _ESCAPE) or closed:
+        if key in (ord("q"), _ESCAPE) or _is_closed():
             return
+
+
+def _is_closed() -> bool:
+    try:
+        return bool(cv2.getWindowProperty(WINDOW, cv2.WND_PROP_VISIBLE) < 1)
+    except cv2.error:  # Qt is gone with its last window
+        return True
 
 
 def _rate(times: Sequence[float]) -> float:
@@ -111,12 +117,17 @@ def _with_overlay(picture: Frame, text: str) -> Frame:
 
 
 def _check_screen() -> None:
-    # Qt would end the process.
-    if sys.platform == "linux" and not (
-        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
-    ):
+    """Qt would end the process, so whether an X server answers is asked before."""
+    if sys.platform != "linux":
+        return
+    xcb = ctypes.CDLL("libxcb.so.1")  # OpenCV's wheel needs it too
+    xcb.xcb_connect.restype = ctypes.c_void_p
+    connection = ctypes.c_void_p(xcb.xcb_connect(None, None))
+    refused = xcb.xcb_connection_has_error(connection)
+    xcb.xcb_disconnect(connection)
+    if refused:
         raise CameraError(
-            "there is no screen to open a window on (DISPLAY is not set); "
+            "there is no screen to open a window on (DISPLAY is not set, or wrong); "
             "nst-rt video converts files without one"
         )
 

@@ -1,5 +1,6 @@
 """Video files: decoded by OpenCV, stylized, encoded to H.264 by PyAV with the audio copied."""
 
+import logging
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
@@ -22,6 +23,8 @@ from nst_rt.files import check_input, check_output, partial_path
 from nst_rt.images import Frame
 from nst_rt.infer.pipeline import in_background
 from nst_rt.infer.stylizer import Stylizer, load_style
+
+logger = logging.getLogger(__name__)
 
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov")
 Preset = Literal[
@@ -102,7 +105,7 @@ def probe(path: Path | str) -> VideoInfo:
     """
     path = check_input(path)
     try:
-        with av.open(str(path)) as container:
+        with av.open(_url(path)) as container:
             return _video_info(path, container)
     except (av.FFmpegError, OSError) as error:
         raise VideoError(
@@ -147,6 +150,11 @@ def _duration(stream: VideoStream) -> float | None:
     return 3600 * hours + 60 * minutes + seconds
 
 
+def _url(path: Path) -> str:
+    """For FFmpeg, which takes what stands before a colon in a relative path for a protocol."""
+    return str(path.absolute())
+
+
 class VideoReader:
     """The frames of a video file in order, rotated as its metadata says.
 
@@ -160,7 +168,7 @@ class VideoReader:
         self.info = probe(path)
 
     def __iter__(self) -> Iterator[TimedFrame]:
-        capture = cv2.VideoCapture(str(self.path), cv2.CAP_FFMPEG)
+        capture = cv2.VideoCapture(_url(self.path), cv2.CAP_FFMPEG)
         try:
             previous = -1
             while True:
@@ -199,8 +207,8 @@ class VideoWriter:
         self.partial = partial_path(path)
         self.frames = 0
         self._info = source.info
-        self._source = av.open(str(source.path))
-        self._container = av.open(str(self.partial), "w")
+        self._source = av.open(_url(source.path))
+        self._container = av.open(_url(self.partial), "w")
         self._video = self._container.add_stream("libx264", rate=self._info.rate)
         self._video.options = {"crf": str(crf), "preset": preset}
         self._audio = self._copied_audio()
@@ -230,15 +238,17 @@ class VideoWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self.frames:
-            self._container.mux(self._video.encode(None))
-            if kind is None:
-                self._mux_audio(until=None)
-        self._container.close()
-        self._source.close()
-        if not self.frames:
-            self.partial.unlink(missing_ok=True)
-        elif kind is None:
+        try:
+            if self.frames:
+                self._container.mux(self._video.encode(None))
+                if kind is None:
+                    self._mux_audio(until=None)
+        finally:
+            self._container.close()
+            self._source.close()
+            if not self.frames:
+                self.partial.unlink(missing_ok=True)
+        if self.frames and kind is None:
             self.partial.replace(self.path)
 
     def _configure(self, frame: Frame) -> None:
@@ -251,6 +261,10 @@ class VideoWriter:
         # Said, or players guess by the size.
         context.colorspace = context.color_primaries = context.color_trc = _BT709
         context.color_range = _LIMITED_RANGE
+        try:
+            self._container.start_encoding()
+        except (av.FFmpegError, OSError) as error:
+            raise VideoError(self._refusal()) from error
 
     def _copied_audio(self) -> AudioStream | None:
         if self._info.audio is None:
@@ -259,11 +273,16 @@ class VideoWriter:
             self._container.close()
             self._source.close()
             self.partial.unlink(missing_ok=True)
-            raise VideoError(
-                f"{self.path}: {self.path.suffix} cannot hold the source's {self._info.audio} "
-                f"audio; write {self.path.with_suffix('.mkv').name} instead"
-            )
+            raise VideoError(self._refusal())
+        if len(self._source.streams.audio) > 1:
+            logger.warning("%s: only the first of its audio tracks is copied", self._source.name)
         return self._container.add_stream_from_template(self._source.streams.audio[0])
+
+    def _refusal(self) -> str:
+        return (
+            f"{self.path}: {self.path.suffix} cannot hold the source's {self._info.audio} "
+            f"audio; write {self.path.with_suffix('.mkv').name} instead"
+        )
 
     def _audio_packets(self) -> "Iterator[av.Packet[Any]]":
         if self._audio is None:
@@ -297,7 +316,11 @@ def check_conversion(
             f"{output}: unknown video format {output.suffix!r}; use one of "
             f"{', '.join(VIDEO_SUFFIXES)}"
         )
-    return output, VideoReader(source)
+    reader = VideoReader(source)
+    for target in (output, partial_path(output)):
+        if target.exists() and target.samefile(reader.path):
+            raise InputError(f"{output}: would be written over the source; choose another name")
+    return output, reader
 
 
 def convert_video(

@@ -7,8 +7,8 @@ so that the library's defaults are the only ones.
 import argparse
 import json
 import logging
+import os
 import sys
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -40,13 +40,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     as_json = options.pop("json")
     try:
         report = verb(**options)
+        print(json.dumps(report.facts) if as_json else report.text, flush=True)
     except StyleTransferError as error:
         print(f"nst-rt: {error}", file=sys.stderr)
         return error.exit_code
+    except BrokenPipeError:  # nobody reads on, as in `nst-rt styles | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:  # a full disk, a name too long, a folder that is a file
+        print(f"nst-rt: {error.filename or 'the system'}: {error.strerror}", file=sys.stderr)
+        return StyleTransferError.exit_code
     except KeyboardInterrupt:
         print("nst-rt: interrupted", file=sys.stderr)
         return InterruptedWorkError.exit_code
-    print(json.dumps(report.facts) if as_json else report.text)
     return 0
 
 
@@ -104,13 +109,12 @@ def train(**options: Any) -> Report:
     from nst_rt.style_model import StyleModel
     from nst_rt.train.run import train_style
 
-    # Lightning's own remarks; what a user must know is said by this project.
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", module="lightning")
     run = Path(options.get("runs", "runs")) / options["name"]
     try:
         output = train_style(**options, progress=sys.stderr.isatty())
     except KeyboardInterrupt as error:
+        if not any((run / "checkpoints").glob("*.ckpt")):
+            raise
         raise InterruptedWorkError(
             f"interrupted: the last checkpoint is in {run}; the same command with --resume "
             "continues from it"

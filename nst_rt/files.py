@@ -1,6 +1,7 @@
 """Files at the edges: inputs checked before work starts, outputs that appear when complete."""
 
 import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,16 +45,16 @@ def check_output(path: Path | str, *, overwrite: bool = False) -> Path:
 
 
 def partial_path(path: Path) -> Path:
-    """Where the work lies until `path` is complete: `OUT.partial.EXT`."""
+    """Where unfinished work on `path` is kept: `OUT.partial.EXT`."""
     return path.with_name(f"{path.stem}.partial{path.suffix}")
 
 
 @contextmanager
 def atomic_output(path: Path) -> Iterator[Path]:
-    """Yield a path to write to; it becomes `path` on success and is removed on an error."""
-    partial = partial_path(path)
+    """Yield a new path to write to; it becomes `path` on success and is removed on an error."""
+    temporary = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
     try:
-        yield partial
-        partial.replace(path)
+        yield temporary
+        temporary.replace(path)
     finally:
-        partial.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)

@@ -113,8 +113,12 @@ def save_image(image: Tensor | Frame, path: Path | str, *, overwrite: bool = Fal
     """
     path = check_image_output(path, overwrite=overwrite)
     frame = tensor_to_frame(image) if isinstance(image, Tensor) else image
-    with atomic_output(path) as partial:
-        Image.fromarray(frame[:, :, ::-1]).save(partial, quality=95)
+    with atomic_output(path) as temporary:
+        try:
+            Image.fromarray(frame[:, :, ::-1]).save(temporary, quality=95)
+        except ValueError as error:  # formats have their own largest sizes
+            size = f"{frame.shape[1]}x{frame.shape[0]}"
+            raise InputError(f"{path}: cannot hold {size} px ({error}); try .png") from error
     return path
 
 

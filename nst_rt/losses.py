@@ -4,14 +4,16 @@ Each term is divided by the size of its own target, so that one style weight mea
 image size, batch, layer set and for any painting.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from nst_rt.devices import fast_dtype
 from nst_rt.errors import InputError
-from nst_rt.vgg import VGG19Features, fast_dtype
+from nst_rt.vgg import VGG19Features
 
 Features = Mapping[str, Tensor]
 
@@ -102,7 +104,7 @@ class PerceptualLoss:
 
     Raises:
         UnknownNameError: a layer that VGG19 does not have.
-        InputError: no layers, or weights of layers that are negative or all 0.
+        InputError: no layers, or weights that are negative, not finite or, of layers, all 0.
         WeightsError: VGG19 weights that cannot be used.
     """
 
@@ -120,6 +122,9 @@ class PerceptualLoss:
     ) -> None:
         self.content_layers = _normalized(content_layers)
         self.style_layers = _normalized(style_layers)
+        for weight in (content_weight, style_weight, tv_weight):
+            if not 0 <= weight < math.inf:
+                raise InputError(f"the weight of a loss must be 0 or more, not {weight}")
         self.content_weight = content_weight
         self.style_weight = style_weight
         self.tv_weight = tv_weight

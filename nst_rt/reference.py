@@ -8,6 +8,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from nst_rt.devices import torch_device
 from nst_rt.errors import InputError, NotFiniteError
 from nst_rt.images import load_image, resize
 from nst_rt.losses import LossTerms, PerceptualLoss
@@ -80,7 +81,8 @@ def optimize(
         The iterates; the last one holds the result.
 
     Raises:
-        InputError: a file, a size or a number of steps that cannot be used.
+        InputError: a file, a size, a weight or a number of steps that cannot be used.
+        BackendError: a device that is not there.
         UnknownNameError: a layer that VGG19 does not have.
         WeightsError: VGG19 weights that cannot be used.
         NotFiniteError: the loss became NaN or infinite.
@@ -91,7 +93,7 @@ def optimize(
         raise InputError(f"the optimizer must be one of {', '.join(OPTIMIZERS)}, not {optimizer}")
     if learning_rate is not None and not 0 < learning_rate < float("inf"):
         raise InputError(f"the learning rate must be positive, not {learning_rate}")
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = torch_device(device)
     content, style = (_image(source, size).to(device) for source in (content, style))
     loss = PerceptualLoss(
         content_layers=content_layers,

@@ -99,8 +99,8 @@ class StyleModel:
         }
         # safetensors refuses channels_last.
         tensors = {k: v.half().contiguous() for k, v in self.network.state_dict().items()}
-        with atomic_output(path) as partial:
-            partial.write_bytes(save(tensors, metadata))
+        with atomic_output(path) as temporary:
+            temporary.write_bytes(save(tensors, metadata))
         return path
 
     @classmethod

@@ -34,19 +34,6 @@ _TORCHVISION_MEAN = (0.485, 0.456, 0.406)
 _TORCHVISION_STD = (0.229, 0.224, 0.225)
 
 
-def fast_dtype(device: torch.device | str) -> torch.dtype:
-    """bfloat16 where `device` multiplies it in hardware, float32 elsewhere.
-
-    Never float16: Gram matrices overflow in it.
-    """
-    device = torch.device(device)
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(False) else torch.float32
-    capabilities = torch.cpu.get_capabilities() if device.type == "cpu" else {}
-    has_bf16 = capabilities.get("amx_bf16") or capabilities.get("avx512_bf16")
-    return torch.bfloat16 if has_bf16 else torch.float32
-
-
 class VGG19Features(nn.Module):
     """Activations of named VGG19 layers (Simonyan & Zisserman 2015).
 
@@ -59,7 +46,7 @@ class VGG19Features(nn.Module):
             either format.
         padding: of the first convolution; `replicate` avoids dark borders in optimized images,
             `zeros` is what the network was trained with.
-        dtype: of parameters and activations; see `fast_dtype`.
+        dtype: of parameters and activations; see `nst_rt.devices.fast_dtype`.
 
     Raises:
         UnknownNameError: a layer that VGG19 does not have.

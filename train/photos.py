@@ -35,7 +35,9 @@ def find_photos(folder: Path | str) -> list[Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}")
-    photos = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    photos = sorted(
+        p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()
+    )
     if not photos:
         raise InputError(f"{folder}: no photos in it ({', '.join(IMAGE_SUFFIXES)})")
     return photos
@@ -123,6 +125,7 @@ class Photos(L.LightningDataModule):
         self, folder: str, *, size: int, batch_size: int = 4, workers: int = 1, seed: int = 0
     ) -> None:
         super().__init__()
+        self.save_hyperparameters("batch_size")  # which a resumed run must share
         photos = find_photos(folder)
         self.folder = Path(folder)
         self.held_out = [photo for photo in photos if is_held_out(photo)]
@@ -139,6 +142,10 @@ class Photos(L.LightningDataModule):
                 len(self.training),
                 FEW_PHOTOS,
             )
+
+    def check(self) -> None:
+        """Raise an InputError unless some photo can be read, before workers would."""
+        RandomCrops(self.training, self.size, self.seed)[0]
 
     @property
     def sources(self) -> dict[str, int]:

@@ -1,7 +1,11 @@
 """One training run from a painting and a folder of photos to a style model file."""
 
+import logging
+import pickle
 import shutil
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +14,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from nst_rt.devices import fast_dtype, torch_device
 from nst_rt.errors import InputError, OutputExistsError
 from nst_rt.files import check_output
 from nst_rt.images import load_image
@@ -18,7 +23,7 @@ from nst_rt.train.callbacks import ProgressBar, RecentLosses, SampleGrid
 from nst_rt.train.photos import Photos
 from nst_rt.train.task import StyleTraining
 from nst_rt.transformer import MINIMUM_SIZE, Architecture
-from nst_rt.vgg import fast_dtype, load_weights
+from nst_rt.vgg import load_weights
 
 
 def train_style(
@@ -79,6 +84,9 @@ def train_style(
     for label, value in {"number of steps": steps, "batch size": batch_size}.items():
         if value < 1:
             raise InputError(f"the {label} must be positive, not {value}")
+    for label, value in {"number of workers": workers, "seed": seed}.items():
+        if value < 0:
+            raise InputError(f"the {label} must be 0 or more, not {value}")
     if size < MINIMUM_SIZE:
         raise InputError(f"the size must be at least {MINIMUM_SIZE} px, not {size}")
     if not name or name == ".." or Path(name).name != name:
@@ -103,37 +111,41 @@ def train_style(
         str(photos), size=task.crop_size, batch_size=batch_size, workers=workers, seed=seed
     )
     if checkpoint:
-        _check_resumed(checkpoint, task, steps)
+        _check_resumed(checkpoint, task, data, steps)
     elif overwrite:
         for part in ("checkpoints", "samples", "tensorboard"):
             shutil.rmtree(run / part, ignore_errors=True)
-    losses = RecentLosses()
-    trainer = L.Trainer(
-        max_steps=steps,
-        max_epochs=-1,
-        limit_train_batches=steps,  # the stream of photos is endless; this gives the bar its end
-        precision=_precision(),
-        gradient_clip_val=5.0,
-        logger=TensorBoardLogger(run, name="", version="tensorboard"),
-        log_every_n_steps=10,
-        enable_progress_bar=progress,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        callbacks=[
-            losses,
-            SampleGrid(
-                (data.held_out or data.training)[:4], run / "samples", every=max(steps // 10, 1)
-            ),
-            ModelCheckpoint(
-                run / "checkpoints", filename="{step:06d}", every_n_train_steps=max(steps // 20, 1)
-            ),
-            *([ProgressBar()] if progress else []),
-        ],
-    )
-    try:
-        trainer.fit(task, data, ckpt_path=checkpoint)
-    except SystemExit as error:  # what Lightning makes of Ctrl-C
-        raise KeyboardInterrupt from error
+    data.check()
+    with _quiet_lightning():
+        losses = RecentLosses()
+        trainer = L.Trainer(
+            max_steps=steps,
+            max_epochs=-1,
+            limit_train_batches=steps,  # the stream is endless; this gives the bar its end
+            precision=_precision(),
+            gradient_clip_val=5.0,
+            logger=TensorBoardLogger(run, name="", version="tensorboard"),
+            log_every_n_steps=10,
+            enable_progress_bar=progress,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+            callbacks=[
+                losses,
+                SampleGrid(
+                    (data.held_out or data.training)[:4], run / "samples", every=max(steps // 10, 1)
+                ),
+                ModelCheckpoint(
+                    run / "checkpoints",
+                    filename="{step:06d}",
+                    every_n_train_steps=max(steps // 20, 1),
+                ),
+                *([ProgressBar()] if progress else []),
+            ],
+        )
+        try:
+            trainer.fit(task, data, ckpt_path=checkpoint)
+        except SystemExit as error:  # what Lightning makes of Ctrl-C
+            raise KeyboardInterrupt from error
     record = training_record(task, data, trainer.global_step, losses.means())
     return task.style_model(record).save(target, overwrite=overwrite)
 
@@ -172,11 +184,18 @@ def _checkpoint(run: Path, *, resume: bool, overwrite: bool) -> Path | None:
     return None
 
 
-def _check_resumed(checkpoint: Path, task: StyleTraining, steps: int) -> None:
+def _check_resumed(checkpoint: Path, task: StyleTraining, data: Photos, steps: int) -> None:
     """Raise an error unless the run began with the settings that it is to go on with."""
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    begun = {"steps": state["lr_schedulers"][0]["total_steps"], **state["hyper_parameters"]}
-    for key, value in {"steps": steps, **task.hparams}.items():
+    try:
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise InputError(f"{checkpoint}: damaged; --overwrite starts over") from error
+    begun = {
+        "steps": state["lr_schedulers"][0]["total_steps"],
+        **state["hyper_parameters"],
+        **state["datamodule_hyper_parameters"],
+    }
+    for key, value in {"steps": steps, **task.hparams, **data.hparams}.items():
         # The painting may have moved.
         if key != "paintings" and begun.get(key) != value:
             raise InputError(
@@ -185,6 +204,19 @@ def _check_resumed(checkpoint: Path, task: StyleTraining, steps: int) -> None:
             )
 
 
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Without Lightning's remarks and advertisements; what users must know, we say ourselves."""
+    remarks = logging.getLogger("lightning.pytorch")
+    level = remarks.level
+    remarks.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="lightning")
+            yield
+    finally:
+        remarks.setLevel(level)
+
+
 def _precision() -> Literal["bf16-mixed", "32-true"]:
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return "bf16-mixed" if fast_dtype(device) == torch.bfloat16 else "32-true"
+    return "bf16-mixed" if fast_dtype(torch_device()) == torch.bfloat16 else "32-true"

@@ -3,11 +3,10 @@
 import numpy as np
 import torch
 
-from nst_rt.errors import BackendError
+from nst_rt.devices import fast_dtype, torch_device
 from nst_rt.infer.backends import Frames, Precision, StyleVector
 from nst_rt.infer.frame_net import FrameNet
 from nst_rt.transformer import TransformerNet
-from nst_rt.vgg import fast_dtype
 
 _DTYPES: dict[Precision, torch.dtype] = {
     "f32": torch.float32,
@@ -28,13 +27,7 @@ class TorchBackend:
     def __init__(
         self, network: TransformerNet, device: str | None = None, precision: Precision = "auto"
     ) -> None:
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        try:
-            self._device = torch.device(device)
-            torch.empty(0, device=self._device)
-        except (RuntimeError, AssertionError, NotImplementedError) as error:
-            cause = str(error).splitlines()[0]
-            raise BackendError(f"PyTorch has no device {device!r} here ({cause})") from error
+        self._device = torch_device(device)
         if precision == "auto":
             dtype = fast_dtype(self._device)
             if self._device.type == "cuda":

