@@ -27,7 +27,7 @@ def write_clip(
     codec: str = "libx264",
 ) -> Path:
     """A clip with frames at the given timestamps, and a tone."""
-    with av.open(str(path), "w") as container:
+    with av.open(str(path.absolute()), "w") as container:
         video = container.add_stream(codec, rate=rate)
         video.width, video.height = size
         video.pix_fmt = "yuv420p"

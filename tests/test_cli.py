@@ -79,6 +79,10 @@ BAD = [
     (["optimize", PHOTO, PAINTING, *OUT, "--optimizer", "sgd"], "invalid choice: 'sgd'"),
     (["optimize", PHOTO, PAINTING, *OUT, "--vgg-weights", "text.png"], "weights"),
     (["optimize", PHOTO, PAINTING, "-o", "exists.png"], "exists already"),
+    (["optimize", PHOTO, PAINTING, *OUT, "--device", "gpu"], "no device 'gpu'"),
+    (["optimize", PHOTO, PAINTING, *OUT, "--style-weight", "nan"], "must be 0 or more, not nan"),
+    (["optimize", PHOTO, PAINTING, *OUT, "--style-weight", "-3"], "must be 0 or more, not -3"),
+    (["optimize", PHOTO, PAINTING, "-o", f"{'x' * 300}.png"], "File name too long"),
     # videos
     (["video", "missing.mp4", "out.mp4"], "no such file"),
     (["video", "empty.mp4", "out.mp4"], "not a video"),
@@ -95,7 +99,10 @@ BAD = [
     (["train", "--style", PAINTING, "--photos", "nowhere", "--name", "x"], "no such folder"),
     (["train", "--style", PAINTING, "--photos", "photos", "--name", "a/b"], "name of a style"),
     (["train", "--style", PAINTING, "--photos", "@photos", "--name", "x", "--steps", "-1"], "pos"),
+    (["train", "--style", PAINTING, "--photos", "@photos", "--name", "x", "--seed", "-1"], "seed"),
+    (["train", "--style", PAINTING, "--photos", "@photos", "--name", "x", "--workers", "-1"], "or"),
     # the rest
+    (["demo", "--folder", "text.png"], "Not a directory|File exists"),
     (["demo", "--style", "nobody"], "known are"),
     (["paint"], "invalid choice: 'paint'"),
     ([], "required: VERB"),
@@ -148,6 +155,18 @@ def test_strength_0_leaves_the_image_as_it_is(
     assert run("image", astronaut, "-o", "out.png", "--strength", 0)[0] == 0
     with Image.open("out.png") as ours, Image.open(astronaut) as theirs:
         np.testing.assert_array_equal(np.asarray(ours), np.asarray(theirs.convert("RGB")))
+
+
+def test_nobody_reading_on_is_no_error() -> None:
+    done = subprocess.run(
+        f"'{sys.executable}' -m nst_rt styles | true; exit ${{PIPESTATUS[0]}}",
+        shell=True,
+        executable="/bin/bash",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])

@@ -25,7 +25,7 @@ def test_a_file_is_played_at_its_own_speed(tmp_path: Path) -> None:
     assert not camera.is_device
 
 
-@pytest.mark.parametrize("source", ["77", 77, "/dev/video77"])
+@pytest.mark.parametrize("source", ["77", 77, "/dev/video77", "77777777777777"])
 def test_a_missing_camera_names_those_that_exist(
     source: str | int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -162,6 +162,45 @@ def test_escape_quits(screen: str, clip: Path, model: Path, xdotool: Callable[..
     assert program.communicate()[1] == ""
 
 
+# What a window manager's close button sends (ICCCM 4.2.8); there is none on the virtual screen.
+CLOSE = """
+import ctypes, struct, sys
+x11 = ctypes.CDLL("libX11.so.6")
+x11.XOpenDisplay.restype = ctypes.c_void_p
+x11.XInternAtom.restype = ctypes.c_ulong
+display = ctypes.c_void_p(x11.XOpenDisplay(None))
+window = int(sys.argv[1])
+protocols, delete = (x11.XInternAtom(display, n, 0) for n in (b"WM_PROTOCOLS", b"WM_DELETE_WINDOW"))
+# XClientMessageEvent: type, serial, send_event, display, window, message_type, format, data
+message = struct.pack("i4xLi4xPLLi4x5l", 33, 0, 0, 0, window, protocols, 32, delete, 0, 0, 0, 0)
+event = ctypes.create_string_buffer(message, 192)
+x11.XSendEvent(display, ctypes.c_ulong(window), 0, ctypes.c_long(0), event)
+x11.XCloseDisplay(display)
+"""
+
+
+def test_closing_the_window_quits(
+    screen: str, clip: Path, model: Path, xdotool: Callable[..., str]
+) -> None:
+    program = watch(screen, CLI, "webcam", clip, "--style", model)
+    found = wait_for(lambda: xdotool("search", "--name", f"^{WINDOW}$") or None, "a window")
+
+    def closed() -> int | None:
+        watch(screen, CLOSE, found.splitlines()[-1]).wait()
+        return program.poll()
+
+    assert wait_for(closed, "the end") == 0
+    assert program.communicate()[1] == ""
+
+
+def test_a_screen_that_does_not_answer_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, clip: Path
+) -> None:
+    monkeypatch.setenv("DISPLAY", ":4711")
+    with pytest.raises(CameraError, match="no screen"):
+        show_webcam(str(clip))
+
+
 def test_a_film_that_ends_closes_the_window(screen: str, model: Path, tmp_path: Path) -> None:
     short = write_clip(tmp_path / "in.mp4")
     program = watch(screen, CLI, "webcam", short, "--style", model)

@@ -152,6 +152,30 @@ def test_audio_that_the_container_cannot_hold_is_said(tmp_path: Path, untouched:
     assert [p.name for p in tmp_path.iterdir()] == ["in.mkv"]
 
 
+def test_audio_that_only_the_muxer_refuses_is_said(tmp_path: Path, untouched: Stylizer) -> None:
+    source = write_clip(tmp_path / "in.mkv", audio="libopus")
+    with pytest.raises(VideoError, match=r"opus.*write out\.mkv instead"):
+        convert_video(source, tmp_path / "out.mov", style=untouched)
+    assert [p.name for p in tmp_path.iterdir()] == ["in.mkv"]
+
+
+def test_a_colon_in_a_name_is_no_protocol(
+    tmp_path: Path, untouched: Stylizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_clip(Path("a:b.mp4"))
+    assert convert_video("a:b.mp4", "c:d.mp4", style=untouched).frames == 25
+
+
+@pytest.mark.parametrize("source", ["out.mp4", "out.partial.mp4"])
+def test_the_source_is_never_written_over(tmp_path: Path, untouched: Stylizer, source: str) -> None:
+    film = write_clip(tmp_path / source)
+    before = film.read_bytes()
+    with pytest.raises(InputError, match="over the source"):
+        convert_video(film, tmp_path / "out.mp4", style=untouched, overwrite=True)
+    assert film.read_bytes() == before
+
+
 def test_odd_sizes_stay(tmp_path: Path, untouched: Stylizer) -> None:
     source = tmp_path / "in.avi"
     with av.open(str(source), "w") as container:

@@ -1,4 +1,5 @@
 import json
+import shutil
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -253,12 +254,21 @@ def test_resuming_a_finished_run_gives_its_model_again(
         assert torch.equal(value, before.network.state_dict()[key]), key
 
 
+def test_a_damaged_checkpoint_is_an_error(train: Train, finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "copy")
+    [checkpoint] = (tmp_path / "copy").rglob("*.ckpt")
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    with pytest.raises(InputError, match=r"damaged; --overwrite starts over"):
+        train(tmp_path / "copy", resume=True, output=tmp_path / "a.safetensors")
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
         ({"steps": STEPS + 2}, f"steps = {STEPS}, not {STEPS + 2}"),
         ({"architecture": "classic"}, "architecture = fast, not classic"),
         ({"style_weight": 3.0}, r"style_weight = 10\.0, not 3\.0"),
+        ({"batch_size": 3}, r"batch_size = \d, not 3"),
     ],
 )
 def test_resuming_with_other_settings_is_an_error(
