@@ -129,7 +129,7 @@ def test_the_window_shows_saves_and_quits(
     def snapshot_taken() -> Path | None:
         # Pressed until it is heard: a window that is not drawn yet takes no keys.
         xdotool("windowfocus", handle, "key", "s")
-        return next((p for p in tmp_path.glob("*.png") if ".partial" not in p.name), None)
+        return next(tmp_path.glob("nst-rt-*.png"), None)
 
     snapshot = wait_for(snapshot_taken, "a snapshot")
     with Image.open(snapshot) as saved:
