@@ -263,7 +263,9 @@ class VideoWriter:
         context.color_range = _LIMITED_RANGE
         try:
             self._container.start_encoding()
-        except (av.FFmpegError, OSError) as error:
+        except av.FFmpegError as error:
+            if self._audio is None:
+                raise VideoError(f"{self.path}: cannot be written ({error.strerror})") from error
             raise VideoError(self._refusal()) from error
 
     def _copied_audio(self) -> AudioStream | None:

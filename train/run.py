@@ -110,12 +110,12 @@ def train_style(
     data = Photos(
         str(photos), size=task.crop_size, batch_size=batch_size, workers=workers, seed=seed
     )
+    data.check()
     if checkpoint:
         _check_resumed(checkpoint, task, data, steps)
     elif overwrite:
         for part in ("checkpoints", "samples", "tensorboard"):
             shutil.rmtree(run / part, ignore_errors=True)
-    data.check()
     with _quiet_lightning():
         losses = RecentLosses()
         trainer = L.Trainer(
