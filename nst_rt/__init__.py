@@ -3,10 +3,17 @@
 Names are imported when they are first used, so that `nst-rt --help` answers at once.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 from nst_rt.version import __version__
+
+# Before OpenCV is imported anywhere: FFmpeg and Qt inside it write to stderr on their own (Qt for
+# fonts that the wheel does not have); what matters is raised as an error instead.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+os.environ.setdefault("QT_LOGGING_RULES", "default.warning=false")
 
 if TYPE_CHECKING:
     from nst_rt.errors import StyleTransferError
@@ -14,6 +21,7 @@ if TYPE_CHECKING:
     from nst_rt.infer.live import show_webcam
     from nst_rt.infer.stylizer import Stylizer, load_style
     from nst_rt.infer.video import convert_video
+    from nst_rt.painting import paint
     from nst_rt.reference import Iterate, optimize
     from nst_rt.style_model import StyleModel, gallery
     from nst_rt.train.run import train_style
@@ -29,6 +37,7 @@ __all__ = [
     "load_image",
     "load_style",
     "optimize",
+    "paint",
     "save_image",
     "show_webcam",
     "train_style",
@@ -44,6 +53,7 @@ _MODULES = {
     "load_image": "nst_rt.images",
     "load_style": "nst_rt.infer.stylizer",
     "optimize": "nst_rt.reference",
+    "paint": "nst_rt.painting",
     "save_image": "nst_rt.images",
     "show_webcam": "nst_rt.infer.live",
     "train_style": "nst_rt.train.run",

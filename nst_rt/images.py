@@ -1,66 +1,143 @@
 """Images: from files to tensors to frames and back; nothing else converts between them.
 
-An image is a float32 tensor (1, 3, H, W), RGB in [0, 1]; a frame is a uint8 array (H, W, 3), BGR,
-as OpenCV has them.
+An image is a float32 tensor (1, 3, H, W), RGB (sRGB) in [0, 1]; a frame is a uint8 array (H, W, 3),
+BGR, as OpenCV has them.
 """
 
+from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
+from typing import Literal
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from cv2.typing import MatLike
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torch.nn import functional as F
 
+from nst_rt.colour_profiles import deep_to_srgb, srgb_profile, srgb_transform
 from nst_rt.errors import InputError
 from nst_rt.files import atomic_output, check_input, check_output
 
 Frame = npt.NDArray[np.uint8]
+Depth = Literal[8, 16]
+_Levels = npt.NDArray[np.uint16]
+_Values = npt.NDArray[np.float32]
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+_ALPHA_SUFFIXES = (".png", ".webp", ".tif", ".tiff")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What an image file holds.
+
+    Attributes:
+        image: shape (1, 3, H, W), float32, RGB (sRGB) in [0, 1]; straight colours, that is, not
+            premultiplied; white where alpha is 0.
+        alpha: shape (1, 1, H, W), float32 in [0, 1]; None where nothing is transparent.
+        depth: bits per channel that were read.
+    """
+
+    image: Tensor
+    alpha: Tensor | None
+    depth: Depth
 
 
 def load_image(path: Path | str, *, size: int | None = None) -> Tensor:
-    """Read an image file.
-
-    EXIF orientation is applied, transparency is laid over white, grey and palette become RGB, and
-    16-bit values are scaled.
-
-    Args:
-        path: any format that Pillow reads.
-        size: long side in pixels to resize to; None keeps the size.
+    """`load_picture`, transparency laid over white.
 
     Returns:
         Shape (1, 3, H, W), float32, RGB in [0, 1].
+    """
+    picture = load_picture(path, size=size)
+    return _over_white(picture.image, picture.alpha)
+
+
+def load_picture(path: Path | str, *, size: int | None = None) -> Picture:
+    """Read an image file.
+
+    EXIF orientation is applied, colours of an ICC profile become sRGB (a profile that cannot be
+    used is ignored with a warning), grey and palette become RGB, and 16-bit values are scaled.
+
+    Args:
+        path: any format that Pillow reads. 16 bits per channel are kept of PNGs and of grey TIFFs;
+            other files are read at 8.
+        size: long side in pixels to resize to; None keeps the size.
 
     Raises:
         InputError: no such file, not an image, a damaged one, or a size that is not positive.
     """
     path = check_input(path)
     try:
-        with Image.open(path) as opened:
-            picture = ImageOps.exif_transpose(opened)
-            pixels = _rgb_pixels(picture)
+        pixels, depth = _rgba_pixels(path)
     except UnidentifiedImageError as error:
         raise InputError(f"{path}: not an image that can be read") from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"{path}: damaged or unreadable image ({error})") from error
-    image = pixels.permute(2, 0, 1)[None].contiguous()
-    return image if size is None else resize(image, size)
+    rgba = torch.from_numpy(pixels).permute(2, 0, 1)[None]
+    image, alpha = rgba[:, :3].contiguous(), rgba[:, 3:].contiguous()
+    if alpha.min() == 1:
+        return Picture(image if size is None else resize(image, size), None, depth)
+    image = image.where(alpha > 0, 1)
+    if size is not None:
+        image, alpha = _resize_with_alpha(image, alpha, size)
+    return Picture(image, alpha, depth)
 
 
-def _rgb_pixels(picture: Image.Image) -> Tensor:
-    """Pillow image to float32 (H, W, 3) in [0, 1]."""
-    if picture.mode.startswith("I;16") or picture.mode in ("I", "F"):
-        # 16-bit grey; Pillow's own conversion to RGB would clip it at 255.
-        full = 1 if picture.mode == "F" else 65535
-        grey = torch.from_numpy(np.array(picture, dtype=np.float32)) / full
-        return grey.clamp(0, 1)[:, :, None].expand(-1, -1, 3)
-    if picture.has_transparency_data:
-        rgba = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-    return torch.from_numpy(np.array(picture.convert("RGB"))).float() / 255
+def _rgba_pixels(path: Path) -> tuple[_Values, Depth]:
+    """Colours (sRGB) and alpha, shape (H, W, 4), in [0, 1], and the bits per channel."""
+    content = path.read_bytes()
+    # Not from the path: Pillow 13 maps TIFFs into memory and then scrambles those that EXIF turns.
+    with Image.open(BytesIO(content)) as opened:
+        picture = ImageOps.exif_transpose(opened)
+        orientation = opened.getexif().get(ExifTags.Base.Orientation, 1)
+    if picture.mode == "F":
+        grey = np.asarray(picture).clip(0, 1)
+        return np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGBA), np.float32), 16
+    transform = srgb_transform(opened.info.get("icc_profile"), picture.mode, path)
+    if opened.format == "PNG" and content[24] == 16:  # the header's bit depth
+        levels = _deep_png(content, orientation)
+    elif picture.mode.startswith("I"):  # Pillow's own conversion to RGB would clip it at 255.
+        levels = _rgba_levels(np.asarray(picture).clip(0, 65535).astype(np.uint16))
+    else:
+        rgb = transform.apply(picture.convert(transform.input_mode)) if transform else picture
+        rgba = rgb.convert("RGB").convert("RGBA")
+        if picture.has_transparency_data:
+            rgba.putalpha(picture.convert("RGBA").getchannel("A"))
+        return np.asarray(rgba, np.float32) / np.float32(255), 8
+    values = levels.astype(np.float32) / np.float32(65535)
+    if transform:
+        values[:, :, :3] = deep_to_srgb(transform, levels[:, :, :3])
+    return values, 16
+
+
+def _deep_png(content: bytes, orientation: int) -> _Levels:
+    """RGBA levels, upright, of a PNG with 16 bits, whose colours Pillow reads at 8."""
+    stored = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    if stored is None:
+        raise ValueError("OpenCV cannot decode it")
+    levels = _rgba_levels(stored)
+    if orientation in (5, 6, 7, 8):  # as EXIF numbers them
+        levels = levels.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        levels = levels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        levels = levels[::-1]
+    return levels
+
+
+def _rgba_levels(stored: MatLike) -> _Levels:
+    """From grey (H, W), BGR or BGRA, as OpenCV decodes it, to RGBA (H, W, 4)."""
+    to_rgba = {(): cv2.COLOR_GRAY2RGBA, (3,): cv2.COLOR_BGR2RGBA, (4,): cv2.COLOR_BGRA2RGBA}
+    return np.asarray(cv2.cvtColor(stored, to_rgba[stored.shape[2:]]), np.uint16)
+
+
+def _over_white(image: Tensor, alpha: Tensor | None) -> Tensor:
+    return image if alpha is None else image * alpha + (1 - alpha)
 
 
 def resize(image: Tensor, size: int) -> Tensor:
@@ -73,6 +150,11 @@ def resize(image: Tensor, size: int) -> Tensor:
     Raises:
         InputError: a size that is not positive.
     """
+    return _resampled(image, size).clamp(0, 1)
+
+
+def _resampled(image: Tensor, size: int) -> Tensor:
+    """`resize`, but bicubic as it is: it overshoots at edges."""
     if size < 1:
         raise InputError(f"the size must be a positive number of pixels, not {size}")
     h, w = image.shape[-2:]
@@ -80,8 +162,18 @@ def resize(image: Tensor, size: int) -> Tensor:
     shape = (max(round(h * scale), 1), max(round(w * scale), 1))
     if shape == (h, w):
         return image
-    # Bicubic overshoots at edges.
-    return F.interpolate(image, shape, mode="bicubic", antialias=True).clamp(0, 1)
+    return F.interpolate(image, shape, mode="bicubic", antialias=True)
+
+
+def _resize_with_alpha(image: Tensor, alpha: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Resize colours weighted by alpha, so that what is transparent does not bleed in."""
+    if size == max(image.shape[-2:]):
+        return image, alpha
+    both = _resampled(torch.cat([image * alpha, alpha], dim=1), size)
+    alpha = both[:, 3:]
+    visible = alpha > 0.5 / 65535
+    image = (both[:, :3] / alpha).clamp(0, 1).where(visible, 1)
+    return image, alpha.clamp(max=1).where(visible, 0)
 
 
 def check_image_output(path: Path | str, *, overwrite: bool = False) -> Path:
@@ -99,27 +191,58 @@ def check_image_output(path: Path | str, *, overwrite: bool = False) -> Path:
     return path
 
 
-def save_image(image: Tensor | Frame, path: Path | str, *, overwrite: bool = False) -> Path:
-    """Write an image file; it appears only when it is complete.
+def save_image(
+    image: Tensor | Frame,
+    path: Path | str,
+    *,
+    overwrite: bool = False,
+    alpha: Tensor | None = None,
+    depth: Depth = 8,
+) -> Path:
+    """Write an image file, tagged as sRGB; it appears only when it is complete.
 
     Args:
         image: tensor (1, 3, H, W), RGB in [0, 1], or a uint8 BGR frame (H, W, 3).
         path: its suffix chooses the format.
         overwrite: replace an existing file.
+        alpha: shape (1, 1, H, W), in [0, 1]; formats without it get the image over white.
+        depth: bits per channel; 16 in a .png, which then has no profile: that means sRGB as well.
+            Other formats get 8.
 
     Raises:
-        InputError: an unknown suffix or a folder that does not exist.
+        InputError: an unknown suffix, a folder that does not exist or an alpha of another size.
         OutputExistsError: it exists and `overwrite` is False.
     """
     path = check_image_output(path, overwrite=overwrite)
-    frame = tensor_to_frame(image) if isinstance(image, Tensor) else image
+    suffix = path.suffix.lower()
+    image = image if isinstance(image, Tensor) else frame_to_tensor(image)
+    if alpha is not None:
+        expected = (1, 1, *image.shape[-2:])
+        if alpha.shape != expected:
+            raise InputError(f"alpha must have the shape {expected}, not {tuple(alpha.shape)}")
+        image, alpha = image.float(), alpha.to(image.device).float()
+        keeps_alpha = suffix in _ALPHA_SUFFIXES
+        image = torch.cat([image, alpha], dim=1) if keeps_alpha else _over_white(image, alpha)
     with atomic_output(path) as temporary:
+        if depth == 16 and suffix == ".png":  # Pillow cannot write it.
+            levels = _levels(image, 65535).astype(np.uint16)
+            bgr = levels[:, :, [2, 1, 0, 3][: levels.shape[2]]]
+            temporary.write_bytes(cv2.imencode(".png", bgr)[1].tobytes())
+            return path
+        picture = Image.fromarray(_levels(image, 255).astype(np.uint8))
         try:
-            Image.fromarray(frame[:, :, ::-1]).save(temporary, quality=95)
+            picture.save(temporary, quality=95, icc_profile=srgb_profile())
         except ValueError as error:  # formats have their own largest sizes
-            size = f"{frame.shape[1]}x{frame.shape[0]}"
+            size = f"{picture.width}x{picture.height}"
             raise InputError(f"{path}: cannot hold {size} px ({error}); try .png") from error
     return path
+
+
+def _levels(image: Tensor, full: int) -> _Values:
+    """Image (1, C, H, W) in [0, 1] as whole numbers up to `full`, (H, W, C)."""
+    values = image.detach()[0].float().clamp(0, 1).mul(full).round()
+    array: _Values = values.permute(1, 2, 0).cpu().numpy()
+    return array
 
 
 def tensor_to_frame(image: Tensor) -> Frame:
