@@ -1,36 +1,42 @@
 """The reference path: the perceptual loss, minimised over pixels (Gatys et al. 2016)."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from nst_rt.devices import torch_device
-from nst_rt.errors import InputError, NotFiniteError
-from nst_rt.images import load_image, resize
-from nst_rt.losses import LossTerms, PerceptualLoss
+from nst_rt.devices import fast_dtype, torch_device
+from nst_rt.errors import InputError, NotFiniteError, UnknownNameError
+from nst_rt.images import resize
+from nst_rt.lbfgs import ProjectedLBFGS
+from nst_rt.losses import LossTerms
+from nst_rt.memory import Plan, plan
+from nst_rt.objective import Objective
+from nst_rt.presets import PRESETS, OptimizerName, Settings
+from nst_rt.scene import KeepColours, Scene, Source, load_scene
+from nst_rt.vgg import Pooling, VGG19Features, stride
 
-OptimizerName = Literal["lbfgs", "adam"]
-OPTIMIZERS: tuple[OptimizerName, ...] = get_args(OptimizerName)
-
-# The layers of Gatys et al. 2016, section 3.
-CONTENT_LAYERS: Mapping[str, float] = {"relu4_2": 1.0}
-STYLE_LAYERS: Mapping[str, float] = {f"relu{block}_1": 1.0 for block in range(1, 6)}
+# Of an optimizer that is not the preset's.
+_LEARNING_RATES: Mapping[str, float] = {"lbfgs": 1.0, "adam": 0.02}
 
 
 @dataclass(frozen=True)
 class Iterate:
-    """The image after a step, and the losses that it was reached from.
+    """An image on the way, and its losses.
 
     Attributes:
-        step: from 1 to `steps`.
-        steps: how many there will be.
+        step: how many updates it has behind it, from 0, the start, to `steps`.
+        steps: how many there will be, of all scales together.
         content, style, tv: the three terms before weighting.
-        total: their weighted sum.
-        image: shape (1, 3, H, W), float32, RGB in [0, 1].
+        total: their weighted sum; comparable between iterates of one size.
+        progress: part of the whole work that is done, from 0 to 1: later steps take longer.
+        image: shape (1, 3, H, W), float32, RGB in [0, 1]; smaller than the result on coarse scales.
+            Where iterates are averaged it is their average, which the losses are not of.
     """
 
     step: int
@@ -39,130 +45,284 @@ class Iterate:
     style: float
     tv: float
     total: float
+    progress: float
     image: Tensor
 
 
 def optimize(
-    content: Tensor | Path | str,
-    style: Tensor | Path | str,
+    content: Source,
+    style: Source | Sequence[Source],
     *,
-    optimizer: OptimizerName = "lbfgs",
-    steps: int = 300,
+    preset: str = "balanced",
     size: int = 512,
-    content_weight: float = 1.0,
-    style_weight: float = 10.0,
-    tv_weight: float = 1.0,
-    content_layers: Mapping[str, float] = CONTENT_LAYERS,
-    style_layers: Mapping[str, float] = STYLE_LAYERS,
+    mix: Sequence[float] | None = None,
+    style_scale: float = 1.0,
+    keep_colours: KeepColours | None = None,
+    content_mask: Path | str | None = None,
+    style_masks: Sequence[Path | str] | None = None,
+    optimizer: OptimizerName | None = None,
     learning_rate: float | None = None,
+    steps: int | Sequence[int] | None = None,
+    min_size: int | None = None,
+    content_layers: Mapping[str, float] | None = None,
+    style_layers: Mapping[str, float] | None = None,
+    content_weight: float | None = None,
+    style_weight: float | None = None,
+    tv_weight: float | None = None,
+    pooling: Pooling | None = None,
+    init: Path | str | None = None,
+    seed: int = 0,
     vgg_weights: str = "caffe",
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
-) -> Iterator[Iterate]:
-    """Paint a content image in the style of a style image, step by step.
-
-    Starts from the content image, and keeps the pixels within [0, 1] after each step.
+    memory: float | None = None,
+) -> "Optimization":
+    """Paint a content image in the style of one or several paintings, step by step.
 
     Args:
         content: file, or tensor (1, 3, H, W), RGB in [0, 1].
-        style: likewise; it is scaled to the same long side.
-        optimizer: `lbfgs` converges in fewest steps, `adam` uses least memory.
-        steps: how many.
+        style: a file or tensor, or several.
+        preset: where all numbers come from that are not given here, see `nst_rt.presets`.
         size: long side of the result, pixels.
-        content_weight, style_weight, tv_weight: factors of the three terms; scale-free, see
-            `nst_rt.losses`.
-        content_layers, style_layers: VGG19 layer -> weight.
-        learning_rate: by default 1 for L-BFGS and 0.02 for Adam.
+        mix: how much of each style, relative to each other; by default equal parts.
+        style_scale: size of the paintings, and so of their strokes, relative to the result.
+        keep_colours: `luminance` keeps the photo's chroma as it is; `match` gives the paintings the
+            photo's colours beforehand; see `nst_rt.colour`.
+        content_mask: picture in which each region of the content image has one flat colour.
+        style_masks: for each style the picture of its own regions, in the same colours, or the
+            one colour whose region takes the whole painting. Regions without a style stay as they
+            are.
+        optimizer, learning_rate, steps, min_size, content_layers, style_layers, content_weight,
+            style_weight, tv_weight, pooling, init: instead of the preset's, see `Settings`; layers
+            may have Keras' names.
+        seed: of the noise to start from.
         vgg_weights: `caffe`, `torchvision` or a path.
         device: by default a GPU where there is one, else the CPU.
         dtype: of VGG19; by default bfloat16 where the device multiplies it in hardware.
+        memory: in GB, that the work may take; by default what is free, with moderation.
 
     Returns:
-        The iterates; the last one holds the result.
+        An iterator over the iterates; the last one holds the result.
 
     Raises:
-        InputError: a file, a size, a weight or a number of steps that cannot be used.
+        InputError: a file, a size, a mask, a weight or a number that cannot be used, or a size that
+            does not fit into the memory.
         BackendError: a device that is not there.
-        UnknownNameError: a layer that VGG19 does not have.
+        UnknownNameError: a preset that is not there, a layer that VGG19 does not have.
         WeightsError: VGG19 weights that cannot be used.
-        NotFiniteError: the loss became NaN or infinite.
+        NotFiniteError: while iterating: the loss became NaN or infinite.
     """
-    if steps < 1:
-        raise InputError(f"the number of steps must be positive, not {steps}")
-    if optimizer not in OPTIMIZERS:
-        raise InputError(f"the optimizer must be one of {', '.join(OPTIMIZERS)}, not {optimizer}")
-    if learning_rate is not None and not 0 < learning_rate < float("inf"):
-        raise InputError(f"the learning rate must be positive, not {learning_rate}")
+    if preset not in PRESETS:
+        raise UnknownNameError("preset", preset, PRESETS)
+    if learning_rate is None and optimizer not in (None, PRESETS[preset].optimizer):
+        learning_rate = _LEARNING_RATES.get(str(optimizer))
+    changes = {
+        "optimizer": optimizer,
+        "learning_rate": learning_rate,
+        "steps": (steps,) if isinstance(steps, int) else steps and tuple(steps),
+        "min_size": min_size,
+        "content_layers": content_layers,
+        "style_layers": style_layers,
+        "content_weight": content_weight,
+        "style_weight": style_weight,
+        "tv_weight": tv_weight,
+        "pooling": pooling,
+        "init": None if init is None else str(init),
+    }
+    changes = {name: value for name, value in changes.items() if value is not None}
+    settings = replace(PRESETS[preset], **changes)  # type: ignore[arg-type]
     device = torch_device(device)
-    content, style = (_image(source, size).to(device) for source in (content, style))
-    loss = PerceptualLoss(
-        content_layers=content_layers,
-        style_layers=style_layers,
-        content_weight=content_weight,
-        style_weight=style_weight,
-        tv_weight=tv_weight,
-        weights=vgg_weights,
-        device=device,
-        dtype=dtype,
-    )
-    content_target = loss.content_target(content)
-    style_target = loss.style_target(style)
-    return _iterates(
+    layers = [*settings.content_layers, *settings.style_layers]
+    scene = load_scene(
         content,
-        lambda image: loss(image, content_target, style_target),
-        optimizer,
-        steps,
-        learning_rate,
+        [style] if isinstance(style, Tensor | Path | str) else style,
+        size=size,
+        smallest=max(stride(layer) for layer in layers),
+        mix=mix,
+        style_scale=style_scale,
+        keep_colours=keep_colours,
+        content_mask=content_mask,
+        style_masks=style_masks,
+        init=settings.init,
     )
+    features = VGG19Features(
+        layers, weights=vgg_weights, pooling=settings.pooling, dtype=dtype or fast_dtype(device)
+    ).to(device)
+    planned = plan(scene.shape, settings, features, device, memory)
+    return Optimization(scene, settings, features, planned, seed=seed)
 
 
-def _iterates(
-    start: Tensor,
-    loss: Callable[[Tensor], LossTerms],
-    optimizer: OptimizerName,
-    steps: int,
-    learning_rate: float | None,
-) -> Iterator[Iterate]:
-    # torch.optim.LBFGS flattens its gradient with view(), so the memory format must be NCHW.
-    pixels = start.clone(memory_format=torch.contiguous_format).requires_grad_(True)
-    stepper = _optimizer(optimizer, pixels, learning_rate)
-    terms: LossTerms
+class Optimization(Iterator[Iterate]):
+    """The steps of an optimization, from the coarsest scale to the finest.
 
-    def closure() -> Tensor:
-        nonlocal terms
-        stepper.zero_grad()
-        terms = loss(pixels)
-        terms.total.backward()  # type: ignore[no-untyped-call]
-        return terms.total
+    Between two iterates its state can be saved, and loaded into another one of the same arguments,
+    which then goes on with the next iterate.
 
-    for step in range(1, steps + 1):
-        stepper.step(closure)  # type: ignore[arg-type]  # takes tensors too
-        if not torch.isfinite(terms.total):
-            raise NotFiniteError(
-                f"the loss became {terms.total.item()} at step {step}; lower the learning rate"
-            )
-        with torch.no_grad():
-            pixels.clamp_(0, 1)
-        yield Iterate(
-            step,
-            steps,
-            terms.content.item(),
-            terms.style.item(),
-            terms.tv.item(),
-            terms.total.item(),
-            pixels.detach().clone(),
+    Attributes:
+        settings: all numbers.
+        plan: tiles and predicted memory.
+        shape: height and width of the result, pixels.
+        steps: how many there are, of all scales together.
+        best: what to keep if the work ends here: the iterate of the lowest loss on the scale that
+            was reached, or the last one where iterates are averaged. None before the first.
+    """
+
+    def __init__(
+        self, scene: Scene, settings: Settings, features: VGG19Features, plan: Plan, *, seed: int
+    ) -> None:
+        self.settings = settings
+        self.plan = plan
+        self.shape = scene.shape
+        self.best: Iterate | None = None
+        self._scene = scene
+        self._features = features
+        self._device = next(features.parameters()).device
+        self._schedule = settings.schedule(scene.size, scene.smallest_size(features.minimum_size))
+        self.steps = sum(steps for _, steps in self._schedule)
+        self._scale = 0
+        self._step = 0  # of this scale
+        self._pixels = _parameter(self._start(seed))
+        # The result if the work ends here: the pixels of the lowest loss, or the running average.
+        self._result = self._pixels.detach().clone()
+        self._stepper = self._new_stepper()
+        self._iterates = self._run()
+        self._seen = -1  # the last step that was handed out
+
+    def __next__(self) -> Iterate:
+        iterate = next(self._iterates)
+        self._seen = iterate.step
+        return iterate
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the steps to come depend on besides the arguments; plain values and tensors."""
+        return {
+            "schedule": self._schedule,
+            "scale": self._scale,
+            "step": self._step,
+            "seen": self._seen,
+            "pixels": self._pixels.detach(),
+            "result": self._result,
+            "stepper": self._stepper.state_dict(),
+            "best": None if self.best is None else vars(self.best),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where the state was saved.
+
+        Raises:
+            InputError: a state of other sizes or steps.
+        """
+        if (
+            state["schedule"] != self._schedule
+            or state["result"].shape[1:]
+            != (self._scene.at(self._schedule[state["scale"]][0]).content.shape[1:])
+        ):
+            raise InputError("what was interrupted had other sizes or steps")
+        self._scale, self._step, self._seen = (state[k] for k in ("scale", "step", "seen"))
+        self._pixels = _parameter(state["pixels"].to(self._device))
+        self._result = state["result"].to(self._device)
+        self._stepper = self._new_stepper()
+        self._stepper.load_state_dict(state["stepper"])
+        self.best = None if state["best"] is None else Iterate(**state["best"])
+
+    def _run(self) -> Iterator[Iterate]:
+        while True:
+            size, steps = self._schedule[self._scale]
+            objective = self._objective(size)
+            while self._step < steps:
+                self._stepper.zero_grad()
+                terms = objective.backward(self._pixels)
+                if self._seen < self._steps_done:
+                    yield self._observed(terms)
+                self._update(terms)
+            if self._scale == len(self._schedule) - 1:
+                iterate = self._observed(objective(self._pixels))
+                assert self.best is not None
+                yield replace(self.best, step=iterate.step, progress=1.0)
+                return
+            self._grow(self._schedule[self._scale + 1][0])
+
+    @property
+    def _steps_done(self) -> int:
+        return sum(steps for _, steps in self._schedule[: self._scale]) + self._step
+
+    @property
+    def _progress(self) -> float:
+        work = [steps * size**2 for size, steps in self._schedule]
+        done = sum(work[: self._scale]) + self._step * self._schedule[self._scale][0] ** 2
+        return done / sum(work)
+
+    def _objective(self, size: int) -> Objective:
+        scene = self._scene.at(size).to(self._device)
+        return Objective(
+            self._features,
+            self.settings,
+            scene.content,
+            scene.styles,
+            scene.regions,
+            tile=self.plan.tile,
         )
 
+    def _start(self, seed: int) -> Tensor:
+        scene = self._scene.at(self._schedule[0][0])
+        if scene.init is not None:
+            return scene.init.to(self._device)
+        random = torch.Generator().manual_seed(seed)
+        return torch.rand(scene.content.shape, generator=random).to(self._device)
 
-def _optimizer(
-    name: OptimizerName, pixels: Tensor, learning_rate: float | None
-) -> torch.optim.Optimizer:
-    if name == "lbfgs":
-        # One inner iteration per step, so that the clamp holds everywhere; it converges in
-        # about 50 steps, and a longer history costs memory and gains nothing here.
-        return torch.optim.LBFGS([pixels], lr=learning_rate or 1.0, max_iter=1, history_size=20)
-    return torch.optim.Adam([pixels], lr=learning_rate or 0.02, betas=(0.9, 0.99))
+    def _new_stepper(self) -> torch.optim.Optimizer:
+        settings = self.settings
+        if settings.optimizer == "lbfgs":
+            return ProjectedLBFGS(self._pixels, lr=settings.learning_rate)
+        return torch.optim.Adam(
+            [self._pixels], lr=settings.learning_rate, betas=settings.betas, eps=settings.epsilon
+        )
+
+    def _observed(self, terms: LossTerms) -> Iterate:
+        """The iterate of the pixels as they are now, which may be the best one."""
+        step, steps = self._steps_done, self.steps
+        content, style, tv, total = (t.item() for t in vars(terms).values())
+        if not math.isfinite(total):
+            raise NotFiniteError(
+                f"the loss became {total} at step {step} of {steps}; lower the learning rate"
+            )
+        averaged = self.settings.averaging > 0
+        image = (self._result if averaged else self._pixels.detach()).clone()
+        picture = self._scene.finished(image.cpu())
+        iterate = Iterate(step, steps, content, style, tv, total, self._progress, picture)
+        first = self._step == 0  # losses of different scales do not compare
+        if averaged or first or self.best is None or total < self.best.total:
+            self.best = iterate
+            self._result = image
+        return iterate
+
+    def _update(self, terms: LossTerms) -> None:
+        self._stepper.step(terms.total.detach)  # type: ignore[arg-type]
+        self._step += 1
+        with torch.no_grad():
+            self._pixels.clamp_(0, 1)
+            if self.settings.averaging:
+                # Early on a scale the plain mean, in which its start counts no more than others.
+                decay = min(self.settings.averaging, self._step / (self._step + 1))
+                self._result.lerp_(self._pixels, 1 - decay)
+
+    def _grow(self, size: int) -> None:
+        """Carry image and optimizer over to the next scale."""
+        old = self._pixels.shape
+        self._scale, self._step = self._scale + 1, 0
+        moments = self._stepper.state.get(self._pixels, {})
+        self._result = resize(self._result, size)
+        self._pixels = _parameter(self._result)
+        self._stepper = self._new_stepper()
+        if "exp_avg" in moments:
+            # Losses are means, so that gradients shrink as pixels grow in number.
+            factor = old[2:].numel() / self._pixels.shape[2:].numel()
+            self._stepper.state[self._pixels] = {"step": moments["step"]} | {
+                name: F.interpolate(moments[name], self._pixels.shape[2:], mode="bilinear")
+                * factor**power
+                for name, power in (("exp_avg", 1), ("exp_avg_sq", 2))
+            }
 
 
-def _image(source: Tensor | Path | str, size: int) -> Tensor:
-    return resize(source, size) if isinstance(source, Tensor) else load_image(source, size=size)
+def _parameter(image: Tensor) -> Tensor:
+    return image.detach().clone(memory_format=torch.contiguous_format).requires_grad_()
