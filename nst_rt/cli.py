@@ -9,27 +9,18 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from nst_rt.cli_optimize import add_optimize_arguments, optimize
+from nst_rt.console import Advance, Report, progress
 from nst_rt.errors import InterruptedWorkError, StyleTransferError
 from nst_rt.version import __version__
 
 if TYPE_CHECKING:
     from nst_rt.infer.video import Conversion, VideoInfo
-
-Advance = Callable[[int, int | None, str], None]
-
-
-@dataclass(frozen=True)
-class Report:
-    """What a verb did: a text for people, and the facts for `--json`."""
-
-    text: str
-    facts: dict[str, Any]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,55 +44,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("nst-rt: interrupted", file=sys.stderr)
         return InterruptedWorkError.exit_code
     return 0
-
-
-def optimize(
-    content: str,
-    style: str,
-    output: str,
-    *,
-    save_every: int = 0,
-    overwrite: bool = False,
-    **options: Any,
-) -> Report:
-    """Paint one picture with the per-image optimizer."""
-    from nst_rt.errors import InputError
-    from nst_rt.files import partial_path
-    from nst_rt.images import check_image_output, save_image
-    from nst_rt.reference import Iterate, optimize
-
-    if save_every < 0:
-        raise InputError(f"--save-every must be 0 or more, not {save_every}")
-    target = check_image_output(output, overwrite=overwrite)
-    iterates = optimize(content, style, **options)
-    iterate: Iterate | None = None
-    try:
-        with _progress("optimizing") as advance:
-            for iterate in iterates:
-                advance(
-                    iterate.step,
-                    iterate.steps,
-                    f"content {iterate.content:.4f}  style {iterate.style:.4f}  "
-                    f"tv {iterate.tv:.4f}",
-                )
-                if save_every and iterate.step % save_every == 0:
-                    numbered = target.with_stem(f"{target.stem}-{iterate.step:04d}")
-                    save_image(iterate.image, numbered, overwrite=True)
-    except KeyboardInterrupt as error:
-        if iterate is None:
-            raise
-        kept = save_image(iterate.image, partial_path(target), overwrite=True)
-        raise InterruptedWorkError(
-            f"interrupted: the image after step {iterate.step} of {iterate.steps} is in {kept}"
-        ) from error
-    assert iterate is not None
-    save_image(iterate.image, target, overwrite=overwrite)
-    facts = {k: getattr(iterate, k) for k in ("steps", "content", "style", "tv", "total")}
-    return Report(
-        f"{target}: {iterate.steps} steps, content {iterate.content:.4f}, style "
-        f"{iterate.style:.4f}, total {iterate.total:.4f}",
-        {"output": str(target), **facts},
-    )
 
 
 def train(**options: Any) -> Report:
@@ -154,7 +96,7 @@ def video(source: str, output: str, **options: Any) -> Report:
     check_conversion(source, output, overwrite=conversion.get("overwrite", False))
     stylizer = load_style(**options)
     try:
-        with _progress("converting") as advance:
+        with progress("converting") as advance:
             done = convert_video(
                 source, output, style=stylizer, on_frame=_on_frame(advance), **conversion
             )
@@ -193,7 +135,7 @@ def demo(**options: Any) -> Report:
     """Stylize a film that comes in a package."""
     from nst_rt.infer.demo import run_demo
 
-    with _progress("converting") as advance:
+    with progress("converting") as advance:
         done = run_demo(on_frame=_on_frame(advance), **options)
     report = _conversion_report(done)
     folder = done.output.parent
@@ -229,40 +171,6 @@ def _on_frame(advance: Advance) -> "Callable[[int, VideoInfo], None]":
     return lambda frames, info: advance(frames, info.frames or None, "")
 
 
-@contextmanager
-def _progress(title: str) -> Iterator[Advance]:
-    """A bar with rate and ETA on stderr, on a terminal only."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(title, total=None, rate="", note="")
-
-        def advance(done: int, total: int | None, note: str) -> None:
-            speed = bar.tasks[0].speed
-            rate = f"{speed:.1f}/s" if speed else ""
-            bar.update(task, completed=done, total=total, rate=rate, note=note)
-
-        yield advance
-
-
 class _Parser(argparse.ArgumentParser):
     """Errors in one line; options that are not given do not appear in the result."""
 
@@ -296,19 +204,9 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     p = verb(optimize, "photo.jpg painting.jpg -o out.png --steps 300 --size 512")
-    p.add_argument("content", metavar="CONTENT", help="the photo")
-    p.add_argument("style", metavar="STYLE", help="the painting")
-    _output(p)
-    p.add_argument("--optimizer", choices=("lbfgs", "adam"), help="default: lbfgs")
-    p.add_argument("--steps", type=int, metavar="N", help="default: 300")
-    p.add_argument("--size", type=int, metavar="PX", help="long side; default: 512")
-    p.add_argument("--style-weight", type=float, metavar="W", help="default: 10")
-    p.add_argument("--content-weight", type=float, metavar="W", help="default: 1")
-    p.add_argument("--tv-weight", type=float, metavar="W", help="smoothness; default: 1")
-    p.add_argument("--learning-rate", type=float, metavar="R", help="default: lbfgs 1, adam 0.02")
-    p.add_argument("--save-every", type=int, metavar="N", help="also write OUT-NNNN every N steps")
+    add_optimize_arguments(p)
+    _overwrite(p)
     _vgg_weights(p)
-    p.add_argument("--device", metavar="D", help="cpu, cuda, ...; default: a GPU if there is one")
 
     p = verb(train, "--style painting.jpg --photos ~/photos --name mine --steps 1500")
     p.add_argument("--style", required=True, metavar="PAINTING", help="the painting")

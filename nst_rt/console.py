@@ -1,0 +1,54 @@
+"""What all verbs of the command line share: their report, and the progress bar."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+Advance = Callable[[float, float | None, str], None]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a verb did: a text for people, and the facts for `--json`."""
+
+    text: str
+    facts: dict[str, Any]
+
+
+@contextmanager
+def progress(title: str, *, counted: bool = True) -> Iterator[Advance]:
+    """A bar with an ETA on stderr, on a terminal only.
+
+    Args:
+        title: before the bar.
+        counted: show how many are done, and how many a second; else the bar shows a fraction.
+    """
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        *([MofNCompleteColumn(), TextColumn("{task.fields[rate]}")] if counted else []),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(title, total=None, rate="", note="")
+
+        def advance(done: float, total: float | None, note: str) -> None:
+            speed = bar.tasks[0].speed
+            rate = f"{speed:.1f}/s" if speed else ""
+            bar.update(task, completed=done, total=total, rate=rate, note=note)
+
+        yield advance
