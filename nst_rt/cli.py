@@ -71,13 +71,14 @@ def train(**options: Any) -> Report:
 
 def image(photo: str, output: str, *, overwrite: bool = False, **options: Any) -> Report:
     """Stylize a photo."""
-    from nst_rt.images import check_image_output, load_image, save_image, tensor_to_frame
+    from nst_rt.images import check_image_output, load_picture, save_image, tensor_to_frame
     from nst_rt.infer.stylizer import load_style
 
     target = check_image_output(output, overwrite=overwrite)
-    frame = tensor_to_frame(load_image(photo, size=options.pop("size", None)))
+    picture = load_picture(photo, size=options.pop("size", None))
+    frame = tensor_to_frame(picture.image)
     stylizer = load_style(**options)
-    save_image(stylizer.stylize(frame), target, overwrite=overwrite)
+    save_image(stylizer.stylize(frame), target, overwrite=overwrite, alpha=picture.alpha)
     height, width = frame.shape[:2]
     return Report(
         f"{target}: {width}x{height}, {stylizer}",
@@ -203,7 +204,7 @@ def _parser() -> argparse.ArgumentParser:
         added.add_argument("--json", action="store_true", help="print the facts as JSON")
         return added
 
-    p = verb(optimize, "photo.jpg painting.jpg -o out.png --steps 300 --size 512")
+    p = verb(optimize, "photo.jpg painting.jpg -o out.png --style-weight 20")
     add_optimize_arguments(p)
     _overwrite(p)
     _vgg_weights(p)

@@ -4,6 +4,8 @@ An image is a float32 tensor (1, 3, H, W), RGB (sRGB) in [0, 1]; a frame is a ui
 BGR, as OpenCV has them.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -72,12 +74,8 @@ def load_picture(path: Path | str, *, size: int | None = None) -> Picture:
         InputError: no such file, not an image, a damaged one, or a size that is not positive.
     """
     path = check_input(path)
-    try:
+    with _readable(path):
         pixels, depth = _rgba_pixels(path)
-    except UnidentifiedImageError as error:
-        raise InputError(f"{path}: not an image that can be read") from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path}: damaged or unreadable image ({error})") from error
     rgba = torch.from_numpy(pixels).permute(2, 0, 1)[None]
     image, alpha = rgba[:, :3].contiguous(), rgba[:, 3:].contiguous()
     if alpha.min() == 1:
@@ -86,6 +84,30 @@ def load_picture(path: Path | str, *, size: int | None = None) -> Picture:
     if size is not None:
         image, alpha = _resize_with_alpha(image, alpha, size)
     return Picture(image, alpha, depth)
+
+
+def image_shape(path: Path | str) -> tuple[int, int]:
+    """Height and width of an image file as `load_picture` reads it, from its header alone.
+
+    Raises:
+        InputError: no such file, or not an image.
+    """
+    path = check_input(path)
+    with _readable(path), Image.open(path) as opened:
+        width, height = opened.size
+        turned = opened.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+    return (width, height) if turned else (height, width)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """What Pillow raises, as one line."""
+    try:
+        yield
+    except UnidentifiedImageError as error:
+        raise InputError(f"{path}: not an image that can be read") from error
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputError(f"{path}: damaged or unreadable image ({error})") from error
 
 
 def _rgba_pixels(path: Path) -> tuple[_Values, Depth]:
@@ -150,26 +172,43 @@ def resize(image: Tensor, size: int) -> Tensor:
     Raises:
         InputError: a size that is not positive.
     """
-    return _resampled(image, size).clamp(0, 1)
+    return resize_to(image, scaled_shape((image.shape[-2], image.shape[-1]), size))
 
 
-def _resampled(image: Tensor, size: int) -> Tensor:
-    """`resize`, but bicubic as it is: it overshoots at edges."""
+def resize_to(image: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Resize to (H, W), antialiased.
+
+    Args:
+        image: shape (N, C, H', W'), in [0, 1].
+        shape: pixels.
+    """
+    if shape == image.shape[-2:]:
+        return image
+    # Bicubic overshoots at edges.
+    return F.interpolate(image, shape, mode="bicubic", antialias=True).clamp(0, 1)
+
+
+def scaled_shape(shape: tuple[int, int], size: int) -> tuple[int, int]:
+    """(H, W) scaled so that the longer one is `size`, both at least 1.
+
+    Raises:
+        InputError: a size that is not positive.
+    """
     if size < 1:
         raise InputError(f"the size must be a positive number of pixels, not {size}")
-    h, w = image.shape[-2:]
+    h, w = shape
     scale = size / max(h, w)
-    shape = (max(round(h * scale), 1), max(round(w * scale), 1))
-    if shape == (h, w):
-        return image
-    return F.interpolate(image, shape, mode="bicubic", antialias=True)
+    return max(round(h * scale), 1), max(round(w * scale), 1)
 
 
 def _resize_with_alpha(image: Tensor, alpha: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """Resize colours weighted by alpha, so that what is transparent does not bleed in."""
     if size == max(image.shape[-2:]):
         return image, alpha
-    both = _resampled(torch.cat([image * alpha, alpha], dim=1), size)
+    shape = scaled_shape((image.shape[-2], image.shape[-1]), size)
+    both = torch.cat([image * alpha, alpha], dim=1)
+    # Not clamped before the division: colours and alpha overshoot alike.
+    both = F.interpolate(both, shape, mode="bicubic", antialias=True)
     alpha = both[:, 3:]
     visible = alpha > 0.5 / 65535
     image = (both[:, :3] / alpha).clamp(0, 1).where(visible, 1)

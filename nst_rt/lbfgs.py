@@ -9,7 +9,7 @@ from torch import Tensor
 # Root mean square of the first step, in pixel values, when nothing is known of the curvature.
 _FIRST_MOVE = 0.02
 _SHRINK = 0.3
-# Below this part of a step the direction is given up, and the steepest descent taken.
+# Below this part of a step the direction is given up, and what led to it forgotten.
 _SHORTEST = 0.02
 _CURVATURE = 1e-10
 
@@ -43,8 +43,8 @@ class ProjectedLBFGS(torch.optim.Optimizer):
         (pixels,) = group["params"]
         state = self.state[pixels]
         loss, grad = closure(), pixels.grad
-        if state and loss > state["loss"] and state["length"] > _SHORTEST * group["lr"]:
-            state["length"] *= _SHRINK
+        if state and loss > state["loss"] and state["part"] > _SHORTEST:
+            state["part"] *= _SHRINK
         else:
             self._learn(state, grad, group["history"])
             free = ~((pixels <= 0) & (grad > 0) | (pixels >= 1) & (grad < 0))
@@ -61,8 +61,10 @@ class ProjectedLBFGS(torch.optim.Optimizer):
                 free=free,
                 direction=direction,
                 length=length,
+                part=1.0,
             )
-        torch.add(state["origin"], state["direction"], alpha=state["length"], out=pixels)
+        length = state["length"] * state["part"]
+        torch.add(state["origin"], state["direction"], alpha=length, out=pixels)
         pixels.clamp_(0, 1)
         return loss
 
@@ -70,9 +72,9 @@ class ProjectedLBFGS(torch.optim.Optimizer):
         """Remember the last step and what it changed in the gradient, if it curves upwards."""
         if not state:
             return
-        move = state["direction"] * state["length"]
+        move = state["direction"] * (state["length"] * state["part"])
         change = (grad - state["grad"]).mul_(state["free"])
-        if state["length"] <= _SHORTEST:
+        if state["part"] <= _SHORTEST:
             state["moves"], state["changes"] = [], []
         moves, changes = state.setdefault("moves", []), state.setdefault("changes", [])
         if _dot(move, change) > _CURVATURE * move.norm() * change.norm():

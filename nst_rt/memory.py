@@ -5,7 +5,7 @@ were fitted to peaks measured by `benchmarks/memory.py`.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,13 +16,17 @@ from nst_rt.errors import InputError
 from nst_rt.presets import Settings
 from nst_rt.vgg import VGG19Features
 
+Shape = tuple[int, int]
+
 _GB = 1e9
 # The interpreter, PyTorch and its kernels, and VGG19's weights.
 _BASE = 0.9 * _GB
 # An image as the optimizer keeps it: three float32 channels.
 _IMAGE = 12
-# Images kept besides the optimizer's own: pixels, gradient, iterate, photo, painting, best one.
-_IMAGES = 10
+# Images kept besides the optimizer's own: pixels, gradient, iterate, photo, best one.
+_IMAGES = 8
+# Likewise of each painting.
+_STYLE_IMAGES = 2
 # Values per pixel of a tile: the activations that are kept for the gradient, and what the heaviest
 # layer needs for the moment.
 _ACTIVATIONS = 560
@@ -70,13 +74,16 @@ def available_memory(device: torch.device) -> float:
 
 
 def plan(
-    shape: tuple[int, int],
+    shapes: Sequence[Shape],
     settings: Settings,
     features: VGG19Features,
     device: torch.device,
     memory: float | None = None,
 ) -> Plan:
-    """How to optimize an image of (H, W) pixels within `memory` GB, or within what is free.
+    """How to optimize an image within `memory` GB, or within what is free.
+
+    Args:
+        shapes: (H, W) of the content image, and of each style image.
 
     Raises:
         InputError: it cannot fit; the message says which size would.
@@ -84,40 +91,43 @@ def plan(
     if memory is not None and not 0 < memory < math.inf:
         raise InputError(f"the memory must be a positive number of GB, not {memory}")
     limit = available_memory(device) if memory is None else memory * _GB
+
+    def peak(shapes: Sequence[Shape], tile: int | None = _SMALLEST_TILE) -> float:
+        content, *styles = (height * width for height, width in shapes)
+        images = (_IMAGES + _OPTIMIZER_IMAGES[settings.optimizer]) * content
+        images += _STYLE_IMAGES * sum(styles)
+        target = content * _TARGET * features.dtype.itemsize
+        return _BASE + images * _IMAGE + target + _activations(shapes, features, tile)
+
     for tile in (None, 2048, 1024, _SMALLEST_TILE):
-        planned = _planned(shape, settings, features, tile)
-        comfort = memory is not None or device.type == "cuda" or tile == _SMALLEST_TILE
-        activations = _activations(shape, features, tile)
-        if planned.peak <= limit and (comfort or activations <= _COMFORT):
-            return planned
-    needed = _planned(shape, settings, features, _SMALLEST_TILE).peak
-    fits = _largest(shape, lambda s: _planned(s, settings, features, _SMALLEST_TILE).peak <= limit)
+        moderate = memory is not None or device.type == "cuda" or tile == _SMALLEST_TILE
+        if peak(shapes, tile) <= limit and (
+            moderate or _activations(shapes, features, tile) <= _COMFORT
+        ):
+            return Plan(tile, peak(shapes, tile))
+    height, width = shapes[0]
+    fits = _largest(shapes, lambda smaller: peak(smaller) <= limit)
     remedy = f"--size {fits} would fit" if fits else "nor would any smaller size"
     raise InputError(
-        f"{shape[1]}x{shape[0]} px would take {needed / _GB:.1f} GB of memory, and there are "
+        f"{width}x{height} px would take {peak(shapes) / _GB:.1f} GB of memory, and there are "
         f"{limit / _GB:.1f} GB: {remedy}"
     )
 
 
-def _planned(
-    shape: tuple[int, int], settings: Settings, features: VGG19Features, tile: int | None
-) -> Plan:
-    pixels = shape[0] * shape[1]
-    images = (_IMAGES + _OPTIMIZER_IMAGES[settings.optimizer]) * pixels * _IMAGE
-    target = pixels * _TARGET * features.dtype.itemsize
-    return Plan(tile, _BASE + images + target + _activations(shape, features, tile))
-
-
-def _activations(shape: tuple[int, int], features: VGG19Features, tile: int | None) -> float:
+def _activations(shapes: Sequence[Shape], features: VGG19Features, tile: int | None) -> float:
+    """Of the largest tile of all images, bytes."""
     margin = 2 * features.reach
-    window = [side if tile is None else min(side, tile + margin) for side in shape]
-    return float(math.prod(window) * _ACTIVATIONS * features.dtype.itemsize)
+    windows = [
+        math.prod(side if tile is None else min(side, tile + margin) for side in shape)
+        for shape in shapes
+    ]
+    return float(max(windows) * _ACTIVATIONS * features.dtype.itemsize)
 
 
-def _largest(shape: tuple[int, int], fits: Callable[[tuple[int, int]], bool]) -> int:
-    """Long side, a multiple of 64, of the largest image of this aspect that fits; 0 for none."""
-    long = max(shape)
+def _largest(shapes: Sequence[Shape], fits: Callable[[Sequence[Shape]], bool]) -> int:
+    """Long side, a multiple of 64, of the largest result that fits; 0 for none."""
+    long = max(shapes[0])
     for size in range(long // 64 * 64, 0, -64):
-        if fits((shape[0] * size // long, shape[1] * size // long)):
+        if fits([(h * size // long, w * size // long) for h, w in shapes]):
             return size
     return 0

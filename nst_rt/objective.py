@@ -85,6 +85,27 @@ def _intervals(
         yield (start, end), (max(start - margin, 0), min(end + margin, length))
 
 
+@dataclass(frozen=True)
+class Guide:
+    """Where the Gram matrices are taken of an image (Gatys et al. 2017, eq. 5 and 6).
+
+    Attributes:
+        masks: layer -> mask, shape (1, 1, h, w); none for the whole image.
+        divisors: layer -> what a Gram sum is divided by: the squared mask's sum, or the number of
+            positions.
+    """
+
+    masks: Mapping[str, Tensor]
+    divisors: Mapping[str, float]
+
+    def gram_sum(self, part: Tile, features: Tensor, layer: str) -> Tensor:
+        """A tile's share of the Gram sum, from the activations of its window."""
+        values = part.trim(features, stride(layer))
+        if layer in self.masks:
+            values = values * part.cut(self.masks[layer], stride(layer))
+        return gram_sum(values)
+
+
 class Objective:
     """Content + style + total variation of an image against fixed targets.
 
@@ -94,8 +115,7 @@ class Objective:
         content: the content image, shape (1, 3, H, W), RGB in [0, 1].
         styles: the paintings.
         regions: masks of the content image, shape (1, 1, H, W), in [0, 1], one per region; none for
-            one region that is all of it. Masked features have guided Gram matrices (Gatys et
-            al. 2017, eq. 6).
+            one region that is all of it. Each has at least one painting.
         tile: largest side of a tile, pixels; None for the whole image at once.
 
     Raises:
@@ -116,12 +136,16 @@ class Objective:
         self.tile = tile
         self.content_layers = layer_weights(settings.content_layers, settings.normalization)
         self.style_layers = layer_weights(settings.style_layers, settings.normalization)
-        self._masks: list[dict[str, Tensor] | None] = [self._layer_masks(m) for m in regions]
-        self._masks = self._masks or [None]
+        self._content = self._content_target(content)
+        relative = settings.normalization == "relative"
+        self._content_scale = {
+            layer: float(target.float().square().sum()) if relative else float(target.numel())
+            for layer, target in self._content.items()
+        }
+        self._regions = [self._guide(content, mask) for mask in regions or (None,)]
         # A region counts as much as it covers: the same pressure on every pixel.
         areas = [float(mask.mean()) for mask in regions] or [1.0]
-        self._content = self._content_target(content)
-        self._styles: list[list[tuple[float, dict[str, Tensor]]]] = [[] for _ in self._masks]
+        self._styles: list[list[tuple[float, dict[str, Tensor]]]] = [[] for _ in areas]
         totals = [sum(s.weight for s in styles if s.region == r) for r in range(len(areas))]
         for style in styles:
             share = areas[style.region] * style.weight / totals[style.region]
@@ -176,14 +200,9 @@ class Objective:
             values = part.trim(features[layer], stride(layer)).float()
             target = part.cut(self._content[layer], stride(layer)).float()
             gathered[layer, -1] = (values - target).square().sum()
-        for region, masks in enumerate(self._masks):
-            if not self._styles[region]:
-                continue
+        for region, guide in enumerate(self._regions):
             for layer in self.style_layers:
-                values = part.trim(features[layer], stride(layer))
-                if masks is not None:
-                    values = values * part.cut(masks[layer], stride(layer))
-                gathered[layer, region] = gram_sum(values)
+                gathered[layer, region] = guide.gram_sum(part, features[layer], layer)
         return gathered
 
     def _terms(self, image: Tensor, statistics: Mapping[tuple[str, int], Tensor]) -> LossTerms:
@@ -195,9 +214,9 @@ class Objective:
             ]
         ).sum()
         style = image.new_zeros(())
-        for region, targets in enumerate(self._styles):
-            for layer, weight in self.style_layers.items() if targets else ():
-                gram = statistics[layer, region] / self._positions(image, layer, region)
+        for region, (guide, targets) in enumerate(zip(self._regions, self._styles, strict=True)):
+            for layer, weight in self.style_layers.items():
+                gram = statistics[layer, region] / guide.divisors[layer]
                 for share, grams in targets:
                     error = style_loss(gram, grams[layer], settings.normalization)
                     style = style + weight * share * error
@@ -210,63 +229,47 @@ class Objective:
         )
         return LossTerms(content, style, tv, total)
 
-    def _positions(self, image: Tensor, layer: str, region: int) -> float:
-        """What a Gram sum is divided by: the number of positions, or the squared mask's sum."""
-        masks = self._masks[region]
-        if masks is not None:
-            return float(masks[layer].float().square().sum())
-        height, width = image.shape[-2:]
-        return float((height // stride(layer)) * (width // stride(layer)))
-
-    def _layer_masks(self, mask: Tensor) -> dict[str, Tensor]:
-        height, width = mask.shape[-2:]
-        return {
-            layer: resized_mask(mask, (height // stride(layer), width // stride(layer))).to(
-                self.features.dtype
-            )
-            for layer in self.style_layers
-        }
-
     @torch.no_grad()
     def _content_target(self, image: Tensor) -> dict[str, Tensor]:
-        parts: dict[str, Tensor] = {}
+        """Content features of the whole image, put together from its tiles."""
+        target: dict[str, Tensor] = {}
         for part in self._tiles(image):
             features = self.features(part.pixels(image))
             for layer in self.content_layers:
-                step = stride(layer)
-                values = part.trim(features[layer], step)
-                if layer not in parts:
-                    shape = (*values.shape[:2], image.shape[-2] // step, image.shape[-1] // step)
-                    parts[layer] = torch.empty(
+                values = part.trim(features[layer], stride(layer))
+                if layer not in target:
+                    shape = (*values.shape[:2], *layer_shape(image, layer))
+                    target[layer] = torch.empty(
                         shape,
                         dtype=values.dtype,
                         device=values.device,
                         memory_format=torch.channels_last,
                     )
-                part.cut(parts[layer], step).copy_(values)
-        relative = self.settings.normalization == "relative"
-        self._content_scale = {
-            layer: float(f.float().square().sum()) if relative else float(f.numel())
-            for layer, f in parts.items()
-        }
-        return parts
+                part.cut(target[layer], stride(layer)).copy_(values)
+        return target
 
     @torch.no_grad()
     def _grams(self, style: StyleSource) -> dict[str, Tensor]:
         """The painting's Gram matrices, guided by its mask."""
-        sums: dict[str, Tensor] = {}
-        masks = None if style.mask is None else self._layer_masks(style.mask)
+        guide = self._guide(style.image, style.mask)
+        grams: dict[str, Tensor] = {}
         for part in self._tiles(style.image):
             features = self.features(part.pixels(style.image))
             for layer in self.style_layers:
-                values = part.trim(features[layer], stride(layer))
-                if masks is not None:
-                    values = values * part.cut(masks[layer], stride(layer))
-                gram = gram_sum(values)
-                sums[layer] = sums[layer] + gram if layer in sums else gram
-        if masks is not None:
-            return {k: gram / masks[k].float().square().sum() for k, gram in sums.items()}
-        height, width = style.image.shape[-2:]
-        return {
-            k: gram / ((height // stride(k)) * (width // stride(k))) for k, gram in sums.items()
-        }
+                gram = guide.gram_sum(part, features[layer], layer) / guide.divisors[layer]
+                grams[layer] = grams[layer] + gram if layer in grams else gram
+        return grams
+
+    def _guide(self, image: Tensor, mask: Tensor | None) -> Guide:
+        shapes = {layer: layer_shape(image, layer) for layer in self.style_layers}
+        if mask is None:
+            return Guide({}, {layer: float(h * w) for layer, (h, w) in shapes.items()})
+        masks = {layer: resized_mask(mask, shape) for layer, shape in shapes.items()}
+        divisors = {layer: float(m.square().sum()) for layer, m in masks.items()}
+        return Guide({k: m.to(self.features.dtype) for k, m in masks.items()}, divisors)
+
+
+def layer_shape(image: Tensor, layer: str) -> tuple[int, int]:
+    """Height and width of a layer's activations of an image."""
+    step = stride(layer)
+    return image.shape[-2] // step, image.shape[-1] // step

@@ -12,13 +12,13 @@ from torch.nn import functional as F
 
 from nst_rt.devices import fast_dtype, torch_device
 from nst_rt.errors import InputError, NotFiniteError, UnknownNameError
-from nst_rt.images import resize
+from nst_rt.images import resize_to, scaled_shape
 from nst_rt.lbfgs import ProjectedLBFGS
 from nst_rt.losses import LossTerms
 from nst_rt.memory import Plan, plan
 from nst_rt.objective import Objective
 from nst_rt.presets import PRESETS, OptimizerName, Settings
-from nst_rt.scene import KeepColours, Scene, Source, load_scene
+from nst_rt.scene import KeepColours, Scene, Source, load_scene, scene_shapes
 from nst_rt.vgg import Pooling, VGG19Features, stride
 
 # Of an optimizer that is not the preset's.
@@ -133,11 +133,17 @@ def optimize(
     settings = replace(PRESETS[preset], **changes)  # type: ignore[arg-type]
     device = torch_device(device)
     layers = [*settings.content_layers, *settings.style_layers]
+    styles = [style] if isinstance(style, Tensor | Path | str) else style
+    smallest = max(stride(layer) for layer in layers)
+    shapes = scene_shapes(content, styles, size=size, style_scale=style_scale, smallest=smallest)
+    features = VGG19Features(
+        layers, weights=vgg_weights, pooling=settings.pooling, dtype=dtype or fast_dtype(device)
+    ).to(device)
+    planned = plan(shapes, settings, features, device, memory)
     scene = load_scene(
         content,
-        [style] if isinstance(style, Tensor | Path | str) else style,
+        styles,
         size=size,
-        smallest=max(stride(layer) for layer in layers),
         mix=mix,
         style_scale=style_scale,
         keep_colours=keep_colours,
@@ -145,10 +151,6 @@ def optimize(
         style_masks=style_masks,
         init=settings.init,
     )
-    features = VGG19Features(
-        layers, weights=vgg_weights, pooling=settings.pooling, dtype=dtype or fast_dtype(device)
-    ).to(device)
-    planned = plan(scene.shape, settings, features, device, memory)
     return Optimization(scene, settings, features, planned, seed=seed)
 
 
@@ -293,7 +295,8 @@ class Optimization(Iterator[Iterate]):
         first = self._step == 0  # losses of different scales do not compare
         if averaged or first or self.best is None or total < self.best.total:
             self.best = iterate
-            self._result = image
+            if not averaged:
+                self._result = image
         return iterate
 
     def _update(self, terms: LossTerms) -> None:
@@ -311,7 +314,7 @@ class Optimization(Iterator[Iterate]):
         old = self._pixels.shape
         self._scale, self._step = self._scale + 1, 0
         moments = self._stepper.state.get(self._pixels, {})
-        self._result = resize(self._result, size)
+        self._result = resize_to(self._result, scaled_shape(self.shape, size))
         self._pixels = _parameter(self._result)
         self._stepper = self._new_stepper()
         if "exp_avg" in moments:

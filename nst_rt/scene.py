@@ -11,11 +11,10 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from nst_rt.colour import luminance, match_colours, match_luminance, with_luminance
 from nst_rt.errors import InputError
-from nst_rt.images import load_picture, resize
+from nst_rt.images import image_shape, load_picture, resize, resize_to, scaled_shape
 from nst_rt.masks import load_labels, matching_label, parse_colour, resized_mask
 
 Source = Tensor | Path | str
@@ -114,12 +113,43 @@ class Scene:
         return with_luminance(resize(self.photo, max(image.shape[-2:])), luminance(image))
 
 
+def scene_shapes(
+    content: Source, styles: Sequence[Source], *, size: int, style_scale: float, smallest: int
+) -> list[tuple[int, int]]:
+    """Height and width of photo and paintings in the scene, before anything of it is loaded.
+
+    Args:
+        smallest: pixels that each side needs at least.
+
+    Raises:
+        InputError: a file that cannot be read, or a size that is too small.
+    """
+    if not 0 < style_scale < math.inf:
+        raise InputError(f"the style scale must be positive, not {style_scale}")
+    if not styles:
+        raise InputError("there must be at least one style image")
+    shapes = []
+    for number, source in enumerate((content, *styles)):
+        if isinstance(source, Tensor):
+            name = "the style image" if number else "the content image"
+            shape = (source.shape[-2], source.shape[-1])
+        else:
+            name, shape = str(source), image_shape(source)
+        height, width = scaled_shape(shape, max(round(size * style_scale), 1) if number else size)
+        if min(height, width) < smallest:
+            raise InputError(
+                f"{name}: at {width}x{height} px it is too small for the deepest layer, which "
+                f"needs {smallest} px a side; take a larger size or shallower layers"
+            )
+        shapes.append((height, width))
+    return shapes
+
+
 def load_scene(
     content: Source,
     styles: Sequence[Source],
     *,
     size: int,
-    smallest: int,
     mix: Sequence[float] | None = None,
     style_scale: float = 1.0,
     keep_colours: KeepColours | None = None,
@@ -129,19 +159,11 @@ def load_scene(
 ) -> Scene:
     """Read photo, paintings and masks; see `nst_rt.reference.optimize` for the arguments.
 
-    Args:
-        smallest: pixels that each side needs at least.
-
     Raises:
         InputError: what of it cannot be used.
     """
-    if not 0 < style_scale < math.inf:
-        raise InputError(f"the style scale must be positive, not {style_scale}")
-    if not styles:
-        raise InputError("there must be at least one style image")
-    photo = _image(content, size, "content", smallest)
-    style_size = max(round(size * style_scale), 1)
-    paintings = [_image(style, style_size, "style", smallest) for style in styles]
+    photo = _image(content, size)
+    paintings = [_image(style, max(round(size * style_scale), 1)) for style in styles]
     first = paintings[0]
     grey = keep_colours == "luminance"
     if grey:
@@ -167,20 +189,10 @@ def load_scene(
     )
 
 
-def _image(source: Source, size: int, role: str, smallest: int) -> Tensor:
+def _image(source: Source, size: int) -> Tensor:
     if isinstance(source, Tensor):
-        image = resize(source, size)
-        name = f"the {role} image"
-    else:
-        image = load_picture(source, size=size).image
-        name = str(source)
-    height, width = image.shape[-2:]
-    if min(height, width) < smallest:
-        raise InputError(
-            f"{name}: at {width}x{height} px it is too small for the deepest layer, which needs "
-            f"{smallest} px a side; take a larger size or shallower layers"
-        )
-    return image
+        return resize(source, size)
+    return load_picture(source, size=size).image
 
 
 def _mix(mix: Sequence[float] | None, count: int) -> Sequence[float]:
@@ -210,7 +222,7 @@ def _covering(image: Tensor, shape: tuple[int, int] | torch.Size) -> Tensor:
     height, width = (
         max(round(old * factor), side) for side, old in zip(shape, image.shape[-2:], strict=True)
     )
-    scaled = F.interpolate(image, (height, width), mode="bicubic", antialias=True).clamp(0, 1)
+    scaled = resize_to(image, (height, width))
     top, left = (height - shape[0]) // 2, (width - shape[1]) // 2
     return scaled[..., top : top + shape[0], left : left + shape[1]]
 
