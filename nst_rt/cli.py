@@ -26,7 +26,14 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; 0 done, 2 bad input, 3 a part is kept, 130 interrupted."""
     logging.basicConfig(level=logging.WARNING, format="nst-rt: %(message)s")
-    options = vars(_parser().parse_args(arguments))
+    parser = _parser()
+    parsed, rest = parser.parse_known_args(arguments)
+    options = vars(parsed)
+    if rest and options["run"] is optimize and not any(r.startswith("-") for r in rest):
+        # argparse gives `*` nothing more once an option came before it: photo -o out painting
+        options["style"] = [*options.get("style", []), *rest]
+    elif rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
     verb: Callable[..., Report] = options.pop("run")
     as_json = options.pop("json")
     try:

@@ -60,6 +60,9 @@ def optimize(
         if grid is not None:
             if options.pop("resume", False):
                 raise InputError("--resume is not for --grid")
+            twice = {name for name, _ in grid if [n for n, _ in grid].count(name) > 1}
+            if twice:
+                raise InputError(f"--grid {min(twice)}: given twice; put all values into one")
             cells = {
                 name: [(text, parse_setting(name, text.replace("+", ","))) for text in texts]
                 for name, texts in grid

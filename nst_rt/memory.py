@@ -13,6 +13,7 @@ import psutil
 import torch
 
 from nst_rt.errors import InputError
+from nst_rt.images import scaled_shape
 from nst_rt.presets import Settings
 from nst_rt.vgg import VGG19Features
 
@@ -58,18 +59,12 @@ def available_memory(device: torch.device) -> float:
     if device.type == "cuda":
         return float(torch.cuda.mem_get_info(device)[0])
     free = float(psutil.virtual_memory().available)
-    # A container may get less than the machine has: control groups, version 2 and 1.
-    for limit, used in (
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
-    ):
-        try:
-            total = Path("/sys/fs/cgroup", limit).read_text().strip()
-            taken = Path("/sys/fs/cgroup", used).read_text().strip()
-        except OSError:
-            continue
-        if total != "max":
-            free = min(free, float(total) - float(taken))
+    # A container may get less than the machine has (control groups, version 2 and 1). What the
+    # process itself has taken is little before the work starts; page cache does not count.
+    for limit in ("memory.max", "memory/memory.limit_in_bytes"):
+        file = Path("/sys/fs/cgroup", limit)
+        if file.exists() and (total := file.read_text().strip()) != "max":
+            free = min(free, float(total) - psutil.Process().memory_info().rss)
     return free
 
 
@@ -128,6 +123,6 @@ def _largest(shapes: Sequence[Shape], fits: Callable[[Sequence[Shape]], bool]) -
     """Long side, a multiple of 64, of the largest result that fits; 0 for none."""
     long = max(shapes[0])
     for size in range(long // 64 * 64, 0, -64):
-        if fits([(h * size // long, w * size // long) for h, w in shapes]):
+        if fits([scaled_shape(shape, max(shape) * size // long) for shape in shapes]):
             return size
     return 0

@@ -24,6 +24,7 @@ from nst_rt.errors import (
     OutputExistsError,
     PartialResultError,
     StyleTransferError,
+    UnknownNameError,
 )
 from nst_rt.files import atomic_output, check_input, partial_path
 from nst_rt.images import check_image_output, load_picture, resize, save_image
@@ -90,10 +91,13 @@ def paint(
         raise InputError(f"the number of steps between images must be 0 or more, not {save_every}")
     film = None if timelapse is None else check_timelapse(timelapse, overwrite=overwrite)
     chart = None if plot is None else check_plot(plot, overwrite=overwrite)
-    photo = load_picture(content)
+    if chart is not None and chart.absolute() == target.absolute():
+        raise InputError(f"{plot}: the picture itself goes there; choose another name for the plot")
     optimization = optimize(content, list(styles), **settings)
     run = _Run(target, _identity(content, styles, settings), optimization)
     run.open(resume=resume, overwrite=overwrite)
+    # At the result's size first, as the scene does: sizes of coarse scales are rounded from it.
+    photo = load_picture(content, size=max(optimization.shape))
     numbered = run.numbered(save_every)
     for path in numbered.values():
         check_image_output(path, overwrite=overwrite)
@@ -113,7 +117,9 @@ def paint(
         interrupted = stack.enter_context(_interrupts_deferred())
         video = None
         if film is not None:
-            video = stack.enter_context(Timelapse(film, optimization.shape, resume=resume))
+            video = stack.enter_context(
+                Timelapse(film, optimization.shape, earlier=len(run.records))
+            )
         try:
             for iterate in optimization:
                 run.records.append(_record(iterate))
@@ -124,7 +130,7 @@ def paint(
                 if iterate.step in numbered:
                     save(iterate.image, numbered[iterate.step])
                     run.save()
-                if interrupted():
+                if interrupted() and iterate.step < iterate.steps:
                     raise KeyboardInterrupt
         except KeyboardInterrupt as error:
             if iterate is None or optimization.best is None:
@@ -172,7 +178,8 @@ class _Run:
             return
         try:
             state = torch.load(check_input(self._path), weights_only=True)
-            differing = [k for k, v in self._identity.items() if state["identity"].get(k) != v]
+            then, now = state["identity"], self._identity
+            differing = [k for k in sorted({*then, *now}) if then.get(k) != now.get(k)]
             records = [LossRecord(*record) for record in state["records"]]
         except InputError as error:
             raise InputError(f"there is nothing to resume: {error}") from error
@@ -218,7 +225,7 @@ def _identity(content: File, styles: Sequence[File], settings: Mapping[str, Any]
     """All that the picture depends on, in words: files by their content."""
     given = {"content": content, "style": list(styles), **settings}
     return {
-        name: ", ".join(_digest(v) for v in (value if isinstance(value, list) else [value]))
+        name: ", ".join(map(_digest, value if isinstance(value, list | tuple) else [value]))
         if name in _FILES
         else str(value)
         for name, value in sorted(given.items())
@@ -264,16 +271,16 @@ def paint_batch(
     *,
     overwrite: bool = False,
     resume: bool = False,
-    parse: Callable[[str, str], object] = lambda name, text: text,
+    parse: Callable[[str, str], Any],
     on_pair: Callable[[int, int, Path], None] | None = None,
     on_iterate: OnIterate | None = None,
     **settings: Any,
 ) -> list[Painting]:
     """Paint all pairs of a CSV file.
 
-    Its columns are `content`, `style` (several with `;` between them) and `output`, relative to the
-    file's folder, and any arguments of `nst_rt.optimize`, which replace `settings` where they are
-    not empty. A pair that fails does not stop the others.
+    Its columns are `content`, `style` (several with `;` between them) and `output`, and any
+    arguments of `nst_rt.optimize`, which replace `settings` where they are not empty. Files are
+    relative to the list's folder. A pair that fails does not stop the others.
 
     Args:
         pairs: the CSV file, with a header.
@@ -285,23 +292,24 @@ def paint_batch(
         settings: arguments of `nst_rt.optimize` for all pairs.
 
     Raises:
-        InputError: the file or a line of it cannot be used; nothing was painted then.
+        InputError: the list, or a file or text in it, cannot be used; nothing was painted then.
+        UnknownNameError: a column that is no argument; likewise.
         OutputExistsError: an output exists and neither `overwrite` nor `resume` is set.
         PartialResultError: pairs that failed; the others are done.
     """
     jobs = _jobs(check_input(pairs), parse)
-    for number, job in enumerate(jobs, 2):
+    for number, job in jobs:
         try:
             for path in (job["content"], *job["styles"]):
                 check_input(path)
             check_image_output(job["output"], overwrite=overwrite or resume)
         except StyleTransferError as error:
             raise type(error)(f"{pairs}, line {number}: {error}") from error
-    outputs = [job["output"] for job in jobs]
+    outputs = [job["output"] for _, job in jobs]
     if twice := {str(path) for path in outputs if outputs.count(path) > 1}:
         raise InputError(f"{pairs}: outputs that occur twice: {', '.join(sorted(twice))}")
     done, failed = [], []
-    for number, job in enumerate(jobs, 1):
+    for number, (line, job) in enumerate(jobs, 1):
         if resume and job["output"].exists():
             continue
         if on_pair is not None:
@@ -319,8 +327,8 @@ def paint_batch(
         except InterruptedWorkError:
             raise
         except StyleTransferError as error:
-            logger.warning("%s, line %d: %s", pairs, number + 1, error)
-            failed.append(number + 1)
+            logger.warning("%s, line %d: %s", pairs, line, error)
+            failed.append(line)
     if failed:
         raise PartialResultError(
             f"{len(failed)} of {len(jobs)} pairs failed: lines {', '.join(map(str, failed))}"
@@ -328,27 +336,30 @@ def paint_batch(
     return done
 
 
-def _jobs(path: Path, parse: Callable[[str, str], object]) -> list[dict[str, Any]]:
-    """The lines of a CSV file as arguments of `paint`."""
+def _jobs(path: Path, parse: Callable[[str, str], Any]) -> list[tuple[int, dict[str, Any]]]:
+    """The lines of a CSV file: their numbers, and arguments of `paint`."""
     known = set(inspect.signature(optimize).parameters)
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file, strict=True))
+            reader = csv.DictReader(file, strict=True)
+            rows = [(reader.line_num, row) for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: not a CSV file ({error})") from error
-    header = list(rows[0]) if rows else []
+    header = list(reader.fieldnames or []) if rows else []
     missing = [name for name in ("content", "style", "output") if name not in header]
     if missing:
         raise InputError(
             f"{path}: no column {', '.join(missing)}; the first line must name content, style, "
             "output, and there must be a line for each pair"
         )
-    if unknown := [str(name) for name in header if name not in known | {"output"}]:
-        raise InputError(f"{path}: unknown columns: {', '.join(unknown)}")
+    for name in header:
+        if name not in known | {"output"}:
+            raise UnknownNameError(f"column of {path}", name, sorted(known | {"output"}))
     jobs = []
-    for number, row in enumerate(rows, 2):
-        if None in row.values():
-            raise InputError(f"{path}, line {number}: too few columns")
+    for number, row in rows:
+        if None in row or None in row.values():
+            few_or_many = "many" if None in row else "few"
+            raise InputError(f"{path}, line {number}: too {few_or_many} columns")
         job: dict[str, Any] = {
             "content": path.parent / row.pop("content"),
             "styles": [path.parent / style for style in row.pop("style").split(";")],
@@ -356,10 +367,20 @@ def _jobs(path: Path, parse: Callable[[str, str], object]) -> list[dict[str, Any
         }
         try:
             job |= {name: parse(name, text) for name, text in row.items() if text}
-        except ValueError as error:
+        except (ValueError, StyleTransferError) as error:
             raise InputError(f"{path}, line {number}: {error}") from error
-        jobs.append(job)
+        for name in {"content_mask", "init"} & set(job):
+            job[name] = _beside(path, job[name])
+        if "style_masks" in job:
+            job["style_masks"] = [_beside(path, mask) for mask in job["style_masks"]]
+        jobs.append((number, job))
     return jobs
+
+
+def _beside(path: Path, name: str) -> str:
+    """A file beside `path`, if there is one of that name; else it may be a colour or a word."""
+    file = path.parent / name
+    return str(file) if file.is_file() else name
 
 
 def paint_grid(
@@ -392,6 +413,7 @@ def paint_grid(
         InputError: what cannot be used, in any cell; nothing was painted then.
         OutputExistsError: it exists already and `overwrite` is False.
         InterruptedWorkError: after Ctrl-C.
+        PartialResultError: the loss of a cell became NaN or infinite; those before it are kept.
     """
     target = check_image_output(output, overwrite=overwrite)
     cells = []
@@ -415,12 +437,13 @@ def paint_grid(
             if number < len(cells):
                 sheet = contact_sheet(images, captions, columns=columns)
                 save_image(sheet, partial_path(target), overwrite=True)
-    except KeyboardInterrupt as error:
+    except (KeyboardInterrupt, NotFiniteError) as error:
         if not images:
             raise
-        raise InterruptedWorkError(
-            f"interrupted: {len(images)} of {len(cells)} pictures are in {partial_path(target)}"
-        ) from error
+        kept = f"{len(images)} of {len(cells)} pictures are in {partial_path(target)}"
+        if isinstance(error, KeyboardInterrupt):
+            raise InterruptedWorkError(f"interrupted: {kept}") from error
+        raise PartialResultError(f"{caption}: {error}; {kept}") from error
     save_image(contact_sheet(images, captions, columns=columns), target, overwrite=overwrite)
     partial_path(target).unlink(missing_ok=True)
     return target

@@ -131,6 +131,8 @@ def optimize(
     }
     changes = {name: value for name, value in changes.items() if value is not None}
     settings = replace(PRESETS[preset], **changes)  # type: ignore[arg-type]
+    if not -(2**63) <= seed < 2**64:
+        raise InputError(f"the seed must fit into 64 bits, not {seed}")
     device = torch_device(device)
     layers = [*settings.content_layers, *settings.style_layers]
     styles = [style] if isinstance(style, Tensor | Path | str) else style
@@ -196,7 +198,10 @@ class Optimization(Iterator[Iterate]):
         return iterate
 
     def state_dict(self) -> dict[str, Any]:
-        """What the steps to come depend on besides the arguments; plain values and tensors."""
+        """What the steps to come depend on besides the arguments; plain values and tensors.
+
+        Save it before the next step, which changes the tensors in it.
+        """
         return {
             "schedule": self._schedule,
             "scale": self._scale,
@@ -226,9 +231,10 @@ class Optimization(Iterator[Iterate]):
         self._stepper = self._new_stepper()
         self._stepper.load_state_dict(state["stepper"])
         self.best = None if state["best"] is None else Iterate(**state["best"])
+        self._iterates = self._run()
 
     def _run(self) -> Iterator[Iterate]:
-        while True:
+        while self._seen < self.steps:
             size, steps = self._schedule[self._scale]
             objective = self._objective(size)
             while self._step < steps:
@@ -290,7 +296,7 @@ class Optimization(Iterator[Iterate]):
             )
         averaged = self.settings.averaging > 0
         image = (self._result if averaged else self._pixels.detach()).clone()
-        picture = self._scene.finished(image.cpu())
+        picture = self._scene.finished(image.cpu().clone())
         iterate = Iterate(step, steps, content, style, tv, total, self._progress, picture)
         first = self._step == 0  # losses of different scales do not compare
         if averaged or first or self.best is None or total < self.best.total:

@@ -162,12 +162,12 @@ def load_scene(
     Raises:
         InputError: what of it cannot be used.
     """
-    photo = _image(content, size)
+    original = photo = _image(content, size)
     paintings = [_image(style, max(round(size * style_scale), 1)) for style in styles]
-    first = paintings[0]
     grey = keep_colours == "luminance"
     if grey:
         luma = luminance(photo)
+        photo = luma.expand(-1, 3, -1, -1)
         paintings = [
             match_luminance(luminance(p), luma).clamp(0, 1).expand(-1, 3, -1, -1) for p in paintings
         ]
@@ -181,17 +181,17 @@ def load_scene(
     if content_mask is not None or style_masks is not None:
         sources, regions = _guided(sources, photo, content_mask, style_masks)
     return Scene(
-        luminance(photo).expand(-1, 3, -1, -1) if grey else photo,
+        photo,
         tuple(sources),
         regions,
-        photo if grey else None,
-        _init(init, photo, first),
+        original if grey else None,
+        _init(init, photo, paintings[0]),
     )
 
 
 def _image(source: Source, size: int) -> Tensor:
     if isinstance(source, Tensor):
-        return resize(source, size)
+        return resize(source, size).clamp(0, 1)
     return load_picture(source, size=size).image
 
 

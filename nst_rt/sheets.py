@@ -73,9 +73,8 @@ def contact_sheet(images: Sequence[Tensor], captions: Sequence[str], *, columns:
     Returns:
         Shape (1, 3, H', W').
     """
-    height, width = images[0].shape[-2:]
+    height, width = (max(image.shape[side] for image in images) for side in (-2, -1))
     letter = max(width / 24, 10)
-    font = ImageFont.load_default(letter)
     line = round(letter * 1.6)
     rows = -(-len(images) // columns)
     sheet = Image.new("RGB", (columns * width, rows * (height + line)), "white")
@@ -83,5 +82,10 @@ def contact_sheet(images: Sequence[Tensor], captions: Sequence[str], *, columns:
     for index, (image, caption) in enumerate(zip(images, captions, strict=True)):
         x, y = index % columns * width, index // columns * (height + line)
         sheet.paste(Image.fromarray(tensor_to_frame(image)[:, :, ::-1]), (x, y))
+        size = letter
+        font = ImageFont.load_default(size)
+        while (length := font.getlength(caption)) > width and size > 1:
+            size = max(size * min(width / length, 0.95), 1)
+            font = ImageFont.load_default(size)
         draw.text((x + width / 2, y + height + line / 2), caption, "black", font, "mm")
     return frame_to_tensor(np.array(sheet)[:, :, ::-1])

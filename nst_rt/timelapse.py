@@ -1,15 +1,17 @@
 """A video of an image on its way, one frame for each iterate."""
 
+import itertools
 import logging
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 
 # Before PyAV: the other way round OpenCV's windows hang, see nst_rt.infer.
-import cv2
+import cv2  # noqa: F401
 
 # isort: split
 import av
-import numpy as np
+from av.video.reformatter import Colorspace
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -50,26 +52,31 @@ class Timelapse:
     Args:
         path: the output, .mp4, .mkv or .mov.
         shape: (H, W) of the finished image, pixels; larger ones are shown smaller, odd sides cut.
-        resume: begin with the frames of the partial file that is there.
+        earlier: begin with so many frames of the partial file that is there.
     """
 
-    def __init__(self, path: Path, shape: tuple[int, int], *, resume: bool = False) -> None:
+    def __init__(self, path: Path, shape: tuple[int, int], *, earlier: int = 0) -> None:
         self.path = path
         self.partial = partial_path(path)
         scale = min(1, _LARGEST / max(shape))
         height, width = (max(round(side * scale) // 2 * 2, 2) for side in shape)
         self._shape = (height, width)
         self._frame: Frame | None = None
-        earlier = self.partial.with_name(f".{self.partial.name}")
-        if resume and self.partial.exists():
-            self.partial.replace(earlier)
+        self._count = 0
+        before = self.partial.with_name(f".{self.partial.name}")
+        resumed = earlier > 0 and self.partial.exists()
+        if resumed:
+            self.partial.replace(before)
         self._container = av.open(f"file:{self.partial}", "w")
         self._stream = self._container.add_stream("libx264", rate=_RATE)
         self._stream.height, self._stream.width = self._shape
         self._stream.pix_fmt = "yuv420p"
         self._stream.options = {"crf": "18", "preset": "veryfast"}
-        if earlier.exists():
-            self._copy(earlier)
+        context = self._stream.codec_context
+        context.colorspace = context.color_primaries = context.color_trc = 1
+        context.color_range = 1  # codes of ITU-T H.273, as in nst_rt.infer.video
+        if resumed:
+            self._copy(before, earlier)
 
     def __enter__(self) -> "Timelapse":
         return self
@@ -90,26 +97,36 @@ class Timelapse:
             if kind is None and self._frame is not None:
                 for _ in range(_HOLD):
                     self._append(self._frame)
-            if self._frame is not None:
+            if self._count:
                 self._container.mux(self._stream.encode(None))
         finally:
             self._container.close()
         if kind is None:
             self.partial.replace(self.path)
-        elif self._frame is None:
-            self.partial.unlink()
+        elif not self._count:
+            self.partial.unlink(missing_ok=True)
 
     def _append(self, frame: Frame) -> None:
         self._frame = frame
-        picture = av.VideoFrame.from_ndarray(frame, format="bgr24")
+        picture = av.VideoFrame.from_ndarray(frame, format="bgr24").reformat(
+            format="yuv420p", dst_colorspace=Colorspace.ITU709
+        )
+        self._encode(picture)
+
+    def _encode(self, picture: av.VideoFrame) -> None:
+        picture.pts, picture.time_base = self._count, Fraction(1, _RATE)
+        self._count += 1
         self._container.mux(self._stream.encode(picture))
 
-    def _copy(self, earlier: Path) -> None:
-        """Take over the frames of an interrupted video; encoding them again is hardly seen."""
-        video = cv2.VideoCapture(str(earlier))
-        if not video.isOpened():
+    def _copy(self, before: Path, count: int) -> None:
+        """Take over frames of an interrupted video; encoding them again is hardly seen."""
+        try:
+            with av.open(f"file:{before}") as video:
+                for frame in itertools.islice(video.decode(video=0), count):
+                    height, width = self._shape
+                    picture = frame.reformat(width, height, "yuv420p")
+                    picture.pict_type = 0  # as the encoder likes, not as it was
+                    self._encode(picture)
+        except (av.FFmpegError, IndexError):
             logger.warning("%s: what there was of the timelapse cannot be read", self.path)
-        while (read := video.read())[0]:
-            self._append(np.asarray(cv2.resize(read[1], self._shape[::-1]), np.uint8))
-        video.release()
-        earlier.unlink()
+        before.unlink()

@@ -1,3 +1,4 @@
+import argparse
 import inspect
 import json
 import re
@@ -15,7 +16,8 @@ from PIL import Image
 
 import nst_rt
 from nst_rt.cli import _parser, main
-from nst_rt.images import load_image
+from nst_rt.errors import StyleTransferError
+from nst_rt.images import load_image, tensor_to_frame
 from nst_rt.infer.video import probe
 from nst_rt.style_model import StyleModel
 
@@ -32,6 +34,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Path("exists.png").write_text("precious")
     Path("exists.mp4").write_text("precious")
     Path("photos").mkdir()
+    mask = Image.new("RGB", (120, 40), "white")
+    mask.paste("red", (0, 0, 60, 40))
+    mask.save("wide.png")
     return tmp_path
 
 
@@ -49,6 +54,9 @@ def run(folder: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple
 
 PHOTO, PAINTING, FILM = "@photo", "@painting", "@film"
 OUT = ("-o", "out.png")
+PAINT = ("optimize", PHOTO, PAINTING, *OUT)
+QUICK = ("--size", "48", "--steps", "4", "--content-layers", "relu1_1", "--style-layers", "relu1_1")
+MASKS = ("--content-mask", "wide.png", "--style-masks")
 BAD = [
     # images
     (["image", "missing.png", *OUT], "no such file"),
@@ -70,19 +78,81 @@ BAD = [
     (["image", PHOTO, *OUT, "--precision", "int4"], "known are auto, f32"),
     (["image", PHOTO], "required: -o/--output"),
     # the optimizer
-    (["optimize", "missing.png", PAINTING, *OUT], "no such file"),
-    (["optimize", PHOTO, "text.png", *OUT], "not an image"),
-    (["optimize", PHOTO, PAINTING, *OUT, "--size", "0"], "must be a positive number"),
-    (["optimize", PHOTO, PAINTING, *OUT, "--size", "8"], "too small"),
-    (["optimize", PHOTO, PAINTING, *OUT, "--steps", "0"], "must be positive"),
-    (["optimize", PHOTO, PAINTING, *OUT, "--save-every", "-1"], "0 or more"),
-    (["optimize", PHOTO, PAINTING, *OUT, "--optimizer", "sgd"], "invalid choice: 'sgd'"),
-    (["optimize", PHOTO, PAINTING, *OUT, "--vgg-weights", "text.png"], "weights"),
+    (["optimize"], "a photo, one painting or more, and -o OUT; or --batch FILE"),
+    (["optimize", PHOTO], "a photo, one painting or more"),
+    (["optimize", PHOTO, *OUT], "a photo, one painting or more"),
+    (["optimize", PHOTO, PAINTING], "a photo, one painting or more"),
+    (["optimize", "missing.png", PAINTING, *OUT], r"missing\.png: no such file"),
+    (["optimize", PHOTO, "text.png", *OUT], r"text\.png: not an image"),
+    (["optimize", PHOTO, PAINTING, "missing.png", *OUT], r"missing\.png: no such file"),
     (["optimize", PHOTO, PAINTING, "-o", "exists.png"], "exists already"),
-    (["optimize", PHOTO, PAINTING, *OUT, "--device", "gpu"], "no device 'gpu'"),
-    (["optimize", PHOTO, PAINTING, *OUT, "--style-weight", "nan"], "must be 0 or more, not nan"),
-    (["optimize", PHOTO, PAINTING, *OUT, "--style-weight", "-3"], "must be 0 or more, not -3"),
+    (["optimize", PHOTO, PAINTING, "-o", "out.xyz"], "unknown image format '.xyz'"),
     (["optimize", PHOTO, PAINTING, "-o", f"{'x' * 300}.png"], "File name too long"),
+    ([*PAINT, "--size", "0"], "must be a positive number"),
+    ([*PAINT, "--size", "1000000"], r"1000000x1000000 px would take .* GB of memory"),
+    ([*PAINT, "--size", "8"], r"astronaut\.png: at 8x8 px it is too small .* needs 16 px"),
+    ([*PAINT, "--style-scale", "0.01"], r"swirls\.jpg: at 5x\d px it is too small"),
+    ([*PAINT, "--style-scale", "0"], "style scale must be positive, not 0"),
+    ([*PAINT, "--preset", "balancd"], r"unknown preset 'balancd': did you mean 'balanced'\?"),
+    ([*PAINT, "--steps", "0"], "must be positive, not 0"),
+    ([*PAINT, "--steps", "100,-2"], "must be positive, not 100, -2"),
+    ([*PAINT, "--steps", "abc"], "--steps: invalid whole numbers value: 'abc'"),
+    ([*PAINT, "--steps", "1.5"], "--steps: invalid whole numbers value: '1.5'"),
+    ([*PAINT, "--optimizer", "sgd"], "optimizer must be one of lbfgs, adam, not sgd"),
+    ([*PAINT, "--learning-rate", "0"], "learning rate must be positive, not 0"),
+    ([*PAINT, "--min-size", "0"], "must have 1 px or more, not 0"),
+    ([*PAINT, "--style-weight", "nan"], "must be 0 or more, not nan"),
+    ([*PAINT, "--style-weight", "-3"], "must be 0 or more, not -3"),
+    ([*PAINT, "--content-weight", "much"], "--content-weight: invalid float value: 'much'"),
+    ([*PAINT, "--content-layers", "relu4_9"], r"VGG19 layer 'relu4_9': did you mean 'relu4_\d'"),
+    ([*PAINT, "--style-layers", "block1_conf1"], "VGG19 layer 'block1_conf1'"),
+    ([*PAINT, "--style-layers", "relu1_1=-1"], "weights must be 0 or more.*relu1_1.*-1"),
+    ([*PAINT, "--style-layers", "relu1_1=0"], "weights must be 0 or more"),
+    ([*PAINT, "--style-layers", "relu1_1=nan"], "weights must be 0 or more"),
+    ([*PAINT, "--style-layers", "relu1_1=x"], "--style-layers: invalid layers value"),
+    ([*PAINT, "--style-layers", "relu1_1,relu1_1"], "relu1_1 is named twice"),
+    ([*PAINT, "--style-layers", "relu1_1,block1_conv1"], "named twice"),
+    ([*PAINT, "--style-layers", ""], "VGG19 layer ''"),
+    ([*PAINT, "--pooling", "min"], "pooling must be one of max, average, l2, not min"),
+    ([*PAINT, "--init", "missing.png"], r"missing\.png: no such file"),
+    ([*PAINT, "--init", "text.png"], r"text\.png: not an image"),
+    ([*PAINT, "--seed", "abc"], "--seed: invalid int value: 'abc'"),
+    ([*PAINT, "--init", "noise", "--seed", f"1{'0' * 30}"], "seed"),
+    ([*PAINT, "--mix", "1,2"], "mix has 2 weights for 1 style"),
+    (["optimize", PHOTO, PAINTING, PAINTING, *OUT, "--mix", "1,0"], r"positive, not \[1.0, 0.0\]"),
+    ([*PAINT, "--mix", "a,b"], "--mix: invalid numbers value: 'a,b'"),
+    ([*PAINT, "--keep-colours", "nope"], "kept by luminance or match, not by nope"),
+    ([*PAINT, "--style-masks", "white"], "a style mask needs a content mask too"),
+    ([*PAINT, "--content-mask", "wide.png"], "a content mask needs a style mask too"),
+    ([*PAINT, *MASKS, "white"], r"wide\.png: 120x40 px does not fit an image of 512x512 px"),
+    ([*PAINT, *MASKS, "white,red"], "there are 2 style masks for 1 styles"),
+    ([*PAINT, "--content-mask", PHOTO, "--style-masks", "red"], "not a label image"),
+    ([*PAINT, "--memory", "0.001"], r"512x512 px would take .* 0\.0 GB: .*any smaller size"),
+    ([*PAINT, "--size", "4096", "--memory", "1.5"], r"GB of memory.*--size \d+ would fit"),
+    ([*PAINT, "--memory", "-1"], "memory must be a positive number of GB, not -1"),
+    ([*PAINT, "--vgg-weights", "text.png"], "weights"),
+    ([*PAINT, "--device", "gpu"], "no device 'gpu'"),
+    ([*PAINT, "--save-every", "-1"], "0 or more"),
+    ([*PAINT, "--timelapse", "out.txt"], r"out\.txt: unknown video format '.txt'; use one of"),
+    ([*PAINT, "--timelapse", "exists.mp4"], "exists already"),
+    ([*PAINT, "--plot", "out.xyz"], r"out\.xyz: unknown plot format '.xyz'; use one of"),
+    ([*PAINT, "--plot", "nowhere/p.png"], "folder nowhere does not exist"),
+    ([*PAINT, "--resume"], "nothing to resume"),
+    (["optimize", "--batch", "missing.csv"], r"missing\.csv: no such file"),
+    (["optimize", "--batch", "text.png"], r"text\.png: no column content, style, output"),
+    ([*PAINT, "--batch", "list.csv"], "--batch takes all files from its list"),
+    (["optimize", "--batch", "list.csv", "--plot", "p.png"], "--plot is for one picture"),
+    ([*PAINT, "--grid", "nonsense"], "'nonsense' is not NAME=VALUE,VALUE"),
+    ([*PAINT, "--grid", "style_weight="], "is not NAME=VALUE,VALUE"),
+    ([*PAINT, "--grid", "stile_weight=1,3"], "'stile_weight': did you mean 'style_weight'"),
+    ([*PAINT, "--grid", "style_weight=1,much"], "style_weight: 'much' cannot be read"),
+    ([*PAINT, "--grid", "style_weight=1,-1"], "must be 0 or more, not -1"),
+    ([*PAINT, "--grid", "content_layers=relu4_9"], "did you mean 'relu4_"),
+    ([*PAINT, "--grid", "seed=1,2", "--resume"], "--resume is not for --grid"),
+    ([*PAINT, "--grid", "seed=1,2", "--timelapse", "t.mp4"], "--timelapse is for one picture"),
+    ([*PAINT, "--grid", "seed=1,2", "--save-every", "2"], "--save-every is for one picture"),
+    ([*PAINT, *QUICK, "--grid", "seed=1,2", "--grid", "seed=3"], "seed"),
+    ([*PAINT, "--stile-weight", "3"], "unrecognized arguments: --stile-weight"),
     # videos
     (["video", "missing.mp4", "out.mp4"], "no such file"),
     (["video", "empty.mp4", "out.mp4"], "not a video"),
@@ -178,34 +248,261 @@ def test_a_picture_is_optimized_and_steps_are_saved(
     optimizer: str,
 ) -> None:
     options = ["--size", 64, "--steps", 5, "--save-every", 2, "--optimizer", optimizer, "--json"]
-    code, out, err = run("optimize", astronaut, painting, "-o", "out.png", *options)
+    films = ["--timelapse", "film.mp4", "--plot", "losses.svg"]
+    code, out, err = run("optimize", astronaut, painting, "-o", "out.png", *options, *films)
     assert (code, err) == (0, "")
-    assert json.loads(out)["steps"] == 5
+    facts = json.loads(out)
+    assert (facts["output"], facts["steps"]) == ("out.png", 5)
+    assert all(facts[name] > 0 for name in ("content", "style", "tv", "total", "seconds"))
     assert sorted(p.name for p in folder.glob("out*")) == [
         "out-0002.png",
         "out-0004.png",
         "out.png",
     ]
     assert load_image("out.png").shape == (1, 3, 64, 64)
+    assert probe("film.mp4").frames == 5 + 1 + 30
+    assert "<svg" in Path("losses.svg").read_text()
 
 
-def test_an_interrupted_optimization_keeps_the_image(
-    folder: Path, astronaut: Path, painting: Path
+def test_the_report_of_an_optimization_is_one_line(
+    run: Callable[..., tuple[int, str, str]], astronaut: Path, painting: Path
 ) -> None:
-    arguments = ["optimize", astronaut, painting, "-o", "out.png", "--size", "64"]
-    arguments += ["--steps", "100000", "--save-every", "1"]
+    code, out, err = run("optimize", astronaut, painting, *OUT, *QUICK)
+    assert (code, err) == (0, "")
+    number = r"[\d.e+-]+"
+    assert re.fullmatch(
+        rf"out\.png: 4 steps in {number} s, content {number}, style {number}, total {number}\n", out
+    )
+
+
+def test_several_paintings_are_mixed(
+    run: Callable[..., tuple[int, str, str]], astronaut: Path, painting: Path
+) -> None:
+    mosaic = painting.with_name("mosaic.jpg")
+    outputs = {}
+    for mix in ("1,1", "1,9", "9,1"):
+        arguments = ["-o", f"{mix}.png", *QUICK, "--mix", mix]
+        assert run("optimize", astronaut, painting, mosaic, *arguments)[0] == 0
+        outputs[mix] = Path(f"{mix}.png").read_bytes()
+    assert run("optimize", astronaut, painting, mosaic, *OUT, *QUICK)[0] == 0
+    assert Path("out.png").read_bytes() == outputs["1,1"]
+    assert len(set(outputs.values())) == 3
+
+
+@pytest.mark.parametrize("order", ["options first", "options last", "output between"])
+def test_options_may_stand_anywhere(
+    run: Callable[..., tuple[int, str, str]], astronaut: Path, painting: Path, order: str
+) -> None:
+    arguments = {
+        "options first": [*OUT, *QUICK, astronaut, painting],
+        "options last": [astronaut, painting, *OUT, *QUICK],
+        "output between": [astronaut, *OUT, painting, *QUICK],
+    }
+    code, _, err = run("optimize", *arguments[order])
+    assert (code, err) == (0, "")
+
+
+class Passed(StyleTransferError):
+    """Raised instead of painting."""
+
+
+def test_every_option_reaches_the_library(
+    run: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its text, and what becomes of it."""
+    texts = {
+        "preset": ("gatys", "gatys"),
+        "size": ("300", 300),
+        "steps": ("30,20", [30, 20]),
+        "optimizer": ("adam", "adam"),
+        "learning-rate": ("0.5", 0.5),
+        "min-size": ("64", 64),
+        "content-weight": ("2", 2.0),
+        "style-weight": ("1e3", 1000.0),
+        "tv-weight": ("0", 0.0),
+        "content-layers": ("relu4_2", {"relu4_2": 1.0}),
+        "style-layers": ("relu1_1=0.3, relu2_1", {"relu1_1": 0.3, "relu2_1": 1.0}),
+        "pooling": ("l2", "l2"),
+        "init": ("noise", "noise"),
+        "seed": ("-5", -5),
+        "mix": ("1,2.5", [1.0, 2.5]),
+        "style-scale": ("0.5", 0.5),
+        "keep-colours": ("match", "match"),
+        "content-mask": ("m.png", "m.png"),
+        "style-masks": ("a.png,white", ["a.png", "white"]),
+        "memory": ("2.5", 2.5),
+        "device": ("cpu", "cpu"),
+        "vgg-weights": ("torchvision", "torchvision"),
+        "save-every": ("7", 7),
+        "timelapse": ("t.mp4", "t.mp4"),
+        "plot": ("p.png", "p.png"),
+        "resume": (None, True),
+        "overwrite": (None, True),
+    }
+    seen: dict[str, object] = {}
+
+    def paint(*files: object, **options: object) -> None:
+        seen.update(options, files=files)
+        raise Passed("passed")
+
+    monkeypatch.setattr("nst_rt.painting.paint", paint)
+    flags = [(f"--{name}", text) for name, (text, _) in texts.items()]
+    arguments = [part for flag in flags for part in flag if part is not None]
+    assert run("optimize", "a.jpg", "b.jpg", "c.jpg", *OUT, *arguments)[2] == "nst-rt: passed\n"
+    assert callable(seen.pop("on_iterate"))
+    assert seen.pop("files") == ("a.jpg", ["b.jpg", "c.jpg"], "out.png")
+    assert seen == {name.replace("-", "_"): value for name, (_, value) in texts.items()}
+    # Nothing in the help is left out here.
+    assert {name.replace("-", "_") for name in texts} == set(_options("optimize")) - {
+        "help",
+        "json",
+        "output",
+        "batch",
+        "grid",
+    }
+
+
+def test_options_that_are_not_given_are_left_to_the_library(
+    run: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, object] = {}
+    default = inspect.signature(nst_rt.paint).parameters["save_every"].default
+
+    def paint(*files: object, **options: object) -> None:
+        seen.update(options)
+        raise Passed("passed")
+
+    monkeypatch.setattr("nst_rt.painting.paint", paint)
+    run("optimize", "a.jpg", "b.jpg", *OUT)
+    assert set(seen) - {"save_every"} == {"on_iterate"}
+    assert seen.get("save_every", default) == default
+
+
+def test_no_option_of_the_optimizer_is_dead_or_missing() -> None:
+    settings = set(inspect.signature(nst_rt.optimize).parameters)
+    files = set(inspect.signature(nst_rt.paint).parameters) - {"settings", "styles", "on_iterate"}
+    offered = set(_options("optimize")) | {"content", "style"}
+    assert offered - settings - files == {"help", "json", "batch", "grid"}
+    assert settings - offered == {"dtype"}  # for experiments in Python
+    assert files - offered == set()
+
+
+@pytest.mark.parametrize("spelling", ["--keep-colours", "--keep-colors"])
+def test_colours_are_kept_in_both_spellings(
+    run: Callable[..., tuple[int, str, str]], astronaut: Path, painting: Path, spelling: str
+) -> None:
+    code, _, err = run("optimize", astronaut, painting, *OUT, *QUICK, spelling, "luminance")
+    assert (code, err) == (0, "")
+    ours, theirs = (
+        np.asarray(Image.fromarray(tensor_to_frame(image)[:, :, ::-1]).convert("YCbCr"), int)
+        for image in (load_image("out.png"), load_image(astronaut, size=48))
+    )
+    assert np.abs(ours - theirs)[:, :, 1:].mean() < 4  # the chroma
+    assert np.abs(ours - theirs)[:, :, 0].mean() > 4
+
+
+def test_a_grid_is_painted(
+    run: Callable[..., tuple[int, str, str]], astronaut: Path, painting: Path, folder: Path
+) -> None:
+    grid = ["--grid", "style-weight=1,3", "--grid", "content_layers=relu1_1,relu1_1+relu1_2=0.5"]
+    code, out, err = run("optimize", astronaut, painting, *OUT, *QUICK, *grid)
+    assert (code, out, err) == (0, "out.png: 4 pictures\n", "")
+    height, width = load_image("out.png").shape[-2:]
+    assert width == 2 * 48
+    assert 2 * (48 + 10) <= height <= 2 * (48 + 30)
+    assert not list(folder.glob("*partial*"))
+    grid = ["--grid", "seed=1,2", "--overwrite", "--json"]
+    code, out, _ = run("optimize", astronaut, painting, *OUT, *QUICK, *grid)
+    assert code == 0
+    assert json.loads(out) == {"output": "out.png", "pictures": 2}
+
+
+def test_a_list_is_painted(
+    run: Callable[..., tuple[int, str, str]], astronaut: Path, painting: Path, folder: Path
+) -> None:
+    (folder / "lists").mkdir()
+    pairs = folder / "lists/pairs.csv"
+    pairs.write_text(
+        "content,style,output,style_weight,steps\n"
+        f"{astronaut},{painting},a.png,,\n"
+        f"{astronaut},{painting};{painting.with_name('mosaic.jpg')},b.png,30,3\n"
+    )
+    code, out, err = run("optimize", "--batch", pairs, *QUICK)
+    assert (code, err) == (0, "")
+    assert re.fullmatch(r".*lists/a\.png: total \S+\n.*lists/b\.png: total \S+\n2 pictures\n", out)
+    assert load_image("lists/a.png").shape == load_image("lists/b.png").shape == (1, 3, 48, 48)
+    code, _, err = run("optimize", "--batch", pairs, *QUICK)
+    assert code == 2
+    assert re.fullmatch(r"nst-rt: .*pairs\.csv, line 2: .*a\.png: exists already.*\n", err)
+    Path("lists/b.png").unlink()
+    code, out, _ = run("optimize", "--batch", pairs, *QUICK, "--resume", "--json")
+    assert code == 0
+    (picture,) = json.loads(out)["pictures"]
+    assert picture["output"].endswith("lists/b.png")
+    assert picture["steps"] == 3
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("{photo},{painting},b.png,two", r"pairs\.csv, line 3: steps: 'two' cannot be read"),
+        ("{photo},{painting},b.png,2,3", r"pairs\.csv, line 3: .*columns"),
+        ("{photo},{painting},b.png", r"pairs\.csv, line 3: too few columns"),
+        ("{photo},nothing.jpg,b.png,2", r"pairs\.csv, line 3: nothing\.jpg: no such file"),
+    ],
+)
+def test_a_bad_line_of_a_list_is_named_and_nothing_is_painted(
+    run: Callable[..., tuple[int, str, str]],
+    astronaut: Path,
+    painting: Path,
+    folder: Path,
+    line: str,
+    said: str,
+) -> None:
+    Path("pairs.csv").write_text(
+        f"content,style,output,steps\n{astronaut},{painting},a.png,2\n"
+        + line.format(photo=astronaut, painting=painting)
+    )
+    before = set(folder.iterdir())
+    code, out, err = run("optimize", "--batch", "pairs.csv", *QUICK)
+    assert (code, out) == (2, "")
+    assert re.fullmatch(rf"nst-rt: {said}.*\n", err)
+    assert set(folder.iterdir()) == before
+
+
+def test_an_interrupted_optimization_keeps_the_image_and_goes_on(
+    run: Callable[..., tuple[int, str, str]], folder: Path, astronaut: Path, painting: Path
+) -> None:
+    layers = ["--content-layers", "relu1_1", "--style-layers", "relu1_1"]
+    arguments = ["optimize", astronaut, painting, *OUT, "--size", "64", *layers, "--steps", "400"]
     program = subprocess.Popen(
-        [*CLI, *map(str, arguments)], cwd=folder, stderr=subprocess.PIPE, text=True
+        [*CLI, *map(str, arguments), "--save-every", "1"],
+        cwd=folder,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     while not (folder / "out-0002.png").exists():
         assert program.poll() is None
-        time.sleep(0.1)
+        time.sleep(0.05)
     program.send_signal(signal.SIGINT)
     _, err = program.communicate(timeout=60)
     assert program.returncode == 130
-    assert re.fullmatch(r"nst-rt: interrupted: .* is in out\.partial\.png\n", err)
+    *notices, line = err.splitlines()
+    assert notices in ([], ["nst-rt: stopping after this step; Ctrl-C again stops now"])
+    assert re.fullmatch(
+        r"nst-rt: interrupted: the best image of \d+ of 400 steps is in out\.partial\.png; "
+        r"the same command with --resume goes on from there",
+        line,
+    )
     assert load_image(folder / "out.partial.png").shape == (1, 3, 64, 64)
     assert not (folder / "out.png").exists()
+    code, _, err = run(*arguments)
+    assert code == 2
+    assert "an interrupted run is there; --resume" in err
+    code, out, err = run(*arguments, "--resume")
+    assert (code, err) == (0, "")
+    assert out.startswith("out.png: 400 steps")
+    assert not list(folder.glob("out.partial*"))
 
 
 def test_an_interrupted_video_plays(folder: Path, two_styles: StyleModel) -> None:
@@ -281,6 +578,13 @@ def test_every_verb_has_help_with_an_example(run: Callable[..., tuple[int, str, 
         assert f"nst-rt {verb}" in out.split("example:")[1]
 
 
+def _options(verb: str) -> dict[str, argparse.Action]:
+    """The options of a verb: the name of its value -> the option."""
+    verbs = next(a for a in _parser()._actions if a.choices and "optimize" in a.choices)
+    actions = verbs.choices[verb]._actions  # type: ignore[index]
+    return {action.dest: action for action in actions if action.option_strings}
+
+
 @pytest.mark.parametrize(
     ("verb", "function"),
     [
@@ -295,14 +599,18 @@ def test_every_verb_has_help_with_an_example(run: Callable[..., tuple[int, str, 
 def test_the_defaults_in_the_help_are_those_of_the_library(
     verb: str, function: Callable[..., object]
 ) -> None:
-    verbs = next(a for a in _parser()._actions if a.choices and "optimize" in a.choices)
     parameters = inspect.signature(function).parameters
     checked = 0
-    for action in verbs.choices[verb]._actions:  # type: ignore[index]
+    for action in _options(verb).values():
         said = re.search(r"default: (\S+)$", action.help or "")
         if said and action.dest in parameters:
             default = parameters[action.dest].default
-            if isinstance(default, (int, float)) or default in ("auto", "lbfgs", "fast", "caffe"):
+            if isinstance(default, (int, float)) or default in (
+                "auto",
+                "balanced",
+                "fast",
+                "caffe",
+            ):
                 assert str(default).removesuffix(".0") == said[1]
                 checked += 1
     assert checked or verb in ("webcam",)
