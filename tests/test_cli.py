@@ -540,6 +540,21 @@ def test_a_video_is_converted(
     assert probe("out.mp4").frames == 25
 
 
+def test_a_stylized_photo_keeps_its_transparency(
+    run: Callable[..., tuple[int, str, str]], two_styles: StyleModel, astronaut: Path
+) -> None:
+    two_styles.save("two.safetensors")
+    with Image.open(astronaut) as photo:
+        cut_out = photo.resize((64, 64)).convert("RGBA")
+    alpha = Image.linear_gradient("L").resize((64, 64))
+    cut_out.putalpha(alpha)
+    cut_out.save("cut_out.png")
+    assert run("image", "cut_out.png", "--style", "two.safetensors:night", *OUT)[0] == 0
+    with Image.open("out.png") as painted:
+        assert np.array_equal(np.asarray(painted.getchannel("A")), np.asarray(alpha))
+        assert not np.array_equal(np.asarray(painted)[..., :3], np.asarray(cut_out)[..., :3])
+
+
 def test_a_style_is_trained_and_used(
     run: Callable[..., tuple[int, str, str]], astronaut: Path, painting: Path, folder: Path
 ) -> None:
