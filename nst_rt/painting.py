@@ -310,17 +310,18 @@ def paint_batch(
         raise InputError(f"{pairs}: outputs that occur twice: {', '.join(sorted(twice))}")
     done, failed = [], []
     for number, (line, job) in enumerate(jobs, 1):
-        if resume and job["output"].exists():
+        interrupted = partial_path(job["output"]).with_suffix(".pt").exists()
+        if resume and job["output"].exists() and not interrupted:
             continue
         if on_pair is not None:
             on_pair(number, len(jobs), job["output"])
-        state = partial_path(job["output"]).with_suffix(".pt")
         try:
             done.append(
                 paint(
                     **settings | job,
-                    overwrite=overwrite,
-                    resume=resume and state.exists(),
+                    # What an interrupted run was to replace, it was allowed to.
+                    overwrite=overwrite or (resume and interrupted),
+                    resume=resume and interrupted,
                     on_iterate=on_iterate,
                 )
             )
@@ -338,7 +339,7 @@ def paint_batch(
 
 def _jobs(path: Path, parse: Callable[[str, str], Any]) -> list[tuple[int, dict[str, Any]]]:
     """The lines of a CSV file: their numbers, and arguments of `paint`."""
-    known = set(inspect.signature(optimize).parameters)
+    known = set(inspect.signature(optimize).parameters) - {"dtype"}
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, strict=True)

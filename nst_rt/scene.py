@@ -51,6 +51,7 @@ class Scene:
         styles: the paintings, likewise.
         regions: masks of the parts of the content image that are painted, shape (1, 1, H', W'), in
             [0, 1]; none if all of it is one.
+        cover: the part of the photo that is painted, shape (1, 1, H', W'), in [0, 1]; None: all.
         photo: whose chroma the result takes, shape (1, 3, H, W); None if it has its own.
         init: what to start from, shape (1, 3, H, W); None for noise.
     """
@@ -58,6 +59,7 @@ class Scene:
     content: Tensor
     styles: tuple[StyleSource, ...]
     regions: tuple[Tensor, ...] = ()
+    cover: Tensor | None = None
     photo: Tensor | None = None
     init: Tensor | None = None
 
@@ -88,6 +90,7 @@ class Scene:
                 for s in self.styles
             ),
             tuple(resized_mask(mask, shape, _FEATHER * size) for mask in self.regions),
+            self.cover,
             self.photo if self.photo is None else resize(self.photo, size),
             self.init if self.init is None else resize(self.init, size),
         )
@@ -102,15 +105,25 @@ class Scene:
             self.content.to(device),
             tuple(replace(s, image=s.image.to(device), mask=moved(s.mask)) for s in self.styles),
             tuple(mask.to(device) for mask in self.regions),
+            moved(self.cover),
             moved(self.photo),
             moved(self.init),
         )
 
     def finished(self, image: Tensor) -> Tensor:
-        """The picture that optimized pixels make: with the photo's chroma, if that is kept."""
-        if self.photo is None:
-            return image
-        return with_luminance(resize(self.photo, max(image.shape[-2:])), luminance(image))
+        """The picture that optimized pixels make.
+
+        It has the photo's chroma, if that is kept, and is the photo where nothing is painted: the
+        losses hold the pixels there near it only, since what VGG19 sees reaches across the edges.
+        """
+        size = max(image.shape[-2:])
+        if self.cover is not None:
+            shape = (image.shape[-2], image.shape[-1])
+            cover = resized_mask(self.cover, shape, _FEATHER * size)
+            image = resize(self.content, size).lerp(image, cover)
+        if self.photo is not None:
+            image = with_luminance(resize(self.photo, size), luminance(image))
+        return image
 
 
 def scene_shapes(
@@ -180,10 +193,12 @@ def load_scene(
     regions: tuple[Tensor, ...] = ()
     if content_mask is not None or style_masks is not None:
         sources, regions = _guided(sources, photo, content_mask, style_masks)
+    cover = torch.stack(regions).sum(0) if regions else None
     return Scene(
         photo,
         tuple(sources),
         regions,
+        None if cover is None or cover.min() == 1 else cover,
         original if grey else None,
         _init(init, photo, paintings[0]),
     )

@@ -736,6 +736,17 @@ def test_an_interrupted_list_goes_on(folder: Path) -> None:
     assert (folder / "a.png").read_bytes() == (folder / "b.png").read_bytes()
 
 
+def test_an_interrupted_repainting_goes_on(folder: Path) -> None:
+    batch(folder, HEADER, GOOD)
+    with pytest.raises(InterruptedWorkError):
+        batch(folder, HEADER, GOOD, overwrite=True, on_iterate=interrupting(2))
+    assert outputs(folder) == ["a.partial.png", "a.partial.pt", "a.png"]
+    assert [painting.output.name for painting in batch(folder, HEADER, GOOD, resume=True)] == [
+        "a.png"
+    ]
+    assert outputs(folder) == ["a.png"]
+
+
 def test_a_pair_that_fails_does_not_stop_the_others(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
