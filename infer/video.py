@@ -19,7 +19,7 @@ from av.video.reformatter import Colorspace
 from av.video.stream import VideoStream
 
 from nst_rt.errors import InputError, PartialResultError, VideoError
-from nst_rt.files import check_input, check_output, partial_path
+from nst_rt.files import check_format, check_input, partial_path
 from nst_rt.images import Frame
 from nst_rt.infer.pipeline import in_background
 from nst_rt.infer.stylizer import Stylizer, load_style
@@ -312,12 +312,7 @@ def check_conversion(
     Raises:
         InputError, OutputExistsError, VideoError: see `convert_video`.
     """
-    output = check_output(output, overwrite=overwrite)
-    if output.suffix.lower() not in VIDEO_SUFFIXES:
-        raise InputError(
-            f"{output}: unknown video format {output.suffix!r}; use one of "
-            f"{', '.join(VIDEO_SUFFIXES)}"
-        )
+    output = check_format(output, "video", VIDEO_SUFFIXES, overwrite=overwrite)
     reader = VideoReader(source)
     for target in (output, partial_path(output)):
         if target.exists() and target.samefile(reader.path):

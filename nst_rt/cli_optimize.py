@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from nst_rt.console import Report, progress
-from nst_rt.errors import InputError
+from nst_rt.errors import InputError, UnknownNameError
 
 if TYPE_CHECKING:
     from nst_rt.painting import Painting
@@ -27,8 +27,6 @@ def optimize(
     """Paint one picture with the per-image optimizer."""
     from nst_rt.painting import paint, paint_batch, paint_grid
 
-    if save_every < 0:
-        raise InputError(f"--save-every must be 0 or more, not {save_every}")
     alone = {"timelapse", "plot"} & set(options) or ({"save-every"} if save_every else set())
     if (batch or grid) and alone:
         raise InputError(f"--{min(alone)} is for one picture, not for --batch or --grid")
@@ -133,8 +131,6 @@ def parse_setting(name: str, text: str) -> Any:
     """
     name = name.replace("-", "_")
     if name not in _SETTINGS:
-        from nst_rt.errors import UnknownNameError
-
         raise UnknownNameError("option", name, _SETTINGS)
     reader = _SETTINGS[name][0]
     try:

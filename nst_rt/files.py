@@ -2,7 +2,7 @@
 
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -41,6 +41,23 @@ def check_output(path: Path | str, *, overwrite: bool = False) -> Path:
         raise InputError(f"{path}: the folder {path.parent} does not exist")
     if not os.access(path.parent, os.W_OK):
         raise InputError(f"{path}: the folder {path.parent} may not be written to")
+    return path
+
+
+def check_format(
+    path: Path | str, kind: str, suffixes: Sequence[str], *, overwrite: bool = False
+) -> Path:
+    """`check_output` for a file of a kind (`image`, `video`), whose suffix must name a format.
+
+    Raises:
+        InputError: a suffix that is not one of `suffixes`.
+        OutputExistsError: it exists and `overwrite` is False.
+    """
+    path = check_output(path, overwrite=overwrite)
+    if path.suffix.lower() not in suffixes:
+        raise InputError(
+            f"{path}: unknown {kind} format {path.suffix!r}; use one of {', '.join(suffixes)}"
+        )
     return path
 
 

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from nst_rt.colour_profiles import deep_to_srgb, srgb_profile, srgb_transform
 from nst_rt.errors import InputError
-from nst_rt.files import atomic_output, check_input, check_output
+from nst_rt.files import atomic_output, check_format, check_input
 
 Frame = npt.NDArray[np.uint8]
 Depth = Literal[8, 16]
@@ -222,12 +222,7 @@ def check_image_output(path: Path | str, *, overwrite: bool = False) -> Path:
         InputError: an unknown suffix.
         OutputExistsError: it exists and `overwrite` is False.
     """
-    path = check_output(path, overwrite=overwrite)
-    if path.suffix.lower() not in IMAGE_SUFFIXES:
-        raise InputError(
-            f"{path}: unknown image format {path.suffix!r}; use one of {', '.join(IMAGE_SUFFIXES)}"
-        )
-    return path
+    return check_format(path, "image", IMAGE_SUFFIXES, overwrite=overwrite)
 
 
 def save_image(

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from nst_rt.devices import fast_dtype, torch_device
 from nst_rt.errors import InputError, NotFiniteError, UnknownNameError
-from nst_rt.images import resize_to, scaled_shape
+from nst_rt.images import resize, resize_to, scaled_shape
 from nst_rt.lbfgs import ProjectedLBFGS
 from nst_rt.losses import LossTerms
 from nst_rt.memory import Plan, plan
@@ -219,10 +219,8 @@ class Optimization(Iterator[Iterate]):
         Raises:
             InputError: a state of other sizes or steps.
         """
-        if (
-            state["schedule"] != self._schedule
-            or state["result"].shape[1:]
-            != (self._scene.at(self._schedule[state["scale"]][0]).content.shape[1:])
+        if state["schedule"] != self._schedule or state["result"].shape[-2:] != scaled_shape(
+            self.shape, self._schedule[state["scale"]][0]
         ):
             raise InputError("what was interrupted had other sizes or steps")
         self._scale, self._step, self._seen = (state[k] for k in ("scale", "step", "seen"))
@@ -272,11 +270,11 @@ class Optimization(Iterator[Iterate]):
         )
 
     def _start(self, seed: int) -> Tensor:
-        scene = self._scene.at(self._schedule[0][0])
-        if scene.init is not None:
-            return scene.init.to(self._device)
+        size, _ = self._schedule[0]
+        if self._scene.init is not None:
+            return resize(self._scene.init, size).to(self._device)
         random = torch.Generator().manual_seed(seed)
-        return torch.rand(scene.content.shape, generator=random).to(self._device)
+        return torch.rand(1, 3, *scaled_shape(self.shape, size), generator=random).to(self._device)
 
     def _new_stepper(self) -> torch.optim.Optimizer:
         settings = self.settings

@@ -9,8 +9,7 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from nst_rt.errors import InputError
-from nst_rt.files import atomic_output, check_output
+from nst_rt.files import atomic_output, check_format
 from nst_rt.images import frame_to_tensor, tensor_to_frame
 
 
@@ -35,12 +34,7 @@ def check_plot(path: Path | str, *, overwrite: bool = False) -> Path:
         InputError: an unknown suffix.
         OutputExistsError: it exists and `overwrite` is False.
     """
-    path = check_output(path, overwrite=overwrite)
-    if path.suffix.lower() not in PLOT_SUFFIXES:
-        raise InputError(
-            f"{path}: unknown plot format {path.suffix!r}; use one of {', '.join(PLOT_SUFFIXES)}"
-        )
-    return path
+    return check_format(path, "plot", PLOT_SUFFIXES, overwrite=overwrite)
 
 
 def plot_losses(records: Sequence[LossRecord], path: Path) -> None:
@@ -63,7 +57,7 @@ def plot_losses(records: Sequence[LossRecord], path: Path) -> None:
 
 
 def contact_sheet(images: Sequence[Tensor], captions: Sequence[str], *, columns: int) -> Tensor:
-    """Images of one size in rows, a caption under each.
+    """Images in rows, in cells of the largest one's size, a caption under each.
 
     Args:
         images: shape (1, 3, H, W) each, RGB in [0, 1].

@@ -15,8 +15,7 @@ from av.video.reformatter import Colorspace
 from torch import Tensor
 from torch.nn import functional as F
 
-from nst_rt.errors import InputError
-from nst_rt.files import check_output, partial_path
+from nst_rt.files import check_format, partial_path
 from nst_rt.images import Frame, tensor_to_frame
 
 logger = logging.getLogger(__name__)
@@ -34,13 +33,7 @@ def check_timelapse(path: Path | str, *, overwrite: bool = False) -> Path:
         InputError: an unknown suffix.
         OutputExistsError: it exists and `overwrite` is False.
     """
-    path = check_output(path, overwrite=overwrite)
-    if path.suffix.lower() not in TIMELAPSE_SUFFIXES:
-        raise InputError(
-            f"{path}: unknown video format {path.suffix!r}; use one of "
-            f"{', '.join(TIMELAPSE_SUFFIXES)}"
-        )
-    return path
+    return check_format(path, "video", TIMELAPSE_SUFFIXES, overwrite=overwrite)
 
 
 class Timelapse:
