@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageCms
+from PIL import ExifTags, Image, ImageCms, ImageOps
 from PIL.PngImagePlugin import putchunk
 from torch import Tensor
 
@@ -22,6 +22,7 @@ from nst_rt.images import (
     load_image,
     load_picture,
     resize,
+    resize_to,
     save_image,
     tensor_to_frame,
 )
@@ -464,3 +465,30 @@ def test_alpha_of_another_size_is_an_error(tmp_path: Path, shape: tuple[int, ...
     with pytest.raises(InputError, match=r"alpha must have the shape \(1, 1, 64, 64\), not"):
         save_image(flat(1, 0, 0), tmp_path / "a.png", alpha=torch.ones(shape))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_photo_whose_exif_is_malformed_is_still_turned(tmp_path: Path) -> None:
+    # The width is a text, the orientation the number 6; big-endian, text after both entries.
+    width = struct.pack(">HHII", ExifTags.Base.ImageWidth, 2, 6, 38)
+    orientation = struct.pack(">HHIHH", ExifTags.Base.Orientation, 3, 1, 6, 0)
+    entries = struct.pack(">H", 2) + width + orientation + bytes(4)
+    exif = b"Exif\0\0MM\0*\0\0\0\x08" + entries + b"hello\0"
+    Image.new("RGB", (30, 20), "red").save(tmp_path / "a.jpg", exif=exif)
+    with pytest.raises(struct.error), Image.open(tmp_path / "a.jpg") as opened:
+        ImageOps.exif_transpose(opened)
+    assert load_image(tmp_path / "a.jpg").shape == (1, 3, 30, 20)
+
+
+def test_a_large_jpeg_is_decoded_no_smaller_than_needed(tmp_path: Path) -> None:
+    gradient = Image.linear_gradient("L").resize((800, 640)).convert("RGB")
+    gradient.save(tmp_path / "a.jpg", quality=95)
+    whole = load_image(tmp_path / "a.jpg")
+    for at_least, shape in {
+        640: (640, 800),
+        200: (320, 400),
+        160: (160, 200),
+        9: (80, 100),
+    }.items():
+        small = load_image(tmp_path / "a.jpg", at_least=at_least)
+        assert small.shape[-2:] == shape
+        torch.testing.assert_close(small, resize_to(whole, shape), atol=0.02, rtol=0)
