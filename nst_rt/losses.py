@@ -76,7 +76,7 @@ def content_loss(features: Tensor, target: Tensor) -> Tensor:
     Returns:
         Scalar, float32; 0 for equal features, 1 for features that are 0 everywhere.
     """
-    return _relative_error(features.float(), target.float())
+    return _relative_errors(features.float(), target.float()).mean()
 
 
 def style_loss(gram: Tensor, target: Tensor, normalization: Normalization = "relative") -> Tensor:
@@ -92,7 +92,7 @@ def style_loss(gram: Tensor, target: Tensor, normalization: Normalization = "rel
     """
     if normalization == "absolute":
         return (gram - target).square().mean()
-    return _relative_error(gram, target)
+    return _relative_errors(gram, target).mean()
 
 
 def total_variation(image: Tensor) -> Tensor:
@@ -119,9 +119,10 @@ def absolute_variation(image: Tensor) -> Tensor:
     return vertical + (image[..., :, 1:] - image[..., :, :-1]).abs().sum()
 
 
-def _relative_error(values: Tensor, target: Tensor) -> Tensor:
+def _relative_errors(values: Tensor, target: Tensor) -> Tensor:
+    """Of each image, shape (N,)."""
     dims = tuple(range(1, values.ndim))
-    return ((values - target).square().mean(dims) / target.square().mean(dims)).mean()
+    return (values - target).square().mean(dims) / target.square().mean(dims)
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,13 @@ class LossTerms:
     style: Tensor
     tv: Tensor
     total: Tensor
+
+
+@dataclass(frozen=True)
+class BatchTerms(LossTerms):
+    """Those of a batch, their means, and the style term of each image, shape (N,)."""
+
+    styles: Tensor
 
 
 class PerceptualLoss:
@@ -187,7 +195,7 @@ class PerceptualLoss:
         features = self.features(image)
         return {layer: gram_matrix(features[layer]) for layer in self.style_layers}
 
-    def __call__(self, image: Tensor, content: Features, style: Features) -> LossTerms:
+    def __call__(self, image: Tensor, content: Features, style: Features) -> BatchTerms:
         """Loss of `image` against the two targets.
 
         Args:
@@ -199,19 +207,20 @@ class PerceptualLoss:
         content_term = torch.stack(
             [w * content_loss(features[k], content[k]) for k, w in self.content_layers.items()]
         ).sum()
-        style_term = torch.stack(
+        style_terms = torch.stack(
             [
-                w * style_loss(gram_matrix(features[k]), style[k])
+                w * _relative_errors(gram_matrix(features[k]), style[k])
                 for k, w in self.style_layers.items()
             ]
-        ).sum()
+        ).sum(0)
+        style_term = style_terms.mean()
         tv_term = total_variation(image.float())
         total = (
             self.content_weight * content_term
             + self.style_weight * style_term
             + self.tv_weight * tv_term
         )
-        return LossTerms(content_term, style_term, tv_term, total)
+        return BatchTerms(content_term, style_term, tv_term, total, style_terms.detach())
 
 
 def layer_weights(

@@ -98,7 +98,8 @@ class FastNet(nn.Module):
             x = block(x, style)
         x = F.interpolate(x, scale_factor=2, mode="bilinear")
         x = F.pixel_shuffle(self.paint(self.decode(x, style)), 2)
-        return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), self.blur.to(x.dtype), groups=3)
+        kernel = self.blur.to(x.dtype).expand(3, 1, 3, 3)
+        return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), kernel, groups=3)
 
     def reverse_channels(self) -> None:
         """Turn the network into one for BGR images, in place, by reordering its outer weights."""
@@ -199,6 +200,30 @@ class TransformerNet(nn.Module):
         return torch.sigmoid(x[..., :h, :w])
 
 
+def is_affine(name: str) -> bool:
+    """Whether a weight of that name belongs to the affine pairs, which alone make a style."""
+    return name.endswith((".norm.scale", ".norm.shift"))
+
+
+def with_new_styles(
+    network: TransformerNet, source: int, count: int, *, keep: bool
+) -> TransformerNet:
+    """A copy of a network with further styles (Dumoulin et al. 2017, section 3.1).
+
+    Args:
+        network: any, with its weights.
+        source: the style that the new ones start as.
+        count: how many are added.
+        keep: before the new ones, the styles that the network has; else they are dropped.
+    """
+    rows = [*(range(network.styles) if keep else ()), *[source] * count]
+    extended = TransformerNet(network.architecture, len(rows), **network.hyper_parameters)
+    extended.load_state_dict(
+        {k: v[rows] if is_affine(k) else v for k, v in network.state_dict().items()}
+    )
+    return extended
+
+
 @torch.no_grad()
 def _reverse_groups(weights: Tensor | None, dim: int) -> None:
     """Reverse the order of the three groups, one per colour, that `dim` consists of."""
@@ -209,4 +234,4 @@ def _reverse_groups(weights: Tensor | None, dim: int) -> None:
 
 def _binomial_kernel() -> Tensor:
     row = torch.tensor([1.0, 2.0, 1.0]) / 4
-    return torch.outer(row, row).expand(3, 1, 3, 3).clone()
+    return torch.outer(row, row)
