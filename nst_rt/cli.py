@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from nst_rt.cli_optimize import add_optimize_arguments, optimize
 from nst_rt.console import Advance, Report, progress
-from nst_rt.errors import InterruptedWorkError, StyleTransferError
+from nst_rt.errors import InputError, InterruptedWorkError, StyleTransferError
 from nst_rt.version import __version__
 
 if TYPE_CHECKING:
@@ -32,13 +32,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if rest and options["run"] is optimize and not any(r.startswith("-") for r in rest):
         # argparse gives `*` nothing more once an option came before it: photo -o out painting
         options["style"] = [*options.get("style", []), *rest]
+    elif rest and options["run"] is train and rest[0].startswith(_SETTINGS):
+        options["arguments"] = rest  # what LightningCLI knows
     elif rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     verb: Callable[..., Report] = options.pop("run")
     as_json = options.pop("json")
     try:
         report = verb(**options)
-        print(json.dumps(report.facts) if as_json else report.text, flush=True)
+        if text := json.dumps(report.facts) if as_json and report.facts else report.text:
+            print(text, flush=True)
     except StyleTransferError as error:
         print(f"nst-rt: {error}", file=sys.stderr)
         return error.exit_code
@@ -53,26 +56,79 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def train(**options: Any) -> Report:
-    """Train a style on a folder of photos."""
+def train(*, print_config: bool = False, **options: Any) -> Report:
+    """Train a style, or several, on a collection of photos."""
+    from lightning.pytorch.utilities import rank_zero_only
+
     from nst_rt.style_model import StyleModel
     from nst_rt.train.run import train_style
+    from nst_rt.train.settings import all_settings
 
-    run = Path(options.get("runs", "runs")) / options["name"]
+    if print_config:
+        recipes = {k: options[k] for k in ("recipes", "arguments") if k in options}
+        return Report(all_settings(**recipes).rstrip(), {})
+    if "style" in options:
+        options["style"] = _paintings(options["style"])
     try:
-        output = train_style(**options, progress=sys.stderr.isatty())
+        output = train_style(**options)
     except KeyboardInterrupt as error:
+        run = _run_folder(options)
         if not any((run / "checkpoints").glob("*.ckpt")):
             raise
         raise InterruptedWorkError(
             f"interrupted: the last checkpoint is in {run}; the same command with --resume "
             "continues from it"
         ) from error
+    if rank_zero_only.rank > 0:  # a further process of the same training
+        return Report("", {})
+    if options.get("fast_dev_run"):
+        return Report("one step of training and of validation: all works; nothing is written", {})
     training = StyleModel.load(output).training
+    skipped = f", photos skipped: {training['skipped']}" if training["skipped"] else ""
+    samples = _run_folder(options) / "samples"
     return Report(
-        f"{output}: {training['steps']} steps, losses {training['losses']}; samples in "
-        f"{run / 'samples'}\ntry it: nst-rt image PHOTO --style {output} -o OUT.png",
+        f"{output}: {training['steps']} steps, losses {training['losses']}{skipped}; samples in "
+        f"{samples}\ntry it: nst-rt image PHOTO --style {output} -o OUT.png",
         {"output": str(output), **training},
+    )
+
+
+def _paintings(style: list[str]) -> str | dict[str, str]:
+    """One painting, or several by name: FILE (its stem is the name) or NAME=FILE."""
+    if len(style) == 1 and "=" not in style[0]:
+        return style[0]
+    pairs = [text.partition("=") if "=" in text else (Path(text).stem, "=", text) for text in style]
+    paintings = {name: file for name, _, file in pairs}
+    if len(paintings) < len(style):
+        raise InputError("several paintings have the same name; give NAME=FILE for each")
+    return paintings
+
+
+def _run_folder(options: dict[str, Any]) -> Path:
+    style = options.get("style", "")
+    only = Path(style).stem if isinstance(style, str) else next(iter(style))
+    return Path(options.get("runs", "runs")) / options.get("name", only)
+
+
+def photos(source: str, output: str, **options: Any) -> Report:
+    """Pack photos small, to train on."""
+    from nst_rt.packing import pack_photos
+
+    with progress("packing") as advance:
+        packed = pack_photos(
+            source, output, on_photo=lambda done, total: advance(done, total, ""), **options
+        )
+    for reason in packed.skipped.values():
+        print(f"nst-rt: skipped a photo: {reason}", file=sys.stderr)
+    skipped = f", skipped: {len(packed.skipped)}" if packed.skipped else ""
+    return Report(
+        f"{packed.output}: {packed.count} photos, {packed.bytes / 1e6:.1f} MB{skipped}",
+        {
+            "output": str(packed.output),
+            "count": packed.count,
+            "bytes": packed.bytes,
+            "skipped": list(packed.skipped.values()),
+        },
     )
 
 
@@ -137,6 +193,23 @@ def styles() -> Report:
         f"{name}: {style.title}, {style.artist}, {style.year}" for name, style in known.items()
     ]
     return Report("\n".join(lines), {name: vars(style) for name, style in known.items()})
+
+
+def evaluate(model: str, photos: str, style: list[str], **options: Any) -> Report:
+    """Measure how good a style model is: quality, stability, speed."""
+    from dataclasses import asdict
+
+    from nst_rt.infer.evaluate import evaluate_model, summary
+
+    with progress("evaluating", counted=False) as advance:
+        done = evaluate_model(
+            model,
+            photos,
+            _paintings(style),
+            on_progress=lambda part, note: advance(part, 1, note),
+            **options,
+        )
+    return Report(summary(done), asdict(done))
 
 
 def demo(**options: Any) -> Report:
@@ -216,15 +289,46 @@ def _parser() -> argparse.ArgumentParser:
     _overwrite(p)
     _vgg_weights(p)
 
-    p = verb(train, "--style painting.jpg --photos ~/photos --name mine --steps 1500")
-    p.add_argument("--style", required=True, metavar="PAINTING", help="the painting")
-    p.add_argument(
-        "--photos", required=True, metavar="DIR", help="a folder of photos, nested or flat"
+    p = verb(
+        train,
+        "--style painting.jpg --photos ~/photos --name mine\n"
+        "  nst-rt train --style painting.jpg --photos ~/photos --name mine --from gallery\n"
+        "any setting of the recipes, and any of Lightning's Trainer, may follow:\n"
+        "  --trainer.devices 2 --model.motion_weight 80 --data.workers 4\n"
+        "--print-config prints all of them as a recipe",
     )
-    p.add_argument("--name", required=True, metavar="NAME", help="of the style")
+    p.add_argument(
+        "--style",
+        nargs="+",
+        action="extend",
+        metavar="PAINTING",
+        help="the painting; several (FILE or NAME=FILE) make a model of several styles",
+    )
+    p.add_argument("--photos", metavar="P", help="a folder, a zip archive or a list of photos")
+    p.add_argument("--name", metavar="NAME", help="of the style; default: the painting's")
     p.add_argument("-o", "--output", metavar="FILE", help="default: NAME.safetensors")
-    p.add_argument("--steps", type=int, metavar="N", help="default: 1500")
+    p.add_argument(
+        "--from",
+        dest="start_from",
+        metavar="S",
+        help="a new style in minutes, from a trained one: gallery, a style or a model FILE",
+    )
+    p.add_argument(
+        "--whole",
+        action="store_true",
+        help="with --from: train all weights in the end, and keep the new styles only",
+    )
+    p.add_argument(
+        "--config",
+        dest="recipes",
+        action="append",
+        metavar="R",
+        help="a recipe: a YAML file, or painterly (the default), new_style or gpu",
+    )
+    p.add_argument("--print-config", action="store_true", help="print all settings, and stop")
+    p.add_argument("--steps", type=int, metavar="N", help="default: 1200; 200 with --from")
     p.add_argument("--batch-size", type=int, metavar="N", help="photos a step; default: 4")
+    p.add_argument("--validation", metavar="V", help="photos, or a fraction; default: 0.05")
     p.add_argument("--architecture", choices=("fast", "classic"), help="default: fast")
     p.add_argument("--size", type=int, metavar="PX", help="side of the crops; default: 256")
     p.add_argument("--style-weight", type=float, metavar="W", help="default: 10")
@@ -235,6 +339,15 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--workers", type=int, metavar="N", help="processes that decode; default: 1")
     p.add_argument("--seed", type=int, metavar="N", help="default: 0")
     p.add_argument("--resume", action="store_true", help="continue the run of this name")
+    p.add_argument("--fast-dev-run", action="store_true", help="one step, to see that all works")
+    _overwrite(p)
+
+    p = verb(photos, "~/Pictures --resize 288 -o pictures.zip")
+    p.add_argument("source", metavar="PHOTOS", help="a folder, a zip archive or a list of photos")
+    p.add_argument("-o", "--output", required=True, metavar="OUT", help="a folder or a .zip file")
+    p.add_argument(
+        "--resize", dest="short_side", type=int, metavar="PX", help="short side; default: 288"
+    )
     _overwrite(p)
 
     p = verb(image, "photo.jpg --style starry_night -o out.png")
@@ -266,11 +379,41 @@ def _parser() -> argparse.ArgumentParser:
 
     verb(styles, "")
 
+    p = verb(
+        evaluate,
+        "mine.safetensors --style painting.jpg --photos ~/photos --held-out\n"
+        "  nst-rt evaluate two.safetensors --style ink=ink.jpg sea=wave.jpg --photos ~/photos",
+    )
+    p.add_argument("model", metavar="MODEL", help=_STYLE_HELP.partition(";")[0])
+    p.add_argument(
+        "--style",
+        nargs="+",
+        action="extend",
+        required=True,
+        metavar="PAINTING",
+        help="that the style was trained on; NAME=PAINTING for each one of several styles",
+    )
+    p.add_argument(
+        "--photos", required=True, metavar="P", help="a folder, a zip archive or a list of photos"
+    )
+    p.add_argument("--held-out", action="store_true", help="only those that training holds out")
+    p.add_argument("--count", type=int, metavar="N", help="photos, the first ones; default: 50")
+    p.add_argument(
+        "--optimizer-photos",
+        type=int,
+        metavar="N",
+        help="that the network is compared with the optimizer on; default: 5",
+    )
+    _engine_arguments(p)
+
     p = verb(demo, "")
     p.add_argument("--folder", metavar="DIR", help="where everything goes; default: demo")
     p.add_argument("--style", metavar="S", help=_STYLE_HELP)
     return parser
 
+
+# What the verb train passes on to LightningCLI.
+_SETTINGS = ("--trainer", "--model", "--data")
 
 _STYLE_HELP = "a name of nst-rt styles, a model FILE or FILE:NAME; default: starry_night"
 
@@ -293,6 +436,10 @@ def _vgg_weights(parser: argparse.ArgumentParser) -> None:
 def _stylizer(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--style", dest="name", metavar="S", help=_STYLE_HELP)
     parser.add_argument("--strength", type=float, metavar="X", help="0 to 1; default: 1")
+    _engine_arguments(parser)
+
+
+def _engine_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backend", metavar="B", help="auto, openvino or torch; default: auto")
     parser.add_argument("--device", metavar="D", help="cpu, cuda, ...; default: the fastest")
     parser.add_argument("--precision", metavar="P", help="auto, f32, bf16 or f16; default: auto")

@@ -1,31 +1,39 @@
 """What a training run shows and leaves behind besides its checkpoints."""
 
+import logging
 from collections import deque
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback, RichProgressBar
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 from torchvision.utils import make_grid
 
+from nst_rt.console import progress
 from nst_rt.images import save_image
-from nst_rt.train.photos import RandomCrops
+from nst_rt.photos import Photo
+from nst_rt.train.averaging import WeightEMA
+from nst_rt.train.photos import Batch, RandomCrops
 from nst_rt.train.task import StyleTraining
+
+logger = logging.getLogger(__name__)
 
 
 class SampleGrid(Callback):
-    """The same few photos in every style, as PNG files and in TensorBoard.
+    """The same few photos in every new style, as PNG files and in TensorBoard.
 
     Args:
-        photos: files of the photos to stylize.
+        photos: the photos to stylize.
         folder: where the grids go, named by step.
         every: steps between two grids.
     """
 
-    def __init__(self, photos: list[Path], folder: Path, *, every: int) -> None:
+    def __init__(self, photos: Sequence[Photo], folder: Path, *, every: int) -> None:
         self.photos = photos
         self.folder = folder
         self.every = every
@@ -35,44 +43,89 @@ class SampleGrid(Callback):
     ) -> None:
         """Paint a grid when it is time, and at the last step."""
         step = trainer.global_step
-        if trainer.is_global_zero and (step % self.every == 0 or step == trainer.max_steps):
-            assert isinstance(pl_module, StyleTraining)
+        due = step % self.every == 0 or step == trainer.max_steps
+        if not due or not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        assert isinstance(pl_module, StyleTraining)
+        with ExitStack() as stack:
+            for callback in trainer.callbacks:  # type: ignore[attr-defined]
+                if isinstance(callback, WeightEMA):
+                    stack.enter_context(callback.applied(pl_module))
             grid = sample_grid(pl_module, self.photos)
-            self.folder.mkdir(parents=True, exist_ok=True)
-            save_image(grid, self.folder / f"{step:06d}.png", overwrite=True)
-            for logger in trainer.loggers:
-                if isinstance(logger, TensorBoardLogger):
-                    logger.experiment.add_image("samples", grid[0], step)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        save_image(grid, self.folder / f"{step:06d}.png", overwrite=True)
+        for log in trainer.loggers:
+            if isinstance(log, TensorBoardLogger):
+                log.experiment.add_image("samples", grid[0], step)
 
 
 @torch.no_grad()
-def sample_grid(task: StyleTraining, photos: list[Path]) -> Tensor:
-    """A row per photo: the photo, then its pastiche in each style; shape (1, 3, H, W)."""
+def sample_grid(task: StyleTraining, photos: Sequence[Photo]) -> Tensor:
+    """A row per photo: the photo, then its pastiche in each new style; shape (1, 3, H, W)."""
     crops = RandomCrops(photos, task.size, seed=0)
-    styles = torch.eye(len(task.styles), device=task.device)
+    styles = torch.eye(len(task.styles), device=task.device)[task.first_new :]
     cells = []
     for index in range(len(photos)):
-        photo = crops[index][None].to(task.device)
-        cells += [photo, *(task.network(photo, style[None]) for style in styles)]
+        photo = crops[index].image[None].to(task.device)
+        cells += [photo, *(task.network(photo, style[None]).float() for style in styles)]
     grid: Tensor = make_grid(torch.cat(cells).cpu(), nrow=1 + len(styles), padding=4)
     return grid[None]
 
 
-class ProgressBar(RichProgressBar):
-    """Lightning's bar on stderr, with the losses under their short names."""
+class ProgressBar(Callback):
+    """The bar that all verbs have, on a terminal only, with the losses."""
 
     def __init__(self) -> None:
-        super().__init__(console_kwargs={"stderr": True})
+        self._stack = ExitStack()
 
-    def get_metrics(
-        self, trainer: L.Trainer, pl_module: L.LightningModule
-    ) -> dict[str, int | str | float | dict[str, float]]:
-        """The losses, without the logger's version."""
-        metrics = super().get_metrics(trainer, pl_module)
-        return {k.removeprefix("loss/"): v for k, v in metrics.items() if k != "v_num"}
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Show it."""
+        if trainer.is_global_zero:
+            self._advance = self._stack.enter_context(progress("training"))
+            self._advance(trainer.global_step, trainer.max_steps, "")
 
-    def _get_train_description(self, current_epoch: int) -> str:
-        return "Training"  # epochs mean nothing in an endless stream
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, *_: object
+    ) -> None:
+        """Move it."""
+        if trainer.is_global_zero:
+            content, style = (
+                float(trainer.callback_metrics[f"loss/{name}"]) for name in ("content", "style")
+            )
+            losses = f"content {content:.2f}, style {style:.3f}"
+            self._advance(trainer.global_step, trainer.max_steps, losses)
+
+    def on_train_end(self, *_: object) -> None:
+        """Leave the terminal as it was."""
+        self._stack.close()
+
+    def on_exception(self, *_: object) -> None:
+        """Likewise after an error or Ctrl-C."""
+        self._stack.close()
+
+
+class SkippedPhotos(Callback):
+    """Names each photo that cannot be used, once, and counts them."""
+
+    def __init__(self) -> None:
+        self.skipped: dict[str, str] = {}
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Batch, batch_idx: int
+    ) -> None:
+        """Tell of those that are new."""
+        for photo, reason in batch.skipped.items():
+            if photo not in self.skipped:
+                logger.warning("skipped a photo: %s", reason)
+        self.skipped |= batch.skipped
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {"skipped": dict(self.skipped)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on where a checkpoint was written."""
+        self.skipped = dict(state_dict["skipped"])
 
 
 class RecentLosses(Callback):

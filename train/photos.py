@@ -1,68 +1,114 @@
-"""The photos to train on: any folder of them, as an endless stream of random crops.
+"""The photos to train on: a collection of them, as an endless stream of random crops.
 
 Every crop is a function of (seed, index), so that a resumed run sees just what an undisturbed one
 would have seen, whatever the number of workers.
 """
 
+import hashlib
 import itertools
 import logging
-import zlib
-from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import lightning as L
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
 
 from nst_rt.errors import InputError
-from nst_rt.images import IMAGE_SUFFIXES, load_image, resize
+from nst_rt.images import resize_to
+from nst_rt.photos import HELD_OUT, Photo, count_by_folder, find_photos, is_held_out
 
 logger = logging.getLogger(__name__)
 
 FEW_PHOTOS = 500
-_HELD_OUT_ONE_IN = 20
+_MOST_VALIDATED = 32
+_LARGEST_CROP = 1.3  # how much larger than a crop the photo is at most, once scaled
 
 
-def find_photos(folder: Path | str) -> list[Path]:
-    """All image files of a folder, nested or flat, in name order.
+class Crop(NamedTuple):
+    """A crop and what is known of it.
 
-    Raises:
-        InputError: no such folder, or no images in it.
+    Attributes:
+        image: shape (3, S, S), RGB in [0, 1].
+        position: in the stream.
+        photo: what it was cut from.
+        skipped: photos that could not be used in its place -> why.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}")
-    photos = sorted(
-        p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()
+
+    image: Tensor
+    position: int
+    photo: str
+    skipped: dict[str, str]
+
+
+class Batch(NamedTuple):
+    """Crops and what is known of them.
+
+    Attributes:
+        images: shape (N, 3, S, S), RGB in [0, 1].
+        indices: position of each crop in the stream, shape (N,), int64.
+        photos: what each was cut from.
+        skipped: photos that could not be used, met while this batch was made -> why.
+    """
+
+    images: Tensor
+    indices: Tensor
+    photos: list[str]
+    skipped: dict[str, str]
+
+
+def collate(crops: Sequence[Crop]) -> Batch:
+    """One batch of several crops."""
+    return Batch(
+        torch.stack([crop.image for crop in crops]),
+        torch.tensor([crop.position for crop in crops]),
+        [crop.photo for crop in crops],
+        {photo: reason for crop in crops for photo, reason in crop.skipped.items()},
     )
-    if not photos:
-        raise InputError(f"{folder}: no photos in it ({', '.join(IMAGE_SUFFIXES)})")
-    return photos
 
 
-def is_held_out(photo: Path) -> bool:
-    """Whether a photo is kept out of training, by its name alone, so that it always is."""
-    return zlib.crc32(photo.name.encode()) % _HELD_OUT_ONE_IN == 0
-
-
-class RandomCrops(Dataset[Tensor]):
+class RandomCrops(Dataset[Crop]):
     """Square crops of photos at random scale and place, mirrored at random.
 
+    Photos that cannot be read, or only blown up more than twofold, are left out: the next one
+    takes the place.
+
     Args:
-        photos: files; each is seen once before any is seen again.
+        photos: each is seen once before any is seen again.
         size: side of a crop in pixels.
         seed: of order, scale, place and mirroring.
     """
 
-    def __init__(self, photos: list[Path], size: int, seed: int) -> None:
+    def __init__(self, photos: Sequence[Photo], size: int, seed: int) -> None:
         self.photos = photos
         self.size = size
         self.seed = seed
         self._epoch = -1
         self._permutation: list[int] = []
+        self._unusable: dict[Photo, str] = {}  # so that none is decoded a second time
+
+    def __getitem__(self, index: int) -> Crop:
+        """Crop number `index`, any number from 0 up.
+
+        Raises:
+            InputError: none of the photos can be used.
+        """
+        skipped: dict[str, str] = {}
+        # The rest of this epoch and all of the next: every photo, in whatever order.
+        for attempt in range(2 * len(self.photos)):
+            epoch, position = divmod(index + attempt, len(self.photos))
+            photo = self.photos[self._order(epoch)[position]]
+            if photo not in self._unusable:
+                try:
+                    image = _usable(photo, self.size)
+                    return Crop(self._crop(image, index), index, str(photo), skipped)
+                except InputError as error:
+                    self._unusable[photo] = str(error)
+            skipped[str(photo)] = self._unusable[photo]
+        reason = next(iter(skipped.values()))
+        raise InputError(f"none of the {len(self.photos)} photos can be used: {reason}")
 
     def _order(self, epoch: int) -> list[int]:
         # Kept by hand: an lru_cache cannot be sent to worker processes that are spawned.
@@ -71,28 +117,62 @@ class RandomCrops(Dataset[Tensor]):
             self._epoch, self._permutation = epoch, random.permutation(len(self.photos)).tolist()
         return self._permutation
 
-    def __getitem__(self, index: int) -> Tensor:
-        """Crop number `index`, any number from 0 up: shape (3, size, size), RGB in [0, 1]."""
-        # The rest of this epoch and all of the next: every photo, in whatever order.
-        for attempt in range(2 * len(self.photos)):
-            epoch, position = divmod(index + attempt, len(self.photos))
-            photo = self.photos[self._order(epoch)[position]]
-            try:
-                image = load_image(photo)[0]
-            except InputError as error:
-                logger.warning("skipped a photo: %s", error)
-                continue
-            return self._crop(image, np.random.default_rng((self.seed, 1, index)))
-        raise InputError("none of the photos can be read")
+    def _crop(self, image: Tensor, index: int) -> Tensor:
+        random = np.random.default_rng((self.seed, 1, index))
+        side = round(min(image.shape[-2:]) / random.uniform(1.0, _LARGEST_CROP))
+        y, x = (int(random.integers(0, length - side + 1)) for length in image.shape[-2:])
+        crop = _square(image, y, x, side, self.size)
+        return crop.flip(2) if random.random() < 0.5 else crop
 
-    def _crop(self, image: Tensor, random: np.random.Generator) -> Tensor:
-        short, long = sorted(image.shape[1:])
-        side = random.uniform(1.0, 1.3) * self.size
-        # A hair more, so that rounding never leaves the short side below the crop's.
-        image = resize(image[None], round(side * long / short + 0.5))[0]
-        y, x = (int(random.integers(0, length - self.size + 1)) for length in image.shape[1:])
-        image = image[:, y : y + self.size, x : x + self.size]
-        return image.flip(2) if random.random() < 0.5 else image
+
+class CentreCrops(IterableDataset[Crop]):
+    """The central square of each photo, in order; those that cannot be used are left out.
+
+    Args:
+        photos: to crop.
+        size: side of a crop in pixels.
+    """
+
+    def __init__(self, photos: Sequence[Photo], size: int) -> None:
+        self.photos = photos
+        self.size = size
+
+    def __iter__(self) -> Iterator[Crop]:
+        skipped: dict[str, str] = {}
+        ready: Crop | None = None  # one behind, so that the last can tell what was skipped after it
+        for index, photo in enumerate(self.photos):
+            try:
+                image = _usable(photo, self.size)
+            except InputError as error:
+                skipped[str(photo)] = str(error)
+                continue
+            if ready:
+                yield ready
+            h, w = image.shape[-2:]
+            side = min(h, w)
+            crop = _square(image, (h - side) // 2, (w - side) // 2, side, self.size)
+            ready, skipped = Crop(crop, index, str(photo), skipped), {}
+        if ready:
+            yield ready._replace(skipped=ready.skipped | skipped)
+
+
+def _usable(photo: Photo, size: int) -> Tensor:
+    """The photo, shape (1, 3, H, W), if crops of `size` pixels can be taken from it.
+
+    Raises:
+        InputError: it cannot be read, or crops would be blown up more than twofold.
+    """
+    image = photo.load(at_least=round(_LARGEST_CROP * size))
+    h, w = image.shape[-2:]
+    if 2 * min(h, w) < size:
+        raise InputError(f"{photo}: too small for crops of {size} px ({w}x{h})")
+    return image
+
+
+def _square(image: Tensor, y: int, x: int, side: int, size: int) -> Tensor:
+    """Part of an image (1, 3, H, W), resized to (3, size, size)."""
+    # Cropped before it is resized: only what is shown takes time and memory.
+    return resize_to(image[..., y : y + side, x : x + side], (size, size))[0]
 
 
 class EndlessSampler(Sampler[int]):
@@ -108,29 +188,51 @@ class EndlessSampler(Sampler[int]):
 
 
 class Photos(L.LightningDataModule):
-    """Batches of crops from a folder of photos.
+    """Batches of crops from a collection of photos, and a few photos held out to validate on.
 
     Args:
-        folder: any folder, nested or flat.
+        photos: a folder, nested or flat, a list or a zip archive, see `find_photos`.
         size: side of the crops, pixels.
+        validation: another such collection, or the fraction of `photos` to hold out, chosen by
+            name; 0 holds out none.
         batch_size: crops in a batch.
         workers: processes that decode.
         seed: of everything random.
 
+    Attributes:
+        training: photos to train on.
+        held_out: photos to validate on.
+        sources: number of photos to train on by folder.
+
     Raises:
-        InputError: no such folder, or no photos in it.
+        InputError: no such collection, no photos in it, or values out of range.
     """
 
     def __init__(
-        self, folder: str, *, size: int, batch_size: int = 4, workers: int = 1, seed: int = 0
+        self,
+        photos: str,
+        *,
+        size: int = 288,
+        validation: str | float = HELD_OUT,
+        batch_size: int = 4,
+        workers: int = 1,
+        seed: int = 0,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters("batch_size")  # which a resumed run must share
-        photos = find_photos(folder)
-        self.folder = Path(folder)
-        self.held_out = [photo for photo in photos if is_held_out(photo)]
-        # A handful of photos may all be held out by their names.
-        self.training = [photo for photo in photos if not is_held_out(photo)] or photos
+        if batch_size < 1:
+            raise InputError(f"the batch size must be positive, not {batch_size}")
+        for label, value in {"number of workers": workers, "seed": seed}.items():
+            if value < 0:
+                raise InputError(f"the {label} must be 0 or more, not {value}")
+        found = find_photos(photos)
+        fraction = _fraction(validation)
+        if fraction is None:
+            self.training, self.held_out = found, find_photos(str(validation))
+        else:
+            self.held_out = [photo for photo in found if is_held_out(photo, fraction)]
+            # A handful of photos may all be held out by their names.
+            self.training = [p for p in found if not is_held_out(p, fraction)] or found
+        self.sources = count_by_folder(self.training)
         self.size = size
         self.batch_size = batch_size
         self.workers = workers
@@ -138,39 +240,99 @@ class Photos(L.LightningDataModule):
         if len(self.training) < FEW_PHOTOS:
             logger.warning(
                 "%s: only %d photos; styles generalize better from at least %d",
-                folder,
+                photos,
                 len(self.training),
                 FEW_PHOTOS,
             )
 
     def check(self) -> None:
-        """Raise an InputError unless some photo can be read, before workers would."""
+        """Raise an InputError unless some photo can be used, before workers would."""
         RandomCrops(self.training, self.size, self.seed)[0]
 
-    @property
-    def sources(self) -> dict[str, int]:
-        """Number of training photos by the sub-folder that they lie in."""
-        parents = (photo.relative_to(self.folder).parent for photo in self.training)
-        folder = self.folder.resolve().name
-        return dict(Counter(p.as_posix() if p.parts else folder for p in parents))
-
-    def train_dataloader(self) -> DataLoader[Tensor]:
-        """An endless stream that starts where the training stands."""
+    def train_dataloader(self) -> DataLoader[Crop]:
+        """An endless stream of `Batch` that starts where the training stands."""
         trainer = self.trainer
-        step, rank, world = (
-            (trainer.global_step, trainer.global_rank, trainer.world_size) if trainer else (0, 0, 1)
+        batches, rank, world = (
+            (
+                trainer.global_step * trainer.accumulate_grad_batches,
+                trainer.global_rank,
+                trainer.world_size,
+            )
+            if trainer
+            else (0, 0, 1)
         )
-        start = step * self.batch_size * world
+        # PyTorch gives each worker one thread, so that decoding does not compete with training.
         return DataLoader(
             RandomCrops(self.training, self.size, self.seed),
             batch_size=self.batch_size,
-            sampler=EndlessSampler(start, rank, world),
+            sampler=EndlessSampler(batches * self.batch_size * world, rank, world),
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
-            # Decoding must not compete with the training's own threads.
-            worker_init_fn=_one_thread,
+            collate_fn=collate,
         )
 
+    def val_dataloader(self) -> DataLoader[Crop] | list[DataLoader[Crop]]:
+        """The first held-out photos as `Batch`, all of them in every process; or nothing."""
+        if not self.held_out:
+            return []
+        workers = min(self.workers, 1)  # several would each take all photos
+        return DataLoader(
+            CentreCrops(self.held_out[:_MOST_VALIDATED], self.size),
+            batch_size=self.batch_size,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            collate_fn=collate,
+        )
 
-def _one_thread(_: int) -> None:
-    torch.set_num_threads(1)
+    def state_dict(self) -> dict[str, Any]:
+        """What decides which crops come when, for checkpoints."""
+        names = "\0".join(photo.name for photo in self.training)
+        return {
+            "photos": len(self.training),
+            "digest": hashlib.sha256(names.encode(errors="surrogateescape")).hexdigest(),
+            "batch_size": self.batch_size,
+            "seed": self.seed,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """`check_resumed`; there is nothing to restore."""
+        self.check_resumed(state_dict)
+
+    def check_resumed(self, state: Mapping[str, Any]) -> None:
+        """Check that a run can go on with these photos.
+
+        Args:
+            state: `state_dict` of the photos that it began with.
+
+        Raises:
+            InputError: they were others, or came in another order.
+        """
+        now = self.state_dict()
+        for key in ("batch_size", "seed"):
+            if state[key] != now[key]:
+                raise InputError(
+                    f"the run was begun with {key} = {state[key]}, not {now[key]}; give the same "
+                    "to resume it"
+                )
+        if state["digest"] != now["digest"]:
+            raise InputError(
+                f"the run was begun with {state['photos']} photos, which are not these "
+                f"{now['photos']}: some were added, removed or renamed; give the same to resume it"
+            )
+
+
+def _fraction(validation: str | float) -> float | None:
+    """The fraction to hold out; None for the name of a collection.
+
+    Raises:
+        InputError: a number out of range.
+    """
+    try:
+        fraction = float(validation)
+    except ValueError:
+        return None
+    if not 0 <= fraction <= 0.5:
+        raise InputError(
+            f"the fraction of photos to hold out must be from 0 to 0.5, not {validation}"
+        )
+    return fraction

@@ -1,77 +1,91 @@
-"""One training run from a painting and a folder of photos to a style model file."""
+"""One training run from paintings and a collection of photos to a style model file."""
 
-import logging
 import pickle
 import shutil
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import lightning as L
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
 
-from nst_rt.devices import fast_dtype, torch_device
 from nst_rt.errors import InputError, OutputExistsError
 from nst_rt.files import check_output
 from nst_rt.images import load_image
 from nst_rt.style_model import SUFFIX
-from nst_rt.train.callbacks import ProgressBar, RecentLosses, SampleGrid
-from nst_rt.train.photos import Photos
-from nst_rt.train.task import StyleTraining
-from nst_rt.transformer import MINIMUM_SIZE, Architecture
+from nst_rt.train.settings import NEW_STYLE_RECIPE, Training, quiet_lightning
 from nst_rt.vgg import load_weights
+
+# What does not change the outcome may change when a run is resumed. Paintings may have moved.
+_FREE_TO_CHANGE = ("_instantiator", "paintings", "artworks")
 
 
 def train_style(
-    style: Path | str,
-    photos: Path | str,
-    name: str,
+    style: Path | str | Mapping[str, Path | str] | None = None,
+    photos: Path | str | None = None,
+    name: str | None = None,
     *,
     output: Path | str | None = None,
-    steps: int = 1500,
-    batch_size: int = 4,
-    architecture: Architecture = "fast",
-    size: int = 256,
-    style_weight: float = 10.0,
+    start_from: str | None = None,
+    whole: bool | None = None,
+    steps: int | None = None,
+    batch_size: int | None = None,
+    validation: Path | str | float | None = None,
+    architecture: str | None = None,
+    size: int | None = None,
+    style_weight: float | None = None,
     title: str = "",
     artist: str = "",
     year: str = "",
     licence: str = "",
-    vgg_weights: str = "caffe",
+    vgg_weights: str | None = None,
+    recipes: Sequence[str] = (),
+    settings: Mapping[str, object] | None = None,
+    arguments: Sequence[str] = (),
     runs: Path | str = "runs",
     resume: bool = False,
     overwrite: bool = False,
-    workers: int = 1,
-    seed: int = 0,
+    fast_dev_run: bool = False,
+    workers: int | None = None,
+    seed: int | None = None,
     progress: bool = True,
 ) -> Path:
-    """Train a network to paint in the style of a painting.
+    """Train a network to paint in the style of one painting, or of several.
 
-    TensorBoard logs, sample grids and checkpoints go to the folder `runs`/`name`.
+    TensorBoard logs, sample grids and checkpoints go to the folder `runs`/`name`. What is None is
+    as in the recipes.
 
     Args:
-        style: file of the painting.
-        photos: folder of photos to train on, nested or flat; at least 500 are advised. One in 20,
-            chosen by name, is held out for the sample grids.
-        name: the style's name.
+        style: file of the painting, or the files of several by their styles' names; None if a
+            recipe has them.
+        photos: what to train on: a folder of photos, nested or flat, a zip archive, or a text file
+            with a path a line; at least 500 are advised. None if a recipe has it.
+        name: of the style or, with several, of the model; by default that of the one painting.
         output: the style model to write; by default `name`.safetensors.
+        start_from: train a new style in minutes, from a trained network: `gallery`, a style of the
+            gallery, or a model file. Only the new affine pairs are trained; the model then holds
+            the styles that it had, unchanged, and the new ones.
+        whole: afterwards train the other weights, too; the model then holds the new styles only.
         steps: optimization steps.
-        batch_size: photos per step.
+        batch_size: photos per step, on each device.
+        validation: photos to validate on: a collection as `photos`, or the fraction of `photos`,
+            chosen by name, that is held out for it and for the sample grids.
         architecture: `fast` (real time) or `classic` (the network of Johnson et al. 2016).
         size: side of the crops, pixels.
         style_weight: weight of the style against the content, which has 1.
         title, artist, year, licence: of the painting, for the model's record.
         vgg_weights: `caffe`, `torchvision` or a path.
+        recipes: YAML files, or names of recipes that ship: settings over those of the default one.
+        settings: single ones over the recipes', by name: `{"trainer.devices": 2}`.
+        arguments: the same as on a command line: `["--trainer.devices", "2"]`.
         runs: folder of all runs.
         resume: continue the run of this name from its last checkpoint.
         overwrite: replace an existing style model or start over an existing run.
+        fast_dev_run: one step of training and of validation, to see that all works; nothing is
+            written.
         workers: processes that decode photos.
         seed: of everything random.
-        progress: show a progress bar.
+        progress: show a progress bar, on a terminal.
 
     Returns:
         The path of the style model.
@@ -81,93 +95,94 @@ def train_style(
         OutputExistsError: the style model exists and `overwrite` is False.
         NotFiniteError: the loss became NaN or infinite.
     """
-    for label, value in {"number of steps": steps, "batch size": batch_size}.items():
-        if value < 1:
-            raise InputError(f"the {label} must be positive, not {value}")
-    for label, value in {"number of workers": workers, "seed": seed}.items():
-        if value < 0:
-            raise InputError(f"the {label} must be 0 or more, not {value}")
-    if size < MINIMUM_SIZE:
-        raise InputError(f"the size must be at least {MINIMUM_SIZE} px, not {size}")
-    if not name or name == ".." or Path(name).name != name:
-        raise InputError(f"the name of a style must do as the name of a file, unlike {name!r}")
-    # Nothing is written, and no earlier run is cleared, before the inputs are known to be good.
-    load_image(style)
-    load_weights(vgg_weights)
-    target = check_output(output or f"{name}{SUFFIX}", overwrite=overwrite)
+    paintings, name = _named_paintings(style, name)
+    artwork = {"title": title, "artist": artist, "year": year, "licence": licence}
+    given = {
+        "model.paintings": paintings or None,
+        "model.artworks": dict.fromkeys(paintings, artwork) if any(artwork.values()) else None,
+        "model.start_from": start_from,
+        "model.whole": whole,
+        "model.architecture": architecture,
+        "model.size": size,
+        "model.style_weight": style_weight,
+        "model.vgg_weights": vgg_weights,
+        "model.seed": seed,
+        "data.photos": photos and str(photos),
+        "data.validation": str(validation) if isinstance(validation, Path) else validation,
+        "data.batch_size": batch_size,
+        "data.workers": workers,
+        "trainer.max_steps": steps,
+        "trainer.fast_dev_run": fast_dev_run or None,
+    }
     run = Path(runs) / name
-    checkpoint = _checkpoint(run, resume=resume, overwrite=overwrite)
-
-    task = StyleTraining(
-        {name: str(style)},
-        artworks={name: {"title": title, "artist": artist, "year": year, "licence": licence}},
-        architecture=architecture,
-        size=size,
-        style_weight=style_weight,
-        vgg_weights=vgg_weights,
-        seed=seed,
+    training = Training(
+        recipes=[*([NEW_STYLE_RECIPE] if start_from else []), *recipes],
+        settings={k: v for k, v in given.items() if v is not None} | dict(settings or {}),
+        arguments=arguments,
+        folder=run,
+        progress=progress,
     )
-    data = Photos(
-        str(photos), size=task.crop_size, batch_size=batch_size, workers=workers, seed=seed
-    )
+    # Nothing is written, and no earlier run is cleared, before the inputs are known to be good.
+    task, data, trainer = training.model, training.datamodule, training.trainer
+    for painting in task.paintings.values():
+        load_image(painting)
+    load_weights(task.hparams["vgg_weights"])
     data.check()
+    target = check_output(output or f"{name}{SUFFIX}", overwrite=overwrite)
+    checkpoint = _checkpoint(run, resume=resume, overwrite=overwrite)
     if checkpoint:
-        _check_resumed(checkpoint, task, data, steps)
-    elif overwrite:
+        _check_resumed(checkpoint, training)
+    elif overwrite and rank_zero_only.rank == 0:
         for part in ("checkpoints", "samples", "tensorboard"):
             shutil.rmtree(run / part, ignore_errors=True)
-    with _quiet_lightning():
-        losses = RecentLosses()
-        trainer = L.Trainer(
-            max_steps=steps,
-            max_epochs=-1,
-            limit_train_batches=steps,  # the stream is endless; this gives the bar its end
-            precision=_precision(),
-            gradient_clip_val=5.0,
-            logger=TensorBoardLogger(run, name="", version="tensorboard"),
-            log_every_n_steps=10,
-            enable_progress_bar=progress,
-            enable_model_summary=False,
-            use_distributed_sampler=False,
-            callbacks=[
-                losses,
-                SampleGrid(
-                    (data.held_out or data.training)[:4], run / "samples", every=max(steps // 10, 1)
-                ),
-                ModelCheckpoint(
-                    run / "checkpoints",
-                    filename="{step:06d}",
-                    every_n_train_steps=max(steps // 20, 1),
-                ),
-                *([ProgressBar()] if progress else []),
-            ],
-        )
+    with quiet_lightning():
         try:
-            trainer.fit(task, data, ckpt_path=checkpoint)
+            trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
         except SystemExit as error:  # what Lightning makes of Ctrl-C
             raise KeyboardInterrupt from error
-    record = training_record(task, data, trainer.global_step, losses.means())
-    return task.style_model(record).save(target, overwrite=overwrite)
+    if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        task.style_model(training_record(training)).save(target, overwrite=overwrite)
+    return target
 
 
-def training_record(
-    task: StyleTraining, data: Photos, steps: int, losses: Mapping[str, float]
-) -> dict[str, Any]:
+def training_record(training: Training) -> dict[str, Any]:
     """What a style model tells of its training: recipe, photos by source and number, losses."""
+    task, data = training.model, training.datamodule
     recipe = {
         key: value
         for key, value in task.hparams.items()
         # Where the painting lay is nobody's business; what it is stands in the styles.
-        if key not in ("paintings", "artworks", "architecture", "hyper_parameters", "vgg_weights")
+        if key
+        not in (*_FREE_TO_CHANGE, "start_from", "architecture", "hyper_parameters", "vgg_weights")
     }
+    start = task.hparams["start_from"]
     return {
-        "steps": steps,
+        "steps": training.trainer.global_step,
         "batch_size": data.batch_size,
         "recipe": recipe,
+        **({"start_from": Path(start).name} if start else {}),
         "photos": data.sources,
+        "skipped": len(training.skipped.skipped),
         "vgg_weights": Path(task.hparams["vgg_weights"]).name,
-        "losses": dict(losses),
+        "losses": training.losses.means(),
     }
+
+
+def _named_paintings(
+    style: Path | str | Mapping[str, Path | str] | None, name: str | None
+) -> tuple[dict[str, str], str]:
+    """The files of the paintings by the names of their styles, and the name of the run."""
+    if isinstance(style, Mapping):
+        paintings = {key: str(file) for key, file in style.items()}
+        name = next(iter(paintings)) if name is None and len(paintings) == 1 else name
+    else:
+        name = Path(style).stem if name is None and style is not None else name
+        paintings = {name or "": str(style)} if style is not None else {}
+    if name is None:
+        raise InputError("a training of several styles, or from a recipe alone, needs a name")
+    if name in ("", "..") or Path(name).name != name:
+        raise InputError(f"the name of a style must do as the name of a file, unlike {name!r}")
+    return paintings, name
 
 
 def _checkpoint(run: Path, *, resume: bool, overwrite: bool) -> Path | None:
@@ -184,39 +199,18 @@ def _checkpoint(run: Path, *, resume: bool, overwrite: bool) -> Path | None:
     return None
 
 
-def _check_resumed(checkpoint: Path, task: StyleTraining, data: Photos, steps: int) -> None:
+def _check_resumed(checkpoint: Path, training: Training) -> None:
     """Raise an error unless the run began with the settings that it is to go on with."""
+    task, data = training.model, training.datamodule
     try:
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise InputError(f"{checkpoint}: damaged; --overwrite starts over") from error
-    begun = {
-        "steps": state["lr_schedulers"][0]["total_steps"],
-        **state["hyper_parameters"],
-        **state["datamodule_hyper_parameters"],
-    }
-    for key, value in {"steps": steps, **task.hparams, **data.hparams}.items():
-        # The painting may have moved.
-        if key != "paintings" and begun.get(key) != value:
+    begun = {"steps": state["lr_schedulers"][0]["total_steps"], **state["hyper_parameters"]}
+    for key, value in {"steps": training.trainer.max_steps, **task.hparams}.items():
+        if key not in _FREE_TO_CHANGE and begun.get(key) != value:
             raise InputError(
                 f"{checkpoint}: begun with {key} = {begun.get(key)}, not {value}; give the same "
                 "to resume, or leave out --resume"
             )
-
-
-@contextmanager
-def _quiet_lightning() -> Iterator[None]:
-    """Without Lightning's remarks and advertisements; what users must know, we say ourselves."""
-    remarks = logging.getLogger("lightning.pytorch")
-    level = remarks.level
-    remarks.setLevel(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="lightning")
-            yield
-    finally:
-        remarks.setLevel(level)
-
-
-def _precision() -> Literal["bf16-mixed", "32-true"]:
-    return "bf16-mixed" if fast_dtype(torch_device()) == torch.bfloat16 else "32-true"
+    data.check_resumed(state[type(data).__qualname__])

@@ -1,49 +1,73 @@
 """The training task: minimise the perceptual loss over the weights of a transformer network."""
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor
+from torch import Tensor, nn
 
-from nst_rt.errors import NotFiniteError
+from nst_rt.errors import InputError, NotFiniteError
 from nst_rt.images import load_image
-from nst_rt.losses import PerceptualLoss
-from nst_rt.motion import aligned_error, shifted_pair
-from nst_rt.style_model import Style, StyleModel
-from nst_rt.transformer import Architecture, TransformerNet
+from nst_rt.losses import BatchTerms, PerceptualLoss, check_loss_weights, layer_weights
+from nst_rt.motion import MotionRange, aligned_error, moving_pair
+from nst_rt.style_model import Style, StyleModel, find_style
+from nst_rt.train.averaging import WeightEMA
+from nst_rt.train.photos import Batch
+from nst_rt.transformer import (
+    MINIMUM_SIZE,
+    Architecture,
+    TransformerNet,
+    is_affine,
+    with_new_styles,
+)
 
 # Deep layers and a small painting make large strokes; equal weights hatch (measured).
 STYLE_LAYERS = {"relu1_1": 0.10, "relu2_1": 0.10, "relu3_1": 0.35, "relu4_1": 0.45}
 CONTENT_LAYERS = {"relu4_1": 1.0}
 
+GALLERY = "gallery"  # what to start from when any trained network will do
+_GALLERY_STYLE = "starry_night"
+
 
 class StyleTraining(L.LightningModule):
     """Train a network to paint like N paintings (Johnson et al. 2016), steadily in motion.
 
-    Stability comes from stylizing two windows of the same photo, shifted against each other and
-    one of them noisy, and penalising the aligned difference of the two pastiches.
+    Stability comes from stylizing two views of the same photo, moved against each other with
+    something moving in front, one of them noisy, and penalising the difference of the two pastiches
+    where they show the same places.
 
     Args:
         paintings: file of each style's painting, by the style's name.
         artworks: what is known of each painting, by the style's name: title, artist, year, licence.
-        architecture: `fast` or `classic`.
+        start_from: a trained style to start from: `gallery`, a style of the gallery, or a model
+            file. Only the affine pairs of the new styles are trained, and the styles that it had
+            stay in the model as they are, bit by bit.
+        whole: train all weights of `start_from`, after `affine_first` of the training; the model
+            then has the new styles only.
+        affine_first: fraction of the training.
+        architecture: `fast` or `classic`; None for that of `start_from`, else `fast`.
         hyper_parameters: of the network, see `TransformerNet`.
-        size: side of the crops that are stylized, pixels.
+        size: side of the crops that are stylized, pixels; even.
         style_size: long side of the paintings, pixels; small ones make large strokes.
         content_layers: VGG19 layer -> weight.
         style_layers: VGG19 layer -> weight.
         content_weight, style_weight, tv_weight: factors of the losses' terms.
         motion_weight: factor of the motion term.
         motion_ramp: the motion term rises linearly from 0 between these fractions of the training.
-        max_shift: largest shift of the two windows against each other, pixels.
-        noise: standard deviation of the noise in one of them.
+        max_shift: pixels that the two views are shifted against each other at most, along an axis.
+        max_zoom, max_angle: likewise fraction of the size, degrees.
+        layer_probability: of a second layer that moves in front of the photo.
+        noise: standard deviation of the noise in one of the views.
         learning_rate: peak of a one-cycle schedule (Smith & Topin 2019).
+        ema_decay: of the moving average of the weights, which is what is kept; 0 for none.
         vgg_weights: see `VGG19Features`.
-        seed: of styles, shifts and noise.
+        seed: of motion and noise, and of the network's first weights.
+
+    Raises:
+        InputError: values that cannot be used.
+        UnknownNameError: an architecture, a layer or a style that does not exist.
     """
 
     def __init__(
@@ -51,121 +75,205 @@ class StyleTraining(L.LightningModule):
         paintings: dict[str, str],
         *,
         artworks: dict[str, dict[str, str]] | None = None,
-        architecture: Architecture = "fast",
+        start_from: str | None = None,
+        whole: bool = False,
+        affine_first: float = 0.3,
+        architecture: Architecture | None = None,
         hyper_parameters: dict[str, int] | None = None,
         size: int = 256,
         style_size: int = 320,
-        content_layers: Mapping[str, float] = CONTENT_LAYERS,
-        style_layers: Mapping[str, float] = STYLE_LAYERS,
+        content_layers: dict[str, float] = CONTENT_LAYERS,
+        style_layers: dict[str, float] = STYLE_LAYERS,
         content_weight: float = 1.0,
         style_weight: float = 10.0,
         tv_weight: float = 1.0,
         motion_weight: float = 50.0,
         motion_ramp: tuple[float, float] = (0.2, 0.47),
         max_shift: int = 8,
+        max_zoom: float = 0.05,
+        max_angle: float = 4.0,
+        layer_probability: float = 0.5,
         noise: float = 0.01,
         learning_rate: float = 1.5e-3,
+        ema_decay: float = 0.99,
         vgg_weights: str = "caffe",
         seed: int = 0,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        self.paintings = paintings
-        self.styles = tuple(Style(name, **(artworks or {}).get(name, {})) for name in paintings)
+        if size < MINIMUM_SIZE or size % 2:
+            raise InputError(f"the size must be even and at least {MINIMUM_SIZE} px, not {size}")
+        if not paintings:
+            raise InputError("a training needs at least one painting")
+        for layers in (content_layers, style_layers):
+            layer_weights(layers)
+        check_loss_weights(content_weight, style_weight, tv_weight, motion_weight)
+        self.paintings = dict(paintings)
         self.size = size
         self.style_size = style_size
         self.motion_weight = motion_weight
         self.motion_ramp = motion_ramp
-        self.max_shift = max_shift
+        self.motion = MotionRange(max_shift, max_zoom, max_angle, layer_probability)
         self.noise = noise
         self.learning_rate = learning_rate
+        self.ema_decay = ema_decay
+        self.affine_first = affine_first if start_from and whole else 0.0
         self.seed = seed
-        # One seed, one network, whatever was drawn before.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.network = TransformerNet(
-                architecture, len(self.styles), **(hyper_parameters or {})
-            )
+        self._loss_settings: dict[str, Any] = {
+            "content_layers": content_layers,
+            "style_layers": style_layers,
+            "content_weight": content_weight,
+            "style_weight": style_weight,
+            "tv_weight": tv_weight,
+            "weights": vgg_weights,
+        }
+        new = tuple(Style(name, **(artworks or {}).get(name, {})) for name in paintings)
+        if start_from is None:
+            # One seed, one network, whatever was drawn before.
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                self.network = TransformerNet(
+                    architecture or "fast", len(new), **(hyper_parameters or {})
+                )
+            self.styles = new
+        else:
+            if architecture or hyper_parameters:
+                raise InputError("a network that is started from has its own architecture")
+            self.network, self.styles = _extended(start_from, new, whole=whole)
+        # As they turned out, for the record and for a run that is resumed.
+        self.hparams["architecture"] = self.network.architecture
+        self.hparams["hyper_parameters"] = self.network.hyper_parameters
+        self.first_new = len(self.styles) - len(new)
+        if start_from and not whole:
+            self._freeze_all_but_new_styles()
         self.network.to(memory_format=torch.channels_last)
-        self._loss = partial(
-            PerceptualLoss,
-            content_layers=content_layers,
-            style_layers=style_layers,
-            content_weight=content_weight,
-            style_weight=style_weight,
-            tv_weight=tv_weight,
-            weights=vgg_weights,
-        )
+
+    def _freeze_all_but_new_styles(self) -> None:
+        old = self.first_new
+
+        def keep_old(gradient: Tensor) -> Tensor:
+            return torch.cat([torch.zeros_like(gradient[:old]), gradient[old:]])
+
+        for name, parameter in self.network.named_parameters():
+            if is_affine(name):
+                # Without weight decay, Adam leaves alone what never had a gradient but 0.
+                parameter.register_hook(keep_old)
+            else:
+                parameter.requires_grad_(False)
 
     @property
     def crop_size(self) -> int:
-        """Side of the crops that the training takes: room to shift two windows in."""
-        return self.size + self.max_shift
+        """Side of the crops that the training takes: room for the second view to move in."""
+        return self.size + 2 * int(self.motion.shift)
+
+    def configure_callbacks(self) -> list[L.Callback]:
+        """The moving average of the weights, which belongs to the recipe."""
+        return [WeightEMA(self.ema_decay)] if self.ema_decay else []
 
     def on_fit_start(self) -> None:
         """Load VGG19 onto the device and measure the paintings' Gram matrices."""
-        self.loss = self._loss(device=self.device)
+        self.loss = PerceptualLoss(**self._loss_settings, device=self.device)
         targets = [
             self.loss.style_target(load_image(file, size=self.style_size).to(self.device))
             for file in self.paintings.values()
         ]
         self.targets = {k: torch.cat([target[k] for target in targets]) for k in targets[0]}
 
-    def training_step(self, photos: Tensor, batch_index: int) -> Tensor:
-        """Loss of a batch of crops, shape (N, 3, crop_size, crop_size), RGB in [0, 1]."""
-        n, step = len(photos), self.global_step
-        # From (seed, step), since Lightning does not store the random state in checkpoints.
-        random = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
-        first, second, shift = shifted_pair(photos, self.size, random)
-        # Every style equally often, in every batch as far as it reaches.
-        style = (torch.arange(n, device=self.device) + step * n) % len(self.styles)
-        weights = torch.nn.functional.one_hot(style, len(self.styles)).float()
-
-        motion_weight = self.motion_weight * self._motion_ramp(step)
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        """Loss of a batch of crops of `crop_size`; what is random depends on each crop's index."""
+        # Lightning does not store the random state, and a batch may be spread over processes.
+        generators = [
+            torch.Generator().manual_seed(self.seed * 1_000_003 + index)
+            for index in batch.indices.tolist()
+        ]
+        pair = moving_pair(batch.images, self.size, generators, self.motion)
+        which, weights = self._styles_of(batch.indices)
+        motion_weight = self.motion_weight * self._motion_ramp(self.global_step)
         if motion_weight:
-            noise = torch.randn(second.shape, generator=random).to(second) * self.noise
-            pair = torch.cat([first, second + noise])
-            pastiche, moved = self.network(pair, weights.repeat(2, 1)).chunk(2)
-            motion = aligned_error(pastiche, moved, shift)
-        else:
-            pastiche = self.network(first, weights)
-            motion = torch.zeros((), device=self.device)
-        with torch.autocast(self.device.type, enabled=False):
-            terms = self.loss(
-                pastiche,
-                self.loss.content_target(first),
-                {layer: target[style] for layer, target in self.targets.items()},
+            noise = torch.stack(
+                [torch.randn(3, self.size, self.size, generator=g) for g in generators]
             )
+            views = torch.cat([pair.first, pair.second + self.noise * noise.to(self.device)])
+            pastiche, moved = self.network(views, weights.repeat(2, 1)).chunk(2)
+            motion = aligned_error(pastiche, moved, pair)
+        else:
+            pastiche = self.network(pair.first, weights)
+            motion = torch.zeros((), device=self.device)
+        terms = self._terms(pastiche, pair.first, which)
         total = terms.total + motion_weight * motion
         if not torch.isfinite(total):
-            raise NotFiniteError(
-                f"the loss became {total.item()} at step {step}; lower the learning rate"
-            )
-        self.log_dict(
-            {
-                "loss/content": terms.content,
-                "loss/style": terms.style,
-                "loss/tv": terms.tv,
-                "loss/motion": motion,
-                "loss/total": total,
-            },
-            prog_bar=True,
-        )
+            raise self._not_finite("loss", total, batch)
+        self._batch = batch  # which the check of the gradients names
+        weighted = {
+            "content": self.loss.content_weight * terms.content,
+            "style": self.loss.style_weight * terms.style,
+            "tv": self.loss.tv_weight * terms.tv,
+            "motion": motion_weight * motion,
+        }
+        losses = {"content": terms.content, "style": terms.style, "tv": terms.tv, "motion": motion}
+        self.log_dict(_named("loss", losses | {"total": total}), prog_bar=True, sync_dist=True)
+        # What the total is made of: the balance of the weights at a glance.
+        self.log_dict(_named("share", {k: v / total for k, v in weighted.items()}))
+        self.log_dict(_named("style", self._by_style(which, terms.styles)))
         return total
 
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        """The losses of held-out photos, shape (N, 3, S, S), without motion."""
+        which, weights = self._styles_of(batch.indices)
+        terms = self._terms(self.network(batch.images, weights), batch.images, which)
+        losses = {"content": terms.content, "style": terms.style, "total": terms.total}
+        self.log_dict(_named("validation", losses), batch_size=len(which), sync_dist=True)
+
+    def _styles_of(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Which of the paintings, in turn, and the network's style weights for it."""
+        which = indices % len(self.paintings)
+        style = nn.functional.one_hot(self.first_new + which, len(self.styles))
+        return which, style.float()
+
+    def _by_style(self, which: Tensor, losses: Tensor) -> dict[str, Tensor]:
+        names = [style.name for style in self.styles[self.first_new :]]
+        return {names[i]: losses[which == i].mean() for i in which.unique().tolist()}
+
+    def _terms(self, pastiche: Tensor, photos: Tensor, which: Tensor) -> BatchTerms:
+        with torch.autocast(self.device.type, enabled=False):
+            return self.loss(
+                pastiche,
+                self.loss.content_target(photos),
+                {layer: target[which] for layer, target in self.targets.items()},
+            )
+
     def _motion_ramp(self, step: int) -> float:
-        begin, end = (
-            fraction * self.trainer.estimated_stepping_batches for fraction in self.motion_ramp
-        )
+        begin, end = (fraction * self._steps for fraction in self.motion_ramp)
         return min(max((step - begin) / max(end - begin, 1), 0.0), 1.0)
+
+    @property
+    def _steps(self) -> int:
+        return int(self.trainer.estimated_stepping_batches)
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Stop at gradients that are not finite; train the affine pairs alone at first."""
+        gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
+        norm = nn.utils.get_total_norm(gradients)
+        if not torch.isfinite(norm):
+            raise self._not_finite("gradient's norm", norm, self._batch)
+        if self.global_step < self.affine_first * self._steps:
+            for name, parameter in self.network.named_parameters():
+                if not is_affine(name):
+                    parameter.grad = None
+
+    def _not_finite(self, what: str, value: Tensor, batch: Batch) -> NotFiniteError:
+        return NotFiniteError(
+            f"the {what} became {value.item()} at step {self.global_step}, with the photos "
+            f"{', '.join(batch.photos)}; lower the learning rate (--model.learning_rate, now "
+            f"{self.learning_rate}), or take these photos out if it is always the same ones"
+        )
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Adam under a one-cycle schedule."""
-        optimizer = torch.optim.Adam(self.network.parameters(), lr=self.learning_rate)
+        parameters = [p for p in self.network.parameters() if p.requires_grad]
+        optimizer = torch.optim.Adam(parameters, lr=self.learning_rate)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer,
-            max_lr=self.learning_rate,
-            total_steps=int(self.trainer.estimated_stepping_batches),
+            optimizer, max_lr=self.learning_rate, total_steps=self._steps
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -176,3 +284,26 @@ class StyleTraining(L.LightningModule):
         )
         network.load_state_dict(self.network.state_dict())
         return StyleModel(network.eval().requires_grad_(False), self.styles, training)
+
+
+def _extended(
+    start_from: str, new: tuple[Style, ...], *, whole: bool
+) -> tuple[TransformerNet, tuple[Style, ...]]:
+    """The network that is started from, with the new styles as copies of its style.
+
+    Raises:
+        InputError: a style of that name is in it already.
+    """
+    model, source = find_style(_GALLERY_STYLE if start_from == GALLERY else start_from)
+    kept = () if whole else model.styles
+    for style in new:
+        if style.name in [old.name for old in kept]:
+            raise InputError(
+                f"{start_from} has a style {style.name!r} already; give the new one another name"
+            )
+    index = model.style_names.index(source)
+    return with_new_styles(model.network, index, len(new), keep=not whole), (*kept, *new)
+
+
+def _named(group: str, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{group}/{name}": value.detach() for name, value in values.items()}

@@ -1,0 +1,53 @@
+"""A tiny training on real photos, which the tests of this folder share."""
+
+import zlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from tiny_training import SIZE, STEPS, Train
+
+from nst_rt.train.run import train_style
+
+
+@pytest.fixture(scope="session")
+def album(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of small photos, flat and nested, one of which is held out."""
+    folder = tmp_path_factory.mktemp("album")
+    names = ["astronaut.png", "coffee.png", "chelsea.png", "rocket.jpg", "retina.jpg"]
+    held_out = next(f"{i}.png" for i in range(100) if zlib.crc32(f"{i}.png".encode()) % 20 == 0)
+    for name, source in zip(
+        ["a.png", "b.png", "cats/c.png", "d.png", held_out], names, strict=True
+    ):
+        (folder / name).parent.mkdir(exist_ok=True)
+        Image.open(photos / source).convert("RGB").resize((120, 100)).save(folder / name)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def train(album: Path, painting: Path) -> Train:
+    """A tiny run in a folder; keyword arguments change its settings."""
+
+    def run(folder: Path, **changes: Any) -> Path:
+        folder.mkdir(exist_ok=True)
+        settings: dict[str, Any] = {
+            "style": painting,
+            "photos": album,
+            "name": "swirls",
+            "output": folder / "swirls.safetensors",
+            "runs": folder / "runs",
+            "steps": STEPS,
+            "size": SIZE,
+            "batch_size": 2,
+            "workers": 0,
+            "seed": 3,
+            "title": "Swirls",
+            "artist": "nst-rt",
+            "year": "2025",
+            "licence": "CC0",
+            "progress": False,
+        }
+        return train_style(**settings | changes)
+
+    return run

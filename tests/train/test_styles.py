@@ -1,0 +1,148 @@
+"""Several styles in one network, and new styles from a trained one."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tiny_training import Train
+from torch import Tensor
+
+from nst_rt.errors import InputError, UnknownNameError
+from nst_rt.style_model import StyleModel, find_style
+from nst_rt.transformer import is_affine
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
+
+
+@pytest.fixture(scope="module")
+def paintings(painting: Path) -> dict[str, Path]:
+    return {name: painting.parent / f"{name}.jpg" for name in ("swirls", "ink")}
+
+
+@pytest.fixture(scope="module")
+def two(train: Train, paintings: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a run of two styles."""
+    folder = tmp_path_factory.mktemp("two")
+    settings = {"trainer.log_every_n_steps": 1, "model.learning_rate": 0.02, "model.ema_decay": 0}
+    output = folder / "both.safetensors"
+    train(folder, style=paintings, name="both", output=output, settings=settings)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def extended(train: Train, tmp_path_factory: pytest.TempPathFactory) -> StyleModel:
+    """Starry Night, and a new style of which only the affine pairs were trained."""
+    return StyleModel.load(train(tmp_path_factory.mktemp("extended"), start_from="starry_night"))
+
+
+def paint(model: StyleModel, photo: Tensor, styles: str | dict[str, float]) -> Tensor:
+    painted: Tensor = model.network(photo, model.style_weights(styles))
+    return painted
+
+
+def test_a_model_of_two_styles_paints_each(two: Path, photo: Tensor) -> None:
+    model = StyleModel.load(two / "both.safetensors")
+    assert model.style_names == ["swirls", "ink"]
+    assert (paint(model, photo, "swirls") - paint(model, photo, "ink")).abs().mean() > 1e-5
+
+
+def test_a_blend_of_one_and_nothing_is_the_single_style(two: Path, photo: Tensor) -> None:
+    model = StyleModel.load(two / "both.safetensors")
+    blend = paint(model, photo, {"swirls": 1.0, "ink": 0.0})
+    assert torch.equal(blend, paint(model, photo, "swirls"))
+    between = paint(model, photo, {"swirls": 0.5, "ink": 0.5})
+    assert not torch.equal(between, blend)
+
+
+def test_styles_are_trained_on_evenly_and_logged_by_name(two: Path) -> None:
+    [file] = (two / "runs" / "both" / "tensorboard").glob("events.out.tfevents.*")
+    events = EventAccumulator(str(file)).Reload()
+    for name in ("swirls", "ink"):
+        assert [event.step for event in events.Scalars(f"style/{name}")] == list(range(6))
+
+
+def test_shares_of_the_total_are_logged_and_add_up(two: Path) -> None:
+    [file] = (two / "runs" / "both" / "tensorboard").glob("events.out.tfevents.*")
+    events = EventAccumulator(str(file)).Reload()
+    shares = [events.Scalars(f"share/{x}") for x in ("content", "style", "tv", "motion")]
+    for step in zip(*shares, strict=True):
+        assert sum(event.value for event in step) == pytest.approx(1, abs=1e-4)
+
+
+def test_sample_grids_have_a_column_for_each_style(two: Path) -> None:
+    from nst_rt.images import load_image
+
+    grid = sorted((two / "runs" / "both" / "samples").iterdir())[-1]
+    assert load_image(grid).shape[-1] == 3 * 64 + 4 * 4
+
+
+def test_a_new_style_leaves_the_others_bit_by_bit(extended: StyleModel) -> None:
+    base, _ = find_style("starry_night")
+    assert extended.style_names == ["starry_night", "swirls"]
+    before, after = base.network.state_dict(), extended.network.state_dict()
+    for key, value in after.items():
+        if is_affine(key):
+            assert torch.equal(value[:1], before[key]), key
+            assert not torch.equal(value[1:], before[key]), key
+        else:
+            assert torch.equal(value, before[key]), key
+
+
+def test_the_other_styles_paint_as_before(extended: StyleModel, photo: Tensor) -> None:
+    base, _ = find_style("starry_night")
+    old = paint(base, photo, "starry_night")
+    torch.testing.assert_close(paint(extended, photo, "starry_night"), old, atol=1e-6, rtol=0)
+    assert (paint(extended, photo, "swirls") - old).abs().mean() > 1e-3
+
+
+def test_the_record_names_what_it_was_started_from(extended: StyleModel) -> None:
+    assert extended.training["start_from"] == "starry_night"
+    assert extended.training["recipe"]["ema_decay"] == 0.95  # of the recipe for new styles
+
+
+def test_training_the_whole_network_keeps_the_new_style_only(train: Train, tmp_path: Path) -> None:
+    model = StyleModel.load(train(tmp_path, start_from="gallery", whole=True))
+    assert model.style_names == ["swirls"]
+    base, _ = find_style("starry_night")
+    key = "net.encode.conv.weight"
+    assert not torch.equal(model.network.state_dict()[key], base.network.state_dict()[key])
+
+
+def test_the_whole_network_waits_for_the_affine_pairs(train: Train, tmp_path: Path) -> None:
+    changes = {"whole": True, "settings": {"model.affine_first": 1.0}}
+    model = StyleModel.load(train(tmp_path, start_from="gallery", **changes))
+    base, _ = find_style("starry_night")
+    before, after = base.network.state_dict(), model.network.state_dict()
+    changed = {key for key, value in after.items() if not torch.equal(value, before[key])}
+    assert changed == {key for key in after if is_affine(key)}
+
+
+def test_a_model_file_can_be_started_from(train: Train, two: Path, tmp_path: Path) -> None:
+    start = f"{two / 'both.safetensors'}:ink"
+    model = StyleModel.load(train(tmp_path, start_from=start, name="third", steps=1))
+    assert model.style_names == ["swirls", "ink", "third"]
+    assert model.training["start_from"] == "both.safetensors:ink"
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "says"),
+    [
+        ({"name": "starry_night"}, InputError, "has a style 'starry_night' already"),
+        ({"start_from": "stary_night"}, UnknownNameError, "did you mean 'starry_night'"),
+        ({"architecture": "classic"}, InputError, "its own architecture"),
+    ],
+)
+def test_a_start_that_cannot_be_is_an_error(
+    train: Train, tmp_path: Path, changes: dict[str, str], error: type[Exception], says: str
+) -> None:
+    with pytest.raises(error, match=says):
+        train(tmp_path, **{"start_from": "starry_night"} | changes)
+    assert not any(tmp_path.iterdir())
+
+
+def test_several_styles_need_a_name(
+    train: Train, paintings: dict[str, Path], tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="needs a name"):
+        train(tmp_path, style=paintings, name=None)

@@ -1,0 +1,200 @@
+"""From recipes and settings to the objects of a training: LightningCLI without its command line.
+
+A setting has the name that it has in the recipes (`train/configs/*.yaml`): `trainer.max_steps`,
+`model.style_weight`, `data.batch_size`. Later ones win: the default recipe, recipes that are given,
+then single settings.
+"""
+
+import json
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from importlib import resources
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from jsonargparse import ArgumentError
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from nst_rt.devices import fast_dtype, torch_device
+from nst_rt.errors import InputError, UnknownNameError
+from nst_rt.train.callbacks import ProgressBar, RecentLosses, SampleGrid, SkippedPhotos
+from nst_rt.train.photos import Photos
+from nst_rt.train.task import StyleTraining
+
+DEFAULT_RECIPE, NEW_STYLE_RECIPE = "painterly", "new_style"
+_CONFIGS = Path(str(resources.files("nst_rt.train"))) / "configs"
+
+
+class Training(LightningCLI):
+    """A training's objects: `model`, `datamodule` and `trainer`, and the callbacks that it reads.
+
+    Args:
+        recipes: files, or names of recipes that ship.
+        settings: name -> value, or its text.
+        arguments: more settings as on a command line: `--trainer.devices 2`, `--config FILE`.
+        folder: where logs, samples and checkpoints go.
+        progress: show a progress bar.
+
+    Raises:
+        InputError: recipes or settings that do not exist or have values of a wrong type.
+        StyleTransferError: whatever the model and the data find wrong with theirs.
+    """
+
+    model: StyleTraining
+    datamodule: Photos
+    trainer: L.Trainer
+
+    def __init__(
+        self,
+        *,
+        recipes: Sequence[str] = (),
+        settings: Mapping[str, object] | None = None,
+        arguments: Sequence[str] = (),
+        folder: Path,
+        progress: bool = False,
+    ) -> None:
+        self.folder = folder
+        self.progress = progress
+        self.losses = RecentLosses()
+        self.skipped = SkippedPhotos()
+        try:
+            with quiet_lightning():
+                super().__init__(
+                    StyleTraining,
+                    Photos,
+                    save_config_callback=None,
+                    seed_everything_default=False,
+                    parser_kwargs=_PARSER,
+                    args=_arguments(recipes, settings or {}, arguments),
+                    run=False,
+                    auto_configure_optimizers=False,
+                )
+        except (ArgumentError, MisconfigurationException) as error:
+            raise InputError(_one_line(error)) from error
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """What follows from other settings is no setting."""
+        parser.link_arguments("model.seed", "data.seed")
+        parser.link_arguments("model.crop_size", "data.size", apply_on="instantiate")
+
+    def instantiate_trainer(self, **changes: Any) -> L.Trainer:
+        """The trainer, with what depends on other settings, and with our callbacks."""
+        given = self.config_init["trainer"]
+        steps = 1 if given["fast_dev_run"] else given["max_steps"]
+        if steps < 1:
+            raise InputError(f"the number of steps must be positive, not {steps}")
+        batches = steps * given["accumulate_grad_batches"]
+        changes["default_root_dir"] = self.folder
+        changes["limit_train_batches"] = batches  # the stream is endless; this gives it an end
+        changes["val_check_interval"] = (
+            min(given["val_check_interval"] or batches // 10, batches) or 1
+        )
+        changes["precision"] = given["precision"] or _precision(given["accelerator"])
+        changes["use_distributed_sampler"] = False  # the stream shares itself out
+        changes["enable_model_summary"] = bool(given["enable_model_summary"])
+        changes["enable_progress_bar"] = False  # ours is a callback
+        if given["logger"] in (None, True):
+            changes["logger"] = TensorBoardLogger(self.folder, name="", version="tensorboard")
+        photos = (self.datamodule.held_out or self.datamodule.training)[:4]
+        changes["callbacks"] = [
+            *(given["callbacks"] or []),
+            self.losses,
+            self.skipped,
+            SampleGrid(photos, self.folder / "samples", every=max(steps // 10, 1)),
+            ModelCheckpoint(
+                self.folder / "checkpoints",
+                filename="{step:06d}",
+                every_n_train_steps=max(steps // 20, 1),
+            ),
+            *([ProgressBar()] if self.progress else []),
+        ]
+        return super().instantiate_trainer(**changes)
+
+
+_PARSER = {
+    "exit_on_error": False,
+    "default_config_files": [str(_CONFIGS / f"{DEFAULT_RECIPE}.yaml")],
+}
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Without Lightning's remarks and advertisements; what users must know, we say ourselves."""
+    remarks = logging.getLogger("lightning.pytorch")
+    level = remarks.level
+    remarks.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="lightning")
+            yield
+    finally:
+        remarks.setLevel(level)
+
+
+def all_settings(
+    *,
+    recipes: Sequence[str] = (),
+    settings: Mapping[str, object] | None = None,
+    arguments: Sequence[str] = (),
+) -> str:
+    """Every setting with its value, as the YAML of a recipe; arguments as of `Training`.
+
+    Raises:
+        InputError: recipes or settings that do not exist or have values of a wrong type.
+    """
+    text = StringIO()
+    try:
+        with redirect_stdout(text):
+            Training(
+                recipes=recipes,
+                settings=settings,
+                arguments=[*arguments, "--print_config=skip_unset"],
+                folder=Path(),
+            )
+    except SystemExit:
+        pass
+    return text.getvalue()
+
+
+def _arguments(
+    recipes: Sequence[str], settings: Mapping[str, object], arguments: Sequence[str]
+) -> list[str]:
+    return [
+        *(f"--config={_recipe(recipe)}" for recipe in recipes),
+        *(
+            f"--{key}={value if isinstance(value, str) else json.dumps(value)}"
+            for key, value in settings.items()
+        ),
+        *arguments,
+    ]
+
+
+def _recipe(name: str) -> Path:
+    """The file of a recipe, given as a file or as the name of one that ships.
+
+    Raises:
+        UnknownNameError: neither.
+    """
+    if Path(name).is_file():
+        return Path(name)
+    known = {path.stem: path for path in sorted(_CONFIGS.glob("*.yaml"))}
+    if name not in known:
+        raise UnknownNameError("recipe", name, known)
+    return known[name]
+
+
+def _precision(accelerator: object) -> str:
+    """bfloat16 for the network too, where the device multiplies it."""
+    device = torch_device("cpu" if accelerator == "cpu" else None)
+    return "bf16-mixed" if fast_dtype(device).itemsize == 2 else "32-true"
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(line.strip() for line in str(error).splitlines() if line.strip())
