@@ -79,7 +79,7 @@ def train(*, print_config: bool = False, **options: Any) -> Report:
             f"interrupted: the last checkpoint is in {run}; the same command with --resume "
             "continues from it"
         ) from error
-    if rank_zero_only.rank > 0:  # a further process of the same training
+    if getattr(rank_zero_only, "rank", 0):  # a further process of the same training
         return Report("", {})
     if options.get("fast_dev_run"):
         return Report("one step of training and of validation: all works; nothing is written", {})
@@ -107,7 +107,7 @@ def _paintings(style: list[str]) -> str | dict[str, str]:
 def _run_folder(options: dict[str, Any]) -> Path:
     style = options.get("style", "")
     only = Path(style).stem if isinstance(style, str) else next(iter(style))
-    return Path(options.get("runs", "runs")) / options.get("name", only)
+    return Path(options.get("runs", "runs"), options.get("name", only))
 
 
 def photos(source: str, output: str, **options: Any) -> Report:

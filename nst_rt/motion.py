@@ -120,7 +120,8 @@ def _pixel_grid(size: int, device: torch.device) -> Tensor:
 
 def _transform(matrices: Tensor, positions: Tensor) -> Tensor:
     turned = torch.einsum("nij,nhwj->nhwi", matrices[:, :, :2], positions)
-    return turned + matrices[:, None, None, :, 2]
+    moved: Tensor = turned + matrices[:, None, None, :, 2]
+    return moved
 
 
 def _ellipse(positions: Tensor, middle: Tensor, radii: Tensor) -> Tensor:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch.utilities import rank_zero_only
 
 from nst_rt.errors import InputError, OutputExistsError
 from nst_rt.files import check_output
@@ -132,7 +131,7 @@ def train_style(
     checkpoint = _checkpoint(run, resume=resume, overwrite=overwrite)
     if checkpoint:
         _check_resumed(checkpoint, training)
-    elif overwrite and rank_zero_only.rank == 0:
+    elif overwrite and trainer.is_global_zero:
         for part in ("checkpoints", "samples", "tensorboard"):
             shutil.rmtree(run / part, ignore_errors=True)
     with quiet_lightning():

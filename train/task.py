@@ -157,7 +157,7 @@ class StyleTraining(L.LightningModule):
         for name, parameter in self.network.named_parameters():
             if is_affine(name):
                 # Without weight decay, Adam leaves alone what never had a gradient but 0.
-                parameter.register_hook(keep_old)
+                parameter.register_hook(keep_old)  # type: ignore[no-untyped-call]
             else:
                 parameter.requires_grad_(False)
 
@@ -232,7 +232,7 @@ class StyleTraining(L.LightningModule):
 
     def _by_style(self, which: Tensor, losses: Tensor) -> dict[str, Tensor]:
         names = [style.name for style in self.styles[self.first_new :]]
-        return {names[i]: losses[which == i].mean() for i in which.unique().tolist()}
+        return {names[i]: losses[which == i].mean() for i in set(which.tolist())}
 
     def _terms(self, pastiche: Tensor, photos: Tensor, which: Tensor) -> BatchTerms:
         with torch.autocast(self.device.type, enabled=False):
