@@ -120,14 +120,13 @@ def _pixel_grid(size: int, device: torch.device) -> Tensor:
 
 def _transform(matrices: Tensor, positions: Tensor) -> Tensor:
     turned = torch.einsum("nij,nhwj->nhwi", matrices[:, :, :2], positions)
-    moved: Tensor = turned + matrices[:, None, None, :, 2]
-    return moved
+    return turned + matrices[:, None, None, :, 2]
 
 
 def _ellipse(positions: Tensor, middle: Tensor, radii: Tensor) -> Tensor:
     """1 inside, 0 outside, with a soft edge of about a pixel; shape (N, 1, H, W)."""
     away = (positions - middle[:, None, None]) / radii[:, None, None]
-    distance = (1 - away.norm(dim=-1)) * radii.mean(1)[:, None, None]
+    distance: Tensor = (1 - away.norm(dim=-1)) * radii.mean(1)[:, None, None]
     return (distance + 0.5).clamp(0, 1)[:, None]
 
 

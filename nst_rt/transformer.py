@@ -214,9 +214,9 @@ def with_new_styles(
         network: any, with its weights.
         source: the style that the new ones start as.
         count: how many are added.
-        keep: before the new ones, the styles that the network has; else they are dropped.
+        keep: after the new ones, the styles that the network has; else they are dropped.
     """
-    rows = [*(range(network.styles) if keep else ()), *[source] * count]
+    rows = [*[source] * count, *(range(network.styles) if keep else ())]
     extended = TransformerNet(network.architecture, len(rows), **network.hyper_parameters)
     extended.load_state_dict(
         {k: v[rows] if is_affine(k) else v for k, v in network.state_dict().items()}

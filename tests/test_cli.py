@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from clips import write_clip
 from PIL import Image
 
@@ -20,6 +21,7 @@ from nst_rt.errors import StyleTransferError
 from nst_rt.images import load_image, tensor_to_frame
 from nst_rt.infer.video import probe
 from nst_rt.style_model import StyleModel
+from nst_rt.train.settings import all_settings
 
 CLI = [sys.executable, "-m", "nst_rt"]
 
@@ -164,7 +166,7 @@ BAD = [
     (["video", FILM, "out.mp4", "--crf", "99"], "between 0 and 51"),
     (["video", FILM, "out.mp4", "--preset", "warp"], "must be one of ultrafast"),
     # training
-    (["train", "--style", "no.png", "--photos", "photos", "--name", "x"], "no such file"),
+    (["train", "--style", "no.png", "--photos", "@photos", "--name", "x"], "no such file"),
     (["train", "--style", PAINTING, "--photos", "photos", "--name", "x"], "no photos in it"),
     (["train", "--style", PAINTING, "--photos", "nowhere", "--name", "x"], "no such folder"),
     (["train", "--style", PAINTING, "--photos", "photos", "--name", "a/b"], "name of a style"),
@@ -587,7 +589,17 @@ def test_styles_are_listed(run: Callable[..., tuple[int, str, str]]) -> None:
 
 
 def test_every_verb_has_help_with_an_example(run: Callable[..., tuple[int, str, str]]) -> None:
-    for verb in ("optimize", "train", "image", "video", "webcam", "styles", "demo"):
+    for verb in (
+        "optimize",
+        "train",
+        "photos",
+        "evaluate",
+        "image",
+        "video",
+        "webcam",
+        "styles",
+        "demo",
+    ):
         code, out, _ = run(verb, "--help")
         assert code == 0
         assert f"nst-rt {verb}" in out.split("example:")[1]
@@ -604,7 +616,6 @@ def _options(verb: str) -> dict[str, argparse.Action]:
     ("verb", "function"),
     [
         ("optimize", nst_rt.optimize),
-        ("train", nst_rt.train_style),
         ("image", nst_rt.load_style),
         ("video", nst_rt.load_style),
         ("video", nst_rt.convert_video),
@@ -629,6 +640,20 @@ def test_the_defaults_in_the_help_are_those_of_the_library(
                 assert str(default).removesuffix(".0") == said[1]
                 checked += 1
     assert checked or verb in ("webcam",)
+
+
+def test_defaults_of_the_verb_train_are_those_of_the_recipes() -> None:
+    groups = yaml.safe_load(all_settings())
+    recipe = {key: value for group in groups.values() if group for key, value in group.items()}
+    recipe["steps"] = recipe["max_steps"]
+    said = {
+        dest: match[1]
+        for dest, action in _options("train").items()
+        if dest in recipe and (match := re.search(r"default: ([\w.]+)", action.help or ""))
+    }
+    assert {"steps", "batch_size", "size", "style_weight", "seed", "workers"} <= said.keys()
+    for dest, default in said.items():
+        assert str(recipe[dest]).removesuffix(".0") == default
 
 
 def test_help_needs_no_heavy_import() -> None:

@@ -63,7 +63,7 @@ class SampleGrid(Callback):
 def sample_grid(task: StyleTraining, photos: Sequence[Photo]) -> Tensor:
     """A row per photo: the photo, then its pastiche in each new style; shape (1, 3, H, W)."""
     crops = RandomCrops(photos, task.size, seed=0)
-    styles = torch.eye(len(task.styles), device=task.device)[task.first_new :]
+    styles = torch.eye(len(task.styles), device=task.device)[: len(task.paintings)]
     cells = []
     for index in range(len(photos)):
         photo = crops[index].image[None].to(task.device)

@@ -63,7 +63,7 @@ def train_style(
         output: the style model to write; by default `name`.safetensors.
         start_from: train a new style in minutes, from a trained network: `gallery`, a style of the
             gallery, or a model file. Only the new affine pairs are trained; the model then holds
-            the styles that it had, unchanged, and the new ones.
+            the new styles and, unchanged, those that it had.
         whole: afterwards train the other weights, too; the model then holds the new styles only.
         steps: optimization steps.
         batch_size: photos per step, on each device.

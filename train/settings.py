@@ -76,7 +76,7 @@ class Training(LightningCLI):
                     run=False,
                     auto_configure_optimizers=False,
                 )
-        except (ArgumentError, MisconfigurationException) as error:
+        except ArgumentError as error:
             raise InputError(_one_line(error)) from error
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -115,7 +115,10 @@ class Training(LightningCLI):
             ),
             *([ProgressBar()] if self.progress else []),
         ]
-        return super().instantiate_trainer(**changes)
+        try:
+            return super().instantiate_trainer(**changes)
+        except (MisconfigurationException, TypeError, ValueError) as error:
+            raise InputError(f"the trainer refuses its settings: {_one_line(error)}") from error
 
 
 _PARSER = {

@@ -43,7 +43,7 @@ class StyleTraining(L.LightningModule):
         artworks: what is known of each painting, by the style's name: title, artist, year, licence.
         start_from: a trained style to start from: `gallery`, a style of the gallery, or a model
             file. Only the affine pairs of the new styles are trained, and the styles that it had
-            stay in the model as they are, bit by bit.
+            stay in the model, after the new ones, as they are, bit by bit.
         whole: train all weights of `start_from`, after `affine_first` of the training; the model
             then has the new styles only.
         affine_first: fraction of the training.
@@ -143,16 +143,15 @@ class StyleTraining(L.LightningModule):
         # As they turned out, for the record and for a run that is resumed.
         self.hparams["architecture"] = self.network.architecture
         self.hparams["hyper_parameters"] = self.network.hyper_parameters
-        self.first_new = len(self.styles) - len(new)
         if start_from and not whole:
             self._freeze_all_but_new_styles()
         self.network.to(memory_format=torch.channels_last)
 
     def _freeze_all_but_new_styles(self) -> None:
-        old = self.first_new
+        new = len(self.paintings)
 
         def keep_old(gradient: Tensor) -> Tensor:
-            return torch.cat([torch.zeros_like(gradient[:old]), gradient[old:]])
+            return torch.cat([gradient[:new], torch.zeros_like(gradient[new:])])
 
         for name, parameter in self.network.named_parameters():
             if is_affine(name):
@@ -227,11 +226,11 @@ class StyleTraining(L.LightningModule):
     def _styles_of(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Which of the paintings, in turn, and the network's style weights for it."""
         which = indices % len(self.paintings)
-        style = nn.functional.one_hot(self.first_new + which, len(self.styles))
+        style = nn.functional.one_hot(which, len(self.styles))
         return which, style.float()
 
     def _by_style(self, which: Tensor, losses: Tensor) -> dict[str, Tensor]:
-        names = [style.name for style in self.styles[self.first_new :]]
+        names = list(self.paintings)
         return {names[i]: losses[which == i].mean() for i in set(which.tolist())}
 
     def _terms(self, pastiche: Tensor, photos: Tensor, which: Tensor) -> BatchTerms:
@@ -289,7 +288,7 @@ class StyleTraining(L.LightningModule):
 def _extended(
     start_from: str, new: tuple[Style, ...], *, whole: bool
 ) -> tuple[TransformerNet, tuple[Style, ...]]:
-    """The network that is started from, with the new styles as copies of its style.
+    """The network that is started from, with the new styles first, as copies of its style.
 
     Raises:
         InputError: a style of that name is in it already.
@@ -302,7 +301,7 @@ def _extended(
                 f"{start_from} has a style {style.name!r} already; give the new one another name"
             )
     index = model.style_names.index(source)
-    return with_new_styles(model.network, index, len(new), keep=not whole), (*kept, *new)
+    return with_new_styles(model.network, index, len(new), keep=not whole), (*new, *kept)
 
 
 def _named(group: str, values: Mapping[str, Tensor]) -> dict[str, Tensor]:

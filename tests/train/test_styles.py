@@ -79,12 +79,12 @@ def test_sample_grids_have_a_column_for_each_style(two: Path) -> None:
 
 def test_a_new_style_leaves_the_others_bit_by_bit(extended: StyleModel) -> None:
     base, _ = find_style("starry_night")
-    assert extended.style_names == ["starry_night", "swirls"]
+    assert extended.style_names == ["swirls", "starry_night"]
     before, after = base.network.state_dict(), extended.network.state_dict()
     for key, value in after.items():
         if is_affine(key):
-            assert torch.equal(value[:1], before[key]), key
-            assert not torch.equal(value[1:], before[key]), key
+            assert torch.equal(value[1:], before[key]), key
+            assert not torch.equal(value[:1], before[key]), key
         else:
             assert torch.equal(value, before[key]), key
 
@@ -121,7 +121,7 @@ def test_the_whole_network_waits_for_the_affine_pairs(train: Train, tmp_path: Pa
 def test_a_model_file_can_be_started_from(train: Train, two: Path, tmp_path: Path) -> None:
     start = f"{two / 'both.safetensors'}:ink"
     model = StyleModel.load(train(tmp_path, start_from=start, name="third", steps=1))
-    assert model.style_names == ["swirls", "ink", "third"]
+    assert model.style_names == ["third", "swirls", "ink"]
     assert model.training["start_from"] == "both.safetensors:ink"
 
 

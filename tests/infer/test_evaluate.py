@@ -1,0 +1,314 @@
+import json
+import shutil
+import statistics
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from nst_rt.errors import InputError, StyleTransferError, UnknownNameError
+from nst_rt.images import frame_to_tensor, load_image, save_image, tensor_to_frame
+from nst_rt.infer import evaluate
+from nst_rt.infer.evaluate import (
+    Evaluation,
+    StyleEvaluation,
+    evaluate_model,
+    fitted_frame,
+    frames_per_second,
+    pan_photos,
+    summary,
+)
+from nst_rt.infer.stylizer import Stylizer
+from nst_rt.metrics import PanError, Quality, QualityObjective, quality_photo
+from nst_rt.photos import Photo, find_photos, is_held_out
+from nst_rt.style_model import Style, StyleModel
+
+
+@pytest.fixture(scope="module")
+def collection(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A damaged photo, then three small ones, of which training holds out the last."""
+    folder = tmp_path_factory.mktemp("collection")
+    (folder / "a.jpg").write_text("no picture")
+    for name, source in (("b", "coffee.png"), ("c", "chelsea.png"), (_held_out(), "rocket.jpg")):
+        save_image(load_image(photos / source, size=90), folder / f"{name}.png")
+    return folder
+
+
+def _held_out() -> str:
+    names = (f"z{number}" for number in range(1000))
+    return next(name for name in names if is_held_out(Photo(Path(f"{name}.png"))))
+
+
+@pytest.fixture(scope="module")
+def model(two_styles: StyleModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return two_styles.save(tmp_path_factory.mktemp("model") / "two.safetensors")
+
+
+@pytest.fixture(scope="module")
+def progress() -> list[tuple[float, str]]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def evaluation(
+    model: Path, collection: Path, painting: Path, progress: list[tuple[float, str]]
+) -> Evaluation:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluate, "_TIMED_SECONDS", 0.0)
+        patch.setattr(evaluate, "PHOTOS", ["coffee.png"])
+        return evaluate_model(
+            model,
+            collection,
+            {"night": painting, "waves": painting.with_name("ink.jpg")},
+            count=2,
+            optimizer_photos=1,
+            iterations=1,
+            backend="torch",
+            on_progress=lambda part, note: progress.append((part, note)),
+        )
+
+
+@pytest.fixture(scope="module")
+def objective(painting: Path) -> QualityObjective:
+    return QualityObjective(load_image(painting))
+
+
+@pytest.fixture
+def quick(
+    model: Path,
+    collection: Path,
+    painting: Path,
+    objective: QualityObjective,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[..., Evaluation]:
+    """`evaluate_model` of one style and one photo, without what takes long, or as told."""
+    monkeypatch.setattr(evaluate, "pan_photos", list)
+    monkeypatch.setattr(evaluate, "QualityObjective", lambda _: objective)
+    monkeypatch.setattr(evaluate, "_TIMED_SIZES", ((64, 48),))
+    monkeypatch.setattr(evaluate, "_TIMED_SECONDS", 0.0)
+
+    def run(**changes: Any) -> Evaluation:
+        arguments = {
+            "model": model,
+            "photos": collection,
+            "style": {"night": painting},
+            "count": 1,
+            "optimizer_photos": 0,
+            "backend": "torch",
+        } | changes
+        return evaluate_model(**arguments)
+
+    return run
+
+
+def test_an_evaluation_is_json(evaluation: Evaluation) -> None:
+    facts = json.loads(json.dumps(asdict(evaluation)))
+    assert set(facts) == {
+        "model",
+        "engine",
+        "parameters",
+        "photos",
+        "skipped",
+        "iterations",
+        "fps",
+        "styles",
+    }
+    assert list(facts["styles"]) == ["night", "waves"]
+    night = facts["styles"]["night"]
+    assert set(night) == {"painting", "quality", "pan"}
+    assert set(night["quality"]) == {"objective", "iterations", "median_iterations", "ratio"}
+    assert set(night["pan"]) == {"error", "relative"}
+
+
+def test_an_evaluation_says_what_was_measured(
+    evaluation: Evaluation, two_styles: StyleModel, model: Path, painting: Path
+) -> None:
+    assert evaluation.model == str(model)
+    assert evaluation.engine == str(Stylizer(two_styles, "night", backend="torch"))
+    assert evaluation.parameters == sum(p.numel() for p in two_styles.network.parameters())
+    assert evaluation.iterations == 1
+    assert evaluation.styles["night"].painting == str(painting)
+
+
+def test_photos_that_cannot_be_read_are_skipped_and_named(
+    evaluation: Evaluation, collection: Path
+) -> None:
+    assert evaluation.photos == 2
+    assert list(evaluation.skipped) == [str(collection / "a.jpg")]
+    assert "not an image" in evaluation.skipped[str(collection / "a.jpg")]
+
+
+def test_the_objective_is_that_of_what_users_get(
+    evaluation: Evaluation,
+    two_styles: StyleModel,
+    collection: Path,
+    objective: QualityObjective,
+) -> None:
+    stylizer = Stylizer(two_styles, "night", backend="torch")
+    objectives = []
+    for photo in find_photos(collection)[1:3]:
+        square = quality_photo(photo.load())
+        painted = frame_to_tensor(stylizer.stylize(tensor_to_frame(square)))
+        objectives.append(objective(painted, square))
+    expected = statistics.median(objectives)
+    assert evaluation.styles["night"].quality.objective == pytest.approx(expected, rel=0.01)
+
+
+def test_styles_are_measured_each_by_itself(evaluation: Evaluation) -> None:
+    night, waves = evaluation.styles["night"], evaluation.styles["waves"]
+    assert night.quality.objective != waves.quality.objective
+    assert len(night.quality.iterations) == 1
+    assert night.pan is not None
+    assert waves.pan is not None
+    assert night.pan.error > 0
+    assert night.pan != waves.pan
+
+
+def test_speed_is_of_two_frame_sizes(evaluation: Evaluation) -> None:
+    assert list(evaluation.fps) == ["640x480", "1280x720"]
+    assert evaluation.fps["640x480"] > evaluation.fps["1280x720"] > 0
+
+
+def test_progress_goes_from_0_to_1(
+    evaluation: Evaluation, progress: list[tuple[float, str]]
+) -> None:
+    parts = [part for part, _ in progress]
+    assert parts == sorted(parts)
+    assert parts[0] == 0
+    assert parts[-1] == pytest.approx(1)
+    notes = list(dict.fromkeys(note for _, note in progress))
+    assert notes[:3] == ["speed", "night: objective", "night: optimizer"]
+    assert notes[3:] == [
+        "night: pan error",
+        "waves: objective",
+        "waves: optimizer",
+        "waves: pan error",
+    ]
+
+
+def test_only_held_out_photos_are_taken_when_asked(quick: Callable[..., Evaluation]) -> None:
+    assert quick(count=9).photos == 3
+    held_out = quick(count=9, held_out=True)
+    assert held_out.photos == 1
+    assert held_out.skipped == {}
+
+
+def test_without_scikit_image_the_rest_is_measured(
+    quick: Callable[..., Evaluation],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def missing(package: str) -> Path:
+        raise ModuleNotFoundError(package)
+
+    monkeypatch.setattr(evaluate, "pan_photos", pan_photos)
+    monkeypatch.setattr(evaluate, "resources", SimpleNamespace(files=missing))
+    found = quick()
+    assert found.styles["night"].pan is None
+    assert found.styles["night"].quality.objective > 0
+    assert "scikit-image: pip install 'nst-rt[demo]'" in caplog.text
+
+
+def test_a_file_of_one_style_takes_one_painting(
+    quick: Callable[..., Evaluation], two_styles: StyleModel, painting: Path, tmp_path: Path
+) -> None:
+    found = quick(model="starry_night", style=painting)
+    assert list(found.styles) == ["starry_night"]
+
+
+def test_a_style_in_a_file_of_several_takes_one_painting(
+    quick: Callable[..., Evaluation], model: Path, painting: Path
+) -> None:
+    assert list(quick(model=f"{model}:waves", style=painting).styles) == ["waves"]
+
+
+def bad(error: type[StyleTransferError], said: str, **changes: Any) -> Any:
+    return pytest.param(error, said, changes, id=said)
+
+
+@pytest.mark.parametrize(
+    ("error", "said", "changes"),
+    [
+        bad(InputError, "photos must be positive, not 0", count=0),
+        bad(InputError, "0 or more, not -1 and 50", optimizer_photos=-1),
+        bad(InputError, "0 or more, not 0 and -2", iterations=-2),
+        bad(UnknownNameError, "unknown style 'nigth': did you mean 'night'", style={"nigth": "x"}),
+        bad(InputError, "has 2 styles: give NAME=PAINTING .* waves, night", style="x.jpg"),
+        bad(InputError, "at least one style", style={}),
+        bad(InputError, r"x\.jpg: no such file", style={"night": "x.jpg"}),
+        bad(InputError, "nowhere: no such folder", photos="nowhere"),
+        bad(InputError, "none of the photos can be read", photos=[Photo(Path("no.jpg"))]),
+        bad(InputError, "no such file", model="no.safetensors"),
+        bad(UnknownNameError, "unknown style 'nobody'", model="nobody"),
+    ],
+)
+def test_what_cannot_be_measured(
+    quick: Callable[..., Evaluation],
+    error: type[StyleTransferError],
+    said: str,
+    changes: dict[str, Any],
+) -> None:
+    with pytest.raises(error, match=said):
+        quick(**changes)
+
+
+def test_a_collection_without_held_out_photos(
+    quick: Callable[..., Evaluation], collection: Path, tmp_path: Path
+) -> None:
+    shutil.copy(collection / "b.png", tmp_path)
+    with pytest.raises(InputError, match="holds out none of its 1 photos"):
+        quick(photos=tmp_path, held_out=True)
+
+
+def test_a_frame_is_the_middle_of_a_photo(photo: Any) -> None:
+    frame = fitted_frame(photo, 64, 48)
+    assert frame.shape == (48, 64, 3)
+    assert frame.flags.writeable
+    assert abs(frame.mean() / 255 - float(photo[..., 12:-12, :].mean())) < 0.02
+
+
+def test_speed_is_a_rate_of_calls(astronaut: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that each call moves on by a quarter of a second."""
+    now = 0.0
+
+    def stylize(frame: Any) -> Any:
+        nonlocal now
+        now += 0.25
+        return frame
+
+    monkeypatch.setattr("nst_rt.infer.evaluate.time.perf_counter", lambda: now)
+    assert frames_per_second(stylize, tensor_to_frame(load_image(astronaut, size=16))) == 4
+
+
+@pytest.mark.parametrize(
+    ("iterations", "median", "said"),
+    [
+        ((14, 12, 16), 14.0, "14 (12 to 16)"),
+        ((14, None), None, ">50 (14 to >50)"),
+        ((None, None), None, ">50 (>50 to >50)"),
+        ((13, 14), 13.5, "13.5 (13 to 14)"),
+        ((9,), 9.0, " 9 "),
+        ((), None, " - "),
+    ],
+)
+def test_a_summary_tells_all(
+    iterations: tuple[int | None, ...], median: float | None, said: str
+) -> None:
+    quality = Quality(2.344, iterations, median, 2.5 if iterations else None)
+    names = [Style("night").name, "[red]waves"]
+    styles = {name: StyleEvaluation("p.jpg", quality, PanError(0.08, 0.456)) for name in names}
+    skipped = {"a.jpg": "a.jpg: not an image"}
+    fps = {"640x480": 30.25, "1280x720": 12.0}
+    text = summary(Evaluation("m", "openvino bf16 on X", 113068, 8, skipped, 50, fps, styles))
+    assert text.startswith("m: 113,068 parameters, openvino bf16 on X\n")
+    assert "frames per second: 30.2 at 640x480, 12.0 at 1280x720" in text
+    assert "photos skipped: 1 (a.jpg)" in text
+    rows = [line for line in text.splitlines() if line.startswith(("night", "[red]waves"))]
+    assert len(rows) == 2
+    for row in rows:
+        assert said in row
+        assert " 2.34 " in row
+        assert row.split()[-2:] == ["0.080", "0.46"]
