@@ -2,6 +2,7 @@ import argparse
 import inspect
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -579,6 +580,52 @@ def test_a_style_is_trained_and_used(
     assert "mine.safetensors" in done.stdout
     assert len(list((folder / "runs/mine/samples").glob("*.png"))) > 0
     assert run("image", astronaut, "--style", "mine.safetensors", *OUT, "--size", 64)[0] == 0
+
+
+def test_a_new_style_starts_from_a_trained_network(
+    run: Callable[..., tuple[int, str, str]], astronaut: Path, painting: Path, folder: Path
+) -> None:
+    with Image.open(astronaut) as photo:
+        photo.resize((100, 100)).save(folder / "one.jpg")
+    (folder / "list.txt").write_text("one.jpg\n")
+    size = ["--steps", 2, "--size", 64, "--batch-size", 1, "--workers", 0]
+    trained = ["train", "--style", painting, "--photos", "list.txt", *size]
+    code, out, err = run(*trained, "--from", "gallery", "--trainer.log_every_n_steps", 1)
+    assert code == 0, err
+    assert "swirls.safetensors: 2 steps" in out
+    # The new style is the first, which a file stands for; the old one is there as well.
+    for style in ("swirls.safetensors", "swirls.safetensors:starry_night"):
+        assert run("image", "one.jpg", "--style", style, "-o", f"{style[-5:]}.png")[0] == 0
+    code, out, _ = run(*trained, "--name", "other", "--fast-dev-run", "--json")
+    assert code == 0
+    assert "nothing is written" in out
+    assert not (folder / "other.safetensors").exists()
+
+
+def test_all_settings_of_a_training_are_printed_as_a_recipe(
+    run: Callable[..., tuple[int, str, str]],
+) -> None:
+    code, out, _ = run("train", "--print-config", "--config", "new_style", "--model.size", 128)
+    assert code == 0
+    settings = yaml.safe_load(out)
+    assert settings["model"]["size"] == 128
+    assert settings["trainer"]["max_steps"] == 200
+    assert {"devices", "strategy", "num_nodes", "gradient_clip_val"} <= settings["trainer"].keys()
+
+
+def test_photos_are_packed(
+    run: Callable[..., tuple[int, str, str]], astronaut: Path, folder: Path
+) -> None:
+    (folder / "album").mkdir()
+    shutil.copy(astronaut, folder / "album")
+    (folder / "album/broken.jpg").write_bytes(b"half")
+    code, out, err = run("photos", "album", "--resize", 96, "-o", "album.zip")
+    assert code == 0
+    assert re.match(r"album.zip: 1 photos, 0.\d MB, skipped: 1$", out)
+    assert re.fullmatch(r"nst-rt: skipped a photo: \S*broken.jpg: .*\n", err)
+    assert run("photos", "album", "--resize", 96, "-o", "album.zip")[0] == 2
+    code, out, _ = run("photos", "album", "-o", "album.zip", "--overwrite", "--json")
+    assert json.loads(out)["count"] == 1
 
 
 def test_styles_are_listed(run: Callable[..., tuple[int, str, str]]) -> None:

@@ -210,10 +210,10 @@ class StyleTraining(L.LightningModule):
             "motion": motion_weight * motion,
         }
         losses = {"content": terms.content, "style": terms.style, "tv": terms.tv, "motion": motion}
-        self.log_dict(_named("loss", losses | {"total": total}), prog_bar=True, sync_dist=True)
+        self._log("loss", losses | {"total": total}, batch)
         # What the total is made of: the balance of the weights at a glance.
-        self.log_dict(_named("share", {k: v / total for k, v in weighted.items()}))
-        self.log_dict(_named("style", self._by_style(which, terms.styles)))
+        self._log("share", {k: v / total for k, v in weighted.items()}, batch)
+        self._log("style", self._by_style(which, terms.styles), batch, sync=False)
         return total
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
@@ -221,7 +221,14 @@ class StyleTraining(L.LightningModule):
         which, weights = self._styles_of(batch.indices)
         terms = self._terms(self.network(batch.images, weights), batch.images, which)
         losses = {"content": terms.content, "style": terms.style, "total": terms.total}
-        self.log_dict(_named("validation", losses), batch_size=len(which), sync_dist=True)
+        self._log("validation", losses, batch)
+
+    def _log(
+        self, group: str, values: Mapping[str, Tensor], batch: Batch, *, sync: bool = True
+    ) -> None:
+        """Log values; mean over the processes if `sync`, which takes the same names in each."""
+        named = {f"{group}/{name}": value.detach() for name, value in values.items()}
+        self.log_dict(named, batch_size=len(batch.images), sync_dist=sync)
 
     def _styles_of(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Which of the paintings, in turn, and the network's style weights for it."""
@@ -302,7 +309,3 @@ def _extended(
             )
     index = model.style_names.index(source)
     return with_new_styles(model.network, index, len(new), keep=not whole), (*new, *kept)
-
-
-def _named(group: str, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {f"{group}/{name}": value.detach() for name, value in values.items()}
