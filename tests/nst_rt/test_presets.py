@@ -31,7 +31,7 @@ def test_gatys_has_the_numbers_of_its_first_author() -> None:
     for layer, c in channels.items():
         assert gatys.style_weight * weights[layer] == pytest.approx(1000 / c**2)
     assert (gatys.content_weight, gatys.tv_weight) == (1, 0)
-    assert (gatys.pooling, gatys.init, gatys.optimizer) == ("average", "noise", "lbfgs")
+    assert (gatys.pooling, gatys.init, gatys.optimizer) == ("average", "content", "lbfgs")
     assert gatys.schedule(512, 16) == [(512, 500)]
 
 
