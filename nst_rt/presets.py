@@ -103,8 +103,8 @@ PRESETS: Mapping[str, Settings] = {
     # Ours: the layers of Gatys et al. 2016 with scale-free losses, coarse to fine as in Gatys et
     # al. 2017, section 6: half the time, larger strokes and richer colours than at one scale.
     "balanced": Settings(),
-    # Gatys et al. 2016: layers, average pooling, L-BFGS. Weights, normalization and the photo as the
-    # start are from the code that its first author released later, since the paper's belong to a
+    # Gatys et al. 2016: layers, average pooling, L-BFGS. Weights, normalization and the start from
+    # the photo are of the code that its first author released later, since the paper's belong to a
     # network whose filters were rescaled: content 1, Gram matrices 1000 / channels^2. From white
     # noise, as in the paper, the same weights still hide the photo after 100 steps (seen).
     "gatys": Settings(
