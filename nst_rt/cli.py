@@ -65,8 +65,15 @@ def train(*, print_config: bool = False, **options: Any) -> Report:
     from nst_rt.train.settings import all_settings
 
     if print_config:
-        recipes = {k: options[k] for k in ("recipes", "arguments") if k in options}
-        return Report(all_settings(**recipes).rstrip(), {})
+        if others := options.keys() - {"recipes", "arguments"}:
+            raise InputError(
+                "--print-config goes with --config, --model..., --data... and --trainer... only, "
+                f"not with --{min(others).replace('_', '-')}"
+            )
+        return Report(all_settings(**options).rstrip(), {})
+    further = getattr(rank_zero_only, "rank", 0) > 0
+    if further:  # a further process of the same training, which would say all twice
+        logging.getLogger().setLevel(logging.ERROR)
     if "style" in options:
         options["style"] = _paintings(options["style"])
     try:
@@ -79,15 +86,17 @@ def train(*, print_config: bool = False, **options: Any) -> Report:
             f"interrupted: the last checkpoint is in {run}; the same command with --resume "
             "continues from it"
         ) from error
-    if getattr(rank_zero_only, "rank", 0):  # a further process of the same training
+    if further:
         return Report("", {})
-    if options.get("fast_dev_run"):
-        return Report("one step of training and of validation: all works; nothing is written", {})
+    if options.get("fast_dev_run") or not output.exists():
+        text = "a run of a few steps of training and of validation: all works; nothing is written"
+        return Report(text, {"fast_dev_run": True})
     training = StyleModel.load(output).training
     skipped = f", photos skipped: {training['skipped']}" if training["skipped"] else ""
+    losses = ", ".join(f"{name} {value:.3g}" for name, value in training["losses"].items())
     samples = _run_folder(options) / "samples"
     return Report(
-        f"{output}: {training['steps']} steps, losses {training['losses']}{skipped}; samples in "
+        f"{output}: {training['steps']} steps, {losses}{skipped}; samples in "
         f"{samples}\ntry it: nst-rt image PHOTO --style {output} -o OUT.png",
         {"output": str(output), **training},
     )
@@ -95,9 +104,15 @@ def train(*, print_config: bool = False, **options: Any) -> Report:
 
 def _paintings(style: list[str]) -> str | dict[str, str]:
     """One painting, or several by name: FILE (its stem is the name) or NAME=FILE."""
-    if len(style) == 1 and "=" not in style[0]:
+
+    def is_named(text: str) -> bool:
+        return "=" in text and not Path(text).is_file()
+
+    if len(style) == 1 and not is_named(style[0]):
         return style[0]
-    pairs = [text.partition("=") if "=" in text else (Path(text).stem, "=", text) for text in style]
+    pairs = [
+        text.partition("=") if is_named(text) else (Path(text).stem, "=", text) for text in style
+    ]
     paintings = {name: file for name, _, file in pairs}
     if len(paintings) < len(style):
         raise InputError("several paintings have the same name; give NAME=FILE for each")

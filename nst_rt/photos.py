@@ -101,6 +101,8 @@ def find_photos(source: Path | str) -> list[Photo]:
         InputError: no such file or folder, a damaged archive, no photos in it, or a list that names
             a missing file.
     """
+    if not str(source):
+        raise InputError("photos: give a folder, a list or a zip archive of photos")
     source = Path(source)
     if not source.exists():
         raise InputError(f"{source}: no such folder, list or zip archive")
@@ -141,7 +143,13 @@ def _listed(source: Path) -> list[Photo]:
                     if not photos[-1].path.is_file():
                         raise InputError(f"{source}, line {number}: {photos[-1]}: no such file")
     except UnicodeDecodeError as error:
-        raise InputError(f"{source}: neither a zip archive nor a list of photos") from error
+        with source.open("rb") as file:
+            cut = file.read(2) == b"PK"
+        raise InputError(
+            f"{source}: an incomplete zip archive; download or make it again"
+            if cut
+            else f"{source}: neither a zip archive nor a list of photos"
+        ) from error
     return photos
 
 

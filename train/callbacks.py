@@ -1,6 +1,8 @@
 """What a training run shows and leaves behind besides its checkpoints."""
 
 import logging
+import signal
+import threading
 from collections import deque
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -9,6 +11,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
@@ -104,6 +107,19 @@ class ProgressBar(Callback):
         self._stack.close()
 
 
+class Termination(Callback):
+    """SIGTERM, as system managers and `timeout` send it, ends a training as Ctrl-C does.
+
+    Lightning's own handler waits for the other processes, which may be waiting for this one.
+    """
+
+    def on_train_start(self, *_: object) -> None:
+        """Replace Lightning's handler, unless it is to put a job of SLURM back into the queue."""
+        in_main_thread = threading.current_thread() is threading.main_thread()
+        if in_main_thread and not SLURMEnvironment.detect():
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
 class SkippedPhotos(Callback):
     """Names each photo that cannot be used, once, and counts them."""
 
@@ -114,6 +130,20 @@ class SkippedPhotos(Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Batch, batch_idx: int
     ) -> None:
         """Tell of those that are new."""
+        self._tell(batch)
+
+    def on_validation_batch_start(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Likewise."""
+        self._tell(batch)
+
+    def _tell(self, batch: Batch) -> None:
         for photo, reason in batch.skipped.items():
             if photo not in self.skipped:
                 logger.warning("skipped a photo: %s", reason)

@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 FEW_PHOTOS = 500
 _MOST_VALIDATED = 32
+_FLAT = 0.01
 _LARGEST_CROP = 1.3  # how much larger than a crop the photo is at most, once scaled
 
 
@@ -102,12 +103,14 @@ class RandomCrops(Dataset[Crop]):
             photo = self.photos[self._order(epoch)[position]]
             if photo not in self._unusable:
                 try:
-                    image = _usable(photo, self.size)
-                    return Crop(self._crop(image, index), index, str(photo), skipped)
+                    crop = self._crop(_usable(photo, self.size), index, attempt)
+                    if not _is_flat(crop):
+                        return Crop(crop, index, str(photo), skipped)
+                    continue  # a piece of sky; other crops of this photo may do
                 except InputError as error:
                     self._unusable[photo] = str(error)
             skipped[str(photo)] = self._unusable[photo]
-        reason = next(iter(skipped.values()))
+        reason = next(iter(skipped.values()), "all crops are of one colour")
         raise InputError(f"none of the {len(self.photos)} photos can be used: {reason}")
 
     def _order(self, epoch: int) -> list[int]:
@@ -117,8 +120,8 @@ class RandomCrops(Dataset[Crop]):
             self._epoch, self._permutation = epoch, random.permutation(len(self.photos)).tolist()
         return self._permutation
 
-    def _crop(self, image: Tensor, index: int) -> Tensor:
-        random = np.random.default_rng((self.seed, 1, index))
+    def _crop(self, image: Tensor, index: int, attempt: int) -> Tensor:
+        random = np.random.default_rng((self.seed, 1, index, attempt))
         side = round(min(image.shape[-2:]) / random.uniform(1.0, _LARGEST_CROP))
         y, x = (int(random.integers(0, length - side + 1)) for length in image.shape[-2:])
         crop = _square(image, y, x, side, self.size)
@@ -160,13 +163,20 @@ def _usable(photo: Photo, size: int) -> Tensor:
     """The photo, shape (1, 3, H, W), if crops of `size` pixels can be taken from it.
 
     Raises:
-        InputError: it cannot be read, or crops would be blown up more than twofold.
+        InputError: it cannot be read, shows nothing, or crops would be blown up more than twofold.
     """
     image = photo.load(at_least=round(_LARGEST_CROP * size))
     h, w = image.shape[-2:]
     if 2 * min(h, w) < size:
         raise InputError(f"{photo}: too small for crops of {size} px ({w}x{h})")
+    if _is_flat(image[0]):
+        raise InputError(f"{photo}: of one colour all over")
     return image
+
+
+def _is_flat(image: Tensor) -> bool:
+    """Whether an image (3, H, W) is of one colour: normalization then divides by almost nothing."""
+    return bool(image.std((1, 2)).max() < _FLAT)
 
 
 def _square(image: Tensor, y: int, x: int, side: int, size: int) -> Tensor:
@@ -222,8 +232,8 @@ class Photos(L.LightningDataModule):
         if batch_size < 1:
             raise InputError(f"the batch size must be positive, not {batch_size}")
         for label, value in {"number of workers": workers, "seed": seed}.items():
-            if value < 0:
-                raise InputError(f"the {label} must be 0 or more, not {value}")
+            if not 0 <= value < 2**32:
+                raise InputError(f"the {label} must be 0 or more, and below 2^32, not {value}")
         found = find_photos(photos)
         fraction = _fraction(validation)
         if fraction is None:
@@ -239,7 +249,7 @@ class Photos(L.LightningDataModule):
         self.seed = seed
         if len(self.training) < FEW_PHOTOS:
             logger.warning(
-                "%s: only %d photos; styles generalize better from at least %d",
+                "%s: only %d photos to train on; styles generalize better from at least %d",
                 photos,
                 len(self.training),
                 FEW_PHOTOS,

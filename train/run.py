@@ -1,22 +1,29 @@
 """One training run from paintings and a collection of photos to a style model file."""
 
-import pickle
-import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-from nst_rt.errors import InputError, OutputExistsError
-from nst_rt.files import check_output
-from nst_rt.images import load_image
+from nst_rt.errors import InputError, OutputExistsError, StyleTransferError
+from nst_rt.files import check_format
 from nst_rt.style_model import SUFFIX
+from nst_rt.train.resume import RunIdentity, earlier_run_aside, find_checkpoint
 from nst_rt.train.settings import NEW_STYLE_RECIPE, Training, quiet_lightning
 from nst_rt.vgg import load_weights
 
-# What does not change the outcome may change when a run is resumed. Paintings may have moved.
-_FREE_TO_CHANGE = ("_instantiator", "paintings", "artworks")
+# Where a painting lay is nobody's business; what it is stands in the styles.
+_NOT_IN_THE_RECORD = (
+    "_instantiator",
+    "paintings",
+    "artworks",
+    "start_from",
+    "architecture",
+    "hyper_parameters",
+    "vgg_weights",
+)
 
 
 def train_style(
@@ -25,7 +32,7 @@ def train_style(
     name: str | None = None,
     *,
     output: Path | str | None = None,
-    start_from: str | None = None,
+    start_from: Path | str | None = None,
     whole: bool | None = None,
     steps: int | None = None,
     batch_size: int | None = None,
@@ -99,7 +106,7 @@ def train_style(
     given = {
         "model.paintings": paintings or None,
         "model.artworks": dict.fromkeys(paintings, artwork) if any(artwork.values()) else None,
-        "model.start_from": start_from,
+        "model.start_from": start_from and str(start_from),
         "model.whole": whole,
         "model.architecture": architecture,
         "model.size": size,
@@ -121,39 +128,63 @@ def train_style(
         folder=run,
         progress=progress,
     )
-    # Nothing is written, and no earlier run is cleared, before the inputs are known to be good.
+    # Nothing is written, and no earlier run is put aside, before the inputs are known to be good.
     task, data, trainer = training.model, training.datamodule, training.trainer
-    for painting in task.paintings.values():
-        load_image(painting)
+    task.check_paintings()
     load_weights(task.hparams["vgg_weights"])
     data.check()
-    target = check_output(output or f"{name}{SUFFIX}", overwrite=overwrite)
-    checkpoint = _checkpoint(run, resume=resume, overwrite=overwrite)
-    if checkpoint:
-        _check_resumed(checkpoint, training)
-    elif overwrite and trainer.is_global_zero:
-        for part in ("checkpoints", "samples", "tensorboard"):
-            shutil.rmtree(run / part, ignore_errors=True)
+    checkpoint = find_checkpoint(run, resume=resume, overwrite=overwrite)
+    identity = RunIdentity(training)
+    target = Path(output or f"{name}{SUFFIX}")
+    done = identity.check(checkpoint, training) if checkpoint else 0
+    if done == trainer.max_steps and target.exists() and not overwrite:
+        raise OutputExistsError(
+            f"{run}: complete, all {done} steps, and its model is {target}; -o writes another"
+        )
+    check_format(target, "style model", [SUFFIX], overwrite=overwrite)
+    trainer.callbacks.append(identity)  # type: ignore[attr-defined]
+    new = not checkpoint and trainer.is_global_zero and not trainer.fast_dev_run  # type: ignore[attr-defined]
+    with earlier_run_aside(run) if new else nullcontext():
+        _fit(training, checkpoint)
+    if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        if not trainer.global_step:
+            raise InputError("nothing was trained: the settings of the trainer leave no step")
+        task.style_model(training_record(training)).save(target, overwrite=overwrite)
+        for earlier in sorted((run / "checkpoints").glob("*.ckpt"))[:-1]:
+            earlier.unlink()
+    return target
+
+
+def _fit(training: Training, checkpoint: Path | None) -> None:
+    """Train; Lightning's errors that users cause become ours.
+
+    Raises:
+        InputError: settings that do not go together.
+        StyleTransferError: a worker was killed.
+        KeyboardInterrupt: Ctrl-C or SIGTERM.
+    """
     with quiet_lightning():
         try:
-            trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
+            training.trainer.fit(
+                training.model, training.datamodule, ckpt_path=checkpoint, weights_only=True
+            )
         except SystemExit as error:  # what Lightning makes of Ctrl-C
             raise KeyboardInterrupt from error
-    if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-        task.style_model(training_record(training)).save(target, overwrite=overwrite)
-    return target
+        except MisconfigurationException as error:
+            raise InputError(f"the trainer refuses its settings: {error}") from error
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise StyleTransferError(
+                "a process that decodes photos was killed (out of memory?); go on with --resume, "
+                "and --workers 0 if it happens again"
+            ) from error
 
 
 def training_record(training: Training) -> dict[str, Any]:
     """What a style model tells of its training: recipe, photos by source and number, losses."""
     task, data = training.model, training.datamodule
-    recipe = {
-        key: value
-        for key, value in task.hparams.items()
-        # Where the painting lay is nobody's business; what it is stands in the styles.
-        if key
-        not in (*_FREE_TO_CHANGE, "start_from", "architecture", "hyper_parameters", "vgg_weights")
-    }
+    recipe = {k: v for k, v in task.hparams.items() if k not in _NOT_IN_THE_RECORD}
     start = task.hparams["start_from"]
     return {
         "steps": training.trainer.global_step,
@@ -178,38 +209,11 @@ def _named_paintings(
         name = Path(style).stem if name is None and style is not None else name
         paintings = {name or "": str(style)} if style is not None else {}
     if name is None:
-        raise InputError("a training of several styles, or from a recipe alone, needs a name")
+        raise InputError(
+            "give --name: a training of several styles, or from a recipe alone, needs one"
+            if style is not None
+            else "give --style PAINTING, or a recipe that has model.paintings, and a --name"
+        )
     if name in ("", "..") or Path(name).name != name:
         raise InputError(f"the name of a style must do as the name of a file, unlike {name!r}")
     return paintings, name
-
-
-def _checkpoint(run: Path, *, resume: bool, overwrite: bool) -> Path | None:
-    """The checkpoint to resume from; None for a new run."""
-    checkpoints = sorted((run / "checkpoints").glob("*.ckpt"))
-    if resume:
-        if not checkpoints:
-            raise InputError(f"{run}: no checkpoint to resume from; leave out --resume")
-        return checkpoints[-1]
-    if checkpoints and not overwrite:
-        raise OutputExistsError(
-            f"{run}: a run of this name exists; --resume continues it, --overwrite starts over"
-        )
-    return None
-
-
-def _check_resumed(checkpoint: Path, training: Training) -> None:
-    """Raise an error unless the run began with the settings that it is to go on with."""
-    task, data = training.model, training.datamodule
-    try:
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise InputError(f"{checkpoint}: damaged; --overwrite starts over") from error
-    begun = {"steps": state["lr_schedulers"][0]["total_steps"], **state["hyper_parameters"]}
-    for key, value in {"steps": training.trainer.max_steps, **task.hparams}.items():
-        if key not in _FREE_TO_CHANGE and begun.get(key) != value:
-            raise InputError(
-                f"{checkpoint}: begun with {key} = {begun.get(key)}, not {value}; give the same "
-                "to resume, or leave out --resume"
-            )
-    data.check_resumed(state[type(data).__qualname__])

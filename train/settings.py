@@ -13,6 +13,7 @@ from contextlib import contextmanager, redirect_stdout
 from importlib import resources
 from io import StringIO
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import lightning as L
@@ -24,7 +25,13 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from nst_rt.devices import fast_dtype, torch_device
 from nst_rt.errors import InputError, UnknownNameError
-from nst_rt.train.callbacks import ProgressBar, RecentLosses, SampleGrid, SkippedPhotos
+from nst_rt.train.callbacks import (
+    ProgressBar,
+    RecentLosses,
+    SampleGrid,
+    SkippedPhotos,
+    Termination,
+)
 from nst_rt.train.photos import Photos
 from nst_rt.train.task import StyleTraining
 
@@ -76,7 +83,7 @@ class Training(LightningCLI):
                     run=False,
                     auto_configure_optimizers=False,
                 )
-        except ArgumentError as error:
+        except (ArgumentError, UnicodeDecodeError) as error:
             raise InputError(_one_line(error)) from error
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -90,23 +97,35 @@ class Training(LightningCLI):
         steps = 1 if given["fast_dev_run"] else given["max_steps"]
         if steps < 1:
             raise InputError(f"the number of steps must be positive, not {steps}")
+        if given["accumulate_grad_batches"] < 1:
+            raise InputError("trainer.accumulate_grad_batches must be 1 or more")
+        if given["overfit_batches"]:
+            raise InputError("trainer.overfit_batches: the stream of photos has no end to overfit")
+        if (given["precision"] or "32-true") not in _PRECISIONS:
+            raise InputError(
+                f"trainer.precision must be one of {', '.join(_PRECISIONS)}, not "
+                f"{given['precision']}"
+            )
         batches = steps * given["accumulate_grad_batches"]
         changes["default_root_dir"] = self.folder
         changes["limit_train_batches"] = batches  # the stream is endless; this gives it an end
-        changes["val_check_interval"] = (
-            min(given["val_check_interval"] or batches // 10, batches) or 1
-        )
+        every = given["val_check_interval"] or max(batches // 10, 1)
+        changes["val_check_interval"] = min(every, batches) if isinstance(every, int) else every
         changes["precision"] = given["precision"] or _precision(given["accelerator"])
         changes["use_distributed_sampler"] = False  # the stream shares itself out
         changes["enable_model_summary"] = bool(given["enable_model_summary"])
         changes["enable_progress_bar"] = False  # ours is a callback
         if given["logger"] in (None, True):
-            changes["logger"] = TensorBoardLogger(self.folder, name="", version="tensorboard")
+            changes["logger"] = TensorBoardLogger(
+                self.folder, name="", version="tensorboard", default_hp_metric=False
+            )
         photos = (self.datamodule.held_out or self.datamodule.training)[:4]
+        more = given["callbacks"] or []
         changes["callbacks"] = [
-            *(given["callbacks"] or []),
+            *(more if isinstance(more, list) else [more]),
             self.losses,
             self.skipped,
+            Termination(),
             SampleGrid(photos, self.folder / "samples", every=max(steps // 10, 1)),
             ModelCheckpoint(
                 self.folder / "checkpoints",
@@ -121,6 +140,7 @@ class Training(LightningCLI):
             raise InputError(f"the trainer refuses its settings: {_one_line(error)}") from error
 
 
+_PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")  # others would change the optical flow, too
 _PARSER = {
     "exit_on_error": False,
     "default_config_files": [str(_CONFIGS / f"{DEFAULT_RECIPE}.yaml")],
@@ -130,15 +150,17 @@ _PARSER = {
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
     """Without Lightning's remarks and advertisements; what users must know, we say ourselves."""
-    remarks = logging.getLogger("lightning.pytorch")
-    level = remarks.level
-    remarks.setLevel(logging.WARNING)
+    loggers = [logging.getLogger(f"lightning.{part}") for part in ("pytorch", "fabric")]
+    levels = [remarks.level for remarks in loggers]
+    for remarks in loggers:
+        remarks.setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="lightning")
             yield
     finally:
-        remarks.setLevel(level)
+        for remarks, level in zip(loggers, levels, strict=True):
+            remarks.setLevel(level)
 
 
 def all_settings(
@@ -200,4 +222,9 @@ def _precision(accelerator: object) -> str:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(line.strip() for line in str(error).splitlines() if line.strip())
+    """What the parser says; where a value could have been meant in many ways, it goes on and on."""
+    text = " ".join(str(error).split())
+    for missing, option in {"model.paintings": "--style", "data.photos": "--photos"}.items():
+        if "required" in text and missing in text:
+            return f"give {option}, or a recipe that has {missing}"
+    return shorten(text, 400, placeholder=" ...")

@@ -29,6 +29,7 @@ CONTENT_LAYERS = {"relu4_1": 1.0}
 
 GALLERY = "gallery"  # what to start from when any trained network will do
 _GALLERY_STYLE = "starry_night"
+_SMALLEST_PAINTING = 64  # pixels of the long side
 
 
 class StyleTraining(L.LightningModule):
@@ -108,6 +109,28 @@ class StyleTraining(L.LightningModule):
         for layers in (content_layers, style_layers):
             layer_weights(layers)
         check_loss_weights(content_weight, style_weight, tv_weight, motion_weight)
+        for name, value, low, high in (
+            ("learning_rate", learning_rate, 1e-9, 1.0),
+            ("ema_decay", ema_decay, 0, 0.99999),
+            ("affine_first", affine_first, 0, 1),
+            ("max_shift", max_shift, 0, size),
+            ("max_zoom", max_zoom, 0, 0.5),
+            ("max_angle", max_angle, 0, 180),
+            ("layer_probability", layer_probability, 0, 1),
+            ("noise", noise, 0, 1),
+            ("style_size", style_size, _SMALLEST_PAINTING, 10_000),
+            ("seed", seed, 0, 2**32 - 1),
+        ):
+            if not low <= value <= high:
+                raise InputError(f"model.{name} must be from {low} to {high}, not {value}")
+        if not 0 <= motion_ramp[0] <= motion_ramp[1] <= 1:
+            raise InputError(
+                f"model.motion_ramp must be two rising fractions of the training, not {motion_ramp}"
+            )
+        if whole and start_from is None:
+            raise InputError("the whole network is trained anyway, unless it starts from another")
+        if "" in paintings:
+            raise InputError("a style needs a name that is not empty")
         self.paintings = dict(paintings)
         self.size = size
         self.style_size = style_size
@@ -132,9 +155,12 @@ class StyleTraining(L.LightningModule):
             # One seed, one network, whatever was drawn before.
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
-                self.network = TransformerNet(
-                    architecture or "fast", len(new), **(hyper_parameters or {})
-                )
+                try:
+                    self.network = TransformerNet(
+                        architecture or "fast", len(new), **(hyper_parameters or {})
+                    )
+                except TypeError as error:
+                    raise InputError(f"hyper_parameters: {error}") from error
             self.styles = new
         else:
             if architecture or hyper_parameters:
@@ -168,6 +194,16 @@ class StyleTraining(L.LightningModule):
     def configure_callbacks(self) -> list[L.Callback]:
         """The moving average of the weights, which belongs to the recipe."""
         return [WeightEMA(self.ema_decay)] if self.ema_decay else []
+
+    def check_paintings(self) -> None:
+        """Raise an InputError unless all paintings can be read and are large enough."""
+        for file in self.paintings.values():
+            height, width = load_image(file).shape[-2:]
+            if max(height, width) < _SMALLEST_PAINTING:
+                raise InputError(
+                    f"{file}: a painting of {width}x{height} px has no strokes; "
+                    f"{_SMALLEST_PAINTING} px are the least"
+                )
 
     def on_fit_start(self) -> None:
         """Load VGG19 onto the device and measure the paintings' Gram matrices."""

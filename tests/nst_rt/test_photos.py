@@ -95,7 +95,7 @@ def test_nothing_found_is_an_error(tmp_path: Path, name: str, says: str) -> None
 def test_an_archive_cut_short_is_an_error(album: Path) -> None:
     archive = zipped(album)
     archive.write_bytes(archive.read_bytes()[:60] + b"\xff" * 9)
-    with pytest.raises(InputError, match="neither a zip archive nor a list"):
+    with pytest.raises(InputError, match="incomplete zip archive"):
         find_photos(archive)
 
 

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import lightning as L
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -20,12 +21,20 @@ from nst_rt.train.photos import Batch, CentreCrops, EndlessSampler, Photos, Rand
 PLAIN = 10
 
 
+def grainy(width: int, height: int, number: int) -> Image.Image:
+    """An image whose mean, 12 levels a number, tells its number from any crop; not flat."""
+    random = np.random.default_rng(number)
+    blocks = random.choice([-8, 8], (height // 4 + 1, width // 4 + 1))
+    grain = np.kron(blocks, np.ones((4, 4)))[:height, :width]
+    return Image.fromarray((12 * number + 40 + grain).astype(np.uint8))
+
+
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of photos of one grey each, so that every crop tells which photo it is from."""
+    """Folder of photos of about one grey each, so that every crop tells which photo it is from."""
     folder = tmp_path_factory.mktemp("plain")
     for grey in range(PLAIN):
-        Image.new("L", (30 + grey, 40), grey).save(folder / f"{grey}.png")
+        grainy(30 + grey, 40, grey).save(folder / f"{grey}.png")
     return folder
 
 
@@ -48,7 +57,7 @@ def tiny(tmp_path: Path) -> Photo:
 
 
 def greys(crops: Tensor) -> list[int]:
-    return [round(float(crop.mean() * 255)) for crop in crops]
+    return [round((float(crop.mean() * 255) - 40) / 12) for crop in crops]
 
 
 def stack(crops: RandomCrops, indices: range) -> Tensor:
@@ -75,7 +84,7 @@ def test_crops_are_square_images(real: list[Photo]) -> None:
 
 @pytest.mark.parametrize("shape", [(32, 32), (32, 400), (400, 33), (64, 64), (65, 64), (301, 299)])
 def test_photos_of_any_shape_can_be_cropped(tmp_path: Path, shape: tuple[int, int]) -> None:
-    Image.new("RGB", shape).save(tmp_path / "a.png")
+    grainy(*shape, 1).save(tmp_path / "a.png")
     crops = RandomCrops([Photo(tmp_path / "a.png")], 64, seed=0)
     assert stack(crops, range(20)).shape == (20, 3, 64, 64)
 
@@ -132,6 +141,24 @@ def test_every_photo_is_seen_once_before_any_is_seen_again(plain: Path) -> None:
     ]
     assert all(sorted(epoch) == list(range(PLAIN)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 5  # shuffled anew
+
+
+def test_a_photo_of_one_colour_is_skipped_and_named(tmp_path: Path, real: list[Photo]) -> None:
+    Image.new("RGB", (80, 80), "white").save(tmp_path / "white.png")
+    crops = RandomCrops([Photo(tmp_path / "white.png"), real[0]], 32, seed=0)
+    found = [crops[index] for index in range(6)]
+    assert {crop.photo for crop in found} == {str(real[0])}
+    [reason] = {reason for crop in found for reason in crop.skipped.values()}
+    assert reason.endswith("white.png: of one colour all over")
+
+
+def test_a_crop_of_one_colour_is_left_out_but_not_its_photo(tmp_path: Path) -> None:
+    picture = Image.new("RGB", (400, 80), "blue")
+    picture.paste(grainy(80, 80, 1), (0, 0))
+    picture.save(tmp_path / "sky.png")
+    crops = RandomCrops([Photo(tmp_path / "sky.png"), *[Photo(tmp_path / "sky.png")] * 9], 32, 0)
+    found = [crops[index] for index in range(12)]
+    assert all(crop.image.std((1, 2)).max() > 0.01 and not crop.skipped for crop in found)
 
 
 def test_crops_tell_their_photo_and_position(plain: Path) -> None:
@@ -342,10 +369,10 @@ def test_validation_sees_the_same_crop_of_each_held_out_photo(
 
 def test_validation_takes_a_few_photos_only(tmp_path: Path, plain: Path) -> None:
     for index in range(40):
-        Image.new("L", (16, 16), index).save(tmp_path / f"{index:02d}.png")
+        grainy(16, 16, index % 12).save(tmp_path / f"{index:02d}.png")
     data = Photos(str(plain), size=16, validation=str(tmp_path), batch_size=20, workers=0)
-    seen = [grey for batch in cast(Any, data.val_dataloader()) for grey in greys(batch.images)]
-    assert seen == list(range(32))
+    seen = [photo for batch in cast(Any, data.val_dataloader()) for photo in batch.photos]
+    assert [Path(photo).stem for photo in seen] == [f"{index:02d}" for index in range(32)]
 
 
 def test_a_run_resumes_with_the_same_photos_wherever_they_lie(plain: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_training import SIZE, STEPS, Train
 from torch import Tensor
@@ -222,6 +223,10 @@ def test_a_damaged_checkpoint_is_an_error(train: Train, finished: Path, tmp_path
     ("changes", "says"),
     [
         ({"steps": STEPS + 2}, f"steps = {STEPS}, not {STEPS + 2}"),
+        ({"style": Path(__file__).parents[2] / "nst_rt/paintings/ink.jpg"}, "for the paintings"),
+        ({"settings": {"trainer.precision": "32-true"}}, "precision = .*, not 32-true"),
+        ({"settings": {"trainer.accumulate_grad_batches": 2}}, "batches = 1, not 2"),
+        ({"start_from": "starry_night"}, "begun with"),
         ({"architecture": "classic"}, "architecture = fast, not classic"),
         ({"style_weight": 3.0}, r"style_weight = 10\.0, not 3\.0"),
         ({"batch_size": 3}, r"batch_size = \d, not 3"),
@@ -270,9 +275,56 @@ def test_overwriting_starts_over(
     assert (tmp_path / "runs" / "swirls" / "notes.txt").exists()
 
 
+def test_resuming_with_other_styles_is_an_error(
+    train: Train, finished: Path, painting: Path, tmp_path: Path
+) -> None:
+    styles = {name: painting.parent / f"{name}.jpg" for name in ("swirls", "ink")}
+    with pytest.raises(
+        InputError, match=r"begun with styles = \['swirls'\], not \['swirls', 'ink'\]"
+    ):
+        train(finished, style=styles, resume=True, output=tmp_path / "a.safetensors")
+
+
+def test_resuming_a_complete_run_says_so(train: Train, finished: Path) -> None:
+    with pytest.raises(OutputExistsError, match=f"complete, all {STEPS} steps"):
+        train(finished, resume=True)
+
+
+def test_a_checkpoint_that_is_something_else_is_an_error(
+    train: Train, finished: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(finished, tmp_path / "copy")
+    [checkpoint] = (tmp_path / "copy").rglob("*.ckpt")
+    torch.save({"a": 1}, checkpoint)
+    with pytest.raises(InputError, match="damaged"):
+        train(tmp_path / "copy", resume=True, output=tmp_path / "a.safetensors")
+
+
+def test_an_earlier_run_comes_back_if_the_new_one_does_not_start(
+    train: Train, finished: Path, tmp_path: Path, interrupt: Callable[[int], None]
+) -> None:
+    shutil.copytree(finished, tmp_path / "copy")
+    before = files(tmp_path / "copy")
+    interrupt(0)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "copy", overwrite=True)
+    assert files(tmp_path / "copy") == before
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "says"),
     [
+        ({"seed": 2**70}, InputError, "seed must be"),
+        ({"output": "a.png"}, InputError, "unknown style model format '.png'"),
+        ({"photos": ""}, InputError, "give a folder"),
+        ({"whole": True}, InputError, "trained anyway"),
+        ({"settings": {"model.learning_rate": -1}}, InputError, "learning_rate must be"),
+        ({"settings": {"model.ema_decay": 1}}, InputError, "ema_decay must be"),
+        ({"settings": {"model.motion_ramp": [0.5, 0.2]}}, InputError, "rising fractions"),
+        ({"settings": {"model.hyper_parameters": {"foo": 3}}}, InputError, "hyper_parameters.*foo"),
+        ({"settings": {"trainer.precision": "bf16-true"}}, InputError, "precision must be one of"),
+        ({"settings": {"trainer.overfit_batches": 2}}, InputError, "overfit_batches"),
+        ({"settings": {"trainer.accumulate_grad_batches": 0}}, InputError, "must be 1 or more"),
         ({"steps": 0}, InputError, "steps must be positive, not 0"),
         ({"batch_size": -1}, InputError, "batch size must be positive, not -1"),
         ({"size": 0}, InputError, "at least 16 px, not 0"),
@@ -324,6 +376,12 @@ def test_loss_that_is_not_finite_stops_and_the_last_checkpoint_stays(
     assert not (tmp_path / "swirls.safetensors").exists()
     assert state(tmp_path)["global_step"] == 2
     assert all(value.isfinite().all() for value in state(tmp_path)["state_dict"].values())
+
+
+def test_a_tiny_painting_is_an_error(train: Train, tmp_path: Path) -> None:
+    Image.new("RGB", (8, 9)).save(tmp_path / "dot.png")
+    with pytest.raises(InputError, match="a painting of 8x9 px has no strokes"):
+        train(tmp_path / "run", style=tmp_path / "dot.png")
 
 
 def test_classic_network_trains_too(train: Train, tmp_path: Path) -> None:

@@ -144,5 +144,5 @@ def test_a_start_that_cannot_be_is_an_error(
 def test_several_styles_need_a_name(
     train: Train, paintings: dict[str, Path], tmp_path: Path
 ) -> None:
-    with pytest.raises(InputError, match="needs a name"):
+    with pytest.raises(InputError, match="give --name"):
         train(tmp_path, style=paintings, name=None)
