@@ -340,7 +340,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="R",
         help="a recipe: a YAML file, or painterly (the default), new_style or gpu",
     )
-    p.add_argument("--print-config", action="store_true", help="print the settings as a recipe, and stop")
+    p.add_argument("--print-config", action="store_true", help="print a recipe, and stop")
     p.add_argument("--steps", type=int, metavar="N", help="default: 1100; 200 with --from")
     p.add_argument("--batch-size", type=int, metavar="N", help="photos a step; default: 4")
     p.add_argument("--validation", metavar="V", help="photos, or a fraction; default: 0.05")
