@@ -1,5 +1,6 @@
 """What several tests need: photos and paintings that the packages carry, small to be fast."""
 
+import signal
 from importlib import resources
 from pathlib import Path
 
@@ -11,6 +12,10 @@ from nst_rt.images import load_image
 from nst_rt.infer.demo import packaged_film
 from nst_rt.style_model import Style, StyleModel
 from nst_rt.transformer import TransformerNet
+
+
+# A program that is started in the background may ignore Ctrl-C, and so would what it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
