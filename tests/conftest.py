@@ -13,7 +13,6 @@ from nst_rt.infer.demo import packaged_film
 from nst_rt.style_model import Style, StyleModel
 from nst_rt.transformer import TransformerNet
 
-
 # A program that is started in the background may ignore Ctrl-C, and so would what it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
