@@ -338,10 +338,10 @@ def _parser() -> argparse.ArgumentParser:
         dest="recipes",
         action="append",
         metavar="R",
-        help="a recipe: a YAML file, or painterly (the default), new_style or gpu",
+        help="a recipe: a YAML file, or the name of one that ships, such as gpu",
     )
     p.add_argument("--print-config", action="store_true", help="print a recipe, and stop")
-    p.add_argument("--steps", type=int, metavar="N", help="default: 1100; 200 with --from")
+    p.add_argument("--steps", type=int, metavar="N", help="default: 1100; 170 with --from")
     p.add_argument("--batch-size", type=int, metavar="N", help="photos a step; default: 4")
     p.add_argument("--validation", metavar="V", help="photos, or a fraction; default: 0.05")
     p.add_argument("--architecture", choices=("fast", "classic"), help="default: fast")

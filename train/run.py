@@ -11,7 +11,7 @@ from nst_rt.errors import InputError, OutputExistsError, StyleTransferError
 from nst_rt.files import check_format
 from nst_rt.style_model import SUFFIX
 from nst_rt.train.resume import RunIdentity, earlier_run_aside, find_checkpoint
-from nst_rt.train.settings import NEW_STYLE_RECIPE, Training, quiet_lightning
+from nst_rt.train.settings import Training, quiet_lightning
 from nst_rt.vgg import load_weights
 
 # Where a painting lay is nobody's business; what it is stands in the styles.
@@ -122,7 +122,11 @@ def train_style(
     }
     run = Path(runs) / name
     training = Training(
-        recipes=[*([NEW_STYLE_RECIPE] if start_from else []), *recipes],
+        recipes=[
+            *(["new_style"] if start_from else []),
+            *(["new_style_whole"] if start_from and whole else []),
+            *recipes,
+        ],
         settings={k: v for k, v in given.items() if v is not None} | dict(settings or {}),
         arguments=arguments,
         folder=run,

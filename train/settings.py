@@ -35,7 +35,7 @@ from nst_rt.train.callbacks import (
 from nst_rt.train.photos import Photos
 from nst_rt.train.task import StyleTraining
 
-DEFAULT_RECIPE, NEW_STYLE_RECIPE = "painterly", "new_style"
+DEFAULT_RECIPE = "painterly"
 _CONFIGS = Path(str(resources.files("nst_rt.train"))) / "configs"
 
 

@@ -78,7 +78,7 @@ class StyleTraining(L.LightningModule):
         artworks: dict[str, dict[str, str]] | None = None,
         start_from: str | None = None,
         whole: bool = False,
-        affine_first: float = 0.3,
+        affine_first: float = 0.1,
         architecture: Architecture | None = None,
         hyper_parameters: dict[str, int] | None = None,
         size: int = 256,
