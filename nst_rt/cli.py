@@ -120,9 +120,10 @@ def _paintings(style: list[str]) -> str | dict[str, str]:
 
 
 def _run_folder(options: dict[str, Any]) -> Path:
-    style = options.get("style", "")
-    only = Path(style).stem if isinstance(style, str) else next(iter(style))
-    return Path(options.get("runs", "runs"), options.get("name", only))
+    from nst_rt.train.run import named_paintings
+
+    _, name = named_paintings(options.get("style"), options.get("name"))
+    return Path(options.get("runs", "runs"), name)
 
 
 def photos(source: str, output: str, **options: Any) -> Report:

@@ -101,7 +101,7 @@ def train_style(
         OutputExistsError: the style model exists and `overwrite` is False.
         NotFiniteError: the loss became NaN or infinite.
     """
-    paintings, name = _named_paintings(style, name)
+    paintings, name = named_paintings(style, name)
     artwork = {"title": title, "artist": artist, "year": year, "licence": licence}
     given = {
         "model.paintings": paintings or None,
@@ -147,10 +147,10 @@ def train_style(
         )
     check_format(target, "style model", [SUFFIX], overwrite=overwrite)
     trainer.callbacks.append(identity)  # type: ignore[attr-defined]
-    new = not checkpoint and trainer.is_global_zero and not trainer.fast_dev_run  # type: ignore[attr-defined]
-    with earlier_run_aside(run) if new else nullcontext():
+    writes = trainer.is_global_zero and not trainer.fast_dev_run  # type: ignore[attr-defined]
+    with earlier_run_aside(run) if writes and not checkpoint else nullcontext():
         _fit(training, checkpoint)
-    if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+    if writes:
         if not trainer.global_step:
             raise InputError("nothing was trained: the settings of the trainer leave no step")
         task.style_model(training_record(training)).save(target, overwrite=overwrite)
@@ -202,10 +202,14 @@ def training_record(training: Training) -> dict[str, Any]:
     }
 
 
-def _named_paintings(
+def named_paintings(
     style: Path | str | Mapping[str, Path | str] | None, name: str | None
 ) -> tuple[dict[str, str], str]:
-    """The files of the paintings by the names of their styles, and the name of the run."""
+    """The files of the paintings by the names of their styles, and the name of the run.
+
+    Raises:
+        InputError: there is no name, or one that cannot be that of a file.
+    """
     if isinstance(style, Mapping):
         paintings = {key: str(file) for key, file in style.items()}
         name = next(iter(paintings)) if name is None and len(paintings) == 1 else name

@@ -11,7 +11,7 @@ import pytest
 
 from nst_rt.errors import InputError, StyleTransferError, UnknownNameError
 from nst_rt.images import frame_to_tensor, load_image, save_image, tensor_to_frame
-from nst_rt.infer import evaluate
+from nst_rt.infer import demo, evaluate
 from nst_rt.infer.evaluate import (
     Evaluation,
     StyleEvaluation,
@@ -58,7 +58,7 @@ def evaluation(
 ) -> Evaluation:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(evaluate, "_TIMED_SECONDS", 0.0)
-        patch.setattr(evaluate, "PHOTOS", ["coffee.png"])
+        patch.setattr(demo, "PHOTOS", ["coffee.png"])
         return evaluate_model(
             model,
             collection,
@@ -205,7 +205,7 @@ def test_without_scikit_image_the_rest_is_measured(
         raise ModuleNotFoundError(package)
 
     monkeypatch.setattr(evaluate, "pan_photos", pan_photos)
-    monkeypatch.setattr(evaluate, "resources", SimpleNamespace(files=missing))
+    monkeypatch.setattr(demo, "resources", SimpleNamespace(files=missing))
     found = quick()
     assert found.styles["night"].pan is None
     assert found.styles["night"].quality.objective > 0
