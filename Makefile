@@ -4,13 +4,17 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint format clean
+.PHONY: demo test gallery lint format clean
 
 demo: $(READY)
 	$(BIN)/nst-rt demo
 
 test: $(READY)
 	$(BIN)/python -m pytest
+
+# The styles that ship, from DATA/content (photos) and DATA/styles (paintings); takes many hours.
+gallery: $(READY)
+	$(BIN)/python scripts/gallery.py $(DATA)
 
 # Types are checked in the installed wheel: in the tree mypy does not see the mapped packages.
 lint: $(READY)

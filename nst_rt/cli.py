@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from nst_rt.cli_optimize import add_optimize_arguments, optimize
+from nst_rt.cli_styles import add_styles_arguments, styles
 from nst_rt.console import Advance, Report, progress
 from nst_rt.errors import InputError, InterruptedWorkError, StyleTransferError
 from nst_rt.version import __version__
@@ -194,21 +195,6 @@ def webcam(source: str, **options: Any) -> Report:
 
     show_webcam(source, **options)
     return Report("closed", {"source": source})
-
-
-def styles() -> Report:
-    """List the styles that ship with the toolkit."""
-    from nst_rt.style_model import StyleModel, gallery
-
-    known = {
-        style.name: style
-        for file in sorted(set(gallery().values()))
-        for style in StyleModel.load(file).styles
-    }
-    lines = [
-        f"{name}: {style.title}, {style.artist}, {style.year}" for name, style in known.items()
-    ]
-    return Report("\n".join(lines), {name: vars(style) for name, style in known.items()})
 
 
 def evaluate(model: str, photos: str, style: list[str], **options: Any) -> Report:
@@ -393,7 +379,9 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--mirror", action=argparse.BooleanOptionalAction, help="default: cameras only")
     p.add_argument("--snapshots", metavar="DIR", help="where the key s saves; default: here")
 
-    verb(styles, "")
+    p = verb(styles, "\n  nst-rt styles photo.jpg --sheet sheet.png")
+    add_styles_arguments(p)
+    _overwrite(p)
 
     p = verb(
         evaluate,

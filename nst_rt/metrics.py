@@ -18,13 +18,17 @@ from torchvision.transforms.v2.functional import center_crop, gaussian_blur
 from nst_rt.colour import luminance
 from nst_rt.devices import torch_device
 from nst_rt.images import Frame, resize, resize_to
-from nst_rt.losses import PerceptualLoss
+from nst_rt.losses import PerceptualLoss, gram_matrix
 from nst_rt.presets import CONTENT_LAYERS, STYLE_LAYERS
+from nst_rt.vgg import VGG19Features
 
 PHOTO_SIZE = 256
 PAINTING_SIZE = 512
 ITERATIONS = 50
 PAN_FRAMES = 12
+
+_FINGERPRINT_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
+_FINGERPRINT_DIRECTIONS = 8
 
 _PAN_SIDE = 720
 _PAN_WINDOW = (360, 640)  # height, width
@@ -170,6 +174,31 @@ def equivalent_iterations(objective: float, curve: Sequence[float]) -> int | Non
 
 def _median(values: Sequence[float]) -> float | None:
     return statistics.median(values) if values else None
+
+
+@torch.no_grad()
+def fingerprint(image: Tensor) -> tuple[float, ...]:
+    """The Gram matrices of an image's style, in 32 numbers.
+
+    Of each of relu1_1, relu2_1, relu3_1 and relu4_1 the logarithms of v' G v for eight directions
+    v, drawn once and for all: enough to tell styles apart, without the painting.
+
+    Args:
+        image: shape (1, 3, H, W), RGB in [0, 1]; it is resized to 512 px on its long side.
+    """
+    features = VGG19Features(_FINGERPRINT_LAYERS)(resize(image, PAINTING_SIZE))
+    generator = torch.Generator().manual_seed(0)
+    numbers: list[float] = []
+    for layer in _FINGERPRINT_LAYERS:
+        gram = gram_matrix(features[layer])[0]
+        directions = torch.randn(_FINGERPRINT_DIRECTIONS, len(gram), generator=generator)
+        numbers += torch.einsum("kc,cd,kd->k", directions, gram, directions).log().tolist()
+    return tuple(numbers)
+
+
+def fingerprint_distance(one: Sequence[float], other: Sequence[float]) -> float:
+    """Root mean square difference of two fingerprints: 0.1 is about a tenth."""
+    return math.sqrt(statistics.fmean((a - b) ** 2 for a, b in zip(one, other, strict=True)))
 
 
 @dataclass(frozen=True)

@@ -27,13 +27,26 @@ SUFFIX = ".safetensors"
 
 @dataclass(frozen=True)
 class Style:
-    """A style's name and the artwork that it was learned from."""
+    """A style's name and the artwork that it was learned from.
+
+    Attributes:
+        name: by which it is chosen.
+        title, artist, year, licence: of the artwork.
+        fingerprint: of the artwork, see `nst_rt.metrics.fingerprint`.
+        preview: a small WebP of what the style looks like, in base64.
+    """
 
     name: str
     title: str = ""
     artist: str = ""
     year: str = ""
     licence: str = ""
+    fingerprint: tuple[float, ...] = ()
+    preview: str = ""
+
+    def __post_init__(self) -> None:
+        # JSON knows no tuples.
+        object.__setattr__(self, "fingerprint", tuple(self.fingerprint))
 
 
 @dataclass(frozen=True)

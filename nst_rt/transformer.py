@@ -4,6 +4,7 @@
 the resolution. Both take the style as convex weights over their N styles.
 """
 
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import torch
@@ -44,12 +45,20 @@ class ConvNorm(nn.Module):
         styles: int,
         *,
         stride: int = 1,
+        dilation: int = 1,
         relu: bool = True,
     ) -> None:
         super().__init__()
         # No bias: the normalization would subtract it again.
         self.conv = nn.Conv2d(
-            inputs, outputs, kernel, stride, kernel // 2, bias=False, padding_mode="reflect"
+            inputs,
+            outputs,
+            kernel,
+            stride,
+            dilation * (kernel // 2),
+            dilation,
+            bias=False,
+            padding_mode="reflect",
         )
         self.norm = ConditionalInstanceNorm(outputs, styles)
         self.relu = relu
@@ -63,9 +72,9 @@ class ConvNorm(nn.Module):
 class ResidualBlock(nn.Module):
     """Two convolutions and the identity; no rectifier after the sum (Gross & Wilber 2016)."""
 
-    def __init__(self, channels: int, styles: int) -> None:
+    def __init__(self, channels: int, styles: int, *, dilation: int = 1) -> None:
         super().__init__()
-        self.first = ConvNorm(channels, channels, 3, styles)
+        self.first = ConvNorm(channels, channels, 3, styles, dilation=dilation)
         self.second = ConvNorm(channels, channels, 3, styles, relu=False)
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
@@ -75,29 +84,73 @@ class ResidualBlock(nn.Module):
 
 
 class FastNet(nn.Module):
-    """Residual blocks at quarter resolution between a pixel-unshuffle and a pixel-shuffle.
+    """Residual blocks at quarter or eighth resolution, between pixel-unshuffle and -shuffle.
 
     Bilinear upsampling and the blur after the shuffle keep checkerboards and hatching away.
+
+    Args:
+        styles: how many.
+        trunk: channels of the residual blocks.
+        decoder: channels at half resolution.
+        blocks: how many.
+        edges: channels at quarter resolution that go around blocks at an eighth; 0 for blocks at a
+            quarter.
+        dilation: of the first convolution in each block.
+        kernel: of the first convolution.
+        soften: 1 for a low-pass filter before the unshuffle.
     """
 
     blur: Tensor
 
-    def __init__(self, styles: int, *, trunk: int = 32, decoder: int = 16, blocks: int = 5) -> None:
+    def __init__(
+        self,
+        styles: int,
+        *,
+        trunk: int = 32,
+        decoder: int = 16,
+        blocks: int = 5,
+        edges: int = 0,
+        dilation: int = 1,
+        kernel: int = 3,
+        soften: int = 0,
+    ) -> None:
         super().__init__()
-        self.hyper_parameters = {"trunk": trunk, "decoder": decoder, "blocks": blocks}
-        self.encode = ConvNorm(48, trunk, 3, styles)
-        self.blocks = nn.ModuleList(ResidualBlock(trunk, styles) for _ in range(blocks))
-        self.decode = ConvNorm(trunk, decoder, 3, styles)
+        self.hyper_parameters = {
+            "trunk": trunk,
+            "decoder": decoder,
+            "blocks": blocks,
+            "edges": edges,
+            "dilation": dilation,
+            "kernel": kernel,
+            "soften": soften,
+        }
+        self.multiple = 8 if edges else 4
+        self.soften = soften
+        self.encode = ConvNorm(48, edges or trunk, kernel, styles)
+        self.down = ConvNorm(edges, trunk, 3, styles, stride=2) if edges else None
+        self.blocks = nn.ModuleList(
+            ResidualBlock(trunk, styles, dilation=dilation) for _ in range(blocks)
+        )
+        self.up = ConvNorm(trunk, edges, 3, styles) if edges else None
+        self.decode = ConvNorm(edges or trunk, decoder, 3, styles)
         self.paint = nn.Conv2d(decoder, 12, 3, padding=1, padding_mode="reflect")
         self.register_buffer("blur", _binomial_kernel(), persistent=False)
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
-        """Logits (N, 3, H, W) of the pastiche of `x`; H and W are multiples of 4."""
-        x = self.encode(F.pixel_unshuffle(x, 4), style)
+        """Logits (N, 3, H, W) of the pastiche of `x`; H and W are multiples of 8."""
+        if self.soften:
+            x = self._blurred(self._blurred(x))
+        x = fine = self.encode(F.pixel_unshuffle(x, 4), style)
+        if self.down is not None:
+            x = self.down(x, style)
         for block in self.blocks:
             x = block(x, style)
+        if self.up is not None:
+            x = fine + self.up(F.interpolate(x, scale_factor=2, mode="bilinear"), style)
         x = F.interpolate(x, scale_factor=2, mode="bilinear")
-        x = F.pixel_shuffle(self.paint(self.decode(x, style)), 2)
+        return self._blurred(F.pixel_shuffle(self.paint(self.decode(x, style)), 2))
+
+    def _blurred(self, x: Tensor) -> Tensor:
         kernel = self.blur.to(x.dtype).expand(3, 1, 3, 3)
         return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), kernel, groups=3)
 
@@ -114,6 +167,7 @@ class ClassicNet(nn.Module):
     def __init__(self, styles: int, *, width: int = 32, blocks: int = 5) -> None:
         super().__init__()
         self.hyper_parameters = {"width": width, "blocks": blocks}
+        self.multiple = 4
         w = width
         self.first = ConvNorm(3, w, 9, styles)
         self.encode = nn.ModuleList(
@@ -195,8 +249,9 @@ class TransformerNet(nn.Module):
         h, w = image.shape[-2:]
         if min(h, w) < MINIMUM_SIZE:
             raise InputError(f"an image of {w}x{h} px is too small: {MINIMUM_SIZE} px a side")
-        # Up to the next multiple of 4, which the two halvings of the resolution need.
-        x = self.net(F.pad(image, (0, -w % 4, 0, -h % 4), mode="reflect"), style)
+        # Up to the next multiple, which the halvings of the resolution need.
+        step = self.net.multiple
+        x = self.net(F.pad(image, (0, -w % step, 0, -h % step), mode="reflect"), style)
         return torch.sigmoid(x[..., :h, :w])
 
 
@@ -205,23 +260,18 @@ def is_affine(name: str) -> bool:
     return name.endswith((".norm.scale", ".norm.shift"))
 
 
-def with_new_styles(
-    network: TransformerNet, source: int, count: int, *, keep: bool
-) -> TransformerNet:
-    """A copy of a network with further styles (Dumoulin et al. 2017, section 3.1).
+def with_styles(network: TransformerNet, sources: Sequence[int]) -> TransformerNet:
+    """A copy of a network with other styles (Dumoulin et al. 2017, section 3.1).
 
     Args:
         network: any, with its weights.
-        source: the style that the new ones start as.
-        count: how many are added.
-        keep: after the new ones, the styles that the network has; else they are dropped.
+        sources: for each style of the copy, the one that it has or starts as.
     """
-    rows = [*[source] * count, *(range(network.styles) if keep else ())]
-    extended = TransformerNet(network.architecture, len(rows), **network.hyper_parameters)
-    extended.load_state_dict(
-        {k: v[rows] if is_affine(k) else v for k, v in network.state_dict().items()}
+    copy = TransformerNet(network.architecture, len(sources), **network.hyper_parameters)
+    copy.load_state_dict(
+        {k: v[list(sources)] if is_affine(k) else v for k, v in network.state_dict().items()}
     )
-    return extended
+    return copy
 
 
 @torch.no_grad()

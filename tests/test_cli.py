@@ -635,6 +635,26 @@ def test_styles_are_listed(run: Callable[..., tuple[int, str, str]]) -> None:
     assert json.loads(run("styles", "--json")[1])["starry_night"]["licence"] == "public domain"
 
 
+def test_a_photo_in_all_styles(
+    run: Callable[..., tuple[int, str, str]], folder: Path, astronaut: Path
+) -> None:
+    code, out, _ = run("styles", astronaut, "--sheet", "sheet.png", "--size", 48, "--json")
+    assert code == 0
+    height, width = load_image(folder / "sheet.png").shape[-2:]
+    assert json.loads(out) == {"output": "sheet.png", "width": width, "height": height}
+    assert width == 4 * 48
+    assert run("styles", astronaut, "--sheet", "sheet.png")[0] == 2  # it exists
+
+
+@pytest.mark.parametrize("given", [["photo.jpg"], ["--sheet", "sheet.png"]])
+def test_a_sheet_needs_a_photo_and_a_file(
+    run: Callable[..., tuple[int, str, str]], given: list[str]
+) -> None:
+    code, _, err = run("styles", *given)
+    assert code == 2
+    assert "nst-rt styles PHOTO --sheet OUT.png" in err
+
+
 def test_every_verb_has_help_with_an_example(run: Callable[..., tuple[int, str, str]]) -> None:
     for verb in (
         "optimize",

@@ -20,7 +20,7 @@ from nst_rt.transformer import (
     Architecture,
     TransformerNet,
     is_affine,
-    with_new_styles,
+    with_styles,
 )
 
 # Deep layers and a small painting make large strokes; equal weights hatch (measured).
@@ -46,7 +46,7 @@ class StyleTraining(L.LightningModule):
             file. Only the affine pairs of the new styles are trained, and the styles that it had
             stay in the model, after the new ones, as they are, bit by bit.
         whole: train all weights of `start_from`, after `affine_first` of the training; the model
-            then has the new styles only.
+            then has the paintings' styles only, which go on from those of the same names.
         affine_first: fraction of the training.
         architecture: `fast` or `classic`; None for that of `start_from`, else `fast`.
         hyper_parameters: of the network, see `TransformerNet`.
@@ -150,7 +150,8 @@ class StyleTraining(L.LightningModule):
             "tv_weight": tv_weight,
             "weights": vgg_weights,
         }
-        new = tuple(Style(name, **(artworks or {}).get(name, {})) for name in paintings)
+        facts: Mapping[str, Any] = artworks or {}
+        new = tuple(Style(name, **facts.get(name, {})) for name in paintings)
         if start_from is None:
             # One seed, one network, whatever was drawn before.
             with torch.random.fork_rng(devices=[]):
@@ -331,17 +332,23 @@ class StyleTraining(L.LightningModule):
 def _extended(
     start_from: str, new: tuple[Style, ...], *, whole: bool
 ) -> tuple[TransformerNet, tuple[Style, ...]]:
-    """The network that is started from, with the new styles first, as copies of its style.
+    """The network that is started from, with the new styles first.
+
+    They start as its style; where all is trained, as what they were if it has them already.
 
     Raises:
-        InputError: a style of that name is in it already.
+        InputError: a style of that name is in it already, and stays.
     """
     model, source = find_style(_GALLERY_STYLE if start_from == GALLERY else start_from)
-    kept = () if whole else model.styles
-    for style in new:
-        if style.name in [old.name for old in kept]:
-            raise InputError(
-                f"{start_from} has a style {style.name!r} already; give the new one another name"
-            )
-    index = model.style_names.index(source)
-    return with_new_styles(model.network, index, len(new), keep=not whole), (*new, *kept)
+    known = model.style_names
+    if not whole:
+        for style in new:
+            if style.name in known:
+                raise InputError(
+                    f"{start_from} has a style {style.name!r} already; give the new one another "
+                    "name, or train --whole to go on with it"
+                )
+    starts = [known.index(style.name if style.name in known else source) for style in new]
+    if whole:
+        return with_styles(model.network, starts), new
+    return with_styles(model.network, [*starts, *range(len(known))]), (*new, *model.styles)

@@ -1,7 +1,7 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +108,7 @@ def test_file_holds_half_precision_weights_and_plain_metadata(
     assert {value.dtype for value in tensors.values()} == {torch.float16}
     assert metadata["format_version"] == str(FORMAT_VERSION)
     assert metadata["nst_rt_version"] == __version__
-    assert json.loads(metadata["styles"]) == [asdict(style) for style in two_styles.styles]
+    assert [Style(**style) for style in json.loads(metadata["styles"])] == list(two_styles.styles)
     assert json.loads(metadata["training"]) == two_styles.training
 
 

@@ -125,6 +125,28 @@ def test_a_model_file_can_be_started_from(train: Train, two: Path, tmp_path: Pat
     assert model.training["start_from"] == "both.safetensors:ink"
 
 
+def test_the_whole_network_goes_on_with_styles_that_it_has(
+    train: Train, two: Path, paintings: dict[str, Path], tmp_path: Path
+) -> None:
+    start = StyleModel.load(two / "both.safetensors")
+    file = train(
+        tmp_path,
+        style={"new": paintings["ink"], "ink": paintings["ink"]},
+        name="on",
+        start_from=two / "both.safetensors",
+        whole=True,
+        steps=1,
+        settings={"model.learning_rate": 1e-9, "model.ema_decay": 0.0},
+    )
+    model = StyleModel.load(file)
+    assert model.style_names == ["new", "ink"]
+    ink, first = start.style_names.index("ink"), 0
+    for key, value in model.network.state_dict().items():
+        if is_affine(key):
+            before = start.network.state_dict()[key]
+            torch.testing.assert_close(value, before[[first, ink]], atol=1e-3, rtol=0)
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "says"),
     [

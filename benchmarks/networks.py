@@ -1,0 +1,119 @@
+"""Networks and losses for the fast family, each trained for the same short time, in one table.
+
+    python benchmarks/networks.py PHOTOS PAINTING -o FOLDER
+
+Objective, equivalent iterations and pan error are those of `nst_rt.metrics`, on photos that
+training holds out; frames per second are the model's alone at 1280x720, all candidates in turns, as
+a ratio to the first one, too. FOLDER keeps the models, so that a run that was interrupted goes on,
+and a sheet of what they paint. About a quarter of an hour a candidate on two cores.
+"""
+
+import argparse
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+from nst_rt import train_style
+from nst_rt.images import Frame, frame_to_tensor, load_image, save_image, tensor_to_frame
+from nst_rt.infer.demo import packaged_photos
+from nst_rt.infer.evaluate import fitted_frame, pan_photos
+from nst_rt.infer.stylizer import Stylizer, load_style
+from nst_rt.metrics import QualityObjective, pan_error, quality, quality_photo
+from nst_rt.photos import find_photos, is_held_out
+from nst_rt.sheets import contact_sheet
+
+NETWORKS: dict[str, dict[str, int]] = {
+    "trunk 32": {},
+    "dilated": {"dilation": 2},
+    "wide first kernel": {"kernel": 5},
+    "soft input": {"soften": 1},
+    "8 blocks": {"blocks": 8},
+    "eighth, 64": {"trunk": 64, "edges": 32},
+    "eighth, 96": {"trunk": 96, "edges": 32, "blocks": 4},
+    "trunk 64": {"trunk": 64, "decoder": 32},
+}
+EQUAL = {"relu1_1": 0.2, "relu2_1": 0.2, "relu3_1": 0.2, "relu4_1": 0.2, "relu5_1": 0.2}
+LOSSES: dict[str, dict[str, Any]] = {
+    "painting 512": {"model.style_size": 512},
+    "equal layers, painting 512": {"model.style_size": 512, "model.style_layers": EQUAL},
+}
+_TIMED_ROUNDS = 7
+
+
+def main() -> None:
+    """Train what is missing, measure all, print a Markdown table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("photos", metavar="PHOTOS", help="a folder, a zip archive or a list")
+    parser.add_argument("painting", type=Path, metavar="PAINTING")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--size", type=int, default=256, help="side of the crops, pixels")
+    parser.add_argument("--count", type=int, default=20, help="photos to measure on")
+    parser.add_argument("--optimizer-photos", type=int, default=3)
+    parser.add_argument("--only", nargs="*", metavar="NAME", help="of the candidates")
+    options = parser.parse_args()
+    options.output.mkdir(parents=True, exist_ok=True)
+    candidates = {name: {"model.hyper_parameters": net} for name, net in NETWORKS.items()} | LOSSES
+    models = {}
+    for name in options.only or candidates:
+        models[name] = options.output / f"{name.replace(' ', '_').replace(',', '')}.safetensors"
+        if not models[name].exists():
+            train_style(
+                {models[name].stem: options.painting},
+                options.photos,
+                output=models[name],
+                steps=options.steps,
+                size=options.size,
+                runs=options.output / "runs",
+                resume=(options.output / "runs" / models[name].stem).exists(),
+                settings=candidates[name],
+            )
+    measure(models, options)
+
+
+def measure(models: dict[str, Path], options: argparse.Namespace) -> None:
+    """Print the table and write the sheet."""
+    found = [photo for photo in find_photos(options.photos) if is_held_out(photo)]
+    photos = [quality_photo(photo.load()) for photo in found[: options.count]]
+    objective = QualityObjective(load_image(options.painting))
+    curves = [list(objective.descent(photo)) for photo in photos[: options.optimizer_photos]]
+    pans = pan_photos()
+    looked_at = [fitted_frame(load_image(file), 1280, 720) for file in packaged_photos("the sheet")]
+    stylizers = {name: load_style(str(file)) for name, file in models.items()}
+    rates = frame_rates(stylizers, looked_at[0])
+    first = next(iter(rates.values()))
+    print("| network | parameters | objective | iterations | ratio | pan error | relative | 720p |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    pictures = []
+    for name, stylizer in stylizers.items():
+        painted = [frame_to_tensor(stylizer.stylize(tensor_to_frame(photo))) for photo in photos]
+        figures = quality([objective(*pair) for pair in zip(painted, photos, strict=True)], curves)
+        pan = pan_error(stylizer.stylize, pans)
+        parameters = sum(weight.numel() for weight in stylizer.model.network.parameters())
+        print(
+            f"| {name} | {parameters:,} | {figures.objective:.2f} | {figures.median_iterations} | "
+            f"{figures.ratio:.2f} | {pan.error:.3f} | {pan.relative:.2f} | "
+            f"{rates[name]:.1f} fps, {rates[name] / first:.2f}x |",
+            flush=True,
+        )
+        pictures += [frame_to_tensor(stylizer.stylize(frame)) for frame in looked_at]
+    captions = [name for name in stylizers for _ in looked_at]
+    sheet = contact_sheet(pictures, captions, columns=len(looked_at))
+    save_image(sheet, options.output / "sheet.jpg", overwrite=True)
+
+
+def frame_rates(stylizers: dict[str, Stylizer], frame: Frame) -> dict[str, float]:
+    """Median rate of each, in turns, so that what else the machine does hits all of them."""
+    seconds: dict[str, list[float]] = {name: [] for name in stylizers}
+    for turn in range(_TIMED_ROUNDS + 1):
+        for name, stylizer in stylizers.items():
+            start = time.perf_counter()
+            stylizer.stylize(frame)
+            if turn:  # the first one compiles
+                seconds[name].append(time.perf_counter() - start)
+    return {name: 1 / statistics.median(times) for name, times in seconds.items()}
+
+
+if __name__ == "__main__":
+    main()

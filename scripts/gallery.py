@@ -1,0 +1,222 @@
+"""Train the gallery, measure it, and write its files and cards: `make gallery DATA=FOLDER`.
+
+FOLDER has photos in content/ and the paintings in styles/, named as their styles. What is finished
+stays in .gallery/, and a run that was interrupted goes on.
+"""
+
+import argparse
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from nst_rt import train_style
+from nst_rt.files import atomic_output
+from nst_rt.images import load_image, save_image, tensor_to_frame
+from nst_rt.infer.demo import packaged_photos
+from nst_rt.infer.evaluate import evaluate_model
+from nst_rt.infer.showcase import in_all_styles, preview, style_sheet
+from nst_rt.metrics import fingerprint
+from nst_rt.style_model import StyleModel
+
+ROOT = Path(__file__).resolve().parents[1]
+CHECKPOINTS = ROOT / "checkpoints"
+WORK = ROOT / ".gallery"  # hours of work, which `make clean` leaves alone
+
+HEAD = """\
+# The styles that ship
+
+![A photo in all styles](../docs/gallery.jpg)
+
+`make gallery DATA=FOLDER` trains, measures and writes all of this. Objective, equivalent iterations
+of L-BFGS and the ratio to its fiftieth, and the pan error, plain and over the outputs' standard
+deviation, are as `nst_rt.metrics` defines them: medians over the first 50 photos that training held
+out (iterations and ratio: the first five), and over the four photos of scikit-image for the pan.
+
+**Before you use them**: the photos they were trained on, listed below by source and number, include
+ImageNet and Caltech-101, which are for research. So use these models for research and private
+purposes, or train one on photos that you have the rights to. The paintings are in the public
+domain. No photo and no painting is part of the files or of this repository.\
+"""
+SEEN: dict[str, str] = {}  # by style, at full size
+
+# In the order of the models' styles; the first one is where new styles start from.
+ARTWORKS = {
+    name: {"title": title, "artist": artist, "year": year, "licence": "public domain"}
+    for name, title, artist, year in (
+        ("starry_night", "The Starry Night", "Vincent van Gogh", "1889"),
+        ("great_wave", "The Great Wave off Kanagawa", "Katsushika Hokusai", "c. 1831"),
+        ("the_scream", "The Scream", "Edvard Munch", "1893"),
+        ("composition_vii", "Composition VII", "Wassily Kandinsky", "1913"),
+        ("water_lilies", "Water Lilies", "Claude Monet", "c. 1916-19"),
+        ("wheat_field", "Wheat Field with Cypresses", "Vincent van Gogh", "1889"),
+        ("night_cafe", "The Night Café", "Vincent van Gogh", "1888"),
+        ("cottages", "Houses and Figure", "Vincent van Gogh", "1890"),
+        ("tahitian_women", "Tahitian Women", "Paul Gauguin", "1891-92"),
+        ("delaunay_portrait", "Portrait of Jean Metzinger", "Robert Delaunay", "1906"),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model file of the gallery: its styles by the paintings they are of, and its recipe."""
+
+    name: str
+    styles: Mapping[str, str]
+    recipe: str
+
+
+MODELS = (
+    Model("gallery", {name: name for name in ARTWORKS}, "gallery"),
+    Model("classic", {"starry_night_classic": "starry_night"}, "classic"),
+)
+
+
+def main() -> None:
+    """Train what is not trained yet, measure it, write the files and the cards."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path, metavar="FOLDER")
+    parser.add_argument("--only", choices=[model.name for model in MODELS])
+    parser.add_argument(
+        "--further", type=int, metavar="STEPS", help="train what ships for some steps more"
+    )
+    options = parser.parse_args()
+    WORK.mkdir(parents=True, exist_ok=True)
+    for model in MODELS:
+        if options.only in (None, model.name):
+            make(model, options.data, further=options.further)
+    write_cards()
+
+
+def make(model: Model, data: Path, *, further: int | None = None) -> None:
+    """Train and measure a model, and put it among the checkpoints."""
+    paintings = {name: data / "styles" / f"{file}.jpg" for name, file in model.styles.items()}
+    shipped = CHECKPOINTS / f"{model.name}.safetensors"
+    # A training that goes on from other weights is another one.
+    run = model.name if further is None else f"{model.name}_{digest(shipped)}"
+    trained = WORK / f"{run}.safetensors"
+    if not trained.exists():
+        train_style(
+            paintings,
+            data / "content",
+            run,
+            output=trained,
+            recipes=[model.recipe],
+            settings={
+                "model.artworks": {name: ARTWORKS[file] for name, file in model.styles.items()}
+            },
+            start_from=None if further is None else shipped,
+            whole=None if further is None else True,
+            steps=further,
+            runs=WORK / "runs",
+            resume=(WORK / "runs" / run).exists(),
+        )
+    figures = measured(trained, paintings, data / "content")
+    finished(StyleModel.load(trained), trained, paintings, figures).save(shipped, overwrite=True)
+
+
+def measured(
+    trained: Path, paintings: Mapping[str, Path], photos: Path
+) -> dict[str, dict[str, Any]]:
+    """Style name -> its figures over the first held-out photos; kept beside the model."""
+    record = WORK / f"{trained.stem}_{digest(trained)}.json"
+    if not record.exists():
+        done = evaluate_model(trained, photos, paintings, held_out=True)
+        with atomic_output(record) as temporary:
+            temporary.write_text(json.dumps(asdict(done), indent=1))
+    figures: dict[str, dict[str, Any]] = json.loads(record.read_text())["styles"]
+    return figures
+
+
+def finished(
+    model: StyleModel, file: Path, paintings: Mapping[str, Path], figures: Mapping[str, Any]
+) -> StyleModel:
+    """The model with previews, fingerprints of its paintings, and what was measured."""
+    photo = tensor_to_frame(load_image(packaged_photos()[0], size=512))
+    painted = dict(in_all_styles(photo, dict.fromkeys(model.style_names, file)))
+    styles = tuple(
+        replace(
+            style,
+            fingerprint=fingerprint(load_image(paintings[style.name])),
+            preview=preview(painted[style.name]),
+        )
+        for style in model.styles
+    )
+    kept = {
+        name: {**figure["quality"], **{f"pan_{k}": v for k, v in figure["pan"].items()}}
+        for name, figure in figures.items()
+    }
+    return StyleModel(model.network, styles, {**model.training, "figures": kept})
+
+
+def digest(file: Path) -> str:
+    """The first digits of a file's SHA-256."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:12]
+
+
+def write_cards() -> None:
+    """The sheet, and the README of the checkpoints."""
+    sheet = style_sheet(packaged_photos()[0])
+    save_image(sheet, ROOT / "docs" / "gallery.jpg", overwrite=True)
+    files = sorted(CHECKPOINTS.glob("*.safetensors"))
+    parts = [HEAD, *(card(file) for file in files)]
+    (CHECKPOINTS / "README.md").write_text("\n\n".join(parts) + "\n")
+
+
+def card(file: Path) -> str:
+    """What there is to know about a model file, in Markdown."""
+    model = StyleModel.load(file)
+    training = model.training
+    network = model.network
+    parameters = sum(weight.numel() for weight in network.parameters())
+    sizes = ", ".join(f"{key} {value}" for key, value in network.hyper_parameters.items())
+    recipe = training["recipe"]
+    layers = ", ".join(f"{layer} {weight:g}" for layer, weight in recipe["style_layers"].items())
+    content = ", ".join(recipe["content_layers"])
+    photos = ", ".join(f"{count} {source}" for source, count in training["photos"].items())
+    rows = [
+        f"| `{style.name}` | {style.artist}, *{style.title}*, {style.year} | "
+        + " | ".join(_figures(training["figures"][style.name]))
+        + f" | {SEEN.get(style.name, '')} |"
+        for style in model.styles
+    ]
+    return "\n".join(
+        [
+            f"## {file.name}",
+            "",
+            f"{network.architecture} network ({sizes}), {parameters:,} parameters, "
+            f"{file.stat().st_size / 1e6:.2f} MB in float16.",
+            "",
+            "| style | painting (public domain) | objective | equivalent iterations | ratio "
+            "| pan error | relative | what one sees |",
+            "| --- | --- | --- | --- | --- | --- | --- | --- |",
+            *rows,
+            "",
+            f"Trained for {training['steps']} steps of {training['batch_size']} crops of "
+            f"{recipe['size']} px: style from {layers} of the paintings at {recipe['style_size']} "
+            f"px, weight {recipe['style_weight']:g}; content from {content}, weight "
+            f"{recipe['content_weight']:g}; total variation {recipe['tv_weight']:g}; motion "
+            f"{recipe['motion_weight']:g}; Adam, one cycle up to {recipe['learning_rate']:g}.",
+            "",
+            f"Photos: {photos}.",
+        ]
+    )
+
+
+def _figures(figures: Mapping[str, Any]) -> list[str]:
+    """Cells of the table."""
+    iterations = figures["median_iterations"]
+    return [
+        f"{figures['objective']:.2f}",
+        "over 50" if iterations is None else f"{iterations:g}",
+        f"{figures['ratio']:.2f}",
+        f"{figures['pan_error']:.3f}",
+        f"{figures['pan_relative']:.2f}",
+    ]
+
+
+if __name__ == "__main__":
+    main()
