@@ -42,7 +42,7 @@ def test_every_recipe_is_read_by_name(recipe: Path) -> None:
 
 def test_later_settings_win() -> None:
     assert settings()["trainer"]["max_steps"] == 1100
-    assert settings(recipes=["new_style"])["trainer"]["max_steps"] == 170
+    assert settings(recipes=["new_style"])["trainer"]["max_steps"] == 155
     found = settings(recipes=["new_style"], settings={"trainer.max_steps": 7})
     assert found["trainer"]["max_steps"] == 7
     found = settings(settings={"trainer.max_steps": 7}, arguments=["--trainer.max_steps", "9"])
