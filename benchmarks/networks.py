@@ -23,6 +23,8 @@ from nst_rt.metrics import QualityObjective, pan_error, quality, quality_photo
 from nst_rt.photos import find_photos, is_held_out
 from nst_rt.sheets import contact_sheet
 
+LAYERS = {f"relu{block}_1": 0.2 for block in range(1, 6)}
+LOSS: dict[str, Any] = {"model.style_size": 512, "model.style_layers": LAYERS}
 NETWORKS: dict[str, dict[str, int]] = {
     "trunk 32": {},
     "dilated": {"dilation": 2},
@@ -33,10 +35,10 @@ NETWORKS: dict[str, dict[str, int]] = {
     "eighth, 96": {"trunk": 96, "edges": 32, "blocks": 4},
     "trunk 64": {"trunk": 64, "decoder": 32},
 }
-EQUAL = {"relu1_1": 0.2, "relu2_1": 0.2, "relu3_1": 0.2, "relu4_1": 0.2, "relu5_1": 0.2}
+# On the first network.
 LOSSES: dict[str, dict[str, Any]] = {
-    "painting 512": {"model.style_size": 512},
-    "equal layers, painting 512": {"model.style_size": 512, "model.style_layers": EQUAL},
+    "learning rate 4e-3": LOSS | {"model.learning_rate": 4e-3},
+    "painting at 320, no relu5_1": {},
 }
 _TIMED_ROUNDS = 7
 
@@ -54,7 +56,9 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", metavar="NAME", help="of the candidates")
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
-    candidates = {name: {"model.hyper_parameters": net} for name, net in NETWORKS.items()} | LOSSES
+    candidates = {
+        name: LOSS | {"model.hyper_parameters": network} for name, network in NETWORKS.items()
+    } | LOSSES
     models = {}
     for name in options.only or candidates:
         models[name] = options.output / f"{name.replace(' ', '_').replace(',', '')}.safetensors"

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from nst_rt.errors import InputError, NotFiniteError
 from nst_rt.images import load_image
 from nst_rt.losses import BatchTerms, PerceptualLoss, check_loss_weights, layer_weights
+from nst_rt.metrics import fingerprint, fingerprint_distance
 from nst_rt.motion import MotionRange, aligned_error, moving_pair
 from nst_rt.style_model import Style, StyleModel, find_style
 from nst_rt.train.averaging import WeightEMA
@@ -42,9 +43,10 @@ class StyleTraining(L.LightningModule):
     Args:
         paintings: file of each style's painting, by the style's name.
         artworks: what is known of each painting, by the style's name: title, artist, year, licence.
-        start_from: a trained style to start from: `gallery`, a style of the gallery, or a model
-            file. Only the affine pairs of the new styles are trained, and the styles that it had
-            stay in the model, after the new ones, as they are, bit by bit.
+        start_from: a trained style to start from: a style of the gallery, `gallery` for the one
+            whose painting is most like the new one, or a model file. Only the affine pairs of the
+            new styles are trained, and the styles that it had stay in the model, after the new
+            ones, as they are, bit by bit.
         whole: train all weights of `start_from`, after `affine_first` of the training; the model
             then has the paintings' styles only, which go on from those of the same names.
         affine_first: fraction of the training.
@@ -166,7 +168,7 @@ class StyleTraining(L.LightningModule):
         else:
             if architecture or hyper_parameters:
                 raise InputError("a network that is started from has its own architecture")
-            self.network, self.styles = _extended(start_from, new, whole=whole)
+            self.network, self.styles = _extended(start_from, new, paintings, whole=whole)
         # As they turned out, for the record and for a run that is resumed.
         self.hparams["architecture"] = self.network.architecture
         self.hparams["hyper_parameters"] = self.network.hyper_parameters
@@ -330,16 +332,18 @@ class StyleTraining(L.LightningModule):
 
 
 def _extended(
-    start_from: str, new: tuple[Style, ...], *, whole: bool
+    start_from: str, new: tuple[Style, ...], paintings: Mapping[str, str], *, whole: bool
 ) -> tuple[TransformerNet, tuple[Style, ...]]:
     """The network that is started from, with the new styles first.
 
-    They start as its style; where all is trained, as what they were if it has them already.
+    They start as the style that was named; for `gallery` as the one whose painting is most like
+    theirs. Where all is trained, styles that the network has already start as what they are.
 
     Raises:
-        InputError: a style of that name is in it already, and stays.
+        InputError: a style of that name is in it already, and stays; no such painting.
     """
-    model, source = find_style(_GALLERY_STYLE if start_from == GALLERY else start_from)
+    anything = start_from == GALLERY
+    model, source = find_style(_GALLERY_STYLE if anything else start_from)
     known = model.style_names
     if not whole:
         for style in new:
@@ -348,7 +352,22 @@ def _extended(
                     f"{start_from} has a style {style.name!r} already; give the new one another "
                     "name, or train --whole to go on with it"
                 )
-    starts = [known.index(style.name if style.name in known else source) for style in new]
+    comparable = anything and all(style.fingerprint for style in model.styles)
+    starts = [
+        known.index(style.name)
+        if style.name in known
+        else _closest(model, paintings[style.name])
+        if comparable
+        else known.index(source)
+        for style in new
+    ]
     if whole:
         return with_styles(model.network, starts), new
     return with_styles(model.network, [*starts, *range(len(known))]), (*new, *model.styles)
+
+
+def _closest(model: StyleModel, painting: str) -> int:
+    """Which of the styles was learned from a painting most like this one."""
+    wanted = fingerprint(load_image(painting))
+    distances = [fingerprint_distance(style.fingerprint, wanted) for style in model.styles]
+    return distances.index(min(distances))

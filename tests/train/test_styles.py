@@ -1,5 +1,6 @@
 """Several styles in one network, and new styles from a trained one."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,10 @@ from tiny_training import Train
 from torch import Tensor
 
 from nst_rt.errors import InputError, UnknownNameError
+from nst_rt.images import load_image
+from nst_rt.metrics import fingerprint
 from nst_rt.style_model import StyleModel, find_style
+from nst_rt.train import task
 from nst_rt.transformer import is_affine
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
@@ -71,8 +75,6 @@ def test_shares_of_the_total_are_logged_and_add_up(two: Path) -> None:
 
 
 def test_sample_grids_have_a_column_for_each_style(two: Path) -> None:
-    from nst_rt.images import load_image
-
     grid = sorted((two / "runs" / "both" / "samples").iterdir())[-1]
     assert load_image(grid).shape[-1] == 3 * 64 + 4 * 4
 
@@ -123,6 +125,38 @@ def test_a_model_file_can_be_started_from(train: Train, two: Path, tmp_path: Pat
     model = StyleModel.load(train(tmp_path, start_from=start, name="third", steps=1))
     assert model.style_names == ["third", "swirls", "ink"]
     assert model.training["start_from"] == "both.safetensors:ink"
+
+
+def test_a_new_style_starts_as_the_one_whose_painting_is_most_like_its_own(
+    two: Path,
+    paintings: dict[str, Path],
+    train: Train,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    base = StyleModel.load(two / "both.safetensors")
+    styles = tuple(
+        replace(style, fingerprint=fingerprint(load_image(paintings[style.name])))
+        for style in base.styles
+    )
+    file = replace(base, styles=styles).save(tmp_path / "gallery.safetensors")
+    monkeypatch.setattr(task, "_GALLERY_STYLE", str(file))
+    for name, painting in paintings.items():
+        settings = {"model.learning_rate": 1e-9, "model.ema_decay": 0.0}
+        output = train(
+            tmp_path,
+            style=painting,
+            name="new",
+            start_from="gallery",
+            steps=1,
+            settings=settings,
+            overwrite=True,
+        )
+        row = base.style_names.index(name)
+        for key, value in StyleModel.load(output).network.state_dict().items():
+            if is_affine(key):
+                start = base.network.state_dict()[key][row]
+                torch.testing.assert_close(value[0], start, atol=1e-3, rtol=0)
 
 
 def test_the_whole_network_goes_on_with_styles_that_it_has(
