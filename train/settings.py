@@ -101,6 +101,9 @@ class Training(LightningCLI):
             raise InputError("trainer.accumulate_grad_batches must be 1 or more")
         if given["overfit_batches"]:
             raise InputError("trainer.overfit_batches: the stream of photos has no end to overfit")
+        for key, instead in _TAKEN.items():
+            if given[key] is not None:
+                raise InputError(f"trainer.{key} is set by the training itself; {instead}")
         if (given["precision"] or "32-true") not in _PRECISIONS:
             raise InputError(
                 f"trainer.precision must be one of {', '.join(_PRECISIONS)}, not "
@@ -121,6 +124,7 @@ class Training(LightningCLI):
             )
         photos = (self.datamodule.held_out or self.datamodule.training)[:4]
         more = given["callbacks"] or []
+        shown = self.progress and given["enable_progress_bar"] is not False
         changes["callbacks"] = [
             *(more if isinstance(more, list) else [more]),
             self.losses,
@@ -132,7 +136,7 @@ class Training(LightningCLI):
                 filename="{step:06d}",
                 every_n_train_steps=max(steps // 20, 1),
             ),
-            *([ProgressBar()] if self.progress else []),
+            *([ProgressBar()] if shown else []),
         ]
         try:
             return super().instantiate_trainer(**changes)
@@ -141,6 +145,10 @@ class Training(LightningCLI):
 
 
 _PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")  # others would change the optical flow, too
+_TAKEN = {
+    "limit_train_batches": "trainer.max_steps says how long it trains",
+    "default_root_dir": "--runs says where its folder goes",
+}
 _PARSER = {
     "exit_on_error": False,
     "default_config_files": [str(_CONFIGS / f"{DEFAULT_RECIPE}.yaml")],

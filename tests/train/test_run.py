@@ -324,6 +324,8 @@ def test_an_earlier_run_comes_back_if_the_new_one_does_not_start(
         ({"settings": {"model.hyper_parameters": {"foo": 3}}}, InputError, "hyper_parameters.*foo"),
         ({"settings": {"trainer.precision": "bf16-true"}}, InputError, "precision must be one of"),
         ({"settings": {"trainer.overfit_batches": 2}}, InputError, "overfit_batches"),
+        ({"settings": {"trainer.limit_train_batches": 9}}, InputError, "max_steps says"),
+        ({"settings": {"trainer.default_root_dir": "x"}}, InputError, "--runs says"),
         ({"settings": {"trainer.accumulate_grad_batches": 0}}, InputError, "must be 1 or more"),
         ({"steps": 0}, InputError, "steps must be positive, not 0"),
         ({"batch_size": -1}, InputError, "batch size must be positive, not -1"),
