@@ -77,11 +77,12 @@ def train(*, print_config: bool = False, **options: Any) -> Report:
         logging.getLogger().setLevel(logging.ERROR)
     if "style" in options:
         options["style"] = _paintings(options["style"])
+    run = _run_folder(options)
+    earlier = set() if options.get("resume") else _checkpoints(run)
     try:
         output = train_style(**options)
     except KeyboardInterrupt as error:
-        run = _run_folder(options)
-        if not any((run / "checkpoints").glob("*.ckpt")):
+        if not _checkpoints(run) - earlier:
             raise
         raise InterruptedWorkError(
             f"interrupted: the last checkpoint is in {run}; the same command with --resume "
@@ -95,10 +96,9 @@ def train(*, print_config: bool = False, **options: Any) -> Report:
     training = StyleModel.load(output).training
     skipped = f", photos skipped: {training['skipped']}" if training["skipped"] else ""
     losses = ", ".join(f"{name} {value:.3g}" for name, value in training["losses"].items())
-    samples = _run_folder(options) / "samples"
     return Report(
         f"{output}: {training['steps']} steps, {losses}{skipped}; samples in "
-        f"{samples}\ntry it: nst-rt image PHOTO --style {output} -o OUT.png",
+        f"{run / 'samples'}\ntry it: nst-rt image PHOTO --style {output} -o OUT.png",
         {"output": str(output), **training},
     )
 
@@ -125,6 +125,11 @@ def _run_folder(options: dict[str, Any]) -> Path:
 
     _, name = named_paintings(options.get("style"), options.get("name"))
     return Path(options.get("runs", "runs"), name)
+
+
+def _checkpoints(run: Path) -> set[tuple[Path, int]]:
+    """Those of a run, with the time each was written."""
+    return {(file, file.stat().st_mtime_ns) for file in (run / "checkpoints").glob("*.ckpt")}
 
 
 def photos(source: str, output: str, **options: Any) -> Report:

@@ -602,6 +602,26 @@ def test_a_new_style_starts_from_a_trained_network(
     assert not (folder / "other.safetensors").exists()
 
 
+@pytest.mark.parametrize("written", [False, True])
+def test_an_interrupted_training_speaks_of_its_own_checkpoint_only(
+    run: Callable[..., tuple[int, str, str]],
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    written: bool,
+) -> None:
+    def train_style(**_: object) -> None:
+        if written:
+            (folder / "runs/text/checkpoints/step=000010.ckpt").touch()
+        raise KeyboardInterrupt
+
+    (folder / "runs/text/checkpoints").mkdir(parents=True)
+    (folder / "runs/text/checkpoints/step=000005.ckpt").touch()  # of an earlier run
+    monkeypatch.setattr("nst_rt.train.run.train_style", train_style)
+    code, _, err = run("train", "--style", "text.png", "--photos", "photos", "--overwrite")
+    assert code == 130
+    assert ("--resume" in err) == written
+
+
 def test_all_settings_of_a_training_are_printed_as_a_recipe(
     run: Callable[..., tuple[int, str, str]],
 ) -> None:
