@@ -28,7 +28,6 @@ LOSS: dict[str, Any] = {"model.style_size": 512, "model.style_layers": LAYERS}
 NETWORKS: dict[str, dict[str, int]] = {
     "trunk 32": {},
     "dilated": {"dilation": 2},
-    "dilated more": {"dilation": 4},
     "wide first kernel": {"kernel": 5},
     "soft input": {"soften": 1},
     "8 blocks": {"blocks": 8},
