@@ -22,6 +22,7 @@ from nst_rt.infer.stylizer import Stylizer, load_style
 from nst_rt.metrics import QualityObjective, pan_error, quality, quality_photo
 from nst_rt.photos import find_photos, is_held_out
 from nst_rt.sheets import contact_sheet
+from nst_rt.train.resume import checkpoints
 
 LAYERS = {f"relu{block}_1": 0.2 for block in range(1, 6)}
 LOSS: dict[str, Any] = {"model.style_size": 512, "model.style_layers": LAYERS}
@@ -70,7 +71,7 @@ def main() -> None:
                 steps=options.steps,
                 size=options.size,
                 runs=options.output / "runs",
-                resume=(options.output / "runs" / models[name].stem).exists(),
+                resume=bool(checkpoints(options.output / "runs" / models[name].stem)),
                 settings=candidates[name],
             )
     measure(models, options)
@@ -94,10 +95,10 @@ def measure(models: dict[str, Path], options: argparse.Namespace) -> None:
         painted = [frame_to_tensor(stylizer.stylize(tensor_to_frame(photo))) for photo in photos]
         figures = quality([objective(*pair) for pair in zip(painted, photos, strict=True)], curves)
         pan = pan_error(stylizer.stylize, pans)
-        parameters = sum(weight.numel() for weight in stylizer.model.network.parameters())
         print(
-            f"| {name} | {parameters:,} | {figures.objective:.2f} | {figures.median_iterations} | "
-            f"{figures.ratio:.2f} | {pan.error:.3f} | {pan.relative:.2f} | "
+            f"| {name} | {stylizer.model.parameters:,} | {figures.objective:.2f} | "
+            f"{figures.median_iterations} | {figures.ratio:.2f} | {pan.error:.3f} | "
+            f"{pan.relative:.2f} | "
             f"{rates[name]:.1f} fps, {rates[name] / first:.2f}x |",
             flush=True,
         )

@@ -174,7 +174,7 @@ def evaluate_model(
     return Evaluation(
         model=str(model),
         engine=str(stylizer),
-        parameters=sum(parameter.numel() for parameter in loaded.network.parameters()),
+        parameters=loaded.parameters,
         photos=len(judged),
         skipped=skipped,
         iterations=iterations,

@@ -129,7 +129,9 @@ def _run_folder(options: dict[str, Any]) -> Path:
 
 def _checkpoints(run: Path) -> set[tuple[Path, int]]:
     """Those of a run, with the time each was written."""
-    return {(file, file.stat().st_mtime_ns) for file in (run / "checkpoints").glob("*.ckpt")}
+    from nst_rt.train.resume import checkpoints
+
+    return {(file, file.stat().st_mtime_ns) for file in checkpoints(run)}
 
 
 def photos(source: str, output: str, **options: Any) -> Report:

@@ -69,6 +69,11 @@ class StyleModel:
         """Names of the styles, in order."""
         return [style.name for style in self.styles]
 
+    @property
+    def parameters(self) -> int:
+        """How many weights the network has."""
+        return sum(weight.numel() for weight in self.network.parameters())
+
     def style_weights(self, styles: str | Mapping[str, float]) -> Tensor:
         """Convex weights over the styles.
 

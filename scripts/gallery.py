@@ -20,6 +20,7 @@ from nst_rt.infer.evaluate import evaluate_model
 from nst_rt.infer.showcase import in_all_styles, preview, style_sheet
 from nst_rt.metrics import fingerprint
 from nst_rt.style_model import StyleModel
+from nst_rt.train.resume import checkpoints
 
 ROOT = Path(__file__).resolve().parents[1]
 CHECKPOINTS = ROOT / "checkpoints"
@@ -112,7 +113,7 @@ def make(model: Model, data: Path, *, further: int | None = None) -> None:
             whole=None if further is None else True,
             steps=further,
             runs=WORK / "runs",
-            resume=(WORK / "runs" / run).exists(),
+            resume=bool(checkpoints(WORK / "runs" / run)),
         )
     figures = measured(trained, paintings, data / "content")
     finished(StyleModel.load(trained), trained, paintings, figures).save(shipped, overwrite=True)
@@ -171,7 +172,6 @@ def card(file: Path) -> str:
     model = StyleModel.load(file)
     training = model.training
     network = model.network
-    parameters = sum(weight.numel() for weight in network.parameters())
     sizes = ", ".join(f"{key} {value}" for key, value in network.hyper_parameters.items())
     recipe = training["recipe"]
     layers = ", ".join(f"{layer} {weight:g}" for layer, weight in recipe["style_layers"].items())
@@ -187,7 +187,7 @@ def card(file: Path) -> str:
         [
             f"## {file.name}",
             "",
-            f"{network.architecture} network ({sizes}), {parameters:,} parameters, "
+            f"{network.architecture} network ({sizes}), {model.parameters:,} parameters, "
             f"{file.stat().st_size / 1e6:.2f} MB in float16.",
             "",
             "| style | painting (public domain) | objective | equivalent iterations | ratio "

@@ -20,6 +20,11 @@ _PARTS = ("checkpoints", "samples", "tensorboard")
 _NO_PART_OF_A_RUN = ("_instantiator", "paintings", "artworks", "start_from")
 
 
+def checkpoints(run: Path) -> list[Path]:
+    """Those of a run, oldest first; none if it has not got that far, or is not there."""
+    return sorted((run / "checkpoints").glob("*.ckpt"))
+
+
 def find_checkpoint(run: Path, *, resume: bool, overwrite: bool) -> Path | None:
     """The checkpoint to resume from; None for a new run.
 
@@ -27,12 +32,12 @@ def find_checkpoint(run: Path, *, resume: bool, overwrite: bool) -> Path | None:
         InputError: there is none.
         OutputExistsError: there is one, and neither `resume` nor `overwrite` is set.
     """
-    checkpoints = sorted((run / "checkpoints").glob("*.ckpt"))
+    found = checkpoints(run)
     if resume:
-        if not checkpoints:
+        if not found:
             raise InputError(f"{run}: no checkpoint to resume from; leave out --resume")
-        return checkpoints[-1]
-    if checkpoints and not overwrite:
+        return found[-1]
+    if found and not overwrite:
         raise OutputExistsError(
             f"{run}: a run of this name exists; --resume continues it, --overwrite starts over"
         )
@@ -120,7 +125,7 @@ def earlier_run_aside(run: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        begun = any((run / "checkpoints").glob("*.ckpt"))
+        begun = bool(checkpoints(run))
         for part, earlier in aside.items():
             if begun:
                 shutil.rmtree(earlier)

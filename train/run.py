@@ -10,7 +10,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from nst_rt.errors import InputError, OutputExistsError, StyleTransferError
 from nst_rt.files import check_format
 from nst_rt.style_model import SUFFIX
-from nst_rt.train.resume import RunIdentity, earlier_run_aside, find_checkpoint
+from nst_rt.train.resume import RunIdentity, checkpoints, earlier_run_aside, find_checkpoint
 from nst_rt.train.settings import Training, quiet_lightning
 from nst_rt.vgg import load_weights
 
@@ -154,7 +154,7 @@ def train_style(
         if not trainer.global_step:
             raise InputError("nothing was trained: the settings of the trainer leave no step")
         task.style_model(training_record(training)).save(target, overwrite=overwrite)
-        for earlier in sorted((run / "checkpoints").glob("*.ckpt"))[:-1]:
+        for earlier in checkpoints(run)[:-1]:
             earlier.unlink()
     return target
 
