@@ -64,6 +64,9 @@ class StyleTraining(L.LightningModule):
         layer_probability: of a second layer that moves in front of the photo.
         noise: standard deviation of the noise in one of the views.
         learning_rate: peak of a one-cycle schedule (Smith & Topin 2019).
+        affine_factor: times the learning rate is that of the affine pairs; with many styles each
+            photo moves the pairs of one style only, which then fall behind the convolutions.
+        warm_up: fraction of the training until the peak.
         ema_decay: of the moving average of the weights, which is what is kept; 0 for none.
         vgg_weights: see `VGG19Features`.
         seed: of motion and noise, and of the network's first weights.
@@ -98,6 +101,8 @@ class StyleTraining(L.LightningModule):
         layer_probability: float = 0.5,
         noise: float = 0.01,
         learning_rate: float = 1.5e-3,
+        affine_factor: float = 1.0,
+        warm_up: float = 0.3,
         ema_decay: float = 0.99,
         vgg_weights: str = "caffe",
         seed: int = 0,
@@ -113,6 +118,8 @@ class StyleTraining(L.LightningModule):
         check_loss_weights(content_weight, style_weight, tv_weight, motion_weight)
         for name, value, low, high in (
             ("learning_rate", learning_rate, 1e-9, 1.0),
+            ("affine_factor", affine_factor, 1e-3, 1e3),
+            ("warm_up", warm_up, 0, 1),
             ("ema_decay", ema_decay, 0, 0.99999),
             ("affine_first", affine_first, 0, 1),
             ("max_shift", max_shift, 0, size),
@@ -141,6 +148,8 @@ class StyleTraining(L.LightningModule):
         self.motion = MotionRange(max_shift, max_zoom, max_angle, layer_probability)
         self.noise = noise
         self.learning_rate = learning_rate
+        self.affine_factor = affine_factor
+        self.warm_up = warm_up
         self.ema_decay = ema_decay
         self.affine_first = affine_first if start_from and whole else 0.0
         self.seed = seed
@@ -315,10 +324,16 @@ class StyleTraining(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Adam under a one-cycle schedule."""
-        parameters = [p for p in self.network.parameters() if p.requires_grad]
-        optimizer = torch.optim.Adam(parameters, lr=self.learning_rate)
+        groups: dict[float, list[nn.Parameter]] = {}
+        for name, parameter in self.network.named_parameters():
+            if parameter.requires_grad:
+                rate = self.learning_rate * (self.affine_factor if is_affine(name) else 1)
+                groups.setdefault(rate, []).append(parameter)
+        optimizer = torch.optim.Adam({"params": p, "lr": rate} for rate, p in groups.items())
+        # OneCycleLR divides by zero where the first phase has exactly one step.
+        warm_up = min(max(self.warm_up, 1.5 / self._steps), 0.99)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, max_lr=self.learning_rate, total_steps=self._steps
+            optimizer, list(groups), total_steps=self._steps, pct_start=warm_up
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

@@ -320,6 +320,8 @@ def test_an_earlier_run_comes_back_if_the_new_one_does_not_start(
         ({"whole": True}, InputError, "trained anyway"),
         ({"settings": {"model.learning_rate": -1}}, InputError, "learning_rate must be"),
         ({"settings": {"model.ema_decay": 1}}, InputError, "ema_decay must be"),
+        ({"settings": {"model.warm_up": 1.5}}, InputError, "warm_up must be"),
+        ({"settings": {"model.affine_factor": 0}}, InputError, "affine_factor must be"),
         ({"settings": {"model.motion_ramp": [0.5, 0.2]}}, InputError, "rising fractions"),
         ({"settings": {"model.hyper_parameters": {"foo": 3}}}, InputError, "hyper_parameters.*foo"),
         ({"settings": {"trainer.precision": "bf16-true"}}, InputError, "precision must be one of"),

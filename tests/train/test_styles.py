@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tiny_training import Train
+from tiny_training import STEPS, Train
 from torch import Tensor
 
 from nst_rt.errors import InputError, UnknownNameError
@@ -179,6 +179,23 @@ def test_the_whole_network_goes_on_with_styles_that_it_has(
         if is_affine(key):
             before = start.network.state_dict()[key]
             torch.testing.assert_close(value, before[[first, ink]], atol=1e-3, rtol=0)
+
+
+def test_affine_pairs_have_a_learning_rate_of_their_own(train: Train, tmp_path: Path) -> None:
+    slow = {"model.learning_rate": 1e-6, "model.ema_decay": 0}
+    before = StyleModel.load(train(tmp_path / "slow", settings=slow)).network.state_dict()
+    fast = slow | {"model.affine_factor": 1000}
+    after = StyleModel.load(train(tmp_path / "fast", settings=fast)).network.state_dict()
+    for key, value in after.items():
+        difference = (value - before[key]).abs().max()
+        assert difference > 1e-3 if is_affine(key) else difference < 1e-4, key
+
+
+@pytest.mark.parametrize("warm_up", [0, 1 / STEPS, 1])
+def test_the_learning_rate_may_rise_for_any_part_of_the_training(
+    train: Train, tmp_path: Path, warm_up: float
+) -> None:
+    assert train(tmp_path, settings={"model.warm_up": warm_up}).is_file()
 
 
 @pytest.mark.parametrize(
