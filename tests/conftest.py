@@ -1,6 +1,7 @@
 """What several tests need: photos and paintings that the packages carry, small to be fast."""
 
 import signal
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 
@@ -15,6 +16,15 @@ from nst_rt.transformer import TransformerNet
 
 # A program that is started in the background may ignore Ctrl-C, and so would what it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Folder of what is compiled during the tests, also in the programs that they start."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("cache")
+        patch.setenv("NST_RT_CACHE", str(folder))
+        yield folder
 
 
 @pytest.fixture(scope="session")

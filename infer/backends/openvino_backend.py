@@ -1,20 +1,30 @@
 """OpenVINO as the engine: the fastest one on CPUs, by far where they multiply bfloat16."""
 
+import io
+from collections import OrderedDict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
 import numpy as np
 import openvino as ov
-import torch
 
 from nst_rt.errors import BackendError
 from nst_rt.infer.backends import Frames, Precision, StyleVector
-from nst_rt.infer.frame_net import FrameNet
+from nst_rt.infer.cache import Cache
+from nst_rt.infer.frame_net import FrameNet, digest, exported
 from nst_rt.transformer import TransformerNet
 
 # Fastest first.
 _CAPABILITIES: dict[Precision, str] = {"bf16": "BF16", "f16": "FP16", "f32": "FP32"}
+_MOST_SIZES = 4  # compiled and in memory at the same time
 
 
 class OpenVINOBackend:
     """See `Backend`.
+
+    A network becomes OpenVINO's graph once, for any size, and is compiled for each size; both stay
+    in the cache.
 
     Raises:
         BackendError: a device or a precision that is not there.
@@ -40,8 +50,19 @@ class OpenVINOBackend:
                 f"OpenVINO does not compute in {precision} on this {device or 'cpu'}; "
                 f"it does in {', '.join(there)}"
             )
-        self._net = FrameNet(network)
-        self._requests: dict[tuple[int, ...], ov.InferRequest] = {}
+        self._network = network
+        self._settings = {
+            "INFERENCE_PRECISION_HINT": self.precision,
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        self._cache = Cache()
+        self._key: dict[str, Any] = {"network": digest(network), "openvino": ov.get_version()}
+        self._engine_key = self._key | {
+            "device": self.device,
+            "capabilities": sorted(capabilities),
+            "settings": self._settings,
+        }
+        self._requests: OrderedDict[tuple[int, ...], ov.InferRequest] = OrderedDict()
 
     @property
     def device(self) -> str:
@@ -50,17 +71,45 @@ class OpenVINOBackend:
 
     def __call__(self, frames: Frames, style: StyleVector) -> Frames:
         """See `Backend`."""
-        if frames.shape not in self._requests:
-            self._requests[frames.shape] = self._compile(frames, style)
-        request = self._requests[frames.shape]
+        request = self._request(frames.shape)
         # Shared with the caller for the time of the call; the result must outlive the next one.
         request.infer([np.ascontiguousarray(frames), style], share_inputs=True)
         return np.array(request.get_output_tensor(0).data)
 
-    def _compile(self, frames: Frames, style: StyleVector) -> ov.InferRequest:
-        """A static shape, since the engine plans memory and kernels for it."""
-        example = torch.from_numpy(frames), torch.from_numpy(style)
-        with torch.no_grad():  # tensors of inference_mode cannot be traced
-            model = ov.convert_model(torch.export.export(self._net, example))
-        settings = {"INFERENCE_PRECISION_HINT": self.precision, "PERFORMANCE_HINT": "LATENCY"}
-        return self._core.compile_model(model, self._device, settings).create_infer_request()
+    def _request(self, shape: tuple[int, ...]) -> ov.InferRequest:
+        if shape in self._requests:
+            self._requests.move_to_end(shape)
+        else:
+            self._requests[shape] = self._compiled(shape).create_infer_request()
+            if len(self._requests) > _MOST_SIZES:
+                self._requests.popitem(last=False)
+        return self._requests[shape]
+
+    def _compiled(self, shape: tuple[int, ...]) -> ov.CompiledModel:
+        """For a static shape, since the engine plans memory and kernels for it."""
+        key = self._engine_key | {"shape": list(shape)}
+        entry = self._cache.get(key)
+        if entry is not None:
+            return self._core.import_model(entry, self._device, self._settings)
+        graph = self._graph()
+        graph.reshape({0: list(shape), 1: [1, self._network.styles]})
+        compiled = self._core.compile_model(graph, self._device, self._settings)
+        stream = io.BytesIO()
+        compiled.export_model(stream)
+        self._cache.put(key, stream.getvalue())
+        return compiled
+
+    def _graph(self) -> ov.Model:
+        """OpenVINO's graph of the network, for any shape."""
+        key = self._key | {"part": "graph"}
+        weights_key = self._key | {"part": "weights"}
+        graph, weights = self._cache.get(key), self._cache.get(weights_key)
+        if graph is None or weights is None:
+            model = ov.convert_model(exported(FrameNet(self._network)))
+            with TemporaryDirectory() as folder:
+                file = Path(folder, "graph.xml")
+                ov.save_model(model, file, compress_to_fp16=False)
+                graph, weights = file.read_bytes(), file.with_suffix(".bin").read_bytes()
+            self._cache.put(key, graph)
+            self._cache.put(weights_key, weights)
+        return self._core.read_model(graph, weights)
