@@ -1,8 +1,6 @@
 """How good a style model is: what its users get, measured as `nst_rt.metrics` defines it."""
 
 import logging
-import statistics
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +17,7 @@ from nst_rt.images import Frame, frame_to_tensor, load_image, tensor_to_frame
 from nst_rt.infer.backends import BackendName, Precision
 from nst_rt.infer.demo import packaged_photos
 from nst_rt.infer.stylizer import Stylizer
+from nst_rt.infer.timing import frames_per_second
 from nst_rt.metrics import (
     ITERATIONS,
     PAINTING_SIZE,
@@ -39,8 +38,6 @@ Item = TypeVar("Item")
 OnProgress = Callable[[float, str], None]
 
 _TIMED_SIZES = ((640, 480), (1280, 720))
-_TIMED_CALLS = 5
-_TIMED_SECONDS = 1.0
 _ITERATION_COST = 3  # times that of painting a frame or judging it, roughly
 
 
@@ -191,17 +188,6 @@ def pan_photos() -> list[Frame]:
     """
     files = packaged_photos("the pan error needs the photos of scikit-image")
     return [tensor_to_frame(load_image(file)) for file in files]
-
-
-def frames_per_second(stylize: Callable[[Frame], Frame], frame: Frame) -> float:
-    """Median rate of repeated calls, the first of which, which compiles, is left out."""
-    stylize(frame)
-    seconds: list[float] = []
-    while len(seconds) < _TIMED_CALLS or sum(seconds) < _TIMED_SECONDS:
-        start = time.perf_counter()
-        stylize(frame)
-        seconds.append(time.perf_counter() - start)
-    return 1 / statistics.median(seconds)
 
 
 def fitted_frame(photo: Tensor, width: int, height: int) -> Frame:

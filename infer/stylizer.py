@@ -7,7 +7,7 @@ import numpy as np
 
 from nst_rt.errors import InputError
 from nst_rt.images import Frame
-from nst_rt.infer.backends import BackendName, Frames, Precision, create_backend
+from nst_rt.infer.backends import BackendName, Frames, Precision, choose, create_backend
 from nst_rt.style_model import StyleModel, find_style
 from nst_rt.transformer import MINIMUM_SIZE
 
@@ -19,9 +19,13 @@ class Stylizer:
         model: a loaded style model.
         style: one style's name, or names with weights for a blend.
         strength: from 0 (the frame as it is) to 1 (the full style).
-        backend: `auto`, `openvino` or `torch`.
+        backend: `auto`, `openvino`, `torch` or `onnx`.
         device: see `create_backend`.
         precision: `auto`, `f32`, `bf16` or `f16`.
+
+    Attributes:
+        model: as it was given.
+        choice: the engine, and why it is this one.
 
     Raises:
         BackendError: an engine, device or precision that is not there.
@@ -41,7 +45,10 @@ class Stylizer:
     ) -> None:
         self.model = model
         self.set_style(style, strength=strength)
-        self._backend = create_backend(model.network, backend, device=device, precision=precision)
+        self.choice = choose(model.network, backend, device=device, precision=precision)
+        self._backend = create_backend(
+            model.network, self.choice.name, device=device, precision=precision
+        )
 
     def __str__(self) -> str:
         """Engine, precision and device, as they really are."""

@@ -221,6 +221,40 @@ def evaluate(model: str, photos: str, style: list[str], **options: Any) -> Repor
     return Report(summary(done), asdict(done))
 
 
+def export(model: str, output: str, **options: Any) -> Report:
+    """Write a style model for other programs: ONNX, OpenVINO or PyTorch."""
+    from dataclasses import asdict
+
+    from nst_rt.infer.export import export_model
+
+    done = export_model(model, output, **options)
+    return Report(
+        f"{done.output}: {done.format}, styles: {', '.join(done.styles)}; paints as PyTorch does, "
+        f"to {done.difference} of 255 levels",
+        {**asdict(done), "output": str(done.output)},
+    )
+
+
+def info() -> Report:
+    """Say what this machine has, what would run here, and how fast."""
+    from dataclasses import asdict
+
+    from nst_rt.infer.info import machine_info
+
+    with progress("timing") as advance:
+        found = machine_info(on_size=advance)
+    versions = ", ".join(f"{name} {number or 'missing'}" for name, number in found.versions.items())
+    rates = ", ".join(f"{fps:.1f} at {size}" for size, fps in found.fps.items())
+    lines = [
+        f"versions: {versions}",
+        f"processor: {found.processor}, {found.cores} threads, {' '.join(found.instructions)}",
+        f"GPUs for PyTorch: {', '.join(found.gpus) or 'none'}",
+        f"engine: {found.engine} ({found.why})",
+        f"frames per second: {rates}",
+    ]
+    return Report("\n".join(lines), asdict(found))
+
+
 def demo(**options: Any) -> Report:
     """Stylize a film that comes in a package."""
     from nst_rt.infer.demo import run_demo
@@ -417,6 +451,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     _engine_arguments(p)
 
+    p = verb(export, "starry_night -o starry_night.onnx")
+    p.add_argument("model", metavar="MODEL", help=_STYLE_HELP.partition(";")[0])
+    p.add_argument(
+        "-o", "--output", required=True, metavar="OUT", help=".onnx, .xml (OpenVINO) or .pt2"
+    )
+    p.add_argument("--format", choices=("onnx", "openvino", "torch"), help="default: the suffix's")
+    _overwrite(p)
+
+    verb(info, "")
+
     p = verb(demo, "")
     p.add_argument("--folder", metavar="DIR", help="where everything goes; default: demo")
     p.add_argument("--style", metavar="S", help=_STYLE_HELP)
@@ -451,6 +495,8 @@ def _stylizer(parser: argparse.ArgumentParser) -> None:
 
 
 def _engine_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--backend", metavar="B", help="auto, openvino or torch; default: auto")
+    parser.add_argument(
+        "--backend", metavar="B", help="auto, openvino, torch or onnx; default: auto"
+    )
     parser.add_argument("--device", metavar="D", help="cpu, cuda, ...; default: the fastest")
     parser.add_argument("--precision", metavar="P", help="auto, f32, bf16 or f16; default: auto")

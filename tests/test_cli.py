@@ -77,7 +77,7 @@ BAD = [
     (["image", PHOTO, *OUT, "--style", "text.png"], "not a style model"),
     (["image", PHOTO, *OUT, "--style", "no.safetensors"], "no such file"),
     (["image", PHOTO, *OUT, "--strength", "2"], "between 0 and 1"),
-    (["image", PHOTO, *OUT, "--backend", "cuda"], "known are auto, openvino, torch"),
+    (["image", PHOTO, *OUT, "--backend", "cuda"], "known are auto, openvino, torch, onnx"),
     (["image", PHOTO, *OUT, "--precision", "int4"], "known are auto, f32"),
     (["image", PHOTO], "required: -o/--output"),
     # the optimizer

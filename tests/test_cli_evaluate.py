@@ -127,7 +127,7 @@ BAD = [
     (["starry_night", *GOOD, "--count", "few"], "--count: invalid int value"),
     (["starry_night", *GOOD, "--optimizer-photos", "-1"], "0 or more, not -1"),
     (["starry_night", *GOOD, "--held-out"], "holds out none of its 2 photos"),
-    (["starry_night", *GOOD, "--backend", "cuda"], "known are auto, openvino, torch"),
+    (["starry_night", *GOOD, "--backend", "cuda"], "known are auto, openvino, torch, onnx"),
     (["starry_night", "--style", "no.jpg", "--photos", "photos"], r"no\.jpg: no such file"),
     (["starry_night", "--style", "text.png", "--photos", "photos"], r"text\.png: not an image"),
     (["starry_night", "--style", "nite=x.jpg", "--photos", "photos"], "unknown style 'nite'"),

@@ -1,6 +1,11 @@
-"""The engines that run a network on frames; each is asked for by name, `auto` picks one."""
+"""The engines that run a network on frames; each is asked for by name, `auto` measures them."""
 
+import json
+import logging
+import platform
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
 from typing import Literal, Protocol, get_args
 
 import numpy as np
@@ -8,15 +13,22 @@ import numpy.typing as npt
 import torch
 
 from nst_rt.errors import BackendError
+from nst_rt.infer.cache import Cache
+from nst_rt.infer.timing import frames_per_second
 from nst_rt.transformer import TransformerNet
+
+logger = logging.getLogger(__name__)
 
 Frames = npt.NDArray[np.uint8]
 StyleVector = npt.NDArray[np.float32]
 
-BackendName = Literal["auto", "openvino", "torch"]
+BackendName = Literal["auto", "openvino", "torch", "onnx"]
 Precision = Literal["auto", "f32", "bf16", "f16"]
 BACKENDS: tuple[BackendName, ...] = get_args(BackendName)
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+_PACKAGES = {"openvino": "openvino", "torch": "torch", "onnx": "onnxruntime"}
+_TIMED_FRAME = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
 
 
 class Backend(Protocol):
@@ -38,6 +50,14 @@ class Backend(Protocol):
         """Stylize frames (N, H, W, 3), uint8 BGR, in the style weights (1, S), float32."""
 
 
+@dataclass(frozen=True)
+class Choice:
+    """An engine, and why it is this one."""
+
+    name: BackendName
+    why: str = "asked for"
+
+
 def create_backend(
     network: TransformerNet,
     name: BackendName = "auto",
@@ -49,22 +69,76 @@ def create_backend(
 
     Args:
         network: what it runs.
-        name: `openvino` or `torch`; `auto` takes torch where there is a CUDA device or where the
-            device asked for is not the CPU, else openvino.
-        device: `cpu`, or for torch `cuda`, `cuda:1` and so on; by default the fastest there is.
+        name: `openvino`, `torch` or `onnx`; for `auto` see `choose`.
+        device: `cpu`; for openvino also `gpu`, for torch `cuda`, `cuda:1`, `mps` and so on, for
+            onnx what it has a provider for; by default the fastest there is.
         precision: by default the fastest that the device multiplies in hardware.
 
     Raises:
         BackendError: an engine, a device or a precision that is not there.
     """
+    name = choose(network, name, device=device, precision=precision).name
+    return _engine(name)(network, device, precision)
+
+
+def choose(
+    network: TransformerNet,
+    name: BackendName = "auto",
+    *,
+    device: str | None = None,
+    precision: Precision = "auto",
+) -> Choice:
+    """Decide on an engine; `auto` is the fastest one, measured once on each machine.
+
+    Raises:
+        BackendError: an engine or a precision that does not exist, or none that is there.
+    """
     if name not in BACKENDS:
         raise BackendError(f"unknown backend {name!r}: known are {', '.join(BACKENDS)}")
     if precision not in PRECISIONS:
         raise BackendError(f"unknown precision {precision!r}: known are {', '.join(PRECISIONS)}")
-    if name == "auto":
-        on_gpu = torch.cuda.is_available() if device is None else device.lower() != "cpu"
-        name = "torch" if on_gpu else "openvino"
-    return _engine(name)(network, device, precision)
+    if name != "auto":
+        return Choice(name)
+    cache = Cache()
+    versions = {engine: installed_version(package) for engine, package in _PACKAGES.items()}
+    machine = [platform.node(), torch.cuda.get_device_name() if torch.cuda.is_available() else ""]
+    key = {"choice": versions, "machine": machine, "for": [device, precision]}
+    entry = cache.get(key)
+    if entry is not None:
+        return Choice(**json.loads(entry))
+    choice = _fastest(network, device, precision)
+    cache.put(key, json.dumps(asdict(choice)).encode())
+    return choice
+
+
+def _fastest(network: TransformerNet, device: str | None, precision: Precision) -> Choice:
+    logger.info("measuring which engine is the fastest here, once")
+    rates: dict[BackendName, float] = {}
+    missing = {}
+    for name in BACKENDS[1:]:
+        try:
+            rates[name] = _frame_rate(_engine(name)(network, device, precision), network.styles)
+        except (BackendError, RuntimeError) as error:
+            missing[name] = str(error).splitlines()[0]
+    if not rates:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in missing.items())
+        raise BackendError(f"no engine can do this here: {reasons}")
+    best = max(rates, key=rates.__getitem__)
+    measured = ", ".join(f"{name} {rate:.1f}" for name, rate in rates.items())
+    return Choice(best, f"the fastest here, in frames per second at 640x480: {measured}")
+
+
+def _frame_rate(engine: Backend, styles: int) -> float:
+    style = np.full((1, styles), 1 / styles, np.float32)
+    return frames_per_second(lambda frame: engine(frame[None], style), _TIMED_FRAME)
+
+
+def installed_version(package: str) -> str | None:
+    """Of a package; None if it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def _engine(
@@ -75,6 +149,10 @@ def _engine(
         from nst_rt.infer.backends.torch_backend import TorchBackend
 
         return TorchBackend
+    if name == "onnx":
+        from nst_rt.infer.backends.onnx_backend import ONNXBackend
+
+        return ONNXBackend
     from nst_rt.infer.backends.openvino_backend import OpenVINOBackend
 
     return OpenVINOBackend

@@ -1,4 +1,6 @@
 import copy
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,12 +9,14 @@ from torch import Tensor
 
 from nst_rt.errors import BackendError
 from nst_rt.images import Frame, frame_to_tensor, load_image, tensor_to_frame
-from nst_rt.infer.backends import create_backend
+from nst_rt.infer import backends, onnx_graph
+from nst_rt.infer.backends import Choice, choose, create_backend
 from nst_rt.infer.frame_net import FrameNet
+from nst_rt.infer.stylizer import Stylizer
 from nst_rt.style_model import StyleModel, find_style
 from nst_rt.transformer import TransformerNet
 
-SIZES = [(16, 16), (17, 31), (96, 128), (333, 517)]
+SIZES = [(16, 16), (17, 31), (45, 64), (96, 128), (333, 517)]
 ONE_STYLE = np.ones((1, 1), np.float32)
 
 
@@ -57,12 +61,13 @@ def test_torch_paints_what_the_network_paints(
     assert np.abs(got - expected).max() <= 1
 
 
+@pytest.mark.parametrize("backend", ["openvino", "onnx"])
 @pytest.mark.parametrize("size", SIZES)
-def test_openvino_and_torch_agree_in_f32(
-    trained: TransformerNet, photo: Tensor, size: tuple[int, int]
+def test_engines_agree_with_torch_in_f32(
+    trained: TransformerNet, photo: Tensor, size: tuple[int, int], backend: str
 ) -> None:
     frame = frame_of(photo, *size)
-    ours, theirs = (levels(trained, name, "f32", frame) for name in ("openvino", "torch"))
+    ours, theirs = (levels(trained, name, "f32", frame) for name in (backend, "torch"))
     assert ours.shape == (*size, 3)
     assert np.abs(ours - theirs).max() <= 1
 
@@ -75,9 +80,9 @@ def test_they_agree_where_values_leave_the_range(
         raw = exaggerated(frame_to_tensor(frame), torch.ones(1, 1))
     assert raw.min() < -0.01
     assert raw.max() > 1.01
-    ours, theirs = (levels(exaggerated, name, "f32", frame) for name in ("openvino", "torch"))
-    assert np.abs(ours - theirs).max() <= 1
-    assert np.abs(ours - tensor_to_frame(raw)).max() <= 1
+    for name in ("openvino", "torch", "onnx"):
+        painted = levels(exaggerated, name, "f32", frame)
+        assert np.abs(painted - tensor_to_frame(raw)).max() <= 1
 
 
 @pytest.mark.parametrize("backend", ["openvino", "torch"])
@@ -111,27 +116,100 @@ def test_reversing_channels_is_exact(architecture: str) -> None:
 def test_blends_agree(two_styles: StyleModel, photo: Tensor) -> None:
     frame = frame_of(photo, 64, 80)[None]
     style = np.array([[0.3, 0.7]], np.float32)
-    ours, theirs = (
+    ours, theirs, others = (
         create_backend(two_styles.network, name, device="cpu", precision="f32")(frame, style)
-        for name in ("openvino", "torch")
+        for name in ("openvino", "torch", "onnx")
     )
     assert np.abs(ours.astype(int) - theirs).max() <= 1
+    assert np.abs(others.astype(int) - theirs).max() <= 1
 
 
-def test_auto_says_what_it_took(two_styles: StyleModel) -> None:
-    engine = create_backend(two_styles.network)
-    assert engine.name == ("torch" if torch.cuda.is_available() else "openvino")
-    assert engine.precision in ("f32", "bf16", "f16")
-    assert engine.device
+class Timed:
+    """An engine whose speed is given, in frames per second; None for one that is not there."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, rates: dict[str, float | None]) -> None:
+        self.asked: list[str] = []
+
+        def engine(name: str) -> object:
+            def create(*_: object) -> object:
+                self.asked.append(name)
+                if rates[name] is None:
+                    raise BackendError(f"{name} is missing")
+                return name
+
+            return create
+
+        monkeypatch.setattr(backends, "_engine", engine)
+        monkeypatch.setattr(backends, "_frame_rate", lambda engine, _: rates[engine])
+
+
+@pytest.fixture
+def new_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NST_RT_CACHE", str(tmp_path))
+
+
+@pytest.mark.usefixtures("new_machine")
+def test_auto_takes_the_fastest_and_remembers(
+    two_styles: StyleModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed = Timed(monkeypatch, {"openvino": 20.0, "torch": 31.25, "onnx": None})
+    for _ in range(2):
+        choice = choose(two_styles.network)
+        assert choice.name == "torch"
+        assert choice.why.endswith("640x480: openvino 20.0, torch 31.2")
+    assert timed.asked == ["openvino", "torch", "onnx"]
+    choose(two_styles.network, device="cpu")  # another question
+    assert len(timed.asked) == 6
+
+
+@pytest.mark.usefixtures("new_machine")
+def test_auto_without_any_engine_says_why(
+    two_styles: StyleModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Timed(monkeypatch, dict.fromkeys(("openvino", "torch", "onnx")))
+    with pytest.raises(BackendError, match="openvino: openvino is missing; torch: torch is"):
+        choose(two_styles.network)
+
+
+def test_an_engine_that_was_asked_for_is_not_measured(
+    two_styles: StyleModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed = Timed(monkeypatch, {})
+    assert choose(two_styles.network, "torch") == Choice("torch", "asked for")
+    assert not timed.asked
+
+
+def test_auto_says_what_it_took_and_why(two_styles: StyleModel) -> None:
+    stylizer = Stylizer(two_styles, "waves")
+    assert stylizer.backend == stylizer.choice.name
+    assert f"{stylizer.backend} " in stylizer.choice.why
+    assert stylizer.precision in ("f32", "bf16", "f16")
+    assert stylizer.device
+
+
+@pytest.mark.parametrize("package", ["onnx", "onnxscript", "onnxruntime"])
+def test_what_onnx_needs_is_named(
+    two_styles: StyleModel, monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
+    def version(name: str) -> str:
+        if name == package:
+            raise PackageNotFoundError(name)
+        return "1"
+
+    monkeypatch.setattr(onnx_graph, "version", version)
+    with pytest.raises(BackendError, match=f"{package} is missing: pip install 'nst-rt.onnx.'"):
+        create_backend(two_styles.network, "onnx")
 
 
 @pytest.mark.parametrize(
     ("name", "device", "precision", "said"),
     [
-        ("tensorrt", None, "auto", "known are auto, openvino, torch"),
+        ("tensorrt", None, "auto", "known are auto, openvino, torch, onnx"),
         ("openvino", "tpu", "auto", "it has cpu"),
         ("torch", "nonsense", "auto", "no device 'nonsense'"),
         ("torch", "cpu", "int8", "unknown precision"),
+        ("onnx", "cpu", "bf16", "computes in f32"),
+        ("onnx", "cuda:7", "f32", "it has cpu"),
     ],
 )
 def test_what_is_not_there_is_an_error(

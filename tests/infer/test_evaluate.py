@@ -17,7 +17,6 @@ from nst_rt.infer.evaluate import (
     StyleEvaluation,
     evaluate_model,
     fitted_frame,
-    frames_per_second,
     pan_photos,
     summary,
 )
@@ -268,19 +267,6 @@ def test_a_frame_is_the_middle_of_a_photo(photo: Any) -> None:
     assert frame.shape == (48, 64, 3)
     assert frame.flags.writeable
     assert abs(frame.mean() / 255 - float(photo[..., 12:-12, :].mean())) < 0.02
-
-
-def test_speed_is_a_rate_of_calls(astronaut: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A clock that each call moves on by a quarter of a second."""
-    now = 0.0
-
-    def stylize(frame: Any) -> Any:
-        nonlocal now
-        now += 0.25
-        return frame
-
-    monkeypatch.setattr("nst_rt.infer.evaluate.time.perf_counter", lambda: now)
-    assert frames_per_second(stylize, tensor_to_frame(load_image(astronaut, size=16))) == 4
 
 
 @pytest.mark.parametrize(

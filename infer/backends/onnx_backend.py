@@ -1,0 +1,58 @@
+"""ONNX Runtime as the engine: what other programs load; here mainly to compare with."""
+
+import numpy as np
+
+from nst_rt.errors import BackendError
+from nst_rt.infer.backends import Frames, Precision, StyleVector
+from nst_rt.infer.cache import Cache
+from nst_rt.infer.frame_net import FrameNet, digest, exported
+from nst_rt.infer.onnx_graph import onnx_graph, onnx_versions
+from nst_rt.transformer import TransformerNet
+
+_SUFFIX = "ExecutionProvider"
+
+
+class ONNXBackend:
+    """See `Backend`.
+
+    Raises:
+        BackendError: ONNX Runtime is not installed, or has no such device or precision.
+    """
+
+    name = "onnx"
+
+    def __init__(
+        self, network: TransformerNet, device: str | None = None, precision: Precision = "auto"
+    ) -> None:
+        versions = onnx_versions()
+        import onnxruntime
+
+        if precision not in ("auto", "f32"):
+            raise BackendError(f"the backend onnx computes in f32, not in {precision}")
+        self.precision: Precision = "f32"
+        # Fastest first.
+        providers = {
+            provider.removesuffix(_SUFFIX).lower(): provider
+            for provider in onnxruntime.get_available_providers()
+            if provider != f"Azure{_SUFFIX}"  # a service, not a device
+        }
+        self.device = device.lower() if device else next(iter(providers))
+        if self.device not in providers:
+            raise BackendError(
+                f"ONNX Runtime has no device {device!r} here; it has {', '.join(providers)}"
+            )
+        cache = Cache()
+        key = {"network": digest(network), "onnx": versions}
+        graph = cache.get(key)
+        if graph is None:
+            graph = onnx_graph(exported(FrameNet(network))).SerializeToString()
+            cache.put(key, graph)
+        self._session = onnxruntime.InferenceSession(graph, providers=[providers[self.device]])
+        if self._session.get_providers()[0] != providers[self.device]:
+            raise BackendError(f"ONNX Runtime cannot use {device!r} here, though it lists it")
+
+    def __call__(self, frames: Frames, style: StyleVector) -> Frames:
+        """See `Backend`."""
+        inputs = {"frames": np.ascontiguousarray(frames), "style": style}
+        stylized: Frames = self._session.run(None, inputs)[0]
+        return stylized

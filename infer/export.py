@@ -1,0 +1,148 @@
+"""Style models as files for other programs: uint8 BGR frames in and out, the style an input."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nst_rt.errors import BackendError
+from nst_rt.files import check_format, check_output
+from nst_rt.infer.backends import Frames, StyleVector
+from nst_rt.infer.frame_net import FrameNet, exported
+from nst_rt.infer.onnx_graph import onnx_graph
+from nst_rt.style_model import find_style
+
+ExportFormat = Literal["onnx", "openvino", "torch"]
+EXPORT_FORMATS: tuple[ExportFormat, ...] = get_args(ExportFormat)
+_SUFFIXES: dict[ExportFormat, str] = {"onnx": ".onnx", "openvino": ".xml", "torch": ".pt2"}
+_CHECKED_SIZES = ((480, 640), (45, 67))
+_MOST_DIFFERENT = 1  # levels of 255, anywhere, in float32
+
+Run = Callable[[Frames, StyleVector], Frames]
+
+
+@dataclass(frozen=True)
+class Export:
+    """What was exported.
+
+    Attributes:
+        output: the file; the weights of OpenVINO's lie beside it, as .bin.
+        format: of the file.
+        styles: their names, in the order of the weights that the file takes.
+        difference: from PyTorch, the largest of any pixel, in levels of 255.
+    """
+
+    output: Path
+    format: ExportFormat
+    styles: list[str]
+    difference: int
+
+
+def export_model(
+    model: str | Path,
+    output: str | Path,
+    *,
+    format: ExportFormat | None = None,
+    overwrite: bool = False,
+) -> Export:
+    """Write a style model for other programs, and compare what it paints with PyTorch.
+
+    Its inputs are `frames`, shape (N, H, W, 3), uint8 BGR, of any number and any size from 16 px,
+    and `style`, convex weights over the styles, shape (1, S), float32; the output has the shape of
+    `frames`. The names of the styles are in the file's metadata.
+
+    Args:
+        model: a style of the gallery, a model file, or FILE:NAME; all of its styles are exported.
+        output: .onnx (ONNX), .xml (OpenVINO, with a .bin beside it) or .pt2 (`torch.export`).
+        format: `onnx`, `openvino` or `torch`; by default what the suffix says.
+        overwrite: replace an existing output.
+
+    Raises:
+        InputError: a suffix that is not the format's.
+        OutputExistsError: it exists and `overwrite` is False.
+        UnknownNameError, StyleModelError: see `find_style`.
+        BackendError: a package is missing, or what was exported does not paint the same.
+    """
+    suffixes = list(_SUFFIXES.values()) if format is None else [_SUFFIXES[format]]
+    output = check_format(output, "model", suffixes, overwrite=overwrite)
+    suffix = output.suffix.lower()
+    if suffix == ".xml":
+        check_output(output.with_suffix(".bin"), overwrite=overwrite)
+    chosen = next(name for name in EXPORT_FORMATS if _SUFFIXES[name] == suffix)
+    found, _ = find_style(str(model))
+    net = FrameNet(found.network)
+    with TemporaryDirectory(dir=output.parent, prefix=f".{output.stem}-") as folder:
+        file = Path(folder, f"model{suffix}")
+        run = _WRITERS[chosen](exported(net), found.style_names, file)
+        difference = _difference(run, net)
+        if difference > _MOST_DIFFERENT:
+            raise BackendError(
+                f"{output}: what was exported differs from PyTorch by {difference} levels of 255; "
+                "nothing is written"
+            )
+        if suffix == ".xml":  # the file that names the other one comes last
+            file.with_suffix(".bin").replace(output.with_suffix(".bin"))
+        file.replace(output)
+    return Export(output, chosen, found.style_names, difference)
+
+
+def _difference(run: Run, net: FrameNet) -> int:
+    """The largest one between two ways to run a network, in levels, at several sizes and blends."""
+    generator = np.random.default_rng(0)
+    styles = net.network.styles
+    largest = 0
+    for (height, width), style in product(_CHECKED_SIZES, (0, styles - 1)):
+        frames = generator.integers(0, 256, (1, height, width, 3), np.uint8)
+        weights = np.full((1, styles), 0.5 / styles, np.float32)
+        weights[0, style] += 0.5
+        with torch.no_grad():
+            wanted = net(torch.from_numpy(frames), torch.from_numpy(weights)).numpy()
+        got = run(frames, weights)
+        largest = max(largest, int(np.abs(got.astype(int) - wanted).max()))
+    return largest
+
+
+def _write_onnx(program: torch.export.ExportedProgram, styles: list[str], file: Path) -> Run:
+    model = onnx_graph(program)
+    model.metadata_props.add(key="styles", value=json.dumps(styles))
+    file.write_bytes(model.SerializeToString())
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    return lambda frames, style: session.run(None, {"frames": frames, "style": style})[0]
+
+
+def _write_openvino(program: torch.export.ExportedProgram, styles: list[str], file: Path) -> Run:
+    import openvino as ov
+
+    model = ov.convert_model(program)
+    model.set_rt_info(json.dumps(styles), ["styles"])
+    ov.save_model(model, file, compress_to_fp16=False)
+    compiled = ov.compile_model(file, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return lambda frames, style: compiled([frames, style])[0]
+
+
+def _write_torch(program: torch.export.ExportedProgram, styles: list[str], file: Path) -> Run:
+    torch.export.save(program, file, extra_files={"styles.json": json.dumps(styles)})
+    loaded = torch.export.load(file).module()
+
+    def run(frames: Frames, style: StyleVector) -> Frames:
+        with torch.no_grad():
+            stylized: Tensor = loaded(torch.from_numpy(frames), torch.from_numpy(style))
+        return np.asarray(stylized)
+
+    return run
+
+
+_WRITERS: dict[ExportFormat, Callable[[torch.export.ExportedProgram, list[str], Path], Run]] = {
+    "onnx": _write_onnx,
+    "openvino": _write_openvino,
+    "torch": _write_torch,
+}
