@@ -15,14 +15,16 @@ import numpy as np
 
 from nst_rt.errors import CameraError, InputError
 from nst_rt.images import Frame, save_image
+from nst_rt.infer.adaptive import AdaptiveStylizer
 from nst_rt.infer.camera import Camera
 from nst_rt.infer.pipeline import in_background, newest
-from nst_rt.infer.stylizer import Stylizer, load_style
+from nst_rt.infer.stylizer import load_style
 
 WINDOW = "nst-rt"
 _ESCAPE = 27
 _KEY_WAIT_MS = 1  # the least that lets the window draw itself
 _NOTE_SECONDS = 2.0
+_ANY_RATE = 1e-6  # frames per second, which no machine is too slow for
 
 
 def show_webcam(
@@ -30,6 +32,7 @@ def show_webcam(
     *,
     style: str = "starry_night",
     strength: float = 1.0,
+    fps: float = 24.0,
     mirror: bool | None = None,
     snapshots: Path | str = ".",
 ) -> None:
@@ -41,6 +44,8 @@ def show_webcam(
         source: see `Camera`.
         style: see `load_style`.
         strength: from 0 (the frame as it is) to 1 (the full style).
+        fps: frames per second to hold by painting smaller, see `AdaptiveStylizer`; 0 paints frames
+            as large as they are, however long it takes.
         mirror: left and right swapped; by default for cameras of this machine only.
         snapshots: folder that snapshots go to.
 
@@ -50,8 +55,10 @@ def show_webcam(
     """
     if not Path(snapshots).is_dir():
         raise InputError(f"{snapshots}: no such folder for snapshots")
+    if not 0 <= fps < float("inf"):
+        raise InputError(f"the frames per second to hold must be 0 or more, not {fps}")
     if _windows_would_hang():
-        _show_in_new_process(source, style, strength, mirror, snapshots)
+        _show_in_new_process(source, style, strength, fps, mirror, snapshots)
         return
     camera = Camera(source)
     try:
@@ -59,23 +66,26 @@ def show_webcam(
         stylizer = load_style(style, strength=strength)
         flip = camera.is_device if mirror is None else mirror
         with (
+            closing(AdaptiveStylizer(stylizer, fps or _ANY_RATE)) as adaptive,
             closing(newest(camera)) as frames,
-            closing(in_background(_painted(frames, stylizer, flip), depth=1)) as pictures,
+            closing(in_background(_painted(frames, adaptive, flip), depth=1)) as pictures,
         ):
-            _show(pictures, str(stylizer), Path(snapshots))
+            _show(pictures, adaptive, Path(snapshots))
     finally:
         camera.close()
         cv2.destroyAllWindows()
 
 
 def _painted(
-    frames: Generator[Frame, None, None], stylizer: Stylizer, flip: bool
+    frames: Generator[Frame, None, None], stylizer: AdaptiveStylizer, flip: bool
 ) -> Generator[Frame, None, None]:
     for frame in frames:
         yield stylizer.stylize(np.asarray(cv2.flip(frame, 1), np.uint8) if flip else frame)
 
 
-def _show(pictures: Generator[Frame, None, None], engine: str, snapshots: Path) -> None:
+def _show(
+    pictures: Generator[Frame, None, None], painter: AdaptiveStylizer, snapshots: Path
+) -> None:
     times: deque[float] = deque(maxlen=30)
     note, note_until = "", 0.0
     for picture in pictures:
@@ -85,7 +95,7 @@ def _show(pictures: Generator[Frame, None, None], engine: str, snapshots: Path) 
             cv2.resizeWindow(WINDOW, picture.shape[1], picture.shape[0])
         now = time.perf_counter()
         times.append(now)
-        text = note if now < note_until else f"{_rate(times):.1f} fps   {engine}"
+        text = note if now < note_until else f"{_rate(times):.1f} fps   {painter}"
         cv2.imshow(WINDOW, _with_overlay(picture, text))
         key = cv2.waitKey(_KEY_WAIT_MS) & 0xFF
         if key == ord("s"):
@@ -139,10 +149,15 @@ def _windows_would_hang() -> bool:
 
 
 def _show_in_new_process(
-    source: str | int, style: str, strength: float, mirror: bool | None, snapshots: Path | str
+    source: str | int,
+    style: str,
+    strength: float,
+    fps: float,
+    mirror: bool | None,
+    snapshots: Path | str,
 ) -> None:
     command = [sys.executable, "-m", "nst_rt", "webcam", str(source), "--style", style]
-    command += ["--strength", str(strength), "--snapshots", str(snapshots)]
+    command += ["--strength", str(strength), "--fps", str(fps), "--snapshots", str(snapshots)]
     if mirror is not None:
         command.append("--mirror" if mirror else "--no-mirror")
     done = subprocess.run(command, stderr=subprocess.PIPE, text=True)

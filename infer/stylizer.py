@@ -83,6 +83,10 @@ class Stylizer:
         self._weights = self.model.style_weights(style).numpy()
         self._strength = strength
 
+    def prepare(self, height: int, width: int) -> None:
+        """Compile for frames of a size before they come; any thread may do so."""
+        self._backend.prepare((1, height, width, 3))
+
     def stylize(self, frame: Frame) -> Frame:
         """Paint one frame, shape (H, W, 3), uint8 BGR, of any size from 16 px a side.
 

@@ -156,20 +156,52 @@ def photos(source: str, output: str, **options: Any) -> Report:
     )
 
 
-def image(photo: str, output: str, *, overwrite: bool = False, **options: Any) -> Report:
-    """Stylize a photo."""
-    from nst_rt.images import check_image_output, load_picture, save_image, tensor_to_frame
+def image(photo: str, output: str, **options: Any) -> Report:
+    """Stylize a photo, or a collection of photos into a folder."""
+    from nst_rt.files import check_input
+    from nst_rt.images import check_image_output
+    from nst_rt.infer.batch import stylize_photo
     from nst_rt.infer.stylizer import load_style
+    from nst_rt.photos import Photo, is_collection
 
-    target = check_image_output(output, overwrite=overwrite)
-    picture = load_picture(photo, size=options.pop("size", None))
-    frame = tensor_to_frame(picture.image)
+    painting = {k: options.pop(k) for k in ("size", "overwrite", "resume") if k in options}
+    if is_collection(photo):
+        return _collection(photo, output, options, **painting)
+    if painting.pop("resume", False):
+        raise InputError("--resume goes with a folder, an archive or a list of photos")
+    target = check_image_output(output, overwrite=painting.get("overwrite", False))
+    source = Photo(check_input(photo))
     stylizer = load_style(**options)
-    save_image(stylizer.stylize(frame), target, overwrite=overwrite, alpha=picture.alpha)
-    height, width = frame.shape[:2]
+    height, width = stylize_photo(stylizer, source, target, **painting)
     return Report(
         f"{target}: {width}x{height}, {stylizer}",
         {"output": str(target), "width": width, "height": height, **_engine(stylizer)},
+    )
+
+
+def _collection(source: str, folder: str, style: dict[str, Any], **painting: Any) -> Report:
+    from nst_rt.infer.batch import stylize_photos
+    from nst_rt.infer.stylizer import load_style
+
+    stylizer = load_style(**style)
+    with progress("painting") as advance:
+        batch = stylize_photos(stylizer, source, folder, on_photo=advance, **painting)
+    for reason in batch.skipped.values():
+        print(f"nst-rt: skipped a photo: {reason}", file=sys.stderr)
+    counts = [f"{len(batch.outputs)} photos"]
+    counts += [f"{batch.kept} were there"] if batch.kept else []
+    counts += [f"skipped: {len(batch.skipped)}"] if batch.skipped else []
+    if not batch.outputs and not batch.kept:
+        raise InputError(f"{source}: none of its photos can be read")
+    return Report(
+        f"{batch.folder}: {', '.join(counts)}, {stylizer}",
+        {
+            "folder": str(batch.folder),
+            "outputs": [str(output) for output in batch.outputs],
+            "kept": batch.kept,
+            "skipped": batch.skipped,
+            **_engine(stylizer),
+        },
     )
 
 
@@ -393,9 +425,23 @@ def _parser() -> argparse.ArgumentParser:
     )
     _overwrite(p)
 
-    p = verb(image, "photo.jpg --style starry_night -o out.png")
-    p.add_argument("photo", metavar="PHOTO", help="the photo")
-    _output(p)
+    p = verb(
+        image,
+        "photo.jpg --style starry_night -o out.png\n"
+        "  nst-rt image holiday/ --style great_wave -o painted/",
+    )
+    p.add_argument(
+        "photo", metavar="PHOTO", help="the photo, or a folder, a zip archive or a list of photos"
+    )
+    p.add_argument(
+        "-o",
+        "--output",
+        required=True,
+        metavar="OUT",
+        help="image or, for several, folder to write",
+    )
+    _overwrite(p)
+    p.add_argument("--resume", action="store_true", help="several: paint those that are missing")
     p.add_argument("--size", type=int, metavar="PX", help="long side; default: as it is")
     _stylizer(p)
 
@@ -417,6 +463,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--style", metavar="S", help=_STYLE_HELP)
     p.add_argument("--strength", type=float, metavar="X", help="0 to 1; default: 1")
+    p.add_argument(
+        "--fps",
+        type=float,
+        metavar="N",
+        help="rate to hold by painting smaller; 0: never; default: 24",
+    )
     p.add_argument("--mirror", action=argparse.BooleanOptionalAction, help="default: cameras only")
     p.add_argument("--snapshots", metavar="DIR", help="where the key s saves; default: here")
 
@@ -471,11 +523,6 @@ def _parser() -> argparse.ArgumentParser:
 _SETTINGS = ("--trainer", "--model", "--data")
 
 _STYLE_HELP = "a name of nst-rt styles, a model FILE or FILE:NAME; default: starry_night"
-
-
-def _output(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-o", "--output", required=True, metavar="OUT", help="image to write")
-    _overwrite(parser)
 
 
 def _overwrite(parser: argparse.ArgumentParser) -> None:

@@ -119,6 +119,12 @@ def find_photos(source: Path | str) -> list[Photo]:
     return sorted(photos, key=lambda photo: (photo.path, PurePosixPath(photo.member)))
 
 
+def is_collection(source: Path | str) -> bool:
+    """Whether `source` is a folder, a zip archive or a list rather than one photo."""
+    source = Path(source)
+    return source.is_dir() or source.suffix.lower() == ".txt" or zipfile.is_zipfile(source)
+
+
 def _is_image(path: Path | PurePosixPath) -> bool:
     # macOS puts a ._NAME beside each file that it copies to other disks or archives.
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("._")

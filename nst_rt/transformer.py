@@ -26,12 +26,15 @@ class ConditionalInstanceNorm(nn.Module):
         super().__init__()
         self.scale = nn.Parameter(torch.ones(styles, channels))
         self.shift = nn.Parameter(torch.zeros(styles, channels))
+        # Mean and variance to normalize by instead of those of `x`, which may be a part of a whole.
+        self.moments: tuple[Tensor, Tensor] | None = None
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         """Normalize `x` (N, C, H, W), then apply the mix `style` (N or 1, S) of affine pairs."""
         scale = (style @ self.scale)[:, :, None, None].to(x.dtype)
         shift = (style @ self.shift)[:, :, None, None].to(x.dtype)
-        return F.instance_norm(x) * scale + shift
+        x = F.instance_norm(x) if self.moments is None else F.batch_norm(x, *self.moments)
+        return x * scale + shift
 
 
 class ConvNorm(nn.Module):
@@ -88,6 +91,11 @@ class FastNet(nn.Module):
 
     Bilinear upsampling and the blur after the shuffle keep checkerboards and hatching away.
 
+    Attributes:
+        multiple: that the sides of its images must be of, pixels.
+        reach: how far away a pixel of the image may be that an output pixel depends on, but for
+            the normalizations, which depend on all.
+
     Args:
         styles: how many.
         trunk: channels of the residual blocks.
@@ -125,6 +133,7 @@ class FastNet(nn.Module):
             "soften": soften,
         }
         self.multiple = 8 if edges else 4
+        self.reach = 4 * (kernel // 2 + blocks * (dilation + 1) + 3)
         self.soften = soften
         self.encode = ConvNorm(48, edges or trunk, kernel, styles)
         self.down = ConvNorm(edges, trunk, 3, styles, stride=2) if edges else None
@@ -162,12 +171,17 @@ class FastNet(nn.Module):
 
 
 class ClassicNet(nn.Module):
-    """The network of Johnson et al. 2016, with upsampling + convolution for its deconvolutions."""
+    """The network of Johnson et al. 2016, with upsampling + convolution for its deconvolutions.
+
+    Attributes:
+        multiple, reach: see `FastNet`.
+    """
 
     def __init__(self, styles: int, *, width: int = 32, blocks: int = 5) -> None:
         super().__init__()
         self.hyper_parameters = {"width": width, "blocks": blocks}
         self.multiple = 4
+        self.reach = 8 * blocks + 20
         w = width
         self.first = ConvNorm(3, w, 9, styles)
         self.encode = nn.ModuleList(

@@ -64,7 +64,8 @@ BAD = [
     # images
     (["image", "missing.png", *OUT], "no such file"),
     (["image", "text.png", *OUT], "not an image"),
-    (["image", "photos", *OUT], "is a directory"),
+    (["image", "photos", *OUT], "not a folder, which several photos need"),
+    (["image", PHOTO, *OUT, "--resume"], "goes with a folder"),
     (["image", PHOTO, "-o", "exists.png"], "exists already; --overwrite"),
     (["image", PHOTO, "-o", "photos"], "is a directory"),
     (["image", PHOTO, "-o", "nowhere/out.png"], "folder nowhere does not exist"),

@@ -49,6 +49,9 @@ class Backend(Protocol):
     def __call__(self, frames: Frames, style: StyleVector) -> Frames:
         """Stylize frames (N, H, W, 3), uint8 BGR, in the style weights (1, S), float32."""
 
+    def prepare(self, shape: tuple[int, ...]) -> None:
+        """Compile for frames of a shape (N, H, W, 3), in any thread."""
+
 
 @dataclass(frozen=True)
 class Choice:

@@ -56,3 +56,6 @@ class ONNXBackend:
         inputs = {"frames": np.ascontiguousarray(frames), "style": style}
         stylized: Frames = self._session.run(None, inputs)[0]
         return stylized
+
+    def prepare(self, shape: tuple[int, ...]) -> None:
+        """Nothing is compiled for a shape."""

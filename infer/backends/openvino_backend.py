@@ -71,19 +71,19 @@ class OpenVINOBackend:
 
     def __call__(self, frames: Frames, style: StyleVector) -> Frames:
         """See `Backend`."""
-        request = self._request(frames.shape)
+        self.prepare(frames.shape)
+        self._requests.move_to_end(frames.shape)
+        request = self._requests[frames.shape]
         # Shared with the caller for the time of the call; the result must outlive the next one.
         request.infer([np.ascontiguousarray(frames), style], share_inputs=True)
         return np.array(request.get_output_tensor(0).data)
 
-    def _request(self, shape: tuple[int, ...]) -> ov.InferRequest:
-        if shape in self._requests:
-            self._requests.move_to_end(shape)
-        else:
+    def prepare(self, shape: tuple[int, ...]) -> None:
+        """See `Backend`."""
+        if shape not in self._requests:
             self._requests[shape] = self._compiled(shape).create_infer_request()
-            if len(self._requests) > _MOST_SIZES:
+            while len(self._requests) > _MOST_SIZES:
                 self._requests.popitem(last=False)
-        return self._requests[shape]
 
     def _compiled(self, shape: tuple[int, ...]) -> ov.CompiledModel:
         """For a static shape, since the engine plans memory and kernels for it."""

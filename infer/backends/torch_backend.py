@@ -52,3 +52,6 @@ class TorchBackend:
         device_frames = torch.from_numpy(frames).to(self._device)
         weights = torch.from_numpy(style).to(self._device, self._dtype)
         return np.ascontiguousarray(self._net(device_frames, weights).cpu().numpy())
+
+    def prepare(self, shape: tuple[int, ...]) -> None:
+        """Nothing is compiled for a shape."""

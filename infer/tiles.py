@@ -1,0 +1,136 @@
+"""Pictures too large to paint at once, in tiles that show no seams."""
+
+import copy
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nst_rt.images import Frame, frame_to_tensor, tensor_to_frame
+from nst_rt.transformer import ConditionalInstanceNorm, TransformerNet
+
+TILE = 1024  # pixels, the side of what a tile adds to the picture
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A tile's place along both axes: what is painted, and what of it is kept."""
+
+    painted: tuple[slice, slice]
+    kept: tuple[slice, slice]
+
+    @property
+    def inside(self) -> tuple[slice, slice]:
+        """`kept`, seen from within `painted`."""
+        return tuple(  # type: ignore[return-value]
+            slice(kept.start - painted.start, kept.stop - painted.start)
+            for painted, kept in zip(self.painted, self.kept, strict=True)
+        )
+
+
+class _Found(Exception):
+    """What comes into a normalization; the layers after it need not run."""
+
+    def __init__(self, features: Tensor) -> None:
+        self.features = features
+
+
+class TiledNet:
+    """A network that paints pictures in tiles, the result being that of the whole.
+
+    Instance normalization takes the mean and variance of the whole picture. So the network's
+    normalizations are gone through in order: each one's moments are summed up over all tiles, with
+    those before it known; then all tiles are painted. That is as many passes as there are
+    normalizations, of half the layers on average, in memory that does not grow with the picture.
+
+    Args:
+        network: it is copied.
+        device, dtype: to compute on and in.
+        tile: side of what a tile adds, pixels.
+    """
+
+    def __init__(
+        self,
+        network: TransformerNet,
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        tile: int = TILE,
+    ) -> None:
+        self._network = copy.deepcopy(network).to(device, dtype).eval().requires_grad_(False)
+        self._network.to(memory_format=torch.channels_last)
+        self._device, self._dtype = device, dtype
+        self._step = network.net.multiple
+        self._tile = math.ceil(tile / self._step) * self._step
+        self._norms = [m for m in self._network.modules() if isinstance(m, ConditionalInstanceNorm)]
+
+    @torch.inference_mode()
+    def stylize(self, frame: Frame, style: Tensor) -> Frame:
+        """Paint a frame, shape (H, W, 3), uint8 BGR, with style weights of shape (1, S)."""
+        height, width = frame.shape[:2]
+        below, right = -height % self._step, -width % self._step
+        whole = np.asarray(
+            cv2.copyMakeBorder(frame, 0, below, 0, right, cv2.BORDER_REFLECT_101), np.uint8
+        )
+        style = style.to(self._device, self._dtype)
+        tiles = list(self._tiles(*whole.shape[:2]))
+        for norm in self._norms:
+            norm.moments = None
+        for norm in self._norms:  # in the order that they are defined, and run, in
+            norm.moments = self._moments(norm, whole, tiles, style)
+        painted = np.empty_like(whole)
+        for tile in tiles:
+            pastiche = self._network(self._image(whole, tile), style).float()
+            painted[tile.kept] = tensor_to_frame(pastiche)[tile.inside]
+        return painted[:height, :width]
+
+    def _moments(
+        self, norm: nn.Module, whole: Frame, tiles: list[Tile], style: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Mean and variance over the picture of what comes into a normalization."""
+
+        def stop(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            raise _Found(inputs[0])
+
+        sums: list[Tensor] = []
+        squares: list[Tensor] = []
+        count = 0
+        with norm.register_forward_pre_hook(stop):
+            for tile in tiles:
+                image = self._image(whole, tile)
+                try:
+                    self._network(image, style)
+                except _Found as found:
+                    features = found.features[0]
+                scale = image.shape[-1] / features.shape[-1]
+                rows, columns = (
+                    slice(round(part.start / scale), round(part.stop / scale))
+                    for part in tile.inside
+                )
+                kept = features[:, rows, columns].double()
+                sums.append(kept.sum((1, 2)))
+                squares.append(kept.square().sum((1, 2)))
+                count += kept[0].numel()
+        mean = torch.stack(sums).sum(0) / count
+        variance = torch.stack(squares).sum(0) / count - mean.square()
+        return mean.float(), variance.clamp(min=0).float()
+
+    def _image(self, whole: Frame, tile: Tile) -> Tensor:
+        image = frame_to_tensor(np.ascontiguousarray(whole[tile.painted]))
+        return image.to(self._device, self._dtype)
+
+    def _tiles(self, height: int, width: int) -> Iterator[Tile]:
+        for rows in self._parts(height):
+            for columns in self._parts(width):
+                yield Tile((rows[0], columns[0]), (rows[1], columns[1]))
+
+    def _parts(self, length: int) -> Iterator[tuple[slice, slice]]:
+        """What is painted and what is kept along an axis."""
+        reach = self._network.net.reach
+        for start in range(0, length, self._tile):
+            stop = min(start + self._tile, length)
+            yield slice(max(start - reach, 0), min(stop + reach, length)), slice(start, stop)
