@@ -4,12 +4,24 @@ from collections.abc import Mapping
 
 import cv2
 import numpy as np
+import torch
 
 from nst_rt.errors import InputError
 from nst_rt.images import Frame
-from nst_rt.infer.backends import BackendName, Frames, Precision, choose, create_backend
+from nst_rt.infer.backends import (
+    DTYPES,
+    BackendName,
+    Frames,
+    Precision,
+    choose,
+    create_backend,
+)
+from nst_rt.infer.tiles import TiledNet, tile_for
+from nst_rt.memory import available_memory
 from nst_rt.style_model import StyleModel, find_style
 from nst_rt.transformer import MINIMUM_SIZE
+
+_SURELY_FITS = 4096 * 2160  # pixels
 
 
 class Stylizer:
@@ -22,6 +34,8 @@ class Stylizer:
         backend: `auto`, `openvino`, `torch` or `onnx`.
         device: see `create_backend`.
         precision: `auto`, `f32`, `bf16` or `f16`.
+        memory: GB that painting a picture may take; by default half of what is free. Larger
+            pictures are painted in tiles, which takes longer.
 
     Attributes:
         model: as it was given.
@@ -42,8 +56,12 @@ class Stylizer:
         backend: BackendName = "auto",
         device: str | None = None,
         precision: Precision = "auto",
+        memory: float | None = None,
     ) -> None:
+        if memory is not None and not 0 < memory < float("inf"):
+            raise InputError(f"the memory must be a positive number of GB, not {memory}")
         self.model = model
+        self._memory = memory
         self.set_style(style, strength=strength)
         self.choice = choose(model.network, backend, device=device, precision=precision)
         self._backend = create_backend(
@@ -114,11 +132,35 @@ class Stylizer:
             )
         if self._strength == 0:
             return frames.copy()
-        painted = self._backend(frames, self._weights)
+        tile = self._tile(height, width)
+        if tile is None:
+            painted = self._backend(frames, self._weights)
+        else:
+            painted = np.stack([self._tiled(tile).stylize(x, self._weights) for x in frames])
         if self._strength == 1:
             return painted
         mixed = cv2.addWeighted(painted, self._strength, frames, 1 - self._strength, 0)
         return np.asarray(mixed, dtype=np.uint8)
+
+    def _tile(self, height: int, width: int) -> int | None:
+        """Side of the tiles that a frame of that size takes, None for none."""
+        if self._memory is None and height * width <= _SURELY_FITS:
+            return None
+        free = available_memory(self._backend.torch_device) / 2
+        memory = free if self._memory is None else self._memory * 1e9
+        return tile_for(self.model.network, height, width, self._dtype.itemsize, memory)
+
+    def _tiled(self, tile: int) -> TiledNet:
+        return TiledNet(
+            self.model.network,
+            device=self._backend.torch_device,
+            dtype=self._dtype,
+            tile=tile,
+        )
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return DTYPES[self._backend.precision]
 
 
 def load_style(
@@ -128,12 +170,13 @@ def load_style(
     backend: BackendName = "auto",
     device: str | None = None,
     precision: Precision = "auto",
+    memory: float | None = None,
 ) -> Stylizer:
     """Load a style, ready to paint.
 
     Args:
         name: a style of the gallery; a model file, for its first style; or FILE:NAME.
-        strength, backend, device, precision: see `Stylizer`.
+        strength, backend, device, precision, memory: see `Stylizer`.
 
     Raises:
         UnknownNameError: no such style.
@@ -142,5 +185,11 @@ def load_style(
     """
     model, style = find_style(name)
     return Stylizer(
-        model, style, strength=strength, backend=backend, device=device, precision=precision
+        model,
+        style,
+        strength=strength,
+        backend=backend,
+        device=device,
+        precision=precision,
+        memory=memory,
     )

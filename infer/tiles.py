@@ -10,10 +10,51 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from nst_rt.errors import InputError
 from nst_rt.images import Frame, frame_to_tensor, tensor_to_frame
+from nst_rt.infer.backends import StyleVector
 from nst_rt.transformer import ConditionalInstanceNorm, TransformerNet
 
-TILE = 1024  # pixels, the side of what a tile adds to the picture
+TILES = (2048, 1024, 512)  # pixels, the side of what a tile adds to the picture
+# Bytes per pixel, fitted to peaks of PyTorch, of which OpenVINO takes half: of frames and sums,
+# and of the picture and its tiles' results as they are read, painted and written.
+_FRAMES = 20
+_PICTURE = 60
+
+
+def tile_for(
+    network: TransformerNet, height: int, width: int, itemsize: int, memory: float
+) -> int | None:
+    """How to paint a picture in a given memory.
+
+    Args:
+        network: that paints.
+        height, width: of the picture, pixels.
+        itemsize: bytes of a number that is computed with.
+        memory: bytes.
+
+    Returns:
+        Side of the tiles; None for the whole picture at once.
+
+    Raises:
+        InputError: it does not fit; the message says which size would.
+    """
+
+    def peak(pixels: float, tile: int | None) -> float:
+        painted = pixels if tile is None else min(pixels, (tile + 2 * network.net.reach) ** 2)
+        return pixels * _PICTURE + painted * (_FRAMES + network.net.activations * itemsize)
+
+    for tile in (None, *TILES):
+        if peak(height * width, tile) <= memory:
+            return tile
+    largest = (memory - peak(0, None) - peak(TILES[-1] ** 2, TILES[-1])) / _PICTURE
+    share = math.sqrt(max(largest, 0) / (height * width))
+    size = int(max(height, width) * min(share, 1)) // 64 * 64
+    raise InputError(
+        f"a picture of {width}x{height} px would take {peak(height * width, TILES[-1]) / 1e9:.1f} "
+        f"GB of memory, of which there are {memory / 1e9:.1f}: "
+        + (f"--size {size} would fit" if size else "nor would any smaller size fit")
+    )
 
 
 @dataclass(frozen=True)
@@ -59,7 +100,7 @@ class TiledNet:
         *,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
-        tile: int = TILE,
+        tile: int = TILES[0],
     ) -> None:
         self._network = copy.deepcopy(network).to(device, dtype).eval().requires_grad_(False)
         self._network.to(memory_format=torch.channels_last)
@@ -69,14 +110,14 @@ class TiledNet:
         self._norms = [m for m in self._network.modules() if isinstance(m, ConditionalInstanceNorm)]
 
     @torch.inference_mode()
-    def stylize(self, frame: Frame, style: Tensor) -> Frame:
+    def stylize(self, frame: Frame, weights: StyleVector) -> Frame:
         """Paint a frame, shape (H, W, 3), uint8 BGR, with style weights of shape (1, S)."""
         height, width = frame.shape[:2]
         below, right = -height % self._step, -width % self._step
         whole = np.asarray(
             cv2.copyMakeBorder(frame, 0, below, 0, right, cv2.BORDER_REFLECT_101), np.uint8
         )
-        style = style.to(self._device, self._dtype)
+        style = torch.from_numpy(weights).to(self._device, self._dtype)
         tiles = list(self._tiles(*whole.shape[:2]))
         for norm in self._norms:
             norm.moments = None

@@ -443,6 +443,9 @@ def _parser() -> argparse.ArgumentParser:
     _overwrite(p)
     p.add_argument("--resume", action="store_true", help="several: paint those that are missing")
     p.add_argument("--size", type=int, metavar="PX", help="long side; default: as it is")
+    p.add_argument(
+        "--memory", type=float, metavar="GB", help="to use at most; default: half of what is free"
+    )
     _stylizer(p)
 
     p = verb(video, "film.mp4 out.mp4 --style starry_night")

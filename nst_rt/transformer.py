@@ -95,6 +95,7 @@ class FastNet(nn.Module):
         multiple: that the sides of its images must be of, pixels.
         reach: how far away a pixel of the image may be that an output pixel depends on, but for
             the normalizations, which depend on all.
+        activations: numbers per pixel of the image that it has to keep at the same time.
 
     Args:
         styles: how many.
@@ -134,6 +135,7 @@ class FastNet(nn.Module):
         }
         self.multiple = 8 if edges else 4
         self.reach = 4 * (kernel // 2 + blocks * (dilation + 1) + 3)
+        self.activations = trunk
         self.soften = soften
         self.encode = ConvNorm(48, edges or trunk, kernel, styles)
         self.down = ConvNorm(edges, trunk, 3, styles, stride=2) if edges else None
@@ -174,7 +176,7 @@ class ClassicNet(nn.Module):
     """The network of Johnson et al. 2016, with upsampling + convolution for its deconvolutions.
 
     Attributes:
-        multiple, reach: see `FastNet`.
+        multiple, reach, activations: see `FastNet`.
     """
 
     def __init__(self, styles: int, *, width: int = 32, blocks: int = 5) -> None:
@@ -182,6 +184,7 @@ class ClassicNet(nn.Module):
         self.hyper_parameters = {"width": width, "blocks": blocks}
         self.multiple = 4
         self.reach = 8 * blocks + 20
+        self.activations = 8 * width
         w = width
         self.first = ConvNorm(3, w, 9, styles)
         self.encode = nn.ModuleList(

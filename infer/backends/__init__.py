@@ -27,6 +27,11 @@ Precision = Literal["auto", "f32", "bf16", "f16"]
 BACKENDS: tuple[BackendName, ...] = get_args(BackendName)
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
+DTYPES: dict[Precision, torch.dtype] = {
+    "f32": torch.float32,
+    "bf16": torch.bfloat16,
+    "f16": torch.float16,
+}
 _PACKAGES = {"openvino": "openvino", "torch": "torch", "onnx": "onnxruntime"}
 _TIMED_FRAME = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
 
@@ -37,10 +42,12 @@ class Backend(Protocol):
     Attributes:
         name: of the engine.
         precision: that it really computes in: `f32`, `bf16` or `f16`.
+        torch_device: where PyTorch paints what is too large for the engine.
     """
 
     name: str
     precision: Precision
+    torch_device: torch.device
 
     @property
     def device(self) -> str:

@@ -1,6 +1,7 @@
 """ONNX Runtime as the engine: what other programs load; here mainly to compare with."""
 
 import numpy as np
+import torch
 
 from nst_rt.errors import BackendError
 from nst_rt.infer.backends import Frames, Precision, StyleVector
@@ -20,6 +21,7 @@ class ONNXBackend:
     """
 
     name = "onnx"
+    torch_device = torch.device("cpu")
 
     def __init__(
         self, network: TransformerNet, device: str | None = None, precision: Precision = "auto"

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import openvino as ov
+import torch
 
 from nst_rt.errors import BackendError
 from nst_rt.infer.backends import Frames, Precision, StyleVector
@@ -31,6 +32,7 @@ class OpenVINOBackend:
     """
 
     name = "openvino"
+    torch_device = torch.device("cpu")
 
     def __init__(
         self, network: TransformerNet, device: str | None = None, precision: Precision = "auto"
