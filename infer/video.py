@@ -22,6 +22,7 @@ from nst_rt.errors import InputError, PartialResultError, VideoError
 from nst_rt.files import check_format, check_input, partial_path
 from nst_rt.images import Frame
 from nst_rt.infer.pipeline import in_background
+from nst_rt.infer.stabilize import Stabilizer
 from nst_rt.infer.stylizer import Stylizer, load_style
 
 logger = logging.getLogger(__name__)
@@ -327,6 +328,7 @@ def convert_video(
     style: str | Stylizer = "starry_night",
     crf: int = 20,
     preset: Preset = "veryfast",
+    stabilize: bool = False,
     overwrite: bool = False,
     on_frame: Callable[[int, VideoInfo], None] | None = None,
 ) -> Conversion:
@@ -342,6 +344,7 @@ def convert_video(
         style: see `load_style`, or a Stylizer.
         crf: quality of x264, from 0 (lossless) to 51 (worst).
         preset: of x264, from `ultrafast` to `veryslow`.
+        stabilize: keep strokes where they are in the scene, see `Stabilizer`.
         overwrite: replace an existing output.
         on_frame: called after each frame with their number and what is known of the source.
 
@@ -358,10 +361,15 @@ def convert_video(
         raise InputError(f"the preset must be one of {', '.join(PRESETS)}, not {preset!r}")
     stylizer = load_style(style) if isinstance(style, str) else style
 
+    stabilizer = Stabilizer() if stabilize else None
+
     def painted() -> Generator[TimedFrame, None, None]:
         with closing(in_background(reader)) as frames:
             for timed in frames:
-                yield TimedFrame(stylizer.stylize(timed.frame), timed.pts)
+                picture = stylizer.stylize(timed.frame)
+                if stabilizer is not None:
+                    picture = stabilizer.steady(timed.frame, picture)
+                yield TimedFrame(picture, timed.pts)
 
     begin = time.perf_counter()
     with (

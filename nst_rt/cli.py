@@ -211,7 +211,8 @@ def video(source: str, output: str, **options: Any) -> Report:
     from nst_rt.infer.stylizer import load_style
     from nst_rt.infer.video import check_conversion, convert_video
 
-    conversion = {k: options.pop(k) for k in ("crf", "preset", "overwrite") if k in options}
+    names = ("crf", "preset", "stabilize", "overwrite")
+    conversion = {name: options.pop(name) for name in names if name in options}
     # What costs nothing to find is found before the network is loaded.
     check_conversion(source, output, overwrite=conversion.get("overwrite", False))
     stylizer = load_style(**options)
@@ -453,6 +454,7 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("output", metavar="OUT", help=".mp4, .mkv or .mov")
     p.add_argument("--crf", type=int, metavar="Q", help="0 (lossless) to 51; default: 20")
     p.add_argument("--preset", metavar="P", help="of x264; default: veryfast")
+    p.add_argument("--stabilize", action="store_true", help="keep strokes in their places")
     _stylizer(p)
     _overwrite(p)
 

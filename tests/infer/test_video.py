@@ -1,3 +1,4 @@
+import itertools
 from fractions import Fraction
 from pathlib import Path
 
@@ -329,3 +330,26 @@ def test_few_frames_lie_between_the_stages(tmp_path: Path) -> None:
     )
     assert max(counts) <= 6
     assert len(counts) == 60
+
+
+class Boiling(Untouched):
+    """Paints noise over each frame."""
+
+    def __init__(self) -> None:
+        self._random = np.random.default_rng(0)
+
+    def stylize(self, frame: np.ndarray) -> np.ndarray:
+        noise = self._random.normal(0, 20, frame.shape[:2])[..., None]
+        return np.clip(frame * 0.6 + 50 + noise, 0, 255).astype(np.uint8)
+
+
+def test_a_stabilized_conversion_boils_less(converted: tuple[Path, Path], tmp_path: Path) -> None:
+    changes = []
+    for stabilize in (False, True):
+        output = tmp_path / f"{stabilize}.mp4"
+        convert_video(converted[0], output, style=Boiling(), stabilize=stabilize, crf=5)
+        frames = [timed.frame.astype(float) for timed in VideoReader(output)]
+        assert len(frames) == 41
+        pairs = itertools.pairwise(frames)
+        changes.append(np.mean([np.abs(a - b).mean() for a, b in pairs]))
+    assert changes[1] < 0.6 * changes[0]
