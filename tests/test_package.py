@@ -42,7 +42,7 @@ def test_the_wheel_holds_everything(installed: Path) -> None:
         "py.typed",
         "train/task.py",
         "infer/backends/openvino_backend.py",
-        "checkpoints/starry_night.safetensors",
+        "checkpoints/gallery.safetensors",
         "paintings/swirls.jpg",
     ):
         assert (installed / "nst_rt" / file).is_file()

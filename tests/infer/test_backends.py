@@ -17,7 +17,6 @@ from nst_rt.style_model import StyleModel, find_style
 from nst_rt.transformer import TransformerNet
 
 SIZES = [(16, 16), (17, 31), (45, 64), (96, 128), (333, 517)]
-ONE_STYLE = np.ones((1, 1), np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +37,10 @@ def exaggerated(trained: TransformerNet) -> TransformerNet:
     return network
 
 
+def first_style(network: TransformerNet) -> Tensor:
+    return torch.eye(1, network.styles)
+
+
 def frame_of(photo: Tensor, height: int, width: int) -> Frame:
     shape = torch.nn.functional.interpolate(photo, (height, width), mode="bilinear")
     return tensor_to_frame(shape)
@@ -46,7 +49,7 @@ def frame_of(photo: Tensor, height: int, width: int) -> Frame:
 def levels(network: TransformerNet, backend: str, precision: str, frame: Frame) -> np.ndarray:
     engine = create_backend(network, backend, device="cpu", precision=precision)  # type: ignore[arg-type]
     assert (engine.name, engine.precision) == (backend, precision)
-    return engine(frame[None], ONE_STYLE)[0].astype(int)
+    return engine(frame[None], first_style(network).numpy())[0].astype(int)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -55,7 +58,7 @@ def test_torch_paints_what_the_network_paints(
 ) -> None:
     frame = frame_of(photo, *size)
     with torch.no_grad():
-        expected = tensor_to_frame(trained(frame_to_tensor(frame), torch.ones(1, 1)))
+        expected = tensor_to_frame(trained(frame_to_tensor(frame), first_style(trained)))
     got = levels(trained, "torch", "f32", frame)
     assert got.shape == (*size, 3)
     assert np.abs(got - expected).max() <= 1
@@ -77,7 +80,7 @@ def test_they_agree_where_values_leave_the_range(
 ) -> None:
     frame = frame_of(photo, 96, 128)
     with torch.no_grad():
-        raw = exaggerated(frame_to_tensor(frame), torch.ones(1, 1))
+        raw = exaggerated(frame_to_tensor(frame), first_style(exaggerated))
     assert raw.min() < -0.01
     assert raw.max() > 1.01
     for name in ("openvino", "torch", "onnx"):
