@@ -7,6 +7,7 @@ stays in .gallery/, and a run that was interrupted goes on.
 import argparse
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from nst_rt.infer.demo import packaged_photos
 from nst_rt.infer.evaluate import evaluate_model
 from nst_rt.infer.showcase import in_all_styles, preview, style_sheet
 from nst_rt.metrics import fingerprint
+from nst_rt.photos import find_photos, is_held_out
 from nst_rt.style_model import StyleModel
 from nst_rt.train.resume import checkpoints
 
@@ -41,7 +43,35 @@ ImageNet and Caltech-101, which are for research. So use these models for resear
 purposes, or train one on photos that you have the rights to. The paintings are in the public
 domain. No photo and no painting is part of the files or of this repository.\
 """
-SEEN: dict[str, str] = {}  # by style, at full size
+SEEN = {  # by style, at 640 px: a face, a landscape, a street, a launch pad by night
+    "starry_night": "blue strokes along the shapes, yellow lights, faces readable; strokes are "
+    "short, no great swirls, and even skies show fine hatching",
+    "great_wave": "paper, Prussian blue and dark outlines, as a print; faces readable; rows of "
+    "small dots in even greys, the plainest pattern of all",
+    "the_scream": "long orange and dark green streaks, skies that flow; features smaller than a "
+    "streak go, and with them eyes and mouths",
+    "composition_vii": "orange, red and violet patches with dark outlines; faces readable; some "
+    "hatching in skies",
+    "water_lilies": "soft lilac, green and rose dabs; faces readable; a weave of dabs in dark "
+    "areas",
+    "wheat_field": "yellow against light blue and deep green, relief as of thick paint; faces "
+    "readable; fine hatching in skies",
+    "night_cafe": "gold, red and dark green, calm surfaces, the clearest faces; dark skies turn "
+    "red",
+    "cottages": "cream paper, green and brown pen strokes, as a drawing; faces readable; fine "
+    "hatching in skies",
+    "tahitian_women": "broad fields of orange, yellow and green; faces readable; one sky may break "
+    "into two colours",
+    "delaunay_portrait": "a mosaic of rounded tiles in white and indigo, in skies too, where it is "
+    "faint; eyes become tiles",
+}
+# What the photos' names begin with.
+SOURCES = {
+    "imagenet": "ImageNet",
+    "caltech": "Caltech-101",
+    "coco": "COCO",
+    "debian": "crops of Debian's wallpapers",
+}
 
 # In the order of the models' styles; the first one is where new styles start from.
 ARTWORKS = {
@@ -63,16 +93,19 @@ ARTWORKS = {
 
 @dataclass(frozen=True)
 class Model:
-    """A model file of the gallery: its styles by the paintings they are of, and its recipe."""
+    """A model file of the gallery: its styles by the paintings they are of.
+
+    It is trained in phases, each with its recipes, and each going on from the one before.
+    """
 
     name: str
     styles: Mapping[str, str]
-    recipe: str
+    phases: tuple[tuple[str, ...], ...]
 
 
 MODELS = (
-    Model("gallery", {name: name for name in ARTWORKS}, "gallery"),
-    Model("classic", {"starry_night_classic": "starry_night"}, "classic"),
+    Model("gallery", {name: name for name in ARTWORKS}, (("gallery",), ("gallery", "calm"))),
+    Model("classic", {"starry_night_classic": "starry_night"}, (("classic",),)),
 )
 
 
@@ -94,29 +127,80 @@ def main() -> None:
 
 def make(model: Model, data: Path, *, further: int | None = None) -> None:
     """Train and measure a model, and put it among the checkpoints."""
-    paintings = {name: data / "styles" / f"{file}.jpg" for name, file in model.styles.items()}
     shipped = CHECKPOINTS / f"{model.name}.safetensors"
-    # A training that goes on from other weights is another one.
-    run = model.name if further is None else f"{model.name}_{digest(shipped)}"
+    if further is None:
+        trained = None
+        for number, recipes in enumerate(model.phases, 1):
+            trained = phase(model, recipes, data, f"{model.name}_{number}", start=trained)
+    else:
+        # A training that goes on from other weights is another one.
+        run = f"{model.name}_{digest(shipped)}"
+        trained = phase(model, model.phases[-1], data, run, start=shipped, steps=further)
+    assert trained is not None
+    paintings = painting_files(model, data)
+    figures = measured(trained, paintings, data / "content")
+    made = finished(trained, paintings, figures, photo_sources(data / "content"))
+    made.save(shipped, overwrite=True)
+
+
+def phase(
+    model: Model,
+    recipes: tuple[str, ...],
+    data: Path,
+    run: str,
+    *,
+    start: Path | None,
+    steps: int | None = None,
+) -> Path:
+    """Train, from the weights of `start` if there is one; returns the model, with its history."""
     trained = WORK / f"{run}.safetensors"
-    if not trained.exists():
+    if trained.exists():
+        return trained
+    settings: dict[str, Any] = {
+        "model.artworks": {name: ARTWORKS[file] for name, file in model.styles.items()}
+    }
+    if start is not None:  # its network is what it is
+        settings |= {"model.architecture": None, "model.hyper_parameters": None}
+    alone = WORK / f"{run}_alone.safetensors"
+    if not alone.exists():
         train_style(
-            paintings,
+            painting_files(model, data),
             data / "content",
             run,
-            output=trained,
-            recipes=[model.recipe],
-            settings={
-                "model.artworks": {name: ARTWORKS[file] for name, file in model.styles.items()}
-            },
-            start_from=None if further is None else shipped,
-            whole=None if further is None else True,
-            steps=further,
+            output=alone,
+            recipes=list(recipes),
+            settings=settings,
+            start_from=start,
+            whole=None if start is None else True,
+            steps=steps,
             runs=WORK / "runs",
             resume=bool(checkpoints(WORK / "runs" / run)),
         )
-    figures = measured(trained, paintings, data / "content")
-    finished(StyleModel.load(trained), trained, paintings, figures).save(shipped, overwrite=True)
+    done = StyleModel.load(alone)
+    before = [] if start is None else history(StyleModel.load(start).training)
+    replace(done, training={**done.training, "earlier": before}).save(trained)
+    return trained
+
+
+def photo_sources(photos: Path) -> dict[str, int]:
+    """How many photos of each source are trained on."""
+    names = [photo.name for photo in find_photos(photos) if not is_held_out(photo)]
+    return dict(Counter(SOURCES.get(name.split("_")[0], "others") for name in names))
+
+
+def history(training: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The trainings that led to a model, the first one first."""
+    alone = {
+        key: value
+        for key, value in training.items()
+        if key not in ("earlier", "figures", "sources")
+    }
+    return [*training.get("earlier", []), alone]
+
+
+def painting_files(model: Model, data: Path) -> dict[str, Path]:
+    """Style name -> its painting."""
+    return {name: data / "styles" / f"{file}.jpg" for name, file in model.styles.items()}
 
 
 def measured(
@@ -133,9 +217,13 @@ def measured(
 
 
 def finished(
-    model: StyleModel, file: Path, paintings: Mapping[str, Path], figures: Mapping[str, Any]
+    file: Path,
+    paintings: Mapping[str, Path],
+    figures: Mapping[str, Any],
+    sources: Mapping[str, int],
 ) -> StyleModel:
-    """The model with previews, fingerprints of its paintings, and what was measured."""
+    """The model with previews, fingerprints of its paintings, and what is known of it."""
+    model = StyleModel.load(file)
     photo = tensor_to_frame(load_image(packaged_photos()[0], size=512))
     painted = dict(in_all_styles(photo, dict.fromkeys(model.style_names, file)))
     styles = tuple(
@@ -150,7 +238,8 @@ def finished(
         name: {**figure["quality"], **{f"pan_{k}": v for k, v in figure["pan"].items()}}
         for name, figure in figures.items()
     }
-    return StyleModel(model.network, styles, {**model.training, "figures": kept})
+    known = {"figures": kept, "sources": sources}
+    return StyleModel(model.network, styles, {**model.training, **known})
 
 
 def digest(file: Path) -> str:
@@ -173,10 +262,7 @@ def card(file: Path) -> str:
     training = model.training
     network = model.network
     sizes = ", ".join(f"{key} {value}" for key, value in network.hyper_parameters.items())
-    recipe = training["recipe"]
-    layers = ", ".join(f"{layer} {weight:g}" for layer, weight in recipe["style_layers"].items())
-    content = ", ".join(recipe["content_layers"])
-    photos = ", ".join(f"{count} {source}" for source, count in training["photos"].items())
+    photos = ", ".join(f"{count} {source}" for source, count in training["sources"].items())
     rows = [
         f"| `{style.name}` | {style.artist}, *{style.title}*, {style.year} | "
         + " | ".join(_figures(training["figures"][style.name]))
@@ -195,14 +281,24 @@ def card(file: Path) -> str:
             "| --- | --- | --- | --- | --- | --- | --- | --- |",
             *rows,
             "",
-            f"Trained for {training['steps']} steps of {training['batch_size']} crops of "
-            f"{recipe['size']} px: style from {layers} of the paintings at {recipe['style_size']} "
-            f"px, weight {recipe['style_weight']:g}; content from {content}, weight "
-            f"{recipe['content_weight']:g}; total variation {recipe['tv_weight']:g}; motion "
-            f"{recipe['motion_weight']:g}; Adam, one cycle up to {recipe['learning_rate']:g}.",
+            *(described(phase) for phase in history(training)),
             "",
             f"Photos: {photos}.",
         ]
+    )
+
+
+def described(training: Mapping[str, Any]) -> str:
+    """How a phase of the training went, in Markdown."""
+    recipe = training["recipe"]
+    layers = ", ".join(f"{layer} {weight:g}" for layer, weight in recipe["style_layers"].items())
+    content = ", ".join(f"{layer} {weight:g}" for layer, weight in recipe["content_layers"].items())
+    return (
+        f"- {training['steps']} steps of {training['batch_size']} crops of {recipe['size']} px: "
+        f"style from {layers} of the paintings at {recipe['style_size']} px, weight "
+        f"{recipe['style_weight']:g}; content from {content}, weight {recipe['content_weight']:g}; "
+        f"total variation {recipe['tv_weight']:g}; motion {recipe['motion_weight']:g}; Adam, one "
+        f"cycle up to {recipe['learning_rate']:g}"
     )
 
 

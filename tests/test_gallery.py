@@ -1,0 +1,112 @@
+"""The styles that ship: all there, each its own painting's, with cards that say so."""
+
+import itertools
+import re
+import statistics
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nst_rt.images import Frame, frame_to_tensor, load_image, tensor_to_frame
+from nst_rt.infer.stylizer import Stylizer
+from nst_rt.metrics import fingerprint, fingerprint_distance
+from nst_rt.style_model import StyleModel, gallery
+
+ROOT = Path(__file__).parents[1]
+STYLES = [
+    "starry_night",
+    "great_wave",
+    "the_scream",
+    "composition_vii",
+    "water_lilies",
+    "wheat_field",
+    "night_cafe",
+    "cottages",
+    "tahitian_women",
+    "delaunay_portrait",
+]
+
+
+@pytest.fixture(scope="module")
+def model() -> StyleModel:
+    return StyleModel.load(ROOT / "checkpoints" / "gallery.safetensors")
+
+
+@pytest.fixture(scope="module")
+def painted(model: StyleModel, photos: Path) -> dict[str, list[Frame]]:
+    """What each style makes of four photos."""
+    frames = [
+        tensor_to_frame(load_image(photos / name, size=512))
+        for name in ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")
+    ]
+    stylizer = Stylizer(model, STYLES[0])
+    pictures = {}
+    for name in STYLES:
+        stylizer.set_style(name)
+        pictures[name] = [stylizer.stylize(frame) for frame in frames]
+    return pictures
+
+
+def test_ten_styles_in_a_small_file(model: StyleModel) -> None:
+    assert model.style_names == STYLES
+    assert (ROOT / "checkpoints" / "gallery.safetensors").stat().st_size < 2e6
+    for value in model.network.state_dict().values():
+        assert value.isfinite().all()
+
+
+def test_all_styles_differ(painted: dict[str, list[Frame]]) -> None:
+    for one, other in itertools.combinations(STYLES, 2):
+        difference = statistics.fmean(
+            np.abs(a.astype(float) - b).mean()
+            for a, b in zip(painted[one], painted[other], strict=True)
+        )
+        assert difference > 8, (one, other)
+
+
+def test_each_style_is_nearest_to_its_own_painting(
+    model: StyleModel, painted: dict[str, list[Frame]]
+) -> None:
+    paintings = {style.name: style.fingerprint for style in model.styles}
+    for name, frames in painted.items():
+        prints = [fingerprint(frame_to_tensor(frame)) for frame in frames]
+        mean = [statistics.fmean(numbers) for numbers in zip(*prints, strict=True)]
+        distances = {other: fingerprint_distance(mean, x) for other, x in paintings.items()}
+        assert min(distances, key=distances.__getitem__) == name, distances
+
+
+def test_a_blend_lies_between(
+    model: StyleModel, painted: dict[str, list[Frame]], photos: Path
+) -> None:
+    frame = tensor_to_frame(load_image(photos / "astronaut.png", size=512))
+    blend = Stylizer(model, {"starry_night": 0.5, "the_scream": 0.5}).stylize(frame).astype(float)
+    ends = [painted[name][0].astype(float) for name in ("starry_night", "the_scream")]
+    apart = np.abs(ends[0] - ends[1]).mean()
+    for end in ends:
+        assert 0 < np.abs(blend - end).mean() < apart
+
+
+@pytest.mark.parametrize("name", STYLES)
+def test_every_style_has_its_card(name: str) -> None:
+    file = gallery()[name]
+    card = (ROOT / "checkpoints" / "README.md").read_text()
+    figures = StyleModel.load(file).training["figures"][name]
+    [row] = re.findall(rf"^\| `{name}` \|.*$", card, re.MULTILINE)
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[2] == f"{figures['objective']:.2f}"
+    assert cells[5] == f"{figures['pan_error']:.3f}"
+    assert len(cells[-1]) > 20  # what one sees
+    assert f"## {file.name}" in card
+
+
+def test_the_contact_sheet_is_there() -> None:
+    sheet = load_image(ROOT / "docs" / "gallery.jpg")
+    assert sheet.shape[-1] == 4 * 480
+    assert "docs/gallery.jpg" in (ROOT / "README.md").read_text()
+
+
+def test_every_style_can_be_previewed() -> None:
+    for file in set(gallery().values()):
+        for style in StyleModel.load(file).styles:
+            assert style.preview, style.name
+            assert len(style.fingerprint) == 32
