@@ -181,7 +181,8 @@ def fingerprint(image: Tensor) -> tuple[float, ...]:
     """The Gram matrices of an image's style, in 32 numbers.
 
     Of each of relu1_1, relu2_1, relu3_1 and relu4_1 the logarithms of v' G v for eight directions
-    v, drawn once and for all: enough to tell styles apart, without the painting.
+    v, drawn once and for all, less their mean, which is contrast, of which pastiches have less:
+    enough to tell styles apart, without the painting.
 
     Args:
         image: shape (1, 3, H, W), RGB in [0, 1]; it is resized to 512 px on its long side.
@@ -192,7 +193,8 @@ def fingerprint(image: Tensor) -> tuple[float, ...]:
     for layer in _FINGERPRINT_LAYERS:
         gram = gram_matrix(features[layer])[0]
         directions = torch.randn(_FINGERPRINT_DIRECTIONS, len(gram), generator=generator)
-        numbers += torch.einsum("kc,cd,kd->k", directions, gram, directions).log().tolist()
+        logarithms = torch.einsum("kc,cd,kd->k", directions, gram, directions).log()
+        numbers += (logarithms - logarithms.mean()).tolist()
     return tuple(numbers)
 
 
