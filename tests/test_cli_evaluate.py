@@ -9,7 +9,7 @@ import pytest
 from nst_rt.cli import main
 from nst_rt.errors import StyleTransferError
 from nst_rt.images import load_image, save_image
-from nst_rt.infer import demo, evaluate
+from nst_rt.infer import demo, evaluate, timing
 from nst_rt.infer.evaluate import Evaluation, StyleEvaluation
 from nst_rt.metrics import PanError, Quality
 
@@ -25,7 +25,7 @@ def run(
 ) -> Run:
     """The command line, in a folder with photos and things that are none."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(evaluate, "_TIMED_SECONDS", 0.0)
+    monkeypatch.setattr(timing, "_SECONDS", 0.0)
     monkeypatch.setattr(evaluate, "_TIMED_SIZES", ((64, 48),))
     monkeypatch.setattr(demo, "PHOTOS", ["coffee.png"])
     Path("empty").mkdir()

@@ -11,7 +11,7 @@ import pytest
 
 from nst_rt.errors import InputError, StyleTransferError, UnknownNameError
 from nst_rt.images import frame_to_tensor, load_image, save_image, tensor_to_frame
-from nst_rt.infer import demo, evaluate
+from nst_rt.infer import demo, evaluate, timing
 from nst_rt.infer.evaluate import (
     Evaluation,
     StyleEvaluation,
@@ -56,7 +56,7 @@ def evaluation(
     model: Path, collection: Path, painting: Path, progress: list[tuple[float, str]]
 ) -> Evaluation:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluate, "_TIMED_SECONDS", 0.0)
+        patch.setattr(timing, "_SECONDS", 0.0)
         patch.setattr(demo, "PHOTOS", ["coffee.png"])
         return evaluate_model(
             model,
@@ -87,7 +87,7 @@ def quick(
     monkeypatch.setattr(evaluate, "pan_photos", list)
     monkeypatch.setattr(evaluate, "QualityObjective", lambda _: objective)
     monkeypatch.setattr(evaluate, "_TIMED_SIZES", ((64, 48),))
-    monkeypatch.setattr(evaluate, "_TIMED_SECONDS", 0.0)
+    monkeypatch.setattr(timing, "_SECONDS", 0.0)
 
     def run(**changes: Any) -> Evaluation:
         arguments = {
