@@ -15,7 +15,6 @@ from nst_rt.transformer import MINIMUM_SIZE
 SCALES = (1.0, 0.84, 0.7, 0.6, 0.5, 0.42, 0.35)
 _PATIENCE = 8  # frames at a scale before the next decision
 _SLACK = 0.85  # of the time that a frame may take, which the next scale up must be expected to keep
-_SMOOTHING = 0.3
 _WINDOW = 5  # pixels of the small picture that a local fit goes over
 _NOISE = 25.0  # variance, in levels squared, below which a difference in brightness is no edge
 

@@ -136,7 +136,8 @@ class Stylizer:
         if tile is None:
             painted = self._backend(frames, self._weights)
         else:
-            painted = np.stack([self._tiled(tile).stylize(x, self._weights) for x in frames])
+            net = self._tiled(tile)  # a copy of the network, once for all frames
+            painted = np.stack([net.stylize(frame, self._weights) for frame in frames])
         if self._strength == 1:
             return painted
         mixed = cv2.addWeighted(painted, self._strength, frames, 1 - self._strength, 0)
