@@ -29,17 +29,17 @@ LOSS: dict[str, Any] = {"model.style_size": 512, "model.style_layers": LAYERS}
 NETWORKS: dict[str, dict[str, int]] = {
     "trunk 32": {},
     "dilated": {"dilation": 2},
-    "wide first kernel": {"kernel": 5},
-    "soft input": {"soften": 1},
-    "8 blocks": {"blocks": 8},
-    "eighth, 64": {"trunk": 64, "edges": 32},
-    "eighth, 96": {"trunk": 96, "edges": 32, "blocks": 4},
-    "trunk 64": {"trunk": 64, "decoder": 32},
+    "soft input": {"soften": 1, "dilation": 2},
+    "wide first kernel": {"kernel": 5, "dilation": 2},
+    "8 blocks": {"blocks": 8, "dilation": 2},
+    "trunk 64": {"trunk": 64, "decoder": 32, "dilation": 2},
 }
-# On the first network.
+DILATED = {"model.hyper_parameters": NETWORKS["dilated"]}
+# On the first network, or on the dilated one.
 LOSSES: dict[str, dict[str, Any]] = {
     "learning rate 4e-3": LOSS | {"model.learning_rate": 4e-3},
     "painting at 320, no relu5_1": {},
+    "larger crops": LOSS | DILATED | {"model.size": 288, "data.batch_size": 2},
 }
 _TIMED_ROUNDS = 7
 
@@ -55,13 +55,16 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=20, help="photos to measure on")
     parser.add_argument("--optimizer-photos", type=int, default=3)
     parser.add_argument("--only", nargs="*", metavar="NAME", help="of the candidates")
+    parser.add_argument(
+        "--model", nargs="*", default=[], metavar="NAME=FILE", help="to measure too"
+    )
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
     candidates = {
         name: LOSS | {"model.hyper_parameters": network} for name, network in NETWORKS.items()
     } | LOSSES
     models = {}
-    for name in options.only or candidates:
+    for name in candidates if options.only is None else options.only:
         models[name] = options.output / f"{name.replace(' ', '_').replace(',', '')}.safetensors"
         if not models[name].exists():
             train_style(
@@ -74,7 +77,8 @@ def main() -> None:
                 resume=bool(checkpoints(options.output / "runs" / models[name].stem)),
                 settings=candidates[name],
             )
-    measure(models, options)
+    given = (text.partition("=") for text in options.model)
+    measure(models | {name: Path(file) for name, _, file in given}, options)
 
 
 def measure(models: dict[str, Path], options: argparse.Namespace) -> None:
