@@ -1,6 +1,6 @@
 """The stylizer: a style model on one device, taking and giving frames."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import cv2
 import numpy as np
@@ -120,6 +120,19 @@ class Stylizer:
         Raises:
             InputError: not such an array, or too small.
         """
+        self._check(frames)
+        if self._strength == 0:
+            return frames.copy()
+        tile = self._tile(*frames.shape[1:3])
+        if tile is None:
+            painted = self._backend(frames, self._weights)
+        else:
+            net = self._tiled(tile)  # a copy of the network, once for all frames
+            painted = np.stack([net.stylize(frame, self._weights) for frame in frames])
+        return _mixed(frames, painted, self._strength)
+
+    @staticmethod
+    def _check(frames: Frames) -> None:
         if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3:
             raise InputError(
                 "a frame must be a uint8 BGR array of shape (H, W, 3), not "
@@ -130,18 +143,23 @@ class Stylizer:
             raise InputError(
                 f"a frame of {width}x{height} px is too small: {MINIMUM_SIZE} px a side"
             )
-        if self._strength == 0:
-            return frames.copy()
-        tile = self._tile(height, width)
-        if tile is None:
-            painted = self._backend(frames, self._weights)
-        else:
-            net = self._tiled(tile)  # a copy of the network, once for all frames
-            painted = np.stack([net.stylize(frame, self._weights) for frame in frames])
-        if self._strength == 1:
-            return painted
-        mixed = cv2.addWeighted(painted, self._strength, frames, 1 - self._strength, 0)
-        return np.asarray(mixed, dtype=np.uint8)
+
+    def start(self, frame: Frame) -> Callable[[], Frame]:
+        """Begin to paint a frame, as `stylize`; what is returned waits for it.
+
+        For throughput: with `backends.IN_FLIGHT` frames at a time the device is never idle. Styles
+        that are set meanwhile are those of the frames after.
+
+        Raises:
+            InputError: see `stylize`.
+        """
+        frames = frame[None]
+        self._check(frames)
+        if self._strength == 0 or self._tile(*frame.shape[:2]) is not None:
+            painted = self.stylize(frame)
+            return lambda: painted
+        pending, strength = self._backend.start(frames, self._weights), self._strength
+        return lambda: _mixed(frame, pending()[0], strength)
 
     def _tile(self, height: int, width: int) -> int | None:
         """Side of the tiles that a frame of that size takes, None for none."""
@@ -162,6 +180,14 @@ class Stylizer:
     @property
     def _dtype(self) -> torch.dtype:
         return DTYPES[self._backend.precision]
+
+
+def _mixed(frames: Frames, painted: Frames, strength: float) -> Frames:
+    """What was painted at a strength of 1, mixed with what it was painted from."""
+    if strength == 1:
+        return painted
+    mixed = cv2.addWeighted(painted, strength, frames, 1 - strength, 0)
+    return np.asarray(mixed, dtype=np.uint8)
 
 
 def load_style(

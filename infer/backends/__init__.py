@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 Frames = npt.NDArray[np.uint8]
 StyleVector = npt.NDArray[np.float32]
+Pending = Callable[[], Frames]  # waits for frames that are being painted
 
 BackendName = Literal["auto", "openvino", "torch", "onnx"]
 Precision = Literal["auto", "f32", "bf16", "f16"]
@@ -32,6 +33,7 @@ DTYPES: dict[Precision, torch.dtype] = {
     "bf16": torch.bfloat16,
     "f16": torch.float16,
 }
+IN_FLIGHT = 2
 _PACKAGES = {"openvino": "openvino", "torch": "torch", "onnx": "onnxruntime"}
 _TIMED_FRAME = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
 
@@ -55,6 +57,9 @@ class Backend(Protocol):
 
     def __call__(self, frames: Frames, style: StyleVector) -> Frames:
         """Stylize frames (N, H, W, 3), uint8 BGR, in the style weights (1, S), float32."""
+
+    def start(self, frames: Frames, style: StyleVector) -> Pending:
+        """Begin to stylize, for throughput: with `IN_FLIGHT` at a time the device is never idle."""
 
     def prepare(self, shape: tuple[int, ...]) -> None:
         """Compile for frames of a shape (N, H, W, 3), in any thread."""

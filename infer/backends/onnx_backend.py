@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from nst_rt.errors import BackendError
-from nst_rt.infer.backends import Frames, Precision, StyleVector
+from nst_rt.infer.backends import Frames, Pending, Precision, StyleVector
 from nst_rt.infer.cache import Cache
 from nst_rt.infer.frame_net import FrameNet, digest, exported
 from nst_rt.infer.onnx_graph import onnx_graph, onnx_versions
@@ -58,6 +58,11 @@ class ONNXBackend:
         inputs = {"frames": np.ascontiguousarray(frames), "style": style}
         stylized: Frames = self._session.run(None, inputs)[0]
         return stylized
+
+    def start(self, frames: Frames, style: StyleVector) -> Pending:
+        """See `Backend`; a frame alone keeps all cores busy."""
+        painted = self(frames, style)
+        return lambda: painted
 
     def prepare(self, shape: tuple[int, ...]) -> None:
         """Nothing is compiled for a shape."""

@@ -1,7 +1,7 @@
 """OpenVINO as the engine: the fastest one on CPUs, by far where they multiply bfloat16."""
 
 import io
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -11,7 +11,7 @@ import openvino as ov
 import torch
 
 from nst_rt.errors import BackendError
-from nst_rt.infer.backends import Frames, Precision, StyleVector
+from nst_rt.infer.backends import IN_FLIGHT, Frames, Pending, Precision, StyleVector
 from nst_rt.infer.cache import Cache
 from nst_rt.infer.frame_net import FrameNet, digest, exported
 from nst_rt.transformer import TransformerNet
@@ -19,6 +19,10 @@ from nst_rt.transformer import TransformerNet
 # Fastest first.
 _CAPABILITIES: dict[Precision, str] = {"bf16": "BF16", "f16": "FP16", "f32": "FP32"}
 _MOST_SIZES = 4  # compiled and in memory at the same time
+# One frame as soon as can be, or as many as can be: two streams of half the threads each wait less
+# for each other than two halves of a frame.
+_LATENCY: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+_THROUGHPUT: dict[str, Any] = {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": IN_FLIGHT}
 
 
 class OpenVINOBackend:
@@ -53,18 +57,14 @@ class OpenVINOBackend:
                 f"it does in {', '.join(there)}"
             )
         self._network = network
-        self._settings = {
-            "INFERENCE_PRECISION_HINT": self.precision,
-            "PERFORMANCE_HINT": "LATENCY",
-        }
         self._cache = Cache()
         self._key: dict[str, Any] = {"network": digest(network), "openvino": ov.get_version()}
         self._engine_key = self._key | {
             "device": self.device,
             "capabilities": sorted(capabilities),
-            "settings": self._settings,
         }
-        self._requests: OrderedDict[tuple[int, ...], ov.InferRequest] = OrderedDict()
+        # By shape, and whether for throughput.
+        self._requests: OrderedDict[tuple[object, ...], deque[ov.InferRequest]] = OrderedDict()
 
     @property
     def device(self) -> str:
@@ -73,33 +73,56 @@ class OpenVINOBackend:
 
     def __call__(self, frames: Frames, style: StyleVector) -> Frames:
         """See `Backend`."""
-        self.prepare(frames.shape)
-        self._requests.move_to_end(frames.shape)
-        request = self._requests[frames.shape]
-        # The engine reads and writes the frames where they are, so that they must outlive the call.
+        return self._run(frames, style, several=False)()
+
+    def start(self, frames: Frames, style: StyleVector) -> Pending:
+        """See `Backend`."""
+        return self._run(frames, style, several=True)
+
+    def prepare(self, shape: tuple[int, ...]) -> None:
+        """See `Backend`."""
+        self._ready(shape, several=False)
+
+    def _run(self, frames: Frames, style: StyleVector, *, several: bool) -> Pending:
+        requests = self._ready(frames.shape, several=several)
+        requests.rotate()
+        request = requests[0]
+        request.wait()  # for what it painted before, if that was not waited for
+        # The engine reads and writes the frames where they are, so that they must outlive the run.
         source, painted = np.ascontiguousarray(frames), np.empty(frames.shape, np.uint8)
         request.set_input_tensor(0, ov.Tensor(source, shared_memory=True))
         request.set_input_tensor(1, ov.Tensor(style, shared_memory=True))
         request.set_output_tensor(0, ov.Tensor(painted, shared_memory=True))
-        request.infer()
-        return painted
+        request.start_async()
 
-    def prepare(self, shape: tuple[int, ...]) -> None:
-        """See `Backend`."""
-        if shape not in self._requests:
-            self._requests[shape] = self._compiled(shape).create_infer_request()
+        def finished(kept: object = (source, style)) -> Frames:
+            request.wait()
+            return painted
+
+        return finished
+
+    def _ready(self, shape: tuple[int, ...], *, several: bool) -> "deque[ov.InferRequest]":
+        """Requests for frames of a shape, the least recently used one last."""
+        key = (*shape, several)
+        if key not in self._requests:
+            compiled = self._compiled(shape, _THROUGHPUT if several else _LATENCY)
+            count = IN_FLIGHT if several else 1
+            self._requests[key] = deque(compiled.create_infer_request() for _ in range(count))
             while len(self._requests) > _MOST_SIZES:
                 self._requests.popitem(last=False)
+        self._requests.move_to_end(key)
+        return self._requests[key]
 
-    def _compiled(self, shape: tuple[int, ...]) -> ov.CompiledModel:
+    def _compiled(self, shape: tuple[int, ...], hints: dict[str, Any]) -> ov.CompiledModel:
         """For a static shape, since the engine plans memory and kernels for it."""
-        key = self._engine_key | {"shape": list(shape)}
+        settings = {"INFERENCE_PRECISION_HINT": self.precision, **hints}
+        key = self._engine_key | {"shape": list(shape), "settings": settings}
         entry = self._cache.get(key)
         if entry is not None:
-            return self._core.import_model(entry, self._device, self._settings)
+            return self._core.import_model(entry, self._device, settings)
         graph = self._graph()
         graph.reshape({0: list(shape), 1: [1, self._network.styles]})
-        compiled = self._core.compile_model(graph, self._device, self._settings)
+        compiled = self._core.compile_model(graph, self._device, settings)
         stream = io.BytesIO()
         compiled.export_model(stream)
         self._cache.put(key, stream.getvalue())

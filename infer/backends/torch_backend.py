@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from nst_rt.devices import fast_dtype, torch_device
-from nst_rt.infer.backends import DTYPES, Frames, Precision, StyleVector
+from nst_rt.infer.backends import DTYPES, Frames, Pending, Precision, StyleVector
 from nst_rt.infer.frame_net import FrameNet
 from nst_rt.transformer import TransformerNet
 
@@ -40,12 +40,17 @@ class TorchBackend:
             return torch.cuda.get_device_name(self.torch_device)
         return str(self.torch_device)
 
-    @torch.inference_mode()
     def __call__(self, frames: Frames, style: StyleVector) -> Frames:
         """See `Backend`."""
+        return self.start(frames, style)()
+
+    @torch.inference_mode()
+    def start(self, frames: Frames, style: StyleVector) -> Pending:
+        """See `Backend`; devices work on while the next frame is prepared."""
         device_frames = torch.from_numpy(frames).to(self.torch_device)
         weights = torch.from_numpy(style).to(self.torch_device, self._dtype)
-        return np.ascontiguousarray(self._net(device_frames, weights).cpu().numpy())
+        painted = self._net(device_frames, weights)
+        return lambda: np.ascontiguousarray(painted.cpu().numpy())
 
     def prepare(self, shape: tuple[int, ...]) -> None:
         """Nothing is compiled for a shape."""

@@ -4,6 +4,7 @@ import pytest
 
 from nst_rt.errors import InputError, UnknownNameError
 from nst_rt.images import Frame
+from nst_rt.infer.backends import BackendName
 from nst_rt.infer.stylizer import Stylizer, load_style
 from nst_rt.style_model import StyleModel
 
@@ -51,6 +52,26 @@ def test_styles_change_without_compiling_again(
     assert np.abs(night.astype(int) - waves).mean() > 1
     stylizer.set_style({"waves": 3, "night": 0})
     np.testing.assert_array_equal(stylizer.stylize(frame), waves)
+
+
+@pytest.mark.parametrize("backend", ["openvino", "torch", "onnx"])
+def test_frames_in_flight_are_those_painted_one_by_one(
+    two_styles: StyleModel, frame: Frame, backend: BackendName
+) -> None:
+    stylizer = Stylizer(two_styles, "waves", backend=backend, precision="f32")
+    frames = [frame, 255 - frame, np.ascontiguousarray(frame[::-1]), frame // 2]
+    singly, started = [], []
+    for index, each in enumerate(frames):
+        stylizer.set_style("waves" if index < 2 else "night", strength=1 - index / 8)
+        singly.append(stylizer.stylize(each))
+        started.append(stylizer.start(each))  # more of them than there are requests
+    for wait, one in zip(started, singly, strict=True):
+        assert np.abs(wait().astype(int) - one).max() <= 1
+
+
+def test_what_is_no_frame_does_not_start(stylizer: Stylizer, frame: Frame) -> None:
+    with pytest.raises(InputError, match="too small"):
+        stylizer.start(frame[:8])
 
 
 def test_strength_goes_from_the_frame_to_the_style(two_styles: StyleModel, frame: Frame) -> None:
