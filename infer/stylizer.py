@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-import cv2
 import numpy as np
 import torch
 
@@ -16,9 +15,11 @@ from nst_rt.infer.backends import (
     choose,
     create_backend,
 )
+from nst_rt.infer.looks import check_strength, with_strength
 from nst_rt.infer.tiles import TiledNet, tile_for
+from nst_rt.infer.timeline import Timeline
 from nst_rt.memory import available_memory
-from nst_rt.style_model import StyleModel, find_style
+from nst_rt.style_model import StyleModel
 from nst_rt.transformer import MINIMUM_SIZE
 
 _SURELY_FITS = 4096 * 2160  # pixels
@@ -96,8 +97,7 @@ class Stylizer:
             UnknownNameError: a style that the model does not have.
             InputError: a strength or weights out of range.
         """
-        if not 0 <= strength <= 1:
-            raise InputError(f"the strength must be between 0 and 1, not {strength}")
+        check_strength(strength)
         self._weights = self.model.style_weights(style).numpy()
         self._strength = strength
 
@@ -138,10 +138,7 @@ class Stylizer:
         else:
             net = self._tiled(tile)  # a copy of the network, once for all frames
             painted = np.stack([net.stylize(frame, self._weights) for frame in frames])
-        if self._strength == 1:
-            return painted
-        mixed = cv2.addWeighted(painted, self._strength, frames, 1 - self._strength, 0)
-        return np.asarray(mixed, dtype=np.uint8)
+        return with_strength(frames, painted, self._strength)
 
     def _tile(self, height: int, width: int) -> int | None:
         """Side of the tiles that a frame of that size takes, None for none."""
@@ -165,7 +162,7 @@ class Stylizer:
 
 
 def load_style(
-    name: str = "starry_night",
+    name: str | Mapping[str, float] = "starry_night",
     *,
     strength: float = 1.0,
     backend: BackendName = "auto",
@@ -176,18 +173,20 @@ def load_style(
     """Load a style, ready to paint.
 
     Args:
-        name: a style of the gallery; a model file, for its first style; or FILE:NAME.
+        name: a style of the gallery; a model file, for its first style; or FILE:NAME. For a blend
+            of styles of one file, such names with weights.
         strength, backend, device, precision, memory: see `Stylizer`.
 
     Raises:
         UnknownNameError: no such style.
-        InputError, StyleModelError: a file that is missing, or not a style model.
+        InputError, StyleModelError: a file that is missing, or not a style model; a blend of
+            several files.
         BackendError: an engine, device or precision that is not there.
     """
-    model, style = find_style(name)
+    model, timeline = Timeline(((0, name),)).load()
     return Stylizer(
         model,
-        style,
+        timeline.at(0),
         strength=strength,
         backend=backend,
         device=device,
