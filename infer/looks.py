@@ -59,14 +59,14 @@ def with_original_colours(frame: Frame, painted: Frame) -> Frame:
     Returns:
         Same shape.
     """
-    result = np.empty_like(frame)
+    result = np.empty(frame.shape, np.uint8)
     for top in range(0, len(frame), _ROWS):
         rows = slice(top, top + _ROWS)
-        _recolour(frame[rows], painted[rows], result[rows])
+        result[rows] = _recoloured(frame[rows], painted[rows])
     return result
 
 
-def _recolour(frame: Frame, painted: Frame, result: Frame) -> None:
+def _recoloured(frame: Frame, painted: Frame) -> Frame:
     luma = cv2.cvtColor(painted, cv2.COLOR_BGR2GRAY)
     own = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)
     planes = cv2.split(frame)
@@ -78,9 +78,9 @@ def _recolour(frame: Frame, painted: Frame, result: Frame) -> None:
     kept = cv2.min(cv2.min(room_above, room_below), 1.0)
     # luma + kept * (plane - own)
     level = cv2.subtract(luma, cv2.multiply(own, kept, dtype=cv2.CV_32F), dtype=cv2.CV_32F)
-    for channel, plane in enumerate(planes):
-        coloured = cv2.multiply(plane, kept, dtype=cv2.CV_32F)
-        result[..., channel] = cv2.add(coloured, level, dtype=cv2.CV_8U)
+    chroma = [cv2.multiply(plane, kept, dtype=cv2.CV_32F) for plane in planes]
+    merged = cv2.merge([cv2.add(part, level, dtype=cv2.CV_8U) for part in chroma])
+    return np.asarray(merged, np.uint8)
 
 
 def with_strength(frame: Frame, painted: Frame, strength: float) -> Frame:

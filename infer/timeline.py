@@ -139,7 +139,7 @@ def _has(mark: str, text: str) -> bool:
 
 def _parts(text: str, mark: str, separator: str, form: str) -> list[tuple[str, float]]:
     """Names and numbers; names, which may be paths, may hold the marks too."""
-    part = rf"\s*(.+?)\s*{mark}([^{mark}{separator}]*)(?:\{separator}|$)"
+    part = rf"\s*(.+?)\s*{mark}([^{mark}{separator}/\\]*)(?:\{separator}|$)"
     if not re.fullmatch(f"(?:{part})+", text):
         raise InputError(f"{form}; {text!r} is not of this form")
     parts = []
