@@ -73,9 +73,9 @@ def _recoloured(frame: Frame, painted: Frame) -> Frame:
     # How far the colour reaches beyond its luma, both ways, and how far it may beyond the new one.
     above = cv2.subtract(cv2.max(cv2.max(planes[0], planes[1]), planes[2]), own)
     below = cv2.subtract(own, cv2.min(cv2.min(planes[0], planes[1]), planes[2]))
-    room_above = cv2.divide(cv2.bitwise_not(luma), cv2.max(above, 1), dtype=cv2.CV_32F)
-    room_below = cv2.divide(luma, cv2.max(below, 1), dtype=cv2.CV_32F)
-    kept = cv2.min(cv2.min(room_above, room_below), 1.0)
+    room_above = cv2.divide(cv2.bitwise_not(luma), np.maximum(above, 1), dtype=cv2.CV_32F)
+    room_below = cv2.divide(luma, np.maximum(below, 1), dtype=cv2.CV_32F)
+    kept = np.minimum(cv2.min(room_above, room_below), 1)
     # luma + kept * (plane - own)
     level = cv2.subtract(luma, cv2.multiply(own, kept, dtype=cv2.CV_32F), dtype=cv2.CV_32F)
     chroma = [cv2.multiply(plane, kept, dtype=cv2.CV_32F) for plane in planes]

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from clips import write_clip
 
 from nst_rt.errors import InputError, UnknownNameError
 from nst_rt.images import Frame
@@ -13,6 +14,7 @@ from nst_rt.infer.painter import Painter, load_painter
 from nst_rt.infer.stabilize import Stabilizer
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.infer.timeline import Timeline
+from nst_rt.infer.video import convert_video
 from nst_rt.metrics import pan
 from nst_rt.style_model import StyleModel
 
@@ -169,6 +171,13 @@ def test_blends_and_timelines_are_loaded(file: Path, frames: list[Frame]) -> Non
     for style in (blend, Timeline(((0, blend),))):
         picture = load_painter(style, backend="torch").paint(frames[0], 7)
         np.testing.assert_array_equal(picture, stylizer.stylize(frames[0]))
+
+
+def test_a_painter_brings_its_own_stabilizer(stylizer: Stylizer, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "in.mp4", pts=range(0, 1024, 512))
+    with pytest.raises(InputError, match="a stabilizer of its own, or none"):
+        convert_video(clip, tmp_path / "out.mp4", style=Painter(stylizer), stabilize=True)
+    convert_video(clip, tmp_path / "out.mp4", style=Painter(stylizer, stabilizer=Stabilizer()))
 
 
 def test_what_cannot_be_loaded_is_an_error() -> None:
