@@ -24,7 +24,7 @@ class Look:
     Attributes:
         strength: from 0 (the frame as it is) to 1 (the full style).
         preserve_colours: see `with_original_colours`.
-        compare: see `split_screen`.
+        compare: see `split`.
 
     Raises:
         InputError: a strength out of range.
@@ -43,7 +43,7 @@ class Look:
         if self.preserve_colours and self.strength > 0:
             painted = with_original_colours(frame, painted)
         painted = with_strength(frame, painted, self.strength)
-        return split_screen(frame, painted) if self.compare else painted
+        return split(frame, painted) if self.compare else painted
 
 
 def with_original_colours(frame: Frame, painted: Frame) -> Frame:
@@ -101,7 +101,7 @@ def with_strength(frame: Frame, painted: Frame, strength: float) -> Frame:
     return np.asarray(cv2.addWeighted(painted, strength, frame, 1 - strength, 0), np.uint8)
 
 
-def split_screen(frame: Frame, painted: Frame, *, position: float = 0.5) -> Frame:
+def split(frame: Frame, painted: Frame, *, position: float = 0.5) -> Frame:
     """The frame on the left, its pastiche on the right, a thin white line between them.
 
     Args:

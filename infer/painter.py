@@ -47,12 +47,25 @@ class Painter:
         """Engine, precision and device, as they really are."""
         return str(self._stylizer)
 
+    @property
+    def identity(self) -> dict[str, str]:
+        """All that decides how a frame is painted, in words and digests."""
+        if self._timeline is not None:  # or it would be that of the last frame's style
+            self._stylizer.set_style(self._timeline.at(0))
+        return {
+            "engine": str(self),
+            "style": self._stylizer.identity,
+            "timeline": str(self._timeline),
+            "look": str(self._look),
+            "stabilize": "no" if self._stabilizer is None else "yes",
+        }
+
     def paint(self, frame: Frame, seconds: float) -> Frame:
         """Paint the next frame.
 
         Args:
             frame: shape (H, W, 3), uint8 BGR.
-            seconds: of the frame in the video that the timeline is of, wherever painting began.
+            seconds: of the frame in the video that is written, wherever painting began.
 
         Returns:
             Same shape; the frame itself at a strength of 0.
@@ -79,7 +92,10 @@ class Painter:
         return {_SECONDS: np.array(self._seconds), **self._stabilizer.state()}
 
     def restore(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Go on after the frame at which `state` was taken, in a painter of the same making."""
+        """Go on after the frame at which `state` was taken, in a painter of the same making.
+
+        An empty state begins a new video.
+        """
         if self._stabilizer is None:
             return
         self._seconds = float(state[_SECONDS]) if state else None

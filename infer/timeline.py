@@ -1,13 +1,14 @@
 """Styles over time: which ones a video is painted in at each second, and the texts that say so."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
 from nst_rt.errors import InputError
 from nst_rt.style_model import SUFFIX, StyleModel, find_styles, normalized_weights
+from nst_rt.times import parse_time
 
 Blend = Mapping[str, float]
 DEFAULT_FADE = 1.0  # seconds
@@ -95,9 +96,9 @@ class Timeline:
 
 
 def parse_style(text: str, *, fade: float = DEFAULT_FADE) -> Timeline:
-    """A style, or styles over time: `STYLE@SECONDS,STYLE@SECONDS`, as in `_EXAMPLE`.
+    """A style, or styles over time, as in `starry_night@0,great_wave@12.5,the_scream@1:30`.
 
-    A STYLE is a name as `find_style` takes it, or a blend joined by plus signs, as in
+    A style is a name as `find_style` takes it, or a blend joined by plus signs, as in
     `starry_night=0.7+great_wave=0.3@20`.
 
     Raises:
@@ -105,7 +106,7 @@ def parse_style(text: str, *, fade: float = DEFAULT_FADE) -> Timeline:
     """
     if not _has("@", text):
         return Timeline(((0, text),), fade)
-    parts = _parts(text, "@", ",", f"styles over time are {_EXAMPLE}")
+    parts = _parts(text, "@", ",", parse_time, f"styles over time are {_EXAMPLE}")
     return Timeline(
         tuple(
             (seconds, _blend(style, "+") if _has("=", style) else style) for style, seconds in parts
@@ -125,7 +126,7 @@ def parse_blend(text: str) -> dict[str, float]:
 
 def _blend(text: str, separator: str) -> dict[str, float]:
     form = f"a blend is starry_night=0.7{separator}great_wave=0.3"
-    parts = _parts(text, "=", separator, form)
+    parts = _parts(text, "=", separator, float, form)
     blend = dict(parts)
     if len(blend) < len(parts):
         raise InputError(f"{text!r}: a style is named twice")
@@ -137,7 +138,9 @@ def _has(mark: str, text: str) -> bool:
     return mark in text and SUFFIX not in text.rpartition(mark)[2]
 
 
-def _parts(text: str, mark: str, separator: str, form: str) -> list[tuple[str, float]]:
+def _parts(
+    text: str, mark: str, separator: str, reader: Callable[[str], float], form: str
+) -> list[tuple[str, float]]:
     """Names and numbers; names, which may be paths, may hold the marks too."""
     part = rf"\s*(.+?)\s*{mark}([^{mark}{separator}/\\]*)(?:\{separator}|$)"
     if not re.fullmatch(f"(?:{part})+", text):
@@ -145,9 +148,9 @@ def _parts(text: str, mark: str, separator: str, form: str) -> list[tuple[str, f
     parts = []
     for name, number in re.findall(part, text):
         try:
-            parts.append((name, float(number)))
+            parts.append((name, reader(number)))
         except ValueError as error:
-            raise InputError(f"{form}; {number!r} is not a number") from error
+            raise InputError(f"{form}; {number!r} cannot be read") from error
     return parts
 
 

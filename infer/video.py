@@ -394,6 +394,7 @@ def _painter(style: str | Stylizer | Painter, *, stabilize: bool) -> Painter:
     if isinstance(style, Painter):
         if stabilize:
             raise InputError("a painter has a stabilizer of its own, or none")
+        style.restore({})  # whatever it painted before
         return style
     if isinstance(style, str):
         return load_painter(style, stabilize=stabilize)

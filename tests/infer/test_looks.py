@@ -6,7 +6,7 @@ from nst_rt.colour import luminance, with_luminance
 from nst_rt.errors import InputError
 from nst_rt.images import Frame, frame_to_tensor, tensor_to_frame
 from nst_rt.infer.evaluate import pan_photos
-from nst_rt.infer.looks import Look, split_screen, with_original_colours, with_strength
+from nst_rt.infer.looks import Look, split, with_original_colours, with_strength
 from nst_rt.metrics import pan
 
 
@@ -84,7 +84,7 @@ def test_strength_goes_from_the_frame_to_the_pastiche(frame: Frame, painted: Fra
 
 
 def test_a_split_screen_shows_both_sides_and_a_line(frame: Frame, painted: Frame) -> None:
-    got = split_screen(frame, painted, position=0.25)
+    got = split(frame, painted, position=0.25)
     left = round(frame.shape[1] * 0.25)
     np.testing.assert_array_equal(got[:, :left], frame[:, :left])
     assert (got[:, left] == 255).all()
@@ -93,13 +93,13 @@ def test_a_split_screen_shows_both_sides_and_a_line(frame: Frame, painted: Frame
 
 def test_the_line_grows_with_the_picture(frame: Frame) -> None:
     large = np.zeros((4, 3840, 3), np.uint8)
-    [columns] = np.nonzero(split_screen(large, large)[0, :, 0])
+    [columns] = np.nonzero(split(large, large)[0, :, 0])
     assert columns.tolist() == list(range(1920, 1926))
 
 
 @pytest.mark.parametrize("position", [0, 1])
 def test_the_line_stays_in_the_picture(frame: Frame, painted: Frame, position: int) -> None:
-    got = split_screen(frame, painted, position=position)
+    got = split(frame, painted, position=position)
     assert (got[:, -position] == 255).all()
     side = frame if position else painted
     np.testing.assert_array_equal(got[:, 1:-1], side[:, 1:-1])
@@ -115,7 +115,7 @@ def test_a_look_leaves_its_inputs_alone(frame: Frame, painted: Frame) -> None:
 def test_a_look_is_colours_then_strength_then_the_split(frame: Frame, painted: Frame) -> None:
     got = Look(strength=0.6, preserve_colours=True, compare=True).apply(frame, painted)
     mixed = with_strength(frame, with_original_colours(frame, painted), 0.6)
-    np.testing.assert_array_equal(got, split_screen(frame, mixed))
+    np.testing.assert_array_equal(got, split(frame, mixed))
     assert Look().apply(frame, painted) is painted
 
 
@@ -128,4 +128,4 @@ def test_numbers_out_of_range_are_errors(frame: Frame, value: float) -> None:
     with pytest.raises(InputError, match=r"strength must be between 0 and 1"):
         Look(strength=value)
     with pytest.raises(InputError, match=r"position of the line must be between 0 and 1"):
-        split_screen(frame, frame, position=value)
+        split(frame, frame, position=value)

@@ -134,6 +134,31 @@ def test_a_state_outlives_the_next_frame(stylizer: Stylizer, frames: list[Frame]
         np.testing.assert_array_equal(state[name], array)
 
 
+def test_it_is_identified_by_all_that_decides_how_it_paints(
+    stylizer: Stylizer, frames: list[Frame]
+) -> None:
+    timeline = Timeline(((0, "waves"), (0.5, "night")))
+    painters = [
+        Painter(stylizer),
+        Painter(stylizer, timeline=timeline),
+        Painter(stylizer, timeline=Timeline(timeline.moments, fade=2)),
+        Painter(stylizer, look=Look(compare=True)),
+        Painter(stylizer, stabilizer=Stabilizer()),
+    ]
+    identities = [painter.identity for painter in painters]
+    assert all(identities.count(identity) == 1 for identity in identities)
+    painted(painters[1], frames)
+    assert painters[1].identity == identities[1]
+
+
+def test_a_painter_begins_a_new_video(stylizer: Stylizer, frames: list[Frame]) -> None:
+    painter = Painter(stylizer, stabilizer=Stabilizer())
+    first = painted(painter, frames)
+    painter.restore({})
+    assert painter.state() == {}
+    np.testing.assert_array_equal(painted(painter, frames), first)
+
+
 def test_a_cut_to_another_style_does_not_ghost(stylizer: Stylizer, frames: list[Frame]) -> None:
     timeline = Timeline(((0, "waves"), (0.5, "night")), fade=0)
     got = painted(Painter(stylizer, timeline=timeline, stabilizer=Stabilizer()), [frames[0]] * 6)

@@ -97,6 +97,7 @@ def test_texts_of_styles_over_time() -> None:
         (12.5, "great_wave"),
     )
     assert parse_style(" a @ 0 , b @ 1e1 ", fade=3) == Timeline(((0, "a"), (10, "b")), fade=3)
+    assert parse_style("a@0,b@1:30,c@1:00:00.5").moments[1:] == ((90, "b"), (3600.5, "c"))
     mixed = parse_style("a@0,a=3+b=1@5,b@7")
     assert mixed.at(6) == {"a": 0.75, "b": 0.25}
 
@@ -122,12 +123,12 @@ def test_names_may_be_files_of_any_name(name: str) -> None:
     ("text", "said"),
     [
         ("a@0,b", "styles over time are starry_night@0,great_wave@12.5; 'a@0,b' is not"),
-        ("a@", "'' is not a number"),
+        ("a@", "'' cannot be read"),
         ("@0", "is not of this form"),
-        ("a@0,b@soon", "'soon' is not a number"),
+        ("a@0,b@soon", "'soon' cannot be read"),
         ("a@3,b@5", "must begin at 0 seconds, not at 3"),
         ("a@0,b@5,c@2", "must ascend"),
-        ("a@0,b=much@5", r"a blend is starry_night=0.7\+great_wave=0.3; 'much' is not a number"),
+        ("a@0,b=much@5", r"a blend is starry_night=0.7\+great_wave=0.3; 'much' cannot be read"),
     ],
 )
 def test_other_texts_are_errors(text: str, said: str) -> None:
@@ -141,7 +142,7 @@ def test_other_texts_are_errors(text: str, said: str) -> None:
         ("a", "a blend is starry_night=0.7,great_wave=0.3; 'a' is not of this form"),
         ("a=1,b", "is not of this form"),
         ("", "is not of this form"),
-        ("a=1,b=x", "'x' is not a number"),
+        ("a=1,b=x", "'x' cannot be read"),
         ("a=1,a=2", "named twice"),
         ("a=1,b=-1", "weight of style 'b' must be 0 or more"),
         ("a=nan", "must be 0 or more"),
