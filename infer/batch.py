@@ -6,6 +6,8 @@ from pathlib import Path, PurePath, PurePosixPath
 
 from nst_rt.errors import InputError, OutputExistsError
 from nst_rt.images import IMAGE_SUFFIXES, load_picture, save_image, tensor_to_frame
+from nst_rt.infer.looks import PLAIN, Look
+from nst_rt.infer.painter import Painter
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.photos import Photo, find_photos
 
@@ -32,6 +34,7 @@ def stylize_photo(
     photo: Photo,
     output: Path | str,
     *,
+    look: Look = PLAIN,
     size: int | None = None,
     overwrite: bool = False,
 ) -> tuple[int, int]:
@@ -41,6 +44,7 @@ def stylize_photo(
         stylizer: that paints.
         photo: what to paint.
         output: image file to write.
+        look: what becomes of the pastiche in the end.
         size: long side to paint at, pixels; None for the photo's own.
         overwrite: replace an existing output.
 
@@ -52,7 +56,7 @@ def stylize_photo(
         OutputExistsError: it exists and `overwrite` is False.
     """
     picture = load_picture(str(photo), size=size, content=photo.read_bytes())
-    painted = stylizer.stylize(tensor_to_frame(picture.image))
+    painted = Painter(stylizer, look=look).paint(tensor_to_frame(picture.image), 0)
     save_image(painted, output, overwrite=overwrite, alpha=picture.alpha)
     return painted.shape[0], painted.shape[1]
 
@@ -62,6 +66,7 @@ def stylize_photos(
     source: Path | str,
     folder: Path | str,
     *,
+    look: Look = PLAIN,
     size: int | None = None,
     overwrite: bool = False,
     resume: bool = False,
@@ -75,7 +80,7 @@ def stylize_photos(
         stylizer: that paints.
         source: a folder, a zip archive or a list of photos.
         folder: where the results go; it is made if need be.
-        size, overwrite: see `stylize_photo`.
+        look, size, overwrite: see `stylize_photo`.
         resume: leave results alone that are there already.
         on_photo: called with the number of photos done, that of all, and the last one's name.
 
@@ -105,7 +110,7 @@ def stylize_photos(
             continue
         try:
             output.parent.mkdir(parents=True, exist_ok=True)
-            stylize_photo(stylizer, photo, output, size=size, overwrite=overwrite)
+            stylize_photo(stylizer, photo, output, look=look, size=size, overwrite=overwrite)
             batch.outputs.append(output)
         except InputError as error:
             batch.skipped[str(photo)] = str(error)

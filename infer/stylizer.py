@@ -1,8 +1,8 @@
 """The stylizer: a style model on one device, taking and giving frames."""
 
+import hashlib
 from collections.abc import Callable, Mapping
 
-import cv2
 import numpy as np
 import torch
 
@@ -16,9 +16,12 @@ from nst_rt.infer.backends import (
     choose,
     create_backend,
 )
+from nst_rt.infer.frame_net import digest
+from nst_rt.infer.looks import check_strength, with_strength
 from nst_rt.infer.tiles import TiledNet, tile_for
+from nst_rt.infer.timeline import Timeline
 from nst_rt.memory import available_memory
-from nst_rt.style_model import StyleModel, find_style
+from nst_rt.style_model import StyleModel
 from nst_rt.transformer import MINIMUM_SIZE
 
 _SURELY_FITS = 4096 * 2160  # pixels
@@ -87,6 +90,12 @@ class Stylizer:
         """What it computes in: `f32`, `bf16` or `f16`."""
         return self._backend.precision
 
+    @property
+    def identity(self) -> str:
+        """A digest of the network, the style and its strength: what decides how it paints."""
+        known = f"{digest(self.model.network)} {self._weights.tolist()} {self._strength}"
+        return hashlib.sha256(known.encode()).hexdigest()[:16]
+
     def set_style(self, style: str | Mapping[str, float], *, strength: float = 1.0) -> None:
         """Choose a style, a blend and how strong it is, from the next frame on.
 
@@ -96,8 +105,7 @@ class Stylizer:
             UnknownNameError: a style that the model does not have.
             InputError: a strength or weights out of range.
         """
-        if not 0 <= strength <= 1:
-            raise InputError(f"the strength must be between 0 and 1, not {strength}")
+        check_strength(strength)
         self._weights = self.model.style_weights(style).numpy()
         self._strength = strength
 
@@ -129,7 +137,7 @@ class Stylizer:
         else:
             net = self._tiled(tile)  # a copy of the network, once for all frames
             painted = np.stack([net.stylize(frame, self._weights) for frame in frames])
-        return _mixed(frames, painted, self._strength)
+        return with_strength(frames, painted, self._strength)
 
     @staticmethod
     def _check(frames: Frames) -> None:
@@ -159,7 +167,7 @@ class Stylizer:
             painted = self.stylize(frame)
             return lambda: painted
         pending, strength = self._backend.start(frames, self._weights), self._strength
-        return lambda: _mixed(frame, pending()[0], strength)
+        return lambda: with_strength(frame, pending()[0], strength)
 
     def _tile(self, height: int, width: int) -> int | None:
         """Side of the tiles that a frame of that size takes, None for none."""
@@ -182,16 +190,8 @@ class Stylizer:
         return DTYPES[self._backend.precision]
 
 
-def _mixed(frames: Frames, painted: Frames, strength: float) -> Frames:
-    """What was painted at a strength of 1, mixed with what it was painted from."""
-    if strength == 1:
-        return painted
-    mixed = cv2.addWeighted(painted, strength, frames, 1 - strength, 0)
-    return np.asarray(mixed, dtype=np.uint8)
-
-
 def load_style(
-    name: str = "starry_night",
+    name: str | Mapping[str, float] = "starry_night",
     *,
     strength: float = 1.0,
     backend: BackendName = "auto",
@@ -202,18 +202,20 @@ def load_style(
     """Load a style, ready to paint.
 
     Args:
-        name: a style of the gallery; a model file, for its first style; or FILE:NAME.
+        name: a style of the gallery; a model file, for its first style; or FILE:NAME. For a blend
+            of styles of one file, such names with weights.
         strength, backend, device, precision, memory: see `Stylizer`.
 
     Raises:
         UnknownNameError: no such style.
-        InputError, StyleModelError: a file that is missing, or not a style model.
+        InputError, StyleModelError: a file that is missing, or not a style model; a blend of
+            several files.
         BackendError: an engine, device or precision that is not there.
     """
-    model, style = find_style(name)
+    model, timeline = Timeline(((0, name),)).load()
     return Stylizer(
         model,
-        style,
+        timeline.at(0),
         strength=strength,
         backend=backend,
         device=device,

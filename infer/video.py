@@ -21,9 +21,10 @@ from av.video.stream import VideoStream
 from nst_rt.errors import InputError, PartialResultError, VideoError
 from nst_rt.files import check_format, check_input, partial_path
 from nst_rt.images import Frame
+from nst_rt.infer.painter import Painter, load_painter
 from nst_rt.infer.pipeline import in_background
 from nst_rt.infer.stabilize import Stabilizer
-from nst_rt.infer.stylizer import Stylizer, load_style
+from nst_rt.infer.stylizer import Stylizer
 
 logger = logging.getLogger(__name__)
 
@@ -325,7 +326,7 @@ def convert_video(
     source: Path | str,
     output: Path | str,
     *,
-    style: str | Stylizer = "starry_night",
+    style: str | Stylizer | Painter = "starry_night",
     crf: int = 20,
     preset: Preset = "veryfast",
     stabilize: bool = False,
@@ -341,10 +342,11 @@ def convert_video(
         source: any file that FFmpeg decodes.
         output: .mp4, .mkv or .mov; it appears when it is complete, and until then the work lies
             in `OUT.partial.EXT`.
-        style: see `load_style`, or a Stylizer.
+        style: see `load_painter`, or a Stylizer or Painter.
         crf: quality of x264, from 0 (lossless) to 51 (worst).
         preset: of x264, from `ultrafast` to `veryslow`.
-        stabilize: keep strokes where they are in the scene, see `Stabilizer`.
+        stabilize: keep strokes where they are in the scene, see `Stabilizer`; a Painter has its
+            own.
         overwrite: replace an existing output.
         on_frame: called after each frame with their number and what is known of the source.
 
@@ -359,17 +361,13 @@ def convert_video(
         raise InputError(f"the crf must be between 0 and 51, not {crf}")
     if preset not in PRESETS:
         raise InputError(f"the preset must be one of {', '.join(PRESETS)}, not {preset!r}")
-    stylizer = load_style(style) if isinstance(style, str) else style
-
-    stabilizer = Stabilizer() if stabilize else None
+    painter = _painter(style, stabilize=stabilize)
 
     def painted() -> Generator[TimedFrame, None, None]:
         with closing(in_background(reader)) as frames:
             for timed in frames:
-                picture = stylizer.stylize(timed.frame)
-                if stabilizer is not None:
-                    picture = stabilizer.steady(timed.frame, picture)
-                yield TimedFrame(picture, timed.pts)
+                seconds = float((timed.pts - reader.info.start) * reader.info.time_base)
+                yield TimedFrame(painter.paint(timed.frame, seconds), timed.pts)
 
     begin = time.perf_counter()
     with (
@@ -389,4 +387,15 @@ def convert_video(
                 f"{reader.info.duration:.1f} seconds can be decoded; they are in {writer.partial}"
             )
     seconds = time.perf_counter() - begin
-    return Conversion(output, writer.frames, seconds, reader.info.audio, str(stylizer))
+    return Conversion(output, writer.frames, seconds, reader.info.audio, str(painter))
+
+
+def _painter(style: str | Stylizer | Painter, *, stabilize: bool) -> Painter:
+    if isinstance(style, Painter):
+        if stabilize:
+            raise InputError("a painter has a stabilizer of its own, or none")
+        style.restore({})  # whatever it painted before
+        return style
+    if isinstance(style, str):
+        return load_painter(style, stabilize=stabilize)
+    return Painter(style, stabilizer=Stabilizer() if stabilize else None)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from nst_rt.errors import StyleTransferError
     from nst_rt.images import load_image, save_image
     from nst_rt.infer.live import show_webcam
+    from nst_rt.infer.painter import load_painter
     from nst_rt.infer.stylizer import Stylizer, load_style
     from nst_rt.infer.video import convert_video
     from nst_rt.painting import paint
@@ -35,6 +36,7 @@ __all__ = [
     "convert_video",
     "gallery",
     "load_image",
+    "load_painter",
     "load_style",
     "optimize",
     "paint",
@@ -51,6 +53,7 @@ _MODULES = {
     "convert_video": "nst_rt.infer.video",
     "gallery": "nst_rt.style_model",
     "load_image": "nst_rt.images",
+    "load_painter": "nst_rt.infer.painter",
     "load_style": "nst_rt.infer.stylizer",
     "optimize": "nst_rt.reference",
     "paint": "nst_rt.painting",

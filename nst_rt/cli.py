@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from nst_rt.cli_looks import STYLE_HELP, add_look_arguments, take_painter, take_stylizer
 from nst_rt.cli_optimize import add_optimize_arguments, optimize
 from nst_rt.cli_styles import add_styles_arguments, styles
 from nst_rt.console import Advance, Report, progress
@@ -161,7 +162,6 @@ def image(photo: str, output: str, **options: Any) -> Report:
     from nst_rt.files import check_input
     from nst_rt.images import check_image_output
     from nst_rt.infer.batch import stylize_photo
-    from nst_rt.infer.stylizer import load_style
     from nst_rt.photos import Photo, is_collection
 
     painting = {k: options.pop(k) for k in ("size", "overwrite", "resume") if k in options}
@@ -171,8 +171,8 @@ def image(photo: str, output: str, **options: Any) -> Report:
         raise InputError("--resume goes with a folder, an archive or a list of photos")
     target = check_image_output(output, overwrite=painting.get("overwrite", False))
     source = Photo(check_input(photo))
-    stylizer = load_style(**options)
-    height, width = stylize_photo(stylizer, source, target, **painting)
+    stylizer, look = take_stylizer(options)
+    height, width = stylize_photo(stylizer, source, target, look=look, **painting)
     return Report(
         f"{target}: {width}x{height}, {stylizer}",
         {"output": str(target), "width": width, "height": height, **_engine(stylizer)},
@@ -181,11 +181,10 @@ def image(photo: str, output: str, **options: Any) -> Report:
 
 def _collection(source: str, folder: str, style: dict[str, Any], **painting: Any) -> Report:
     from nst_rt.infer.batch import stylize_photos
-    from nst_rt.infer.stylizer import load_style
 
-    stylizer = load_style(**style)
+    stylizer, look = take_stylizer(style)
     with progress("painting") as advance:
-        batch = stylize_photos(stylizer, source, folder, on_photo=advance, **painting)
+        batch = stylize_photos(stylizer, source, folder, look=look, on_photo=advance, **painting)
     for reason in batch.skipped.values():
         print(f"nst-rt: skipped a photo: {reason}", file=sys.stderr)
     counts = [f"{len(batch.outputs)} photos"]
@@ -208,18 +207,17 @@ def _collection(source: str, folder: str, style: dict[str, Any], **painting: Any
 def video(source: str, output: str, **options: Any) -> Report:
     """Stylize a video file, audio kept."""
     from nst_rt.files import partial_path
-    from nst_rt.infer.stylizer import load_style
     from nst_rt.infer.video import check_conversion, convert_video
 
-    names = ("crf", "preset", "stabilize", "overwrite")
+    names = ("crf", "preset", "overwrite")
     conversion = {name: options.pop(name) for name in names if name in options}
     # What costs nothing to find is found before the network is loaded.
     check_conversion(source, output, overwrite=conversion.get("overwrite", False))
-    stylizer = load_style(**options)
+    painter = take_painter(options)
     try:
         with progress("converting") as advance:
             done = convert_video(
-                source, output, style=stylizer, on_frame=_on_frame(advance), **conversion
+                source, output, style=painter, on_frame=_on_frame(advance), **conversion
             )
     except KeyboardInterrupt as error:
         kept = partial_path(Path(output))
@@ -429,7 +427,7 @@ def _parser() -> argparse.ArgumentParser:
     p = verb(
         image,
         "photo.jpg --style starry_night -o out.png\n"
-        "  nst-rt image holiday/ --style great_wave -o painted/",
+        "  nst-rt image holiday/ --blend starry_night=0.7,great_wave=0.3 -o painted/",
     )
     p.add_argument(
         "photo", metavar="PHOTO", help="the photo, or a folder, a zip archive or a list of photos"
@@ -447,15 +445,21 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--memory", type=float, metavar="GB", help="to use at most; default: half of what is free"
     )
-    _stylizer(p)
+    add_look_arguments(p)
+    _engine_arguments(p)
 
-    p = verb(video, "film.mp4 out.mp4 --style starry_night")
+    p = verb(
+        video,
+        "film.mp4 out.mp4 --style starry_night\n"
+        "  nst-rt video film.mp4 out.mp4 --style starry_night@0,great_wave@12.5 --fade 2",
+    )
     p.add_argument("source", metavar="IN", help="any file that FFmpeg decodes")
     p.add_argument("output", metavar="OUT", help=".mp4, .mkv or .mov")
     p.add_argument("--crf", type=int, metavar="Q", help="0 (lossless) to 51; default: 20")
     p.add_argument("--preset", metavar="P", help="of x264; default: veryfast")
     p.add_argument("--stabilize", action="store_true", help="keep strokes in their places")
-    _stylizer(p)
+    add_look_arguments(p, over_time=True)
+    _engine_arguments(p)
     _overwrite(p)
 
     p = verb(webcam, "0 --style starry_night")
@@ -466,7 +470,7 @@ def _parser() -> argparse.ArgumentParser:
         default="0",
         help="camera index, /dev/videoN, URL or file; default: 0",
     )
-    p.add_argument("--style", metavar="S", help=_STYLE_HELP)
+    p.add_argument("--style", metavar="S", help=STYLE_HELP)
     p.add_argument("--strength", type=float, metavar="X", help="0 to 1; default: 1")
     p.add_argument(
         "--fps",
@@ -486,7 +490,7 @@ def _parser() -> argparse.ArgumentParser:
         "mine.safetensors --style painting.jpg --photos ~/photos --held-out\n"
         "  nst-rt evaluate two.safetensors --style ink=ink.jpg sea=wave.jpg --photos ~/photos",
     )
-    p.add_argument("model", metavar="MODEL", help=_STYLE_HELP.partition(";")[0])
+    p.add_argument("model", metavar="MODEL", help=STYLE_HELP.partition(";")[0])
     p.add_argument(
         "--style",
         nargs="+",
@@ -509,7 +513,7 @@ def _parser() -> argparse.ArgumentParser:
     _engine_arguments(p)
 
     p = verb(export, "starry_night -o starry_night.onnx")
-    p.add_argument("model", metavar="MODEL", help=_STYLE_HELP.partition(";")[0])
+    p.add_argument("model", metavar="MODEL", help=STYLE_HELP.partition(";")[0])
     p.add_argument(
         "-o", "--output", required=True, metavar="OUT", help=".onnx, .xml (OpenVINO) or .pt2"
     )
@@ -520,14 +524,12 @@ def _parser() -> argparse.ArgumentParser:
 
     p = verb(demo, "")
     p.add_argument("--folder", metavar="DIR", help="where everything goes; default: demo")
-    p.add_argument("--style", metavar="S", help=_STYLE_HELP)
+    p.add_argument("--style", metavar="S", help=STYLE_HELP)
     return parser
 
 
 # What the verb train passes on to LightningCLI.
 _SETTINGS = ("--trainer", "--model", "--data")
-
-_STYLE_HELP = "a name of nst-rt styles, a model FILE or FILE:NAME; default: starry_night"
 
 
 def _overwrite(parser: argparse.ArgumentParser) -> None:
@@ -538,12 +540,6 @@ def _vgg_weights(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--vgg-weights", metavar="W", help="caffe, torchvision or a file; default: caffe"
     )
-
-
-def _stylizer(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--style", dest="name", metavar="S", help=_STYLE_HELP)
-    parser.add_argument("--strength", type=float, metavar="X", help="0 to 1; default: 1")
-    _engine_arguments(parser)
 
 
 def _engine_arguments(parser: argparse.ArgumentParser) -> None:

@@ -5,7 +5,7 @@ file.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -87,17 +87,13 @@ class StyleModel:
             UnknownNameError: a name that the model does not have.
             InputError: weights that are negative, or all zero.
         """
-        parts = {styles: 1.0} if isinstance(styles, str) else dict(styles)
+        parts = normalized_weights({styles: 1.0} if isinstance(styles, str) else styles)
         weights = torch.zeros(1, len(self.styles))
         for name, weight in parts.items():
             if name not in self.style_names:
                 raise UnknownNameError("style", name, self.style_names)
-            if not 0 <= weight < float("inf"):
-                raise InputError(f"the weight of style {name!r} must be 0 or more, not {weight}")
             weights[0, self.style_names.index(name)] = weight
-        if not weights.sum() > 0:
-            raise InputError("the weights of a blend of styles must not all be 0")
-        return weights / weights.sum()
+        return weights
 
     def save(self, path: Path | str, *, overwrite: bool = False) -> Path:
         """Write the model file; it appears only when it is complete.
@@ -215,15 +211,62 @@ def find_style(name: str) -> tuple[StyleModel, str]:
         InputError: no such file.
         StyleModelError: a file that is not a style model.
     """
+    model, names = find_styles([name])
+    return model, names[name]
+
+
+def find_styles(names: Sequence[str]) -> tuple[StyleModel, dict[str, str]]:
+    """Load the one model that holds several styles.
+
+    Args:
+        names: at least one, each as `find_style` takes it.
+
+    Returns:
+        The model, and for each name the style's name in it.
+
+    Raises:
+        InputError: no such file, or styles of several files.
+        UnknownNameError, StyleModelError: see `find_style`.
+    """
+    places = {name: _place(name) for name in names}
+    file, _ = places[names[0]]
+    for name, (other, _) in places.items():
+        if other.resolve() != file.resolve():
+            raise InputError(
+                f"styles can only be mixed within one model file: {names[0]!r} is in {file}, "
+                f"{name!r} in {other}"
+            )
+    model = StyleModel.load(file)
+    first = model.styles[0].name
+    found = {name: first if style is None else style for name, (_, style) in places.items()}
+    for style in found.values():
+        model.style_weights(style)  # which knows the names
+    return model, found
+
+
+def normalized_weights(weights: Mapping[str, float]) -> dict[str, float]:
+    """Weights of a blend, with a sum of 1.
+
+    Raises:
+        InputError: weights that are negative, or all zero.
+    """
+    for name, weight in weights.items():
+        if not 0 <= weight < float("inf"):
+            raise InputError(f"the weight of style {name!r} must be 0 or more, not {weight}")
+    total = sum(weights.values())
+    if not total > 0:
+        raise InputError("the weights of a blend of styles must not all be 0")
+    return {name: weight / total for name, weight in weights.items()}
+
+
+def _place(name: str) -> tuple[Path, str | None]:
+    """The file that holds a style, and its name in there; None for the first one."""
     file, separator, style = name.rpartition(f"{SUFFIX}:")
     if separator:
-        model = StyleModel.load(f"{file}{SUFFIX}")
-        model.style_weights(style)
-        return model, style
+        return check_input(f"{file}{SUFFIX}"), style
     if name.endswith(SUFFIX) or Path(name).is_file():
-        model = StyleModel.load(name)
-        return model, model.styles[0].name
+        return check_input(name), None
     known = gallery()
     if name not in known:
         raise UnknownNameError("style", name, known)
-    return StyleModel.load(known[name]), name
+    return known[name], name

@@ -705,7 +705,7 @@ def _options(verb: str) -> dict[str, argparse.Action]:
     [
         ("optimize", nst_rt.optimize),
         ("image", nst_rt.load_style),
-        ("video", nst_rt.load_style),
+        ("video", nst_rt.load_painter),
         ("video", nst_rt.convert_video),
         ("webcam", nst_rt.show_webcam),
     ],

@@ -1,0 +1,13 @@
+"""Times as people write them."""
+
+
+def parse_time(text: str) -> float:
+    """Seconds of a time: `90`, `1:30` or `0:01:30.5`.
+
+    Raises:
+        ValueError: not a time.
+    """
+    seconds = 0.0
+    for part in text.split(":"):
+        seconds = seconds * 60 + float(part)
+    return seconds

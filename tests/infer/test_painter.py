@@ -1,0 +1,230 @@
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from clips import write_clip
+
+from nst_rt.errors import InputError, UnknownNameError
+from nst_rt.images import Frame
+from nst_rt.infer.evaluate import pan_photos
+from nst_rt.infer.looks import Look
+from nst_rt.infer.painter import Painter, load_painter
+from nst_rt.infer.stabilize import Stabilizer
+from nst_rt.infer.stylizer import Stylizer
+from nst_rt.infer.timeline import Timeline
+from nst_rt.infer.video import convert_video
+from nst_rt.metrics import pan
+from nst_rt.style_model import StyleModel
+
+STEP = 0.1  # seconds between frames
+
+
+@pytest.fixture(scope="module")
+def frames() -> list[Frame]:
+    """A camera that pans, in small."""
+    return [np.ascontiguousarray(frame[:72:, :96]) for frame in pan(pan_photos()[0])[:10]]
+
+
+@pytest.fixture
+def stylizer(two_styles: StyleModel) -> Stylizer:
+    return Stylizer(two_styles, "waves", backend="torch", precision="f32")
+
+
+@pytest.fixture
+def file(two_styles: StyleModel, tmp_path: Path) -> Path:
+    return two_styles.save(tmp_path / "two.safetensors")
+
+
+def painted(painter: Painter, frames: Sequence[Frame], begin: int = 0) -> list[Frame]:
+    return [
+        painter.paint(frame, number * STEP) for number, frame in enumerate(frames[begin:], begin)
+    ]
+
+
+def difference(one: Frame, other: Frame) -> float:
+    return float(np.abs(one.astype(int) - other).mean())
+
+
+def test_by_default_it_paints_as_the_stylizer_is_set(
+    stylizer: Stylizer, frames: list[Frame]
+) -> None:
+    stylizer.set_style({"waves": 1, "night": 2}, strength=0.7)
+    np.testing.assert_array_equal(
+        Painter(stylizer).paint(frames[0], 100), stylizer.stylize(frames[0])
+    )
+    assert str(Painter(stylizer)) == str(stylizer)
+
+
+def test_styles_change_over_time(stylizer: Stylizer, frames: list[Frame]) -> None:
+    timeline = Timeline(((0, "waves"), (0.5, "night")), fade=0.4)
+    got = painted(Painter(stylizer, timeline=timeline), [frames[0]] * 10)
+    stylizer.set_style("waves")
+    waves = stylizer.stylize(frames[0])
+    stylizer.set_style("night")
+    night = stylizer.stylize(frames[0])
+    for number in range(4):
+        np.testing.assert_array_equal(got[number], waves)
+    for number in range(7, 10):
+        np.testing.assert_array_equal(got[number], night)
+    stylizer.set_style({"waves": 1, "night": 1})
+    assert difference(got[5], stylizer.stylize(frames[0])) < 0.1
+    to_night = [difference(frame, night) for frame in got[3:8]]
+    assert to_night == sorted(to_night, reverse=True)
+
+
+def test_the_look_comes_last(stylizer: Stylizer, frames: list[Frame]) -> None:
+    look = Look(strength=0.5, preserve_colours=True, compare=True)
+    got = painted(Painter(stylizer, look=look, stabilizer=Stabilizer()), frames)
+    steadied = painted(Painter(stylizer, stabilizer=Stabilizer()), frames)
+    for frame, picture, plain in zip(frames, got, steadied, strict=True):
+        np.testing.assert_array_equal(picture, look.apply(frame, plain))
+
+
+def test_at_strength_0_frames_are_untouched(stylizer: Stylizer, frames: list[Frame]) -> None:
+    painter = Painter(stylizer, look=Look(strength=0), stabilizer=Stabilizer())
+    for frame, picture in zip(frames, painted(painter, frames), strict=True):
+        assert picture is frame
+
+
+@pytest.mark.parametrize("stop", [0, 1, 4, 9])
+def test_a_resumed_painter_goes_on_as_if_nothing_had_been(
+    stylizer: Stylizer, frames: list[Frame], stop: int
+) -> None:
+    """Through a file, and in the middle of a cross-fade and at a cut of styles."""
+    timeline = Timeline(((0, "waves"), (0.4, "night"), (0.9, "waves")), fade=0.2)
+
+    def painter() -> Painter:
+        return Painter(
+            stylizer,
+            timeline=timeline,
+            look=Look(strength=0.8, preserve_colours=True),
+            stabilizer=Stabilizer(),
+        )
+
+    undisturbed = painted(painter(), frames)
+    first = painter()
+    painted(first, frames[:stop])
+    file = io.BytesIO()
+    np.savez(file, **first.state())
+    file.seek(0)
+    second = painter()
+    painted(second, [255 - frame for frame in frames[:3]])  # it forgets what it knew
+    second.restore(dict(np.load(file)))
+    for got, expected in zip(painted(second, frames, stop), undisturbed[stop:], strict=True):
+        np.testing.assert_array_equal(got, expected)
+
+
+def test_without_a_stabilizer_there_is_no_state(stylizer: Stylizer, frames: list[Frame]) -> None:
+    painter = Painter(stylizer, timeline=Timeline(((0, "waves"), (0.5, "night"))))
+    painted(painter, frames)
+    assert painter.state() == {}
+    painter.restore({})
+
+
+def test_a_state_outlives_the_next_frame(stylizer: Stylizer, frames: list[Frame]) -> None:
+    painter = Painter(stylizer, stabilizer=Stabilizer())
+    painted(painter, frames[:3])
+    state = painter.state()
+    kept = {name: array.copy() for name, array in state.items()}
+    painted(painter, frames[3:])
+    assert state.keys() == kept.keys()
+    for name, array in kept.items():
+        np.testing.assert_array_equal(state[name], array)
+
+
+def test_frames_in_flight_are_painted_the_same(two_styles: StyleModel, frames: list[Frame]) -> None:
+    """Across a cross-fade and a cut of styles."""
+    timeline = Timeline(((0, "waves"), (0.4, "night"), (0.9, "waves")), fade=0.2)
+    stylizer = Stylizer(two_styles, "waves", backend="torch", precision="f32")
+    one, two = (Painter(stylizer, timeline=timeline, stabilizer=Stabilizer()) for _ in range(2))
+    expected = painted(one, frames)
+    got = []
+    numbered = list(enumerate(frames))
+    for pair in (numbered[n : n + 2] for n in range(0, len(numbered), 2)):
+        begun = [two.start(frame, number * STEP) for number, frame in pair]
+        got += [finish() for finish in begun]
+    for picture, wanted in zip(got, expected, strict=True):
+        np.testing.assert_array_equal(picture, wanted)
+    assert two.state()["seconds"] == one.state()["seconds"]
+
+
+def test_it_is_identified_by_all_that_decides_how_it_paints(
+    stylizer: Stylizer, frames: list[Frame]
+) -> None:
+    timeline = Timeline(((0, "waves"), (0.5, "night")))
+    painters = [
+        Painter(stylizer),
+        Painter(stylizer, timeline=timeline),
+        Painter(stylizer, timeline=Timeline(timeline.moments, fade=2)),
+        Painter(stylizer, look=Look(compare=True)),
+        Painter(stylizer, stabilizer=Stabilizer()),
+    ]
+    identities = [painter.identity for painter in painters]
+    assert all(identities.count(identity) == 1 for identity in identities)
+    painted(painters[1], frames)
+    assert painters[1].identity == identities[1]
+
+
+def test_a_painter_begins_a_new_video(stylizer: Stylizer, frames: list[Frame]) -> None:
+    painter = Painter(stylizer, stabilizer=Stabilizer())
+    first = painted(painter, frames)
+    painter.restore({})
+    assert painter.state() == {}
+    np.testing.assert_array_equal(painted(painter, frames), first)
+
+
+def test_a_cut_to_another_style_does_not_ghost(stylizer: Stylizer, frames: list[Frame]) -> None:
+    timeline = Timeline(((0, "waves"), (0.5, "night")), fade=0)
+    got = painted(Painter(stylizer, timeline=timeline, stabilizer=Stabilizer()), [frames[0]] * 6)
+    stylizer.set_style("night")
+    np.testing.assert_array_equal(got[5], stylizer.stylize(frames[0]))
+
+
+def test_what_a_text_says_is_loaded(file: Path, frames: list[Frame]) -> None:
+    painter = load_painter(
+        f"{file}:waves@0,{file}:night@0.5",
+        fade=0,
+        strength=0.5,
+        preserve_colours=True,
+        compare=True,
+        stabilize=True,
+        backend="torch",
+        precision="f32",
+    )
+    stylizer = Stylizer(StyleModel.load(file), "waves", backend="torch", precision="f32")
+    expected = Painter(
+        stylizer,
+        timeline=Timeline(((0, "waves"), (0.5, "night")), fade=0),
+        look=Look(strength=0.5, preserve_colours=True, compare=True),
+        stabilizer=Stabilizer(),
+    )
+    for got, wanted in zip(painted(painter, frames), painted(expected, frames), strict=True):
+        np.testing.assert_array_equal(got, wanted)
+    assert painter.state().keys() == expected.state().keys() != set()
+    assert str(painter).startswith("torch f32")
+
+
+def test_blends_and_timelines_are_loaded(file: Path, frames: list[Frame]) -> None:
+    stylizer = Stylizer(StyleModel.load(file), {"waves": 3, "night": 1}, backend="torch")
+    blend = {f"{file}:waves": 3.0, f"{file}:night": 1.0}
+    for style in (blend, Timeline(((0, blend),))):
+        picture = load_painter(style, backend="torch").paint(frames[0], 7)
+        np.testing.assert_array_equal(picture, stylizer.stylize(frames[0]))
+
+
+def test_a_painter_brings_its_own_stabilizer(stylizer: Stylizer, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "in.mp4", pts=range(0, 1024, 512))
+    with pytest.raises(InputError, match="a stabilizer of its own, or none"):
+        convert_video(clip, tmp_path / "out.mp4", style=Painter(stylizer), stabilize=True)
+    convert_video(clip, tmp_path / "out.mp4", style=Painter(stylizer, stabilizer=Stabilizer()))
+
+
+def test_what_cannot_be_loaded_is_an_error() -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'starry_night'"):
+        load_painter("starry_nigt")
+    with pytest.raises(InputError, match="strength"):
+        load_painter(strength=2)
+    with pytest.raises(InputError, match="must begin at 0"):
+        load_painter("starry_night@3")
