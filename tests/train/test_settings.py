@@ -37,7 +37,13 @@ def test_default_recipe_has_the_defaults_of_the_task() -> None:
 def test_every_recipe_is_read_by_name(recipe: Path) -> None:
     found = settings(recipes=[recipe.stem])
     for group, values in yaml.safe_load(recipe.read_text()).items():
-        assert found[group].items() >= values.items()
+        given = {key: value for key, value in values.items() if value is not None}
+        assert found[group].items() >= given.items()
+
+
+def test_a_second_phase_keeps_the_network_that_it_goes_on_from() -> None:
+    assert "hyper_parameters" in settings(recipes=["gallery"])["model"]
+    assert "hyper_parameters" not in settings(recipes=["gallery", "calm"])["model"]
 
 
 def test_later_settings_win() -> None:
