@@ -4,6 +4,7 @@ As in Ruder et al. 2016, without their optimization: the optical flow of the inp
 place was in the last frame, and what was painted there then is mixed into what is painted now.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import cv2
@@ -18,6 +19,7 @@ _KEEP_STILL = 0.92  # where it did not: noise of the camera must not make stroke
 _STILL = 0.1  # pixels of the small picture that count as no motion
 _BRIGHTNESS = 10.0  # levels; where the brightness differs by more, it is another place
 _CUT = 0.35  # of the picture that must be found again, or the scene is another one
+_STATE = ("frame", "output")
 
 Field = npt.NDArray[np.float32]
 
@@ -36,6 +38,14 @@ class Stabilizer:
     def reset(self) -> None:
         """Forget what came before."""
         self._last = None
+
+    def state(self) -> dict[str, npt.NDArray[Any]]:
+        """What the next frame depends on, for `restore`."""
+        return {} if self._last is None else dict(zip(_STATE, self._last, strict=True))
+
+    def restore(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Go on after the frame at which `state` was taken."""
+        self._last = (state[_STATE[0]], state[_STATE[1]]) if state else None
 
     def steady(self, frame: Frame, painted: Frame) -> Frame:
         """Steady a frame of the video.

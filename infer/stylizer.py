@@ -1,5 +1,6 @@
 """The stylizer: a style model on one device, taking and giving frames."""
 
+import hashlib
 from collections.abc import Mapping
 
 import cv2
@@ -86,6 +87,15 @@ class Stylizer:
     def precision(self) -> str:
         """What it computes in: `f32`, `bf16` or `f16`."""
         return self._backend.precision
+
+    @property
+    def identity(self) -> str:
+        """A digest of the network, the style and its strength: what decides how it paints."""
+        found = hashlib.sha256(f"{self._weights.tolist()} {self._strength}".encode())
+        for name, tensor in sorted(self.model.network.state_dict().items()):
+            found.update(name.encode())
+            found.update(tensor.detach().cpu().float().numpy().tobytes())
+        return found.hexdigest()[:16]
 
     def set_style(self, style: str | Mapping[str, float], *, strength: float = 1.0) -> None:
         """Choose a style, a blend and how strong it is, from the next frame on.

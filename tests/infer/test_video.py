@@ -34,6 +34,10 @@ class Untouched(Stylizer):
     def __str__(self) -> str:
         return "nothing"
 
+    @property
+    def identity(self) -> str:
+        return "nothing"
+
     def stylize(self, frame: np.ndarray) -> np.ndarray:
         return frame
 
