@@ -9,7 +9,7 @@ from av.container import InputContainer
 from av.stream import Stream
 
 from nst_rt.files import atomic_output
-from nst_rt.infer.video.encoding import Encoding, Shape
+from nst_rt.infer.video.encoding import Encoding, Shape, set_colours
 from nst_rt.infer.video.info import Packet, url
 from nst_rt.infer.video.segments import Segment
 from nst_rt.infer.video.tracks import TrackCopier, describe_video
@@ -42,6 +42,7 @@ def assemble(
         video = container.add_stream_from_template(first.streams.video[0], opaque=True)
         video.codec_context.framerate = shape.rate
         video.codec_context.sample_aspect_ratio = shape.aspect
+        set_colours(video.codec_context, shape.colours)
         video.time_base = shape.time_base
         if encoding.tag and output.suffix.lower() in (".mp4", ".mov"):
             video.codec_context.codec_tag = encoding.tag

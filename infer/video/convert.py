@@ -231,8 +231,8 @@ def convert_video(
     if reader.damage:
         parts = ", ".join(map(str, reader.damage))
         raise PartialResultError(
-            f"{source}: damaged or cut off: not all can be decoded ({parts}); "
-            f"{request.output} has the rest, {done.frames} frames"
+            f"{source}: damaged or cut off ({parts}); {request.output} has what can be decoded, "
+            f"{done.frames} frames"
         )
     return done
 

@@ -252,6 +252,12 @@ class Shape:
         return Shape(**{**facts, **fractions, "colours": Colours(**facts["colours"])})
 
 
+def set_colours(context: av.VideoCodecContext, colours: Colours) -> None:
+    """Say what colours a video is written in; players would guess by its size."""
+    context.colorspace, context.color_range = colours.matrix, colours.range
+    context.color_primaries, context.color_trc = colours.primaries, colours.transfer
+
+
 class FrameEncoder:
     """Encodes frames into a new video stream of a container.
 
@@ -272,11 +278,7 @@ class FrameEncoder:
         context = self.stream.codec_context
         context.time_base = self.stream.time_base = shape.time_base
         context.sample_aspect_ratio = shape.aspect
-        # Said, or players guess by the size.
-        context.colorspace = shape.colours.matrix
-        context.color_range = shape.colours.range
-        context.color_primaries = shape.colours.primaries
-        context.color_trc = shape.colours.transfer
+        set_colours(context, shape.colours)
         self._reformatter = VideoReformatter()
         self._pixels = self.stream.pix_fmt
 

@@ -27,6 +27,8 @@ _HD = 720  # lines from which a video that does not say is taken for BT.709, as 
 
 # Clocks of broadcasts start anywhere.
 _OWN_CLOCK = {"mpegts", "mpeg"}
+# Containers that tell how long each stream is; others tell what the longest one is, or guess.
+_EXACT = ("mov", "matroska")
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class VideoInfo:
         source_colours: how the source's colours are decoded.
         colours: what an output is written in; as the source where that says, else BT.709.
         origin: ticks on the container's own clock that count as 0.
-        counted: `frames` stands in the container.
+        exact: the duration is that of the video alone, to a frame.
         missing: bytes that the file's end lacks.
     """
 
@@ -77,7 +79,7 @@ class VideoInfo:
     source_colours: Colours = Colours()
     colours: Colours = Colours()
     origin: int = 0
-    counted: bool = False
+    exact: bool = False
     missing: int = 0
 
 
@@ -166,7 +168,7 @@ def video_info(path: Path | str, container: InputContainer) -> VideoInfo:
         source_colours=source_colours,
         colours=colours,
         origin=round(container.start_time / av.time_base / time_base) if own_clock else 0,
-        counted=stream.frames > 0,
+        exact=container.format.name.startswith(_EXACT),
         missing=missing,
     )
 

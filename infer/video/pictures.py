@@ -150,9 +150,7 @@ class PictureReader:
     def _folder_info(self, rate: Fraction) -> VideoInfo:
         height, width = image_shape(self._pictures[0])
         count = len(self._pictures)
-        return VideoInfo(
-            width, height, rate, 1 / rate, 0, count, float(count / rate), None, counted=True
-        )
+        return VideoInfo(width, height, rate, 1 / rate, 0, count, float(count / rate), None)
 
     def _webp_info(self) -> VideoInfo:
         with Image.open(self.path) as animation:
@@ -161,7 +159,7 @@ class PictureReader:
             animation.load()
             duration = round(animation.info.get("duration") or _STILL)
         rate = Fraction(1000, duration)
-        return VideoInfo(width, height, rate, _MILLISECONDS, 0, count, None, None, counted=True)
+        return VideoInfo(width, height, rate, _MILLISECONDS, 0, count, None, None)
 
 
 def numbered_pictures(folder: Path) -> list[Path]:

@@ -36,10 +36,9 @@ logger = logging.getLogger(__name__)
 _SUSPECT = 40  # frames after a sign of damage in which a jump in time is taken for its trace
 _JUMP = 1.75  # frames that such a jump is long at least
 _TRIES = 200  # packets in a row that cannot be read, until the rest is given up
+_HOLE = 256  # bytes of a file that belong to no packet, more than Matroska needs between two
 _JOINED = 0.5  # seconds between two damaged parts that are told as one
-# What a file may lack at its end and be called whole: containers round.
-_WHOLE = 0.25  # seconds
-_WHOLE_FRAMES = 3
+_WHOLE = 0.05  # seconds that a file may lack at its end and be called whole: containers round
 
 
 @dataclass(frozen=True)
@@ -126,6 +125,7 @@ class VideoReader:
         self._shapes: tuple[tuple[int, int], tuple[int, int]] | None = None
         self._suspect = 0
         self._longest = 0  # ticks between two frames
+        self._reached: int | None = None  # tick of the file that the last frame lasts to
         self.aspect = self.info.aspect
         self.damage: list[Damage] = []
         self.warnings: list[str] = []
@@ -191,10 +191,8 @@ class VideoReader:
         """Frames from the window's start on; `target` is a time in the file to seek."""
         previous: int | None = None
         orientation: Orientation | None = None
-        count = 0
         for picture in self._decoded(target):
             assert picture.pts is not None
-            count += 1
             # Timestamps that stand still or go back would be refused by encoders.
             pts = picture.pts if previous is None else max(picture.pts, previous + 1)
             self._look_for_damage(picture, pts, previous)
@@ -208,7 +206,7 @@ class VideoReader:
             frame = self._shaped(orientation.upright(self._bgr(picture)), orientation)
             pts -= self._first
             yield TimedFrame(frame, pts, picture.duration or self._frame_ticks, pts)
-        self._look_for_the_end(previous, count if target is None else None)
+        self._look_for_the_end()
 
     def _decoded(self, target: int | None) -> Iterator[av.VideoFrame]:
         """All frames from the key frame before `target` on, deinterlaced, in ticks of the file."""
@@ -259,13 +257,16 @@ class VideoReader:
                 if picture.pts is None:
                     picture.pts = last + self._frame_ticks if picture.dts is None else picture.dts
                 last = picture.pts
+                self._reached = max(
+                    self._reached or last, last + (picture.duration or self._frame_ticks)
+                )
                 yield picture
 
     def _packets(self, container: InputContainer, stream: VideoStream) -> Iterator[Any]:
         """Packets of the video, also those behind what cannot be read; None at the very end."""
-        streams = [stream] if self._others is None else list(container.streams)
-        demuxed = container.demux(*streams)
+        demuxed = container.demux()
         failures = 0
+        place: int | None = None  # in the file, behind the last packet
         while True:
             try:
                 packet = next(demuxed)
@@ -277,9 +278,14 @@ class VideoReader:
                 if failures == _TRIES:
                     yield None
                     return
-                demuxed = container.demux(*streams)
+                demuxed = container.demux()
                 continue
             failures = 0
+            # Where a file is damaged, some demuxers go on behind without a word.
+            if packet.pos is not None:
+                if place is not None and packet.pos - place > _HOLE:
+                    self._suspect = _SUSPECT
+                place = packet.pos + packet.size
             if packet.stream_index == stream.index:
                 if packet.is_corrupt:
                     self._suspect = _SUSPECT
@@ -341,22 +347,16 @@ class VideoReader:
         if pts - due > (_JUMP - 1) * self._frame_ticks and previous is not None:
             self._note(self._seconds(due), self._seconds(pts))
 
-    def _look_for_the_end(self, previous: int | None, count: int | None) -> None:
-        """See whether all came that the container tells of.
-
-        Args:
-            previous: time of the last frame, in ticks of the file.
-            count: of all frames of the file, if all were decoded.
-        """
-        if not self.info.duration or previous is None:
+    def _look_for_the_end(self) -> None:
+        """See whether all came that the container tells of."""
+        if not self.info.duration or self._reached is None:
             return
-        if self.info.counted and count is not None and count >= self.info.frames:
-            return
-        reached = self._seconds(previous + self._frame_ticks)
-        end = self._due_end
+        reached, end = self._seconds(self._reached), self._due_end
         # The last frame may be a long one where frames come at any time.
-        longest = max(_WHOLE_FRAMES * self._frame_ticks, 2 * self._longest)
-        if end - reached > max(_WHOLE, float(longest * self.info.time_base)):
+        lacks = max(_WHOLE, float(max(self._frame_ticks, 2 * self._longest) * self.time_base))
+        if not self.info.exact:
+            lacks = max(lacks, 1 + 0.02 * end)
+        if end - reached > (0 if self.info.missing else lacks):
             self._note(reached, end)
 
     def _note(self, start: float, end: float) -> None:

@@ -29,6 +29,7 @@ _AUDIO_CODECS = {".mp4": "aac", ".mov": "aac", ".mkv": "libopus", ".webm": "libo
 _SUBTITLE_CODECS = {".mp4": "mov_text", ".mov": "mov_text", ".mkv": "subrip", ".webm": "webvtt"}
 _TEXT = {"subrip", "ass", "ssa", "webvtt", "mov_text", "text"}
 _BIT_RATES = {"aac": 80_000, "libopus": 64_000}  # a second and channel
+_CHAPTERS = "bin_data"  # a track of their titles in MP4 and MOV, which is made anew
 _OPUS_RATE = 48_000
 _LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
 
@@ -83,7 +84,7 @@ def plan_tracks(source: InputContainer, suffix: str) -> dict[int, Track]:
             stream.type, codec_name(stream), stream.language or "", _action(stream, suffix)
         )
         for stream in source.streams
-        if main is None or stream.index != main.index
+        if (main is None or stream.index != main.index) and codec_name(stream) != _CHAPTERS
     }
 
 
@@ -92,7 +93,11 @@ def _action(stream: Stream, suffix: str) -> str:
         return "left out"
     codec = codec_name(stream)
     if isinstance(stream, AudioStream):
-        if codec not in _UNUSUAL.get(suffix, ()) and _holds(suffix, stream):
+        # MP4 takes PCM in its header, and refuses its packets.
+        is_usual = codec not in _UNUSUAL.get(suffix, ()) and not (
+            suffix == ".mp4" and codec.startswith("pcm_")
+        )
+        if is_usual and _holds(suffix, stream):
             return "copied"
         if stream.codec_context is None:
             return "left out"
