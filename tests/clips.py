@@ -1,6 +1,6 @@
 """Clips to convert, made for the purpose with PyAV."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -40,7 +40,7 @@ def write_clip(
     chapters: Sequence[tuple[float, float, str]] = (),
     metadata: dict[str, str] | None = None,
     container_format: str | None = None,
-    picture: np.ndarray | None = None,
+    picture: Callable[[int], np.ndarray] | None = None,
 ) -> Path:
     """A clip with frames at the given timestamps.
 
@@ -58,7 +58,7 @@ def write_clip(
         chapters: (start, end, title).
         metadata: of the file.
         container_format: another one than the suffix tells.
-        picture: shown by all frames, instead of numbers.
+        picture: of a frame by its number, instead of `numbered_frame`.
     """
     with av.open(str(path.absolute()), "w", format=container_format) as container:
         container.metadata.update(metadata or {})
@@ -95,8 +95,9 @@ def write_clip(
                 for number, (start, end, title) in enumerate(chapters, 1)
             ]
         )
+        container.start_encoding()
         for number, stamp in enumerate(pts):
-            pixels_now = numbered_frame(number, *size) if picture is None else picture
+            pixels_now = picture(number) if picture else numbered_frame(number, *size)
             frame = av.VideoFrame.from_ndarray(pixels_now, format="bgr24")
             if colours:
                 frame = frame.reformat(

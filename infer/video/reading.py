@@ -235,7 +235,7 @@ class VideoReader:
 
     def _seek(self, container: InputContainer, target: int) -> bool:
         sought = self._sought(target)
-        if sought <= self.info.start:
+        if sought <= self.info.start or not self.info.duration:  # bare streams lose their time
             return False
         try:
             container.seek(sought, stream=video_stream(self.path, container))

@@ -131,8 +131,7 @@ def at_rate(
     if shown is None:
         return
     end = (shown.pts + shown.duration) * ratio
-    # A film shorter than one moment is one frame nonetheless.
-    while moment < end or moment == _at_or_after(shown.pts * ratio):
+    while moment < end:
         yield replace(shown, pts=moment, duration=1)
         moment += 1
 
