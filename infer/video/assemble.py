@@ -6,7 +6,7 @@ from pathlib import Path
 
 import av
 from av.container import InputContainer
-from av.stream import Stream
+from av.video.stream import VideoStream
 
 from nst_rt.files import atomic_output
 from nst_rt.infer.video.encoding import Encoding, Shape, set_colours
@@ -69,7 +69,7 @@ def _seconds(packet: Packet) -> float:
 
 
 def _video_packets(
-    parts: Sequence[tuple[Segment, Path]], shape: Shape, target: Stream
+    parts: Sequence[tuple[Segment, Path]], shape: Shape, target: VideoStream
 ) -> Iterator[Packet]:
     """Packets of all segments, in one order of decoding.
 

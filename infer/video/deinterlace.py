@@ -32,8 +32,8 @@ class Deinterlacer:
             self._graph = self._new_graph(frame)
             if self._before is not None:  # has been given already, but is looked at
                 self._graph.vpush(self._before)
-                ready = self._filtered(frame)
-                return [one for one in ready if one.pts is not None and one.pts >= frame.pts]
+                given = self._before.pts
+                return [one for one in self._filtered(frame) if one.pts != given]
         if self._graph is None:
             self._before = frame
             return [frame]

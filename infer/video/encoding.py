@@ -212,6 +212,7 @@ def _check_encoder(name: str, encoder: str) -> None:
         context = av.CodecContext.create(encoder, "w")
         if name == instead:
             return
+        assert isinstance(context, av.VideoCodecContext)
         context.width = context.height = 256
         context.pix_fmt, context.time_base = "yuv420p", Fraction(1, 25)
         context.framerate = Fraction(25)
@@ -279,11 +280,13 @@ class FrameEncoder:
 
     def __init__(self, container: OutputContainer, encoding: Encoding, shape: Shape) -> None:
         self._container, self._shape = container, shape
-        self.stream = container.add_stream(encoding.encoder, rate=shape.rate)
+        stream = container.add_stream(encoding.encoder, rate=shape.rate)
+        assert isinstance(stream, av.VideoStream)
+        self.stream = stream
         self.stream.width, self.stream.height = shape.width, shape.height
         self.stream.pix_fmt = encoding.pixels(shape.width, shape.height)
-        self.stream.options = encoding.options
         context = self.stream.codec_context
+        context.options = encoding.options
         context.time_base = self.stream.time_base = shape.time_base
         context.sample_aspect_ratio = shape.aspect
         set_colours(context, shape.colours)

@@ -64,7 +64,7 @@ class Damage:
 
 def digest(frame: Frame) -> str:
     """A fingerprint of a frame."""
-    return hashlib.blake2b(np.ascontiguousarray(frame), digest_size=16).hexdigest()
+    return hashlib.blake2b(frame.tobytes(), digest_size=16).hexdigest()
 
 
 class VideoReader:

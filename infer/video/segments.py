@@ -255,7 +255,7 @@ def _check_plan(output: Path, before: Mapping[str, Any], now: Mapping[str, Any])
 def _delay(path: Path) -> int:
     """By how many frames packets come out of their order at most."""
     with av.open(url(path)) as container:
-        times = [p.pts for p in container.demux(container.streams.video[0]) if p.size]
+        times = [p.pts for p in container.demux(container.streams.video[0]) if p.pts is not None]
     places = {pts: place for place, pts in enumerate(sorted(times))}
     return max(number - places[pts] for number, pts in enumerate(times))
 

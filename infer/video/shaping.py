@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from fractions import Fraction
+from typing import cast
 
 import av
 import cv2
 import numpy as np
-from av.sidedata.sidedata import Type
+from av.sidedata.sidedata import SideData
 
 from nst_rt.errors import InputError
 from nst_rt.images import Frame
@@ -87,13 +88,13 @@ class Orientation:
     """
 
     def __init__(self, frame: av.VideoFrame) -> None:
-        matrix = frame.side_data.get(Type.DISPLAYMATRIX)
+        matrix = frame.side_data.get("DISPLAYMATRIX")
         self.swaps = False
         self._mirrors_x = self._mirrors_y = False
         if matrix is None:
             return
         # A point (x, y) is shown at (a x + c y, b x + d y).
-        a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
+        a, b, _, c, d = np.frombuffer(bytes(cast(SideData, matrix)), np.int32)[:5].tolist()
         self.swaps = abs(b) > abs(a)
         along_x, along_y = (c, b) if self.swaps else (a, d)
         self._mirrors_x, self._mirrors_y = along_x < 0, along_y < 0

@@ -206,9 +206,9 @@ class _Copied:
     """A stream that is taken over packet by packet."""
 
     def __init__(self, stream: Stream, output: OutputContainer) -> None:
-        self.target = self._new_target(stream, output)
-        self.is_over = False
         self._base = stream.time_base or Fraction(1, 1000)
+        self.target: Any = self._new_target(stream, output)
+        self.is_over = False
         self._last: int | None = None
         self._start = 0
         self._end: int | None = None
@@ -312,8 +312,9 @@ class _Subtitles(_Copied):
         if not self._decoder.is_open:
             self._decoder.open(strict=False)
         target = output.add_stream(self._codec)
+        assert isinstance(target, SubtitleStream)
         target.codec_context.subtitle_header = self._decoder.subtitle_header
-        target.codec_context.time_base = target.time_base = stream.time_base
+        target.codec_context.time_base = target.time_base = self._base
         return target
 
 
