@@ -2,7 +2,6 @@
 
 import argparse
 import glob
-import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -58,8 +57,8 @@ def add_video_arguments(p: argparse.ArgumentParser) -> None:
     )
     p.add_argument("--crf", type=int, metavar="Q", help="0 (best) to 51; of h264 20 by default")
     p.add_argument("--preset", metavar="P", help="of the codec; of h264 veryfast by default")
-    p.add_argument("--start", type=_seconds, metavar="T", help="seconds or H:MM:SS; of a part")
-    p.add_argument("--end", type=_seconds, metavar="T", help="seconds or H:MM:SS; of a part")
+    p.add_argument("--start", type=_time, metavar="T", help="seconds or H:MM:SS; of a part")
+    p.add_argument("--end", type=_time, metavar="T", help="seconds or H:MM:SS; of a part")
     p.add_argument("--size", type=_size, metavar="PX", help="long side, or WxH; default: as it is")
     p.add_argument("--scale", type=float, metavar="X", help="of both sides, such as 0.5")
     p.add_argument("--fps", type=_rate, metavar="N", help="a constant rate, such as 30000/1001")
@@ -158,7 +157,7 @@ def _several(
         except (StyleTransferError, OSError) as error:
             partial |= isinstance(error, PartialResultError)
             failed[name] = str(error)
-            logging.getLogger(__name__).error("%s", error)
+            print(f"nst-rt: {error}", file=sys.stderr)
     if failed and not (reports or kept or partial):
         raise InputError(f"none of {len(targets)} videos was converted")
     counts = [f"{len(reports)} videos"]
@@ -225,7 +224,7 @@ def _targets(sources: list[str], folder: Path) -> dict[str, Path]:
     return targets
 
 
-def _seconds(text: str) -> float:
+def _time(text: str) -> float:
     """A time: 90, 1:30 or 0:01:30.5."""
     seconds = 0.0
     for part in text.split(":"):
