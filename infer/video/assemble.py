@@ -9,10 +9,10 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from nst_rt.files import atomic_output
+from nst_rt.infer.video.copying import TrackCopier, describe_video
 from nst_rt.infer.video.encoding import Encoding, Shape, set_colours
 from nst_rt.infer.video.info import Packet, url
 from nst_rt.infer.video.segments import Segment
-from nst_rt.infer.video.tracks import TrackCopier, describe_video
 
 
 def assemble(

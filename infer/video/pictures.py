@@ -13,8 +13,9 @@ from PIL import Image, UnidentifiedImageError
 
 from nst_rt.errors import InputError
 from nst_rt.images import IMAGE_SUFFIXES, Frame, image_shape, load_image, tensor_to_frame
+from nst_rt.infer.video.damage import Damage
 from nst_rt.infer.video.info import TimedFrame, VideoInfo
-from nst_rt.infer.video.reading import Damage, Mark, check_range, digest
+from nst_rt.infer.video.reading import Mark, check_range, digest
 from nst_rt.infer.video.shaping import Size, resized, target_size
 
 logger = logging.getLogger(__name__)

@@ -19,6 +19,7 @@ from av.video.stream import VideoStream
 from nst_rt.errors import InputError
 from nst_rt.files import check_input
 from nst_rt.images import Frame
+from nst_rt.infer.video.damage import Damage, with_damage
 from nst_rt.infer.video.deinterlace import Deinterlacer
 from nst_rt.infer.video.info import (
     STDIO,
@@ -37,7 +38,6 @@ _SUSPECT = 40  # frames after a sign of damage in which a jump in time is taken 
 _JUMP = 1.75  # frames that such a jump is long at least
 _TRIES = 200  # packets in a row that cannot be read, until the rest is given up
 _HOLE = 256  # bytes of a file that belong to no packet, more than Matroska needs between two
-_JOINED = 0.5  # seconds between two damaged parts that are told as one
 _WHOLE = 0.05  # seconds that a file may lack at its end and be called whole: containers round
 
 
@@ -47,19 +47,6 @@ class Mark:
 
     pts: int
     digest: str
-
-
-@dataclass(frozen=True)
-class Damage:
-    """A part of the source that could not be decoded, or not well; seconds of the source."""
-
-    start: float
-    end: float
-
-    def __str__(self) -> str:
-        if self.end - self.start < 0.01:
-            return f"at {self.start:.2f} s"
-        return f"{self.start:.2f} to {self.end:.2f} s"
 
 
 def digest(frame: Frame) -> str:
@@ -360,11 +347,7 @@ class VideoReader:
             self._note(reached, end)
 
     def _note(self, start: float, end: float) -> None:
-        """Add a damaged part; parts that nearly touch become one."""
-        if self.damage and start <= self.damage[-1].end + _JOINED:
-            last = self.damage.pop()
-            start, end = min(start, last.start), max(end, last.end)
-        self.damage.append(Damage(max(start, 0.0), max(end, 0.0)))
+        self.damage = with_damage(self.damage, start, end)
 
 
 def check_range(start: float | None, end: float | None) -> None:

@@ -21,9 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from nst_rt.errors import InputError, OutputExistsError
+from nst_rt.infer.video.damage import Damage
 from nst_rt.infer.video.encoding import Encoding, FrameEncoder, Shape
 from nst_rt.infer.video.info import url
-from nst_rt.infer.video.reading import Damage, Mark
+from nst_rt.infer.video.reading import Mark
 
 State = dict[str, npt.NDArray[Any]]
 
