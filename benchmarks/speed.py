@@ -23,7 +23,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -33,7 +32,7 @@ from nst_rt.images import Frame
 from nst_rt.infer.backends import BackendName, Precision
 from nst_rt.infer.demo import packaged_film
 from nst_rt.infer.stylizer import Stylizer, load_style
-from nst_rt.infer.video import VideoReader, VideoWriter, convert_video
+from nst_rt.infer.video import VideoReader, convert_video
 from nst_rt.style_model import Style, StyleModel, find_style
 from nst_rt.transformer import TransformerNet
 
@@ -134,7 +133,7 @@ def file_rates(
     film = folder / f"{size[0]}x{size[1]}.mp4"
     output = folder / "out.mp4"
     count = resized_film(film, size, seconds)
-    stylizer = load_style()
+    stylizer, plain = load_style(), load_style(strength=0)
     stylizer.prepare(size[1], size[0])
     # What takes as long to encode as a pastiche, without the network.
     convert_video(film, folder / "stylized.mp4", style=stylizer, overwrite=True)
@@ -143,15 +142,11 @@ def file_rates(
         for _ in VideoReader(source):
             pass
 
-    def encode() -> None:
-        reader = VideoReader(folder / "stylized.mp4")
-        with VideoWriter(output, reader) as writer:
-            for timed in reader:
-                writer.write(timed.frame, timed.pts)
-
     work = {
         "decoding alone": lambda: decode(film),
-        "decoding and encoding alone": encode,
+        "decoding and encoding alone": lambda: convert_video(
+            folder / "stylized.mp4", output, style=plain, overwrite=True
+        ),
         "ours": lambda: convert_video(film, output, style=stylizer, overwrite=True),
     }
     return medians(work, count, max(rounds // 2, 1))
@@ -170,13 +165,8 @@ def medians(work: dict[str, Callable[[], object]], frames: int, rounds: int) -> 
 
 def resized_film(film: Path, size: tuple[int, int], seconds: float) -> int:
     """Write a film of that size, with sound; returns its number of frames."""
-    reader = VideoReader(packaged_film())
-    with VideoWriter(film, reader) as writer:
-        for timed in reader:
-            if timed.pts * reader.info.time_base > seconds:
-                break
-            writer.write(np.asarray(cv2.resize(timed.frame, size), np.uint8), timed.pts)
-    return writer.frames
+    plain = load_style(strength=0)  # leaves frames as they are
+    return convert_video(packaged_film(), film, style=plain, size=size, end=seconds).frames
 
 
 def conversion_memory(film: Path) -> float:

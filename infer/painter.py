@@ -27,6 +27,9 @@ class Painter:
         timeline: styles of the stylizer's model over time; None for what the stylizer is set to.
         look: what becomes of the pastiche in the end.
         stabilizer: that steadies the pastiche, before it gets its look; none by default.
+
+    Attributes:
+        stabilizer: as it was given; another one may be set between two videos.
     """
 
     def __init__(
@@ -40,7 +43,7 @@ class Painter:
         self._stylizer = stylizer
         self._timeline = timeline
         self._look = look
-        self._stabilizer = stabilizer
+        self.stabilizer = stabilizer
         self._seconds: float | None = None  # of the last frame
 
     def __str__(self) -> str:
@@ -57,7 +60,7 @@ class Painter:
             "style": self._stylizer.identity,
             "timeline": str(self._timeline),
             "look": str(self._look),
-            "stabilize": "no" if self._stabilizer is None else "yes",
+            "stabilize": "no" if self.stabilizer is None else "yes",
         }
 
     def paint(self, frame: Frame, seconds: float) -> Frame:
@@ -96,28 +99,28 @@ class Painter:
         painted = frame
         if self._look.strength > 0:
             painted = pending()
-            if self._stabilizer is not None:
+            if self.stabilizer is not None:
                 if self._is_cut(seconds):
-                    self._stabilizer.reset()
-                painted = self._stabilizer.steady(frame, painted)
+                    self.stabilizer.reset()
+                painted = self.stabilizer.steady(frame, painted)
         self._seconds = seconds
         return self._look.apply(frame, painted)
 
     def state(self) -> State:
         """What the next frame depends on beside itself; empty without a stabilizer."""
-        if self._stabilizer is None or self._seconds is None:
+        if self.stabilizer is None or self._seconds is None:
             return {}
-        return {_SECONDS: np.array(self._seconds), **self._stabilizer.state()}
+        return {_SECONDS: np.array(self._seconds), **self.stabilizer.state()}
 
     def restore(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
         """Go on after the frame at which `state` was taken, in a painter of the same making.
 
         An empty state begins a new video.
         """
-        if self._stabilizer is None:
+        if self.stabilizer is None:
             return
         self._seconds = float(state[_SECONDS]) if state else None
-        self._stabilizer.restore({k: v for k, v in state.items() if k != _SECONDS})
+        self.stabilizer.restore({k: v for k, v in state.items() if k != _SECONDS})
 
     def _is_cut(self, seconds: float) -> bool:
         """Whether the style is another one than that of the last frame, which must not ghost."""
@@ -134,7 +137,6 @@ def load_painter(
     strength: float = 1.0,
     preserve_colours: bool = False,
     compare: bool = False,
-    stabilize: bool = False,
     backend: BackendName = "auto",
     device: str | None = None,
     precision: Precision = "auto",
@@ -145,7 +147,6 @@ def load_painter(
         style: see `load_style`; styles over time as a `Timeline` or a text for `parse_style`.
         fade: seconds of cross-fade between the styles of such a text.
         strength, preserve_colours, compare: see `Look`.
-        stabilize: keep strokes where they are in the scene, see `Stabilizer`.
         backend, device, precision: see `Stylizer`.
 
     Raises:
@@ -159,9 +160,4 @@ def load_painter(
         style = Timeline(((0, style),))
     model, timeline = style.load()
     stylizer = Stylizer(model, timeline.at(0), backend=backend, device=device, precision=precision)
-    return Painter(
-        stylizer,
-        timeline=timeline,
-        look=look,
-        stabilizer=Stabilizer() if stabilize else None,
-    )
+    return Painter(stylizer, timeline=timeline, look=look)

@@ -12,17 +12,15 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
-from nst_rt.cli_looks import STYLE_HELP, add_look_arguments, take_painter, take_stylizer
+from nst_rt.cli_looks import STYLE_HELP, add_look_arguments, take_stylizer
 from nst_rt.cli_optimize import add_optimize_arguments, optimize
 from nst_rt.cli_styles import add_styles_arguments, styles
-from nst_rt.console import Advance, Report, progress
+from nst_rt.cli_video import add_video_arguments, conversion_report, on_frame, video
+from nst_rt.console import Report, progress
 from nst_rt.errors import InputError, InterruptedWorkError, StyleTransferError
 from nst_rt.version import __version__
-
-if TYPE_CHECKING:
-    from nst_rt.infer.video import Conversion, VideoInfo
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,6 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if rest and options["run"] is optimize and not any(r.startswith("-") for r in rest):
         # argparse gives `*` nothing more once an option came before it: photo -o out painting
         options["style"] = [*options.get("style", []), *rest]
+    elif rest and options["run"] is video and not any(r.startswith("-") for r in rest):
+        options["source"] += [options["output"], *rest[:-1]]
+        options["output"] = rest[-1]
     elif rest and options["run"] is train and rest[0].startswith(_SETTINGS):
         options["arguments"] = rest  # what LightningCLI knows
     elif rest:
@@ -44,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report = verb(**options)
         if text := json.dumps(report.facts) if as_json and report.facts else report.text:
             print(text, flush=True)
+        return report.exit_code
     except StyleTransferError as error:
         print(f"nst-rt: {error}", file=sys.stderr)
         return error.exit_code
@@ -204,29 +206,6 @@ def _collection(source: str, folder: str, style: dict[str, Any], **painting: Any
     )
 
 
-def video(source: str, output: str, **options: Any) -> Report:
-    """Stylize a video file, audio kept."""
-    from nst_rt.files import partial_path
-    from nst_rt.infer.video import check_conversion, convert_video
-
-    names = ("crf", "preset", "overwrite")
-    conversion = {name: options.pop(name) for name in names if name in options}
-    # What costs nothing to find is found before the network is loaded.
-    check_conversion(source, output, overwrite=conversion.get("overwrite", False))
-    painter = take_painter(options)
-    try:
-        with progress("converting") as advance:
-            done = convert_video(
-                source, output, style=painter, on_frame=_on_frame(advance), **conversion
-            )
-    except KeyboardInterrupt as error:
-        kept = partial_path(Path(output))
-        raise InterruptedWorkError(
-            f"interrupted: what was finished is in {kept}" if kept.exists() else "interrupted"
-        ) from error
-    return _conversion_report(done)
-
-
 def webcam(source: str, **options: Any) -> Report:
     """Stylize a camera in a window."""
     from nst_rt.infer.live import show_webcam
@@ -291,8 +270,8 @@ def demo(**options: Any) -> Report:
     from nst_rt.infer.demo import run_demo
 
     with progress("converting") as advance:
-        done = run_demo(on_frame=_on_frame(advance), **options)
-    report = _conversion_report(done)
+        done = run_demo(on_frame=on_frame(advance), **options)
+    report = conversion_report(done)
     folder = done.output.parent
     text = (
         f"{report.text}\nbefore and after: {folder / 'before_after.png'}\n"
@@ -301,29 +280,8 @@ def demo(**options: Any) -> Report:
     return replace(report, text=text)
 
 
-def _conversion_report(done: "Conversion") -> Report:
-    audio = f"{done.audio} audio copied" if done.audio else "no audio in the source"
-    facts = {
-        "output": str(done.output),
-        "frames": done.frames,
-        "seconds": round(done.seconds, 3),
-        "fps": round(done.fps, 2),
-        "audio": done.audio,
-        "engine": done.engine,
-    }
-    return Report(
-        f"{done.output}: {done.frames} frames, {done.fps:.1f} frames per second, {audio}, "
-        f"{done.engine}",
-        facts,
-    )
-
-
 def _engine(stylizer: Any) -> dict[str, str]:
     return {name: getattr(stylizer, name) for name in ("backend", "device", "precision")}
-
-
-def _on_frame(advance: Advance) -> "Callable[[int, VideoInfo], None]":
-    return lambda frames, info: advance(frames, info.frames or None, "")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -451,13 +409,11 @@ def _parser() -> argparse.ArgumentParser:
     p = verb(
         video,
         "film.mp4 out.mp4 --style starry_night\n"
-        "  nst-rt video film.mp4 out.mp4 --style starry_night@0,great_wave@12.5 --fade 2",
+        "  nst-rt video film.mp4 out.mp4 --style starry_night@0,great_wave@12.5 --fade 2\n"
+        "  nst-rt video film.mkv out.mkv --start 1:30 --end 2:00 --resume\n"
+        "  nst-rt video *.mp4 painted/ --codec hevc",
     )
-    p.add_argument("source", metavar="IN", help="any file that FFmpeg decodes")
-    p.add_argument("output", metavar="OUT", help=".mp4, .mkv or .mov")
-    p.add_argument("--crf", type=int, metavar="Q", help="0 (lossless) to 51; default: 20")
-    p.add_argument("--preset", metavar="P", help="of x264; default: veryfast")
-    p.add_argument("--stabilize", action="store_true", help="keep strokes in their places")
+    add_video_arguments(p)
     add_look_arguments(p, over_time=True)
     _engine_arguments(p)
     _overwrite(p)

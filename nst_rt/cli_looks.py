@@ -46,7 +46,7 @@ def take_painter(options: dict[str, Any]) -> "Painter":
     """
     from nst_rt.infer.painter import load_painter
 
-    settings = _taken(options, "fade", "stabilize", *_LOOK, *_ENGINE)
+    settings = _taken(options, "fade", *_LOOK, *_ENGINE)
     return load_painter(**_style(options), **settings)
 
 

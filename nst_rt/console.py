@@ -10,10 +10,14 @@ Advance = Callable[[float, float | None, str], None]
 
 @dataclass(frozen=True)
 class Report:
-    """What a verb did: a text for people, and the facts for `--json`."""
+    """What a verb did: a text for people, and the facts for `--json`.
+
+    The exit code is another than 0 where a part of what was asked for is missing.
+    """
 
     text: str
     facts: dict[str, Any]
+    exit_code: int = 0
 
 
 @contextmanager

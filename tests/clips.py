@@ -1,13 +1,16 @@
 """Clips to convert, made for the purpose with PyAV."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
+from av.subtitles.stream import SubtitleStream
+from av.subtitles.subtitle import SubtitleSet
 
 _AUDIO_RATE = 48000
+_MILLISECOND = Fraction(1, 1000)
 
 
 def numbered_frame(number: int, width: int, height: int) -> np.ndarray:
@@ -24,23 +27,105 @@ def write_clip(
     size: tuple[int, int] = (64, 48),
     audio: str | None = None,
     audio_seconds: float = 1.0,
+    languages: Sequence[str] = (),
     codec: str = "libx264",
+    pixels: str = "yuv420p",
+    options: dict[str, str] | None = None,
+    colours: tuple[int, int, int, int] | None = None,
+    aspect: Fraction = Fraction(1),
+    rotation: int = 0,
+    mirrored: bool = False,
+    interlaced: bool = False,
+    subtitles: Sequence[tuple[float, float, str]] = (),
+    chapters: Sequence[tuple[float, float, str]] = (),
+    metadata: dict[str, str] | None = None,
+    container_format: str | None = None,
+    picture: Callable[[int], np.ndarray] | None = None,
 ) -> Path:
-    """A clip with frames at the given timestamps, and a tone."""
-    with av.open(str(path.absolute()), "w") as container:
-        video = container.add_stream(codec, rate=rate)
+    """A clip with frames at the given timestamps.
+
+    Args:
+        path: of the file.
+        pts: of the frames.
+        time_base, rate, size, codec, pixels, options: of the video.
+        audio: codec of a tone, as long as `audio_seconds`.
+        languages: of tracks with that tone; one track of none by default.
+        colours: matrix, range, primaries and transfer, codes of H.273.
+        aspect: width of a pixel by its height.
+        rotation, mirrored: of the display matrix; degrees counter-clockwise.
+        interlaced: encode frames as two fields.
+        subtitles: (start, end, text), as SubRip.
+        chapters: (start, end, title).
+        metadata: of the file.
+        container_format: another one than the suffix tells.
+        picture: of a frame by its number, instead of `numbered_frame`.
+    """
+    with av.open(str(path.absolute()), "w", format=container_format) as container:
+        container.metadata.update(metadata or {})
+        video = container.add_stream(codec, rate=rate, options=dict(options or {}))
         video.width, video.height = size
-        video.pix_fmt = "yuv420p"
-        video.codec_context.time_base = video.time_base = time_base
+        video.pix_fmt = pixels
+        context = video.codec_context
+        context.time_base = video.time_base = time_base
+        context.sample_aspect_ratio = aspect
+        if rotation or mirrored:
+            video.set_display_rotation(rotation, hflip=mirrored)
+        if colours:
+            context.colorspace, context.color_range = colours[:2]
+            context.color_primaries, context.color_trc = colours[2:]
+        if interlaced:
+            video.options = {**video.options, "flags": "+ildct+ilme", "x264-params": "tff=1"}
         # All streams before the first packet, which writes the header.
-        tone = container.add_stream(audio, rate=_AUDIO_RATE, layout="stereo") if audio else None
+        tones = [
+            container.add_stream(audio, rate=_AUDIO_RATE, layout="stereo")
+            for _ in languages or [""] * (audio is not None)
+        ]
+        for tone, language in zip(tones, languages, strict=False):
+            tone.metadata["language"] = language
+        texts = _subtitle_stream(container) if subtitles else None
+        container.set_chapters(
+            [
+                {
+                    "id": number,
+                    "start": round(start * 1000),
+                    "end": round(end * 1000),
+                    "time_base": _MILLISECOND,
+                    "metadata": {"title": title},
+                }
+                for number, (start, end, title) in enumerate(chapters, 1)
+            ]
+        )
+        container.start_encoding()
         for number, stamp in enumerate(pts):
-            frame = av.VideoFrame.from_ndarray(numbered_frame(number, *size), format="bgr24")
+            pixels_now = picture(number) if picture else numbered_frame(number, *size)
+            frame = av.VideoFrame.from_ndarray(pixels_now, format="bgr24")
+            if colours:
+                frame = frame.reformat(
+                    format=video.pix_fmt, dst_colorspace=colours[0], dst_color_range=colours[1]
+                )
             frame.pts, frame.time_base = stamp, time_base
             container.mux(video.encode(frame))
         container.mux(video.encode(None))
-        if tone:
+        for tone in tones:
             _write_tone(container, tone, audio_seconds)
+        for start, end, text in subtitles:
+            _write_text(container, texts, start, end, text)
+    return path
+
+
+def truncate(source: Path, path: Path, share: float) -> Path:
+    """A copy of the first bytes of a file."""
+    data = source.read_bytes()
+    path.write_bytes(data[: int(share * len(data))])
+    return path
+
+
+def damage(path: Path, start: float, end: float) -> Path:
+    """Overwrite a part of a file, from one share of it to another, with noise."""
+    data = bytearray(path.read_bytes())
+    first, last = int(start * len(data)), int(end * len(data))
+    data[first:last] = np.random.default_rng(0).bytes(last - first)
+    path.write_bytes(bytes(data))
     return path
 
 
@@ -56,3 +141,31 @@ def _write_tone(
         frame.sample_rate, frame.pts, frame.time_base = _AUDIO_RATE, start, Fraction(1, _AUDIO_RATE)
         container.mux(stream.encode(frame))
     container.mux(stream.encode(None))
+
+
+def _subtitle_stream(container: av.container.OutputContainer) -> SubtitleStream:
+    stream = container.add_stream("subrip")
+    stream.metadata["language"] = "eng"
+    stream.codec_context.subtitle_header = (
+        b"[Script Info]\r\nScriptType: v4.00+\r\n[V4+ Styles]\r\nFormat: Name\r\n"
+        b"Style: Default\r\n[Events]\r\nFormat: Layer, Start, End, Style, Text\r\n"
+    )
+    stream.codec_context.time_base = stream.time_base = _MILLISECOND
+    return stream
+
+
+def _write_text(
+    container: av.container.OutputContainer,
+    stream: SubtitleStream,
+    start: float,
+    end: float,
+    text: str,
+) -> None:
+    line = SubtitleSet.create(
+        f"0,0,Default,,0,0,0,,{text}".encode(), 0, round((end - start) * 1000)
+    )
+    packet = stream.codec_context.encode_subtitle(line)
+    packet.pts = packet.dts = round(start * 1000)
+    packet.duration, packet.time_base = round((end - start) * 1000), _MILLISECOND
+    packet.stream = stream
+    container.mux(packet)

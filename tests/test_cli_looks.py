@@ -99,7 +99,6 @@ def test_a_video_in_styles_over_time(run: Run) -> None:
         (["--strength", "0.3"], {"strength": 0.3}),
         (["--preserve-colors"], {"preserve_colours": True}),
         (["--compare"], {"compare": True}),
-        (["--stabilize"], {"stabilize": True}),
         ([], {}),
     ],
 )

@@ -1,0 +1,27 @@
+"""Video files: decoded and encoded by PyAV, in parts that survive whatever interrupts the work.
+
+`convert_video` checks a `request` and runs a `job`, which takes frames from `reading` (or
+`pictures`) through the painter to `sinks` (or `picture_sinks`). `segments` lie between, `assemble`
+puts them together; `tracks` and `copying` are about all that is not picture.
+"""
+
+from nst_rt.infer.video.convert import Conversion, convert_video
+from nst_rt.infer.video.encoding import CODECS, VIDEO_SUFFIXES
+from nst_rt.infer.video.info import TimedFrame, VideoInfo, probe
+from nst_rt.infer.video.reading import VideoReader
+from nst_rt.infer.video.request import Settings, check_conversion
+from nst_rt.infer.video.segments import work_path
+
+__all__ = [
+    "CODECS",
+    "VIDEO_SUFFIXES",
+    "Conversion",
+    "Settings",
+    "TimedFrame",
+    "VideoInfo",
+    "VideoReader",
+    "check_conversion",
+    "convert_video",
+    "probe",
+    "work_path",
+]

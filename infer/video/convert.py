@@ -1,0 +1,147 @@
+"""Videos converted: frames read, painted and written, each in a thread of its own."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+from nst_rt.errors import PartialResultError
+from nst_rt.infer.painter import Painter, load_painter
+from nst_rt.infer.stabilize import Stabilizer
+from nst_rt.infer.stylizer import Stylizer
+from nst_rt.infer.video.info import VideoInfo
+from nst_rt.infer.video.job import opened_job
+from nst_rt.infer.video.request import SEGMENT, Settings, check_conversion
+from nst_rt.infer.video.shaping import Size
+from nst_rt.infer.video.tracks import Track
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What a conversion did.
+
+    Attributes:
+        output: the file written.
+        frames: how many it has.
+        seconds: wall-clock time.
+        audio: codec of the source's first audio track, if it is in the output.
+        engine: backend, precision and device.
+        resumed: frames of an interrupted conversion that were there already.
+        stages: seconds that decoding, painting, encoding and putting together took; they overlap.
+        tracks: what became of sound, subtitles and the like.
+        warnings: what a user may not expect.
+    """
+
+    output: Path
+    frames: int
+    seconds: float
+    audio: str | None
+    engine: str
+    resumed: int = 0
+    stages: Mapping[str, float] = field(default_factory=dict)
+    tracks: tuple[Track, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def fps(self) -> float:
+        """Frames per second, decoding and encoding included."""
+        return (self.frames - self.resumed) / self.seconds
+
+
+def convert_video(
+    source: Path | str,
+    output: Path | str,
+    *,
+    style: str | Stylizer | Painter = "starry_night",
+    codec: str | None = None,
+    crf: int | None = None,
+    preset: str | None = None,
+    start: float | None = None,
+    end: float | None = None,
+    size: Size | None = None,
+    scale: float | None = None,
+    fps: Fraction | float | None = None,
+    stabilize: bool = False,
+    overwrite: bool = False,
+    resume: bool = False,
+    segment: int = SEGMENT,
+    on_frame: Callable[[int, VideoInfo], None] | None = None,
+) -> Conversion:
+    """Stylize a video: every frame once, with its time, and all that goes along with it.
+
+    Reading, painting and writing run in threads of their own, with few frames between them, so
+    that memory does not grow with the length. The video is written in segments, which are kept in
+    `OUT.EXT.partial` until the end, and put together then: with `resume`, a conversion that was
+    interrupted in whatever way goes on behind the last finished one, and the result is the same.
+    After an error or Ctrl-C what was finished plays as `OUT.partial.EXT`.
+
+    Args:
+        source: any file that FFmpeg decodes, a folder of pictures, an animated WebP, or `-` for
+            standard input.
+        output: .mp4, .mkv, .mov or .webm; .gif or .webp; a name such as `frames/%06d.png` for
+            numbered pictures; or `-` for Matroska on standard output. A file appears when it is
+            complete.
+        style: see `load_painter`, or a Stylizer or Painter.
+        codec: h264 (default), hevc, av1, vp9 (default of .webm), h264_nvenc or hevc_nvenc.
+        crf: quality, from 0 (best) to 51, of av1 and vp9 63; by default 20 for h264.
+        preset: how much time encoding may take: veryfast (default) and the like for h264 and
+            hevc, 0 (slow) to 13 for av1, 0 to 8 for vp9, p1 to p7 (slow) for NVENC.
+        start, end: seconds of the source, to convert a part.
+        size: pixels of the long side, or (width, height).
+        scale: of both sides, instead of a size.
+        fps: a constant rate, by repeating and leaving out frames; of a folder, its rate.
+        stabilize: keep strokes where they are in the scene, see `Stabilizer`; this decides for a
+            Painter, too.
+        overwrite: replace an existing output, or an interrupted conversion to it.
+        resume: go on with an interrupted conversion, if there is one.
+        segment: frames of a segment.
+        on_frame: called after each frame with their number, and with what is known of the
+            source; `frames` therein are those that the output will have, roughly.
+
+    Raises:
+        InputError, OutputExistsError: files or values that cannot be used; a conversion that
+            another process is at; one to resume that was another.
+        VideoError: a source that is not a video or without frames; a codec or a size that cannot
+            be encoded.
+        PartialResultError: a source of which not all can be decoded, whose output has the rest; a
+            full disk.
+    """
+    settings = Settings(
+        codec, crf, preset, start, end, size, scale, fps, overwrite, resume, segment
+    )
+    request = check_conversion(source, output, settings)
+    painter = _painter(style)
+    painter.stabilizer = Stabilizer() if stabilize else None
+    begin = time.perf_counter()
+    with opened_job(request, painter, settings) as job:
+        job.run(on_frame)
+    reader = request.reader
+    tracks = job.tracks
+    audio = next((track.codec for track in tracks if track.kind == "audio"), None)
+    if any(track.kind == "audio" and track.action == "left out" for track in tracks):
+        audio = None
+    done = Conversion(
+        request.output,
+        job.done,
+        time.perf_counter() - begin,
+        audio,
+        str(painter),
+        job.resumed,
+        job.clock.seconds,
+        tracks,
+        tuple(reader.warnings) + job.warnings,
+    )
+    if reader.damage:
+        parts = ", ".join(map(str, reader.damage))
+        raise PartialResultError(
+            f"{source}: damaged or cut off ({parts}); {request.output} has what can be decoded, "
+            f"{done.frames} frames"
+        )
+    return done
+
+
+def _painter(style: str | Stylizer | Painter) -> Painter:
+    if isinstance(style, Painter):
+        return style
+    return load_painter(style) if isinstance(style, str) else Painter(style)

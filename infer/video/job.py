@@ -1,0 +1,266 @@
+"""A conversion at work: frames on their way from a reader through a painter to a sink."""
+
+import errno
+import itertools
+import logging
+import queue
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
+from dataclasses import asdict, replace
+from fractions import Fraction
+from typing import Any, TypeVar
+
+import av
+
+from nst_rt.errors import PartialResultError, VideoError
+from nst_rt.images import Frame
+from nst_rt.infer.backends import IN_FLIGHT
+from nst_rt.infer.painter import Painter
+from nst_rt.infer.pipeline import in_background
+from nst_rt.infer.video.copying import Spool
+from nst_rt.infer.video.encoding import Shape
+from nst_rt.infer.video.info import STDIO, TimedFrame, VideoInfo
+from nst_rt.infer.video.picture_sinks import AnimationSink, FolderSink, is_pattern
+from nst_rt.infer.video.pictures import PictureReader, Source
+from nst_rt.infer.video.reading import Mark, VideoReader, digest
+from nst_rt.infer.video.request import Request, Settings, fingerprint
+from nst_rt.infer.video.segments import Checkpoint, WorkFolder, work_folder
+from nst_rt.infer.video.shaping import at_rate
+from nst_rt.infer.video.sinks import Painted, PipeSink, SegmentSink, Sink
+from nst_rt.infer.video.tracks import Track, plan_tracks
+
+logger = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class Clock:
+    """Seconds that each stage was busy."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Count what is done meanwhile."""
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - begin
+            self.seconds[name] = self.seconds.get(name, 0.0) + spent
+
+    def over(self, name: str, items: Iterable[Item]) -> Iterator[Item]:
+        """Items, the making of which is counted."""
+        iterator = iter(items)
+        end = object()
+        while True:
+            with self.stage(name):
+                item: Any = next(iterator, end)
+            if item is end:
+                return
+            yield item
+
+
+class Job:
+    """Frames on their way from a reader through a painter to a sink."""
+
+    def __init__(
+        self,
+        request: Request,
+        painter: Painter,
+        settings: Settings,
+        sink: Sink,
+        *,
+        work: WorkFolder | None = None,
+        tracks: tuple[Track, ...] = (),
+        spool: Spool | None = None,
+    ) -> None:
+        self._reader: Source = request.reader
+        self._request, self._painter, self._sink = request, painter, sink
+        self._work, self._spool = work, spool
+        self._segment = settings.segment
+        # A folder's rate is what it is read at.
+        self._rate = None if request.reader.path.is_dir() else settings.rate
+        self.tracks = tracks
+        self.clock = Clock()
+        self.resumed = self.done = 0 if work is None else work.frames
+        self._checkpoint = None if work is None else work.checkpoint()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What became known on the way, beside what the reader has to say."""
+        left = tuple(str(track) for track in self.tracks if track.action != "copied")
+        dropped = getattr(self._sink, "dropped", 0)
+        if not dropped:
+            return left
+        return (*left, f"{dropped} frames left out, which came too fast for the format")
+
+    def run(self, on_frame: Callable[[int, VideoInfo], None] | None) -> None:
+        """Convert all; on an error keep what can be kept."""
+        for track in self.tracks:
+            if track.action != "copied":
+                logger.warning("%s: %s", self._request.output, track)
+        info = replace(self._reader.info, frames=self._expected())
+        try:
+            with closing(in_background(self._painted())) as frames:
+                for painted in frames:
+                    with self.clock.stage("encode"):
+                        self._sink.write(painted, self._shape(painted))
+                        if self._spool is not None:
+                            self._spool.keep()
+                    self.done += 1
+                    if on_frame:
+                        on_frame(self.done, info)
+            if not self.done:
+                raise VideoError(f"{self._reader.path}: no frame of this video can be decoded")
+            with self.clock.stage("assemble"):
+                self._sink.finish()
+        except BrokenPipeError:  # nobody reads on
+            self._sink.abort()
+            raise
+        except (av.FFmpegError, OSError) as error:
+            self._sink.abort()
+            raise self._unwritten(error) from error
+        except BaseException:
+            self._sink.abort()
+            raise
+
+    def _painted(self) -> Generator[Painted, None, None]:
+        base = self._time_base
+        self._painter.restore({} if self._checkpoint is None else self._checkpoint.state)
+        count = itertools.count(self.done + 1)
+        begun: deque[tuple[TimedFrame, Callable[[], Frame]]] = deque()
+        with closing(in_background(self.clock.over("decode", self._frames()))) as frames:
+            for timed in frames:
+                with self.clock.stage("paint"):
+                    begun.append((timed, self._painter.start(timed.frame, float(timed.pts * base))))
+                if len(begun) == IN_FLIGHT:
+                    yield self._finished(next(count), *begun.popleft())
+            while begun:
+                yield self._finished(next(count), *begun.popleft())
+
+    def _finished(self, count: int, timed: TimedFrame, finish: Callable[[], Frame]) -> Painted:
+        """What was begun, with all that a conversion needs to go on behind it."""
+        with self.clock.stage("paint"):
+            picture = finish()
+        checkpoint = None
+        if self._work is not None and count % self._segment == 0:
+            mark = Mark(timed.source, digest(timed.frame))
+            checkpoint = Checkpoint(mark, self._painter.state(), tuple(self._reader.damage))
+        return Painted(picture, timed.pts, timed.duration, checkpoint)
+
+    def _frames(self) -> Iterator[TimedFrame]:
+        """Those that are to be painted, in ticks of the output."""
+        mark = None
+        if self._checkpoint is not None:
+            mark = self._checkpoint.mark
+            self._reader.damage.extend(self._checkpoint.damage)
+        frames = self._reader.frames(mark)
+        if self._rate is not None:
+            frames = at_rate(frames, self._reader.time_base, self._rate)
+        if self._work is None or not self._work.segments:
+            return frames
+        last = self._work.segments[-1].last
+        return itertools.dropwhile(lambda timed: timed.pts <= last, frames)
+
+    @property
+    def _time_base(self) -> Fraction:
+        return self._reader.time_base if self._rate is None else 1 / self._rate
+
+    def _shape(self, painted: Painted) -> Shape:
+        height, width = painted.frame.shape[:2]
+        info = self._reader.info
+        return Shape(
+            width,
+            height,
+            self._reader.aspect,
+            self._rate or info.rate,
+            self._time_base,
+            info.colours,
+        )
+
+    def _expected(self) -> int:
+        count = self._reader.expected
+        return count if self._rate is None else round(count * self._rate / self._reader.info.rate)
+
+    def _unwritten(self, error: av.FFmpegError | OSError) -> Exception:
+        """What to say of an output that cannot be written on."""
+        output = self._request.output
+        reason = f"{output}: cannot be written ({error.strerror or error})"
+        if self._work is None or not self._work.segments:
+            return VideoError(reason)
+        room = "make room, and " if error.errno in _FULL else ""
+        return PartialResultError(
+            f"{reason}; {self._work.frames} frames are kept in {self._work.path}; "
+            f"{room}--resume continues"
+        )
+
+
+@contextmanager
+def opened_job(request: Request, painter: Painter, settings: Settings) -> Iterator[Job]:
+    """The job that a request is, with its sink."""
+    output, reader = request.output, request.reader
+    start = float((settings.start or 0) + reader.info.origin * reader.time_base)
+    end = None if settings.end is None else settings.end - (settings.start or 0) + start
+    with ExitStack() as stack:
+        source = None
+        if isinstance(reader, VideoReader):
+            source = stack.enter_context(reader.container())
+        suffix = ".mkv" if str(output) == STDIO else output.suffix.lower()
+        tracks = tuple(plan_tracks(source, suffix).values()) if source is not None else ()
+        if request.encoding is None:
+            sink: Sink = FolderSink(output) if is_pattern(output) else AnimationSink(output)
+            yield Job(request, painter, settings, sink, tracks=tracks)
+            return
+        if str(output) == STDIO:
+            others = request.others or queue.SimpleQueue()
+            sink = PipeSink(request.encoding, source=source, others=others, start=start, end=end)
+            yield Job(request, painter, settings, sink, tracks=tracks)
+            return
+        work = stack.enter_context(
+            work_folder(
+                output,
+                _plan(request, painter, settings),
+                resume=settings.resume,
+                overwrite=settings.overwrite,
+            )
+        )
+        spool = None
+        if source is not None and request.others is not None:
+            spool = Spool(source, request.others, work.streams)
+        sink = SegmentSink(
+            output,
+            work,
+            request.encoding,
+            tracks=_tracks_of(reader, spool),
+            start=start,
+            end=end,
+        )
+        yield Job(request, painter, settings, sink, work=work, tracks=tracks, spool=spool)
+
+
+def _tracks_of(
+    reader: VideoReader | PictureReader, spool: Spool | None
+) -> Callable[[], AbstractContextManager[Any]]:
+    if spool is not None:
+        return spool.container
+    return reader.container if isinstance(reader, VideoReader) else nullcontext
+
+
+def _plan(request: Request, painter: Painter, settings: Settings) -> dict[str, Any]:
+    """All that decides what the output will be, for `work_folder`."""
+    assert request.encoding is not None
+    same = ("start", "end", "size", "scale", "segment")
+    return {
+        **fingerprint(request.reader.path),
+        **{name: getattr(settings, name) for name in same},
+        "fps": None if settings.rate is None else str(settings.rate),
+        **asdict(request.encoding),
+        **painter.identity,
+        "PyAV": av.__version__,
+    }

@@ -1,0 +1,195 @@
+"""Frames that are no video file: a folder of pictures in order, and animated WebP."""
+
+import logging
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from nst_rt.errors import InputError
+from nst_rt.images import IMAGE_SUFFIXES, Frame, image_shape, load_image, tensor_to_frame
+from nst_rt.infer.video.damage import Damage
+from nst_rt.infer.video.info import TimedFrame, VideoInfo
+from nst_rt.infer.video.reading import Mark, check_range, digest
+from nst_rt.infer.video.shaping import Size, resized, target_size
+
+logger = logging.getLogger(__name__)
+
+FOLDER_RATE = Fraction(25)  # frames per second of a folder, if nothing else is said
+_MILLISECONDS = Fraction(1, 1000)
+_STILL = 100  # milliseconds that a WebP's frame of no duration is shown, as browsers do
+
+
+class Source(Protocol):
+    """Frames with their times, from wherever; see `VideoReader`."""
+
+    path: Path
+    info: VideoInfo
+    aspect: Fraction
+    damage: list[Damage]
+    warnings: list[str]
+
+    @property
+    def time_base(self) -> Fraction:
+        """Seconds per tick of the frames' times."""
+
+    @property
+    def expected(self) -> int:
+        """Frames that will come, roughly; 0 if that cannot be known."""
+
+    def frames(self, after: Mark | None = None) -> Iterator[TimedFrame]:
+        """The frames; from the one that is marked on, itself included, if `after` is given."""
+
+
+class PictureReader:
+    """A folder of pictures, by their names (2 before 10), or an animated WebP, as a video.
+
+    Pictures that cannot be read are left out, and their times told in `damage`.
+
+    Args:
+        path: the folder or the file.
+        start, end: seconds, to read a part.
+        rate: of a folder, frames per second.
+        size, scale: see `target_size`.
+
+    Raises:
+        InputError: nothing there that could be read, or a range that is none.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        start: float | None = None,
+        end: float | None = None,
+        rate: Fraction = FOLDER_RATE,
+        size: Size | None = None,
+        scale: float | None = None,
+    ) -> None:
+        check_range(start, end)
+        self.path = Path(path)
+        self._size, self._scale = size, scale
+        self._pictures = numbered_pictures(self.path) if self.path.is_dir() else []
+        self.info = self._folder_info(rate) if self.path.is_dir() else self._webp_info()
+        self.aspect = Fraction(1)
+        self.damage: list[Damage] = []
+        self.warnings: list[str] = []
+        self._start = round((start or 0) / self.time_base)
+        self._end = None if end is None else round(end / self.time_base)
+
+    def __iter__(self) -> Iterator[TimedFrame]:
+        return self.frames()
+
+    @property
+    def time_base(self) -> Fraction:
+        """Seconds per tick of the frames' times."""
+        return self.info.time_base
+
+    @property
+    def expected(self) -> int:
+        """Frames that will come, roughly."""
+        if not self._pictures:
+            return self.info.frames
+        last = len(self._pictures) if self._end is None else min(self._end, len(self._pictures))
+        return max(last - self._start, 0)
+
+    def frames(self, after: Mark | None = None) -> Iterator[TimedFrame]:
+        """The frames; from the one that is marked on, itself included, if `after` is given."""
+        target: tuple[int, int] | None = None
+        for timed in self._folder_frames(after) if self._pictures else self._webp_frames():
+            pts = timed.pts - self._start
+            if self._end is not None and timed.pts >= self._end:
+                return
+            if target is None:
+                height, width = timed.frame.shape[:2]
+                target = target_size(
+                    width, height, size=self._size, scale=self._scale, stretch=Fraction(1)
+                )
+            if pts < (0 if after is None else after.pts):
+                continue
+            frame = resized(timed.frame, *target)
+            if after is not None and pts == after.pts and digest(frame) != after.digest:
+                raise InputError(f"{self.path}: its pictures have changed; --overwrite starts anew")
+            yield replace(timed, frame=frame, pts=pts, source=pts)
+
+    def _folder_frames(self, after: Mark | None) -> Iterator[TimedFrame]:
+        first = 0 if after is None else after.pts + self._start
+        # The first one says how large all are.
+        for number, path in enumerate(self._pictures):
+            if 0 < number < first:
+                continue
+            try:
+                frame = tensor_to_frame(load_image(path))
+            except InputError as error:
+                logger.warning("skipped: %s", error)
+                self.damage.append(
+                    Damage(float(number * self.time_base), float((number + 1) * self.time_base))
+                )
+                continue
+            yield TimedFrame(frame, number, 1)
+
+    def _webp_frames(self) -> Iterator[TimedFrame]:
+        pts = 0
+        with Image.open(self.path) as animation:
+            for number in range(self.info.frames):
+                try:
+                    animation.seek(number)
+                    animation.load()
+                except (OSError, EOFError):
+                    seconds = pts / 1000
+                    self.damage.append(Damage(seconds, seconds))
+                    return
+                duration = round(animation.info.get("duration") or _STILL)
+                yield TimedFrame(_over_white(animation), pts, duration)
+                pts += duration
+
+    def _folder_info(self, rate: Fraction) -> VideoInfo:
+        height, width = image_shape(self._pictures[0])
+        count = len(self._pictures)
+        return VideoInfo(width, height, rate, 1 / rate, 0, count, float(count / rate), None)
+
+    def _webp_info(self) -> VideoInfo:
+        with Image.open(self.path) as animation:
+            width, height = animation.size
+            count = getattr(animation, "n_frames", 1)
+            animation.load()
+            duration = round(animation.info.get("duration") or _STILL)
+        rate = Fraction(1000, duration)
+        return VideoInfo(width, height, rate, _MILLISECONDS, 0, count, None, None)
+
+
+def numbered_pictures(folder: Path) -> list[Path]:
+    """Pictures of a folder in the order of the numbers in their names.
+
+    Raises:
+        InputError: there are none.
+    """
+    found = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
+    if not found:
+        raise InputError(f"{folder}: no pictures in this folder")
+    return sorted(found, key=lambda path: _natural(path.name))
+
+
+def is_animation(path: Path | str) -> bool:
+    """A WebP file, which FFmpeg reads only the first frame of."""
+    try:
+        with Image.open(path, formats=["WEBP"]):
+            return True
+    except (UnidentifiedImageError, OSError):
+        return False
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
+
+
+def _over_white(picture: Image.Image) -> Frame:
+    rgba = picture.convert("RGBA")
+    white = Image.new("RGBA", rgba.size, "white")
+    rgb = np.asarray(Image.alpha_composite(white, rgba).convert("RGB"), np.uint8)
+    return np.ascontiguousarray(rgb[..., ::-1])

@@ -1,0 +1,91 @@
+"""Conversions in processes of their own, to be killed or starved."""
+
+import errno
+import multiprocessing
+import os
+import resource
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from videos import Untouched
+
+from nst_rt.infer.video import convert_video
+
+# Starts processes fast, since PyTorch is imported once.
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["nst_rt.infer.video"])
+
+
+class Grainy(Untouched):
+    """Adds noise that depends on the frame alone."""
+
+    identity = "grainy"
+
+    def stylize(self, frame: np.ndarray) -> np.ndarray:
+        random = np.random.default_rng(int(frame.sum()))
+        return np.clip(frame * 0.6 + random.normal(60, 20, frame.shape), 0, 255).astype(np.uint8)
+
+
+def run(function: Any, *arguments: Any) -> int:
+    """Exit code of a function in a process of its own; negative for a signal."""
+    process = CONTEXT.Process(target=function, args=arguments)
+    process.start()
+    process.join(60)
+    assert process.exitcode is not None
+    return process.exitcode
+
+
+def killed_at_a_file(
+    source: Path, output: Path, calls: int, before: bool, settings: dict[str, Any]
+) -> None:
+    """Resume a conversion, and die when a file is put in place for the `calls`-th time."""
+    replace, left = Path.replace, [calls]
+
+    def deadly(self: Path, target: Path) -> Path:
+        left[0] -= 1
+        if left[0] == 0 and before:
+            os.kill(os.getpid(), signal.SIGKILL)
+        done = replace(self, target)
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return done
+
+    Path.replace = deadly  # type: ignore[method-assign, assignment]
+    convert_video(source, output, style=Grainy(), resume=True, **settings)
+
+
+def killed_at_a_frame(source: Path, output: Path, frames: int, settings: dict[str, Any]) -> None:
+    """Resume a conversion, and die after so many frames."""
+
+    def deadly(done: int, _: object, left: list[int] = [frames]) -> None:  # noqa: B006
+        left[0] -= 1
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    convert_video(source, output, style=Grainy(), resume=True, on_frame=deadly, **settings)
+
+
+def with_a_full_disk(source: Path, output: Path, bytes_: int, settings: dict[str, Any]) -> None:
+    """Convert where no file may become larger than that; exits with the error's code."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_, bytes_))
+    try:
+        convert_video(source, output, style=Grainy(), **settings)
+    except Exception as error:
+        cause = error.__cause__
+        assert isinstance(cause, OSError)
+        assert cause.errno == errno.EFBIG
+        os._exit(getattr(error, "exit_code", 1))
+
+
+def through_pipes(source: Path | None, output: Path | None, other: Path) -> None:
+    """Convert with standard input or output in place of a file, or of both."""
+    if source is not None:
+        os.dup2(os.open(source, os.O_RDONLY), 0)
+    if output is not None:
+        os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT), 1)
+    begin = "-" if source is not None else other
+    end = "-" if output is not None else other
+    convert_video(begin, end, style=Untouched())

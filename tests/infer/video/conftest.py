@@ -1,0 +1,11 @@
+"""A stylizer that leaves frames alone."""
+
+import pytest
+from videos import Untouched
+
+from nst_rt.infer.stylizer import Stylizer
+
+
+@pytest.fixture(scope="session")
+def untouched() -> Stylizer:
+    return Untouched()

@@ -1,0 +1,199 @@
+"""Nothing that was done is lost, whatever interrupts it."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from clips import write_clip
+from conversions import Grainy, killed_at_a_file, killed_at_a_frame, run, with_a_full_disk
+from videos import Untouched, audio_bytes, packets, stamps
+
+from nst_rt.errors import InputError, OutputExistsError, PartialResultError
+from nst_rt.infer.stylizer import Stylizer
+from nst_rt.infer.video import VideoReader, convert_video, work_path
+from nst_rt.infer.video.segments import work_folder
+
+SETTINGS: dict[str, Any] = {"segment": 10, "stabilize": True}
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """60 frames at a variable rate, with sound."""
+    times = np.cumsum(np.random.default_rng(0).integers(200, 900, 60)) - 200
+    return write_clip(
+        tmp_path_factory.mktemp("source") / "in.mp4",
+        pts=times.tolist(),
+        size=(128, 96),
+        audio="aac",
+        audio_seconds=2.5,
+        options={"g": "13"},
+    )
+
+
+def undisturbed(source: Path, folder: Path, suffix: str = ".mp4", **settings: Any) -> Path:
+    output = folder / f"whole{suffix}"
+    convert_video(source, output, style=Grainy(), **settings)
+    return output
+
+
+@pytest.mark.parametrize(
+    ("suffix", "more"),
+    [
+        (".mp4", {}),
+        (".mkv", {"start": 0.4, "end": 2.0, "fps": 30.0, "size": 160}),
+        (".webm", {}),
+    ],
+)
+def test_what_is_killed_anywhere_and_resumed_is_as_if_undisturbed(
+    tmp_path: Path, source: Path, suffix: str, more: dict[str, Any]
+) -> None:
+    settings = {**SETTINGS, **more}
+    whole = undisturbed(source, tmp_path, suffix, **settings)
+    output = tmp_path / f"out{suffix}"
+    chance = random.Random(suffix)
+    kills = 0
+    while not output.exists():
+        if chance.random() < 0.5:
+            code = run(killed_at_a_frame, source, output, chance.randrange(5, 25), settings)
+        else:
+            before = chance.random() < 0.5
+            code = run(killed_at_a_file, source, output, chance.randrange(1, 6), before, settings)
+        assert code in (0, -9)
+        kills += code == -9
+    assert kills >= 3
+    assert packets(output) == packets(whole)
+    leftovers = {path.name for path in tmp_path.iterdir()} - {whole.name, output.name}
+    # Killed just before the whole was put in place.
+    assert all(name.startswith(".") for name in leftovers)
+
+
+class Breaking(Grainy):
+    """Raises after a number of frames."""
+
+    def __init__(self, kind: type[BaseException], frames: int) -> None:
+        self._kind, self._left = kind, frames
+
+    def stylize(self, frame: np.ndarray) -> np.ndarray:
+        self._left -= 1
+        if self._left < 0:
+            raise self._kind("stop")
+        return super().stylize(frame)
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, KeyboardInterrupt])
+@pytest.mark.parametrize("frames", [34, 4])
+def test_what_is_interrupted_plays_and_goes_on(
+    tmp_path: Path, source: Path, kind: type[BaseException], frames: int
+) -> None:
+    output, partial = tmp_path / "out.mp4", tmp_path / "out.partial.mp4"
+    output.write_text("an earlier one")
+    with pytest.raises(kind, match="stop"):
+        convert_video(source, output, style=Breaking(kind, frames), overwrite=True, **SETTINGS)
+    assert output.read_text() == "an earlier one"
+    assert stamps(partial) == stamps(source)[:frames]
+    assert len(list(VideoReader(partial))) == frames
+    sound = stamps(partial, "audio")
+    assert abs(sound[-1] - stamps(partial)[-1]) < 0.1
+    # Without a finished segment there is nothing to go on from.
+    assert work_path(output).exists() == (frames > 10)
+    done = convert_video(source, output, style=Grainy(), resume=True, overwrite=True, **SETTINGS)
+    assert (done.frames, done.resumed) == (60, frames // 10 * 10)
+    assert packets(output) == packets(undisturbed(source, tmp_path, **SETTINGS))
+    assert {path.name for path in tmp_path.iterdir()} == {"out.mp4", "whole.mp4"}
+
+
+@pytest.fixture
+def interrupted(tmp_path: Path, source: Path) -> Path:
+    """An output of which two segments are done."""
+    output = tmp_path / "out.mp4"
+    with pytest.raises(RuntimeError):
+        convert_video(source, output, style=Breaking(RuntimeError, 25), segment=10)
+    return output
+
+
+def test_interrupted_work_is_neither_overwritten_nor_resumed_unasked(
+    source: Path, interrupted: Path
+) -> None:
+    with pytest.raises(OutputExistsError, match="--resume continues it, --overwrite starts anew"):
+        convert_video(source, interrupted, style=Grainy(), segment=10)
+    done = convert_video(source, interrupted, style=Untouched(), segment=20, overwrite=True)
+    assert (done.frames, done.resumed) == (60, 0)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"crf": 30}, r"crf \(20 then, 30 now\)"),
+        ({"stabilize": True}, r"stabilize \(no then, yes now\)"),
+        ({"style": Untouched()}, r"style \(grainy then, nothing now\)"),
+        ({"segment": 7}, r"segment \(10 then, 7 now\)"),
+        ({"end": 1.0}, r"end \(None then, 1.0 now\)"),
+    ],
+)
+def test_something_else_is_not_resumed(
+    source: Path, interrupted: Path, changed: dict[str, Any], said: str
+) -> None:
+    before = sorted(path.name for path in work_path(interrupted).iterdir())
+    with pytest.raises(InputError, match=said):
+        convert_video(
+            source,
+            interrupted,
+            **{"style": Grainy(), "segment": 10, "resume": True, **changed},
+        )
+    assert sorted(path.name for path in work_path(interrupted).iterdir()) == before
+
+
+def test_another_source_is_not_resumed(source: Path, interrupted: Path) -> None:
+    other = write_clip(interrupted.parent / "other.mp4")
+    with pytest.raises(InputError, match="bytes of the source"):
+        convert_video(other, interrupted, style=Grainy(), segment=10, resume=True)
+
+
+def test_two_at_once_do_not_write_one_output(tmp_path: Path, source: Path) -> None:
+    output = tmp_path / "out.mp4"
+    with (
+        work_folder(output, {}, resume=False, overwrite=False),
+        pytest.raises(InputError, match="another conversion is writing it"),
+    ):
+        convert_video(source, output, style=Grainy(), overwrite=True)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.9])
+def test_a_full_disk_keeps_what_was_done(tmp_path: Path, source: Path, share: float) -> None:
+    """In the middle of a segment, or when all is put together."""
+    settings = {**SETTINGS, "segment": 50 if share == 0.5 else 10}
+    whole = undisturbed(source, tmp_path, **settings)
+    output = tmp_path / "out.mp4"
+    code = run(with_a_full_disk, source, output, int(share * whole.stat().st_size), settings)
+    if share == 0.9:
+        assert code == PartialResultError.exit_code
+        assert len(list(work_path(output).glob("*.json"))) == 6 + 1  # and the plan
+    else:
+        assert code == 2
+        assert not work_path(output).exists()
+    assert not output.exists()
+    convert_video(source, output, style=Grainy(), resume=True, **settings)
+    assert packets(output) == packets(whole)
+
+
+def test_a_source_whose_index_is_wrong_is_resumed_too(tmp_path: Path) -> None:
+    """Bare H.264 cannot be sought in by time."""
+    source = write_clip(tmp_path / "in.h264", pts=range(0, 512 * 30, 512), size=(128, 96))
+    output = tmp_path / "out.mp4"
+    with pytest.raises(RuntimeError):
+        convert_video(source, output, style=Breaking(RuntimeError, 25), segment=10)
+    done = convert_video(source, output, style=Grainy(), segment=10, resume=True)
+    assert (done.frames, done.resumed) == (30, 20)
+    assert packets(output) == packets(undisturbed(source, tmp_path, segment=10))
+
+
+def test_resume_with_nothing_to_go_on_from_begins(
+    tmp_path: Path, source: Path, untouched: Stylizer
+) -> None:
+    done = convert_video(source, tmp_path / "out.mp4", style=untouched, resume=True)
+    assert (done.frames, done.resumed) == (60, 0)
+    assert audio_bytes(tmp_path / "out.mp4") == audio_bytes(source)
+    with pytest.raises(InputError, match="--resume does not go with"):
+        convert_video(source, tmp_path / "out.gif", style=untouched, resume=True)

@@ -1,0 +1,154 @@
+"""Pipes, numbered pictures, codecs; and memory, which does not grow."""
+
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import psutil
+import pytest
+from clips import write_clip
+from conversions import run, through_pipes
+from videos import audio_bytes, stamps, streams
+
+from nst_rt.errors import InputError, OutputExistsError, VideoError
+from nst_rt.infer.stylizer import Stylizer
+from nst_rt.infer.video import convert_video
+
+
+@pytest.mark.parametrize("ends", ["in", "out", "both"])
+def test_pipes_carry_everything(tmp_path: Path, ends: str) -> None:
+    source = write_clip(
+        tmp_path / "in.mkv",
+        pts=range(0, 512 * 50, 512),
+        audio="aac",
+        audio_seconds=2,
+        languages=("eng", "deu"),
+        subtitles=[(0.1, 0.5, "Hello")],
+        metadata={"title": "A film"},
+    )
+    output = tmp_path / "out.mkv"
+    arguments = {
+        "in": (source, None, output),
+        "out": (None, output, source),
+        "both": (source, output, source),
+    }[ends]
+    assert run(through_pipes, *arguments) == 0
+    assert stamps(output) == stamps(source)
+    assert streams(output) == streams(source)
+    assert audio_bytes(output, 1) == audio_bytes(source, 1)
+    with av.open(str(output)) as container:
+        assert container.metadata["title"] == "A film"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mkv", "out.mkv"]
+
+
+def test_frames_become_numbered_pictures(tmp_path: Path, untouched: Stylizer) -> None:
+    source = write_clip(tmp_path / "in.mp4")
+    pattern = tmp_path / "frames" / "a%04d.png"
+    assert convert_video(source, pattern, style=untouched, end=0.4).frames == 10
+    names = sorted(path.name for path in pattern.parent.iterdir())
+    assert names == [f"a{number:04d}.png" for number in range(1, 11)]
+    picture = cv2.imread(str(pattern.parent / "a0005.png"))
+    assert abs(picture.mean() - (16 + 7 * 4)) < 3
+    with pytest.raises(OutputExistsError, match=r"a\d{4}\.png: exists already"):
+        convert_video(source, pattern, style=untouched)
+    with pytest.raises(InputError, match=r"written as %06d.png"):
+        convert_video(source, tmp_path / "%d.txt", style=untouched)
+
+
+@pytest.mark.parametrize(
+    ("codec", "suffix", "name", "tag"),
+    [
+        ("hevc", ".mp4", "hevc", "hvc1"),
+        ("hevc", ".mkv", "hevc", None),
+        ("av1", ".mp4", "av1", "av01"),
+        ("av1", ".webm", "av1", None),
+        (None, ".webm", "vp9", None),
+        ("vp9", ".mkv", "vp9", None),
+    ],
+)
+def test_codecs(
+    tmp_path: Path,
+    untouched: Stylizer,
+    codec: str | None,
+    suffix: str,
+    name: str,
+    tag: str | None,
+) -> None:
+    source = write_clip(tmp_path / "in.mp4", size=(128, 96))
+    output = tmp_path / f"out{suffix}"
+    convert_video(source, output, style=untouched, codec=codec, segment=10)
+    assert stamps(output) == stamps(source)
+    with av.open(str(output)) as container:
+        stream = container.streams.video[0]
+        assert stream.codec_context.codec.canonical_name == name
+        assert tag is None or stream.codec_tag == tag
+        levels = [frame.to_ndarray(format="gray").mean() for frame in container.decode(stream)]
+    with av.open(str(source)) as container:
+        expected = [frame.to_ndarray(format="gray").mean() for frame in container.decode(video=0)]
+    np.testing.assert_allclose(levels, expected, atol=4)
+
+
+@pytest.mark.parametrize(
+    ("asked", "name", "said"),
+    [
+        ({"codec": "vp9"}, "out.mov", r"\.mov does not hold vp9"),
+        ({"codec": "h264"}, "out.webm", r"\.webm does not hold h264"),
+        ({"codec": "av1", "size": 32}, "out.mp4", "av1 takes frames from 64 pixels"),
+        ({"codec": "av1", "size": (67, 65)}, "out.mp4", "takes even sides only"),
+        ({"crf": 20}, "out.gif", "go with video files only"),
+    ],
+)
+def test_what_codecs_and_containers_do_not_do(
+    tmp_path: Path, untouched: Stylizer, asked: dict[str, object], name: str, said: str
+) -> None:
+    source = write_clip(tmp_path / "in.mp4")
+    with pytest.raises((InputError, VideoError), match=said):
+        convert_video(source, tmp_path / name, style=untouched, **asked)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
+
+
+def test_an_encoder_on_a_graphics_card_is_there_or_missed(
+    tmp_path: Path, untouched: Stylizer
+) -> None:
+    source = write_clip(tmp_path / "in.mp4", size=(320, 192))
+    output = tmp_path / "out.mp4"
+    try:
+        convert_video(source, output, style=untouched, codec="h264_nvenc")
+    except VideoError as error:
+        assert "no NVIDIA encoder" in str(error)  # noqa: PT017
+        assert "--codec h264 encodes on the processor" in str(error)  # noqa: PT017
+    else:
+        assert stamps(output) == stamps(source)
+
+
+def test_memory_does_not_grow_with_the_length(tmp_path: Path, untouched: Stylizer) -> None:
+    """20,000 frames, made of one clip of 250."""
+    short, source = (
+        write_clip(tmp_path / "short.mp4", pts=range(0, 128000, 512)),
+        tmp_path / "in.mp4",
+    )
+    with av.open(str(short)) as old:
+        packets = [packet for packet in old.demux(video=0) if packet.size]
+        times = [(packet.pts, packet.dts) for packet in packets]
+        with av.open(str(source), "w") as new:
+            stream = new.add_stream_from_template(old.streams.video[0])
+            for turn in range(80):
+                for packet, (pts, dts) in zip(packets, times, strict=True):
+                    packet.stream, packet.time_base = stream, stream.time_base or packet.time_base
+                    packet.pts, packet.dts = pts + turn * 128000, dts + turn * 128000
+                    new.mux(packet)
+    process = psutil.Process()
+    used: list[int] = []
+
+    def on_frame(done: int, _: object) -> None:
+        if done % 1000 == 0:
+            used.append(process.memory_info().rss)
+
+    done = convert_video(
+        source, tmp_path / "out.mp4", style=untouched, preset="ultrafast", on_frame=on_frame
+    )
+    used.append(process.memory_info().rss)
+    assert done.frames == 20000
+    assert stamps(tmp_path / "out.mp4")[-1] == stamps(source)[-1]
+    assert max(used[5:]) - max(used[:5]) < 12e6

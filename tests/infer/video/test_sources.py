@@ -1,0 +1,248 @@
+"""Odd sources: turned, deep, interlaced, of other colours, damaged."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from clips import damage, numbered_frame, truncate, write_clip
+from PIL import Image
+from videos import first_frame, stamps
+
+from nst_rt.errors import InputError, PartialResultError, VideoError
+from nst_rt.infer.stylizer import Stylizer
+from nst_rt.infer.video import VideoReader, convert_video, probe
+
+CORNERS = np.zeros((48, 64, 3), np.uint8)
+CORNERS[:24, :32] = 250  # the top left is white
+
+
+@pytest.mark.parametrize(
+    ("rotation", "mirrored", "corner"),
+    [
+        (0, False, "top left"),
+        (90, False, "bottom left"),
+        (180, False, "bottom right"),
+        (-90, False, "top right"),
+        (0, True, "top right"),
+        (90, True, "bottom right"),
+    ],
+)
+def test_frames_stand_upright(
+    tmp_path: Path, untouched: Stylizer, rotation: int, mirrored: bool, corner: str
+) -> None:
+    source = write_clip(
+        tmp_path / "in.mp4", picture=lambda _: CORNERS, rotation=rotation, mirrored=mirrored
+    )
+    convert_video(source, tmp_path / "out.mp4", style=untouched)
+    frame = first_frame(tmp_path / "out.mp4")
+    assert frame.rotation == 0
+    shown = frame.to_ndarray(format="gray")
+    assert shown.shape == ((64, 48) if abs(rotation) == 90 else (48, 64))
+    height, width = shown.shape
+    corners = {
+        f"{v} {h}": shown[y, x]
+        for v, y in (("top", 8), ("bottom", height - 8))
+        for h, x in (("left", 8), ("right", width - 8))
+    }
+    assert max(corners, key=corners.__getitem__) == corner
+    assert sorted(corners.values())[2] < 40
+
+
+@pytest.mark.parametrize("colours", [(1, 1, 1, 1), (6, 1, 6, 6), (5, 2, 5, 6), (9, 1, 9, 1)])
+@pytest.mark.parametrize(("suffix", "codec"), [(".mp4", None), (".mkv", None), (".webm", "vp9")])
+def test_colours_and_what_is_said_of_them_stay(
+    tmp_path: Path,
+    untouched: Stylizer,
+    colours: tuple[int, int, int, int],
+    suffix: str,
+    codec: str | None,
+) -> None:
+    bars = np.zeros((64, 128, 3), np.uint8)
+    for index, colour in enumerate([(255, 0, 0), (0, 255, 0), (0, 0, 255), (40, 120, 200)]):
+        bars[:, 32 * index : 32 * index + 32] = colour
+    source = write_clip(
+        tmp_path / "in.mp4", picture=lambda _: bars, size=(128, 64), colours=colours
+    )
+    read = next(iter(VideoReader(source))).frame.astype(int)
+    assert np.abs(read[32, 16::32] - bars[32, 16::32]).max() <= 8
+    output = tmp_path / f"out{suffix}"
+    convert_video(source, output, style=untouched, codec=codec, crf=5)
+    frame = first_frame(output)
+    said = (frame.colorspace, frame.color_range, frame.color_primaries, frame.color_trc)
+    assert said == colours
+    written = next(iter(VideoReader(output))).frame.astype(int)
+    assert np.abs(written[32, 16::32] - bars[32, 16::32]).max() <= 12
+
+
+def test_the_shape_of_pixels_stays(tmp_path: Path, untouched: Stylizer) -> None:
+    source = write_clip(tmp_path / "in.mp4", aspect=Fraction(4, 3), rotation=90)
+    convert_video(source, tmp_path / "out.mp4", style=untouched)
+    assert probe(tmp_path / "out.mp4").aspect == Fraction(3, 4)
+
+
+def test_where_the_shape_of_pixels_cannot_be_said_they_become_square(
+    tmp_path: Path, untouched: Stylizer
+) -> None:
+    source = write_clip(tmp_path / "in.mp4", aspect=Fraction(4, 3), size=(96, 64))
+    convert_video(source, tmp_path / "out.webm", style=untouched)
+    info = probe(tmp_path / "out.webm")
+    assert (info.width, info.height, info.aspect) == (128, 64, 1)
+
+
+def test_ten_bits_are_said_and_painted_in_eight(tmp_path: Path, untouched: Stylizer) -> None:
+    source = write_clip(tmp_path / "in.mkv", pixels="yuv420p10le")
+    done = convert_video(source, tmp_path / "out.mp4", style=untouched)
+    assert done.frames == 25
+    assert any("8 bits" in warning for warning in done.warnings)
+    assert first_frame(tmp_path / "out.mp4").format.name == "yuv420p"
+
+
+def test_interlaced_frames_become_whole_ones(tmp_path: Path, untouched: Stylizer) -> None:
+    """A bar that is elsewhere in each field is a comb until it is made whole."""
+
+    def comb(number: int) -> np.ndarray:
+        picture = np.zeros((64, 64, 3), np.uint8)
+        for field in (0, 1):
+            left = (8 * (2 * number + field)) % 56
+            picture[field::2, left : left + 8] = 255
+        return picture
+
+    source = write_clip(tmp_path / "in.mp4", picture=comb, size=(64, 64), interlaced=True)
+    done = convert_video(source, tmp_path / "out.mp4", style=untouched, crf=5)
+    assert sum("interlaced" in warning for warning in done.warnings) == 1
+    assert stamps(tmp_path / "out.mp4") == stamps(source)
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        for frame in container.decode(video=0):
+            assert not frame.interlaced_frame
+            shown = frame.to_ndarray(format="gray").astype(int)
+            assert np.abs(np.diff(shown[20:44], axis=0)).mean() < 12  # of combs 63
+
+
+def test_the_clock_of_a_transport_stream_starts_at_0(tmp_path: Path, untouched: Stylizer) -> None:
+    source = write_clip(tmp_path / "in.ts", pts=range(128000, 140800, 512))
+    convert_video(source, tmp_path / "out.mp4", style=untouched)
+    ours, theirs = stamps(tmp_path / "out.mp4"), stamps(source)
+    assert theirs[0] > 1
+    assert ours == [time - theirs[0] for time in theirs]
+
+
+def test_a_wrong_extension_does_not_matter(tmp_path: Path, untouched: Stylizer) -> None:
+    source = write_clip(tmp_path / "in.mp4", container_format="matroska")
+    assert convert_video(source, tmp_path / "out.mp4", style=untouched).frames == 25
+
+
+def test_no_frames_at_all_are_an_error(tmp_path: Path, untouched: Stylizer) -> None:
+    with pytest.raises(VideoError, match=r"no (frames|video)"):
+        convert_video(
+            write_clip(tmp_path / "in.mp4", pts=[]), tmp_path / "out.mp4", style=untouched
+        )
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
+
+
+@pytest.fixture(scope="module")
+def noisy(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Clips of 250 frames, with few bytes between their packets."""
+    folder = tmp_path_factory.mktemp("noisy")
+    picture = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
+    made = {
+        suffix: write_clip(
+            folder / f"whole.{suffix}",
+            pts=range(0, 512 * 250, 512),
+            picture=lambda _: picture,
+            options={"g": "25", "preset": "ultrafast"},
+        )
+        for suffix in ("mkv", "mp4", "ts")
+    }
+    made["front"] = folder / "front.mp4"  # its index comes first
+    with (
+        av.open(str(made["mp4"])) as old,
+        av.open(str(made["front"]), "w", options={"movflags": "faststart"}) as new,
+    ):
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for packet in old.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                new.mux(packet)
+    return made
+
+
+@pytest.mark.parametrize("share", [0, 0.05, 0.2, 0.3, 0.45, 0.6, 0.75, 0.85, 0.95, 0.98])
+@pytest.mark.parametrize("kind", ["mkv", "mp4", "front"])
+def test_of_a_truncated_video_all_is_kept_that_there_is(
+    tmp_path: Path, untouched: Stylizer, noisy: dict[str, Path], share: float, kind: str
+) -> None:
+    whole = noisy[kind]
+    source = truncate(whole, tmp_path / f"in{whole.suffix}", share)
+    output = tmp_path / "out.mp4"
+    nothing = kind == "mp4" or share < 0.2
+    with pytest.raises(VideoError if nothing else PartialResultError) as raised:
+        convert_video(source, output, style=untouched)
+    assert str(source) in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert raised.value.exit_code == (2 if nothing else 3)
+    if nothing:
+        assert [path.name for path in tmp_path.iterdir()] == [source.name]
+    else:
+        assert "to 10.00 s" in str(raised.value)
+        kept = stamps(output)
+        assert kept == stamps(whole)[: len(kept)] or kind == "mkv"
+        assert abs(len(kept) / 250 - share) < 0.15
+
+
+@pytest.mark.parametrize("kind", ["mkv", "front", "ts"])
+def test_what_lies_behind_a_damaged_part_is_kept(
+    tmp_path: Path, untouched: Stylizer, noisy: dict[str, Path], kind: str
+) -> None:
+    source = tmp_path / f"in{noisy[kind].suffix}"
+    source.write_bytes(noisy[kind].read_bytes())
+    damage(source, 0.45, 0.55)
+    with pytest.raises(PartialResultError, match=r"\d\.\d\d to \d\.\d\d s") as raised:
+        convert_video(source, tmp_path / "out.mp4", style=untouched)
+    assert raised.value.exit_code == 3
+    kept = stamps(tmp_path / "out.mp4")
+    assert 180 < len(kept) < 250
+    assert kept[-1] > 9.9
+    damaged = [time for time in stamps(noisy["mp4"]) if 4.5 < time < 5.5]
+    assert len([time for time in kept if 4.5 < time < 5.5]) < len(damaged)
+
+
+def test_pauses_are_no_damage(tmp_path: Path, untouched: Stylizer) -> None:
+    times = [0, 40, 80, 120, 160, 2000, 2040, 9000, 9040]
+    source = write_clip(tmp_path / "in.mkv", pts=times, time_base=Fraction(1, 1000))
+    assert convert_video(source, tmp_path / "out.mkv", style=untouched).frames == 9
+
+
+def test_a_folder_of_pictures_is_a_video(tmp_path: Path, untouched: Stylizer) -> None:
+    (tmp_path / "frames").mkdir()
+    for number in (1, 2, 3, 10, 11):
+        level = numbered_frame(number, 64, 48)
+        Image.fromarray(level).save(tmp_path / "frames" / f"a{number}.png")
+    output = tmp_path / "out.mp4"
+    done = convert_video(tmp_path / "frames", output, style=untouched, fps=10)
+    assert done.frames == 5
+    assert stamps(output) == [Fraction(number, 10) for number in range(5)]
+    levels = [timed.frame.mean() for timed in VideoReader(output)]
+    assert np.allclose(levels, [16 + 7 * number for number in (1, 2, 3, 10, 11)], atol=3)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no pictures"):
+        convert_video(tmp_path / "empty", tmp_path / "o.mp4", style=untouched)
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp"])
+def test_animations_are_read_and_written(tmp_path: Path, untouched: Stylizer, suffix: str) -> None:
+    source = write_clip(tmp_path / "in.mp4", audio="aac")
+    animation = tmp_path / f"out{suffix}"
+    done = convert_video(source, animation, style=untouched)
+    assert (done.frames, done.audio) == (25, None)
+    with Image.open(animation) as opened:
+        assert opened.n_frames == 25
+        assert opened.info["loop"] == 0
+        opened.seek(5)
+        opened.load()
+        assert opened.info["duration"] == 40
+        level = np.asarray(opened.convert("L")).mean()
+    assert abs(level - (16 + 7 * 5)) < 6
+    convert_video(animation, tmp_path / "back.mp4", style=untouched)
+    assert stamps(tmp_path / "back.mp4") == stamps(source)

@@ -1,0 +1,124 @@
+"""Sound, subtitles, chapters and names: what goes along with the picture."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import pytest
+from clips import write_clip
+from videos import audio_bytes, samples, stamps, streams
+
+from nst_rt.infer.stylizer import Stylizer
+from nst_rt.infer.video import convert_video
+
+
+@pytest.fixture(scope="module")
+def rich(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two tracks of sound, subtitles, chapters and a title."""
+    return write_clip(
+        tmp_path_factory.mktemp("rich") / "in.mkv",
+        pts=range(0, 512 * 50, 512),
+        audio="aac",
+        audio_seconds=2,
+        languages=("eng", "deu"),
+        subtitles=[(0.1, 0.5, "Hello"), (1.2, 1.8, "World")],
+        chapters=[(0, 0.8, "one"), (0.8, 2, "two")],
+        metadata={"title": "A film"},
+    )
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".mov", ".webm"])
+def test_everything_goes_along(
+    tmp_path: Path, untouched: Stylizer, rich: Path, suffix: str
+) -> None:
+    output = tmp_path / f"out{suffix}"
+    done = convert_video(rich, output, style=untouched)
+    sound = "opus" if suffix == ".webm" else "aac"
+    text = {".mkv": "subrip", ".webm": "webvtt"}.get(suffix, "mov_text")
+    assert [(kind, codec) for kind, codec, _ in streams(output)][1:4] == [
+        ("audio", sound),
+        ("audio", sound),
+        ("subtitle", text),
+    ]
+    if suffix != ".mov":  # which has no three-letter German
+        assert [language for _, _, language in streams(output)][1:4] == ["eng", "deu", "eng"]
+    if sound == "aac":
+        assert audio_bytes(output, 1) == audio_bytes(rich, 1)
+        assert stamps(output, "audio") == stamps(rich, "audio")
+    with av.open(str(output)) as container:
+        assert container.metadata["title"] == "A film"
+        assert [chapter["metadata"]["title"] for chapter in container.chapters()] == ["one", "two"]
+        texts = [bytes(p) for p in container.demux(subtitles=0) if p.size > 2]
+        assert [b"Hello" in texts[0], b"World" in texts[1], len(texts)] == [True, True, 2]
+    assert [track.action for track in done.tracks][:2] == (
+        ["copied"] * 2 if sound == "aac" else ["re-encoded to opus"] * 2
+    )
+    assert len(done.warnings) == sum(track.action != "copied" for track in done.tracks)
+
+
+@pytest.mark.parametrize(
+    ("codec", "suffix", "becomes"),
+    [
+        ("libmp3lame", ".mp4", "aac"),
+        ("libmp3lame", ".mkv", "mp3"),
+        ("pcm_s16le", ".mp4", "aac"),
+        ("pcm_s16le", ".mov", "pcm_s16le"),
+        ("libopus", ".mp4", "opus"),
+        ("libopus", ".mov", "aac"),
+        ("flac", ".webm", "opus"),
+        ("wavpack", ".mp4", "aac"),
+        ("ac3", ".mp4", "ac3"),
+    ],
+)
+def test_sound_is_copied_where_it_can_be_and_else_encoded_again(
+    tmp_path: Path, untouched: Stylizer, codec: str, suffix: str, becomes: str
+) -> None:
+    source = write_clip(tmp_path / "in.mkv", audio=codec)
+    output = tmp_path / f"out{suffix}"
+    [track] = convert_video(source, output, style=untouched).tracks
+    copied = becomes == codec.removeprefix("lib").removesuffix("lame")
+    assert track.action == ("copied" if copied else f"re-encoded to {becomes}")
+    assert streams(output)[1][1] == becomes
+    # Encoders fill up their last block.
+    assert abs(samples(output) - samples(source)) < 3000
+
+
+def test_vorbis_becomes_aac_in_mp4(tmp_path: Path, untouched: Stylizer) -> None:
+    source = tmp_path / "in.mkv"
+    plain = write_clip(tmp_path / "plain.mkv")
+    with av.open(str(plain)) as old, av.open(str(source), "w") as new:
+        video = new.add_stream_from_template(old.streams.video[0])
+        sound = new.add_stream("vorbis", rate=48000, layout="stereo", options={"strict": "-2"})
+        for packet in old.demux(video=0):
+            if packet.size:
+                packet.stream = video
+                new.mux(packet)
+        for start in range(0, 48000, 960):
+            frame = av.AudioFrame(format="fltp", layout="stereo", samples=960)
+            for plane in frame.planes:
+                plane.update(bytes(plane.buffer_size))
+            frame.sample_rate, frame.pts, frame.time_base = 48000, start, Fraction(1, 48000)
+            new.mux(sound.encode(frame))
+        new.mux(sound.encode(None))
+    [track] = convert_video(source, tmp_path / "out.mp4", style=untouched).tracks
+    assert (track.codec, track.action) == ("vorbis", "re-encoded to aac")
+    assert streams(tmp_path / "out.mp4")[1][1] == "aac"
+
+
+def test_a_part_has_its_own_part_of_everything(
+    tmp_path: Path, untouched: Stylizer, rich: Path
+) -> None:
+    output = tmp_path / "out.mkv"
+    done = convert_video(rich, output, style=untouched, start=1, end=1.6)
+    assert done.frames == 15
+    assert stamps(output) == [Fraction(number, 25) for number in range(15)]
+    sound = stamps(output, "audio")
+    assert 0 <= sound[0] < 0.03
+    assert 0.55 < sound[-1] < 0.6
+    wanted = [t for t in stamps(rich, "audio") if 1 <= t < Fraction(8, 5)]
+    assert len(sound) == len(wanted)
+    assert stamps(output, "subtitles") == [Fraction(1, 5)]
+    with av.open(str(output)) as container:
+        [chapter] = container.chapters()
+        assert chapter["metadata"]["title"] == "two"
+        assert (chapter["end"] - chapter["start"]) * chapter["time_base"] == Fraction(3, 5)

@@ -1,0 +1,112 @@
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from clips import write_clip
+from videos import stamps, streams
+
+from nst_rt.cli import main
+from nst_rt.infer.video import probe
+from nst_rt.style_model import StyleModel
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    two_styles: StyleModel,
+) -> Run:
+    """The verb, in a folder with a small model."""
+    monkeypatch.chdir(tmp_path)
+    two_styles.save("two.safetensors")
+
+    def run_main(*arguments: object) -> tuple[int, str, str]:
+        style = ["--style", "two.safetensors", "--strength", "0"]
+        try:
+            code = main(["video", *(str(argument) for argument in arguments), *style])
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        return code, *capsys.readouterr()
+
+    return run_main
+
+
+def test_the_facts_tell_what_became_of_everything(run: Run) -> None:
+    write_clip(Path("in.mkv"), audio="flac", languages=("deu",))
+    code, out, _ = run("in.mkv", "out.webm", "--crf", 40, "--json")
+    assert code == 0
+    facts = json.loads(out)
+    assert facts["tracks"] == [
+        {"kind": "audio", "codec": "flac", "language": "deu", "action": "re-encoded to opus"}
+    ]
+    assert facts["warnings"] == ["flac audio (deu) re-encoded to opus"]
+    assert facts["stages"].keys() == {"decode", "paint", "encode", "assemble"}
+    assert (facts["frames"], facts["resumed"], facts["audio"]) == (25, 0, "flac")
+
+
+@pytest.mark.parametrize(("start", "end"), [("0:00:00.4", "0:00.8"), (".4", "8e-1")])
+def test_options_reach_the_conversion(run: Run, start: str, end: str) -> None:
+    write_clip(Path("in.mp4"), size=(128, 96))
+    options = ["--start", start, "--end", end, "--size", "64x64", "--fps", "50", "--codec", "hevc"]
+    assert run("in.mp4", *options, "out.mp4")[0] == 0
+    info = probe("out.mp4")
+    assert (info.width, info.height, info.rate, info.frames) == (64, 64, 50, 20)
+    assert streams(Path("out.mp4"))[0][1] == "hevc"
+
+
+def test_several_videos_go_into_a_folder_and_a_bad_one_stops_none(run: Run) -> None:
+    for name in ("a.mp4", "b.mkv", "c.avi"):
+        write_clip(Path(name))
+    Path("bad.mp4").write_text("no video")
+    code, out, err = run("bad.mp4", "*.mkv", "a.mp4", "c.avi", "painted/")
+    assert code == 3
+    assert "painted: 3 videos, failed: 1" in out
+    assert err.count("\n") == 1
+    assert "bad.mp4: not a video" in err
+    names = sorted(path.name for path in Path("painted").iterdir())
+    assert names == ["a.mp4", "b.mkv", "c.mp4"]
+    assert stamps(Path("painted/a.mp4")) == stamps(Path("a.mp4"))
+
+    Path("painted/a.mp4").unlink()
+    code, out, _ = run("a.mp4", "b.mkv", "--resume", "painted", "--json")
+    assert code == 0
+    facts = json.loads(out)
+    assert (facts["kept"], [done["output"] for done in facts["videos"]]) == (1, ["painted/a.mp4"])
+
+
+def test_none_of_several_is_an_error(run: Run) -> None:
+    for name in ("bad.mp4", "worse.mp4"):
+        Path(name).write_text("no video")
+    code, out, err = run("bad.mp4", "worse.mp4", "painted")
+    assert (code, out) == (2, "")
+    assert "none of 2 videos was converted" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["*.mov", "out.mp4"], "no files match"),
+        (["a.mp4", "x/a.mp4", "painted"], "two videos would get this name"),
+        (["a.mp4", "x/a.mp4", "out.mp4"], "give a folder"),
+        (["a.mp4", "out.mp4", "--start", "soon"], r"--start: .*soon"),
+        (["a.mp4", "out.mp4", "--codec", "divx"], "must be one of h264"),
+        (["a.mp4", "out.gif", "--resume"], "--resume does not go with out.gif"),
+        (["-", "out.mp4", "--resume"], "--resume does not go with -"),
+        (["a.mp4", "a.mp4", "--overwrite"], "over the source"),
+    ],
+)
+def test_bad_input_is_one_line(run: Run, arguments: list[str], said: str) -> None:
+    write_clip(Path("a.mp4"))
+    Path("x").mkdir()
+    shutil.copy("a.mp4", "x")
+    before = sorted(Path().rglob("*"))
+    code, out, err = run(*arguments)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert re.search(said, err)
+    assert sorted(Path().rglob("*")) == before

@@ -1,0 +1,65 @@
+"""What tests look at in video files."""
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+from nst_rt.infer.stylizer import Stylizer
+
+
+class Untouched(Stylizer):
+    """Leaves frames as they are, for tests of what is around it."""
+
+    identity = "nothing"
+
+    def __init__(self) -> None:
+        pass
+
+    def __str__(self) -> str:
+        return "nothing"
+
+    def stylize(self, frame: np.ndarray) -> np.ndarray:
+        return frame
+
+
+def stamps(path: Path, kind: str = "video", track: int = 0) -> list[Fraction]:
+    """Presentation times of all packets, in seconds, in order."""
+    with av.open(str(path)) as container:
+        stream = getattr(container.streams, kind)[track]
+        packets = [p for p in container.demux(stream) if p.pts is not None]
+        return sorted(p.pts * p.time_base for p in packets)
+
+
+def audio_bytes(path: Path, track: int = 0) -> list[bytes]:
+    with av.open(str(path)) as container:
+        return [bytes(p) for p in container.demux(container.streams.audio[track]) if p.size]
+
+
+def samples(path: Path) -> int:
+    """Of the first track, decoded."""
+    with av.open(str(path)) as container:
+        return sum(frame.samples for frame in container.decode(audio=0))
+
+
+def packets(path: Path) -> list[tuple[Any, ...]]:
+    """All that a file plays."""
+    with av.open(str(path)) as container:
+        return [(p.stream_index, p.pts, p.dts, p.duration, bytes(p)) for p in container.demux()]
+
+
+def streams(path: Path) -> list[tuple[str, str, str | None]]:
+    """Kind, codec and language of what is in a file."""
+    with av.open(str(path)) as container:
+        return [
+            (stream.type, stream.codec_context.codec.canonical_name, stream.language)
+            for stream in container.streams
+            if stream.codec_context is not None
+        ]
+
+
+def first_frame(path: Path) -> av.VideoFrame:
+    with av.open(str(path)) as container:
+        return next(container.decode(video=0))
