@@ -142,7 +142,8 @@ def summary(evaluation: ClipEvaluation) -> str:
         [
             f"{evaluation.clip}: {evaluation.frames} frames, {evaluation.engine}",
             *(line.rstrip() for line in capture.get().splitlines()),
-            f"{DEFINITION}; by flow: DIS optical flow of the clip; static: where it does not change",
+            DEFINITION,
+            "by flow: by the clip's optical flow (DIS); static: where it does not change",
         ]
     )
 

@@ -13,11 +13,13 @@ import numpy.typing as npt
 
 from nst_rt.flow import (
     LEAST_SIDE,
+    Correspondence,
     Field,
     Grey,
     consistent,
     estimated_flow,
     moved,
+    pixel_grid,
     resized,
 )
 from nst_rt.images import Frame
@@ -94,9 +96,7 @@ class Stabilizer:
 
     def _mixed(self, last: _Last, grey: Grey, small: Grey, painted: Frame) -> Frame:
         """What is painted now, with the last output where it still holds."""
-        back, keep, still = self._found(last.small, small)
-        difference = cv2.absdiff(moved(last.grey, back), grey)
-        keep = cv2.multiply(resized(keep, grey.shape), cv2.LUT(difference, _ALIKE), scale=1 / 255)
+        back, keep, still = self._found(last, grey, small)
         if np.count_nonzero(keep) < _CUT * keep.size:
             return painted
         kept, still = moved(last.output, back), resized(still, painted.shape)
@@ -110,20 +110,30 @@ class Stabilizer:
         cv2.multiply(painted, share, dst=share, scale=1 / 255)
         return np.asarray(cv2.add(kept, share, dst=share), np.uint8)
 
-    def _found(self, before: Grey, now: Grey) -> tuple[Field, Grey, Grey]:
+    def correspondence(self, before: Frame, now: Frame) -> Correspondence:
+        """What it goes by between two frames, scaled up to their size; nothing is remembered."""
+        last, grey = _halved(before), _halved(now)
+        back, keep, _ = self._found(_Last(last, _small(last), before), grey, _small(grey))
+        scale = np.divide(now.shape[1::-1], back.shape[1::-1], dtype=np.float32)
+        positions = resized(back * scale, now.shape) + pixel_grid(*now.shape[:2])
+        return Correspondence(positions, resized(keep, now.shape) > 0)
+
+    def _found(self, last: _Last, grey: Grey, small: Grey) -> tuple[Field, Grey, Grey]:
         """Where each pixel was relative to where it is, its share that is kept, and what is still.
 
-        The shares are of 255, and what is still is 255.
+        The flow and what is still (255) are at the small size; the share, of 255, at half size.
         """
-        back = estimated_flow(self._back, now, before)
-        there = estimated_flow(self._there, before, now)
-        still = (np.abs(back).max(-1) < _STILL) & (cv2.absdiff(before, now) <= _UNCHANGED)
+        back = estimated_flow(self._back, small, last.small)
+        there = estimated_flow(self._there, last.small, small)
+        still = (np.abs(back).max(-1) < _STILL) & (cv2.absdiff(last.small, small) <= _UNCHANGED)
         found = consistent(back, there)
         back[still] = 0  # or what is held would be interpolated again and again
-        keep = np.where(still, round(255 * _KEEP_STILL), round(255 * _KEEP)) * found
+        share = np.where(still, round(255 * _KEEP_STILL), round(255 * _KEEP)) * found
         # What is hidden grows by a pixel, since flow bleeds over edges.
-        kept = cv2.erode(keep.astype(np.uint8), np.ones((3, 3)))
-        return back, np.asarray(kept, np.uint8), still.astype(np.uint8) * 255
+        share = cv2.erode(share.astype(np.uint8), np.ones((3, 3)))
+        alike = cv2.LUT(cv2.absdiff(moved(last.grey, back), grey), _ALIKE)
+        keep = cv2.multiply(resized(share, grey.shape), alike, scale=1 / 255)
+        return back, np.asarray(keep, np.uint8), still.astype(np.uint8) * 255
 
 
 def _flow(*, refined: bool) -> cv2.DISOpticalFlow:

@@ -64,7 +64,7 @@ def moved(image: Image, back: Field, *, outside: float | None = None) -> Image:
     """
     flow = back
     if back.shape[:2] != image.shape[:2]:
-        scale = np.array(image.shape[1::-1], np.float32) / back.shape[1::-1]
+        scale = np.divide(image.shape[1::-1], back.shape[1::-1], dtype=np.float32)
         flow = resized(back * scale, image.shape)
     border = cv2.BORDER_REPLICATE if outside is None else cv2.BORDER_CONSTANT
     colours = image.ndim == 3 and image.shape[2] == 3
@@ -111,7 +111,7 @@ def flow_correspondence(before: Frame, now: Frame) -> Correspondence:
     back, there = estimated_flow(flow, *greys[::-1]), estimated_flow(flow, *greys)
     apart = cv2.absdiff(moved(greys[0], back), greys[1])
     found = consistent(back, there) & (cv2.blur(apart, (_AROUND, _AROUND)) <= _SAME_PLACE)
-    scale = np.array([width / size[0], height / size[1]], np.float32)
+    scale = np.divide((width, height), size, dtype=np.float32)
     positions = resized(back * scale, now.shape) + pixel_grid(height, width)
     visible = resized(found.astype(np.uint8), now.shape).astype(np.bool_)
     return Correspondence(np.asarray(positions, np.float32), visible)
