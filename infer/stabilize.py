@@ -34,6 +34,7 @@ _UNCHANGED = 3  # levels of brightness that noise may make in the small picture
 _BRIGHTNESS = 10.0  # levels; where the brightness differs by more, it is another place
 _CUT = 0.35  # of the picture that must be found again, or the scene is another one
 
+_AROUND = np.ones((3, 3), np.uint8)
 # Share that is kept, of 255, by how many levels the brightness differs.
 _ALIKE = np.array([255 * np.exp(-((d / _BRIGHTNESS) ** 2)) for d in range(256)]).astype(np.uint8)
 
@@ -125,12 +126,17 @@ class Stabilizer:
         """
         back = estimated_flow(self._back, small, last.small)
         there = estimated_flow(self._there, last.small, small)
-        still = (np.abs(back).max(-1) < _STILL) & (cv2.absdiff(last.small, small) <= _UNCHANGED)
+        motion = np.abs(back).max(-1)
+        # While the camera stands, what looks the same is, whatever the flow of flat places says.
+        shift = np.abs(np.median(back, axis=(0, 1))).max()
+        camera_stands = shift <= _STILL and np.median(motion) <= 2 * _STILL
+        changes = cv2.dilate(cv2.absdiff(last.small, small), _AROUND)
+        still = (changes <= _UNCHANGED) & (camera_stands | (motion <= _STILL))
         found = consistent(back, there)
         back[still] = 0  # or what is held would be interpolated again and again
-        share = np.where(still, round(255 * _KEEP_STILL), round(255 * _KEEP)) * found
+        share = np.where(still, 255 * _KEEP_STILL, 255 * _KEEP * found).round()
         # What is hidden grows by a pixel, since flow bleeds over edges.
-        share = cv2.erode(share.astype(np.uint8), np.ones((3, 3)))
+        share = cv2.erode(share.astype(np.uint8), _AROUND)
         alike = cv2.LUT(cv2.absdiff(moved(last.grey, back), grey), _ALIKE)
         keep = cv2.multiply(resized(share, grey.shape), alike, scale=1 / 255)
         return back, np.asarray(keep, np.uint8), still.astype(np.uint8) * 255
