@@ -6,12 +6,14 @@ place was in the last frame, and what was painted there then is mixed into what 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from fractions import Fraction
+from typing import Any, Literal, get_args
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from nst_rt.errors import InputError
 from nst_rt.flow import (
     LEAST_SIDE,
     Correspondence,
@@ -25,6 +27,10 @@ from nst_rt.flow import (
 )
 from nst_rt.images import Frame
 
+Stabilize = Literal["auto", "on", "off"]
+STABILIZE: tuple[Stabilize, ...] = get_args(Stabilize)
+
+_MOVES = 5  # frames per second, from which on pictures are a motion
 _FLOW_SIDE = 128  # pixels of the short side that the flow is estimated at
 _KEEP = 0.75  # of the last output at most, where the scene moved
 _BOILS = 23  # levels from which on that much is kept; less where strokes are calm as it is
@@ -38,6 +44,24 @@ _CUT = 0.35  # of the picture that must be found again, or the scene is another 
 _AROUND = np.ones((3, 3), np.uint8)
 # Share that is kept, of 255, by how many levels the brightness differs.
 _ALIKE = np.array([255 * np.exp(-((d / _BRIGHTNESS) ** 2)) for d in range(256)]).astype(np.uint8)
+
+
+def stabilizer_for(mode: Stabilize, rate: Fraction | float) -> "Stabilizer | None":
+    """The stabilizer of a video, or none.
+
+    `auto` has one where the video moves: from 5 frames a second on. Slides and time lapses, whose
+    frames come more slowly, are single pictures to the eye.
+
+    Args:
+        mode: `auto`, `on` or `off`.
+        rate: frames per second.
+
+    Raises:
+        InputError: another mode.
+    """
+    if mode not in STABILIZE:
+        raise InputError(f"stabilize must be one of {', '.join(STABILIZE)}, not {mode!r}")
+    return Stabilizer() if mode == "on" or (mode == "auto" and rate >= _MOVES) else None
 
 
 @dataclass(frozen=True)
@@ -166,7 +190,7 @@ class Stabilizer:
         """
         back = estimated_flow(self._back, small, last.small)
         there = estimated_flow(self._there, last.small, small)
-        motion = np.abs(back).max(-1)
+        motion = np.maximum(*np.abs(cv2.split(back)))
         # While the camera stands, what looks the same is, whatever the flow of flat places says.
         shift = np.abs(np.median(back[::4, ::4], axis=(0, 1))).max()
         camera_stands = shift <= _STILL and np.median(motion[::4, ::4]) <= 2 * _STILL

@@ -22,7 +22,7 @@ from nst_rt.errors import InputError, PartialResultError, VideoError
 from nst_rt.files import check_format, check_input, partial_path
 from nst_rt.images import Frame
 from nst_rt.infer.pipeline import in_background
-from nst_rt.infer.stabilize import Stabilizer
+from nst_rt.infer.stabilize import Stabilize, stabilizer_for
 from nst_rt.infer.stylizer import Stylizer, load_style
 
 logger = logging.getLogger(__name__)
@@ -328,7 +328,7 @@ def convert_video(
     style: str | Stylizer = "starry_night",
     crf: int = 20,
     preset: Preset = "veryfast",
-    stabilize: bool = False,
+    stabilize: Stabilize = "auto",
     overwrite: bool = False,
     on_frame: Callable[[int, VideoInfo], None] | None = None,
 ) -> Conversion:
@@ -344,12 +344,13 @@ def convert_video(
         style: see `load_style`, or a Stylizer.
         crf: quality of x264, from 0 (lossless) to 51 (worst).
         preset: of x264, from `ultrafast` to `veryslow`.
-        stabilize: keep strokes where they are in the scene, see `Stabilizer`.
+        stabilize: keep strokes where they are in the scene: `auto`, `on` or `off`, see
+            `stabilizer_for`.
         overwrite: replace an existing output.
         on_frame: called after each frame with their number and what is known of the source.
 
     Raises:
-        InputError, OutputExistsError: files that cannot be used.
+        InputError, OutputExistsError: files or values that cannot be used.
         VideoError: a source that is not a video, without frames or cut off; audio that the
             output cannot hold.
         PartialResultError: a source that ends before its time; the partial output is kept.
@@ -359,9 +360,8 @@ def convert_video(
         raise InputError(f"the crf must be between 0 and 51, not {crf}")
     if preset not in PRESETS:
         raise InputError(f"the preset must be one of {', '.join(PRESETS)}, not {preset!r}")
+    stabilizer = stabilizer_for(stabilize, reader.info.rate)
     stylizer = load_style(style) if isinstance(style, str) else style
-
-    stabilizer = Stabilizer() if stabilize else None
 
     def painted() -> Generator[TimedFrame, None, None]:
         with closing(in_background(reader)) as frames:
