@@ -82,8 +82,11 @@ def test_what_moves_in_front_hides_and_uncovers() -> None:
     photo[430:] = 255  # turned upside down, the layer is white; what the camera sees is black
     frames, truth = layered_clip(photo, 5)
     for before, now, found in zip(frames, frames[1:], truth, strict=False):
+        assert found.positions is not None
         assert before.shape == now.shape == (360, 640, 3)
-        uncovered = (before[..., 0] > 127) & (now[..., 0] < 128)
+        x, y = np.moveaxis(np.rint(found.positions).astype(int), -1, 0)
+        was = before[y.clip(0, 359), x.clip(0, 639), 0]
+        uncovered = (was > 127) & (now[..., 0] < 128)
         assert uncovered.any()
         assert not found.visible[uncovered].any()
         assert 0.005 < (~found.visible[40:-40, 40:-40]).mean() < 0.05
