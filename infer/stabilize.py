@@ -22,6 +22,7 @@ from nst_rt.flow import (
     Image,
     consistent,
     estimated_flow,
+    moved,
     pixel_grid,
     resized,
 )
@@ -206,18 +207,9 @@ class Stabilizer:
         return back, np.asarray(keep, np.uint8), still.astype(np.uint8) * 255
 
     def _moved(self, name: str, image: Image, back: Field) -> Image:
-        """As `nst_rt.flow.moved`, in buffers."""
-        height, width = image.shape[:2]
-        scale = np.divide((width, height), back.shape[1::-1], dtype=np.float32)
-        flow = self._buffer(f"{name}, flow", (height, width, 2), np.float32)
-        return cv2.remap(
-            image,
-            cv2.resize(back * scale, (width, height), dst=flow),
-            None,
-            cv2.INTER_LINEAR | cv2.WARP_RELATIVE_MAP,
-            dst=self._buffer(name, image.shape),
-            borderMode=cv2.BORDER_REPLICATE,
-        )
+        """See `moved`; in buffers of that name."""
+        field = self._buffer(f"{name}, field", (*image.shape[:2], 2), np.float32)
+        return moved(image, back, field=field, output=self._buffer(name, image.shape))
 
     def _halved(self, frame: Frame) -> Grey:
         """Brightness, at half the size."""

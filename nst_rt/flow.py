@@ -19,6 +19,7 @@ Mask = npt.NDArray[np.bool_]
 Image = npt.NDArray[Any]
 
 LEAST_SIDE = 64  # pixels; DIS crashes where a picture is smaller than a patch at its coarsest scale
+_NO_MAP: Any = None  # both coordinates are in the first map
 _FAR = 1e4  # pixels, which no flow is
 _UNCHANGED = 6  # levels that noise may make
 _AROUND = 7  # pixels, the side of what is looked at around a pixel
@@ -54,21 +55,37 @@ def consistent(back: Field, there: Field) -> Mask:
     return np.asarray(_squares(back + returned) <= 0.01 * lengths + 0.5, np.bool_)
 
 
-def moved(image: Image, back: Field, *, outside: float | None = None) -> Image:
+def moved(
+    image: Image,
+    back: Field,
+    *,
+    outside: float | None = None,
+    field: Field | None = None,
+    output: Image | None = None,
+) -> Image:
     """An image whose pixels come from where a flow says.
 
     Args:
         image: shape (H, W) or (H, W, C).
         back: flow field of any size.
         outside: what comes from outside of the image; by default it is as its edge.
+        field: of shape (H, W, 2), to compute in.
+        output: like `image`, for the result.
     """
-    flow = back
-    if back.shape[:2] != image.shape[:2]:
-        scale = np.divide(image.shape[1::-1], back.shape[1::-1], dtype=np.float32)
-        flow = resized(back * scale, image.shape)
-    border = cv2.BORDER_REPLICATE if outside is None else cv2.BORDER_CONSTANT
-    flags = cv2.INTER_LINEAR | cv2.WARP_RELATIVE_MAP
-    return cv2.remap(image, flow, None, flags, borderMode=border, borderValue=(outside or 0.0,) * 4)
+    size, flow = image.shape[1::-1], back
+    if back.shape[1::-1] != size:
+        scale = np.divide(size, back.shape[1::-1], dtype=np.float32)
+        flow = np.asarray(cv2.resize(back * scale, size, dst=field), np.float32)
+    found = cv2.remap(
+        image,
+        flow,
+        _NO_MAP,
+        cv2.INTER_LINEAR | cv2.WARP_RELATIVE_MAP,
+        dst=output,
+        borderMode=cv2.BORDER_REPLICATE if outside is None else cv2.BORDER_CONSTANT,
+        borderValue=(outside or 0.0,) * 4,
+    )
+    return np.asarray(found, image.dtype)
 
 
 def resized(field: Image, shape: tuple[int, ...]) -> Image:

@@ -10,12 +10,15 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from nst_rt.flow import Correspondence, Field, pixel_grid
 from nst_rt.images import Frame
+
+Matrix = npt.NDArray[np.float64]
 
 _CLIP_SIZE = (360, 640)  # height, width
 # Of the photo, where the corners of the first frame lie, and how far they move a frame; in pixels,
@@ -165,15 +168,15 @@ def layered_clip(photo: Frame, frames: int = 12) -> tuple[list[Frame], list[Corr
     return [picture.astype(np.uint8) for picture in pictures], found
 
 
-def _camera_view(number: int) -> Field:
+def _camera_view(number: int) -> Matrix:
     """Homography (3, 3) from a frame's pixels to the photo's."""
     height, width = _CLIP_SIZE
     frame = np.array([(0, 0), (width, 0), (width, height), (0, height)], np.float32)
     corners = np.array(_CORNERS, np.float32) + number * np.array(_CORNERS_MOVE, np.float32)
-    return np.asarray(cv2.getPerspectiveTransform(frame, corners))
+    return np.asarray(cv2.getPerspectiveTransform(frame, corners), np.float64)
 
 
-def _layer_view(number: int) -> Field:
+def _layer_view(number: int) -> Matrix:
     """Matrix (3, 3) from a frame's pixels to the layer's, which lie as in the first frame."""
     middle = np.add(_LAYER_MIDDLE, number * np.array(_LAYER_MOVE))
     matrix = np.eye(3)
@@ -188,9 +191,9 @@ def _layer_depth(positions: Field) -> Field:
     return np.asarray((1 - away) * min(_LAYER_RADII), np.float32)
 
 
-def _projected(matrix: Field, positions: Field) -> Field:
+def _projected(matrix: Matrix, positions: Field) -> Field:
     flat = positions.reshape(-1, 1, 2).astype(np.float64)
-    return np.asarray(cv2.perspectiveTransform(flat, matrix).reshape(positions.shape))
+    return cv2.perspectiveTransform(flat, matrix).reshape(positions.shape).astype(np.float32)
 
 
 def _affine(draws: Tensor, motion: MotionRange, whole: Tensor) -> Tensor:

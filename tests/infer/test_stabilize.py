@@ -124,6 +124,21 @@ def test_what_was_hidden_is_left_as_it_is_painted(photo: Frame) -> None:
     assert difference.mean() < 4
 
 
+def test_a_still_scene_does_not_pump_when_something_bright_enters(photo: Frame) -> None:
+    def normalized(frame: Frame) -> Frame:
+        return np.clip(frame / frame.mean() * 90, 0, 255).astype(np.uint8)
+
+    stabilizer = Stabilizer()
+    scene, bright = pan(photo)[0], pan(photo)[0].copy()
+    bright[:, :120] = 255
+    far = np.s_[:, 320:]
+    before = stabilizer.steady(scene, normalized(scene))[far].astype(float)
+    after = stabilizer.steady(bright, normalized(bright))[far].astype(float)
+    painted = np.abs(normalized(bright)[far].astype(float) - normalized(scene)[far]).mean()
+    assert painted > 10
+    assert np.abs(after - before).mean() < 0.15 * painted
+
+
 def test_cuts_do_not_ghost() -> None:
     stabilizer = Stabilizer()
     for photo in pan_photos()[:3]:
