@@ -34,12 +34,13 @@ STABILIZE: tuple[Stabilize, ...] = get_args(Stabilize)
 _MOVES = 5  # frames per second, from which on pictures are a motion
 _FLOW_SIDE = 128  # pixels of the short side that the flow is estimated at
 _KEEP = 0.75  # of the last output at most, where the scene moved
-_BOILS = 23  # levels from which on that much is kept; less where strokes are calm as it is
+_BOILS = 22  # levels from which on that much is kept; less where strokes are calm as it is
 _SHARPEN = 0.5  # of the last output there, which interpolation and mixing blur
 _KEEP_STILL = 0.92  # where it did not: noise of the camera must not make strokes boil
 _STILL = 0.05  # pixels of the small picture that count as no motion, which noise has too
 _UNCHANGED = 3  # levels of brightness that noise may make in the small picture
 _BRIGHTNESS = 10.0  # levels; where the brightness differs by more, it is another place
+_FOUND = 25  # of 255, the least share of a place that was found again
 _CUT = 0.35  # of the picture that must be found again, or the scene is another one
 
 _AROUND = np.ones((3, 3), np.uint8)
@@ -155,7 +156,7 @@ class Stabilizer:
     def _mixed(self, last: _Last, grey: Grey, small: Grey, painted: Frame) -> Frame:
         """What is painted now, with the last output where it still holds."""
         back, share, small_still = self._found(last, grey, small)
-        if np.count_nonzero(share) < _CUT * share.size:
+        if np.count_nonzero(share > _FOUND) < _CUT * share.size:
             return painted
         shape = painted.shape
         size, plane = shape[1::-1], shape[:2]
@@ -222,7 +223,7 @@ class Stabilizer:
 def _flow(*, refined: bool) -> cv2.DISOpticalFlow:
     flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
     flow.setFinestScale(1)
-    flow.setVariationalRefinementIterations(5 if refined else 0)
+    flow.setVariationalRefinementIterations(3 if refined else 0)
     return flow
 
 

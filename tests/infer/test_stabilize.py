@@ -2,10 +2,11 @@ import cv2
 import numpy as np
 import pytest
 
+from nst_rt.errors import InputError
 from nst_rt.flicker import warping_error
 from nst_rt.images import Frame
 from nst_rt.infer.evaluate import pan_photos
-from nst_rt.infer.stabilize import Stabilizer
+from nst_rt.infer.stabilize import Stabilize, Stabilizer, stabilizer_for
 from nst_rt.metrics import PanError, pan, pan_error, pan_photo
 from nst_rt.motion import layered_clip
 
@@ -156,6 +157,19 @@ def test_it_can_start_over(photo: Frame) -> None:
     stabilizer.reset()
     painted = boiling(frame)
     np.testing.assert_array_equal(stabilizer.steady(frame, painted), painted)
+
+
+@pytest.mark.parametrize(
+    ("mode", "rate", "steadied"),
+    [("auto", 24, True), ("auto", 2, False), ("on", 2, True), ("off", 24, False)],
+)
+def test_automatically_it_is_for_what_moves(mode: Stabilize, rate: int, steadied: bool) -> None:
+    assert (stabilizer_for(mode, rate) is not None) == steadied
+
+
+def test_another_mode_is_refused() -> None:
+    with pytest.raises(InputError, match="must be one of auto, on, off, not 'maybe'"):
+        stabilizer_for("maybe", 24)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("size", [(1, 1), (16, 16), (17, 300), (1000, 16), (63, 65)])
