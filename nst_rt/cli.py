@@ -214,19 +214,41 @@ def webcam(source: str, **options: Any) -> Report:
     return Report("closed", {"source": source})
 
 
-def evaluate(model: str, photos: str, style: list[str], **options: Any) -> Report:
+def evaluate(model: str, video: str | None = None, **options: Any) -> Report:
     """Measure how good a style model is: quality, stability, speed."""
     from dataclasses import asdict
 
     from nst_rt.infer.evaluate import evaluate_model, summary
 
+    if video is not None:
+        return _evaluate_video(model, video, **options)
+    if missing := [f"--{name}" for name in ("style", "photos") if name not in options]:
+        raise InputError(f"required: {', '.join(missing)}; or --video, to measure flicker alone")
+    if "frames" in options:
+        raise InputError("--frames goes with --video")
     with progress("evaluating", counted=False) as advance:
         done = evaluate_model(
             model,
-            photos,
-            _paintings(style),
+            options.pop("photos"),
+            _paintings(options.pop("style")),
             on_progress=lambda part, note: advance(part, 1, note),
             **options,
+        )
+    return Report(summary(done), asdict(done))
+
+
+def _evaluate_video(model: str, video: str, **options: Any) -> Report:
+    from dataclasses import asdict
+
+    from nst_rt.infer.flicker import evaluate_clip, summary
+
+    if others := options.keys() - {"frames", "backend", "device", "precision"}:
+        raise InputError(
+            f"--video measures flicker alone: --{min(others).replace('_', '-')} does not go with it"
+        )
+    with progress("measuring") as advance:
+        done = evaluate_clip(
+            model, video, on_frame=lambda count, total: advance(count, total, ""), **options
         )
     return Report(summary(done), asdict(done))
 
@@ -444,20 +466,18 @@ def _parser() -> argparse.ArgumentParser:
     p = verb(
         evaluate,
         "mine.safetensors --style painting.jpg --photos ~/photos --held-out\n"
-        "  nst-rt evaluate two.safetensors --style ink=ink.jpg sea=wave.jpg --photos ~/photos",
+        "  nst-rt evaluate two.safetensors --style ink=ink.jpg sea=wave.jpg --photos ~/photos\n"
+        "  nst-rt evaluate starry_night --video clip.mp4",
     )
     p.add_argument("model", metavar="MODEL", help=STYLE_HELP.partition(";")[0])
     p.add_argument(
         "--style",
         nargs="+",
         action="extend",
-        required=True,
         metavar="PAINTING",
         help="that the style was trained on; NAME=PAINTING for each one of several styles",
     )
-    p.add_argument(
-        "--photos", required=True, metavar="P", help="a folder, a zip archive or a list of photos"
-    )
+    p.add_argument("--photos", metavar="P", help="a folder, a zip archive or a list of photos")
     p.add_argument("--held-out", action="store_true", help="only those that training holds out")
     p.add_argument("--count", type=int, metavar="N", help="photos, the first ones; default: 50")
     p.add_argument(
@@ -466,6 +486,10 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="that the network is compared with the optimizer on; default: 5",
     )
+    p.add_argument(
+        "--video", metavar="CLIP", help="measure how much it flickers on a clip, and nothing else"
+    )
+    p.add_argument("--frames", type=int, metavar="N", help="of the clip; default: 50")
     _engine_arguments(p)
 
     p = verb(export, "starry_night -o starry_night.onnx")

@@ -32,6 +32,7 @@ _SETTINGS = (
     "size",
     "scale",
     "fps",
+    "stabilize",
     "overwrite",
     "resume",
     "segment",
@@ -64,7 +65,11 @@ def add_video_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--size", type=_size, metavar="PX", help="long side, or WxH; default: as it is")
     p.add_argument("--scale", type=float, metavar="X", help="of both sides, such as 0.5")
     p.add_argument("--fps", type=_rate, metavar="N", help="a constant rate, such as 30000/1001")
-    p.add_argument("--stabilize", action="store_true", help="keep strokes in their places")
+    p.add_argument(
+        "--stabilize",
+        metavar="WHEN",
+        help="keep strokes in their places: auto, on or off; default: auto (where it moves)",
+    )
     p.add_argument(
         "--resume", action="store_true", help="go on with what was interrupted, if anything was"
     )
@@ -78,13 +83,12 @@ def video(source: list[str], output: str, **options: Any) -> Report:
     from nst_rt.infer.video import Settings, check_conversion
 
     settings = {name: options.pop(name) for name in _SETTINGS if name in options}
-    stabilize = {"stabilize": options.pop("stabilize")} if "stabilize" in options else {}
     sources = _sources(source)
     if len(sources) > 1 or _is_folder(output):
-        return _several(sources, Path(output), options, settings, stabilize)
+        return _several(sources, Path(output), options, settings)
     # What costs nothing to find is found before the network is loaded.
     check_conversion(sources[0], output, Settings(**settings))
-    done = _converted(sources[0], output, take_painter(options), {**settings, **stabilize})
+    done = _converted(sources[0], output, take_painter(options), settings)
     report = conversion_report(done)
     if output == _STDIO:  # the video is there
         print(report.text, file=sys.stderr)
@@ -129,7 +133,6 @@ def _several(
     folder: Path,
     looks: dict[str, Any],
     settings: dict[str, Any],
-    stabilize: dict[str, Any],
 ) -> Report:
     """Convert into a folder, each under its own name; a bad one does not stop the others."""
     from nst_rt.infer.video import Settings, check_conversion, work_path
@@ -147,9 +150,7 @@ def _several(
         try:
             check_conversion(name, target, Settings(**settings))
             painter = painter or take_painter(looks)
-            reports.append(
-                conversion_report(_converted(name, str(target), painter, {**settings, **stabilize}))
-            )
+            reports.append(conversion_report(_converted(name, str(target), painter, settings)))
         except InterruptedWorkError:
             raise
         except (StyleTransferError, OSError) as error:

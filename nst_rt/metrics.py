@@ -87,6 +87,13 @@ class QualityObjective:
         content = self._loss.content_target(photo.to(self._device))
         return float(self._loss(image.to(self._device), content, self._style).total)
 
+    @torch.no_grad()
+    def style(self, image: Tensor) -> float:
+        """The style part of an image's objective alone, not weighted; for images of any size."""
+        image = image.to(self._device)
+        losses = self._loss(image, self._loss.content_target(image), self._style)
+        return float(losses.style)
+
     def descent(self, photo: Tensor, iterations: int = ITERATIONS) -> Iterator[float]:
         """Objectives on the way of L-BFGS over the pixels, from the photo on.
 
@@ -238,13 +245,18 @@ def pan_error(stylize: Callable[[Frame], Frame], photos: Iterable[Frame]) -> Pan
 
 def pan(photo: Frame) -> list[Frame]:
     """The windows that `pan_error` moves over a photo."""
-    height, width = photo.shape[:2]
-    scale = _PAN_SIDE / min(height, width)
-    size = round(width * scale), round(height * scale)
-    large = np.asarray(Image.fromarray(photo).resize(size, Image.Resampling.LANCZOS))
+    large = pan_photo(photo)
     (h, w), (x, y), (right, down) = _PAN_WINDOW, _PAN_START, _PAN_STEP
     corners = [(y + i * down, x + i * right) for i in range(PAN_FRAMES)]
     return [np.ascontiguousarray(large[y : y + h, x : x + w]) for y, x in corners]
+
+
+def pan_photo(photo: Frame) -> Frame:
+    """A photo resized by Lanczos to a short side of 720 px, as clips are made of it."""
+    height, width = photo.shape[:2]
+    scale = _PAN_SIDE / min(height, width)
+    size = round(width * scale), round(height * scale)
+    return np.asarray(Image.fromarray(photo).resize(size, Image.Resampling.LANCZOS))
 
 
 def _pan_figures(painted: Sequence[Frame]) -> tuple[float, float]:

@@ -1,15 +1,35 @@
 """Motion whose optical flow and occlusions are known exactly, to train and measure stability with.
 
-A photo is shifted, zoomed and turned against itself, and a second layer moves in front of it.
+A photo is shifted, zoomed and turned against itself, and a second layer moves in front of it:
+pairs of views to train with, and clips to measure with.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from nst_rt.flow import Correspondence, Field, pixel_grid
+from nst_rt.images import Frame
+
+Matrix = npt.NDArray[np.float64]
+
+_CLIP_SIZE = (360, 640)  # height, width
+# Of the photo, where the corners of the first frame lie, and how far they move a frame; in pixels,
+# (x, y), clockwise from the top left. They do not move alike, so that it is a homography.
+_CORNERS = ((20, 10), (660, 10), (660, 370), (20, 370))
+_CORNERS_MOVE = ((3.5, 2.5), (2.0, 2.2), (2.3, 1.2), (3.2, 1.0))
+_LAYER_MIDDLE = (440, 190)
+_LAYER_MOVE = (-6.0, 1.5)
+_LAYER_TURN = 0.6  # degrees a frame
+_LAYER_RADII = (110.0, 80.0)
+_LAYER_EDGE = 2  # pixels on both sides of it that belong to neither layer
 
 
 @dataclass(frozen=True)
@@ -98,6 +118,82 @@ def aligned_error(first: Tensor, second: Tensor, pair: MovingPair) -> Tensor:
     squares = (moved - second.float()).square().mean(1, keepdim=True) * pair.visible
     seen = pair.visible.sum((1, 2, 3)).clamp(min=1)
     return (squares.sum((1, 2, 3)) / seen).mean()
+
+
+def layered_clip(photo: Frame, frames: int = 12) -> tuple[list[Frame], list[Correspondence]]:
+    """A clip whose motion and occlusions are known exactly, the same one for the same photo.
+
+    The camera moves over the photo by a homography, by about 3 px a frame, and an ellipse out of
+    the photo turned upside down moves in front of it, by 6 px a frame the other way, turning.
+
+    Args:
+        photo: shape (H, W, 3), uint8 BGR, at least 720 px a side.
+        frames: how many, at most 15, or the camera leaves the photo.
+
+    Returns:
+        The frames, 640x360, and for each one but the first where its pixels were in the one before.
+    """
+    height, width = _CLIP_SIZE
+    grid = pixel_grid(height, width)
+    views = [_camera_view(number) for number in range(frames)]
+    layers = [_layer_view(number) for number in range(frames)]
+    textures = photo, np.ascontiguousarray(photo[::-1, ::-1])
+    pictures = []
+    for view, layer in zip(views, layers, strict=True):
+        behind, front = (
+            cv2.warpPerspective(
+                texture,
+                matrix,
+                (width, height),
+                flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
+                borderMode=cv2.BORDER_REFLECT_101,
+            )
+            for texture, matrix in zip(textures, (view, layer), strict=True)
+        )
+        share = np.clip(_layer_depth(_projected(layer, grid)) + 0.5, 0, 1)[..., None]
+        pictures.append(np.rint(behind + share * (front.astype(np.float32) - behind)))
+    found = []
+    for number in range(1, frames):
+        depth = _layer_depth(_projected(layers[number], grid))
+        behind, before = (
+            _projected(np.linalg.inv(pair[number - 1]) @ pair[number], grid)
+            for pair in (views, layers)
+        )
+        was_covered = _layer_depth(_projected(layers[number - 1], behind)) > -_LAYER_EDGE
+        in_front = depth > 0
+        positions = np.where(in_front[..., None], before, behind)
+        inside = ((positions >= 0) & (positions <= (width - 1, height - 1))).all(-1)
+        visible = inside & (np.abs(depth) > _LAYER_EDGE) & (in_front | ~was_covered)
+        found.append(Correspondence(positions.astype(np.float32), visible))
+    return [picture.astype(np.uint8) for picture in pictures], found
+
+
+def _camera_view(number: int) -> Matrix:
+    """Homography (3, 3) from a frame's pixels to the photo's."""
+    height, width = _CLIP_SIZE
+    frame = np.array([(0, 0), (width, 0), (width, height), (0, height)], np.float32)
+    corners = np.array(_CORNERS, np.float32) + number * np.array(_CORNERS_MOVE, np.float32)
+    return np.asarray(cv2.getPerspectiveTransform(frame, corners), np.float64)
+
+
+def _layer_view(number: int) -> Matrix:
+    """Matrix (3, 3) from a frame's pixels to the layer's, which lie as in the first frame."""
+    middle = np.add(_LAYER_MIDDLE, number * np.array(_LAYER_MOVE))
+    matrix = np.eye(3)
+    matrix[:2] = cv2.getRotationMatrix2D(middle.tolist(), number * _LAYER_TURN, 1)
+    matrix[:2, 2] += _LAYER_MIDDLE - middle
+    return matrix
+
+
+def _layer_depth(positions: Field) -> Field:
+    """Roughly how many pixels positions of the layer lie within its edge; outside it, below 0."""
+    away = np.linalg.norm((positions - _LAYER_MIDDLE) / _LAYER_RADII, axis=-1)
+    return np.asarray((1 - away) * min(_LAYER_RADII), np.float32)
+
+
+def _projected(matrix: Matrix, positions: Field) -> Field:
+    flat = positions.reshape(-1, 1, 2).astype(np.float64)
+    return cv2.perspectiveTransform(flat, matrix).reshape(positions.shape).astype(np.float32)
 
 
 def _affine(draws: Tensor, motion: MotionRange, whole: Tensor) -> Tensor:

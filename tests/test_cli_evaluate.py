@@ -5,13 +5,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from clips import write_clip
 
 from nst_rt.cli import main
 from nst_rt.errors import StyleTransferError
 from nst_rt.images import load_image, save_image
 from nst_rt.infer import demo, evaluate, timing
 from nst_rt.infer.evaluate import Evaluation, StyleEvaluation
+from nst_rt.infer.flicker import evaluate_clip
 from nst_rt.metrics import PanError, Quality
+from nst_rt.style_model import StyleModel
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -106,9 +109,28 @@ def test_every_option_reaches_the_library(run: Run, seen: dict[str, object]) -> 
     }
 
 
-@pytest.mark.parametrize("option", ["count", "optimizer_photos"])
-def test_the_defaults_in_the_help_are_those_of_the_library(run: Run, option: str) -> None:
-    default = inspect.signature(evaluate.evaluate_model).parameters[option].default
+def test_flicker_is_measured_on_a_clip(run: Run, two_styles: StyleModel, tmp_path: Path) -> None:
+    model = two_styles.save(tmp_path / "two.safetensors")
+    clip = write_clip(tmp_path / "clip.mp4", pts=range(0, 512 * 5, 512))
+    code, out, err = run(model, "--video", clip, "--frames", 3, "--backend", "torch")
+    assert (code, err) == (0, "")
+    assert "clip.mp4: 3 frames, torch" in out
+    assert re.search(r"^stabilized +\d\.\d{4} ", out, re.MULTILINE)
+    assert "RMSE in [0, 1]" in out
+
+
+OPTIONS = [
+    ("count", evaluate.evaluate_model),
+    ("optimizer_photos", evaluate.evaluate_model),
+    ("frames", evaluate_clip),
+]
+
+
+@pytest.mark.parametrize(("option", "function"), OPTIONS)
+def test_the_defaults_in_the_help_are_those_of_the_library(
+    run: Run, option: str, function: Callable[..., object]
+) -> None:
+    default = inspect.signature(function).parameters[option].default
     _, out, _ = run("--help")
     said = " ".join(out.split())
     assert re.search(rf"--{option.replace('_', '-')} N [^-]*default: {default}\b", said)
@@ -120,6 +142,11 @@ BAD = [
     (["starry_night"], "required: --style, --photos"),
     (["starry_night", "--style", PAINTING], "required: --photos"),
     (["--photos", "photos", "--style", PAINTING], "required: MODEL"),
+    (["starry_night", *GOOD, "--frames", "9"], "--frames goes with --video"),
+    (["starry_night", "--photos", "p", "--video", "c.mp4"], "--photos does not go with it"),
+    (["starry_night", "--video", "no.mp4"], r"no\.mp4: no such file"),
+    (["starry_night", "--video", "text.png"], r"text\.png: no frames in this video"),
+    (["starry_night", "--video", "no.mp4", "--frames", "1"], "at least 2 are needed, not 1"),
     (["nobody", *GOOD], "known are .*starry_night"),
     (["no.safetensors", *GOOD], "no such file"),
     (["text.png", *GOOD], "not a style model"),

@@ -1,5 +1,6 @@
 """What tests look at in video files."""
 
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,10 @@ class Untouched(Stylizer):
 
     def stylize(self, frame: np.ndarray) -> np.ndarray:
         return frame
+
+    def start(self, frame: np.ndarray) -> Callable[[], np.ndarray]:
+        painted = self.stylize(frame)
+        return lambda: painted
 
 
 def stamps(path: Path, kind: str = "video", track: int = 0) -> list[Fraction]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nst_rt.errors import PartialResultError
 from nst_rt.infer.painter import Painter, load_painter
-from nst_rt.infer.stabilize import Stabilizer
+from nst_rt.infer.stabilize import Stabilize, stabilizer_for
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.infer.video.info import VideoInfo
 from nst_rt.infer.video.job import opened_job
@@ -62,7 +62,7 @@ def convert_video(
     size: Size | None = None,
     scale: float | None = None,
     fps: Fraction | float | None = None,
-    stabilize: bool = False,
+    stabilize: Stabilize = "auto",
     overwrite: bool = False,
     resume: bool = False,
     segment: int = SEGMENT,
@@ -91,8 +91,8 @@ def convert_video(
         size: pixels of the long side, or (width, height).
         scale: of both sides, instead of a size.
         fps: a constant rate, by repeating and leaving out frames; of a folder, its rate.
-        stabilize: keep strokes where they are in the scene, see `Stabilizer`; this decides for a
-            Painter, too.
+        stabilize: keep strokes where they are in the scene: `auto`, `on` or `off`, see
+            `stabilizer_for`; this decides for a Painter, too.
         overwrite: replace an existing output, or an interrupted conversion to it.
         resume: go on with an interrupted conversion, if there is one.
         segment: frames of a segment.
@@ -108,11 +108,11 @@ def convert_video(
             full disk.
     """
     settings = Settings(
-        codec, crf, preset, start, end, size, scale, fps, overwrite, resume, segment
+        codec, crf, preset, start, end, size, scale, fps, stabilize, overwrite, resume, segment
     )
     request = check_conversion(source, output, settings)
     painter = _painter(style)
-    painter.stabilizer = Stabilizer() if stabilize else None
+    painter.stabilizer = stabilizer_for(stabilize, settings.rate or request.reader.info.rate)
     begin = time.perf_counter()
     with opened_job(request, painter, settings) as job:
         job.run(on_frame)

@@ -9,6 +9,7 @@ from clips import write_clip
 from videos import Untouched, audio_bytes, stamps
 
 from nst_rt.errors import InputError, OutputExistsError, VideoError
+from nst_rt.infer.stabilize import Stabilize
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.infer.video import VideoReader, convert_video, probe
 
@@ -237,7 +238,8 @@ class Boiling(Untouched):
 
 def test_a_stabilized_conversion_boils_less(converted: tuple[Path, Path], tmp_path: Path) -> None:
     changes = []
-    for stabilize in (False, True):
+    modes: tuple[Stabilize, ...] = ("off", "auto")
+    for stabilize in modes:
         output = tmp_path / f"{stabilize}.mp4"
         convert_video(converted[0], output, style=Boiling(), stabilize=stabilize, crf=5)
         frames = [timed.frame.astype(float) for timed in VideoReader(output)]

@@ -45,7 +45,7 @@ def test_pipes_carry_everything(tmp_path: Path, ends: str) -> None:
 def test_frames_become_numbered_pictures(tmp_path: Path, untouched: Stylizer) -> None:
     source = write_clip(tmp_path / "in.mp4")
     pattern = tmp_path / "frames" / "a%04d.png"
-    assert convert_video(source, pattern, style=untouched, end=0.4).frames == 10
+    assert convert_video(source, pattern, style=untouched, end=0.4, stabilize="off").frames == 10
     names = sorted(path.name for path in pattern.parent.iterdir())
     assert names == [f"a{number:04d}.png" for number in range(1, 11)]
     picture = cv2.imread(str(pattern.parent / "a0005.png"))
@@ -77,7 +77,7 @@ def test_codecs(
 ) -> None:
     source = write_clip(tmp_path / "in.mp4", size=(128, 96))
     output = tmp_path / f"out{suffix}"
-    convert_video(source, output, style=untouched, codec=codec, segment=10)
+    convert_video(source, output, style=untouched, codec=codec, segment=10, stabilize="off")
     assert stamps(output) == stamps(source)
     with av.open(str(output)) as container:
         stream = container.streams.video[0]

@@ -1,0 +1,117 @@
+"""The flow code beside the true flow of Middlebury's RubberWhale, and on motion made up here.
+
+    python benchmarks/flow.py FOLDER
+
+FOLDER has `rubberwhale1.png`, `rubberwhale2.png` and `rubberwhale_flow.flo`. Flow the other way is
+not given there, so that what is hidden is judged on a clip whose occlusions are known: precision is
+the share of what the flow calls hidden that is, recall the share of what is that it calls so.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from nst_rt.flow import Correspondence, Field, flow_correspondence, pixel_grid
+from nst_rt.images import Frame
+from nst_rt.infer.evaluate import pan_photos
+from nst_rt.infer.stabilize import Stabilizer
+from nst_rt.metrics import pan_photo
+from nst_rt.motion import layered_clip
+
+Method = Callable[[Frame, Frame], Correspondence]
+
+_UNKNOWN = 1e9  # from which on a .flo file says that the flow is not known
+_MAGIC = 202021.25
+
+
+def main() -> None:
+    """Print Markdown tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, metavar="FOLDER")
+    folder = parser.parse_args().folder
+    one, other = (picture(folder / f"rubberwhale{number}.png") for number in (1, 2))
+    truth = true_flow(folder / "rubberwhale_flow.flo")
+    methods = {
+        "figures (DIS, preset medium)": flow_correspondence,
+        "stabilizer": Stabilizer().correspondence,
+    }
+    print("| flow | RubberWhale, end-point error, px | median | over 1 px | layered clip | ms |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for name, method in methods.items():
+        seconds = []
+        for _ in range(9):
+            begin = time.perf_counter()
+            found = method(other, one)  # where the first picture's pixels are in the second
+            seconds.append(time.perf_counter() - begin)
+        assert found.positions is not None
+        flow = found.positions - pixel_grid(*one.shape[:2])
+        known = (np.abs(truth) < _UNKNOWN).all(-1)
+        errors = np.linalg.norm(flow - truth, axis=-1)[known]
+        print(
+            f"| {name} | {errors.mean():.3f} | {np.median(errors):.3f} | {(errors > 1).mean():.1%} "
+            f"| {np.mean(layered_errors(method)):.3f} | {1000 * min(seconds):.1f} |"
+        )
+    print("\n| what is hidden in a layered clip | precision | recall | share |")
+    print("| --- | --- | --- | --- |")
+    for name, method in methods.items():
+        precision, recall, share = hidden(method)
+        print(f"| {name} | {precision:.1%} | {recall:.1%} | {share:.1%} |")
+
+
+def picture(file: Path) -> Frame:
+    """A frame of a file.
+
+    Raises:
+        SystemExit: it cannot be read.
+    """
+    frame = cv2.imread(str(file), cv2.IMREAD_COLOR)
+    if frame is None:
+        raise SystemExit(f"{file}: not there, or not a picture")
+    return np.asarray(frame, np.uint8)
+
+
+def true_flow(file: Path) -> Field:
+    """A .flo file: a number that tells the format, the width, the height, then (x, y) by rows."""
+    numbers = np.fromfile(file, "<f4")
+    if not len(numbers) or numbers[0] != _MAGIC:
+        raise SystemExit(f"{file}: not a .flo file")
+    width, height = numbers[1:3].view("<i4")
+    return numbers[3:].reshape(height, width, 2)
+
+
+def layered_errors(method: Method) -> list[float]:
+    """End-point errors on layered clips, over what is visible."""
+    errors = []
+    for frames, truth in clips():
+        for before, now, true in zip(frames, frames[1:], truth, strict=False):
+            found = method(before, now)
+            apart = np.linalg.norm(found.positions - true.positions, axis=-1)
+            errors.append(float(apart[true.visible].mean()))
+    return errors
+
+
+def hidden(method: Method) -> tuple[float, float, float]:
+    """Precision and recall of what is called hidden, and the share of it, over layered clips."""
+    both = called = truly = pixels = 0
+    for frames, truth in clips():
+        for before, now, true in zip(frames, frames[1:], truth, strict=False):
+            covered, unseen = ~method(before, now).visible, ~true.visible
+            near = cv2.dilate(unseen.astype(np.uint8), np.ones((3, 3))) > 0  # a pixel of tolerance
+            both += np.count_nonzero(covered & near)
+            called += np.count_nonzero(covered)
+            truly += np.count_nonzero(unseen)
+            pixels += unseen.size
+    return both / max(called, 1), min(both / max(truly, 1), 1.0), called / pixels
+
+
+def clips() -> list[tuple[list[Frame], list[Correspondence]]]:
+    """Layered clips of the photos of scikit-image."""
+    return [layered_clip(pan_photo(photo), 4) for photo in pan_photos()]
+
+
+if __name__ == "__main__":
+    main()
