@@ -86,8 +86,9 @@ def video(source: list[str], output: str, **options: Any) -> Report:
     sources = _sources(source)
     if len(sources) > 1 or _is_folder(output):
         return _several(sources, Path(output), options, settings)
-    # What costs nothing to find is found before the network is loaded.
-    check_conversion(sources[0], output, Settings(**settings))
+    # What costs nothing to find is found before the network is loaded; a pipe is read only once.
+    if sources[0] != _STDIO:
+        check_conversion(sources[0], output, Settings(**settings))
     done = _converted(sources[0], output, take_painter(options), settings)
     report = conversion_report(done)
     if output == _STDIO:  # the video is there

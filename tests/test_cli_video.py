@@ -1,6 +1,8 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -80,6 +82,19 @@ def test_several_videos_go_into_a_folder_and_a_bad_one_stops_none(run: Run) -> N
     assert (facts["kept"], [done["output"] for done in facts["videos"]]) == (1, ["painted/a.mp4"])
 
 
+def test_a_pipe_carries_a_video_and_nothing_else(run: Run) -> None:
+    write_clip(Path("in.mkv"), audio="aac")
+    command = [sys.executable, "-m", "nst_rt", "video", "-", "-", "--style", "two.safetensors"]
+    with Path("in.mkv").open("rb") as source, Path("out.mkv").open("wb") as output:
+        done = subprocess.run(
+            command, stdin=source, stdout=output, stderr=subprocess.PIPE, text=True, check=True
+        )
+    assert done.stderr.startswith("-: 25 frames")
+    assert done.stderr.count("\n") == 1
+    assert streams(Path("out.mkv")) == streams(Path("in.mkv"))
+    assert stamps(Path("out.mkv")) == stamps(Path("in.mkv"))
+
+
 def test_none_of_several_is_an_error(run: Run) -> None:
     for name in ("bad.mp4", "worse.mp4"):
         Path(name).write_text("no video")
@@ -99,10 +114,12 @@ def test_none_of_several_is_an_error(run: Run) -> None:
         (["a.mp4", "out.gif", "--resume"], "--resume does not go with out.gif"),
         (["-", "out.mp4", "--resume"], "--resume does not go with -"),
         (["a.mp4", "a.mp4", "--overwrite"], "over the source"),
+        (["a.gif", "a.gif", "--overwrite"], "over the source"),
     ],
 )
 def test_bad_input_is_one_line(run: Run, arguments: list[str], said: str) -> None:
     write_clip(Path("a.mp4"))
+    write_clip(Path("a.gif"), container_format="mp4")
     Path("x").mkdir()
     shutil.copy("a.mp4", "x")
     before = sorted(Path().rglob("*"))

@@ -95,10 +95,9 @@ class Job:
     def warnings(self) -> tuple[str, ...]:
         """What became known on the way, beside what the reader has to say."""
         left = tuple(str(track) for track in self.tracks if track.action != "copied")
-        dropped = getattr(self._sink, "dropped", 0)
-        if not dropped:
+        if not self._sink.dropped:
             return left
-        return (*left, f"{dropped} frames left out, which came too fast for the format")
+        return (*left, f"{self._sink.dropped} frames left out, which came too fast for the format")
 
     def run(self, on_frame: Callable[[int, VideoInfo], None] | None) -> None:
         """Convert all; on an error keep what can be kept."""

@@ -118,7 +118,7 @@ class FolderSink:
 
     def __init__(self, pattern: Path) -> None:
         self._pattern = pattern
-        self._count = 0
+        self._count = self.dropped = 0
         pattern.parent.mkdir(parents=True, exist_ok=True)
 
     def write(self, painted: Painted, shape: Shape) -> None:

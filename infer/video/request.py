@@ -83,7 +83,7 @@ def check_conversion(
             f"--resume does not go with {unusual}: there are no segments to go on from"
         )
     reader, others = _reader(source, output, encoding, settings)
-    for target in (output, partial_path(output)) if encoding and str(output) != STDIO else ():
+    for target in (output, partial_path(output)):
         if target.exists() and reader.path.exists() and target.samefile(reader.path):
             raise InputError(f"{output}: would be written over the source; choose another name")
     return Request(output, reader, encoding, others)

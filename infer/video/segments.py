@@ -6,9 +6,9 @@ record is complete. `plan.json` tells what is being made of which source. Every 
 place as a whole.
 """
 
+import contextlib
 import json
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -133,8 +133,11 @@ class WorkFolder:
         return Checkpoint(Mark(**facts["mark"]), state, damage)
 
     def remove(self) -> None:
-        """Delete the folder and all that is in it."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        """Delete what is in it, and the folder."""
+        _empty(self.path)
+        (self.path / _LOCK).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a user has put something there
+            self.path.rmdir()
 
     def _file(self, number: int, suffix: str) -> Path:
         return self.path / f"{number:06d}.{suffix}"
@@ -232,8 +235,9 @@ def work_folder(
 
 
 def _empty(path: Path) -> None:
-    for file in path.iterdir():
-        if file.name != _LOCK:
+    """Delete what conversions leave in a folder, but for the lock."""
+    for pattern in ("*.nut", "*.npz", "*.json", "*.new", _STREAMS):
+        for file in path.glob(pattern):
             file.unlink()
 
 

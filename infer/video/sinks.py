@@ -42,7 +42,13 @@ class Painted:
 
 
 class Sink(Protocol):
-    """Takes painted frames in order, and is told how it ends."""
+    """Takes painted frames in order, and is told how it ends.
+
+    Attributes:
+        dropped: frames that came too fast for the format.
+    """
+
+    dropped: int
 
     def write(self, painted: Painted, shape: Shape) -> None:
         """Take a frame; `shape` is the same for all."""
@@ -79,6 +85,7 @@ class SegmentSink:
         self._tracks, self._start, self._end = tracks, start, end
         self._shape = work.shape
         self._open: SegmentWriter | None = None
+        self.dropped = 0
 
     def write(self, painted: Painted, shape: Shape) -> None:
         """Encode a frame; a checkpoint ends the segment."""
@@ -167,6 +174,7 @@ class PipeSink:
         self._container = av.open("pipe:1", "w", format="matroska")
         self._encoder: FrameEncoder | None = None
         self._tracks: TrackCopier | None = None
+        self.dropped = 0
 
     def write(self, painted: Painted, shape: Shape) -> None:
         """Encode a frame, and pass on what came with it."""

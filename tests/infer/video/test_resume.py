@@ -146,6 +146,13 @@ def test_something_else_is_not_resumed(
     assert sorted(path.name for path in work_path(interrupted).iterdir()) == before
 
 
+def test_a_strangers_file_in_the_work_folder_stays(source: Path, interrupted: Path) -> None:
+    stranger = work_path(interrupted) / "notes.txt"
+    stranger.write_text("precious")
+    convert_video(source, interrupted, style=Grainy(), overwrite=True)
+    assert [path.name for path in work_path(interrupted).iterdir()] == ["notes.txt"]
+
+
 def test_another_source_is_not_resumed(source: Path, interrupted: Path) -> None:
     other = write_clip(interrupted.parent / "other.mp4")
     with pytest.raises(InputError, match="bytes of the source"):

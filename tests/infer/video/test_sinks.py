@@ -1,5 +1,6 @@
 """Pipes, numbered pictures, codecs; and memory, which does not grow."""
 
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -54,6 +55,15 @@ def test_frames_become_numbered_pictures(tmp_path: Path, untouched: Stylizer) ->
         convert_video(source, pattern, style=untouched)
     with pytest.raises(InputError, match=r"written as %06d.png"):
         convert_video(source, tmp_path / "%d.txt", style=untouched)
+
+
+def test_what_comes_too_fast_for_gif_is_left_out_and_said(
+    tmp_path: Path, untouched: Stylizer
+) -> None:
+    source = write_clip(tmp_path / "in.mp4", pts=range(0, 12800, 128), rate=Fraction(100))
+    done = convert_video(source, tmp_path / "out.gif", style=untouched)
+    assert "50 frames left out, which came too fast for the format" in done.warnings
+    assert len(stamps(tmp_path / "out.gif")) == 50
 
 
 @pytest.mark.parametrize(
