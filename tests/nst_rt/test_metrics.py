@@ -124,6 +124,7 @@ def test_the_objective_is_the_published_one(
     style = sum(float((a - b).square().mean() / b.square().mean()) for a, b in grams) / 5
     # Features may be in bfloat16.
     assert objective(image, photo) == pytest.approx(float(10 * style + content), rel=0.01)
+    assert objective.style(image) == pytest.approx(style, rel=0.01)
 
 
 def test_the_objective_is_of_a_painting_of_512_px(
