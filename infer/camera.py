@@ -54,6 +54,7 @@ class Camera:
     Attributes:
         is_device: a camera of this machine.
         is_live: a camera or a stream, not a film.
+        size: width and height of its frames, as far as known before the first one.
         problem: what keeps frames from coming, empty as long as they come.
 
     Raises:
@@ -76,15 +77,11 @@ class Camera:
         # Films come as fast as they are decoded; a clock holds them to their time.
         is_film = is_stream and self._capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0
         self.is_live = (self.is_device or is_stream) and not is_film
-        self._closed = threading.Event()
-        self._iterated = False
-
-    @property
-    def size(self) -> Size:
-        """Width and height of the frames, as far as it is known before the first one."""
         sides = (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
         width, height = (round(self._capture.get(side)) for side in sides)
-        return self._fitting(width, height)
+        self.size = self._fitting(width, height) if width and height else DEFAULT_SIZE
+        self._closed = threading.Event()
+        self._iterated = False
 
     def __iter__(self) -> Iterator[Captured]:
         self._iterated = True
@@ -157,7 +154,7 @@ class Camera:
         return np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), np.uint8)
 
     def _fitting(self, width: int, height: int) -> Size:
-        if self._size is None or not (width and height):
+        if self._size is None:
             return width, height
         scale = min(self._size[0] / width, self._size[1] / height, 1)
         return round(width * scale), round(height * scale)

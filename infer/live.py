@@ -117,9 +117,7 @@ def show_webcam(
 
         def load() -> AdaptiveStylizer:
             stylizer = Stylizer(model, name, backend=backend, device=device, precision=precision)
-            width, height = camera.size
-            if width and height:
-                stylizer.prepare(height, width)
+            stylizer.prepare(camera.size[1], camera.size[0])
             return AdaptiveStylizer(stylizer, fps or _ANY_RATE)
 
         loading = stack.enter_context(ThreadPoolExecutor(1, "load")).submit(load)
@@ -136,7 +134,12 @@ def show_webcam(
         )
         pictures = stack.enter_context(closing(polled(painted, seconds=IDLE)))
         try:
-            session.run(pictures, duration=duration, problem=lambda: camera.problem)
+            session.run(
+                pictures,
+                duration=duration,
+                problem=lambda: camera.problem,
+                size=camera.size,
+            )
         except KeyboardInterrupt:
             if window:
                 raise

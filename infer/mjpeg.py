@@ -53,7 +53,9 @@ class MjpegServer:
             self._server = _Server((host, port), token)
         except OSError as error:
             raise InputError(f"{host}:{port}: cannot listen there ({error.strerror})") from error
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True
+        )
         self._thread.start()
         named = f"[{host}]" if ":" in host else host
         query = f"?token={quote(token, safe='')}" if token else ""

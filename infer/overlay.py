@@ -44,13 +44,13 @@ def write_lines(picture: Frame, lines: Sequence[str], *, place: str = "top") -> 
 
 
 def write_recording(picture: Frame, seconds: float) -> None:
-    """A red dot and how long it has been recording, in the upper right corner."""
+    """A red dot and how long it has been recording, in the lower right corner."""
     minutes, rest = divmod(int(seconds), 60)
     text = f"REC {minutes}:{rest:02}"
     scale = min(_LARGEST, picture.shape[1] / 500)
     (width, height), _ = cv2.getTextSize(text, _FONT, scale, 1)
     box = width + height + 3 * _MARGIN, height + 2 * _MARGIN
-    x, y = max(picture.shape[1] - box[0] - _MARGIN, 0), _MARGIN
+    x, y = (max(picture.shape[side] - box[1 - side] - _MARGIN, 0) for side in (1, 0))
     panel = picture[y : y + box[1], x : x + box[0]]
     cv2.convertScaleAbs(panel, panel, _DARKENED)
     middle = y + box[1] // 2

@@ -14,7 +14,7 @@ import numpy as np
 from nst_rt.errors import StyleTransferError
 from nst_rt.images import Frame, save_image
 from nst_rt.infer.adaptive import AdaptiveStylizer
-from nst_rt.infer.camera import Captured
+from nst_rt.infer.camera import Captured, Size
 from nst_rt.infer.controls import KEYS, LiveControls
 from nst_rt.infer.looks import split, with_original_colours
 from nst_rt.infer.overlay import write_lines, write_recording
@@ -125,6 +125,7 @@ class LiveSession:
         *,
         duration: float | None = None,
         problem: Callable[[], str] = str,
+        size: Size = (640, 360),
     ) -> None:
         """Go on until the pictures, the time or the patience of whoever watches end.
 
@@ -132,15 +133,15 @@ class LiveSession:
             pictures: None where none has come for a while, so that keys are heard all the same.
             duration: seconds, from the first painted picture.
             problem: says why none come.
+            size: width and height of the window until the first picture comes.
 
         Raises:
             VideoError: a recording that cannot be written, without a window to say so in.
         """
-        begin, shown = None, None
+        begin = None
+        shown = Picture(np.zeros((size[1], size[0], 3), np.uint8), 0.0, "")
         for picture in pictures:
             shown = picture or shown
-            if shown is None:
-                continue
             now = time.perf_counter()
             if shown.engine:
                 # A picture that stays is sent again, for sinks want one at all times.
@@ -204,15 +205,14 @@ class LiveSession:
     def _show(self, window: Window, shown: Picture, problem: str) -> None:
         controls = self._controls
         picture = shown.frame.copy()
-        lines = [str(controls), self._figures(shown)] if controls.overlay and shown.engine else []
-        if lines:
-            write_lines(picture, lines)
+        if controls.help:
+            write_lines(picture, [f"{keys}: {what}" for keys, what in KEYS], place="middle")
+        elif controls.overlay and shown.engine:
+            write_lines(picture, [str(controls), self._figures(shown)])
         if not shown.engine:
             write_lines(picture, ["preparing the style"], place="middle")
         if self._recorder:
             write_recording(picture, self._recorder.seconds)
-        if controls.help:
-            write_lines(picture, [f"{keys}: {what}" for keys, what in KEYS], place="middle")
         if problem:
             write_lines(picture, [problem], place="middle")
         if controls.note:
