@@ -112,8 +112,20 @@ def show_webcam(
     controls.recording = record is not None
     with ExitStack() as stack:
         screen = stack.enter_context(Window()) if window else None
+        sinks: list[Sink] = []
+        watched: list[str] = []
+        if mjpeg is not None:
+            server = stack.enter_context(closing(MjpegServer(mjpeg, token=token)))
+            sinks.append(server)
+            watched.append(f"watch it at {server.url}")
         camera = stack.enter_context(closing(Camera(source, size=size)))
-        sinks = _sinks(options, camera, stack)
+        if virtual_camera:
+            virtual = stack.enter_context(closing(VirtualCamera(camera.size)))
+            sinks.append(virtual)
+            watched.append(f"virtual camera: {virtual.device}")
+        for text in watched:
+            if on_output:
+                on_output(text)
 
         def load() -> AdaptiveStylizer:
             stylizer = Stylizer(model, name, backend=backend, device=device, precision=precision)
@@ -164,20 +176,6 @@ def _check(options: dict[str, Any]) -> None:
         raise InputError("the token is for viewers of an mjpeg output, and there is none")
     if options["record"] is not None:
         check_format(options["record"], "video", VIDEO_SUFFIXES, overwrite=options["overwrite"])
-
-
-def _sinks(options: dict[str, Any], camera: Camera, stack: ExitStack) -> list[Sink]:
-    sinks: list[Sink] = []
-    said = options["on_output"] or (lambda text: None)
-    if options["virtual_camera"]:
-        virtual = stack.enter_context(closing(VirtualCamera(camera.size)))
-        said(f"virtual camera: {virtual.device}")
-        sinks.append(virtual)
-    if options["mjpeg"] is not None:
-        server = stack.enter_context(closing(MjpegServer(options["mjpeg"], token=options["token"])))
-        said(f"watch it at {server.url}")
-        sinks.append(server)
-    return sinks
 
 
 def _close(loading: Future[AdaptiveStylizer]) -> None:

@@ -3,7 +3,7 @@
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from fractions import Fraction
 from itertools import count
 from typing import IO
@@ -13,7 +13,7 @@ import numpy as np
 
 from nst_rt.infer.mjpeg import MjpegServer
 
-_EVERY = 0.01  # seconds
+_EVERY = 0.02  # seconds
 
 
 def free_port() -> int:
@@ -25,9 +25,8 @@ def free_port() -> int:
 def mjpeg_stream(port: int, frame: np.ndarray) -> Iterator[str]:
     """A camera that serves JPEG pictures without end; yields its URL."""
     server = MjpegServer(port)
-    with _repeated(lambda: server.write(frame, 0.0)):
+    with closing(server), _repeated(lambda: server.write(frame, 0.0)):
         yield server.url
-    server.close()
 
 
 @contextmanager
@@ -57,11 +56,13 @@ def transport_stream(port: int, frame: np.ndarray) -> Iterator[str]:
 
     thread = threading.Thread(target=serve)
     thread.start()
-    yield f"tcp://127.0.0.1:{port}"
-    ended.set()
-    server.shutdown(socket.SHUT_RDWR)  # wakes one that waits for a viewer
-    server.close()
-    thread.join()
+    try:
+        yield f"tcp://127.0.0.1:{port}"
+    finally:
+        ended.set()
+        server.shutdown(socket.SHUT_RDWR)  # wakes one that waits for a viewer
+        server.close()
+        thread.join()
 
 
 @contextmanager
@@ -74,6 +75,8 @@ def _repeated(action: Callable[[], None]) -> Iterator[None]:
 
     thread = threading.Thread(target=run)
     thread.start()
-    yield
-    ended.set()
-    thread.join()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
