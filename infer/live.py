@@ -111,7 +111,6 @@ def show_webcam(
     controls.keep_colours, controls.compare = keep_colours, compare
     controls.recording = record is not None
     with ExitStack() as stack:
-        screen = stack.enter_context(Window()) if window else None
         sinks: list[Sink] = []
         watched: list[str] = []
         if mjpeg is not None:
@@ -119,6 +118,7 @@ def show_webcam(
             sinks.append(server)
             watched.append(f"watch it at {server.url}")
         camera = stack.enter_context(closing(Camera(source, size=size)))
+        screen = stack.enter_context(Window()) if window else None
         if virtual_camera:
             virtual = stack.enter_context(closing(VirtualCamera(camera.size)))
             sinks.append(virtual)
@@ -186,11 +186,14 @@ def _close(loading: Future[AdaptiveStylizer]) -> None:
 def _in_new_process(source: str | int, options: dict[str, Any]) -> LiveReport:
     """The same through the command line, where OpenCV comes before PyAV."""
     command = [sys.executable, "-m", "nst_rt", "webcam", str(source), "--json"]
+    del options["window"]  # there is one
     said = options.pop("on_output") or (lambda text: None)
     for name, value in options.items():
         flag = name.replace("_", "-")
-        if value is True or (value is False and name in ("window", "mirror")):
-            command.append(f"--{flag}" if value else f"--no-{flag}")
+        if name == "mirror" and value is not None:
+            command.append("--mirror" if value else "--no-mirror")
+        elif value is True:
+            command.append(f"--{flag}")
         elif value is not None and value is not False:
             text = f"{value[0]}x{value[1]}" if name == "size" else str(value)
             command.append(f"--{flag}={text}")

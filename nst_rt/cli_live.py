@@ -34,7 +34,7 @@ def add_webcam_arguments(p: argparse.ArgumentParser) -> None:
         help="default: cameras in a window, without --virtual-camera",
     )
     add("--snapshots", metavar="DIR", help="where the keys s and r save; default: here")
-    add("--window", action=argparse.BooleanOptionalAction, help="open one, or none; default: open")
+    add("--no-window", dest="window", action="store_false", help="other outputs only")
     add("--record", metavar="OUT", help="record from the beginning: .mp4, .mkv or .mov")
     add("--duration", type=float, metavar="SECONDS", help="and then stop; default: never")
     add("--virtual-camera", action="store_true", help="be a camera for other programs")
