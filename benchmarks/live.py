@@ -4,10 +4,10 @@
 
 A camera of our own sends MJPEG at 30 frames per second, each frame with its number in large blocks
 (see time_code.py), and remembers when it made each one. `nst-rt webcam` shows it under Xvfb. What
-is on the screen is read from the X server's memory, hundreds of times a second, and the number tells
-how old it is: capture to display, with compressing, sending and decoding the camera's JPEG. All of
-it (this camera too) shares the machine with the window, as a real camera's driver would. The first
-frame that is seen may be the camera's own, which the window shows until the style is ready.
+is on the screen is read from the X server's memory, hundreds of times a second, and the number
+tells how old it is: capture to display, with compressing, sending and decoding the camera's JPEG.
+All of it (this camera too) shares the machine with the window, as a real camera's driver would. The
+first frame that is seen may be the camera's own, which the window shows until the style is ready.
 """
 
 import argparse

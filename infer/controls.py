@@ -100,7 +100,7 @@ class LiveControls:
         }
         numbers = [*"1234567890"][: len(self.styles)]
         self._keys |= {
-            number: lambda name=name: self.choose(name)  # type: ignore[misc]
+            number: lambda name=name: self.choose(name)
             for number, name in zip(numbers, self.styles, strict=False)
         }
 

@@ -141,7 +141,7 @@ class _Server(ThreadingHTTPServer):
     def server_bind(self) -> None:
         """Without looking up names, which takes long where there is no network."""
         TCPServer.server_bind(self)
-        self.server_name, self.server_port = self.server_address[:2]
+        self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A viewer that went away is no news."""

@@ -68,7 +68,7 @@ class Recorder:
         self._rate = rate
         self._encoding = {"crf": str(crf), "preset": preset, "g": str(_KEY_FRAME)}
         self._queue: queue.Queue[tuple[Frame, float] | None] = queue.Queue(_WAITING)
-        self._thread = threading.Thread(target=self._run, name="record")
+        self._thread = threading.Thread(target=self._run, name="record", daemon=True)
         self._error: Exception | None = None
         self._begin = self._end = 0.0
         self._size: tuple[int, int] | None = None
