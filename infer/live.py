@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,8 @@ from nst_rt.infer.controls import LiveControls
 from nst_rt.infer.mjpeg import MjpegServer
 from nst_rt.infer.pipeline import polled
 from nst_rt.infer.session import IDLE, LiveSession, painted_frames
-from nst_rt.infer.sinks import Sink, VirtualCamera
+from nst_rt.infer.sinks import RECORDINGS, Sink, VirtualCamera
 from nst_rt.infer.stylizer import Stylizer
-from nst_rt.infer.video import VIDEO_SUFFIXES
 from nst_rt.infer.window import Window, windows_would_hang
 from nst_rt.style_model import find_style
 
@@ -118,7 +117,7 @@ def show_webcam(
             sinks.append(server)
             watched.append(f"watch it at {server.url}")
         camera = stack.enter_context(closing(Camera(source, size=size)))
-        screen = stack.enter_context(Window()) if window else None
+        screen = Window() if window else None
         if virtual_camera:
             virtual = stack.enter_context(closing(VirtualCamera(camera.size)))
             sinks.append(virtual)
@@ -146,12 +145,13 @@ def show_webcam(
         )
         pictures = stack.enter_context(closing(polled(painted, seconds=IDLE)))
         try:
-            session.run(
-                pictures,
-                duration=duration,
-                problem=lambda: camera.problem,
-                size=camera.size,
-            )
+            with screen or nullcontext():  # closes at once, though the rest may take a moment
+                session.run(
+                    pictures,
+                    duration=duration,
+                    problem=lambda: camera.problem,
+                    size=camera.size,
+                )
         except KeyboardInterrupt:
             if window:
                 raise
@@ -175,7 +175,7 @@ def _check(options: dict[str, Any]) -> None:
     if options["token"] is not None and options["mjpeg"] is None:
         raise InputError("the token is for viewers of an mjpeg output, and there is none")
     if options["record"] is not None:
-        check_format(options["record"], "video", VIDEO_SUFFIXES, overwrite=options["overwrite"])
+        check_format(options["record"], "video", RECORDINGS, overwrite=options["overwrite"])
 
 
 def _close(loading: Future[AdaptiveStylizer]) -> None:

@@ -22,14 +22,6 @@ def in_background(items: Iterable[T], *, depth: int = 4) -> Generator[T, None, N
     return _consume(_Stage(items, depth, drop=False))
 
 
-def newest(items: Iterable[T]) -> Generator[T, None, None]:
-    """Iterate over `items` in a thread of their own, giving only the newest one each time.
-
-    What the consumer was too slow for is dropped, so that its latency never grows.
-    """
-    return _consume(_Stage(items, 1, drop=True))
-
-
 def polled(
     items: Iterable[T], *, seconds: float, drop: bool = False
 ) -> Generator[T | None, None, None]:
@@ -40,7 +32,8 @@ def polled(
     Args:
         items: what to iterate over.
         seconds: to wait for an item.
-        drop: give the newest item only, as `newest` does.
+        drop: give the newest item only; what the consumer was too slow for is dropped, so that its
+            latency never grows.
     """
     return _consume(_Stage(items, 1, drop=drop), seconds)
 

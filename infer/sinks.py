@@ -10,18 +10,25 @@ from typing import Any, Protocol
 import av
 import cv2
 import numpy as np
+from av.video.reformatter import Colorspace
+from av.video.stream import VideoStream
 
 from nst_rt.errors import CameraError, InputError, VideoError
 from nst_rt.files import check_format, partial_path
 from nst_rt.images import Frame
-from nst_rt.infer.video import VIDEO_SUFFIXES, Preset, configure, encodable
 
+RECORDINGS = (".mp4", ".mkv", ".mov")
 RATE = 30  # frames per second of recordings
 _WAITING = 8  # frames between the pictures and the encoder
-_KEY_FRAME = 60  # frames from one to the next
+_ENCODING = {"crf": "20", "preset": "veryfast", "g": "60"}  # of x264
 # While it is written, all up to the last key frame can be played, whatever happens; in the end it
 # is a file like any other. Matroska is so of itself.
 _MOVFLAGS = {"movflags": "hybrid_fragmented+negative_cts_offsets"}
+
+
+# Codes of ITU-T H.273.
+_BT709 = 1
+_LIMITED_RANGE = 1
 
 
 class Sink(Protocol):
@@ -44,7 +51,6 @@ class Recorder:
     Args:
         path: .mp4, .mkv or .mov.
         rate: frames per second.
-        crf, preset: of x264, see `convert_video`.
         overwrite: replace an existing file.
 
     Attributes:
@@ -59,14 +65,11 @@ class Recorder:
         path: Path | str,
         *,
         rate: int = RATE,
-        crf: int = 20,
-        preset: Preset = "veryfast",
         overwrite: bool = False,
     ) -> None:
-        self.path = check_format(path, "video", VIDEO_SUFFIXES, overwrite=overwrite)
+        self.path = check_format(path, "video", RECORDINGS, overwrite=overwrite)
         self._partial = partial_path(self.path)
         self._rate = rate
-        self._encoding = {"crf": str(crf), "preset": preset, "g": str(_KEY_FRAME)}
         self._queue: queue.Queue[tuple[Frame, float] | None] = queue.Queue(_WAITING)
         self._thread = threading.Thread(target=self._run, name="record", daemon=True)
         self._error: Exception | None = None
@@ -120,12 +123,12 @@ class Recorder:
         options = {} if self.path.suffix.lower() == ".mkv" else _MOVFLAGS
         with av.open(str(self._partial.absolute()), "w", options=options) as container:
             stream = container.add_stream("libx264", rate=self._rate)
-            stream.options = dict(self._encoding)
+            stream.options = dict(_ENCODING)
             written, shown = 0, None
             while (item := self._queue.get()) is not None:
                 frame, at = item
                 if shown is None:
-                    configure(stream, frame, Fraction(1, self._rate))
+                    _configure(stream, frame, self._rate)
                 else:
                     written = self._fill(container, shown, written, until=at)
                 shown = frame
@@ -140,9 +143,30 @@ class Recorder:
         """Write a frame for each tick before a time; returns how many there are then."""
         stream = container.streams.video[0]
         while self._begin + written / self._rate < until:
-            container.mux(stream.encode(encodable(stream, frame, written)))
+            container.mux(stream.encode(_encodable(stream, frame, written)))
             written += 1
         return written
+
+
+def _configure(stream: VideoStream, frame: Frame, rate: int) -> None:
+    """Set a stream of libx264 up for frames like this one."""
+    stream.height, stream.width = frame.shape[:2]
+    # Chroma of half the size needs even sides; the size must not change.
+    even = frame.shape[0] % 2 == 0 and frame.shape[1] % 2 == 0
+    stream.pix_fmt = "yuv420p" if even else "yuv444p"
+    context = stream.codec_context
+    context.time_base = stream.time_base = Fraction(1, rate)
+    # Said, or players guess by the size.
+    context.colorspace = context.color_primaries = context.color_trc = _BT709
+    context.color_range = _LIMITED_RANGE
+
+
+def _encodable(stream: VideoStream, frame: Frame, tick: int) -> av.VideoFrame:
+    picture = av.VideoFrame.from_ndarray(frame, format="bgr24").reformat(
+        format=stream.pix_fmt, dst_colorspace=Colorspace.ITU709
+    )
+    picture.pts, picture.time_base = tick, stream.codec_context.time_base
+    return picture
 
 
 class VirtualCamera:

@@ -223,7 +223,11 @@ class VideoWriter:
         """Encode a frame, shape (H, W, 3), uint8 BGR; `pts` in ticks of the source."""
         if not self.frames:
             self._configure(frame)
-        picture = encodable(self._video, frame, pts)
+        picture = av.VideoFrame.from_ndarray(frame, format="bgr24").reformat(
+            format=self._video.pix_fmt, dst_colorspace=Colorspace.ITU709
+        )
+        picture.pts = pts
+        picture.time_base = self._info.time_base
         picture.duration = round(1 / self._info.rate / self._info.time_base)
         self._container.mux(self._video.encode(picture))
         self.frames += 1
@@ -249,7 +253,15 @@ class VideoWriter:
             self.partial.replace(self.path)
 
     def _configure(self, frame: Frame) -> None:
-        configure(self._video, frame, self._info.time_base)
+        self._video.height, self._video.width = frame.shape[:2]
+        # Chroma of half the size needs even sides; the size must not change.
+        even = frame.shape[0] % 2 == 0 and frame.shape[1] % 2 == 0
+        self._video.pix_fmt = "yuv420p" if even else "yuv444p"
+        context = self._video.codec_context
+        context.time_base = self._video.time_base = self._info.time_base
+        # Said, or players guess by the size.
+        context.colorspace = context.color_primaries = context.color_trc = _BT709
+        context.color_range = _LIMITED_RANGE
         try:
             self._container.start_encoding()
         except av.FFmpegError as error:
@@ -291,28 +303,6 @@ class VideoWriter:
             packet.stream = self._audio
             self._container.mux(packet)
             self._next_audio = next(self._packets, None)
-
-
-def configure(stream: VideoStream, frame: Frame, time_base: Fraction) -> None:
-    """Set a stream of libx264 up for frames like this one, in the colours of HDTV (BT.709)."""
-    stream.height, stream.width = frame.shape[:2]
-    # Chroma of half the size needs even sides; the size must not change.
-    even = frame.shape[0] % 2 == 0 and frame.shape[1] % 2 == 0
-    stream.pix_fmt = "yuv420p" if even else "yuv444p"
-    context = stream.codec_context
-    context.time_base = stream.time_base = time_base
-    # Said, or players guess by the size.
-    context.colorspace = context.color_primaries = context.color_trc = _BT709
-    context.color_range = _LIMITED_RANGE
-
-
-def encodable(stream: VideoStream, frame: Frame, pts: int) -> av.VideoFrame:
-    """A frame, uint8 BGR, as a stream set up by `configure` encodes it, at a tick."""
-    picture = av.VideoFrame.from_ndarray(frame, format="bgr24").reformat(
-        format=stream.pix_fmt, dst_colorspace=Colorspace.ITU709
-    )
-    picture.pts, picture.time_base = pts, stream.codec_context.time_base
-    return picture
 
 
 def check_conversion(

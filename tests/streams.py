@@ -13,7 +13,7 @@ import numpy as np
 
 from nst_rt.infer.mjpeg import MjpegServer
 
-_EVERY = 0.02  # seconds
+_EVERY = 0.03  # seconds
 
 
 def free_port() -> int:

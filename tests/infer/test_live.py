@@ -5,7 +5,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from fractions import Fraction
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,6 +16,7 @@ from streams import free_port, mjpeg_stream
 from tools import require_tools
 
 from nst_rt.errors import CameraError, InputError
+from nst_rt.infer import live
 from nst_rt.infer.live import show_webcam
 from nst_rt.infer.looks import split, with_original_colours
 from nst_rt.infer.stylizer import Stylizer
@@ -53,14 +53,6 @@ def screen() -> Iterator[str]:
         yield f":{pipe.readline().strip()}"
     server.terminate()
     server.wait()
-
-
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A quarter of an hour at 5 frames per second, longer than any test watches it."""
-    pts = range(0, 12800 * 60 * 15, 2560)
-    path = tmp_path_factory.mktemp("clip") / "in.mp4"
-    return write_clip(path, pts=pts, rate=Fraction(5), size=(320, 240))
 
 
 @pytest.fixture(scope="module")
@@ -170,6 +162,13 @@ def still(astronaut: Path) -> np.ndarray:
 
 
 @pytest.fixture
+def stream(still: np.ndarray) -> Iterator[str]:
+    """Its URL, for as long as the test lasts."""
+    with mjpeg_stream(free_port(), still) as url:
+        yield url
+
+
+@pytest.fixture
 def start(screen: str, xdotool: Callable[..., str]) -> Iterator[Callable[..., Session]]:
     """Opens sessions, which end with the test."""
     programs = []
@@ -258,17 +257,6 @@ def has_red_dot(shot: np.ndarray) -> bool:
     return bool(((red > 200) & (blue < 110) & (green < 110)).sum() > 20)
 
 
-def test_escape_quits_also_after_pyav_was_imported(
-    start: Callable[..., Session], clip: Path, model: Path, tmp_path: Path
-) -> None:
-    session = start(AFTER_PYAV, clip, model, tmp_path)
-    session.see("a picture", lambda shot: shot.std() > 5)
-    assert session.end("Escape") == 0
-    out, err = session.program.communicate()
-    assert "LiveReport(frames=" in out
-    assert err == ""
-
-
 # What a window manager's close button sends (ICCCM 4.2.8); there is none on the virtual screen.
 CLOSE = """
 import ctypes, struct, sys
@@ -286,28 +274,31 @@ x11.XCloseDisplay(display)
 """
 
 
-def test_closing_the_window_quits(
-    start: Callable[..., Session], screen: str, clip: Path, model: Path
+def test_closing_the_window_quits_also_after_pyav_was_imported(
+    start: Callable[..., Session], screen: str, stream: str, model: Path, tmp_path: Path
 ) -> None:
-    session = start(CLI, "webcam", clip, "--style", model, "--backend", "openvino")
+    session = start(AFTER_PYAV, stream, model, tmp_path)
+    session.see("a picture", lambda shot: shot.std() > 5)
 
     def closed() -> int | None:
         watch(screen, CLOSE, session.handle).wait()
         return session.program.poll()
 
     assert wait_for(closed, "the end") == 0
-    assert session.program.communicate()[1] == ""
+    out, err = session.program.communicate()
+    assert "LiveReport(frames=" in out
+    assert err == ""
 
 
-def test_f_fills_the_screen(
-    start: Callable[..., Session], screen: str, clip: Path, model: Path
+def test_f_fills_the_screen_and_escape_quits(
+    start: Callable[..., Session], screen: str, stream: str, model: Path
 ) -> None:
     require_tools("openbox")  # only a window manager can
     manager = subprocess.Popen(
         ["openbox"], env={**os.environ, "DISPLAY": screen}, stderr=subprocess.DEVNULL
     )
     try:
-        session = start(CLI, "webcam", clip, "--style", model, "--backend", "openvino")
+        session = start(CLI, "webcam", stream, "--style", model, "--backend", "openvino")
         before = session.geometry()
         assert before != "1000x700"
 
@@ -317,18 +308,19 @@ def test_f_fills_the_screen(
             return "full" if session.geometry() == "1000x700" else None
 
         wait_for(filled, "a full screen")
-        assert session.end("q") == 0
+        assert session.end("Escape") == 0
+        assert session.program.communicate()[1] == ""
     finally:
         manager.terminate()
         manager.wait()
 
 
 def test_a_screen_that_does_not_answer_is_an_error(
-    monkeypatch: pytest.MonkeyPatch, clip: Path
+    monkeypatch: pytest.MonkeyPatch, film: Path
 ) -> None:
     monkeypatch.setenv("DISPLAY", ":4711")
     with pytest.raises(CameraError, match="no screen"):
-        show_webcam(str(clip))
+        show_webcam(str(film))
 
 
 def test_a_film_that_ends_closes_the_window(screen: str, model: Path, tmp_path: Path) -> None:
@@ -338,32 +330,31 @@ def test_a_film_that_ends_closes_the_window(screen: str, model: Path, tmp_path: 
     assert (program.returncode, err) == (0, "")
 
 
-def test_errors_are_one_line_also_after_pyav(screen: str, model: Path, tmp_path: Path) -> None:
-    code = (
-        "import sys, av, nst_rt\n"
-        "try: nst_rt.show_webcam(sys.argv[1], style=sys.argv[2])\n"
-        "except nst_rt.StyleTransferError as error: print(error)"
-    )
+def test_errors_in_a_new_process_are_one_line(
+    screen: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISPLAY", screen)
+    monkeypatch.setattr(live, "windows_would_hang", lambda: True)
     missing = tmp_path / "nothing.mp4"
-    out, err = watch(screen, code, missing, model).communicate(timeout=PATIENCE)
-    assert out == f"{missing}: no such file\n"
-    assert err == ""
+    with pytest.raises(CameraError) as caught:
+        show_webcam(str(missing), style=str(model))
+    assert str(caught.value) == f"{missing}: no such file"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems always have a screen")
-def test_no_screen_is_an_error(monkeypatch: pytest.MonkeyPatch, clip: Path) -> None:
+def test_no_screen_is_an_error(monkeypatch: pytest.MonkeyPatch, film: Path) -> None:
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     with pytest.raises(CameraError, match="DISPLAY is not set"):
-        show_webcam(str(clip))
+        show_webcam(str(film))
 
 
 def test_a_missing_folder_for_snapshots(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, clip: Path
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, film: Path
 ) -> None:
     monkeypatch.setenv("DISPLAY", ":0")
     with pytest.raises(InputError, match="no such folder"):
-        show_webcam(str(clip), snapshots=tmp_path / "nowhere")
+        show_webcam(str(film), snapshots=tmp_path / "nowhere")
 
 
 def test_pyav_after_opencv_does_not_hang_a_window(screen: str) -> None:
