@@ -1,30 +1,48 @@
-"""The live window: a camera, stylized, on the screen."""
+"""A live session from its settings: a camera, stylized, in a window and wherever else it goes."""
 
-import ctypes
+import contextlib
+import json
 import subprocess
 import sys
-import time
-from collections import deque
-from collections.abc import Generator, Sequence
-from contextlib import closing
-from datetime import datetime
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-
-import cv2
-import numpy as np
+from typing import Any
 
 from nst_rt.errors import CameraError, InputError
-from nst_rt.images import Frame, save_image
+from nst_rt.files import check_format
 from nst_rt.infer.adaptive import AdaptiveStylizer
-from nst_rt.infer.camera import Camera
-from nst_rt.infer.pipeline import in_background, newest
-from nst_rt.infer.stylizer import load_style
+from nst_rt.infer.backends import BackendName, Precision
+from nst_rt.infer.camera import Camera, Size
+from nst_rt.infer.controls import LiveControls
+from nst_rt.infer.mjpeg import MjpegServer
+from nst_rt.infer.pipeline import polled
+from nst_rt.infer.session import IDLE, LiveSession, painted_frames
+from nst_rt.infer.sinks import RECORDINGS, Sink, VirtualCamera
+from nst_rt.infer.stylizer import Stylizer
+from nst_rt.infer.window import Window, windows_would_hang
+from nst_rt.style_model import find_style
 
-WINDOW = "nst-rt"
-_ESCAPE = 27
-_KEY_WAIT_MS = 1  # the least that lets the window draw itself
-_NOTE_SECONDS = 2.0
 _ANY_RATE = 1e-6  # frames per second, which no machine is too slow for
+
+
+@dataclass(frozen=True)
+class LiveReport:
+    """What a live session did.
+
+    Attributes:
+        frames: pictures painted and shown.
+        seconds: from the first of them to the last.
+        files: recordings and snapshots, in the order in which they were finished.
+        engine: backend, precision and device; empty if the session ended before it was ready.
+    """
+
+    frames: int
+    seconds: float
+    files: tuple[str, ...]
+    engine: str
 
 
 def show_webcam(
@@ -32,134 +50,164 @@ def show_webcam(
     *,
     style: str = "starry_night",
     strength: float = 1.0,
+    keep_colours: bool = False,
+    compare: bool = False,
     fps: float = 24.0,
+    size: Size | None = None,
     mirror: bool | None = None,
     snapshots: Path | str = ".",
-) -> None:
+    window: bool = True,
+    record: Path | str | None = None,
+    virtual_camera: bool = False,
+    mjpeg: str | int | None = None,
+    token: str | None = None,
+    duration: float | None = None,
+    overwrite: bool = False,
+    backend: BackendName = "auto",
+    device: str | None = None,
+    precision: Precision = "auto",
+    on_output: Callable[[str], None] | None = None,
+) -> LiveReport:
     """Show a live source in a style until q or Esc is pressed, the window is closed or it ends.
 
-    The newest frame wins: what the machine is too slow for is dropped. The key s saves a snapshot.
+    The newest frame wins: what the machine is too slow for is dropped. What the keys do is in
+    `nst_rt.infer.controls.KEYS`. Ctrl-C is how a session without a window ends.
 
     Args:
         source: see `Camera`.
-        style: see `load_style`.
+        style: see `load_style`; the keys go through all styles of its model.
         strength: from 0 (the frame as it is) to 1 (the full style).
+        keep_colours: begin with the source's own colours.
+        compare: begin with the source on the left and the painting on the right.
         fps: frames per second to hold by painting smaller, see `AdaptiveStylizer`; 0 paints frames
             as large as they are, however long it takes.
-        mirror: left and right swapped; by default for cameras of this machine only.
-        snapshots: folder that snapshots go to.
+        size: see `Camera`.
+        mirror: left and right swapped; by default for a camera of this machine in a window, but not
+            where a virtual camera is fed, whose watchers may want to read what is held up.
+        snapshots: folder that snapshots and recordings by key go to.
+        window: open one.
+        record: a file to record to from the beginning.
+        virtual_camera: feed one, see `VirtualCamera`.
+        mjpeg: address to serve at, see `MjpegServer`.
+        token: see `MjpegServer`.
+        duration: seconds after which the session ends.
+        overwrite: replace an existing file `record`.
+        backend, device, precision: see `load_style`.
+        on_output: is told where the pictures can be watched, as soon as they can.
 
     Raises:
-        CameraError: a source that cannot be opened, or no screen.
-        UnknownNameError, StyleModelError, InputError: a style or a file that cannot be used.
+        CameraError: a source that cannot be opened, no screen or no virtual camera.
+        UnknownNameError, StyleModelError, BackendError: a style or an engine that is not there.
+        InputError, OutputExistsError: a file, a folder or a value that cannot be used.
+        VideoError: a recording that cannot be written, as on a full disk.
     """
-    if not Path(snapshots).is_dir():
-        raise InputError(f"{snapshots}: no such folder for snapshots")
+    options = {name: value for name, value in locals().items() if name != "source"}
+    _check(options)
+    if window and windows_would_hang():
+        return _in_new_process(source, options)
+    model, name = find_style(style)
+    controls = LiveControls(model.style_names, name, strength=strength)
+    controls.keep_colours, controls.compare = keep_colours, compare
+    controls.recording = record is not None
+    with ExitStack() as stack:
+        sinks: list[Sink] = []
+        watched: list[str] = []
+        if mjpeg is not None:
+            server = stack.enter_context(closing(MjpegServer(mjpeg, token=token)))
+            sinks.append(server)
+            watched.append(f"watch it at {server.url}")
+        camera = stack.enter_context(closing(Camera(source, size=size)))
+        screen = Window() if window else None
+        if virtual_camera:
+            virtual = stack.enter_context(closing(VirtualCamera(camera.size)))
+            sinks.append(virtual)
+            watched.append(f"virtual camera: {virtual.device}")
+        for text in watched:
+            if on_output:
+                on_output(text)
+
+        def load() -> AdaptiveStylizer:
+            stylizer = Stylizer(model, name, backend=backend, device=device, precision=precision)
+            stylizer.prepare(camera.size[1], camera.size[0])
+            return AdaptiveStylizer(stylizer, fps or _ANY_RATE)
+
+        loading = stack.enter_context(ThreadPoolExecutor(1, "load")).submit(load)
+        stack.callback(_close, loading)
+        if mirror is None:
+            mirror = camera.is_device and window and not virtual_camera
+        session = LiveSession(
+            controls, screen, sinks, folder=Path(snapshots), record=record, overwrite=overwrite
+        )
+        stack.enter_context(closing(session))
+        frames = stack.enter_context(closing(polled(camera, seconds=IDLE, drop=True)))
+        painted = painted_frames(
+            frames, loading, controls, mirror=mirror, preview=window and camera.is_live
+        )
+        pictures = stack.enter_context(closing(polled(painted, seconds=IDLE)))
+        try:
+            with screen or nullcontext():  # closes at once, though the rest may take a moment
+                session.run(
+                    pictures,
+                    duration=duration,
+                    problem=lambda: camera.problem,
+                    size=camera.size,
+                )
+        except KeyboardInterrupt:
+            if window:
+                raise
+    done = loading.done() and not loading.exception()
+    engine = str(loading.result().stylizer) if done else ""
+    return LiveReport(session.frames, session.seconds, tuple(session.files), engine)
+
+
+def _check(options: dict[str, Any]) -> None:
+    """What can be found wrong before anything is opened."""
+    fps, duration = options["fps"], options["duration"]
+    if not Path(options["snapshots"]).is_dir():
+        raise InputError(f"{options['snapshots']}: no such folder for snapshots")
     if not 0 <= fps < float("inf"):
         raise InputError(f"the frames per second to hold must be 0 or more, not {fps}")
-    if _windows_would_hang():
-        _show_in_new_process(source, style, strength, fps, mirror, snapshots)
-        return
-    camera = Camera(source)
-    try:
-        _check_screen()
-        stylizer = load_style(style, strength=strength)
-        flip = camera.is_device if mirror is None else mirror
-        with (
-            closing(AdaptiveStylizer(stylizer, fps or _ANY_RATE)) as adaptive,
-            closing(newest(camera)) as frames,
-            closing(in_background(_painted(frames, adaptive, flip), depth=1)) as pictures,
-        ):
-            _show(pictures, adaptive, Path(snapshots))
-    finally:
-        camera.close()
-        cv2.destroyAllWindows()
+    if duration is not None and not 0 < duration < float("inf"):
+        raise InputError(f"the duration must be a positive number of seconds, not {duration}")
+    outputs = ("window", "record", "virtual_camera")
+    if not any(options[name] for name in outputs) and options["mjpeg"] is None:
+        raise InputError("without a window choose another output: record, virtual camera or mjpeg")
+    if options["token"] is not None and options["mjpeg"] is None:
+        raise InputError("the token is for viewers of an mjpeg output, and there is none")
+    if options["record"] is not None:
+        check_format(options["record"], "video", RECORDINGS, overwrite=options["overwrite"])
 
 
-def _painted(
-    frames: Generator[Frame, None, None], stylizer: AdaptiveStylizer, flip: bool
-) -> Generator[Frame, None, None]:
-    for frame in frames:
-        yield stylizer.stylize(np.asarray(cv2.flip(frame, 1), np.uint8) if flip else frame)
+def _close(loading: Future[AdaptiveStylizer]) -> None:
+    with contextlib.suppress(Exception):  # raised where pictures are made
+        loading.result().close()
 
 
-def _show(
-    pictures: Generator[Frame, None, None], painter: AdaptiveStylizer, snapshots: Path
-) -> None:
-    times: deque[float] = deque(maxlen=30)
-    note, note_until = "", 0.0
-    for picture in pictures:
-        if not times:
-            flags = cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL
-            cv2.namedWindow(WINDOW, flags)
-            cv2.resizeWindow(WINDOW, picture.shape[1], picture.shape[0])
-        now = time.perf_counter()
-        times.append(now)
-        text = note if now < note_until else f"{_rate(times):.1f} fps   {painter}"
-        cv2.imshow(WINDOW, _with_overlay(picture, text))
-        key = cv2.waitKey(_KEY_WAIT_MS) & 0xFF
-        if key == ord("s"):
-            name = f"nst-rt-{datetime.now():%Y%m%d-%H%M%S-%f}.png"
-            note = f"saved {save_image(picture, snapshots / name)}"
-            note_until = now + _NOTE_SECONDS
-        if key in (ord("q"), _ESCAPE) or _is_closed():
-            return
-
-
-def _is_closed() -> bool:
-    try:
-        return bool(cv2.getWindowProperty(WINDOW, cv2.WND_PROP_VISIBLE) < 1)
-    except cv2.error:  # Qt is gone with its last window
-        return True
-
-
-def _rate(times: Sequence[float]) -> float:
-    return (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else 0.0
-
-
-def _with_overlay(picture: Frame, text: str) -> Frame:
-    """A line of text, light with a dark shadow, so that it reads on any picture."""
-    shown = picture.copy()
-    for colour, shift in (((0, 0, 0), 1), ((255, 255, 255), 0)):
-        at = (10 + shift, 24 + shift)
-        cv2.putText(shown, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.6, colour, 1, cv2.LINE_AA)
-    return shown
-
-
-def _check_screen() -> None:
-    """Qt would end the process, so whether an X server answers is asked before."""
-    if sys.platform != "linux":
-        return
-    xcb = ctypes.CDLL("libxcb.so.1")  # OpenCV's wheel needs it too
-    xcb.xcb_connect.restype = ctypes.c_void_p
-    connection = ctypes.c_void_p(xcb.xcb_connect(None, None))
-    refused = xcb.xcb_connection_has_error(connection)
-    xcb.xcb_disconnect(connection)
-    if refused:
-        raise CameraError(
-            "there is no screen to open a window on (DISPLAY is not set, or wrong); "
-            "nst-rt video converts files without one"
-        )
-
-
-def _windows_would_hang() -> bool:
-    """Whether PyAV came before OpenCV in this process; see `nst_rt.infer`."""
-    modules = list(sys.modules)
-    return sys.platform == "linux" and modules.index("av") < modules.index("cv2")
-
-
-def _show_in_new_process(
-    source: str | int,
-    style: str,
-    strength: float,
-    fps: float,
-    mirror: bool | None,
-    snapshots: Path | str,
-) -> None:
-    command = [sys.executable, "-m", "nst_rt", "webcam", str(source), "--style", style]
-    command += ["--strength", str(strength), "--fps", str(fps), "--snapshots", str(snapshots)]
-    if mirror is not None:
-        command.append("--mirror" if mirror else "--no-mirror")
-    done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
-    if done.returncode:
-        raise CameraError(done.stderr.strip().removeprefix("nst-rt: "))
+def _in_new_process(source: str | int, options: dict[str, Any]) -> LiveReport:
+    """The same through the command line, where OpenCV comes before PyAV."""
+    command = [sys.executable, "-m", "nst_rt", "webcam", str(source), "--json"]
+    del options["window"]  # there is one
+    said = options.pop("on_output") or (lambda text: None)
+    for name, value in options.items():
+        flag = name.replace("_", "-")
+        if name == "mirror" and value is not None:
+            command.append("--mirror" if value else "--no-mirror")
+        elif value is True:
+            command.append(f"--{flag}")
+        elif value is not None and value is not False:
+            text = f"{value[0]}x{value[1]}" if name == "size" else str(value)
+            command.append(f"--{flag}={text}")
+    last = ""
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as running:
+        assert running.stdout
+        assert running.stderr
+        for line in running.stderr:
+            last = line.strip().removeprefix("nst-rt: ")
+            said(last)
+        answer = running.stdout.read()
+    if running.returncode:
+        raise CameraError(last)
+    facts = json.loads(answer)
+    return LiveReport(facts["frames"], facts["seconds"], tuple(facts["files"]), facts["engine"])

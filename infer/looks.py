@@ -23,7 +23,7 @@ class Look:
 
     Attributes:
         strength: from 0 (the frame as it is) to 1 (the full style).
-        preserve_colours: see `with_original_colours`.
+        keep_colours: see `with_original_colours`.
         compare: see `split`.
 
     Raises:
@@ -31,7 +31,7 @@ class Look:
     """
 
     strength: float = 1.0
-    preserve_colours: bool = False
+    keep_colours: bool = False
     compare: bool = False
 
     def __post_init__(self) -> None:
@@ -40,7 +40,7 @@ class Look:
     def apply(self, frame: Frame, painted: Frame) -> Frame:
         """Both frames of shape (H, W, 3), and so is the result, which may be one of them."""
         # Without the style there is nothing to take colours for, and rounding would show.
-        if self.preserve_colours and self.strength > 0:
+        if self.keep_colours and self.strength > 0:
             painted = with_original_colours(frame, painted)
         painted = with_strength(frame, painted, self.strength)
         return split(frame, painted) if self.compare else painted

@@ -135,7 +135,7 @@ def load_painter(
     *,
     fade: float = DEFAULT_FADE,
     strength: float = 1.0,
-    preserve_colours: bool = False,
+    keep_colours: bool = False,
     compare: bool = False,
     backend: BackendName = "auto",
     device: str | None = None,
@@ -146,14 +146,14 @@ def load_painter(
     Args:
         style: see `load_style`; styles over time as a `Timeline` or a text for `parse_style`.
         fade: seconds of cross-fade between the styles of such a text.
-        strength, preserve_colours, compare: see `Look`.
+        strength, keep_colours, compare: see `Look`.
         backend, device, precision: see `Stylizer`.
 
     Raises:
         InputError: a text or a number that cannot be used; styles of several model files.
         UnknownNameError, StyleModelError, BackendError: see `load_style`.
     """
-    look = Look(strength=strength, preserve_colours=preserve_colours, compare=compare)
+    look = Look(strength=strength, keep_colours=keep_colours, compare=compare)
     if isinstance(style, str):
         style = parse_style(style, fade=fade)
     elif not isinstance(style, Timeline):

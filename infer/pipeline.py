@@ -8,9 +8,10 @@ import contextlib
 import queue
 import threading
 from collections.abc import Generator, Iterable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
+_PATIENCE = 1.0  # seconds that a live source may take to notice that it should end
 
 
 def in_background(items: Iterable[T], *, depth: int = 4) -> Generator[T, None, None]:
@@ -21,19 +22,27 @@ def in_background(items: Iterable[T], *, depth: int = 4) -> Generator[T, None, N
     return _consume(_Stage(items, depth, drop=False))
 
 
-def newest(items: Iterable[T]) -> Generator[T, None, None]:
-    """Iterate over `items` in a thread of their own, giving only the newest one each time.
+def polled(
+    items: Iterable[T], *, seconds: float, drop: bool = False
+) -> Generator[T | None, None, None]:
+    """`in_background`, one item ahead, giving None each time that nothing came for so long.
 
-    What the consumer was too slow for is dropped, so that its latency never grows.
+    For a consumer that has other things to do meanwhile, such as looking at keys.
+
+    Args:
+        items: what to iterate over.
+        seconds: to wait for an item.
+        drop: give the newest item only; what the consumer was too slow for is dropped, so that its
+            latency never grows.
     """
-    return _consume(_Stage(items, 1, drop=True))
+    return _consume(_Stage(items, 1, drop=drop), seconds)
 
 
-def _consume(stage: "_Stage[T]") -> Generator[T, None, None]:
+def _consume(stage: "_Stage[T]", seconds: float | None = None) -> Generator[Any, None, None]:
     stage.start()
     try:
-        while (item := stage.get()) is not stage.end:
-            yield item  # type: ignore[misc]
+        while (item := stage.get(seconds)) is not stage.end:
+            yield item
     finally:
         stage.stop()
     if stage.error:
@@ -55,13 +64,17 @@ class _Stage(Generic[T]):
     def start(self) -> None:
         self._thread.start()
 
-    def get(self) -> T | object:
-        return self._queue.get()
+    def get(self, seconds: float | None) -> T | object | None:
+        try:
+            return self._queue.get(timeout=seconds)
+        except queue.Empty:
+            return None
 
     def stop(self) -> None:
         self._stopped.set()
         self._empty()  # wakes a thread that waits for room
-        self._thread.join()
+        # What gives the newest item is live, and may hang; such a thread ends by itself later.
+        self._thread.join(_PATIENCE if self._drop else None)
 
     def _run(self) -> None:
         try:

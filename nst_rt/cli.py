@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+from nst_rt.cli_live import add_webcam_arguments, webcam
 from nst_rt.cli_looks import STYLE_HELP, add_look_arguments, take_stylizer
 from nst_rt.cli_optimize import add_optimize_arguments, optimize
 from nst_rt.cli_styles import add_styles_arguments, styles
@@ -204,14 +205,6 @@ def _collection(source: str, folder: str, style: dict[str, Any], **painting: Any
             **_engine(stylizer),
         },
     )
-
-
-def webcam(source: str, **options: Any) -> Report:
-    """Stylize a camera in a window."""
-    from nst_rt.infer.live import show_webcam
-
-    show_webcam(source, **options)
-    return Report("closed", {"source": source})
 
 
 def evaluate(model: str, video: str | None = None, **options: Any) -> Report:
@@ -440,24 +433,11 @@ def _parser() -> argparse.ArgumentParser:
     _engine_arguments(p)
     _overwrite(p)
 
-    p = verb(webcam, "0 --style starry_night")
-    p.add_argument(
-        "source",
-        metavar="SOURCE",
-        nargs="?",
-        default="0",
-        help="camera index, /dev/videoN, URL or file; default: 0",
-    )
+    p = verb(webcam, "0 --style starry_night\n  nst-rt webcam --no-window --mjpeg 8080")
     p.add_argument("--style", metavar="S", help=STYLE_HELP)
-    p.add_argument("--strength", type=float, metavar="X", help="0 to 1; default: 1")
-    p.add_argument(
-        "--fps",
-        type=float,
-        metavar="N",
-        help="rate to hold by painting smaller; 0: never; default: 24",
-    )
-    p.add_argument("--mirror", action=argparse.BooleanOptionalAction, help="default: cameras only")
-    p.add_argument("--snapshots", metavar="DIR", help="where the key s saves; default: here")
+    add_webcam_arguments(p)
+    _overwrite(p)
+    _engine_arguments(p)
 
     p = verb(styles, "\n  nst-rt styles photo.jpg --sheet sheet.png")
     add_styles_arguments(p)

@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from nst_rt.infer.stylizer import Stylizer
 
 STYLE_HELP = "a name of nst-rt styles, a model FILE or FILE:NAME; default: starry_night"
+# As people call it, in both spellings.
+KEEP_COLOURS = ("--preserve-colors", "--preserve-colours", "--keep-colors", "--keep-colours")
 
-_LOOK = ("strength", "preserve_colours", "compare")
+_LOOK = ("strength", "keep_colours", "compare")
 _ENGINE = ("backend", "device", "precision")
 
 
@@ -28,13 +30,7 @@ def add_look_arguments(parser: argparse.ArgumentParser, *, over_time: bool = Fal
     if over_time:
         add("--fade", type=float, metavar="SECONDS", help="between styles over time; default: 1")
     add("--strength", type=float, metavar="X", help="0 to 1; default: 1")
-    add(
-        "--preserve-colors",
-        "--preserve-colours",
-        dest="preserve_colours",
-        action="store_true",
-        help="keep those of the source",
-    )
+    add(*KEEP_COLOURS, dest="keep_colours", action="store_true", help="those of the source")
     add("--compare", action="store_true", help="split screen, the source on the left")
 
 

@@ -212,6 +212,23 @@ def test_a_missing_camera_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     assert re.fullmatch(r"nst-rt: camera 77 cannot be opened; .*camera.*\n", done.stderr)
 
 
+def test_cameras_are_listed(
+    run: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nst_rt.infer.camera.list_cameras", lambda: {0: "Front", 2: "Back"})
+    assert run("webcam", "--list") == (0, "0: Front\n2: Back\n", "")
+    cameras = json.loads(run("webcam", "--list", "--json")[1])["cameras"]
+    assert cameras == [{"index": 0, "name": "Front"}, {"index": 2, "name": "Back"}]
+    monkeypatch.setattr("nst_rt.infer.camera.list_cameras", dict)
+    assert "no camera" in run("webcam", "--list")[1]
+
+
+def test_a_size_is_width_x_height(run: Callable[..., tuple[int, str, str]]) -> None:
+    code, _, err = run("webcam", "--size", "720p")
+    assert code == 2
+    assert "'720p' is not a size such as 640x480" in err
+
+
 def test_an_image_is_stylized(
     run: Callable[..., tuple[int, str, str]], astronaut: Path, folder: Path
 ) -> None:

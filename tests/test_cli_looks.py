@@ -61,7 +61,7 @@ def test_a_photo_in_a_blend(run: Run) -> None:
 def test_a_photo_with_a_look(run: Run, spelling: str) -> None:
     look = (spelling, "--compare", "--strength", "0.6")
     assert run("image", "photo.png", "-o", "out.png", "--style", TWO, *look)[0] == 0
-    expected = looks.Look(strength=0.6, preserve_colours=True, compare=True).apply(
+    expected = looks.Look(strength=0.6, keep_colours=True, compare=True).apply(
         frame_of("photo.png"), painted("waves")
     )
     np.testing.assert_array_equal(frame_of("out.png"), expected)
@@ -97,7 +97,7 @@ def test_a_video_in_styles_over_time(run: Run) -> None:
         (["--blend", "a=3,b=1"], {"style": {"a": 0.75, "b": 0.25}}),
         (["--fade", "2.5"], {"fade": 2.5}),
         (["--strength", "0.3"], {"strength": 0.3}),
-        (["--preserve-colors"], {"preserve_colours": True}),
+        (["--preserve-colors"], {"keep_colours": True}),
         (["--compare"], {"compare": True}),
         ([], {}),
     ],

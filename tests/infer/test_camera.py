@@ -1,17 +1,18 @@
-import socket
 import threading
 import time
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from itertools import islice
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from clips import write_clip
+from streams import free_port, mjpeg_stream, transport_stream
 
 from nst_rt.errors import CameraError, InputError, VideoError
-from nst_rt.infer.camera import Camera, list_cameras
+from nst_rt.infer.camera import Camera, Captured, _captures, list_cameras, negotiate
 
 
 def test_a_file_is_played_at_its_own_speed(tmp_path: Path) -> None:
@@ -21,8 +22,10 @@ def test_a_file_is_played_at_its_own_speed(tmp_path: Path) -> None:
     # A lower bound only: nothing makes a machine play a second of film in less than it takes.
     assert time.perf_counter() - begin >= 24 / 25
     assert len(frames) == 25
-    assert frames[0].dtype == np.uint8
+    assert frames[0].frame.dtype == np.uint8
+    assert frames[-1].at - begin >= 24 / 25
     assert not camera.is_device
+    assert not camera.is_live
 
 
 @pytest.mark.parametrize("source", ["77", 77, "/dev/video77", "77777777777777"])
@@ -53,44 +56,141 @@ def test_a_missing_file_and_one_that_is_no_video(tmp_path: Path, astronaut: Path
 
 
 def test_a_dead_stream_is_an_error() -> None:
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        port = unused.getsockname()[1]
     with pytest.raises(CameraError, match="cannot open this stream"):
-        Camera(f"http://127.0.0.1:{port}/stream.mjpg")
+        Camera(f"http://127.0.0.1:{free_port()}/stream.mjpg")
 
 
-@pytest.fixture
-def mjpeg_url() -> Iterator[str]:
-    """A camera of the kind that serves JPEG pictures without end."""
+def solid(colour: tuple[int, int, int], width: int = 64, height: int = 48) -> np.ndarray:
+    return np.full((height, width, 3), colour, np.uint8)
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
-            self.end_headers()
-            _, jpeg = cv2.imencode(".jpg", np.full((48, 64, 3), (200, 100, 50), np.uint8))
-            part = b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n"
-            try:
-                for _ in range(200):
-                    self.wfile.write(part % len(jpeg) + jpeg.tobytes() + b"\r\n")
-                    time.sleep(0.01)
-            except OSError:
-                return
 
-        def log_message(self, *_: object) -> None:
-            pass
+BLUE, ORANGE = solid((200, 100, 50)), solid((20, 140, 230))
 
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+
+def comes(frames: Iterator[Captured], wanted: np.ndarray) -> bool:
+    """Whether such a frame is among the next ones."""
+    return any(
+        np.abs(captured.frame[24, 32].astype(int) - wanted[24, 32]).max() < 12
+        for captured in islice(frames, 500)
+    )
+
+
+@pytest.mark.parametrize("stream", [mjpeg_stream, transport_stream])
+def test_a_stream_that_dies_is_watched_again_when_it_comes_back(
+    stream: Callable[[int, np.ndarray], AbstractContextManager[str]],
+) -> None:
+    port = free_port()
+    with stream(port, BLUE) as url:
+        camera = Camera(url)
+        frames = iter(camera)
+        assert camera.is_live
+        assert comes(frames, BLUE)
+        assert camera.problem == ""
+    problems: list[str] = []
+
+    def come_back() -> None:
+        while not camera.problem:
+            time.sleep(0.01)
+        problems.append(camera.problem)
+        with stream(port, ORANGE):
+            back.wait()
+
+    back = threading.Event()
+    thread = threading.Thread(target=come_back)
     thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/stream.mjpg"
-    server.shutdown()
-    server.server_close()
-
-
-def test_a_stream_is_watched(mjpeg_url: str) -> None:
-    camera = Camera(mjpeg_url)
-    frame = next(iter(camera))
+    assert comes(frames, ORANGE)
+    back.set()
+    thread.join()
+    assert problems == [f"{url} is gone; trying again"]
+    assert camera.problem == ""
     camera.close()
-    assert np.abs(frame[24, 32].astype(int) - (200, 100, 50)).max() < 12
+    assert list(frames) == []
+
+
+def test_closing_ends_the_wait_for_a_stream() -> None:
+    with mjpeg_stream(free_port(), BLUE) as url:
+        camera = Camera(url)
+        frames = iter(camera)
+        next(frames)
+    ended = threading.Thread(target=lambda: list(frames))
+    ended.start()
+    while not camera.problem:
+        time.sleep(0.01)
+    camera.close()
+    ended.join()
+
+
+def test_frames_are_shrunk_to_fit_the_size(tmp_path: Path) -> None:
+    with mjpeg_stream(free_port(), solid((9, 9, 9), 160, 90)) as url:
+        camera = Camera(url, size=(80, 80))
+        frame = next(iter(camera)).frame
+        camera.close()
+    assert camera.size == (80, 45)
+    assert frame.shape == (45, 80, 3)
+    film = Camera(str(write_clip(tmp_path / "in.mp4")), size=(640, 480))
+    assert film.size == (64, 48)  # not enlarged
+    with pytest.raises(InputError, match="8x8 px is too small"):
+        Camera(0, size=(8, 8))
+
+
+class Device:
+    """A camera's settings, without one: what it offers as MJPG, and as raw pictures."""
+
+    def __init__(self, *, mjpg: bool) -> None:
+        self.mjpg = mjpg
+        self.settings: dict[int, float] = {}
+
+    def set(self, key: int, value: float) -> bool:
+        if key == cv2.CAP_PROP_FOURCC and not self.mjpg:
+            return False
+        self.settings[key] = value
+        return True
+
+    def get(self, key: int) -> float:
+        if key == cv2.CAP_PROP_FPS and not self.mjpg:
+            # What goes through USB 2.
+            return 10 if self.settings[cv2.CAP_PROP_FRAME_WIDTH] > 640 else 30
+        return self.settings.get(key, 0)
+
+    @property
+    def size(self) -> tuple[float, float]:
+        return (
+            self.settings[cv2.CAP_PROP_FRAME_WIDTH],
+            self.settings[cv2.CAP_PROP_FRAME_HEIGHT],
+        )
+
+
+def test_a_camera_is_asked_for_mjpg_at_720p30() -> None:
+    device = Device(mjpg=True)
+    negotiate(device)  # type: ignore[arg-type]
+    assert device.size == (1280, 720)
+    assert device.get(cv2.CAP_PROP_FOURCC) == cv2.VideoWriter.fourcc(*"MJPG")
+    assert device.get(cv2.CAP_PROP_FPS) == 30
+    assert device.get(cv2.CAP_PROP_BUFFERSIZE) == 1
+
+
+def test_a_camera_without_mjpg_is_asked_for_less() -> None:
+    device = Device(mjpg=False)
+    negotiate(device)  # type: ignore[arg-type]
+    assert device.size == (640, 480)
+
+
+@pytest.mark.parametrize("mjpg", [True, False])
+def test_a_size_that_was_asked_for_is_asked_of_the_camera(mjpg: bool) -> None:
+    device = Device(mjpg=mjpg)
+    negotiate(device, (1920, 1080))  # type: ignore[arg-type]
+    assert device.size == (1920, 1080)
+
+
+@pytest.mark.parametrize(("capabilities", "captures"), [(0x05200001, True), (0x04A00000, False)])
+def test_devices_that_give_no_pictures_are_not_cameras(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capabilities: int, captures: bool
+) -> None:
+    """A webcam's second device, for metadata, answers as the first one but for one word."""
+    fcntl = pytest.importorskip("fcntl")
+    answer = bytes(84) + (0x85A00001).to_bytes(4, "little") + capabilities.to_bytes(4, "little")
+    monkeypatch.setattr(fcntl, "ioctl", lambda file, request, buffer: answer + bytes(12))
+    device = tmp_path / "video0"
+    device.touch()
+    assert _captures(device) is captures
+    assert _captures(tmp_path / "none")  # it might

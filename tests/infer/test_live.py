@@ -5,7 +5,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from fractions import Fraction
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,10 +12,16 @@ import numpy as np
 import pytest
 from clips import write_clip
 from PIL import Image, ImageGrab
+from streams import free_port, mjpeg_stream
 from tools import require_tools
 
 from nst_rt.errors import CameraError, InputError
-from nst_rt.infer.live import WINDOW, show_webcam
+from nst_rt.infer import live
+from nst_rt.infer.live import show_webcam
+from nst_rt.infer.looks import split, with_original_colours
+from nst_rt.infer.stylizer import Stylizer
+from nst_rt.infer.video import VideoReader
+from nst_rt.infer.window import TITLE
 from nst_rt.style_model import StyleModel
 
 T = TypeVar("T")
@@ -48,14 +53,6 @@ def screen() -> Iterator[str]:
         yield f":{pipe.readline().strip()}"
     server.terminate()
     server.wait()
-
-
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A quarter of an hour at 5 frames per second, longer than any test watches it."""
-    pts = range(0, 12800 * 60 * 15, 2560)
-    path = tmp_path_factory.mktemp("clip") / "in.mp4"
-    return write_clip(path, pts=pts, rate=Fraction(5), size=(320, 240))
 
 
 @pytest.fixture(scope="module")
@@ -91,75 +88,173 @@ def watch(screen: str, code: str, *arguments: object) -> subprocess.Popen[str]:
 
 CLI = "import sys; from nst_rt.cli import main; sys.exit(main(sys.argv[1:]))"
 AFTER_PYAV = (
-    "import sys, av, nst_rt; "
-    "nst_rt.show_webcam(sys.argv[1], style=sys.argv[2], snapshots=sys.argv[3])"
+    "import sys, av, nst_rt; print(nst_rt.show_webcam("
+    "sys.argv[1], style=sys.argv[2], snapshots=sys.argv[3], size=(320, 240), mirror=True, "
+    "backend='openvino'))"
 )
 
 
-@pytest.fixture(params=["command line", "after PyAV was imported"])
-def program(
-    request: pytest.FixtureRequest, screen: str, clip: Path, model: Path, tmp_path: Path
-) -> Iterator[subprocess.Popen[str]]:
-    if request.param == "command line":
-        options = ["webcam", clip, "--style", model, "--snapshots", tmp_path]
-        running = watch(screen, CLI, *options)
-    else:
-        running = watch(screen, AFTER_PYAV, clip, model, tmp_path)
-    yield running
-    running.kill()
-    running.wait()
+class Session:
+    """A window on the virtual screen, without a window manager: it lies in the upper left."""
+
+    def __init__(
+        self, program: subprocess.Popen[str], screen: str, xdotool: Callable[..., str]
+    ) -> None:
+        self.program = program
+        self._screen = screen
+        self._xdotool = xdotool
+        self.handle = wait_for(self._window, "a window")
+
+    def _window(self) -> str | None:
+        assert self.program.poll() is None, self.program.communicate()
+        found = self._xdotool("search", "--name", f"^{TITLE}$").splitlines()
+        return found[-1] if found else None
+
+    def shot(self) -> np.ndarray:
+        """What is seen of the window, BGR."""
+        shown = ImageGrab.grab((0, 0, *SIZE), xdisplay=self._screen).convert("RGB")
+        return np.asarray(shown)[..., ::-1].astype(float)
+
+    def press(self, key: str) -> None:
+        self._xdotool("windowfocus", self.handle, "key", key)
+
+    def geometry(self) -> str:
+        return self._xdotool("getwindowgeometry", self.handle).splitlines()[-1].split()[-1]
+
+    def see(self, what: str, condition: Callable[[np.ndarray], bool]) -> np.ndarray:
+        """Wait until a condition holds for what is seen."""
+
+        def seen() -> np.ndarray | None:
+            assert self.program.poll() is None, self.program.communicate()
+            shot = self.shot()
+            return shot if condition(shot) else None
+
+        return wait_for(seen, what)
+
+    def see_picture(self, what: str, picture: np.ndarray) -> np.ndarray:
+        """Wait until a picture is seen, where nothing is written over it."""
+        return self.see(what, lambda shot: difference(shot, picture, CLEAR) < SAME)
+
+    def end(self, key: str) -> int:
+        def ended() -> int | None:
+            self.press(key)
+            return self.program.poll()
+
+        return wait_for(ended, "the end")
 
 
-def test_the_window_shows_saves_and_quits(
-    program: subprocess.Popen[str], screen: str, xdotool: Callable[..., str], tmp_path: Path
+SIZE = (320, 240)
+# Of the window: the lines above, what is free of text, the middle, the lower right corner.
+TOP, CLEAR = np.s_[10:20, 10:200], np.s_[60:100, 10:310]
+MIDDLE, CORNER = np.s_[118:122, 100:220], np.s_[205:235, 200:310]
+SAME = 6.0  # levels; JPEG and the rounding of engines
+
+
+def difference(shot: np.ndarray, picture: np.ndarray, part: tuple[slice, slice]) -> float:
+    return float(np.abs(shot[part] - picture[part].astype(float)).mean())
+
+
+@pytest.fixture(scope="module")
+def still(astronaut: Path) -> np.ndarray:
+    """A scene that does not move."""
+    with Image.open(astronaut) as photo:
+        return np.asarray(photo.convert("RGB").resize(SIZE))[..., ::-1].copy()
+
+
+@pytest.fixture
+def stream(still: np.ndarray) -> Iterator[str]:
+    """Its URL, for as long as the test lasts."""
+    with mjpeg_stream(free_port(), still) as url:
+        yield url
+
+
+@pytest.fixture
+def start(screen: str, xdotool: Callable[..., str]) -> Iterator[Callable[..., Session]]:
+    """Opens sessions, which end with the test."""
+    programs = []
+
+    def opened(code: str, *arguments: object) -> Session:
+        programs.append(watch(screen, code, *arguments))
+        return Session(programs[-1], screen, xdotool)
+
+    yield opened
+    for program in programs:
+        program.kill()
+        program.communicate()
+
+
+def test_keys_do_what_the_help_says(
+    start: Callable[..., Session],
+    two_styles: StyleModel,
+    model: Path,
+    still: np.ndarray,
+    tmp_path: Path,
 ) -> None:
-    def window() -> str | None:
-        assert program.poll() is None, program.communicate()
-        return xdotool("search", "--name", f"^{WINDOW}$") or None
+    stylizer = Stylizer(two_styles, "waves", backend="openvino")
 
-    handle = wait_for(window, "a window").splitlines()[-1]
+    def painted(style: str | dict[str, float], strength: float = 1.0) -> np.ndarray:
+        stylizer.set_style(style, strength=strength)
+        return stylizer.stylize(still)
 
-    def picture() -> np.ndarray | None:
-        assert program.poll() is None, program.communicate()
-        shot = np.asarray(ImageGrab.grab(xdisplay=screen).convert("RGB"))
-        return shot if shot.std() > 5 else None
-
-    wait_for(picture, "a picture in the window")
-
-    def snapshot_taken() -> Path | None:
-        # Pressed until it is heard: a window that is not drawn yet takes no keys.
-        xdotool("windowfocus", handle, "key", "s")
-        return next(tmp_path.glob("nst-rt-*.png"), None)
-
-    snapshot = wait_for(snapshot_taken, "a snapshot")
-    with Image.open(snapshot) as saved:
-        saved.load()
-        assert saved.size == (320, 240)
-        picture_saved = np.asarray(saved)
-    shot = np.asarray(ImageGrab.grab(xdisplay=screen).convert("RGB"))
-    # What was saved is what is shown, but for the line of text and a film that goes on.
-    assert abs(shot[60:200, 40:280].mean() - picture_saved[60:200, 40:280].mean()) < 40
-
-    def quitted() -> int | None:
-        xdotool("windowfocus", handle, "key", "q")
-        return program.poll()
-
-    assert wait_for(quitted, "the end") == 0
-    out, err = program.communicate()
+    waves = painted("waves")  # compiles for the session too
+    port = free_port()
+    with mjpeg_stream(port, still) as url:
+        options = ["--style", model, "--snapshots", tmp_path, "--backend", "openvino", "--fps", 0]
+        session = start(CLI, "webcam", url, *options)
+        shot = session.see_picture("the first style", waves)
+        assert difference(shot, waves, TOP) > SAME  # which is written there
+        steps: list[tuple[str, np.ndarray]] = [
+            ("2", painted("night")),
+            ("Left", painted("waves")),
+            ("Right", painted("night")),
+            ("b", painted({"night": 0.5, "waves": 0.5})),
+            ("Up", painted({"night": 0.4, "waves": 0.6})),
+            ("b", painted("waves")),
+            ("minus", painted("waves", 0.9)),
+            ("plus", painted("waves")),
+            ("p", with_original_colours(still, waves)),
+            ("p", waves),
+            ("c", split(still, waves)),
+            ("c", waves),
+        ]
+        for key, picture in steps:
+            session.press(key)
+            session.see_picture(f"what {key} does", picture)
+        session.press("o")
+        session.see("no text", lambda shot: difference(shot, waves, TOP) < SAME)
+        session.press("h")
+        session.see("the help", lambda shot: difference(shot, waves, CLEAR) > SAME)
+        session.press("h")
+        session.see_picture("no help", waves)
+        session.press("s")
+        snapshot = wait_for(lambda: next(tmp_path.glob("nst-rt-*.png"), None), "a snapshot")
+        with Image.open(snapshot) as saved:
+            assert np.abs(np.asarray(saved)[..., ::-1].astype(float) - waves).mean() < SAME
+        session.press("r")
+        session.see("REC", has_red_dot)
+        session.press("r")
+        session.see("no REC", lambda shot: not has_red_dot(shot))
+    # The stream is gone: the last picture stays, with a message.
+    session.see("a message", lambda shot: difference(shot, waves, MIDDLE) > SAME)
+    session.see_picture("the last picture", waves)
+    session.press("o")
+    session.see("the lines again", lambda shot: difference(shot, waves, TOP) > SAME)
+    with mjpeg_stream(port, np.full_like(still, 128)):
+        grey = stylizer.stylize(np.full_like(still, 128))
+        session.see_picture("the stream again", grey)
+        session.see("no message", lambda shot: difference(shot, grey, MIDDLE) < SAME)
+    session.see("the message again", lambda shot: difference(shot, grey, MIDDLE) > SAME)
+    assert session.end("q") == 0
+    out, err = session.program.communicate()
     assert err == ""
-    assert "Traceback" not in out
+    [recording] = tmp_path.glob("nst-rt-*.mp4")
+    assert out.splitlines()[1:] == [str(snapshot), str(recording)]
+    assert next(iter(VideoReader(recording))).frame.shape == (SIZE[1], SIZE[0], 3)
 
 
-def test_escape_quits(screen: str, clip: Path, model: Path, xdotool: Callable[..., str]) -> None:
-    program = watch(screen, CLI, "webcam", clip, "--style", model)
-    found = wait_for(lambda: xdotool("search", "--name", f"^{WINDOW}$") or None, "a window")
-
-    def escape() -> int | None:
-        xdotool("windowfocus", found.splitlines()[-1], "key", "Escape")
-        return program.poll()
-
-    assert wait_for(escape, "the end") == 0
-    assert program.communicate()[1] == ""
+def has_red_dot(shot: np.ndarray) -> bool:
+    blue, green, red = np.moveaxis(shot[CORNER], -1, 0)
+    return bool(((red > 200) & (blue < 110) & (green < 110)).sum() > 20)
 
 
 # What a window manager's close button sends (ICCCM 4.2.8); there is none on the virtual screen.
@@ -179,61 +274,87 @@ x11.XCloseDisplay(display)
 """
 
 
-def test_closing_the_window_quits(
-    screen: str, clip: Path, model: Path, xdotool: Callable[..., str]
+def test_closing_the_window_quits_also_after_pyav_was_imported(
+    start: Callable[..., Session], screen: str, stream: str, model: Path, tmp_path: Path
 ) -> None:
-    program = watch(screen, CLI, "webcam", clip, "--style", model)
-    found = wait_for(lambda: xdotool("search", "--name", f"^{WINDOW}$") or None, "a window")
+    session = start(AFTER_PYAV, stream, model, tmp_path)
+    session.see("a picture", lambda shot: shot.std() > 5)
 
     def closed() -> int | None:
-        watch(screen, CLOSE, found.splitlines()[-1]).wait()
-        return program.poll()
+        watch(screen, CLOSE, session.handle).wait()
+        return session.program.poll()
 
     assert wait_for(closed, "the end") == 0
-    assert program.communicate()[1] == ""
+    out, err = session.program.communicate()
+    assert "LiveReport(frames=" in out
+    assert err == ""
+
+
+def test_f_fills_the_screen_and_escape_quits(
+    start: Callable[..., Session], screen: str, stream: str, model: Path
+) -> None:
+    require_tools("openbox")  # only a window manager can
+    manager = subprocess.Popen(
+        ["openbox"], env={**os.environ, "DISPLAY": screen}, stderr=subprocess.DEVNULL
+    )
+    try:
+        session = start(CLI, "webcam", stream, "--style", model, "--backend", "openvino")
+        before = session.geometry()
+        assert before != "1000x700"
+
+        def filled() -> str | None:
+            # Pressed until it is heard: a window that is not drawn yet takes no keys.
+            session.press("f")
+            return "full" if session.geometry() == "1000x700" else None
+
+        wait_for(filled, "a full screen")
+        assert session.end("Escape") == 0
+        assert session.program.communicate()[1] == ""
+    finally:
+        manager.terminate()
+        manager.wait()
 
 
 def test_a_screen_that_does_not_answer_is_an_error(
-    monkeypatch: pytest.MonkeyPatch, clip: Path
+    monkeypatch: pytest.MonkeyPatch, film: Path
 ) -> None:
     monkeypatch.setenv("DISPLAY", ":4711")
     with pytest.raises(CameraError, match="no screen"):
-        show_webcam(str(clip))
+        show_webcam(str(film))
 
 
 def test_a_film_that_ends_closes_the_window(screen: str, model: Path, tmp_path: Path) -> None:
     short = write_clip(tmp_path / "in.mp4")
-    program = watch(screen, CLI, "webcam", short, "--style", model)
+    program = watch(screen, CLI, "webcam", short, "--style", model, "--backend", "openvino")
     _, err = program.communicate(timeout=PATIENCE)
     assert (program.returncode, err) == (0, "")
 
 
-def test_errors_are_one_line_also_after_pyav(screen: str, model: Path, tmp_path: Path) -> None:
-    code = (
-        "import sys, av, nst_rt\n"
-        "try: nst_rt.show_webcam(sys.argv[1], style=sys.argv[2])\n"
-        "except nst_rt.StyleTransferError as error: print(error)"
-    )
+def test_errors_in_a_new_process_are_one_line(
+    screen: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISPLAY", screen)
+    monkeypatch.setattr(live, "windows_would_hang", lambda: True)
     missing = tmp_path / "nothing.mp4"
-    out, err = watch(screen, code, missing, model).communicate(timeout=PATIENCE)
-    assert out == f"{missing}: no such file\n"
-    assert err == ""
+    with pytest.raises(CameraError) as caught:
+        show_webcam(str(missing), style=str(model))
+    assert str(caught.value) == f"{missing}: no such file"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems always have a screen")
-def test_no_screen_is_an_error(monkeypatch: pytest.MonkeyPatch, clip: Path) -> None:
+def test_no_screen_is_an_error(monkeypatch: pytest.MonkeyPatch, film: Path) -> None:
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     with pytest.raises(CameraError, match="DISPLAY is not set"):
-        show_webcam(str(clip))
+        show_webcam(str(film))
 
 
 def test_a_missing_folder_for_snapshots(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, clip: Path
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, film: Path
 ) -> None:
     monkeypatch.setenv("DISPLAY", ":0")
     with pytest.raises(InputError, match="no such folder"):
-        show_webcam(str(clip), snapshots=tmp_path / "nowhere")
+        show_webcam(str(film), snapshots=tmp_path / "nowhere")
 
 
 def test_pyav_after_opencv_does_not_hang_a_window(screen: str) -> None:

@@ -107,20 +107,20 @@ def test_the_line_stays_in_the_picture(frame: Frame, painted: Frame, position: i
 
 def test_a_look_leaves_its_inputs_alone(frame: Frame, painted: Frame) -> None:
     copies = frame.copy(), painted.copy()
-    Look(strength=0.6, preserve_colours=True, compare=True).apply(frame, painted)
+    Look(strength=0.6, keep_colours=True, compare=True).apply(frame, painted)
     np.testing.assert_array_equal(frame, copies[0])
     np.testing.assert_array_equal(painted, copies[1])
 
 
 def test_a_look_is_colours_then_strength_then_the_split(frame: Frame, painted: Frame) -> None:
-    got = Look(strength=0.6, preserve_colours=True, compare=True).apply(frame, painted)
+    got = Look(strength=0.6, keep_colours=True, compare=True).apply(frame, painted)
     mixed = with_strength(frame, with_original_colours(frame, painted), 0.6)
     np.testing.assert_array_equal(got, split(frame, mixed))
     assert Look().apply(frame, painted) is painted
 
 
 def test_at_strength_0_a_look_is_the_untouched_frame(frame: Frame, painted: Frame) -> None:
-    assert Look(strength=0, preserve_colours=True).apply(frame, painted) is frame
+    assert Look(strength=0, keep_colours=True).apply(frame, painted) is frame
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.1, float("nan")])

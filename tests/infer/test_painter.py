@@ -73,7 +73,7 @@ def test_styles_change_over_time(stylizer: Stylizer, frames: list[Frame]) -> Non
 
 
 def test_the_look_comes_last(stylizer: Stylizer, frames: list[Frame]) -> None:
-    look = Look(strength=0.5, preserve_colours=True, compare=True)
+    look = Look(strength=0.5, keep_colours=True, compare=True)
     got = painted(Painter(stylizer, look=look, stabilizer=Stabilizer()), frames)
     steadied = painted(Painter(stylizer, stabilizer=Stabilizer()), frames)
     for frame, picture, plain in zip(frames, got, steadied, strict=True):
@@ -97,7 +97,7 @@ def test_a_resumed_painter_goes_on_as_if_nothing_had_been(
         return Painter(
             stylizer,
             timeline=timeline,
-            look=Look(strength=0.8, preserve_colours=True),
+            look=Look(strength=0.8, keep_colours=True),
             stabilizer=Stabilizer(),
         )
 
@@ -185,7 +185,7 @@ def test_what_a_text_says_is_loaded(file: Path, frames: list[Frame]) -> None:
         f"{file}:waves@0,{file}:night@0.5",
         fade=0,
         strength=0.5,
-        preserve_colours=True,
+        keep_colours=True,
         compare=True,
         backend="torch",
         precision="f32",
@@ -194,7 +194,7 @@ def test_what_a_text_says_is_loaded(file: Path, frames: list[Frame]) -> None:
     expected = Painter(
         stylizer,
         timeline=Timeline(((0, "waves"), (0.5, "night")), fade=0),
-        look=Look(strength=0.5, preserve_colours=True, compare=True),
+        look=Look(strength=0.5, keep_colours=True, compare=True),
     )
     for got, wanted in zip(painted(painter, frames), painted(expected, frames), strict=True):
         np.testing.assert_array_equal(got, wanted)

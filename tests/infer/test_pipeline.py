@@ -2,11 +2,15 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from itertools import count
 
 import pytest
 
-from nst_rt.infer.pipeline import in_background, newest
+from nst_rt.infer.pipeline import in_background, polled
+
+# Seconds that none of these tests takes.
+newest = partial(polled, seconds=60, drop=True)
 
 
 def test_every_item_comes_through_in_order() -> None:
@@ -93,3 +97,30 @@ def test_the_newest_item_wins() -> None:
 
 def test_the_last_item_is_not_dropped() -> None:
     assert list(newest(range(1000)))[-1] == 999
+
+
+def test_nothing_for_a_while_is_none() -> None:
+    go_on = threading.Event()
+
+    def items() -> Iterator[int]:
+        yield 1
+        go_on.wait()
+        yield 2
+
+    with closing(polled(items(), seconds=0.01)) as stage:
+        assert next(item for item in stage if item is not None) == 1
+        assert next(stage) is None
+        go_on.set()
+        assert next(item for item in stage if item is not None) == 2
+
+
+def test_a_live_source_that_hangs_is_left_behind() -> None:
+    forever = threading.Event()
+
+    def items() -> Iterator[int]:
+        yield 1
+        forever.wait()
+
+    with closing(newest(items())) as stage:
+        assert next(stage) == 1
+    forever.set()

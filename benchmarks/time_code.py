@@ -1,0 +1,74 @@
+"""A number in large blocks along the lower edge of a frame, that survives being painted.
+
+Each bit is a pair of blocks, light then dark for 1, dark then light for 0, so that reading compares
+neighbours and needs no threshold: a style may change colours and contrast, as long as light stays
+lighter than dark. A check sum rejects what was read in the middle of a change.
+"""
+
+import cv2
+import numpy as np
+
+from nst_rt.images import Frame
+
+BITS = 12
+_CHECK = 4  # further bits
+_ROWS = 2
+_LEAST = 4.0  # levels between the blocks of a pair
+
+
+def numbered(frame: Frame, number: int) -> Frame:
+    """A copy of a frame with a number, modulo 4096, in two rows of blocks at its lower edge."""
+    marked = frame.copy()
+    code = number % 2**BITS
+    word = code << _CHECK | _check(code)
+    for index, (first, second) in enumerate(_blocks(*frame.shape[:2])):
+        bit = word >> index & 1
+        marked[first] = 255 * bit
+        marked[second] = 255 * (1 - bit)
+    return marked
+
+
+def read_number(frame: np.ndarray) -> int | None:
+    """The number in a frame or a screenshot of it; None where it cannot be told for sure.
+
+    Args:
+        frame: shape (H, W, 3), any colours of 8 bits.
+    """
+    rows = _ROWS * _side(frame.shape[1])  # the rest is not looked at, which is faster
+    grey = cv2.cvtColor(np.ascontiguousarray(frame[-rows:, :, :3]), cv2.COLOR_BGR2GRAY)
+    word = 0
+    for index, (first, second) in enumerate(_blocks(*grey.shape)):
+        difference = float(_core(grey[first]).mean() - _core(grey[second]).mean())
+        if abs(difference) < _LEAST:
+            return None
+        word |= (difference > 0) << index
+    code, check = word >> _CHECK, word & (2**_CHECK - 1)
+    return code if check == _check(code) else None
+
+
+def _check(code: int) -> int:
+    return (code * 11 + 5) // 7 % 2**_CHECK
+
+
+def _core(block: np.ndarray) -> np.ndarray:
+    """Without the edges, which strokes blur."""
+    height, width = (side // 4 for side in block.shape)
+    return block[height:-height, width:-width]
+
+
+def _side(width: int) -> int:
+    return width // (2 * (BITS + _CHECK) // _ROWS)
+
+
+def _blocks(height: int, width: int) -> list[tuple[tuple[slice, slice], tuple[slice, slice]]]:
+    pairs = (BITS + _CHECK) // _ROWS
+    side = _side(width)
+
+    def block(row: int, column: int) -> tuple[slice, slice]:
+        top = height - (_ROWS - row) * side
+        return slice(top, top + side), slice(column * side, (column + 1) * side)
+
+    return [
+        (block(index // pairs, 2 * (index % pairs)), block(index // pairs, 2 * (index % pairs) + 1))
+        for index in range(pairs * _ROWS)
+    ]
