@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from nst_rt.cli_optimize import add_optimize_arguments, optimize
 from nst_rt.cli_styles import add_styles_arguments, styles
+from nst_rt.cli_web import add_web_arguments, web
 from nst_rt.console import Advance, Report, progress
 from nst_rt.errors import InputError, InterruptedWorkError, StyleTransferError
 from nst_rt.version import __version__
@@ -476,6 +477,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--mirror", action=argparse.BooleanOptionalAction, help="default: cameras only")
     p.add_argument("--snapshots", metavar="DIR", help="where the key s saves; default: here")
+
+    p = verb(web, "\n  nst-rt web --host 0.0.0.0 --token --self-signed")
+    add_web_arguments(p)
+    _engine_arguments(p)
 
     p = verb(styles, "\n  nst-rt styles photo.jpg --sheet sheet.png")
     add_styles_arguments(p)

@@ -1,0 +1,308 @@
+"""Files that visitors send: kept under names of our own, within limits, and checked by content.
+
+What a visitor calls a file is shown to people and never used as a path.
+"""
+
+import secrets
+import shutil
+import threading
+import zipfile
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import av
+from PIL import Image, UnidentifiedImageError
+
+from nst_rt.errors import InputError, StyleTransferError
+from nst_rt.images import image_shape
+
+# What decoders are let loose on: no formats that name other files (playlists), or run programs.
+_IMAGE_FORMATS = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png", "WEBP": ".webp", "BMP": ".bmp"}
+_IMAGE_FORMATS |= {"TIFF": ".tif", "GIF": ".gif"}
+_VIDEO_FORMATS = {
+    "mov": ".mp4",
+    "matroska": ".mkv",
+    "avi": ".avi",
+    "mpegts": ".ts",
+    "mpeg": ".mpg",
+    "ogg": ".ogv",
+    "flv": ".flv",
+    "asf": ".wmv",
+}
+_LARGEST_MEMBER = 100 * 2**20  # bytes of one photo in an archive
+_MOST_MEMBERS = 200_000
+
+
+class TooLargeError(StyleTransferError):
+    """More than the studio takes: of bytes, pixels or seconds."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What visitors may ask of this machine.
+
+    Attributes:
+        upload: bytes of a file.
+        storage: bytes of all files, results included; the oldest make room for new ones.
+        pixels: of a photo, or of a video's frame.
+        seconds: of a video.
+        viewers: live pictures at once.
+        jobs: that one visitor may have waiting or running.
+    """
+
+    upload: int = 512 * 10**6
+    storage: int = 4 * 10**9
+    pixels: int = 50 * 10**6
+    seconds: float = 600.0
+    viewers: int = 4
+    jobs: int = 6
+
+
+@dataclass
+class Upload:
+    """A visitor's file, or a folder of photos.
+
+    Attributes:
+        id: that only its owner knows.
+        owner: the visitor.
+        kind: `photo`, `video`, `photos` (an archive) or `album` (a folder).
+        name: as the visitor calls it; to be shown only.
+        path: where it is.
+        facts: what was found in it, for the page.
+        used: by how many jobs at the moment.
+    """
+
+    id: str
+    owner: str
+    kind: str
+    name: str
+    path: Path
+    facts: dict[str, Any] = field(default_factory=dict)
+    used: int = 0
+
+    def explained(self, error: BaseException) -> str:
+        """An error's message with the file's own name in place of ours."""
+        return str(error).replace(str(self.path), self.name)
+
+    def describe(self) -> dict[str, Any]:
+        """What the page is told."""
+        return {"id": self.id, "kind": self.kind, "name": self.name, **self.facts}
+
+
+class Uploads:
+    """All files of all visitors, in one folder; each in a folder of its own.
+
+    Args:
+        root: the folder, which also holds the results of jobs.
+        limits: see `Limits`.
+    """
+
+    def __init__(self, root: Path, limits: Limits) -> None:
+        self._root = root
+        self._limits = limits
+        self._files: dict[str, Upload] = {}
+        self._lock = threading.Lock()
+
+    def find(self, id: object, owner: str, *kinds: str) -> Upload:
+        """The owner's file of that id.
+
+        Raises:
+            InputError: there is none, or it is of another kind.
+        """
+        upload = self._files.get(str(id))
+        if upload is None or upload.owner != owner:
+            raise InputError("that file is no longer here: choose it again")
+        if upload.kind not in kinds:
+            raise InputError(f"{upload.name}: needed is a {' or '.join(kinds)}")
+        return upload
+
+    async def receive(
+        self, chunks: AsyncIterator[bytes], *, owner: str, kind: str, name: str, size: int
+    ) -> Upload:
+        """Write a file down as it comes in, up to the limit; it is not checked yet.
+
+        Args:
+            chunks: of the file.
+            owner, kind, name: see `Upload`.
+            size: in bytes, as announced; 0 if it was not.
+
+        Raises:
+            TooLargeError: it is too large; nothing of it is kept.
+        """
+        self._check_size(size)
+        self.make_room(size)
+        folder = self._root / secrets.token_hex(16)
+        folder.mkdir()
+        try:
+            await self._write(chunks, folder / "file")
+        except BaseException:
+            shutil.rmtree(folder)
+            raise
+        return self._keep(Upload(folder.name, owner, kind, _shown(name), folder / "file"))
+
+    def new_album(self, owner: str, name: str) -> Upload:
+        """An empty folder for photos."""
+        folder = self._root / secrets.token_hex(16)
+        (folder / "photos").mkdir(parents=True)
+        album = Upload(folder.name, owner, "album", _shown(name), folder / "photos", {"count": 0})
+        return self._keep(album)
+
+    async def receive_into(self, album: Upload, chunks: AsyncIterator[bytes], size: int) -> None:
+        """Add a photo to an album.
+
+        Raises:
+            TooLargeError: it is too large.
+            InputError: not a photo; it is not kept.
+        """
+        self._check_size(size)
+        self.make_room(size)
+        file = album.path / f"{secrets.token_hex(8)}.part"
+        try:
+            await self._write(chunks, file)
+            suffix, _ = check_photo(file, "this photo", self._limits)
+            file.rename(file.with_suffix(suffix))
+        finally:
+            file.unlink(missing_ok=True)
+        album.facts["count"] += 1
+
+    def check(self, upload: Upload) -> None:
+        """Look into a file that came in, and remove it if it cannot be used.
+
+        Raises:
+            TooLargeError: more pixels than the limit.
+            InputError: not what it is meant to be.
+        """
+        try:
+            if upload.kind == "photo":
+                suffix, upload.facts = check_photo(upload.path, upload.name, self._limits)
+            elif upload.kind == "video":
+                suffix, upload.facts = check_video(upload.path, upload.name, self._limits)
+            else:
+                suffix, upload.facts = check_archive(upload.path, upload.name)
+        except BaseException:
+            self.remove(upload)
+            raise
+        upload.path = upload.path.rename(upload.path.with_suffix(suffix))
+
+    def remove(self, upload: Upload) -> None:
+        """Forget a file."""
+        with self._lock:
+            self._files.pop(upload.id, None)
+        shutil.rmtree(self._root / upload.id, ignore_errors=True)
+
+    def make_room(self, size: int) -> None:
+        """Remove the oldest files that no job uses until `size` more bytes may come.
+
+        Raises:
+            TooLargeError: there is no room, all files being in use or results.
+        """
+        stored = sum(file.stat().st_size for file in _files_in(self._root))
+        for upload in list(self._files.values()):
+            if stored + size <= self._limits.storage:
+                return
+            if not upload.used:
+                stored -= sum(f.stat().st_size for f in _files_in(self._root / upload.id))
+                self.remove(upload)
+        if stored + size > self._limits.storage:
+            raise TooLargeError("the studio is full: remove results that are no longer needed")
+
+    def _keep(self, upload: Upload) -> Upload:
+        with self._lock:
+            self._files[upload.id] = upload
+        return upload
+
+    def _check_size(self, size: int) -> None:
+        if size > self._limits.upload:
+            raise TooLargeError(f"larger than the {self._limits.upload / 1e6:.0f} MB allowed here")
+
+    async def _write(self, chunks: AsyncIterator[bytes], path: Path) -> None:
+        written = 0
+        with path.open("wb") as file:
+            async for chunk in chunks:
+                written += len(chunk)
+                self._check_size(written)
+                file.write(chunk)
+
+
+def check_photo(path: Path, name: str, limits: Limits) -> tuple[str, dict[str, Any]]:
+    """The suffix that a photo's content calls for, and its size.
+
+    Raises:
+        InputError: not a photo.
+        TooLargeError: too many pixels.
+    """
+    try:
+        with Image.open(path, formats=list(_IMAGE_FORMATS)) as opened:
+            suffix = _IMAGE_FORMATS[opened.format or ""]
+            pixels = opened.width * opened.height
+    except Image.DecompressionBombError as error:
+        raise TooLargeError(f"{name}: too many pixels") from error
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+        raise InputError(
+            f"{name}: not a photo that can be read (JPEG, PNG, WebP, TIFF, BMP, GIF)"
+        ) from error
+    _check_pixels(name, pixels, limits)
+    height, width = image_shape(path)
+    return suffix, {"width": width, "height": height}
+
+
+def check_video(path: Path, name: str, limits: Limits) -> tuple[str, dict[str, Any]]:
+    """The suffix that a video's content calls for; its size, duration and audio codec.
+
+    Raises:
+        InputError: not a video.
+        TooLargeError: too many pixels or seconds.
+    """
+    options = {"format_whitelist": ",".join(_VIDEO_FORMATS), "protocol_whitelist": "file"}
+    try:
+        with av.open(f"file:{path}", options=options) as container:
+            if not container.streams.video:
+                raise InputError(f"{name}: no video in this file")
+            stream = container.streams.video[0]
+            width, height = stream.codec_context.width, stream.codec_context.height
+            seconds = None if container.duration is None else container.duration / av.time_base
+            formats = container.format.name.split(",")
+            audio = [s.codec_context.name for s in container.streams.audio]
+    except (av.FFmpegError, OSError) as error:
+        raise InputError(f"{name}: not a video that can be read") from error
+    _check_pixels(name, width * height, limits)
+    if seconds is not None and seconds > limits.seconds:
+        raise TooLargeError(f"{name}: longer than the {limits.seconds:g} seconds allowed here")
+    suffix = next(_VIDEO_FORMATS[f] for f in formats if f in _VIDEO_FORMATS)
+    facts = {"width": width, "height": height, "seconds": seconds}
+    return suffix, facts | {"audio": audio[0] if audio else None}
+
+
+def check_archive(path: Path, name: str) -> tuple[str, dict[str, Any]]:
+    """The suffix of an archive of photos, and how many files are in it.
+
+    Raises:
+        InputError: not a zip archive, or one that unpacks to more than photos would.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = [m for m in archive.infolist() if not m.is_dir()]
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise InputError(f"{name}: not a zip archive of photos") from error
+    if len(members) > _MOST_MEMBERS or any(m.file_size > _LARGEST_MEMBER for m in members):
+        raise InputError(f"{name}: an archive of other things than photos")
+    return ".zip", {"count": len(members)}
+
+
+def _check_pixels(name: str, pixels: int, limits: Limits) -> None:
+    if pixels > limits.pixels:
+        raise TooLargeError(
+            f"{name}: {pixels / 1e6:.1f} megapixels, and {limits.pixels / 1e6:g} are allowed here"
+        )
+
+
+def _files_in(folder: Path) -> Iterable[Path]:
+    return (path for path in folder.rglob("*") if path.is_file())
+
+
+def _shown(name: str) -> str:
+    """A visitor's name for a file, fit to be shown."""
+    printable = "".join(c for c in name if c.isprintable())
+    return printable.replace("\\", "/").rpartition("/")[2][:120] or "file"
