@@ -228,6 +228,8 @@ def decoded(jpeg: bytes) -> Frame:
     try:
         with Image.open(BytesIO(jpeg), formats=["JPEG"]) as header:
             width, height = header.size
+    except Image.DecompressionBombError as error:
+        raise InputError("a live picture that is too large") from error
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
         raise InputError("a frame that is not a JPEG picture") from error
     if width * height > _LARGEST_LIVE or min(width, height) < MINIMUM_SIZE:

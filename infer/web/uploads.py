@@ -19,8 +19,7 @@ from nst_rt.errors import InputError, StyleTransferError
 from nst_rt.images import image_shape
 
 # What decoders are let loose on: no formats that name other files (playlists), or run programs.
-_IMAGE_FORMATS = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png", "WEBP": ".webp", "BMP": ".bmp"}
-_IMAGE_FORMATS |= {"TIFF": ".tif", "GIF": ".gif"}
+_IMAGE_FORMATS = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "BMP": ".bmp", "TIFF": ".tif"}
 _VIDEO_FORMATS = {
     "mov": ".mp4",
     "matroska": ".mkv",
@@ -235,13 +234,13 @@ def check_photo(path: Path, name: str, limits: Limits) -> tuple[str, dict[str, A
     """
     try:
         with Image.open(path, formats=list(_IMAGE_FORMATS)) as opened:
-            suffix = _IMAGE_FORMATS[opened.format or ""]
+            suffix = _IMAGE_FORMATS.get(opened.format or "", ".jpg")  # "MPO", a kind of JPEG
             pixels = opened.width * opened.height
     except Image.DecompressionBombError as error:
         raise TooLargeError(f"{name}: too many pixels") from error
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
         raise InputError(
-            f"{name}: not a photo that can be read (JPEG, PNG, WebP, TIFF, BMP, GIF)"
+            f"{name}: not a photo that can be read (JPEG, PNG, WebP, TIFF, BMP)"
         ) from error
     _check_pixels(name, pixels, limits)
     height, width = image_shape(path)
