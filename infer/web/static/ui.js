@@ -44,10 +44,14 @@ export function save(source, name) {
   if (source instanceof Blob) setTimeout(() => URL.revokeObjectURL(address), 60000);
 }
 
+let sliders = 0;
+
 /** A slider with its value beside it. */
 export function slider(label, { min = 0, max = 1, step = 0.01, value, show, onInput }) {
   const output = element("output");
-  const input = element("input", { type: "range", min, max, step, value });
+  // By its id: left to itself, a label belongs to the output, which comes first.
+  const id = `slider-${(sliders += 1)}`;
+  const input = element("input", { type: "range", id, min, max, step, value });
   const update = () => {
     output.textContent = show(Number(input.value));
     input.setAttribute("aria-valuetext", output.textContent);
@@ -57,7 +61,7 @@ export function slider(label, { min = 0, max = 1, step = 0.01, value, show, onIn
     onInput?.();
   });
   update();
-  return { root: element("label", { className: "slider" }, label, output, input), input };
+  return { root: element("label", { className: "slider", htmlFor: id }, label, output, input), input };
 }
 
 /** A file's name without folder and suffix. */

@@ -12,7 +12,7 @@ from nst_rt.infer.web.engine import Engine, Look, Turns, Viewer, decoded, encode
 from nst_rt.style_model import Style, StyleModel
 
 # Smooth, so that JPEG keeps it.
-FRAME = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+FRAME = np.random.default_rng(0).integers(0, 256, (3, 4, 3), np.uint8).repeat(16, 0).repeat(16, 1)
 
 
 def test_turns_are_given_in_the_order_in_which_they_were_asked_for() -> None:

@@ -119,11 +119,9 @@ def test_the_page_names_no_other_address() -> None:
         assert "//cdn" not in text, file
 
 
-@pytest.mark.parametrize(
-    "path", ["/static/../app.py", "/static/%2e%2e/app.py", "/static//etc/passwd"]
-)
+@pytest.mark.parametrize("path", ["../app.py", "%2e%2e/app.py", "/etc/passwd"])
 def test_static_files_are_all_that_is_read(client: Client, path: str) -> None:
-    assert client.get(path).status_code == 404
+    assert client.get(f"/static/{path}").status_code == 404
 
 
 def test_visitors_do_not_see_one_anothers_files_and_jobs(client: Client, astronaut: Path) -> None:

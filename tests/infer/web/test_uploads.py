@@ -1,4 +1,4 @@
-"""Files that visitors send: limits, kinds, names; nothing outside of the studio's folder is opened."""
+"""Files that visitors send: limits, kinds and names; nothing of ours is opened by them."""
 
 import zipfile
 from io import BytesIO

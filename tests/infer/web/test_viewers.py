@@ -14,7 +14,7 @@ from nst_rt.infer.web.engine import Engine, decoded, encoded
 from nst_rt.infer.web.uploads import Limits
 
 # Smooth, so that JPEG keeps it.
-FRAME = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+FRAME = np.random.default_rng(0).integers(0, 256, (3, 4, 3), np.uint8).repeat(16, 0).repeat(16, 1)
 JPEG = encoded(FRAME)
 
 
