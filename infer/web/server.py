@@ -2,9 +2,12 @@
 
 import ipaddress
 import secrets
+import signal
 import socket
 import tempfile
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,7 +61,7 @@ def serve(
     precision: Precision = "auto",
     on_ready: Callable[[Ready], None] | None = None,
 ) -> None:
-    """Serve the studio until Ctrl-C. Nothing of its visitors' files is left behind.
+    """Serve the studio until Ctrl-C or SIGTERM. Nothing of its visitors' files is left behind.
 
     Args:
         host: address or name to listen on; `0.0.0.0` for all networks of this machine.
@@ -78,6 +81,7 @@ def serve(
     Raises:
         InputError: an address, a token or a file that cannot be used.
         StyleModelError, BackendError: a model or an engine that cannot be used.
+        KeyboardInterrupt: after Ctrl-C or SIGTERM, when all has been cleaned up.
     """
     local = _is_local(host)
     if not local and token is None:
@@ -94,6 +98,8 @@ def serve(
         raise InputError("a certificate is given; --self-signed would make another one")
     if not 0 <= fps < float("inf"):
         raise InputError(f"the frames per second to hold must be 0 or more, not {fps}")
+    if not 0 <= port <= 65535:
+        raise InputError(f"a port is a number from 0 to 65535, not {port}")
     if token == "":
         token = secrets.token_urlsafe(12)
     if photos is not None:
@@ -147,7 +153,8 @@ def serve(
                 for name in ([address] if not _is_any(host) else [address, "localhost"])
             )
             on_ready(Ready(links, fingerprint, secure or local))
-        uvicorn.Server(config).run(sockets=[sock])
+        with _terminated_like_interrupted():
+            uvicorn.Server(config).run(sockets=[sock])
 
 
 def _listening(host: str, port: int) -> socket.socket:
@@ -158,10 +165,23 @@ def _listening(host: str, port: int) -> socket.socket:
         return socket.create_server(where[:2], family=family)
     except socket.gaierror as error:
         raise InputError(f"{host}: no such address on this machine") from error
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise InputError(
             f"{host}, port {port}: cannot be listened on ({error}); --port takes another one"
         ) from error
+
+
+@contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """SIGTERM, which uvicorn raises again in the end, becomes a KeyboardInterrupt, too."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may handle signals
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _is_local(host: str) -> bool:
