@@ -70,6 +70,7 @@ export class LookPicker {
     const input = this.#swatches.get(name)?.querySelector("input");
     if (!input) return;
     input.checked = true;
+    input.parentElement.scrollIntoView({ block: "nearest", inline: "nearest" });
     this.#offerPartners();
     this.onChange(this.look);
   }

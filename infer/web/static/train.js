@@ -59,15 +59,15 @@ export class TrainTab {
       const text = "Photos of this studio are there to learn on.";
       place.replaceChildren(element("div", { className: "drop" }, element("span", { textContent: text })));
     } else {
-      const folder = kind === "album";
+      const album = kind === "album";
       dropzone(place, {
-        label: folder ? "A folder of photos" : "A zip archive of photos",
-        hint: `${FEW} are the least for a style that works everywhere${folder ? "; they are made small before they leave" : ""}`,
-        accept: folder ? "image/*" : ".zip,application/zip",
-        multiple: folder,
-        folder,
+        label: album ? "The photos" : "A zip archive of photos",
+        hint: `${FEW} are the least for a style that works everywhere${album ? "; they are made small before they leave" : ""}`,
+        accept: album ? "image/*" : ".zip,application/zip",
+        multiple: album,
+        folder: album && !matchMedia("(pointer: coarse)").matches, // phones have no folders to choose
         take: async (files, report) => {
-          const found = folder ? await uploadAlbum(files, report) : await upload(files[0], "photos", limits, report);
+          const found = album ? await uploadAlbum(files, report) : await upload(files[0], "photos", limits, report);
           forget(this.#photos[kind]);
           this.#photos[kind] = found;
           this.#ready();

@@ -119,7 +119,7 @@ export function dropzone(container, { label, hint, accept, multiple = false, fol
     /** Show what was chosen: an image, a video, or nothing. */
     picture: (media) => {
       show.replaceChildren(...(media ? [media] : []));
-      root.querySelector(":scope > svg").hidden = Boolean(media);
+      root.querySelector(":scope > svg").toggleAttribute("hidden", Boolean(media));
       title.textContent = media ? "Choose another" : label;
     },
     compact: (yes) => root.classList.toggle("small", yes),
