@@ -115,8 +115,8 @@ class _Studio:
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self._engine = engine
         self._settings = settings
-        self._uploads = Uploads(settings.root, settings.limits)
         self._jobs = Jobs(settings.root, limit=settings.limits.jobs)
+        self._uploads = Uploads(settings.root, settings.limits, self._jobs.remove_oldest)
         self._viewers = 0
         self._painting = asyncio.Semaphore(_PAINTED_AT_ONCE)
 

@@ -156,6 +156,8 @@ class Jobs:
             if sum(other.active for other in self.of(owner)) >= self._limit:
                 raise InputError(f"{self._limit} jobs are waiting already; let some of them finish")
             self._jobs[job.id] = job
+            for upload in inputs:
+                upload.used += 1
             # Started in order, so that they draw their turns in order.
             thread = threading.Thread(target=self._run, args=(job, work), name=f"job {kind}")
             thread.start()
@@ -191,6 +193,14 @@ class Jobs:
             job.on_remove()
         shutil.rmtree(job.folder, ignore_errors=True)
 
+    def remove_oldest(self) -> bool:
+        """Forget the oldest job that has ended; False if there is none."""
+        for job in list(self._jobs.values()):
+            if not job.active:
+                self.remove(job)
+                return True
+        return False
+
     def close(self) -> None:
         """Cancel all jobs, and wait until they have ended."""
         for job in list(self._jobs.values()):
@@ -199,34 +209,31 @@ class Jobs:
             thread.join()
 
     def _run(self, job: Job, work: Callable[[Job], None]) -> None:
-        for upload in job.inputs:
-            upload.used += 1
         with self._turns:
-            self._do(job, work)
-        for upload in job.inputs:
-            upload.used -= 1
+            state = self._outcome(job, work)
+            if state != "done":
+                job.files = {}
+                shutil.rmtree(job.folder, ignore_errors=True)
+            with self._lock:
+                for upload in job.inputs:
+                    upload.used -= 1
+            job.state = state
 
-    def _do(self, job: Job, work: Callable[[Job], None]) -> None:
+    def _outcome(self, job: Job, work: Callable[[Job], None]) -> State:
         try:
             job.check()
             job.state = "running"
             job.folder.mkdir()
             work(job)
             job.progress = 1.0
-            job.state = "done"
+            return "done"
         except CancelledJobError:
-            self._drop_files(job)
-            job.state = "cancelled"
+            return "cancelled"
         except Exception as error:  # a job that fails must not end those behind it
             if not isinstance(error, StyleTransferError):
                 logger.exception("a job failed: %s", job.title)
-            self._drop_files(job)
             job.error = _explained(error, job)
-            job.state = "failed"
-
-    def _drop_files(self, job: Job) -> None:
-        job.files = {}
-        shutil.rmtree(job.folder, ignore_errors=True)
+            return "failed"
 
 
 def _explained(error: Exception, job: Job) -> str:

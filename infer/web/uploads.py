@@ -3,11 +3,12 @@
 What a visitor calls a file is shown to people and never used as a path.
 """
 
+import contextlib
 import secrets
 import shutil
 import threading
 import zipfile
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,7 @@ class Upload:
         kind: `photo`, `video`, `photos` (an archive) or `album` (a folder).
         name: as the visitor calls it; to be shown only.
         path: where it is.
+        size: bytes.
         facts: what was found in it, for the page.
         used: by how many jobs at the moment.
     """
@@ -78,6 +80,7 @@ class Upload:
     kind: str
     name: str
     path: Path
+    size: int = 0
     facts: dict[str, Any] = field(default_factory=dict)
     used: int = 0
 
@@ -96,11 +99,13 @@ class Uploads:
     Args:
         root: the folder, which also holds the results of jobs.
         limits: see `Limits`.
+        drop_result: removes the oldest result of a job; False if there is none.
     """
 
-    def __init__(self, root: Path, limits: Limits) -> None:
+    def __init__(self, root: Path, limits: Limits, drop_result: Callable[[], bool]) -> None:
         self._root = root
         self._limits = limits
+        self._drop_result = drop_result
         self._files: dict[str, Upload] = {}
         self._lock = threading.Lock()
 
@@ -135,18 +140,19 @@ class Uploads:
         folder = self._root / secrets.token_hex(16)
         folder.mkdir()
         try:
-            await self._write(chunks, folder / "file")
+            written = await self._write(chunks, folder / "file")
         except BaseException:
             shutil.rmtree(folder)
             raise
-        return self._keep(Upload(folder.name, owner, kind, _shown(name), folder / "file"))
+        path = folder / "file"
+        return self._keep(Upload(folder.name, owner, kind, _shown(name), path, written))
 
     def new_album(self, owner: str, name: str) -> Upload:
         """An empty folder for photos."""
         folder = self._root / secrets.token_hex(16)
         (folder / "photos").mkdir(parents=True)
-        album = Upload(folder.name, owner, "album", _shown(name), folder / "photos", {"count": 0})
-        return self._keep(album)
+        path = folder / "photos"
+        return self._keep(Upload(folder.name, owner, "album", _shown(name), path, 0, {"count": 0}))
 
     async def receive_into(self, album: Upload, chunks: AsyncIterator[bytes], size: int) -> None:
         """Add a photo to an album.
@@ -159,12 +165,13 @@ class Uploads:
         self.make_room(size)
         file = album.path / f"{secrets.token_hex(8)}.part"
         try:
-            await self._write(chunks, file)
+            written = await self._write(chunks, file)
             suffix, _ = check_photo(file, "this photo", self._limits)
             file.rename(file.with_suffix(suffix))
         finally:
             file.unlink(missing_ok=True)
         album.facts["count"] += 1
+        album.size += written
 
     def check(self, upload: Upload) -> None:
         """Look into a file that came in, and remove it if it cannot be used.
@@ -192,20 +199,22 @@ class Uploads:
         shutil.rmtree(self._root / upload.id, ignore_errors=True)
 
     def make_room(self, size: int) -> None:
-        """Remove the oldest files that no job uses until `size` more bytes may come.
+        """Remove the oldest files that no job uses, then results, until `size` more bytes may come.
 
         Raises:
-            TooLargeError: there is no room, all files being in use or results.
+            TooLargeError: there is no room, all that is there being in use.
         """
-        stored = sum(file.stat().st_size for file in _files_in(self._root))
-        for upload in list(self._files.values()):
-            if stored + size <= self._limits.storage:
-                return
-            if not upload.used:
-                stored -= sum(f.stat().st_size for f in _files_in(self._root / upload.id))
-                self.remove(upload)
-        if stored + size > self._limits.storage:
-            raise TooLargeError("the studio is full: remove results that are no longer needed")
+        while self._stored() + size > self._limits.storage:
+            unused = next((upload for upload in self._files.values() if not upload.used), None)
+            if unused is not None:
+                self.remove(unused)
+            elif not self._drop_result():
+                raise TooLargeError("the studio is full, and all of it in use: try again later")
+
+    def _stored(self) -> int:
+        results = (f for f in self._root.iterdir() if f.name not in self._files)
+        uploads = sum(upload.size for upload in self._files.values())
+        return uploads + sum(map(_folder_size, results))
 
     def _keep(self, upload: Upload) -> Upload:
         with self._lock:
@@ -216,13 +225,14 @@ class Uploads:
         if size > self._limits.upload:
             raise TooLargeError(f"larger than the {self._limits.upload / 1e6:.0f} MB allowed here")
 
-    async def _write(self, chunks: AsyncIterator[bytes], path: Path) -> None:
+    async def _write(self, chunks: AsyncIterator[bytes], path: Path) -> int:
         written = 0
         with path.open("wb") as file:
             async for chunk in chunks:
                 written += len(chunk)
                 self._check_size(written)
                 file.write(chunk)
+        return written
 
 
 def check_photo(path: Path, name: str, limits: Limits) -> tuple[str, dict[str, Any]]:
@@ -297,8 +307,13 @@ def _check_pixels(name: str, pixels: int, limits: Limits) -> None:
         )
 
 
-def _files_in(folder: Path) -> Iterable[Path]:
-    return (path for path in folder.rglob("*") if path.is_file())
+def _folder_size(folder: Path) -> int:
+    """Bytes of all files in it; those that vanish meanwhile are not counted."""
+    sizes = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            sizes += path.stat().st_size
+    return sizes
 
 
 def _shown(name: str) -> str:

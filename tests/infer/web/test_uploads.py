@@ -77,6 +77,22 @@ def test_the_oldest_files_make_room_for_new_ones(narrow: Client) -> None:
         assert painted.status_code == 200
 
 
+def test_old_results_make_room_when_nothing_else_does(narrow: Client, tmp_path: Path) -> None:
+    levels = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+    Image.fromarray(levels).save(tmp_path / "x.png")
+    photo = narrow.upload(tmp_path / "x.png")["id"]
+    job = narrow.job(kind="optimize", content=photo, style=photo, size=64)
+    while not narrow.wait(job, "running", "done", "failed")["curve"]:
+        pass
+    narrow.post(f"/api/jobs/{job['id']}/stop")
+    assert narrow.wait(job)["state"] == "done"
+    for _ in range(3):
+        narrow.post("/api/uploads?kind=photo", content=jpeg(200, 200, quality=98))
+    (tmp_path / "narrow" / job["id"] / "large").write_bytes(bytes(100_000))
+    assert narrow.post("/api/uploads?kind=photo", content=jpeg(200, 200, quality=98)).is_success
+    assert narrow.get("/api/jobs").json() == []
+
+
 @pytest.mark.parametrize("kind", ["photo", "video", "photos"])
 @pytest.mark.parametrize(
     "content",
