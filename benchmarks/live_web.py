@@ -137,25 +137,30 @@ def measure(
         driver.execute_script(script, "#live-mirror")  # the code is read from the left
         driver.execute_script(script, "#live-start")
         time.sleep(options.warm_up)
-        driver.execute_script(_READ, _BITS, _BLOCK)
-        chromium = psutil.Process(driver.service.process.pid).children(recursive=True)
-        trees = {"browser": chromium, "studio": [psutil.Process(studio.pid)]}
-        before = {name: cpu_seconds(tree) for name, tree in trees.items()}
-        begin = time.perf_counter()
-        time.sleep(options.seconds)
-        seconds = time.perf_counter() - begin
-        cores = {
-            f"cores of the {name}": (cpu_seconds(tree) - before[name]) / seconds
-            for name, tree in trees.items()
-        }
-        seen = driver.execute_script("return window.seen")
+        watched = watch(driver, {"studio": studio.pid}, options.seconds)
         page = {
             f"page: {name}": float(driver.find_element(By.ID, id).text)
             for name, id in (("fps", "live-fps"), ("round trip, ms", "live-latency"))
         }
-        return {**round_trips(seen), **page, **cores}
+        return watched | page
     finally:
         driver.quit()
+
+
+def watch(driver: webdriver.Chrome, others: dict[str, int], seconds: float) -> dict[str, float]:
+    """Rate and round trip by the time code, and cores that the browser and other processes take."""
+    trees = {"browser": psutil.Process(driver.service.process.pid).children(recursive=True)}
+    trees |= {name: [psutil.Process(pid)] for name, pid in others.items()}
+    driver.execute_script(_READ, _BITS, _BLOCK)
+    before = {name: cpu_seconds(tree) for name, tree in trees.items()}
+    begin = time.perf_counter()
+    time.sleep(seconds)
+    passed = time.perf_counter() - begin
+    cores = {
+        f"cores of the {name}": (cpu_seconds(tree) - before[name]) / passed
+        for name, tree in trees.items()
+    }
+    return {**round_trips(driver.execute_script("return window.seen")), **cores}
 
 
 def browser(camera: Path) -> webdriver.Chrome:
