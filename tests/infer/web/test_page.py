@@ -409,3 +409,20 @@ def test_a_phone_has_nothing_to_scroll_sideways(page: Page) -> None:
             assert width <= 360, tab
     finally:
         page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_a_viewer_over_the_limit_reads_so_on_the_page(page: Page) -> None:
+    page.open()
+    script = """
+    const address = `ws://${location.host}/api/live`;
+    window.others = Array.from({length: 4}, () => new WebSocket(address));
+    return Promise.all(window.others.map((each) => new Promise((open) => each.onopen = open)))
+      .then(() => 4);"""
+    assert page.run(script) == 4
+    page.click("#live-start")
+    page.wait(lambda: "The studio is full" in page.find("#live-message").text, "message")
+    assert "4 viewers" in page.find("#live-message").text
+    page.run("window.others.forEach((each) => each.close())")
+    page.click("#live-start")
+    page.wait(lambda: float(page.find("#live-fps").text or 0) > 0, "pictures")
+    page.click("#live-stop")

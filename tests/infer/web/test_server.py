@@ -1,5 +1,6 @@
 """The verb web: addresses, tokens, certificates, and an end that leaves nothing."""
 
+import inspect
 import json
 import os
 import re
@@ -17,6 +18,7 @@ from nst_rt.cli import main
 from nst_rt.errors import InputError
 from nst_rt.infer.web.certificates import self_signed
 from nst_rt.infer.web.server import serve
+from nst_rt.infer.web.uploads import Limits
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.7", "::", "studio.example"])
@@ -54,6 +56,29 @@ def test_what_cannot_be_is_said_in_one_line(
     said = capsys.readouterr().err
     assert says in said
     assert said.count("\n") == 1
+
+
+def test_the_defaults_in_the_help_are_those_of_the_library(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["web", "--help"])
+    text = re.sub(r"\s+", " ", capsys.readouterr().out)
+    said = dict(re.findall(r"--([\w-]+) \[?\w+\]? (?:(?! --).)*?default: ([\w.]*\w)", text))
+    parameters = inspect.signature(serve).parameters
+    for name in ("host", "port", "fps"):
+        assert str(parameters[name].default).removesuffix(".0") == said[name]
+    limits = Limits()
+    assert {name: float(said[name]) for name in said.keys() & _LIMITS} == {
+        "viewers": limits.viewers,
+        "max-upload": limits.upload / 1e6,
+        "max-pixels": limits.pixels / 1e6,
+        "max-seconds": limits.seconds,
+        "storage": limits.storage / 1e9,
+    }
+
+
+_LIMITS = {"viewers", "max-upload", "max-pixels", "max-seconds", "storage"}
 
 
 def test_a_port_that_is_taken_is_said_to_be() -> None:
