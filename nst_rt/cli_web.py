@@ -59,8 +59,8 @@ def add_web_arguments(p: argparse.ArgumentParser) -> None:
 def web(**options: Any) -> Report:
     """Open the browser studio: live camera, photos, videos, optimizing and training."""
     try:
+        from nst_rt.infer.web.checks import Limits
         from nst_rt.infer.web.server import serve
-        from nst_rt.infer.web.uploads import Limits
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("nst_rt"):
             raise

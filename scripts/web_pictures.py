@@ -138,6 +138,7 @@ def optimize(page: webdriver.Chrome) -> None:
     painting = _ROOT / "nst_rt" / "paintings" / "mosaic.jpg"
     for role, file in (("content", _PHOTOS["chelsea"]), ("style", painting)):
         page.find_element(By.CSS_SELECTOR, f"#optimize-{role} input").send_keys(str(file))
+    page.find_element(By.CSS_SELECTOR, "#optimize-form option[value='256']").click()
     wait(page, "#optimize-form button:enabled").click()
     wait(page, ".job[data-state=done]", minutes=15)
     page.execute_script("scrollTo(0, document.body.scrollHeight); document.activeElement.blur()")

@@ -1,12 +1,10 @@
 """The studio as a web application: its routes, each a thin layer over what the other files do."""
 
 import asyncio
-import json
 import secrets
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -24,42 +22,19 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from nst_rt.errors import InputError, StyleTransferError
 from nst_rt.images import load_picture, save_image, tensor_to_frame
+from nst_rt.infer.web.checks import TooLargeError
 from nst_rt.infer.web.engine import Engine, Look, Viewer, encoded
-from nst_rt.infer.web.jobs import Job, Jobs
+from nst_rt.infer.web.job_routes import JobRoutes
+from nst_rt.infer.web.jobs import Jobs
 from nst_rt.infer.web.security import Guard
-from nst_rt.infer.web.uploads import Limits, TooLargeError, Upload, Uploads
-from nst_rt.infer.web.works import LARGEST_OPTIMIZED, optimize_work, train_work, video_work
+from nst_rt.infer.web.settings import Settings, number, parsed
+from nst_rt.infer.web.uploads import Upload, Uploads
 from nst_rt.version import __version__
 
 _STATIC = Path(str(resources.files("nst_rt.infer.web"))) / "static"
 _KINDS = ("photo", "video", "photos")
 _TRY_AGAIN_LATER = 1013  # closing code of RFC 6455's registry
 _PAINTED_AT_ONCE = 2  # photos, since large ones take gigabytes
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a studio is set up.
-
-    Attributes:
-        root: folder for all files of visitors; it is removed in the end.
-        limits: see `Limits`.
-        fps: that live pictures hold by painting smaller; 0 never paints smaller.
-        photos: collection that visitors may train on.
-        start_from: that trainings start from: `gallery` or a model file.
-        train_arguments: further ones of `nst-rt train`.
-        token: that opens the page; None opens it to everyone who can reach it.
-        names: that the page may be reached under, besides those of this machine.
-    """
-
-    root: Path
-    limits: Limits = field(default_factory=Limits)
-    fps: float = 24.0
-    photos: Path | None = None
-    start_from: str = "gallery"
-    train_arguments: tuple[str, ...] = ()
-    token: str | None = None
-    names: tuple[str, ...] = ()
 
 
 def create_app(engine: Engine, settings: Settings) -> Starlette:
@@ -83,11 +58,7 @@ def create_app(engine: Engine, settings: Settings) -> Starlette:
             Route("/api/uploads/{id}", studio.remove_upload, methods=["DELETE"]),
             Route("/api/uploads/{id}/photos", studio.add_photo, methods=["POST"]),
             Route("/api/uploads/{id}/painted", studio.painted),
-            Route("/api/jobs", studio.jobs),
-            Route("/api/jobs", studio.start_job, methods=["POST"]),
-            Route("/api/jobs/{id}/{ask:str}", studio.stop_job, methods=["POST"]),
-            Route("/api/jobs/{id}", studio.remove_job, methods=["DELETE"]),
-            Route("/api/jobs/{id}/files/{name}", studio.job_file),
+            *studio.job_routes.routes,
         ],
         middleware=[Middleware(Guard, token=settings.token, names=settings.names)],
         exception_handlers={
@@ -117,6 +88,7 @@ class _Studio:
         self._settings = settings
         self._jobs = Jobs(settings.root, limit=settings.limits.jobs)
         self._uploads = Uploads(settings.root, settings.limits, self._jobs.remove_oldest)
+        self.job_routes = JobRoutes(engine, self._uploads, self._jobs, settings)
         self._viewers = 0
         self._painting = asyncio.Semaphore(_PAINTED_AT_ONCE)
 
@@ -146,7 +118,6 @@ class _Studio:
                 "engine": str(self._engine),
                 "styles": styles,
                 "photos": self._settings.photos is not None,
-                "largest": LARGEST_OPTIMIZED,
                 "limits": {
                     "upload": limits.upload,
                     "pixels": limits.pixels,
@@ -191,10 +162,12 @@ class _Studio:
                         told = state
                     await socket.send_bytes(picture)
                 else:
-                    look = Look.parse(_json(message["text"]))
+                    look = Look.parse(parsed(message["text"]))
                     await run_in_threadpool(viewer.set_look, look)
             except StyleTransferError as error:
-                await socket.send_json({"error": str(error)})
+                # The page counts frames on their way; one that failed comes back no more.
+                lost = message.get("bytes") is not None
+                await socket.send_json({"error": str(error), "lost": lost})
 
     async def upload(self, request: Request) -> Response:
         kind = request.query_params.get("kind", "")
@@ -226,7 +199,7 @@ class _Studio:
         photo = self._upload(request, request.path_params["id"], "photo")
         query = request.query_params
         look = Look.parse({"styles": _weights(query), "strength": query.get("strength", 1)})
-        size = _number(query["size"], int) if "size" in query else None
+        size = number(query["size"], int) if "size" in query else None
         suffix = ".png" if query.get("format") == "png" else ".jpg"
         stylizer = self._engine.stylizer(look)
 
@@ -247,86 +220,6 @@ class _Studio:
         kind = "image/png" if suffix == ".png" else "image/jpeg"
         return Response(content, media_type=kind, headers={"Cache-Control": "private"})
 
-    async def jobs(self, request: Request) -> Response:
-        mine = self._jobs.of(request.scope["visitor"])
-        return JSONResponse([job.describe() for job in mine])
-
-    async def start_job(self, request: Request) -> Response:
-        asked = _json(await request.body())
-        if not isinstance(asked, dict):
-            raise InputError("not a job")
-        starts: Mapping[str, Callable[[Request, dict[str, Any]], Job]] = {
-            "video": self._video,
-            "optimize": self._optimize,
-            "train": self._train,
-        }
-        if asked.get("kind") not in starts:
-            raise InputError(f"unknown kind of job {str(asked.get('kind'))[:20]!r}")
-        job = await run_in_threadpool(starts[asked["kind"]], request, asked)
-        return JSONResponse(job.describe())
-
-    def _video(self, request: Request, asked: dict[str, Any]) -> Job:
-        source = self._upload(request, asked.get("video"), "video")
-        look = Look.parse(asked.get("look"))
-        work = video_work(self._engine, source, look, self._settings.limits)
-        title = f"{source.name}, {_look_title(look)}"
-        return self._jobs.submit("video", title, request.scope["visitor"], work, [source])
-
-    def _optimize(self, request: Request, asked: dict[str, Any]) -> Job:
-        content = self._upload(request, asked.get("content"), "photo")
-        style = self._upload(request, asked.get("style"), "photo")
-        weight = asked.get("style_weight")
-        work = optimize_work(
-            content,
-            style,
-            size=_number(asked.get("size", 512), int),
-            style_weight=None if weight is None else _number(weight, float),
-            keep_colours=bool(asked.get("keep_colours")),
-        )
-        title = f"{content.name} as {style.name}"
-        inputs = [content, style]
-        return self._jobs.submit("optimize", title, request.scope["visitor"], work, inputs)
-
-    def _train(self, request: Request, asked: dict[str, Any]) -> Job:
-        painting = self._upload(request, asked.get("painting"), "photo")
-        inputs, photos = [painting], self._settings.photos
-        if asked.get("photos"):
-            inputs.append(self._upload(request, asked["photos"], "photos", "album"))
-            photos = inputs[-1].path
-        if photos is None:
-            raise InputError("choose photos to train on")
-        name = str(asked.get("name"))
-        work = train_work(
-            self._engine,
-            painting,
-            photos,
-            name=name,
-            steps=_number(asked.get("steps"), int),
-            whole=bool(asked.get("whole")),
-            start_from=self._settings.start_from,
-            arguments=self._settings.train_arguments,
-        )
-        return self._jobs.submit("train", name, request.scope["visitor"], work, inputs)
-
-    async def stop_job(self, request: Request) -> Response:
-        job = self._jobs.find(request.path_params["id"], request.scope["visitor"])
-        if request.path_params["ask"] not in ("stop", "cancel"):
-            raise HTTPException(404)
-        job.stop(keep=request.path_params["ask"] == "stop")
-        return JSONResponse(job.describe())
-
-    async def remove_job(self, request: Request) -> Response:
-        job = self._jobs.find(request.path_params["id"], request.scope["visitor"])
-        await run_in_threadpool(self._jobs.remove, job)
-        return JSONResponse({})
-
-    async def job_file(self, request: Request) -> Response:
-        job = self._jobs.find(request.path_params["id"], request.scope["visitor"])
-        name = request.path_params["name"]
-        if name not in job.files:
-            raise HTTPException(404, "there is no such file")
-        return FileResponse(job.files[name][0])
-
     def _upload(self, request: Request, id: object, *kinds: str) -> Upload:
         return self._uploads.find(id, request.scope["visitor"], *kinds)
 
@@ -341,28 +234,10 @@ def _scratch_file(beside: Path, suffix: str) -> Iterator[Path]:
         path.unlink(missing_ok=True)
 
 
-def _json(text: str | bytes) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise InputError("not JSON") from error
-
-
-def _number(value: Any, kind: Callable[[Any], Any]) -> Any:
-    try:
-        return kind(value)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"not a number: {str(value)[:50]!r}") from error
-
-
 def _weights(query: Mapping[str, str]) -> dict[str, str]:
     """Names and weights from `style=a:0.7,b:0.3`."""
     pairs = (part.partition(":") for part in query.get("style", "").split(","))
     return {name: weight or "1" for name, _, weight in pairs}
-
-
-def _look_title(look: Look) -> str:
-    return " and ".join(name.replace("_", " ") for name in look.styles)
 
 
 def _name(request: Request) -> str:

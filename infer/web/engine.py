@@ -231,7 +231,7 @@ def decoded(jpeg: bytes) -> Frame:
     except Image.DecompressionBombError as error:
         raise InputError("a live picture that is too large") from error
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
-        raise InputError("a frame that is not a JPEG picture") from error
+        raise InputError("a frame that is no JPEG picture") from error
     if width * height > _LARGEST_LIVE or min(width, height) < MINIMUM_SIZE:
         raise InputError(f"a live picture of {width}x{height} px: too small or too large")
     frame = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)

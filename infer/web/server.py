@@ -4,6 +4,7 @@ import ipaddress
 import secrets
 import signal
 import socket
+import ssl
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -16,10 +17,11 @@ import uvicorn
 from nst_rt.errors import InputError
 from nst_rt.files import check_input
 from nst_rt.infer.backends import BackendName, Precision
-from nst_rt.infer.web.app import Settings, create_app
+from nst_rt.infer.web.app import create_app
 from nst_rt.infer.web.certificates import self_signed as make_certificate
+from nst_rt.infer.web.checks import Limits
 from nst_rt.infer.web.engine import Engine
-from nst_rt.infer.web.uploads import Limits
+from nst_rt.infer.web.settings import Settings
 from nst_rt.photos import find_photos
 from nst_rt.style_model import StyleModel, gallery
 
@@ -106,6 +108,11 @@ def serve(
         find_photos(photos)
         photos = Path(photos).absolute()
     pem = [None if file is None else check_input(file) for file in (tls_cert, tls_key)]
+    if pem[0] is not None:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(pem[0], pem[1])
+        except OSError as error:  # ssl.SSLError is one
+            raise InputError(f"{tls_cert}, {tls_key}: not a certificate and its key") from error
     with _listening(host, port) as sock, tempfile.TemporaryDirectory(prefix="nst-rt-web-") as made:
         engine = Engine(backend, device, precision)
         for model in (*models, *sorted(set(gallery().values()))):
@@ -140,10 +147,6 @@ def serve(
             proxy_headers=False,
             timeout_graceful_shutdown=_PATIENCE,
         )
-        try:
-            config.load()
-        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-            raise InputError(f"{tls_cert}, {tls_key}: not a certificate and its key") from error
         if on_ready is not None:
             secure = pem[0] is not None
             here = sock.getsockname()[1]

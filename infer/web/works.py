@@ -16,9 +16,10 @@ from nst_rt.files import atomic_output
 from nst_rt.images import load_image, save_image, tensor_to_frame
 from nst_rt.infer.showcase import preview
 from nst_rt.infer.video import VideoInfo, convert_video
+from nst_rt.infer.web.checks import Limits, TooLargeError
 from nst_rt.infer.web.engine import Engine, Look, encoded
 from nst_rt.infer.web.jobs import Job
-from nst_rt.infer.web.uploads import Limits, TooLargeError, Upload
+from nst_rt.infer.web.uploads import Upload
 from nst_rt.reference import Iterate, optimize
 from nst_rt.style_model import StyleModel
 

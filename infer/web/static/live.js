@@ -114,11 +114,12 @@ export class Live {
     });
   }
 
-  #hear({ full, error, scale, viewers }) {
+  #hear({ full, error, lost, scale, viewers }) {
     if (full !== undefined) {
       this.#full = true;
       this.stop(`The studio is full: it paints for ${full} ${full === 1 ? "viewer" : "viewers"} at once. Try again when someone has left.`);
     } else if (error !== undefined) {
+      if (lost) this.#sent.shift();
       tell(error, { bad: true });
     } else {
       this.#scale = scale;

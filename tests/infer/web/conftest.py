@@ -9,8 +9,9 @@ import pytest
 import uvicorn
 from visitors import Client, Studio
 
-from nst_rt.infer.web.app import Settings, create_app
+from nst_rt.infer.web.app import create_app
 from nst_rt.infer.web.engine import Engine
+from nst_rt.infer.web.settings import Settings
 from nst_rt.style_model import StyleModel
 
 

@@ -12,10 +12,11 @@ from PIL import Image
 from visitors import Client
 
 from nst_rt.errors import InputError
-from nst_rt.infer.web.app import Settings, create_app
+from nst_rt.infer.web.app import create_app
+from nst_rt.infer.web.checks import Limits
 from nst_rt.infer.web.engine import Engine
 from nst_rt.infer.web.jobs import Job, Jobs
-from nst_rt.infer.web.uploads import Limits
+from nst_rt.infer.web.settings import Settings
 
 
 @pytest.fixture
@@ -162,6 +163,7 @@ def test_jobs_that_make_no_sense_are_refused(client: Client, astronaut: Path) ->
     for asked, says in (
         ([], "not a job"),
         ({}, "unknown kind"),
+        ({"kind": []}, "unknown kind"),
         ({"kind": "video", "video": "/etc/passwd"}, "no longer here"),
         ({"kind": "video", "video": id, "look": {"styles": {"waves": 1}}}, "needed is a video"),
         ({"kind": "optimize", "content": id, "style": id, "size": 1e9}, "between 32 and 2048"),
@@ -169,6 +171,7 @@ def test_jobs_that_make_no_sense_are_refused(client: Client, astronaut: Path) ->
         ({"kind": "train", "painting": id, "name": "x", "steps": 1}, "choose photos"),
     ):
         assert says in client.error(400, "POST", "/api/jobs", json=asked)
+    client.error(413, "POST", "/api/jobs", content=b" " * 70_000)
     assert client.get("/api/jobs").json() == []
 
 

@@ -8,8 +8,9 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 from visitors import Client
 
-from nst_rt.infer.web.app import Settings, create_app
+from nst_rt.infer.web.app import create_app
 from nst_rt.infer.web.engine import Engine
+from nst_rt.infer.web.settings import Settings
 
 TOKEN = "correct-horse"
 

@@ -17,8 +17,8 @@ import pytest
 from nst_rt.cli import main
 from nst_rt.errors import InputError
 from nst_rt.infer.web.certificates import self_signed
+from nst_rt.infer.web.checks import Limits
 from nst_rt.infer.web.server import serve
-from nst_rt.infer.web.uploads import Limits
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.7", "::", "studio.example"])

@@ -10,9 +10,10 @@ from clips import write_clip
 from PIL import Image
 from visitors import Client
 
-from nst_rt.infer.web.app import Settings, create_app
+from nst_rt.infer.web.app import create_app
+from nst_rt.infer.web.checks import Limits
 from nst_rt.infer.web.engine import Engine
-from nst_rt.infer.web.uploads import Limits
+from nst_rt.infer.web.settings import Settings
 
 
 @pytest.fixture

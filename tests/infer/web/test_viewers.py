@@ -9,9 +9,10 @@ from PIL import Image
 from starlette.websockets import WebSocketDisconnect
 from visitors import Client
 
-from nst_rt.infer.web.app import Settings, create_app
+from nst_rt.infer.web.app import create_app
+from nst_rt.infer.web.checks import Limits
 from nst_rt.infer.web.engine import Engine, decoded, encoded
-from nst_rt.infer.web.uploads import Limits
+from nst_rt.infer.web.settings import Settings
 
 # Smooth, so that JPEG keeps it.
 FRAME = np.random.default_rng(0).integers(0, 256, (3, 4, 3), np.uint8).repeat(16, 0).repeat(16, 1)
@@ -39,9 +40,14 @@ def test_frames_come_back_in_the_style_that_was_chosen(client: Client) -> None:
 def test_nonsense_is_answered_and_does_not_end_the_channel(client: Client, text: str) -> None:
     with client.live() as socket:
         socket.send_text(text)
-        assert socket.receive_json()["error"]
+        said = socket.receive_json()
+        assert said["error"]
+        assert not said["lost"]
         socket.send_bytes(b"no picture")
-        assert "JPEG" in socket.receive_json()["error"]
+        assert socket.receive_json() == {
+            "error": "a frame that is not a JPEG picture",
+            "lost": True,
+        }
         socket.send_bytes(JPEG)
         socket.receive_json()
         assert socket.receive_bytes()
