@@ -45,7 +45,7 @@ def test_nonsense_is_answered_and_does_not_end_the_channel(client: Client, text:
         assert not said["lost"]
         socket.send_bytes(b"no picture")
         assert socket.receive_json() == {
-            "error": "a frame that is not a JPEG picture",
+            "error": "a frame that is no JPEG picture",
             "lost": True,
         }
         socket.send_bytes(JPEG)
