@@ -19,6 +19,7 @@ from nst_rt.cli_looks import STYLE_HELP, add_look_arguments, take_stylizer
 from nst_rt.cli_optimize import add_optimize_arguments, optimize
 from nst_rt.cli_styles import add_styles_arguments, styles
 from nst_rt.cli_video import add_video_arguments, conversion_report, on_frame, video
+from nst_rt.cli_web import add_web_arguments, web
 from nst_rt.console import Report, progress
 from nst_rt.errors import InputError, InterruptedWorkError, StyleTransferError
 from nst_rt.version import __version__
@@ -437,6 +438,10 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--style", metavar="S", help=STYLE_HELP)
     add_webcam_arguments(p)
     _overwrite(p)
+    _engine_arguments(p)
+
+    p = verb(web, "\n  nst-rt web --host 0.0.0.0 --token --self-signed")
+    add_web_arguments(p)
     _engine_arguments(p)
 
     p = verb(styles, "\n  nst-rt styles photo.jpg --sheet sheet.png")

@@ -704,6 +704,7 @@ def test_every_verb_has_help_with_an_example(run: Callable[..., tuple[int, str, 
         "image",
         "video",
         "webcam",
+        "web",
         "styles",
         "demo",
     ):

@@ -44,6 +44,7 @@ def test_the_wheel_holds_everything(installed: Path) -> None:
         "infer/backends/openvino_backend.py",
         "checkpoints/gallery.safetensors",
         "paintings/swirls.jpg",
+        "infer/web/static/index.html",
     ):
         assert (installed / "nst_rt" / file).is_file()
     # Nobody's site-packages gets a top-level package called train.

@@ -1,0 +1,122 @@
+"""What visitors may send: limits, and a look into each file by decoders that open nothing else."""
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+from PIL import Image, UnidentifiedImageError
+
+from nst_rt.errors import InputError, StyleTransferError
+from nst_rt.images import image_shape
+
+# What decoders are let loose on: no formats that name other files (playlists), or run programs.
+_IMAGE_FORMATS = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "BMP": ".bmp", "TIFF": ".tif"}
+_VIDEO_FORMATS = {
+    "mov": ".mp4",
+    "matroska": ".mkv",
+    "avi": ".avi",
+    "mpegts": ".ts",
+    "mpeg": ".mpg",
+    "ogg": ".ogv",
+    "flv": ".flv",
+    "asf": ".wmv",
+}
+_LARGEST_MEMBER = 100 * 2**20  # bytes of one photo in an archive
+_MOST_MEMBERS = 200_000
+
+
+class TooLargeError(StyleTransferError):
+    """More than the studio takes: of bytes, pixels or seconds."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What visitors may ask of this machine.
+
+    Attributes:
+        upload: bytes of a file.
+        storage: bytes of all files, results included; the oldest make room for new ones.
+        pixels: of a photo, or of a video's frame.
+        seconds: of a video.
+        viewers: live pictures at once.
+        jobs: that one visitor may have waiting or running.
+    """
+
+    upload: int = 512 * 10**6
+    storage: int = 4 * 10**9
+    pixels: int = 50 * 10**6
+    seconds: float = 600.0
+    viewers: int = 4
+    jobs: int = 6
+
+
+def check_photo(path: Path, name: str, limits: Limits) -> tuple[str, dict[str, Any]]:
+    """The suffix that a photo's content calls for, and its size.
+
+    Raises:
+        InputError: not a photo.
+        TooLargeError: too many pixels.
+    """
+    try:
+        with Image.open(path, formats=list(_IMAGE_FORMATS)) as opened:
+            suffix = _IMAGE_FORMATS.get(opened.format or "", ".jpg")  # "MPO", a kind of JPEG
+            pixels = opened.width * opened.height
+    except Image.DecompressionBombError as error:
+        raise TooLargeError(f"{name}: too many pixels") from error
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+        raise InputError(
+            f"{name}: not a photo that can be read (JPEG, PNG, WebP, TIFF, BMP)"
+        ) from error
+    _check_pixels(name, pixels, limits)
+    height, width = image_shape(path)
+    return suffix, {"width": width, "height": height}
+
+
+def check_video(path: Path, name: str, limits: Limits) -> tuple[str, dict[str, Any]]:
+    """The suffix that a video's content calls for; its size and duration.
+
+    Raises:
+        InputError: not a video.
+        TooLargeError: too many pixels or seconds.
+    """
+    options = {"format_whitelist": ",".join(_VIDEO_FORMATS), "protocol_whitelist": "file"}
+    try:
+        with av.open(f"file:{path}", options=options) as container:
+            if not container.streams.video:
+                raise InputError(f"{name}: no video in this file")
+            stream = container.streams.video[0]
+            width, height = stream.codec_context.width, stream.codec_context.height
+            seconds = None if container.duration is None else container.duration / av.time_base
+            formats = container.format.name.split(",")
+    except (av.FFmpegError, OSError) as error:
+        raise InputError(f"{name}: not a video that can be read") from error
+    _check_pixels(name, width * height, limits)
+    if seconds is not None and seconds > limits.seconds:
+        raise TooLargeError(f"{name}: longer than the {limits.seconds:g} seconds allowed here")
+    suffix = next(_VIDEO_FORMATS[f] for f in formats if f in _VIDEO_FORMATS)
+    return suffix, {"width": width, "height": height, "seconds": seconds}
+
+
+def check_archive(path: Path, name: str) -> tuple[str, dict[str, Any]]:
+    """The suffix of an archive of photos, and how many files are in it.
+
+    Raises:
+        InputError: not a zip archive, or one that unpacks to more than photos would.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = [m for m in archive.infolist() if not m.is_dir()]
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise InputError(f"{name}: not a zip archive of photos") from error
+    if len(members) > _MOST_MEMBERS or any(m.file_size > _LARGEST_MEMBER for m in members):
+        raise InputError(f"{name}: an archive of other things than photos")
+    return ".zip", {"count": len(members)}
+
+
+def _check_pixels(name: str, pixels: int, limits: Limits) -> None:
+    if pixels > limits.pixels:
+        raise TooLargeError(
+            f"{name}: {pixels / 1e6:.1f} megapixels, and {limits.pixels / 1e6:g} are allowed here"
+        )

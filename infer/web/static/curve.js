@@ -1,0 +1,65 @@
+// The curve of what is being minimised, on a logarithmic scale, as SVG.
+
+const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP] = [360, 200, 44, 24, 22];
+
+/**
+ * Draw a job's curve.
+ * Optimizing has points (step, loss, size), whose losses compare within one size only; training
+ * has (step, content, style).
+ */
+export function lossCurve(points, kind) {
+  const lines = kind === "train" ? [column(points, 1), column(points, 2)] : bySize(points);
+  const names = kind === "train" ? ["content loss", "style loss"] : ["loss"];
+  const values = lines.flat().map(([, value]) => Math.log10(Math.max(value, 1e-9)));
+  const [low, high] = spread(Math.min(...values), Math.max(...values));
+  const last = points.at(-1)[0];
+  const x = (step) => LEFT + (step / last) * (WIDTH - LEFT - 8);
+  const y = (value) => TOP + ((high - Math.log10(Math.max(value, 1e-9))) / (high - low)) * (HEIGHT - TOP - BOTTOM);
+
+  const svg = make("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "curve", role: "img" });
+  const said = lines.map((line, i) => `${names[i] ?? names[0]} ${short(line.at(-1)[1])}`);
+  svg.setAttribute("aria-label", `Step ${last}: ${kind === "train" ? said.join(", ") : said.at(-1)}`);
+  for (const level of [low, (low + high) / 2, high]) {
+    const value = 10 ** level;
+    svg.append(make("path", { class: "axis", d: `M${LEFT} ${y(value)}H${WIDTH - 8}` }));
+    svg.append(text(LEFT - 6, y(value) + 4, short(value), "end"));
+  }
+  svg.append(text(LEFT, HEIGHT - 6, "step 0", "start"), text(WIDTH - 8, HEIGHT - 6, String(last), "end"));
+  lines.forEach((line, i) => {
+    const d = line.map(([step, value], n) => `${n ? "L" : "M"}${x(step).toFixed(1)} ${y(value).toFixed(1)}`).join("");
+    svg.append(make("path", { class: kind === "train" ? `line${i}` : "line0", d }));
+  });
+  svg.append(text(LEFT, 12, kind === "train" ? "content loss, and style loss (dashed)" : "loss, at each size of its own", "start"));
+  return svg;
+}
+
+const column = (points, index) => points.map((point) => [point[0], point[index]]);
+
+function bySize(points) {
+  const lines = new Map();
+  for (const [step, value, size] of points) {
+    if (!lines.has(size)) lines.set(size, []);
+    lines.get(size).push([step, value]);
+  }
+  return [...lines.values()];
+}
+
+/** At least a third of a decade, so that noise does not look like a cliff. */
+function spread(low, high) {
+  const missing = Math.max(0, 0.34 - (high - low)) / 2;
+  return [low - missing, high + missing];
+}
+
+const short = (value) => Number(value.toPrecision(2)).toString();
+
+function make(tag, attributes) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  return made;
+}
+
+function text(x, y, content, anchor) {
+  const made = make("text", { x, y, "text-anchor": anchor });
+  made.textContent = content;
+  return made;
+}

@@ -1,0 +1,158 @@
+// Long work: asked about every second while some of it runs, shown as a card each.
+
+import { ask } from "./api.js";
+import { lossCurve } from "./curve.js";
+import { byId, element, telling } from "./ui.js";
+
+const EVERY_MS = 1000;
+const STATES = { waiting: "Waiting", running: "Running", done: "Done", failed: "Failed", cancelled: "Cancelled" };
+
+/** All jobs of this browser. `onStyle` is called with the name of a style that was trained. */
+export class JobList {
+  #cards = new Map();
+  #timer = 0;
+  #known = new Map();
+
+  constructor({ onStyles, useStyle }) {
+    this.onStyles = onStyles;
+    this.useStyle = useStyle;
+  }
+
+  /** Start one, and watch it. */
+  async start(wanted) {
+    await ask("/api/jobs", { method: "POST", json: wanted });
+    await this.refresh();
+  }
+
+  /** Ask for all of them, and again while some run. */
+  refresh = telling(async () => {
+    clearTimeout(this.#timer);
+    try {
+      const jobs = await ask("/api/jobs");
+      this.#show(jobs);
+      if (!jobs.some((job) => job.state === "running" || job.state === "waiting")) return;
+      this.#timer = setTimeout(this.refresh, EVERY_MS);
+    } catch (error) {
+      this.#timer = setTimeout(this.refresh, 5 * EVERY_MS);
+      throw error;
+    }
+  });
+
+  #show(jobs) {
+    for (const [id, card] of this.#cards) {
+      if (jobs.some((job) => job.id === id)) continue;
+      card.root.remove();
+      this.#cards.delete(id);
+    }
+    for (const job of jobs) {
+      if (!this.#cards.has(job.id)) {
+        const card = new Card(job, this);
+        this.#cards.set(job.id, card);
+        byId(`${job.kind}-jobs`).prepend(card.root);
+      }
+      this.#cards.get(job.id).update(job);
+      const finished = job.state === "done" && this.#known.get(job.id) === "running";
+      if (finished && job.facts.style) this.onStyles();
+      this.#known.set(job.id, job.state);
+    }
+  }
+}
+
+class Card {
+  #version = {};
+  #state = "";
+
+  constructor(job, list) {
+    this.list = list;
+    this.media = element("div", { className: "show", hidden: true });
+    this.state = element("span", { className: "state" });
+    this.bar = element("progress", { max: 1 });
+    this.bar.setAttribute("aria-label", `Progress of ${job.title}`);
+    this.error = element("p", { className: "error", hidden: true });
+    this.tools = element("div", { className: "tools" });
+    const head = element("header", {}, element("h3", { textContent: job.title }), this.state);
+    this.root = element("li", { className: "job" }, head, this.bar, this.error, this.media, this.tools);
+    this.root.dataset.job = job.id;
+  }
+
+  update(job) {
+    this.root.dataset.state = job.state;
+    this.state.textContent = [STATES[job.state], job.note].filter(Boolean).join(" · ");
+    this.bar.value = job.progress;
+    this.bar.hidden = !["waiting", "running"].includes(job.state);
+    this.error.hidden = !job.error;
+    this.error.textContent = job.error;
+    this.#showMedia(job);
+    const state = `${job.state} ${job.stopping} ${Object.keys(job.files)}`;
+    if (state !== this.#state) this.tools.replaceChildren(...this.#buttons(job));
+    this.#state = state;
+  }
+
+  #showMedia(job) {
+    const [video] = Object.keys(job.files).filter((name) => name.endsWith(".mp4"));
+    const [picture] = Object.keys(job.files).filter((name) => /^(preview|samples)\./.test(name));
+    const name = video ?? picture;
+    if (name && this.#version[name] !== job.files[name]) {
+      this.#version[name] = job.files[name];
+      if (video) this.#put(element("video", { src: address(job, name), controls: true, loop: true, playsInline: true }));
+      else this.#putPicture(job, name);
+    }
+    if (job.curve.length > 1) {
+      const curve = lossCurve(job.curve, job.kind);
+      this.curve ? this.curve.replaceWith(curve) : this.media.append(curve);
+      this.curve = curve;
+    }
+    this.media.classList.toggle("wide", Boolean(this.curve && this.shown));
+    this.media.hidden = !this.media.children.length;
+  }
+
+  #put(shown) {
+    this.shown ? this.shown.replaceWith(shown) : this.media.prepend(shown);
+    this.shown = shown;
+  }
+
+  #putPicture(job, name) {
+    const alt = name.startsWith("samples") ? "Photos, and what the network makes of them so far" : "The picture so far";
+    const next = element("img", { alt, src: `${address(job, name)}?v=${job.files[name]}` });
+    // When it is there, so that nothing flashes in between.
+    next.addEventListener("load", () => this.#put(next));
+    if (!this.shown) this.#put(next);
+  }
+
+  #buttons(job) {
+    const button = (text, act, className = "") => {
+      const made = element("button", { type: "button", textContent: text, className });
+      made.addEventListener("click", telling(act));
+      return made;
+    };
+    const post = (what) => async () => {
+      await ask(`/api/jobs/${job.id}/${what}`, { method: "POST" });
+      await this.list.refresh();
+    };
+    if (job.state === "waiting" || job.state === "running") {
+      if (job.stopping) return [element("span", { className: "hint", textContent: "Ending …" })];
+      const stop = job.kind === "optimize" && job.state === "running" ? [button("Stop and keep", post("stop"))] : [];
+      return [...stop, button("Cancel", post("cancel"))];
+    }
+    const results = Object.keys(job.files).filter((name) => /^(video|picture)\.|\.safetensors$/.test(name));
+    const style = job.facts.style;
+    return [
+      ...(style ? [button("Use it live", () => this.list.useStyle(style), "primary")] : []),
+      ...results.map((name) =>
+        element("a", {
+          className: style ? "button" : "button primary",
+          href: address(job, name),
+          download: job.kind === "train" ? name : `${job.title.replace(/[^\w-]+/g, "_")}${name.slice(name.lastIndexOf("."))}`,
+          textContent: style ? "Download the model" : "Download",
+        }),
+      ),
+      button("Remove", async () => {
+        await ask(`/api/jobs/${job.id}`, { method: "DELETE" });
+        if (style) this.list.onStyles();
+        await this.list.refresh();
+      }, "quiet"),
+    ];
+  }
+}
+
+const address = (job, name) => `/api/jobs/${job.id}/files/${name}`;

@@ -1,0 +1,128 @@
+// Small things that all tabs use: elements, messages, sliders, places to drop files.
+
+export const byId = (id) => document.getElementById(id);
+
+/** A new element: `element("p", {className: "hint"}, "text", child)`. */
+export function element(tag, properties = {}, ...children) {
+  const made = Object.assign(document.createElement(tag), properties);
+  made.append(...children);
+  return made;
+}
+
+/** An icon of the page's set. */
+export function icon(name) {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  const use = document.createElementNS("http://www.w3.org/2000/svg", "use");
+  use.setAttribute("href", `#i-${name}`);
+  svg.append(use);
+  return svg;
+}
+
+/** Tell the user something for some seconds; screen readers say it, too. */
+export function tell(text, { bad = false } = {}) {
+  const message = element("p", { className: bad ? "bad" : "", textContent: text });
+  byId("toasts").append(message);
+  setTimeout(() => message.remove(), bad ? 9000 : 4000);
+}
+
+/** Wrap a handler so that what goes wrong in it is told. */
+export function telling(handler) {
+  return async (...given) => {
+    try {
+      return await handler(...given);
+    } catch (error) {
+      tell(error.message, { bad: true });
+      return undefined;
+    }
+  };
+}
+
+/** Let the browser save a Blob or an address as a file. */
+export function save(source, name) {
+  const address = source instanceof Blob ? URL.createObjectURL(source) : source;
+  element("a", { href: address, download: name }).click();
+  if (source instanceof Blob) setTimeout(() => URL.revokeObjectURL(address), 60000);
+}
+
+let sliders = 0;
+
+/** A slider with its value beside it. */
+export function slider(label, { min = 0, max = 1, step = 0.01, value, show, onInput }) {
+  const output = element("output");
+  // By its id: left to itself, a label belongs to the output, which comes first.
+  const id = `slider-${(sliders += 1)}`;
+  const input = element("input", { type: "range", id, min, max, step, value });
+  const update = () => {
+    output.textContent = show(Number(input.value));
+    input.setAttribute("aria-valuetext", output.textContent);
+  };
+  input.addEventListener("input", () => {
+    update();
+    onInput?.();
+  });
+  update();
+  return { root: element("label", { className: "slider", htmlFor: id }, label, output, input), input };
+}
+
+/** A file's name without folder and suffix. */
+export const stem = (name) => name.replace(/^.*\//, "").replace(/\.[^.]*$/, "");
+
+/**
+ * A place for a file: click, keys or drop. `take(files, report)` is called with what was chosen;
+ * `report(part, text)` shows how far it is.
+ */
+export function dropzone(container, { label, hint, accept, multiple = false, folder = false, take }) {
+  const input = element("input", { type: "file", className: "hidden-input", accept, multiple });
+  if (folder) input.webkitdirectory = true;
+  const title = element("b", { textContent: label });
+  const name = element("span", { className: "hint name", textContent: hint });
+  const bar = element("progress", { max: 1, value: 0, hidden: true });
+  const show = element("span");
+  const root = element("label", { className: "drop" }, input, icon("upload"), show, title, name, bar);
+  root.querySelector("svg").setAttribute("aria-hidden", "true");
+  bar.setAttribute("aria-label", "Upload");
+
+  const report = (part, text) => {
+    bar.hidden = part === null;
+    if (part !== null) bar.value = part;
+    if (text) name.textContent = text;
+  };
+  const choose = telling(async (files) => {
+    if (!files.length) return;
+    input.disabled = true;
+    try {
+      report(0, files.length === 1 ? files[0].name : `${files.length} files`);
+      await take([...files], report);
+    } catch (error) {
+      report(null, hint);
+      throw error;
+    } finally {
+      report(null);
+      input.disabled = false;
+      input.value = "";
+    }
+  });
+  input.addEventListener("change", () => choose(input.files));
+  for (const kind of ["dragenter", "dragover"]) {
+    root.addEventListener(kind, (event) => {
+      event.preventDefault();
+      root.classList.add("over");
+    });
+  }
+  for (const kind of ["dragleave", "drop"]) root.addEventListener(kind, () => root.classList.remove("over"));
+  root.addEventListener("drop", (event) => {
+    event.preventDefault();
+    choose(event.dataTransfer.files);
+  });
+  container.replaceChildren(root);
+  return {
+    /** Show what was chosen: an image, a video, or nothing. */
+    picture: (media) => {
+      show.replaceChildren(...(media ? [media] : []));
+      root.querySelector(":scope > svg").toggleAttribute("hidden", Boolean(media));
+      title.textContent = media ? "Choose another" : label;
+    },
+    compact: (yes) => root.classList.toggle("small", yes),
+    say: (text) => report(null, text),
+  };
+}

@@ -1,0 +1,212 @@
+"""Files that visitors send: kept under names of our own, within limits.
+
+What a visitor calls a file is shown to people and never used as a path.
+"""
+
+import contextlib
+import secrets
+import shutil
+import threading
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nst_rt.errors import InputError
+from nst_rt.infer.web.checks import (
+    Limits,
+    TooLargeError,
+    check_archive,
+    check_photo,
+    check_video,
+)
+
+
+@dataclass
+class Upload:
+    """A visitor's file, or a folder of photos.
+
+    Attributes:
+        id: that only its owner knows.
+        owner: the visitor.
+        kind: `photo`, `video`, `photos` (an archive) or `album` (a folder).
+        name: as the visitor calls it; to be shown only.
+        path: where it is.
+        size: bytes.
+        facts: what was found in it, for the page.
+        used: by how many jobs at the moment.
+    """
+
+    id: str
+    owner: str
+    kind: str
+    name: str
+    path: Path
+    size: int = 0
+    facts: dict[str, Any] = field(default_factory=dict)
+    used: int = 0
+
+    def explained(self, error: BaseException) -> str:
+        """An error's message with the file's own name in place of ours."""
+        return str(error).replace(str(self.path), self.name)
+
+    def describe(self) -> dict[str, Any]:
+        """What the page is told."""
+        return {"id": self.id, "kind": self.kind, "name": self.name, **self.facts}
+
+
+class Uploads:
+    """All files of all visitors, in one folder; each in a folder of its own.
+
+    Args:
+        root: the folder, which also holds the results of jobs.
+        limits: see `Limits`.
+        drop_result: removes the oldest result of a job; False if there is none.
+    """
+
+    def __init__(self, root: Path, limits: Limits, drop_result: Callable[[], bool]) -> None:
+        self._root = root
+        self._limits = limits
+        self._drop_result = drop_result
+        self._files: dict[str, Upload] = {}
+        self._lock = threading.Lock()
+
+    def find(self, id: object, owner: str, *kinds: str) -> Upload:
+        """The owner's file of that id.
+
+        Raises:
+            InputError: there is none, or it is of another kind.
+        """
+        upload = self._files.get(str(id))
+        if upload is None or upload.owner != owner:
+            raise InputError("that file is no longer here: choose it again")
+        if upload.kind not in kinds:
+            raise InputError(f"{upload.name}: needed is a {' or '.join(kinds)}")
+        return upload
+
+    async def receive(
+        self, chunks: AsyncIterator[bytes], *, owner: str, kind: str, name: str, size: int
+    ) -> Upload:
+        """Write a file down as it comes in, up to the limit; it is not checked yet.
+
+        Args:
+            chunks: of the file.
+            owner, kind, name: see `Upload`.
+            size: in bytes, as announced; 0 if it was not.
+
+        Raises:
+            TooLargeError: it is too large; nothing of it is kept.
+        """
+        self._check_size(size)
+        self.make_room(size)
+        folder = self._root / secrets.token_hex(16)
+        folder.mkdir()
+        try:
+            written = await self._write(chunks, folder / "file")
+        except BaseException:
+            shutil.rmtree(folder)
+            raise
+        path = folder / "file"
+        return self._keep(Upload(folder.name, owner, kind, _shown(name), path, written))
+
+    def new_album(self, owner: str, name: str) -> Upload:
+        """An empty folder for photos."""
+        folder = self._root / secrets.token_hex(16)
+        (folder / "photos").mkdir(parents=True)
+        path = folder / "photos"
+        return self._keep(Upload(folder.name, owner, "album", _shown(name), path, 0, {"count": 0}))
+
+    async def receive_into(self, album: Upload, chunks: AsyncIterator[bytes], size: int) -> None:
+        """Add a photo to an album.
+
+        Raises:
+            TooLargeError: it is too large.
+            InputError: not a photo; it is not kept.
+        """
+        self._check_size(size)
+        self.make_room(size)
+        file = album.path / f"{secrets.token_hex(8)}.part"
+        try:
+            written = await self._write(chunks, file)
+            suffix, _ = check_photo(file, "this photo", self._limits)
+            file.rename(file.with_suffix(suffix))
+        finally:
+            file.unlink(missing_ok=True)
+        album.facts["count"] += 1
+        album.size += written
+
+    def check(self, upload: Upload) -> None:
+        """Look into a file that came in, and remove it if it cannot be used.
+
+        Raises:
+            TooLargeError: more pixels than the limit.
+            InputError: not what it is meant to be.
+        """
+        try:
+            if upload.kind == "photo":
+                suffix, upload.facts = check_photo(upload.path, upload.name, self._limits)
+            elif upload.kind == "video":
+                suffix, upload.facts = check_video(upload.path, upload.name, self._limits)
+            else:
+                suffix, upload.facts = check_archive(upload.path, upload.name)
+        except BaseException:
+            self.remove(upload)
+            raise
+        upload.path = upload.path.rename(upload.path.with_suffix(suffix))
+
+    def remove(self, upload: Upload) -> None:
+        """Forget a file."""
+        with self._lock:
+            self._files.pop(upload.id, None)
+        shutil.rmtree(self._root / upload.id, ignore_errors=True)
+
+    def make_room(self, size: int) -> None:
+        """Remove the oldest files that no job uses, then results, until `size` more bytes may come.
+
+        Raises:
+            TooLargeError: there is no room, all that is there being in use.
+        """
+        while self._stored() + size > self._limits.storage:
+            unused = next((upload for upload in self._files.values() if not upload.used), None)
+            if unused is not None:
+                self.remove(unused)
+            elif not self._drop_result():
+                raise TooLargeError("the studio is full, and all of it in use: try again later")
+
+    def _stored(self) -> int:
+        results = (f for f in self._root.iterdir() if f.name not in self._files)
+        uploads = sum(upload.size for upload in self._files.values())
+        return uploads + sum(map(_folder_size, results))
+
+    def _keep(self, upload: Upload) -> Upload:
+        with self._lock:
+            self._files[upload.id] = upload
+        return upload
+
+    def _check_size(self, size: int) -> None:
+        if size > self._limits.upload:
+            raise TooLargeError(f"larger than the {self._limits.upload / 1e6:.0f} MB allowed here")
+
+    async def _write(self, chunks: AsyncIterator[bytes], path: Path) -> int:
+        written = 0
+        with path.open("wb") as file:
+            async for chunk in chunks:
+                written += len(chunk)
+                self._check_size(written)
+                file.write(chunk)
+        return written
+
+
+def _folder_size(folder: Path) -> int:
+    """Bytes of all files in it; those that vanish meanwhile are not counted."""
+    sizes = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            sizes += path.stat().st_size
+    return sizes
+
+
+def _shown(name: str) -> str:
+    """A visitor's name for a file, fit to be shown."""
+    printable = "".join(c for c in name if c.isprintable())
+    return printable.replace("\\", "/").rpartition("/")[2][:120] or "file"

@@ -1,0 +1,155 @@
+"""Take the pictures of the browser studio that the docs show, in headless Chromium.
+
+    python scripts/web_pictures.py docs
+
+The camera is a photo of scikit-image that sways. On a quiet machine, or live pictures are small.
+"""
+
+import argparse
+import io
+import math
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+
+from nst_rt.images import Frame
+from nst_rt.infer.demo import packaged_photos
+
+_ROOT = Path(__file__).parent.parent
+_PHOTOS = {photo.stem: photo for photo in packaged_photos()}
+_SECONDS = 12  # until the scale that holds the frame rate is found
+
+
+def main() -> None:
+    """Write web_live.jpg, web_phone.jpg and web_optimize.jpg."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, studio() as link:
+        camera = write_camera(Path(folder) / "camera.mjpeg")
+        for name, size, dark, take in (
+            ("web_live", (1280, 880), False, lambda page: live(page, "starry_night")),
+            ("web_phone", (390, 800), True, lambda page: live(page, "wheat_field")),
+            ("web_optimize", (1280, 880), True, optimize),
+        ):
+            with browser(camera, size, dark=dark) as page:
+                page.get(link)
+                wait(page, "html[data-ready]")
+                take(page)
+                picture = Image.open(io.BytesIO(page.get_screenshot_as_png())).convert("RGB")
+                picture.save(options.folder / f"{name}.jpg", quality=85, optimize=True)
+
+
+def write_camera(path: Path) -> Path:
+    """A portrait that sways, as MJPEG at 640x480."""
+    photo = np.asarray(cv2.imread(str(_PHOTOS["astronaut"])), np.uint8)
+    photo = np.asarray(cv2.copyMakeBorder(photo, 0, 0, 90, 90, cv2.BORDER_REFLECT), np.uint8)
+    with path.open("wb") as file:
+        for number in range(60):
+            sway = math.sin(number / 60 * math.tau)
+            scale = 1.35 + 0.05 * sway
+            large: Frame = np.asarray(cv2.resize(photo, None, fx=scale, fy=scale), np.uint8)
+            x, y = int((large.shape[1] - 640) / 2 + 30 * sway), (large.shape[0] - 480) // 6
+            frame = large[y : y + 480, x : x + 640]
+            file.write(cv2.imencode(".jpg", frame)[1].tobytes())
+    return path
+
+
+@contextmanager
+def studio() -> Iterator[str]:
+    """A studio, and its link."""
+    command = [sys.executable, "-m", "nst_rt", "web", "--port", "0"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stderr is not None
+        yield next(word for word in process.stderr.readline().split() if word.startswith("http"))
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@contextmanager
+def browser(camera: Path, size: tuple[int, int], *, dark: bool) -> Iterator[webdriver.Chrome]:
+    """Chromium with a page of that size, in light or dark."""
+    width, height = size
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which("chromium") or ""
+    for argument in (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--hide-scrollbars",
+        "--use-fake-ui-for-media-stream",
+        "--use-fake-device-for-media-stream",
+        f"--use-file-for-fake-video-capture={camera}",
+    ):
+        options.add_argument(argument)
+    page = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
+    phone = width < 600
+    metrics = {"width": width, "height": height, "mobile": phone}
+    page.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", metrics | {"deviceScaleFactor": 1.5 if phone else 1}
+    )
+    scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+    try:
+        yield page
+    finally:
+        page.quit()
+
+
+def live(page: webdriver.Chrome, style: str) -> None:
+    """The live tab in a style."""
+    wait(page, f"#live-look input[value={style}]")
+    page.execute_script(
+        """
+        const input = document.querySelector(`#live-look input[value=${arguments[0]}]`);
+        input.click();
+        input.parentElement.scrollIntoView({block: "nearest", inline: "center"});
+        document.getElementById("live-start").click();""",
+        style,
+    )
+    time.sleep(_SECONDS)
+    page.execute_script(
+        """
+        document.querySelector("#live-device option").textContent = "Front camera";
+        scrollTo(0, 0);
+        document.activeElement.blur();"""
+    )
+
+
+def optimize(page: webdriver.Chrome) -> None:
+    """The optimizer when it is done."""
+    page.find_element(By.ID, "tab-optimize").click()
+    painting = _ROOT / "nst_rt" / "paintings" / "mosaic.jpg"
+    for role, file in (("content", _PHOTOS["chelsea"]), ("style", painting)):
+        page.find_element(By.CSS_SELECTOR, f"#optimize-{role} input").send_keys(str(file))
+    page.find_element(By.CSS_SELECTOR, "#optimize-form option[value='256']").click()
+    wait(page, "#optimize-form button:enabled").click()
+    wait(page, ".job[data-state=done]", minutes=15)
+    page.execute_script("scrollTo(0, document.body.scrollHeight); document.activeElement.blur()")
+    time.sleep(1)
+
+
+def wait(page: webdriver.Chrome, selector: str, *, minutes: float = 1) -> WebElement:
+    """An element when it is there."""
+    page.implicitly_wait(minutes * 60)
+    return page.find_element(By.CSS_SELECTOR, selector)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""Studios with a tiny model: one to ask without a network, and one that browsers can open."""
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import uvicorn
+from visitors import Client, Studio
+
+from nst_rt.infer.web.app import create_app
+from nst_rt.infer.web.engine import Engine
+from nst_rt.infer.web.settings import Settings
+from nst_rt.style_model import StyleModel
+
+
+@pytest.fixture(scope="session")
+def engine(two_styles: StyleModel) -> Engine:
+    made = Engine("openvino")
+    made.add(two_styles)
+    return made
+
+
+@pytest.fixture
+def client(engine: Engine, tmp_path: Path) -> Iterator[Client]:
+    root = tmp_path / "visitors"
+    root.mkdir()
+    with Client(create_app(engine, Settings(root, fps=0))) as opened:
+        yield opened
+    assert not root.exists()  # nothing of a visitor is left behind
+
+
+@pytest.fixture(scope="module")
+def studio(
+    two_styles: StyleModel, photos: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Studio]:
+    folder = tmp_path_factory.mktemp("studio")
+    engine = Engine("openvino")
+    engine.add(two_styles)
+    root = folder / "visitors"
+    root.mkdir()
+    settings = Settings(
+        root,
+        photos=photos,
+        start_from=str(two_styles.save(folder / "two.safetensors")),
+        train_arguments=("--size", "64", "--batch-size", "2", "--workers", "0"),
+    )
+    app = create_app(engine, settings)
+    config = uvicorn.Config(app, port=0, ws="websockets-sansio", log_level="warning")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.02)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    yield Studio(f"http://localhost:{port}/", root)
+    server.should_exit = True
+    thread.join()
+    assert not root.exists()

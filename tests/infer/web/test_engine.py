@@ -1,0 +1,126 @@
+"""One engine for several viewers: turns, looks, frames."""
+
+import threading
+import time
+
+import cv2
+import numpy as np
+import pytest
+
+from nst_rt.errors import InputError, UnknownNameError
+from nst_rt.infer.web.engine import Engine, Look, Turns, Viewer, decoded, encoded
+from nst_rt.style_model import Style, StyleModel
+
+# Smooth, so that JPEG keeps it.
+FRAME = np.random.default_rng(0).integers(0, 256, (3, 4, 3), np.uint8).repeat(16, 0).repeat(16, 1)
+
+
+def test_turns_are_given_in_the_order_in_which_they_were_asked_for() -> None:
+    """A greedy viewer, who asks again at once, gets no more turns than a patient one."""
+    turns, order = Turns(), []
+    asked = {name: threading.Event() for name in "abc"}
+
+    def viewer(name: str) -> None:
+        for _ in range(4):
+            asked[name].set()
+            with turns:
+                order.append(name)
+                time.sleep(0.02)  # painting; meanwhile all others ask
+
+    threads = {name: threading.Thread(target=viewer, args=name) for name in "abc"}
+    with turns:
+        for name, thread in threads.items():
+            thread.start()
+            asked[name].wait()
+            time.sleep(0.02)
+    for thread in threads.values():
+        thread.join()
+    assert "".join(order) == "abc" * 4
+
+
+def test_a_turn_is_given_on_after_an_error() -> None:
+    turns = Turns()
+    with pytest.raises(ValueError, match="x"), turns:
+        raise ValueError("x")
+    with turns:
+        pass
+
+
+def test_each_viewer_has_a_look_of_their_own(engine: Engine) -> None:
+    one = Viewer(engine, Look({"waves": 1}), fps=0)
+    other = Viewer(engine, Look({"night": 1}), fps=0)
+    jpeg = encoded(FRAME)
+    waves, night = one.paint(jpeg), other.paint(jpeg)
+    assert waves != night
+    assert one.paint(jpeg) == waves
+    other.set_look(Look({"waves": 1}))
+    assert other.paint(jpeg) == waves
+    other.set_look(Look({"waves": 1}, strength=0))
+    assert np.abs(decoded(other.paint(jpeg)).astype(int) - decoded(jpeg)).mean() < 4
+
+
+def test_viewers_of_one_model_share_what_is_compiled(engine: Engine) -> None:
+    one, other = (engine.stylizer(Look({name: 1})) for name in ("waves", "night"))
+    assert one is not other
+    assert one._backend is other._backend
+
+
+def test_a_look_that_cannot_be_had_leaves_the_one_before(engine: Engine) -> None:
+    viewer = Viewer(engine, Look({"waves": 1}), fps=0)
+    before = viewer.paint(encoded(FRAME))
+    for look in (Look({"vawes": 1}), Look({"waves": 1}, 2), Look({"waves": 0}), Look({})):
+        with pytest.raises((InputError, UnknownNameError)):
+            viewer.set_look(look)
+    assert viewer.paint(encoded(FRAME)) == before
+
+
+def test_a_model_that_is_taken_in_can_be_chosen_and_forgotten(two_styles: StyleModel) -> None:
+    engine = Engine("openvino")
+    engine.add(two_styles)
+    mine = StyleModel(two_styles.network, (Style("mine"), Style("night")))
+    viewer = Viewer(engine, Look({"waves": 1}), fps=24)
+    engine.add(mine)
+    assert list(engine.styles) == ["waves", "night", "mine"]
+    assert engine.partners("mine") == ["night"]
+    assert engine.partners("night") == ["mine", "waves"]
+    before = viewer.paint(encoded(FRAME))
+    viewer.set_look(Look({"mine": 1}))  # the same weights under another name
+    assert viewer.paint(encoded(FRAME)) == before
+    with pytest.raises(InputError, match="no network has both"):
+        engine.stylizer(Look({"mine": 1, "waves": 1}))
+    engine.remove(mine)
+    assert list(engine.styles) == ["waves", "night"]
+    assert viewer.paint(encoded(FRAME)) == before  # who has it may go on
+    viewer.close()
+
+
+def header(width: int, height: int) -> bytes:
+    """A JPEG whose header claims a size."""
+    jpeg = bytearray(encoded(FRAME))
+    at = jpeg.index(b"\xff\xc0") + 5
+    jpeg[at : at + 4] = height.to_bytes(2, "big") + width.to_bytes(2, "big")
+    return bytes(jpeg)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"x" * 100,
+        cv2.imencode(".png", FRAME)[1].tobytes(),
+        header(65000, 65000),
+        header(8, 480),
+        encoded(FRAME)[:200],
+    ],
+    ids=["empty", "noise", "png", "huge", "tiny", "cut off"],
+)
+def test_frames_that_are_none_are_refused(content: bytes) -> None:
+    with pytest.raises(InputError):
+        decoded(content)
+
+
+def test_looks_from_outside_are_checked() -> None:
+    assert Look.parse({"styles": {"a": "0.5"}}) == Look({"a": 0.5})
+    for value in (None, [], "x", {}, {"styles": []}, {"styles": {"a": "x"}}, {"styles": {"a": {}}}):
+        with pytest.raises(InputError, match="not a look"):
+            Look.parse(value)

@@ -1,0 +1,190 @@
+"""Long work: watched, stopped, cancelled, found again; and what each kind of it gives."""
+
+import io
+import threading
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+
+import av
+import pytest
+from clips import write_clip
+from PIL import Image
+from visitors import Client
+
+from nst_rt.errors import InputError
+from nst_rt.infer.web.app import create_app
+from nst_rt.infer.web.checks import Limits
+from nst_rt.infer.web.engine import Engine
+from nst_rt.infer.web.jobs import Job, Jobs
+from nst_rt.infer.web.settings import Settings
+
+
+@pytest.fixture
+def jobs(tmp_path: Path) -> Jobs:
+    return Jobs(tmp_path, limit=3)
+
+
+def until(event: threading.Event) -> Callable[[Job], None]:
+    """Work that ends when it is told to, or cancelled."""
+
+    def work(job: Job) -> None:
+        (job.folder / "half.txt").write_text("half")
+        while not event.wait(0.01):
+            job.report(0.5, "half")
+
+    return work
+
+
+def test_jobs_run_one_after_the_other(jobs: Jobs) -> None:
+    go, order = threading.Event(), []
+    first = jobs.submit("video", "1", "me", until(go))
+    later = [jobs.submit("video", n, "me", lambda job: order.append(job.title)) for n in "23"]
+    assert [job.state for job in later] == ["waiting", "waiting"]
+    go.set()
+    jobs.close()
+    assert first.state == "done"
+    assert order == [] or order == ["2"] or order == ["2", "3"]
+
+
+def test_a_cancelled_job_leaves_nothing_and_lets_the_next_one_run(
+    jobs: Jobs, tmp_path: Path
+) -> None:
+    never, done = threading.Event(), threading.Event()
+    first = jobs.submit("video", "1", "me", until(never))
+    waiting = jobs.submit("video", "2", "me", until(never))
+    last = jobs.submit("video", "3", "me", lambda job: done.set())
+    waiting.stop(keep=False)
+    assert waiting.state == "cancelled"
+    first.stop(keep=False)
+    assert done.wait(60)
+    jobs.close()
+    assert (first.state, last.state) == ("cancelled", "done")
+    assert list(tmp_path.rglob("half.txt")) == []
+
+
+def test_a_job_that_fails_says_why_and_lets_the_next_one_run(
+    jobs: Jobs, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(job: Job) -> None:
+        raise InputError(f"{job.folder}/x.mp4: not good")
+
+    def breaks(job: Job) -> None:
+        raise ZeroDivisionError
+
+    done = threading.Event()
+    failed = [jobs.submit("video", "1", "me", work) for work in (fails, breaks)]
+    jobs.submit("video", "3", "me", lambda job: done.set())
+    assert done.wait(60)
+    jobs.close()
+    assert [job.state for job in failed] == ["failed", "failed"]
+    assert failed[0].error == "x.mp4: not good"
+    assert "fault of ours" in failed[1].error
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_a_visitor_can_have_so_many_jobs_and_no_more(jobs: Jobs) -> None:
+    never = threading.Event()
+    for _ in range(3):
+        jobs.submit("video", "x", "me", until(never))
+    with pytest.raises(InputError, match="3 jobs"):
+        jobs.submit("video", "x", "me", until(never))
+    jobs.submit("video", "x", "another", until(never))
+    jobs.close()
+
+
+def test_a_video_is_painted_and_can_be_played_from_anywhere(client: Client, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "a clip.mp4", audio="aac")
+    video = client.upload(clip, "video")
+    assert video["width"] == 64
+    job = client.job(kind="video", video=video["id"], look={"styles": {"night": 1}})
+    assert job["title"] == "a clip.mp4, night"
+    done = client.wait(job)
+    assert done["state"] == "done", done
+    address = f"/api/jobs/{job['id']}/files/video.mp4"
+    with av.open(BytesIO(client.get(address).content)) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 25
+        assert container.streams.audio[0].codec_context.name == "aac"
+    part = client.get(address, headers={"Range": "bytes=0-99"})
+    assert (part.status_code, len(part.content)) == (206, 100)
+    assert client.delete(f"/api/jobs/{job['id']}").status_code == 200
+    client.error(400, "GET", address)
+    assert client.get("/api/jobs").json() == []
+
+
+def test_sound_that_mp4_cannot_hold_is_encoded_again(client: Client, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "a.mkv", pts=range(0, 1280, 128), audio="mp2")
+    video = client.upload(clip, "video")
+    done = client.wait(client.job(kind="video", video=video["id"], look={"styles": {"waves": 1}}))
+    assert (done["state"], list(done["files"])) == ("done", ["video.mp4"])
+    content = client.get(f"/api/jobs/{done['id']}/files/video.mp4").content
+    with av.open(io.BytesIO(content)) as container:
+        assert container.streams.audio[0].codec_context.name == "aac"
+
+
+def test_a_video_that_hides_its_length_is_stopped_at_the_limit(
+    engine: Engine, tmp_path: Path
+) -> None:
+    """As those that browsers record do."""
+    root = tmp_path / "visitors"
+    root.mkdir()
+    clip = tmp_path / "live.mkv"
+    with av.open(str(clip), "w", format="matroska", options={"live": "1"}) as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for _ in range(40):
+            container.mux(stream.encode(av.VideoFrame(64, 48, "yuv420p")))
+        container.mux(stream.encode(None))
+    with Client(create_app(engine, Settings(root, Limits(seconds=1)))) as client:
+        video = client.upload(clip, "video")
+        if video["seconds"] is not None:
+            pytest.fail(f"the clip tells its length: {video}")
+        job = client.job(kind="video", video=video["id"], look={"styles": {"waves": 1}})
+        done = client.wait(job)
+    assert (done["state"], done["files"]) == ("failed", {})
+
+
+def test_an_optimization_is_watched_and_stopped_with_what_there_is(
+    client: Client, astronaut: Path, painting: Path
+) -> None:
+    content, style = client.upload(astronaut), client.upload(painting)
+    job = client.job(kind="optimize", content=content["id"], style=style["id"], size=64)
+    assert job["title"] == "astronaut.png as swirls.jpg"
+    while not (now := client.wait(job, "running", "done", "failed"))["curve"]:
+        assert now["state"] == "running", now
+    assert "still needs it" in client.error(400, "DELETE", f"/api/uploads/{content['id']}")
+    client.post(f"/api/jobs/{job['id']}/stop")
+    done = client.wait(job)
+    assert done["state"] == "done", done
+    assert all(len(point) == 3 for point in done["curve"])
+    picture = client.get(f"/api/jobs/{job['id']}/files/picture.png")
+    assert Image.open(BytesIO(picture.content)).format == "PNG"
+    assert client.delete(f"/api/uploads/{content['id']}").status_code == 200
+
+
+def test_jobs_that_make_no_sense_are_refused(client: Client, astronaut: Path) -> None:
+    id = client.upload(astronaut)["id"]
+    for asked, says in (
+        ([], "not a job"),
+        ({}, "unknown kind"),
+        ({"kind": []}, "unknown kind"),
+        ({"kind": "video", "video": "/etc/passwd"}, "no longer here"),
+        ({"kind": "video", "video": id, "look": {"styles": {"waves": 1}}}, "needed is a video"),
+        ({"kind": "optimize", "content": id, "style": id, "size": 1e9}, "between 32 and 2048"),
+        ({"kind": "optimize", "content": id, "style": id, "size": "x"}, "not a number"),
+        ({"kind": "train", "painting": id, "name": "x", "steps": 1}, "choose photos"),
+    ):
+        assert says in client.error(400, "POST", "/api/jobs", json=asked)
+    client.error(413, "POST", "/api/jobs", content=b" " * 70_000)
+    assert client.get("/api/jobs").json() == []
+
+
+def test_closing_the_studio_ends_what_runs(engine: Engine, tmp_path: Path, astronaut: Path) -> None:
+    root = tmp_path / "visitors"
+    root.mkdir()
+    with Client(create_app(engine, Settings(root))) as client:
+        photo = client.upload(astronaut)["id"]
+        job = client.job(kind="optimize", content=photo, style=photo, size=512)
+        client.wait(job, "running")
+    assert not root.exists()
+    assert not [t for t in threading.enumerate() if t.name.startswith("job")]

@@ -1,0 +1,144 @@
+"""The verb web: addresses, tokens, certificates, and an end that leaves nothing."""
+
+import inspect
+import json
+import os
+import re
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from nst_rt.cli import main
+from nst_rt.errors import InputError
+from nst_rt.infer.web.certificates import self_signed
+from nst_rt.infer.web.checks import Limits
+from nst_rt.infer.web.server import serve
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.7", "::", "studio.example"])
+def test_other_addresses_than_this_machines_need_a_token(
+    capsys: pytest.CaptureFixture[str], host: str
+) -> None:
+    assert main(["web", "--host", host, "--port", "0"]) == 2
+    said = capsys.readouterr().err
+    assert "--token" in said
+    assert "HTTPS or localhost" in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--token", "short"], "at least 8 characters"),
+        (["--tls-cert", "x.pem"], "go together"),
+        (["--tls-cert", "x.pem", "--tls-key", "y.pem"], "no such file"),
+        (["--tls-cert", __file__, "--tls-key", __file__], "not a certificate"),
+        (["--self-signed", "--tls-cert", __file__, "--tls-key", __file__], "another one"),
+        (["--fps", "-1"], "0 or more"),
+        (["--viewers", "0"], "--viewers must be positive"),
+        (["--max-upload", "nan"], "--max-upload must be positive"),
+        (["--photos", "/no/photos"], "no such folder"),
+        (["--style", "/no/style"], "no such file"),
+        (["--port", "70000"], "from 0 to 65535"),
+        (["--host", "localhost.invalid", "--token"], "no such address"),
+    ],
+)
+def test_what_cannot_be_is_said_in_one_line(
+    capsys: pytest.CaptureFixture[str], options: list[str], says: str
+) -> None:
+    assert main(["web", "--port", "0", "--backend", "openvino", *options]) == 2
+    said = capsys.readouterr().err
+    assert says in said
+    assert said.count("\n") == 1
+
+
+def test_the_defaults_in_the_help_are_those_of_the_library(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["web", "--help"])
+    text = re.sub(r"\s+", " ", capsys.readouterr().out)
+    said = dict(re.findall(r"--([\w-]+) \[?\w+\]? (?:(?! --).)*?default: ([\w.]*\w)", text))
+    parameters = inspect.signature(serve).parameters
+    for name in ("host", "port", "fps"):
+        assert str(parameters[name].default).removesuffix(".0") == said[name]
+    limits = Limits()
+    assert {name: float(said[name]) for name in said.keys() & _LIMITS} == {
+        "viewers": limits.viewers,
+        "max-upload": limits.upload / 1e6,
+        "max-pixels": limits.pixels / 1e6,
+        "max-seconds": limits.seconds,
+        "storage": limits.storage / 1e9,
+    }
+
+
+_LIMITS = {"viewers", "max-upload", "max-pixels", "max-seconds", "storage"}
+
+
+def test_a_port_that_is_taken_is_said_to_be() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(InputError, match=f"port {port}: cannot be listened on"):
+            serve(port=port)
+
+
+@pytest.mark.parametrize("ended_by", [signal.SIGINT, signal.SIGTERM])
+def test_a_studio_with_token_and_certificate_opens_and_ends_without_a_trace(
+    tmp_path: Path, ended_by: signal.Signals
+) -> None:
+    command = [sys.executable, "-m", "nst_rt", "web", "--host", "0.0.0.0", "--port", "0"]
+    command += ["--token", "--self-signed", "--json", "--backend", "openvino"]
+    studio = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    assert studio.stderr is not None
+    link = re.search(r"(https://localhost:\d+/)\?token=([\w-]{16})", studio.stderr.readline())
+    assert link is not None
+    [certificate] = tmp_path.rglob("cert.pem")
+    assert next(tmp_path.rglob("key.pem")).stat().st_mode & 0o077 == 0
+    trusting = ssl.create_default_context(cafile=certificate)
+    with httpx2.Client(verify=trusting, follow_redirects=True) as visitor:
+        assert visitor.get(link[1]).status_code == 403
+        assert visitor.get(link[0]).status_code == 200
+        facts = visitor.get(f"{link[1]}api/studio").json()
+        assert "starry_night" in [style["name"] for style in facts["styles"]]
+        album = visitor.post(
+            f"{link[1]}api/uploads?kind=album", headers={"Origin": link[1].rstrip("/")}
+        )
+        assert album.status_code == 200
+    studio.send_signal(ended_by)
+    output, errors = studio.communicate(timeout=120)
+    assert "Traceback" not in errors
+    assert list(tmp_path.rglob("nst-rt-web-*")) == []
+    assert studio.returncode == 0
+    assert json.loads(output)["links"][0].startswith("https://")
+
+
+def test_the_certificate_is_for_the_address_that_it_was_made_for(tmp_path: Path) -> None:
+    made = self_signed(tmp_path, "192.168.1.7")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(made.cert, made.key)
+    text = subprocess.run(
+        [sys.executable, "-c", _NAMES, made.cert], capture_output=True, text=True, check=True
+    ).stdout
+    for name in ("localhost", "127.0.0.1", "192.168.1.7"):
+        assert name in text
+    assert re.fullmatch(r"(\w\w:){31}\w\w", made.fingerprint)
+
+
+_NAMES = """
+import sys
+from cryptography import x509
+certificate = x509.load_pem_x509_certificate(open(sys.argv[1], "rb").read())
+print(certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName))
+"""

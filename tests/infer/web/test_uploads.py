@@ -1,0 +1,189 @@
+"""Files that visitors send: limits, kinds and names; nothing of ours is opened by them."""
+
+import zipfile
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from clips import write_clip
+from PIL import Image
+from visitors import Client
+
+from nst_rt.infer.web.app import create_app
+from nst_rt.infer.web.checks import Limits
+from nst_rt.infer.web.engine import Engine
+from nst_rt.infer.web.settings import Settings
+
+
+@pytest.fixture
+def narrow(engine: Engine, tmp_path: Path) -> Client:
+    """A studio that takes little."""
+    root = tmp_path / "narrow"
+    root.mkdir()
+    limits = Limits(upload=100_000, storage=150_000, pixels=200 * 200, seconds=1.5)
+    return Client(create_app(engine, Settings(root, limits)))
+
+
+def files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def jpeg(width: int, height: int, **options: int) -> bytes:
+    file = BytesIO()
+    levels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    Image.fromarray(levels).save(file, "JPEG", **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_an_oversized_upload_is_refused_and_leaves_nothing(
+    narrow: Client, tmp_path: Path, announced: bool
+) -> None:
+    content = b"x" * 100_001
+    body = content if announced else iter([content[:50_000], content[50_000:]])
+    assert "0 MB allowed" in narrow.error(413, "POST", "/api/uploads?kind=photo", content=body)
+    assert files(tmp_path / "narrow") == []
+
+
+def test_too_many_pixels_are_refused_before_they_are_decoded(
+    narrow: Client, tmp_path: Path
+) -> None:
+    assert "megapixels" in narrow.error(
+        413, "POST", "/api/uploads?kind=photo", content=jpeg(201, 200, quality=5)
+    )
+    assert files(tmp_path / "narrow") == []
+
+
+def test_a_video_that_is_too_long_or_too_large_is_refused(narrow: Client, tmp_path: Path) -> None:
+    long = write_clip(tmp_path / "long.mp4", pts=range(0, 12800 * 2, 512))
+    large = write_clip(tmp_path / "large.mp4", size=(320, 240))
+    for clip, says in ((long, "1.5 seconds"), (large, "megapixels")):
+        content = clip.read_bytes()
+        assert says in narrow.error(413, "POST", "/api/uploads?kind=video", content=content)
+    assert files(tmp_path / "narrow") == []
+
+
+def test_the_oldest_files_make_room_for_new_ones(narrow: Client) -> None:
+    photo = jpeg(200, 200, quality=98)
+    assert 50_000 < len(photo) < 75_000
+    first, second, third = (
+        narrow.post("/api/uploads?kind=photo", content=photo).json()["id"] for _ in range(3)
+    )
+    assert "no longer here" in narrow.error(
+        400, "GET", f"/api/uploads/{first}/painted?style=waves&size=32"
+    )
+    for id in (second, third):
+        painted = narrow.get(f"/api/uploads/{id}/painted?style=waves&size=32")
+        assert painted.status_code == 200
+
+
+def test_old_results_make_room_when_nothing_else_does(narrow: Client, tmp_path: Path) -> None:
+    levels = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+    Image.fromarray(levels).save(tmp_path / "x.png")
+    photo = narrow.upload(tmp_path / "x.png")["id"]
+    job = narrow.job(kind="optimize", content=photo, style=photo, size=64)
+    while not narrow.wait(job, "running", "done", "failed")["curve"]:
+        pass
+    narrow.post(f"/api/jobs/{job['id']}/stop")
+    assert narrow.wait(job)["state"] == "done"
+    for _ in range(3):
+        narrow.post("/api/uploads?kind=photo", content=jpeg(200, 200, quality=98))
+    (tmp_path / "narrow" / job["id"] / "large").write_bytes(bytes(100_000))
+    assert narrow.post("/api/uploads?kind=photo", content=jpeg(200, 200, quality=98)).is_success
+    assert narrow.get("/api/jobs").json() == []
+
+
+@pytest.mark.parametrize("kind", ["photo", "video", "photos"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"/etc/passwd\n",
+        b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n",
+        b"ffconcat version 1.0\nfile /etc/passwd\n",
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n",
+    ],
+    ids=["empty", "a list of photos", "a playlist", "a list of clips", "a program"],
+)
+def test_what_names_other_files_is_no_photo_video_or_archive(
+    client: Client, tmp_path: Path, kind: str, content: bytes
+) -> None:
+    client.error(400, "POST", f"/api/uploads?kind={kind}", content=content)
+    assert files(tmp_path / "visitors") == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../../../../etc/cron.d/x.jpg", "/etc/passwd", "..\\..\\x.jpg", "a\nb\x00.jpg", "é.jpg"],
+)
+def test_names_of_files_are_never_paths(
+    client: Client, astronaut: Path, tmp_path: Path, name: str
+) -> None:
+    from urllib.parse import quote
+
+    found = client.upload(astronaut, name=quote(name))
+    assert "/" not in found["name"]
+    assert found["name"].isprintable()
+    [file] = files(tmp_path / "visitors")
+    assert file.stem == "file"
+
+
+def test_unknown_kinds_and_ids_are_refused(client: Client) -> None:
+    assert "unknown kind" in client.error(400, "POST", "/api/uploads?kind=model", content=b"x")
+    for id in ("0", "..", "%2e%2e", "a" * 5000):
+        answer = client.get(f"/api/uploads/{id}/painted?style=waves")
+        assert answer.status_code in (400, 404)
+    assert client.get("/api/jobs/../../etc/passwd").status_code == 404
+
+
+def test_an_archive_that_unpacks_to_more_than_photos_is_refused(
+    client: Client, tmp_path: Path
+) -> None:
+    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.jpg", bytes(101 * 2**20))
+    content = (tmp_path / "bomb.zip").read_bytes()
+    assert len(content) < 200_000
+    assert "other things" in client.error(400, "POST", "/api/uploads?kind=photos", content=content)
+
+
+def test_an_album_takes_photos_only(client: Client, tmp_path: Path) -> None:
+    album = client.post("/api/uploads?kind=album").json()["id"]
+    for count in (1, 2):
+        answer = client.post(f"/api/uploads/{album}/photos", content=jpeg(40, 30))
+        assert answer.json()["count"] == count
+    client.error(400, "POST", f"/api/uploads/{album}/photos", content=b"no photo")
+    assert len(files(tmp_path / "visitors")) == 2
+    assert client.delete(f"/api/uploads/{album}").status_code == 200
+    assert files(tmp_path / "visitors") == []
+
+
+def test_a_photo_is_painted_small_and_at_full_size_with_its_transparency(
+    client: Client, tmp_path: Path
+) -> None:
+    levels = np.random.default_rng(0).integers(0, 256, (70, 90, 4), np.uint8)
+    Image.fromarray(levels).save(tmp_path / "x.png")
+    photo = client.upload(tmp_path / "x.png")
+    assert (photo["width"], photo["height"]) == (90, 70)
+    address = f"/api/uploads/{photo['id']}/painted"
+    small = Image.open(BytesIO(client.get(f"{address}?style=waves&size=45").content))
+    assert (small.format, small.size) == ("JPEG", (45, 35))
+    full = Image.open(BytesIO(client.get(f"{address}?style=waves&format=png").content))
+    assert (full.format, full.size, full.mode) == ("PNG", (90, 70), "RGBA")
+    assert np.array_equal(np.asarray(full)[:, :, 3], levels[:, :, 3])
+
+
+def test_looks_that_cannot_be_had_are_said_to_be(client: Client, astronaut: Path) -> None:
+    address = f"/api/uploads/{client.upload(astronaut)['id']}/painted"
+    for query, says in (
+        ("style=vawes", "did you mean 'waves'"),
+        ("style=/etc/passwd", "unknown style"),
+        ("style=waves:-1", "weight"),
+        ("style=waves:x", "not a look"),
+        ("style=waves&strength=2", "strength"),
+        ("style=waves&strength=nan", "strength"),
+        ("style=waves&size=0", "size"),
+        ("style=waves&size=x", "not a number"),
+        ("", "unknown style"),
+    ):
+        assert says in client.error(400, "GET", f"{address}?{query}")
