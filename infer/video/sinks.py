@@ -94,20 +94,23 @@ class SegmentSink:
             self._open = SegmentWriter(self._work.open_video, self._encoding, shape)
         self._open.write(painted.frame, painted.pts, painted.duration)
         if painted.checkpoint is not None:
-            segment, self._open = self._open.finish(), None
-            self._work.add(segment, shape, painted.checkpoint)
+            self._work.add(self._closed()[0], shape, painted.checkpoint)
 
     def finish(self) -> None:
         """Put the output together; the work folder goes."""
-        self._assemble(self._output, self._parts(), self._end)
+        last = [] if self._open is None else [self._closed()]
+        self._assemble(self._output, [*self._finished(), *last], self._end)
         partial_path(self._output).unlink(missing_ok=True)
         self._work.remove()
 
     def abort(self) -> Path | None:
         """Put together what there is; what no segment was finished of will be painted again."""
         partial = partial_path(self._output)
+        parts = self._finished()
         try:
-            parts = self._parts()
+            with contextlib.suppress(av.FFmpegError, OSError):  # then without the open one
+                if self._open is not None and self._open.frames:
+                    parts.append(self._closed())
             if not parts:
                 return None
             last = parts[-1][0]
@@ -124,17 +127,14 @@ class SegmentSink:
                 self._work.remove()
         return partial
 
-    def _parts(self) -> list[tuple[Segment, Path]]:
-        """All segments, the one that was being written included."""
-        parts = list(zip(self._work.segments, self._work.videos(), strict=True))
-        if self._open is not None:
-            writer, self._open = self._open, None
-            try:
-                parts.append((writer.finish(), self._work.open_video))
-            except (av.FFmpegError, OSError, IndexError):
-                if not parts:
-                    raise
-        return parts
+    def _finished(self) -> list[tuple[Segment, Path]]:
+        return list(zip(self._work.segments, self._work.videos(), strict=True))
+
+    def _closed(self) -> tuple[Segment, Path]:
+        """The segment that was being written, completed; it is not tried twice."""
+        assert self._open is not None
+        writer, self._open = self._open, None
+        return writer.finish(), self._work.open_video
 
     def _assemble(self, output: Path, parts: list[tuple[Segment, Path]], end: float | None) -> None:
         assert self._shape is not None

@@ -1,5 +1,6 @@
 """Nothing that was done is lost, whatever interrupts it."""
 
+import errno
 import random
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from videos import Untouched, audio_bytes, packets, stamps
 from nst_rt.errors import InputError, OutputExistsError, PartialResultError
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.infer.video import VideoReader, convert_video, work_path
-from nst_rt.infer.video.segments import work_folder
+from nst_rt.infer.video.segments import Segment, SegmentWriter, work_folder
 
 SETTINGS: dict[str, Any] = {"segment": 10, "stabilize": "on"}
 
@@ -168,22 +169,52 @@ def test_two_at_once_do_not_write_one_output(tmp_path: Path, source: Path) -> No
         convert_video(source, output, style=Grainy(), overwrite=True)
 
 
-@pytest.mark.parametrize("share", [0.5, 0.9])
-def test_a_full_disk_keeps_what_was_done(tmp_path: Path, source: Path, share: float) -> None:
-    """In the middle of a segment, or when all is put together."""
-    settings = {**SETTINGS, "segment": 50 if share == 0.5 else 10}
+@pytest.mark.parametrize(
+    ("share", "segment", "done"),
+    [
+        (0.5, 50, 0),  # in the first segment
+        (0.5, 25, 2),  # the same, behind a last segment of 10 frames
+        (0.9, 10, 6),  # when all is put together
+    ],
+)
+def test_a_full_disk_keeps_what_was_done(
+    tmp_path: Path, source: Path, share: float, segment: int, done: int
+) -> None:
+    settings = {**SETTINGS, "segment": segment}
     whole = undisturbed(source, tmp_path, **settings)
     output = tmp_path / "out.mp4"
     code = run(with_a_full_disk, source, output, int(share * whole.stat().st_size), settings)
-    if share == 0.9:
+    assert len(list(work_path(output).glob("0*.json"))) == done
+    if done:
         assert code == PartialResultError.exit_code
-        assert len(list(work_path(output).glob("*.json"))) == 6 + 1  # and the plan
     else:
         assert code == 2
         assert not work_path(output).exists()
     assert not output.exists()
     convert_video(source, output, style=Grainy(), resume=True, **settings)
     assert packets(output) == packets(whole)
+
+
+def test_an_end_that_cannot_be_written_is_not_left_out(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the last encoder still holds must not be lost in silence."""
+    finish, left = SegmentWriter.finish, [3]
+
+    def full(self: SegmentWriter) -> Segment:
+        left[0] -= 1
+        if left[0] == 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return finish(self)
+
+    monkeypatch.setattr(SegmentWriter, "finish", full)
+    output = tmp_path / "out.mp4"
+    with pytest.raises(PartialResultError, match=r"No space left .* 50 frames are kept .* room"):
+        convert_video(source, output, style=Grainy(), segment=25)
+    assert not output.exists()
+    assert len(stamps(tmp_path / "out.partial.mp4")) == 50
+    assert convert_video(source, output, style=Grainy(), segment=25, resume=True).resumed == 50
+    assert len(stamps(output)) == 60
 
 
 def test_a_source_whose_index_is_wrong_is_resumed_too(tmp_path: Path) -> None:
