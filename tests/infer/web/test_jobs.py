@@ -1,6 +1,5 @@
 """Long work: watched, stopped, cancelled, found again; and what each kind of it gives."""
 
-import io
 import threading
 from collections.abc import Callable
 from io import BytesIO
@@ -118,7 +117,7 @@ def test_sound_that_mp4_cannot_hold_is_encoded_again(client: Client, tmp_path: P
     done = client.wait(client.job(kind="video", video=video["id"], look={"styles": {"waves": 1}}))
     assert (done["state"], list(done["files"])) == ("done", ["video.mp4"])
     content = client.get(f"/api/jobs/{done['id']}/files/video.mp4").content
-    with av.open(io.BytesIO(content)) as container:
+    with av.open(BytesIO(content)) as container:
         assert container.streams.audio[0].codec_context.name == "aac"
 
 
