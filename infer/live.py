@@ -19,7 +19,7 @@ from nst_rt.infer.camera import Camera, Size
 from nst_rt.infer.controls import LiveControls
 from nst_rt.infer.mjpeg import MjpegServer
 from nst_rt.infer.pipeline import polled
-from nst_rt.infer.session import IDLE, LiveSession, painted_frames
+from nst_rt.infer.session import IDLE, LiveSession, painted_frames, waiting_picture
 from nst_rt.infer.sinks import RECORDINGS, Sink, VirtualCamera
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.infer.window import Window, windows_would_hang
@@ -125,6 +125,10 @@ def show_webcam(
         for text in watched:
             if on_output:
                 on_output(text)
+
+        if screen:
+            # Before other threads are busy, since Qt loads libraries for its first window.
+            screen.open(waiting_picture(camera.size))
 
         def load() -> AdaptiveStylizer:
             stylizer = Stylizer(model, name, backend=backend, device=device, precision=precision)

@@ -22,6 +22,7 @@ from nst_rt.infer.sinks import Recorder, Sink
 from nst_rt.infer.window import Window
 
 IDLE = 0.05  # seconds without a picture after which keys are looked at
+_PREPARING = "preparing the style"
 _AVERAGED = 30  # pictures that rate and latency go over
 
 
@@ -77,6 +78,13 @@ def painted_frames(
         if controls.compare:
             painted = split(frame, painted)
         yield Picture(painted, captured.at, str(painter))
+
+
+def waiting_picture(size: Size) -> Frame:
+    """What is shown, at a width and height, before the first frame."""
+    picture = np.zeros((size[1], size[0], 3), np.uint8)
+    write_lines(picture, [_PREPARING], place="middle")
+    return picture
 
 
 class LiveSession:
@@ -139,7 +147,7 @@ class LiveSession:
             VideoError: a recording that cannot be written, without a window to say so in.
         """
         begin = None
-        shown = Picture(np.zeros((size[1], size[0], 3), np.uint8), 0.0, "")
+        shown = Picture(waiting_picture(size), 0.0, "")
         for picture in pictures:
             shown = picture or shown
             now = time.perf_counter()
@@ -210,7 +218,7 @@ class LiveSession:
         elif controls.overlay and shown.engine:
             write_lines(picture, [str(controls), self._figures(shown)])
         if not shown.engine:
-            write_lines(picture, ["preparing the style"], place="middle")
+            write_lines(picture, [_PREPARING], place="middle")
         if self._recorder:
             write_recording(picture, self._recorder.seconds)
         if problem:

@@ -11,6 +11,7 @@ from nst_rt.images import Frame
 
 TITLE = "nst-rt"
 _KEY_WAIT_MS = 1  # the least that lets the window draw itself
+_OPENING_MS = 100
 _PRESSED_TOGETHER = 8  # keys that one picture answers
 
 # Arrow keys by waitKeyEx: X11, Windows, macOS.
@@ -45,6 +46,11 @@ class Window:
         traceback: TracebackType | None,
     ) -> None:
         cv2.destroyAllWindows()
+
+    def open(self, picture: Frame) -> None:
+        """Show a first picture, and give the window the time to be drawn."""
+        self.show(picture)
+        cv2.waitKeyEx(_OPENING_MS)
 
     def show(self, picture: Frame, *, full_screen: bool = False) -> list[str]:
         """Show a picture, shape (H, W, 3), uint8 BGR; returns the keys pressed since the last."""
