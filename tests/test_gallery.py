@@ -37,7 +37,7 @@ def model() -> StyleModel:
 def painted(model: StyleModel, photos: Path) -> dict[str, list[Frame]]:
     """What each style makes of four photos."""
     frames = [
-        tensor_to_frame(load_image(photos / name, size=512))
+        tensor_to_frame(load_image(photos / name, size=320))
         for name in ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")
     ]
     stylizer = Stylizer(model, STYLES[0])

@@ -101,7 +101,7 @@ def test_a_rate_that_cannot_be(machine: Machine, fps: float) -> None:
 
 def test_a_real_stylizer_is_prepared(stylizer: Stylizer) -> None:
     stylizer.prepare(40, 48)
-    assert (1, 40, 48, 3) in stylizer._backend._requests
+    assert (1, 40, 48, 3, False) in stylizer._backend._requests
     assert stylizer.stylize(FRAME[:40, :48]).shape == (40, 48, 3)
 
 
