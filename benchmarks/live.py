@@ -142,8 +142,7 @@ def screen() -> Iterator[tuple[str, Look]]:
     """A virtual screen: its name, and what is on it."""
     with tempfile.TemporaryDirectory() as folder:
         read, write = os.pipe()
-        # A number of its own: servers that look for a free one take the sockets of those they try.
-        command = ["Xvfb", f":{1000 + os.getpid()}", "-displayfd", str(write), "-fbdir", folder]
+        command = ["Xvfb", "-noreset", "-displayfd", str(write), "-fbdir", folder]
         server = subprocess.Popen(
             [*command, "-screen", "0", "1920x1080x24"],
             pass_fds=[write],

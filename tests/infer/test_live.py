@@ -44,8 +44,8 @@ def screen() -> Iterator[str]:
     require_tools("Xvfb", "xdotool")
     read, write = os.pipe()
     server = subprocess.Popen(
-        # A number of its own: servers that look for a free one take the sockets of those they try.
-        ["Xvfb", f":{1000 + os.getpid()}", "-displayfd", str(write), "-screen", "0", "1000x700x24"],
+        # Without -noreset it begins anew, and drops who connects, when its last client leaves.
+        ["Xvfb", "-noreset", "-displayfd", str(write), "-screen", "0", "1000x700x24"],
         pass_fds=[write],
         stderr=subprocess.DEVNULL,
     )
