@@ -10,25 +10,21 @@ from typing import Any, Protocol
 import av
 import cv2
 import numpy as np
-from av.video.reformatter import Colorspace
-from av.video.stream import VideoStream
+from av.container import OutputContainer
 
 from nst_rt.errors import CameraError, InputError, VideoError
 from nst_rt.files import check_format, partial_path
 from nst_rt.images import Frame
+from nst_rt.infer.video.encoding import FrameEncoder, Shape, choose_encoding
+from nst_rt.infer.video.info import Colours
 
 RECORDINGS = (".mp4", ".mkv", ".mov")
 RATE = 30  # frames per second of recordings
 _WAITING = 8  # frames between the pictures and the encoder
-_ENCODING = {"crf": "20", "preset": "veryfast", "g": "60"}  # of x264
+_KEY_FRAMES = 2  # seconds between them
 # While it is written, all up to the last key frame can be played, whatever happens; in the end it
 # is a file like any other. Matroska is so of itself.
 _MOVFLAGS = {"movflags": "hybrid_fragmented+negative_cts_offsets"}
-
-
-# Codes of ITU-T H.273.
-_BT709 = 1
-_LIMITED_RANGE = 1
 
 
 class Sink(Protocol):
@@ -122,51 +118,34 @@ class Recorder:
     def _encode(self) -> None:
         options = {} if self.path.suffix.lower() == ".mkv" else _MOVFLAGS
         with av.open(str(self._partial.absolute()), "w", options=options) as container:
-            stream = container.add_stream("libx264", rate=self._rate)
-            stream.options = dict(_ENCODING)
+            encoder: FrameEncoder | None = None
             written, shown = 0, None
             while (item := self._queue.get()) is not None:
                 frame, at = item
-                if shown is None:
-                    _configure(stream, frame, self._rate)
+                if encoder is None or shown is None:
+                    encoder = self._encoder(container, frame)
                 else:
-                    written = self._fill(container, shown, written, until=at)
+                    written = self._fill(encoder, shown, written, until=at)
                 shown = frame
-            if shown is not None:
+            if encoder is not None and shown is not None:
                 # The last one has a time too, or a single picture would be no film.
-                self._fill(container, shown, written, until=self._end + 1 / self._rate)
-            container.mux(stream.encode(None))
+                self._fill(encoder, shown, written, until=self._end + 1 / self._rate)
+                encoder.finish()
 
-    def _fill(
-        self, container: av.container.OutputContainer, frame: Frame, written: int, *, until: float
-    ) -> int:
+    def _encoder(self, container: OutputContainer, frame: Frame) -> FrameEncoder:
+        height, width = frame.shape[:2]
+        rate = Fraction(self._rate)
+        shape = Shape(width, height, Fraction(1), rate, 1 / rate, Colours())
+        encoder = FrameEncoder(container, choose_encoding(self.path.suffix.lower()), shape)
+        encoder.stream.codec_context.gop_size = _KEY_FRAMES * self._rate
+        return encoder
+
+    def _fill(self, encoder: FrameEncoder, frame: Frame, written: int, *, until: float) -> int:
         """Write a frame for each tick before a time; returns how many there are then."""
-        stream = container.streams.video[0]
         while self._begin + written / self._rate < until:
-            container.mux(stream.encode(_encodable(stream, frame, written)))
+            encoder.encode(frame, written)
             written += 1
         return written
-
-
-def _configure(stream: VideoStream, frame: Frame, rate: int) -> None:
-    """Set a stream of libx264 up for frames like this one."""
-    stream.height, stream.width = frame.shape[:2]
-    # Chroma of half the size needs even sides; the size must not change.
-    even = frame.shape[0] % 2 == 0 and frame.shape[1] % 2 == 0
-    stream.pix_fmt = "yuv420p" if even else "yuv444p"
-    context = stream.codec_context
-    context.time_base = stream.time_base = Fraction(1, rate)
-    # Said, or players guess by the size.
-    context.colorspace = context.color_primaries = context.color_trc = _BT709
-    context.color_range = _LIMITED_RANGE
-
-
-def _encodable(stream: VideoStream, frame: Frame, tick: int) -> av.VideoFrame:
-    picture = av.VideoFrame.from_ndarray(frame, format="bgr24").reformat(
-        format=stream.pix_fmt, dst_colorspace=Colorspace.ITU709
-    )
-    picture.pts, picture.time_base = tick, stream.codec_context.time_base
-    return picture
 
 
 class VirtualCamera:
