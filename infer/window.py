@@ -27,12 +27,16 @@ _KEYS = {code: name for name, codes in _ARROWS.items() for code in codes} | {27:
 class Window:
     """The window, which appears with the first picture and closes with the context.
 
+    Attributes:
+        closed: whether it was closed by its button; it does not appear again.
+
     Raises:
         CameraError: there is no screen.
     """
 
     def __init__(self) -> None:
         _check_screen()
+        self.closed = False
         self._shown = False
         self._full = False
 
@@ -51,9 +55,12 @@ class Window:
         """Show a first picture, and give the window the time to be drawn."""
         self.show(picture)
         cv2.waitKeyEx(_OPENING_MS)
+        self._look_whether_closed()
 
     def show(self, picture: Frame, *, full_screen: bool = False) -> list[str]:
         """Show a picture, shape (H, W, 3), uint8 BGR; returns the keys pressed since the last."""
+        if self.closed:  # OpenCV would open it again
+            return []
         if not self._shown:
             self._shown = True
             flags = cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL
@@ -76,17 +83,14 @@ class Window:
             plain = code & 0xFFFF  # GTK puts the modifiers above
             name = _KEYS.get(code) or _KEYS.get(plain) or chr(plain).lower()
             pressed.append(name)
+        self._look_whether_closed()
         return pressed
 
-    @property
-    def closed(self) -> bool:
-        """Whether it was closed by its button."""
-        if not self._shown:
-            return False
+    def _look_whether_closed(self) -> None:
         try:
-            return bool(cv2.getWindowProperty(TITLE, cv2.WND_PROP_VISIBLE) < 1)
+            self.closed |= bool(cv2.getWindowProperty(TITLE, cv2.WND_PROP_VISIBLE) < 1)
         except cv2.error:  # Qt is gone with its last window
-            return True
+            self.closed = True
 
 
 def _check_screen() -> None:
