@@ -3,7 +3,8 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from nst_rt.errors import InputError, UnknownNameError
+from nst_rt.errors import UnknownNameError
+from nst_rt.infer.looks import check_strength
 
 FADE_SECONDS = 0.5  # from one style to the next
 NOTE_SECONDS = 2.0
@@ -57,8 +58,7 @@ class LiveControls:
         strength: float = 1.0,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        if not 0 <= strength <= 1:
-            raise InputError(f"the strength must be between 0 and 1, not {strength}")
+        check_strength(strength)
         self.styles = list(styles)
         self._check(style)
         self.style = style

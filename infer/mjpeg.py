@@ -1,7 +1,6 @@
 """Live pictures as an MJPEG stream over HTTP, which OBS, browsers, players and many TVs show."""
 
 import hmac
-import ipaddress
 import socket
 import threading
 from http import HTTPStatus
@@ -14,6 +13,7 @@ import cv2
 
 from nst_rt.errors import InputError
 from nst_rt.images import Frame
+from nst_rt.infer.addresses import is_loopback
 
 VIEWERS = 8  # at the same time
 _QUALITY = 85
@@ -45,7 +45,7 @@ class MjpegServer:
         host, port = parsed_address(address)
         if token == "":
             raise InputError("an empty token keeps nobody out")
-        if token is None and not _is_loopback(host):
+        if token is None and not is_loopback(host):
             raise InputError(
                 f"{host} can be reached by other machines: give --token, which viewers then need"
             )
@@ -83,15 +83,6 @@ def parsed_address(address: str | int) -> tuple[str, int]:
     if not port.isdecimal() or int(port) > 65535:
         raise InputError(f"{address}: not an address to listen on; give PORT or HOST:PORT")
     return host, int(port)
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 class _Picture:
@@ -160,7 +151,7 @@ class _Viewer(BaseHTTPRequestHandler):
             if not hmac.compare_digest(given.encode(), server.token.encode()):
                 self.send_error(HTTPStatus.FORBIDDEN, "a wrong token, or none")
                 return
-        elif not _is_loopback(urlsplit(f"//{self.headers.get('Host', '')}").hostname or ""):
+        elif not is_loopback(urlsplit(f"//{self.headers.get('Host', '')}").hostname or ""):
             # A foreign page whose name leads here (DNS rebinding).
             self.send_error(HTTPStatus.FORBIDDEN, "not the name of this machine")
             return

@@ -16,6 +16,7 @@ import uvicorn
 
 from nst_rt.errors import InputError
 from nst_rt.files import check_input
+from nst_rt.infer.addresses import is_loopback
 from nst_rt.infer.backends import BackendName, Precision
 from nst_rt.infer.web.app import create_app
 from nst_rt.infer.web.certificates import self_signed as make_certificate
@@ -85,7 +86,7 @@ def serve(
         StyleModelError, BackendError: a model or an engine that cannot be used.
         KeyboardInterrupt: after Ctrl-C or SIGTERM, when all has been cleaned up.
     """
-    local = _is_local(host)
+    local = is_loopback(host)
     if not local and token is None:
         raise InputError(
             f"{host}: whoever reaches it could use this machine; --token makes a link that only "
@@ -185,13 +186,6 @@ def _terminated_like_interrupted() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _is_local(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _is_any(host: str) -> bool:
