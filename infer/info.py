@@ -5,10 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import openvino as ov
 import torch
 
 from nst_rt.infer.backends import installed_version
+from nst_rt.infer.backends.openvino_backend import core
 from nst_rt.infer.stylizer import load_style
 from nst_rt.infer.timing import frames_per_second
 from nst_rt.version import __version__
@@ -67,7 +67,7 @@ def machine_info(*, on_size: Callable[[int, int, str], None] | None = None) -> M
             "python": platform.python_version(),
             **{package: installed_version(package) for package in _PACKAGES},
         },
-        processor=str(ov.Core().get_property("CPU", "FULL_DEVICE_NAME")).strip(),
+        processor=str(core().get_property("CPU", "FULL_DEVICE_NAME")).strip(),
         cores=torch.get_num_threads(),
         instructions=[name for name in _INSTRUCTIONS if there.get(name)],
         gpus=[torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],

@@ -1,5 +1,6 @@
 """OpenVINO as the engine: the fastest one on CPUs, by far where they multiply bfloat16."""
 
+import functools
 import io
 from collections import OrderedDict, deque
 from pathlib import Path
@@ -25,6 +26,17 @@ _LATENCY: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
 _THROUGHPUT: dict[str, Any] = {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": IN_FLIGHT}
 
 
+@functools.cache
+def core() -> ov.Core:
+    """OpenVINO itself, of which a process has one, for as long as it lives.
+
+    Its CPU plugin gives the thread that first uses it another stack for signals, and takes that
+    stack from the process when the plugin goes. When the last network goes in another thread, the
+    next Ctrl-C would crash the process, if nothing held the plugin.
+    """
+    return ov.Core()
+
+
 class OpenVINOBackend:
     """See `Backend`.
 
@@ -41,7 +53,7 @@ class OpenVINOBackend:
     def __init__(
         self, network: TransformerNet, device: str | None = None, precision: Precision = "auto"
     ) -> None:
-        self._core = ov.Core()
+        self._core = core()
         self._device = (device or "cpu").upper()
         if self._device.split(".")[0] not in self._core.available_devices:
             raise BackendError(

@@ -1,4 +1,6 @@
 import copy
+import subprocess
+import sys
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
@@ -226,3 +228,25 @@ def test_what_is_not_there_is_an_error(
 def test_cuda_is_never_replaced_by_the_cpu(two_styles: StyleModel) -> None:
     with pytest.raises(BackendError, match="no device 'cuda'"):
         create_backend(two_styles.network, "torch", device="cuda")
+
+
+def test_ctrl_c_works_after_the_last_network_went_in_another_thread() -> None:
+    script = """
+import signal, threading
+import numpy as np
+from nst_rt.infer.backends.openvino_backend import OpenVINOBackend
+from nst_rt.style_model import find_style
+
+backends = [OpenVINOBackend(find_style("starry_night")[0].network)]
+styles = backends[0]._network.styles
+backends[0](np.zeros((1, 16, 16, 3), np.uint8), np.full((1, styles), 1 / styles, np.float32))
+thread = threading.Thread(target=backends.clear)
+thread.start()
+thread.join()
+try:
+    signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (run.returncode, run.stdout) == (0, "interrupted\n"), run.stderr
