@@ -1,9 +1,16 @@
 """What several tests need: photos and paintings that the packages carry, small to be fast."""
 
+import os
 import signal
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
+
+# Tests that run side by side share the cores; threads that wait for each other would spin. Torch
+# and the programs that are started read this when they start.
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
+    share = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    os.environ["OMP_NUM_THREADS"] = str(max(1, share))
 
 import pytest
 import torch

@@ -1,9 +1,11 @@
 """Codecs that videos are written in, with their settings, and the encoder of frames."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import av
@@ -267,6 +269,29 @@ def set_colours(context: av.VideoCodecContext, colours: Colours) -> None:
     context.color_primaries, context.color_trc = colours.primaries, colours.transfer
 
 
+@contextmanager
+def _scheduling_kept() -> Iterator[None]:
+    """Threads are scheduled afterwards as they were before, new ones as the one that is here.
+
+    For root, SVT-AV1 makes its threads and the one that opens it the most urgent of the machine,
+    and what they start after that as well: nothing else would run beside them.
+    """
+    tasks = Path("/proc/self/task")
+    if not tasks.exists():  # not Linux
+        yield
+        return
+    before = os.sched_getscheduler(0), os.sched_getparam(0)
+    known = {task.name for task in tasks.iterdir()}
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, *before)
+        for task in tasks.iterdir():
+            if task.name not in known:
+                with suppress(ProcessLookupError):  # it ended already
+                    os.sched_setscheduler(int(task.name), *before)
+
+
 class FrameEncoder:
     """Encodes frames into a new video stream of a container.
 
@@ -290,6 +315,8 @@ class FrameEncoder:
         context.time_base = self.stream.time_base = shape.time_base
         context.sample_aspect_ratio = shape.aspect
         set_colours(context, shape.colours)
+        with _scheduling_kept():
+            context.open()
         self._reformatter = VideoReformatter()
         self._pixels = self.stream.pix_fmt
 

@@ -1,5 +1,7 @@
 """Pipes, numbered pictures, codecs; and memory, which does not grow."""
 
+import os
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,6 +17,8 @@ from videos import audio_bytes, stamps, streams
 from nst_rt.errors import InputError, OutputExistsError, VideoError
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.infer.video import convert_video
+from nst_rt.infer.video.encoding import FrameEncoder, Shape, choose_encoding
+from nst_rt.infer.video.info import Colours
 
 
 @pytest.mark.parametrize("ends", ["in", "out", "both"])
@@ -116,6 +120,19 @@ def test_what_codecs_and_containers_do_not_do(
     with pytest.raises((InputError, VideoError), match=said):
         convert_video(source, tmp_path / name, style=untouched, **asked)
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no such scheduling")
+@pytest.mark.parametrize("codec", ["h264", "hevc", "av1", "vp9"])
+def test_encoding_is_not_more_urgent_than_anything_else(tmp_path: Path, codec: str) -> None:
+    """SVT-AV1 would make it so for root."""
+    shape = Shape(128, 96, Fraction(1), Fraction(25), Fraction(1, 25), Colours())
+    with av.open(str(tmp_path / "out.mkv"), "w") as container:
+        encoder = FrameEncoder(container, choose_encoding(".mkv", codec=codec), shape)
+        encoder.encode(np.zeros((96, 128, 3), np.uint8), 0)
+        tasks = [int(task.name) for task in Path("/proc/self/task").iterdir()]
+        assert {os.sched_getscheduler(task) for task in tasks} == {os.SCHED_OTHER}
+        encoder.finish()
 
 
 def test_an_encoder_on_a_graphics_card_is_there_or_missed(
