@@ -9,8 +9,9 @@ READY := .venv/.ready
 demo: $(READY)
 	$(BIN)/nst-rt demo
 
+# Side by side, a file's tests together, since they share what is dear to make.
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # The styles that ship, from DATA/content (photos) and DATA/styles (paintings); takes many hours.
 gallery: $(READY)
