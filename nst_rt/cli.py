@@ -28,6 +28,7 @@ from nst_rt.version import __version__
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; 0 done, 2 bad input, 3 a part is kept, 130 interrupted."""
     logging.basicConfig(level=logging.WARNING, format="nst-rt: %(message)s")
+    logging.getLogger("nst_rt").setLevel(logging.INFO)
     parser = _parser()
     parsed, rest = parser.parse_known_args(arguments)
     options = vars(parsed)

@@ -23,7 +23,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from nst_rt.errors import InputError, StyleTransferError
 from nst_rt.images import load_picture, save_image, tensor_to_frame
 from nst_rt.infer.web.checks import TooLargeError
-from nst_rt.infer.web.engine import Engine, Look, Viewer, encoded
+from nst_rt.infer.web.engine import Engine, Mix, Viewer, encoded
 from nst_rt.infer.web.job_routes import JobRoutes
 from nst_rt.infer.web.jobs import Jobs
 from nst_rt.infer.web.security import Guard
@@ -137,8 +137,8 @@ class _Studio:
         viewer: Viewer | None = None
         try:
             first = next(iter(self._engine.styles))
-            look = Look({first: 1.0})
-            viewer = await run_in_threadpool(Viewer, self._engine, look, fps=self._settings.fps)
+            mix = Mix({first: 1.0})
+            viewer = await run_in_threadpool(Viewer, self._engine, mix, fps=self._settings.fps)
             await self._serve(socket, viewer)
         except WebSocketDisconnect:
             pass
@@ -162,8 +162,8 @@ class _Studio:
                         told = state
                     await socket.send_bytes(picture)
                 else:
-                    look = Look.parse(parsed(message["text"]))
-                    await run_in_threadpool(viewer.set_look, look)
+                    mix = Mix.parse(parsed(message["text"]))
+                    await run_in_threadpool(viewer.set_mix, mix)
             except StyleTransferError as error:
                 # The page counts frames on their way; one that failed comes back no more.
                 lost = message.get("bytes") is not None
@@ -195,13 +195,13 @@ class _Studio:
         return JSONResponse({})
 
     async def painted(self, request: Request) -> Response:
-        """A photo in a look, at its own size or smaller; `suffix` is .jpg or .png."""
+        """A photo in a mix of styles, at its own size or smaller; `suffix` is .jpg or .png."""
         photo = self._upload(request, request.path_params["id"], "photo")
         query = request.query_params
-        look = Look.parse({"styles": _weights(query), "strength": query.get("strength", 1)})
+        mix = Mix.parse({"styles": _weights(query), "strength": query.get("strength", 1)})
         size = number(query["size"], int) if "size" in query else None
         suffix = ".png" if query.get("format") == "png" else ".jpg"
-        stylizer = self._engine.stylizer(look)
+        stylizer = self._engine.stylizer(mix)
 
         def paint() -> bytes:
             own = max(photo.facts["width"], photo.facts["height"])

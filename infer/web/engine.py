@@ -73,7 +73,7 @@ class SharedStylizer(Stylizer):
 
 
 @dataclass(frozen=True)
-class Look:
+class Mix:
     """What a viewer has chosen.
 
     Attributes:
@@ -85,7 +85,7 @@ class Look:
     strength: float = 1.0
 
     @classmethod
-    def parse(cls, value: Any) -> "Look":
+    def parse(cls, value: Any) -> "Mix":
         """From JSON: `{"styles": {"starry_night": 0.7, "great_wave": 0.3}, "strength": 0.8}`.
 
         Raises:
@@ -146,7 +146,7 @@ class Engine:
         names = (s.model.style_names for s in self._stylizers if name in s.model.style_names)
         return sorted({other for those in names for other in those} - {name})
 
-    def stylizer(self, look: Look) -> SharedStylizer:
+    def stylizer(self, mix: Mix) -> SharedStylizer:
         """One that paints so, for one caller.
 
         Raises:
@@ -154,15 +154,15 @@ class Engine:
             InputError: styles that no network has together, or numbers out of range.
         """
         known = self.styles
-        for name in look.styles:
+        for name in mix.styles:
             if name not in known:
                 raise UnknownNameError("style", name, known)
         for stylizer in self._stylizers:
-            if set(look.styles) <= set(stylizer.model.style_names):
+            if set(mix.styles) <= set(stylizer.model.style_names):
                 mine = copy.copy(stylizer)
-                mine.set_style(look.styles, strength=look.strength)
+                mine.set_style(mix.styles, strength=mix.strength)
                 return mine
-        raise InputError(f"no network has both of these styles: {', '.join(look.styles)}")
+        raise InputError(f"no network has both of these styles: {', '.join(mix.styles)}")
 
     def __str__(self) -> str:
         """Engine, precision and device, as they really are."""
@@ -174,34 +174,34 @@ class Viewer:
 
     Args:
         engine: shared with others.
-        look: to begin with.
+        mix: to begin with.
         fps: that is held by painting smaller, waiting for others included; 0 never paints smaller.
 
     Raises:
-        UnknownNameError, InputError: a look that cannot be had.
+        UnknownNameError, InputError: a mix that cannot be had.
     """
 
-    def __init__(self, engine: Engine, look: Look, *, fps: float) -> None:
+    def __init__(self, engine: Engine, mix: Mix, *, fps: float) -> None:
         self._engine = engine
         self._fps = fps
         self._adaptive: AdaptiveStylizer | None = None
-        self._stylizer = engine.stylizer(look)
-        self.set_look(look)
+        self._stylizer = engine.stylizer(mix)
+        self.set_mix(mix)
 
     @property
     def scale(self) -> float:
         """Of the frames' sides, that they are painted at."""
         return 1.0 if self._adaptive is None else self._adaptive.scale
 
-    def set_look(self, look: Look) -> None:
+    def set_mix(self, mix: Mix) -> None:
         """Choose what the next frames look like.
 
         Raises:
-            UnknownNameError, InputError: a look that cannot be had; the one before stays.
+            UnknownNameError, InputError: a mix that cannot be had; the one before stays.
         """
-        wanted = self._engine.stylizer(look)
+        wanted = self._engine.stylizer(mix)
         if wanted.model is self._stylizer.model:
-            self._stylizer.set_style(look.styles, strength=look.strength)
+            self._stylizer.set_style(mix.styles, strength=mix.strength)
             wanted = self._stylizer
         if self._fps and (self._adaptive is None or self._adaptive.stylizer is not wanted):
             self.close()

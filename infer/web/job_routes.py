@@ -10,7 +10,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from nst_rt.errors import InputError
-from nst_rt.infer.web.engine import Engine, Look
+from nst_rt.infer.web.engine import Engine, Mix
 from nst_rt.infer.web.jobs import Job, Jobs
 from nst_rt.infer.web.settings import Settings, number, parsed
 from nst_rt.infer.web.uploads import Upload, Uploads
@@ -69,9 +69,9 @@ class JobRoutes:
 
     def _video(self, request: Request, asked: dict[str, Any]) -> Job:
         source = self._upload(request, asked.get("video"), "video")
-        look = Look.parse(asked.get("look"))
-        work = video_work(self._engine, source, look, self._settings.limits)
-        title = f"{source.name}, {_look_title(look)}"
+        mix = Mix.parse(asked.get("look"))
+        work = video_work(self._engine, source, mix, self._settings.limits)
+        title = f"{source.name}, {_title(mix)}"
         return self._jobs.submit("video", title, request.scope["visitor"], work, [source])
 
     def _optimize(self, request: Request, asked: dict[str, Any]) -> Job:
@@ -136,8 +136,8 @@ class JobRoutes:
         return self._uploads.find(id, request.scope["visitor"], *kinds)
 
 
-def _look_title(look: Look) -> str:
-    return " and ".join(name.replace("_", " ") for name in look.styles)
+def _title(mix: Mix) -> str:
+    return " and ".join(name.replace("_", " ") for name in mix.styles)
 
 
 async def _small_body(request: Request) -> bytes:

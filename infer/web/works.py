@@ -17,7 +17,7 @@ from nst_rt.images import load_image, save_image, tensor_to_frame
 from nst_rt.infer.showcase import preview
 from nst_rt.infer.video import VideoInfo, convert_video
 from nst_rt.infer.web.checks import Limits, TooLargeError
-from nst_rt.infer.web.engine import Engine, Look, encoded
+from nst_rt.infer.web.engine import Engine, Mix, encoded
 from nst_rt.infer.web.jobs import Job
 from nst_rt.infer.web.uploads import Upload
 from nst_rt.reference import Iterate, optimize
@@ -31,9 +31,9 @@ _LOSSES = ("loss/content", "loss/style")
 LARGEST_OPTIMIZED = 2048  # pixels, long side
 
 
-def video_work(engine: Engine, source: Upload, look: Look, limits: Limits) -> Callable[[Job], None]:
+def video_work(engine: Engine, source: Upload, mix: Mix, limits: Limits) -> Callable[[Job], None]:
     """Stylize a video."""
-    stylizer = engine.stylizer(look)
+    stylizer = engine.stylizer(mix)
 
     def work(job: Job) -> None:
         begin = time.monotonic()

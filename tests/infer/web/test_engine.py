@@ -1,4 +1,4 @@
-"""One engine for several viewers: turns, looks, frames."""
+"""One engine for several viewers: turns, mixes, frames."""
 
 import threading
 import time
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nst_rt.errors import InputError, UnknownNameError
-from nst_rt.infer.web.engine import Engine, Look, Turns, Viewer, decoded, encoded
+from nst_rt.infer.web.engine import Engine, Mix, Turns, Viewer, decoded, encoded
 from nst_rt.style_model import Style, StyleModel
 
 # Smooth, so that JPEG keeps it.
@@ -47,30 +47,30 @@ def test_a_turn_is_given_on_after_an_error() -> None:
 
 
 def test_each_viewer_has_a_look_of_their_own(engine: Engine) -> None:
-    one = Viewer(engine, Look({"waves": 1}), fps=0)
-    other = Viewer(engine, Look({"night": 1}), fps=0)
+    one = Viewer(engine, Mix({"waves": 1}), fps=0)
+    other = Viewer(engine, Mix({"night": 1}), fps=0)
     jpeg = encoded(FRAME)
     waves, night = one.paint(jpeg), other.paint(jpeg)
     assert waves != night
     assert one.paint(jpeg) == waves
-    other.set_look(Look({"waves": 1}))
+    other.set_mix(Mix({"waves": 1}))
     assert other.paint(jpeg) == waves
-    other.set_look(Look({"waves": 1}, strength=0))
+    other.set_mix(Mix({"waves": 1}, strength=0))
     assert np.abs(decoded(other.paint(jpeg)).astype(int) - decoded(jpeg)).mean() < 4
 
 
 def test_viewers_of_one_model_share_what_is_compiled(engine: Engine) -> None:
-    one, other = (engine.stylizer(Look({name: 1})) for name in ("waves", "night"))
+    one, other = (engine.stylizer(Mix({name: 1})) for name in ("waves", "night"))
     assert one is not other
     assert one._backend is other._backend
 
 
 def test_a_look_that_cannot_be_had_leaves_the_one_before(engine: Engine) -> None:
-    viewer = Viewer(engine, Look({"waves": 1}), fps=0)
+    viewer = Viewer(engine, Mix({"waves": 1}), fps=0)
     before = viewer.paint(encoded(FRAME))
-    for look in (Look({"vawes": 1}), Look({"waves": 1}, 2), Look({"waves": 0}), Look({})):
+    for mix in (Mix({"vawes": 1}), Mix({"waves": 1}, 2), Mix({"waves": 0}), Mix({})):
         with pytest.raises((InputError, UnknownNameError)):
-            viewer.set_look(look)
+            viewer.set_mix(mix)
     assert viewer.paint(encoded(FRAME)) == before
 
 
@@ -78,16 +78,16 @@ def test_a_model_that_is_taken_in_can_be_chosen_and_forgotten(two_styles: StyleM
     engine = Engine("openvino")
     engine.add(two_styles)
     mine = StyleModel(two_styles.network, (Style("mine"), Style("night")))
-    viewer = Viewer(engine, Look({"waves": 1}), fps=24)
+    viewer = Viewer(engine, Mix({"waves": 1}), fps=24)
     engine.add(mine)
     assert list(engine.styles) == ["waves", "night", "mine"]
     assert engine.partners("mine") == ["night"]
     assert engine.partners("night") == ["mine", "waves"]
     before = viewer.paint(encoded(FRAME))
-    viewer.set_look(Look({"mine": 1}))  # the same weights under another name
+    viewer.set_mix(Mix({"mine": 1}))  # the same weights under another name
     assert viewer.paint(encoded(FRAME)) == before
     with pytest.raises(InputError, match="no network has both"):
-        engine.stylizer(Look({"mine": 1, "waves": 1}))
+        engine.stylizer(Mix({"mine": 1, "waves": 1}))
     engine.remove(mine)
     assert list(engine.styles) == ["waves", "night"]
     assert viewer.paint(encoded(FRAME)) == before  # who has it may go on
@@ -120,7 +120,7 @@ def test_frames_that_are_none_are_refused(content: bytes) -> None:
 
 
 def test_looks_from_outside_are_checked() -> None:
-    assert Look.parse({"styles": {"a": "0.5"}}) == Look({"a": 0.5})
+    assert Mix.parse({"styles": {"a": "0.5"}}) == Mix({"a": 0.5})
     for value in (None, [], "x", {}, {"styles": []}, {"styles": {"a": "x"}}, {"styles": {"a": {}}}):
         with pytest.raises(InputError, match="not a look"):
-            Look.parse(value)
+            Mix.parse(value)
