@@ -29,6 +29,8 @@ _HD = 720  # lines from which a video that does not say is taken for BT.709, as 
 _OWN_CLOCK = {"mpegts", "mpeg"}
 # Containers that tell how long each stream is; others tell what the longest one is, or guess.
 _EXACT = ("mov", "matroska")
+# Names of Matroska's first two elements.
+_EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 
 
 @dataclass(frozen=True)
@@ -149,9 +151,12 @@ def video_info(path: Path | str, container: InputContainer) -> VideoInfo:
     rate, time_base = stream.average_rate or stream.guessed_rate, stream.time_base
     if not rate or not time_base or stream.codec_context is None or not stream.width:
         raise VideoError(f"{path}: no frames in this video, or its header is damaged")
-    # The index of MP4, MOV and AVI tells where each frame's data should end.
-    end = max((entry.pos + entry.size for entry in stream.index_entries), default=0)
-    missing = 0 if str(path) == STDIO else max(end - Path(path).stat().st_size, 0)
+    missing = 0
+    if str(path) != STDIO:
+        # The index of MP4, MOV and AVI tells where each frame's data should end.
+        frames_end = max((entry.pos + entry.size for entry in stream.index_entries), default=0)
+        end = max(frames_end, _matroska_end(Path(path)))
+        missing = max(end - Path(path).stat().st_size, 0)
     duration = _duration(stream)
     own_clock = container.format.name in _OWN_CLOCK and container.start_time
     source_colours, colours = _colours(stream)
@@ -171,6 +176,28 @@ def video_info(path: Path | str, container: InputContainer) -> VideoInfo:
         exact=container.format.name.startswith(_EXACT),
         missing=missing,
     )
+
+
+def _matroska_end(path: Path) -> int:
+    """Where a Matroska file's header says that the file ends (RFC 9559); 0 if it does not."""
+    with path.open("rb") as file:
+        head = file.read(256).ljust(272, b"\0")
+    if not head.startswith(_EBML):
+        return 0
+    size, place = _ebml_size(head, len(_EBML))
+    place += size or 0
+    if head[place : place + len(_SEGMENT)] != _SEGMENT:
+        return 0
+    size, place = _ebml_size(head, place + len(_SEGMENT))
+    return 0 if size is None else place + size
+
+
+def _ebml_size(data: bytes, place: int) -> tuple[int | None, int]:
+    """The size of an element, None where it is unknown, and where the element begins (RFC 8794)."""
+    length = 9 - data[place].bit_length()
+    most = (1 << 7 * length) - 1
+    size = int.from_bytes(data[place : place + length], "big") & most
+    return None if size == most else size, place + length
 
 
 def codec_name(stream: Stream) -> str:

@@ -112,6 +112,7 @@ class VideoReader:
         self._shapes: tuple[tuple[int, int], tuple[int, int]] | None = None
         self._suspect = 0
         self._longest = 0  # ticks between two frames
+        self._gap: tuple[int, int] | None = None  # ticks, of the last jump in time
         self._reached: int | None = None  # tick of the file that the last frame lasts to
         self.aspect = self.info.aspect
         self.damage: list[Damage] = []
@@ -327,12 +328,14 @@ class VideoReader:
         if picture.is_corrupt:
             self._suspect = _SUSPECT
             self._note(self._seconds(pts), self._seconds(pts + self._frame_ticks))
-        if not self._suspect:
-            return
-        self._suspect -= 1
-        due = self.info.start if previous is None else previous + self._frame_ticks
-        if pts - due > (_JUMP - 1) * self._frame_ticks and previous is not None:
-            self._note(self._seconds(due), self._seconds(pts))
+        due = pts if previous is None else previous + self._frame_ticks
+        jumps = pts - due > (_JUMP - 1) * self._frame_ticks
+        if jumps:
+            self._gap = due, pts
+        if self._suspect:
+            self._suspect -= 1
+            if jumps:
+                self._note(self._seconds(due), self._seconds(pts))
 
     def _look_for_the_end(self) -> None:
         """See whether all came that the container tells of."""
@@ -343,7 +346,15 @@ class VideoReader:
         lacks = max(_WHOLE, float(max(self._frame_ticks, 2 * self._longest) * self.time_base))
         if not self.info.exact:
             lacks = max(lacks, 1 + 0.02 * end)
-        if end - reached > (0 if self.info.missing else lacks):
+        if not self.info.missing:
+            if end - reached > lacks:
+                self._note(reached, end)
+            return
+        # Frames are not stored in the order that they are shown in: some of those that are missing
+        # come before the last one that is there.
+        if self._gap and self._reached - self._gap[1] < _SUSPECT * self._frame_ticks:
+            self._note(self._seconds(self._gap[0]), self._seconds(self._gap[1]))
+        if end > reached:
             self._note(reached, end)
 
     def _note(self, start: float, end: float) -> None:

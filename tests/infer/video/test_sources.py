@@ -191,6 +191,19 @@ def test_of_a_truncated_video_all_is_kept_that_there_is(
         assert abs(len(kept) / 250 - share) < 0.15
 
 
+@pytest.mark.parametrize("cut", range(20, 420, 40))
+def test_the_last_frames_of_matroska_are_missed(tmp_path: Path, cut: int) -> None:
+    """Frames that are stored last are not those that are shown last."""
+    whole = write_clip(tmp_path / "whole.mkv", pts=range(0, 51200, 512))
+    source = tmp_path / "in.mkv"
+    source.write_bytes(whole.read_bytes()[:-cut])
+    reader = VideoReader(source)
+    frames = len(list(reader))
+    assert 80 < frames <= 100
+    assert bool(reader.damage) == (frames < 100)
+    assert reader.warnings == [f"truncated: {cut} bytes are missing at its end"]
+
+
 @pytest.mark.parametrize("kind", ["mkv", "front", "ts"])
 def test_what_lies_behind_a_damaged_part_is_kept(
     tmp_path: Path, untouched: Stylizer, noisy: dict[str, Path], kind: str
