@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from nst_rt.cli_looks import KEEP_COLOURS
-from nst_rt.console import Report
+from nst_rt.console import Report, frame_size
 
 
 def add_webcam_arguments(p: argparse.ArgumentParser) -> None:
@@ -22,7 +22,7 @@ def add_webcam_arguments(p: argparse.ArgumentParser) -> None:
     add("--strength", type=float, metavar="X", help="0 to 1; default: 1")
     add(*KEEP_COLOURS, dest="keep_colours", action="store_true", help="begin with the camera's")
     add("--compare", action="store_true", help="begin with the camera beside the painting")
-    add("--size", type=_size, metavar="WxH", help="to ask a camera for; default: 1280x720")
+    add("--size", type=frame_size, metavar="WxH", help="to ask a camera for; default: 1280x720")
     add(
         "--fps",
         type=float,
@@ -71,10 +71,3 @@ def _cameras() -> Report:
         text or "there is no camera on this machine; a video file or a URL works too",
         {"cameras": [{"index": index, "name": name} for index, name in cameras.items()]},
     )
-
-
-def _size(text: str) -> tuple[int, int]:
-    width, x, height = text.lower().partition("x")
-    if not (x and width.isdecimal() and height.isdecimal()):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 640x480")
-    return int(width), int(height)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nst_rt.cli_looks import take_painter
-from nst_rt.console import Advance, Report, progress
+from nst_rt.console import Advance, Report, frame_size, progress
 from nst_rt.errors import (
     InputError,
     InterruptedWorkError,
@@ -225,11 +225,15 @@ def _targets(sources: list[str], folder: Path) -> dict[str, Path]:
 
 
 def _size(text: str) -> "int | tuple[int, int]":
-    width, times, height = text.partition("x")
-    return (int(width), int(height)) if times else int(text)
+    return int(text) if text.isdecimal() else frame_size(text)
 
 
 def _rate(text: str) -> Any:
     from fractions import Fraction
 
-    return Fraction(text) if "/" in text else float(text)
+    try:
+        return Fraction(text) if "/" in text else float(text)
+    except (ValueError, ZeroDivisionError) as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a rate such as 25 or 30000/1001"
+        ) from error

@@ -1,5 +1,6 @@
-"""What all verbs of the command line share: their report, and the progress bar."""
+"""What verbs of the command line share: their report, sizes, and the progress bar."""
 
+from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,18 @@ class Report:
     text: str
     facts: dict[str, Any]
     exit_code: int = 0
+
+
+def frame_size(text: str) -> tuple[int, int]:
+    """Width and height of an argument such as 640x480.
+
+    Raises:
+        ArgumentTypeError: not a size.
+    """
+    width, x, height = text.lower().partition("x")
+    if not (x and width.isdecimal() and height.isdecimal()):
+        raise ArgumentTypeError(f"{text!r} is not a size such as 640x480")
+    return int(width), int(height)
 
 
 @contextmanager

@@ -223,10 +223,21 @@ def test_cameras_are_listed(
     assert "no camera" in run("webcam", "--list")[1]
 
 
-def test_a_size_is_width_x_height(run: Callable[..., tuple[int, str, str]]) -> None:
-    code, _, err = run("webcam", "--size", "720p")
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("webcam", "--size", "720p"), "'720p' is not a size such as 640x480"),
+        (("video", "a", "b", "--size", "720p"), "'720p' is not a size such as 640x480"),
+        (("video", "a", "b", "--fps", "fast"), "'fast' is not a rate such as 25 or 30000/1001"),
+        (("video", "a", "b", "--fps", "25/0"), "'25/0' is not a rate"),
+    ],
+)
+def test_sizes_and_rates_that_are_none(
+    run: Callable[..., tuple[int, str, str]], arguments: tuple[str, ...], said: str
+) -> None:
+    code, _, err = run(*arguments)
     assert code == 2
-    assert "'720p' is not a size such as 640x480" in err
+    assert said in err
 
 
 def test_an_image_is_stylized(
