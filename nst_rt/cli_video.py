@@ -89,11 +89,10 @@ def video(source: list[str], output: str, **options: Any) -> Report:
     # What costs nothing to find is found before the network is loaded; a pipe is read only once.
     if sources[0] != _STDIO:
         check_conversion(sources[0], output, Settings(**settings))
-    done = _converted(sources[0], output, take_painter(options), settings)
-    report = conversion_report(done)
+    report = _converted(sources[0], output, take_painter(options), settings)
     if output == _STDIO:  # the video is there
         print(report.text, file=sys.stderr)
-        return Report("", {})
+        return Report("", {}, report.exit_code)
     return report
 
 
@@ -116,11 +115,13 @@ def conversion_report(done: "Conversion") -> Report:
             for track in done.tracks
         ],
         "warnings": list(done.warnings),
+        "damage": [[round(part.start, 3), round(part.end, 3)] for part in done.damage],
         "engine": done.engine,
     }
     return Report(
         f"{done.output}: {frames}, {done.fps:.1f} frames per second, {tracks}, {done.engine}",
         facts,
+        PartialResultError.exit_code if done.damage else 0,
     )
 
 
@@ -151,7 +152,7 @@ def _several(
         try:
             check_conversion(name, target, Settings(**settings))
             painter = painter or take_painter(looks)
-            reports.append(conversion_report(_converted(name, str(target), painter, settings)))
+            reports.append(_converted(name, str(target), painter, settings))
         except InterruptedWorkError:
             raise
         except (StyleTransferError, OSError) as error:
@@ -165,20 +166,25 @@ def _several(
     counts += [f"failed: {len(failed)}"] if failed else []
     lines = [*(report.text for report in reports), f"{folder}: {', '.join(counts)}"]
     facts = {"videos": [report.facts for report in reports], "kept": kept, "failed": failed}
-    return Report("\n".join(lines), facts, PartialResultError.exit_code if failed else 0)
+    lacking = failed or any(report.exit_code for report in reports)
+    return Report("\n".join(lines), facts, PartialResultError.exit_code if lacking else 0)
 
 
-def _converted(
-    source: str, output: str, painter: "Painter", settings: dict[str, Any]
-) -> "Conversion":
+def _converted(source: str, output: str, painter: "Painter", settings: dict[str, Any]) -> Report:
     from nst_rt.files import partial_path
-    from nst_rt.infer.video import convert_video, work_path
+    from nst_rt.infer.video import Conversion, convert_video, work_path
 
     try:
         with progress(Path(source).name or "converting") as advance:
-            return convert_video(
+            done = convert_video(
                 source, output, style=painter, on_frame=on_frame(advance), **settings
             )
+        return conversion_report(done)
+    except PartialResultError as error:
+        if not isinstance(error.result, Conversion):
+            raise
+        print(f"nst-rt: {error}", file=sys.stderr)
+        return conversion_report(error.result)
     except KeyboardInterrupt as error:
         kept = partial_path(Path(output))
         said = ["interrupted"]

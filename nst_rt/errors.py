@@ -57,9 +57,18 @@ class NotFiniteError(StyleTransferError):
 
 
 class PartialResultError(StyleTransferError):
-    """The work stopped early, and what was finished until then is kept."""
+    """A part of what was asked for is missing, and the rest is kept.
+
+    Args:
+        text: what is missing, and where the rest is.
+        result: what would have been returned, of the rest, where there is such a thing.
+    """
 
     exit_code = 3
+
+    def __init__(self, text: str, result: object = None) -> None:
+        super().__init__(text)
+        self.result = result
 
 
 class InterruptedWorkError(StyleTransferError):

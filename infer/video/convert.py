@@ -10,6 +10,7 @@ from nst_rt.errors import PartialResultError
 from nst_rt.infer.painter import Painter, load_painter
 from nst_rt.infer.stabilize import Stabilize, stabilizer_for
 from nst_rt.infer.stylizer import Stylizer
+from nst_rt.infer.video.damage import Damage
 from nst_rt.infer.video.info import VideoInfo
 from nst_rt.infer.video.job import opened_job
 from nst_rt.infer.video.request import SEGMENT, Settings, check_conversion
@@ -31,6 +32,7 @@ class Conversion:
         stages: seconds that decoding, painting, encoding and putting together took; they overlap.
         tracks: what became of sound, subtitles and the like.
         warnings: what a user may not expect.
+        damage: parts of the source that could not be decoded.
     """
 
     output: Path
@@ -42,6 +44,7 @@ class Conversion:
     stages: Mapping[str, float] = field(default_factory=dict)
     tracks: tuple[Track, ...] = ()
     warnings: tuple[str, ...] = ()
+    damage: tuple[Damage, ...] = ()
 
     @property
     def fps(self) -> float:
@@ -104,8 +107,8 @@ def convert_video(
             another process is at; one to resume that was another.
         VideoError: a source that is not a video or without frames; a codec or a size that cannot
             be encoded.
-        PartialResultError: a source of which not all can be decoded, whose output has the rest; a
-            full disk.
+        PartialResultError: a source of which not all can be decoded; the output has the rest, and
+            the error the `Conversion` as its result. Or a full disk.
     """
     settings = Settings(
         codec, crf, preset, start, end, size, scale, fps, stabilize, overwrite, resume, segment
@@ -131,12 +134,14 @@ def convert_video(
         job.clock.seconds,
         tracks,
         tuple(reader.warnings) + job.warnings,
+        tuple(reader.damage),
     )
-    if reader.damage:
-        parts = ", ".join(map(str, reader.damage))
+    if done.damage:
+        parts = ", ".join(map(str, done.damage))
         raise PartialResultError(
             f"{source}: damaged or cut off ({parts}); {request.output} has what can be decoded, "
-            f"{done.frames} frames"
+            f"{done.frames} frames",
+            done,
         )
     return done
 
