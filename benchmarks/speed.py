@@ -31,6 +31,7 @@ from nst_rt.errors import BackendError
 from nst_rt.images import Frame
 from nst_rt.infer.backends import BackendName, Precision
 from nst_rt.infer.demo import packaged_film
+from nst_rt.infer.stabilize import Stabilize
 from nst_rt.infer.stylizer import Stylizer, load_style
 from nst_rt.infer.video import VideoReader, convert_video
 from nst_rt.style_model import Style, StyleModel, find_style
@@ -142,12 +143,14 @@ def file_rates(
         for _ in VideoReader(source):
             pass
 
+    def convert(source: Path, style: Stylizer, stabilize: Stabilize) -> None:
+        convert_video(source, output, style=style, stabilize=stabilize, overwrite=True)
+
     work = {
         "decoding alone": lambda: decode(film),
-        "decoding and encoding alone": lambda: convert_video(
-            folder / "stylized.mp4", output, style=plain, overwrite=True
-        ),
-        "ours": lambda: convert_video(film, output, style=stylizer, overwrite=True),
+        "decoding and encoding alone": lambda: convert(folder / "stylized.mp4", plain, "off"),
+        "ours, not stabilized": lambda: convert(film, stylizer, "off"),
+        "ours": lambda: convert(film, stylizer, "on"),
     }
     return medians(work, count, max(rounds // 2, 1))
 
@@ -166,7 +169,9 @@ def medians(work: dict[str, Callable[[], object]], frames: int, rounds: int) -> 
 def resized_film(film: Path, size: tuple[int, int], seconds: float) -> int:
     """Write a film of that size, with sound; returns its number of frames."""
     plain = load_style(strength=0)  # leaves frames as they are
-    return convert_video(packaged_film(), film, style=plain, size=size, end=seconds).frames
+    return convert_video(
+        packaged_film(), film, style=plain, size=size, end=seconds, stabilize="off"
+    ).frames
 
 
 def conversion_memory(film: Path) -> float:
