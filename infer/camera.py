@@ -3,6 +3,7 @@
 Cameras and streams that go away are waited for and opened again.
 """
 
+import re
 import struct
 import sys
 import threading
@@ -21,6 +22,7 @@ from nst_rt.infer.video import probe
 Size = tuple[int, int]
 
 DEFAULT_SIZE = (1280, 720)  # asked of cameras
+_USER = re.compile(r"//[^/@]*@")  # in a URL, with the password
 _RAW_SIZE = (640, 480)  # of cameras that cannot send 720p fast enough
 _RATE = 30
 _FAST_ENOUGH = 24  # frames per second
@@ -161,11 +163,14 @@ class Camera:
 
     @property
     def _name(self) -> str:
-        return f"camera {self.source}" if self.is_device else self.source
+        """What to call it on a screen that others see: without a password."""
+        if self.is_device:
+            return f"camera {self.source}"
+        return _USER.sub("//", self.source)
 
     def _reason(self) -> str:
         if not self.is_device:
-            return f"{self.source}: cannot open this stream; is it on, and the address right?"
+            return f"{self._name}: cannot open this stream; is it on, and the address right?"
         cameras = list_cameras()
         there = (
             "cameras here: " + ", ".join(f"{index} ({name})" for index, name in cameras.items())

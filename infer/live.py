@@ -52,7 +52,7 @@ def show_webcam(
     strength: float = 1.0,
     keep_colours: bool = False,
     compare: bool = False,
-    fps: float = 24.0,
+    fps: float = 30.0,
     size: Size | None = None,
     mirror: bool | None = None,
     snapshots: Path | str = ".",

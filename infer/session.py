@@ -2,8 +2,9 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -22,6 +23,7 @@ from nst_rt.infer.sinks import Recorder, Sink
 from nst_rt.infer.window import Window
 
 IDLE = 0.05  # seconds without a picture after which keys are looked at
+_AGAIN = 1.0  # seconds without one after which the last one is sent again
 _PREPARING = "preparing the style"
 _AVERAGED = 30  # pictures that rate and latency go over
 
@@ -146,14 +148,18 @@ class LiveSession:
         Raises:
             VideoError: a recording that cannot be written, without a window to say so in.
         """
-        begin = None
+        begin, sent = None, 0.0
         shown = Picture(waiting_picture(size), 0.0, "")
         for picture in pictures:
             shown = picture or shown
             now = time.perf_counter()
             if shown.engine:
-                # A picture that stays is sent again, for sinks want one at all times.
-                self._send(shown.frame, shown.at if picture else now)
+                # A picture that stays is sent again, for sinks want one at all times; but late, for
+                # the next one may be of a time before now.
+                if picture or now - sent > _AGAIN:
+                    self._send(shown.frame, picture.at if picture else now)
+                    sent = now
+                self._obey(shown.frame)
                 begin = now if begin is None else begin
                 self.seconds = now - begin
             if self._window:
@@ -177,15 +183,24 @@ class LiveSession:
     def _send(self, picture: Frame, at: float) -> None:
         for sink in self._sinks:
             sink.write(picture, at)
+        if self._controls.recording:
+            with self._said_if_it_fails():
+                self._recorder = self._recorder or self._new_recorder()
+                self._recorder.write(picture, at)
+
+    def _obey(self, picture: Frame) -> None:
         if self._controls.snapshot:
             self._controls.snapshot = False
             self._save(picture)
-        try:
-            if self._controls.recording:
-                self._recorder = self._recorder or self._new_recorder()
-                self._recorder.write(picture, at)
-            else:
+        if not self._controls.recording:
+            with self._said_if_it_fails():
                 self.close()
+
+    @contextmanager
+    def _said_if_it_fails(self) -> Iterator[None]:
+        """The show goes on without a recording, where there is a window to say so in."""
+        try:
+            yield
         except StyleTransferError as error:
             if self._window is None:
                 raise

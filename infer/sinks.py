@@ -110,9 +110,9 @@ class Recorder:
     def _run(self) -> None:
         try:
             self._encode()
-        except (av.FFmpegError, OSError) as error:
+        except Exception as error:  # whatever it is, nobody is kept waiting
             self._error = error
-            while self._queue.get() is not None:  # nobody is kept waiting
+            while self._queue.get() is not None:
                 pass
 
     def _encode(self) -> None:
@@ -182,8 +182,15 @@ class VirtualCamera:
         self.device = str(self._camera.device)
 
     def write(self, frame: Frame, at: float) -> None:
-        """See `Sink`."""
-        self._camera.send(resized(frame, self._size))
+        """See `Sink`.
+
+        Raises:
+            CameraError: the device is gone.
+        """
+        try:
+            self._camera.send(resized(frame, self._size))
+        except RuntimeError as error:
+            raise CameraError(f"the virtual camera {self.device} is gone ({error})") from error
 
     def close(self) -> None:
         """Give the device back."""

@@ -24,7 +24,7 @@ from nst_rt.memory import available_memory
 from nst_rt.style_model import StyleModel
 from nst_rt.transformer import MINIMUM_SIZE
 
-_SURELY_FITS = 4096 * 2160  # pixels
+_SURELY_FITS = 4096 * 2160 * 32  # activations of a network's widest layer
 
 
 class Stylizer:
@@ -171,7 +171,9 @@ class Stylizer:
 
     def _tile(self, height: int, width: int) -> int | None:
         """Side of the tiles that a frame of that size takes, None for none."""
-        if self._memory is None and height * width <= _SURELY_FITS:
+        if self._memory is None and (
+            height * width * self.model.network.net.activations <= _SURELY_FITS
+        ):
             return None
         free = available_memory(self._backend.torch_device) / 2
         memory = free if self._memory is None else self._memory * 1e9

@@ -27,7 +27,7 @@ def add_webcam_arguments(p: argparse.ArgumentParser) -> None:
         "--fps",
         type=float,
         metavar="N",
-        help="rate to hold by painting smaller; 0: never; default: 24",
+        help="rate to hold by painting smaller; 0: never; default: 30",
     )
     add(
         "--mirror",

@@ -37,7 +37,7 @@ def styles(
         return _style_sheet(photo, sheet, size=size, overwrite=overwrite)
     known = {
         style.name: style
-        for file in sorted(set(gallery().values()))
+        for file in dict.fromkeys(gallery().values())
         for style in StyleModel.load(file).styles
     }
     facts = {

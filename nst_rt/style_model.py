@@ -191,7 +191,9 @@ def _check_weights(path: Path, wanted: Mapping[str, Tensor], found: Mapping[str,
 def gallery() -> dict[str, Path]:
     """Styles that ship with the toolkit: name -> the model file that holds it."""
     styles = {}
-    for file in sorted(Path(str(resources.files("nst_rt.checkpoints"))).glob(f"*{SUFFIX}")):
+    folder = Path(str(resources.files("nst_rt.checkpoints")))
+    # First the network for live pictures: who chooses nothing gets what comes first.
+    for file in sorted(folder.glob(f"*{SUFFIX}"), key=lambda file: (file.stem != "gallery", file)):
         metadata, _ = _read(file, weights=False)
         styles.update({style.name: file for style in _styles(file, metadata)})
     return styles

@@ -86,7 +86,8 @@ def create_backend(
         network: what it runs.
         name: `openvino`, `torch` or `onnx`; for `auto` see `choose`.
         device: `cpu`; for openvino also `gpu`, for torch `cuda`, `cuda:1`, `mps` and so on, for
-            onnx what it has a provider for; by default the fastest there is.
+            onnx what it has a provider for; by default the CPU for openvino, and for torch a CUDA
+            device where there is one.
         precision: by default the fastest that the device multiplies in hardware.
 
     Raises:
@@ -117,30 +118,42 @@ def choose(
     cache = Cache()
     versions = {engine: installed_version(package) for engine, package in _PACKAGES.items()}
     machine = [platform.node(), torch.cuda.get_device_name() if torch.cuda.is_available() else ""]
-    key = {"choice": versions, "machine": machine, "for": [device, precision]}
+    known = [network.architecture, device, precision]
+    key = {"choice": versions, "machine": machine, "for": known}
     entry = cache.get(key)
     if entry is not None:
         return Choice(**json.loads(entry))
-    choice = _fastest(network, device, precision)
-    cache.put(key, json.dumps(asdict(choice)).encode())
+    choice, lasts = _fastest(network, device, precision)
+    if lasts:
+        cache.put(key, json.dumps(asdict(choice)).encode())
     return choice
 
 
-def _fastest(network: TransformerNet, device: str | None, precision: Precision) -> Choice:
+def _fastest(
+    network: TransformerNet, device: str | None, precision: Precision
+) -> tuple[Choice, bool]:
+    """The choice, and whether it will be the same the next time."""
     logger.info("measuring which engine is the fastest here, once")
     rates: dict[BackendName, float] = {}
-    missing = {}
+    missing: dict[str, str] = {}
+    failed: dict[str, str] = {}  # perhaps only now, as when a GPU's memory is full
     for name in BACKENDS[1:]:
         try:
             rates[name] = _frame_rate(_engine(name)(network, device, precision), network.styles)
-        except (BackendError, RuntimeError) as error:
-            missing[name] = str(error).splitlines()[0]
+        except BackendError as error:
+            missing[name] = str(error)
+        except RuntimeError as error:
+            failed[name] = str(error).splitlines()[0]
     if not rates:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in missing.items())
-        raise BackendError(f"no engine can do this here: {reasons}")
+        raise BackendError(f"no engine can do this here: {_listed(missing | failed)}")
     best = max(rates, key=rates.__getitem__)
     measured = ", ".join(f"{name} {rate:.1f}" for name, rate in rates.items())
-    return Choice(best, f"the fastest here, in frames per second at 640x480: {measured}")
+    why = f"the fastest here, in frames per second at 640x480: {measured}"
+    return Choice(best, f"{why}; {_listed(failed)}" if failed else why), not failed
+
+
+def _listed(reasons: dict[str, str]) -> str:
+    return "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
 
 
 def _frame_rate(engine: Backend, styles: int) -> float:

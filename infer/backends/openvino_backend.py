@@ -2,7 +2,10 @@
 
 import functools
 import io
+import threading
 from collections import OrderedDict, deque
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,7 +22,7 @@ from nst_rt.transformer import TransformerNet
 
 # Fastest first.
 _CAPABILITIES: dict[Precision, str] = {"bf16": "BF16", "f16": "FP16", "f32": "FP32"}
-_MOST_SIZES = 4  # compiled and in memory at the same time
+_MOST_SIZES = 6  # compiled and in memory at the same time
 # One frame as soon as can be, or as many as can be: two streams of half the threads each wait less
 # for each other than two halves of a frame.
 _LATENCY: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
@@ -35,6 +38,17 @@ def core() -> ov.Core:
     next Ctrl-C would crash the process, if nothing held the plugin.
     """
     return ov.Core()
+
+
+@dataclass
+class _Request:
+    """A request of the engine, and the arrays that it reads and writes, which it does not hold.
+
+    They must be there for as long as it runs, also when nobody waits for it any more.
+    """
+
+    engine: ov.InferRequest
+    arrays: tuple[np.ndarray[Any, Any], ...] = ()
 
 
 class OpenVINOBackend:
@@ -76,7 +90,8 @@ class OpenVINOBackend:
             "capabilities": sorted(capabilities),
         }
         # By shape, and whether for throughput.
-        self._requests: OrderedDict[tuple[object, ...], deque[ov.InferRequest]] = OrderedDict()
+        self._requests: OrderedDict[tuple[object, ...], deque[_Request]] = OrderedDict()
+        self._lock = threading.Lock()  # of the dictionary: sizes are prepared by any thread
 
     @property
     def device(self) -> str:
@@ -99,31 +114,38 @@ class OpenVINOBackend:
         requests = self._ready(frames.shape, several=several)
         requests.rotate()
         request = requests[0]
-        request.wait()  # for what it painted before, if that was not waited for
-        # The engine reads and writes the frames where they are, so that they must outlive the run.
+        engine = request.engine
+        engine.wait()  # for what it painted before, if that was not waited for
+        # The engine reads and writes the frames where they are.
         source, painted = np.ascontiguousarray(frames), np.empty(frames.shape, np.uint8)
-        request.set_input_tensor(0, ov.Tensor(source, shared_memory=True))
-        request.set_input_tensor(1, ov.Tensor(style, shared_memory=True))
-        request.set_output_tensor(0, ov.Tensor(painted, shared_memory=True))
-        request.start_async()
+        request.arrays = source, style, painted
+        engine.set_input_tensor(0, ov.Tensor(source, shared_memory=True))
+        engine.set_input_tensor(1, ov.Tensor(style, shared_memory=True))
+        engine.set_output_tensor(0, ov.Tensor(painted, shared_memory=True))
+        engine.start_async()
 
-        def finished(kept: object = (source, style)) -> Frames:
-            request.wait()
+        def finished() -> Frames:
+            request.engine.wait()
             return painted
 
         return finished
 
-    def _ready(self, shape: tuple[int, ...], *, several: bool) -> "deque[ov.InferRequest]":
+    def _ready(self, shape: tuple[int, ...], *, several: bool) -> deque[_Request]:
         """Requests for frames of a shape, the least recently used one last."""
         key = (*shape, several)
-        if key not in self._requests:
-            compiled = self._compiled(shape, _THROUGHPUT if several else _LATENCY)
-            count = IN_FLIGHT if several else 1
-            self._requests[key] = deque(compiled.create_infer_request() for _ in range(count))
+        with self._lock:
+            if key in self._requests:
+                self._requests.move_to_end(key)
+                return self._requests[key]
+        # Others paint meanwhile.
+        compiled = self._compiled(shape, _THROUGHPUT if several else _LATENCY)
+        count = IN_FLIGHT if several else 1
+        made = deque(_Request(compiled.create_infer_request()) for _ in range(count))
+        with self._lock:
+            requests = self._requests.setdefault(key, made)
             while len(self._requests) > _MOST_SIZES:
                 self._requests.popitem(last=False)
-        self._requests.move_to_end(key)
-        return self._requests[key]
+        return requests
 
     def _compiled(self, shape: tuple[int, ...], hints: dict[str, Any]) -> ov.CompiledModel:
         """For a static shape, since the engine plans memory and kernels for it."""
@@ -131,7 +153,9 @@ class OpenVINOBackend:
         key = self._engine_key | {"shape": list(shape), "settings": settings}
         entry = self._cache.get(key)
         if entry is not None:
-            return self._core.import_model(entry, self._device, settings)
+            # What another build of OpenVINO of the same version left may be of no use to this one.
+            with suppress(RuntimeError):
+                return self._core.import_model(entry, self._device, settings)
         graph = self._graph()
         graph.reshape({0: list(shape), 1: [1, self._network.styles]})
         compiled = self._core.compile_model(graph, self._device, settings)

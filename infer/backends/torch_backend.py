@@ -47,7 +47,7 @@ class TorchBackend:
     @torch.inference_mode()
     def start(self, frames: Frames, style: StyleVector) -> Pending:
         """See `Backend`; devices work on while the next frame is prepared."""
-        device_frames = torch.from_numpy(frames).to(self.torch_device)
+        device_frames = torch.from_numpy(np.ascontiguousarray(frames)).to(self.torch_device)
         weights = torch.from_numpy(style).to(self.torch_device, self._dtype)
         painted = self._net(device_frames, weights)
         return lambda: np.ascontiguousarray(painted.cpu().numpy())

@@ -116,7 +116,7 @@ def serve(
             raise InputError(f"{tls_cert}, {tls_key}: not a certificate and its key") from error
     with _listening(host, port) as sock, tempfile.TemporaryDirectory(prefix="nst-rt-web-") as made:
         engine = Engine(backend, device, precision)
-        for model in (*models, *sorted(set(gallery().values()))):
+        for model in (*models, *dict.fromkeys(gallery().values())):
             engine.add(StyleModel.load(model))
         engine.prepare()
         root = Path(made) / "visitors"

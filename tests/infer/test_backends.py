@@ -12,7 +12,7 @@ from torch import Tensor
 from nst_rt.errors import BackendError
 from nst_rt.images import Frame, frame_to_tensor, load_image, tensor_to_frame
 from nst_rt.infer import backends, onnx_graph
-from nst_rt.infer.backends import Choice, choose, create_backend
+from nst_rt.infer.backends import BackendName, Choice, choose, create_backend
 from nst_rt.infer.frame_net import FrameNet
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.style_model import StyleModel, find_style
@@ -129,10 +129,15 @@ def test_blends_agree(two_styles: StyleModel, photo: Tensor) -> None:
     assert np.abs(others.astype(int) - theirs).max() <= 1
 
 
-class Timed:
-    """An engine whose speed is given, in frames per second; None for one that is not there."""
+Rates = dict[str, float | RuntimeError | None]
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, rates: dict[str, float | None]) -> None:
+
+class Timed:
+    """An engine whose speed is given, in frames per second, None for one that is not there; or what
+    goes wrong with it.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, rates: Rates) -> None:
         self.asked: list[str] = []
 
         def engine(name: str) -> object:
@@ -140,6 +145,8 @@ class Timed:
                 self.asked.append(name)
                 if rates[name] is None:
                     raise BackendError(f"{name} is missing")
+                if isinstance(rates[name], RuntimeError):
+                    raise rates[name]
                 return name
 
             return create
@@ -164,6 +171,16 @@ def test_auto_takes_the_fastest_and_remembers(
         assert choice.why.endswith("640x480: openvino 20.0, torch 31.2")
     assert timed.asked == ["openvino", "torch", "onnx"]
     choose(two_styles.network, device="cpu")  # another question
+    assert len(timed.asked) == 6
+
+
+@pytest.mark.usefixtures("new_machine")
+def test_what_only_fails_now_is_tried_again(
+    two_styles: StyleModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed = Timed(monkeypatch, {"openvino": 20.0, "torch": RuntimeError("full"), "onnx": None})
+    assert choose(two_styles.network).why.endswith("openvino 20.0; torch: full")
+    assert choose(two_styles.network).name == "openvino"
     assert len(timed.asked) == 6
 
 
@@ -250,3 +267,21 @@ except KeyboardInterrupt:
 """
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert (run.returncode, run.stdout) == (0, "interrupted\n"), run.stderr
+
+
+@pytest.mark.parametrize("name", ["openvino", "torch", "onnx"])
+def test_any_view_of_a_frame_is_painted(two_styles: StyleModel, name: BackendName) -> None:
+    stylizer = Stylizer(two_styles, "waves", backend=name, precision="f32")
+    frame = np.random.default_rng(0).integers(0, 256, (32, 48, 3), np.uint8)
+    expected = stylizer.stylize(frame[:, ::-1].copy())
+    np.testing.assert_array_equal(stylizer.stylize(frame[:, ::-1]), expected)
+
+
+def test_what_nobody_waits_for_does_no_harm(two_styles: StyleModel) -> None:
+    stylizer = Stylizer(two_styles, "waves", backend="openvino", precision="f32")
+    frames = np.random.default_rng(0).integers(0, 256, (8, 240, 320, 3), np.uint8)
+    expected = [stylizer.start(frame)() for frame in frames]
+    for _ in range(20):
+        stylizer.start(frames[0].copy())
+    for frame, painted in zip(frames, expected, strict=True):
+        np.testing.assert_array_equal(stylizer.start(frame)(), painted)

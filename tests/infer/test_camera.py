@@ -60,6 +60,11 @@ def test_a_dead_stream_is_an_error() -> None:
         Camera(f"http://127.0.0.1:{free_port()}/stream.mjpg")
 
 
+def test_passwords_are_not_shown() -> None:
+    with pytest.raises(CameraError, match=r"^http://127\.0\.0\.1:\d+/stream: cannot"):
+        Camera(f"http://me:secret@127.0.0.1:{free_port()}/stream")
+
+
 def solid(colour: tuple[int, int, int], width: int = 64, height: int = 48) -> np.ndarray:
     return np.full((height, width, 3), colour, np.uint8)
 

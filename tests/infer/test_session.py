@@ -18,12 +18,13 @@ from streams import free_port, mjpeg_stream
 
 from nst_rt.errors import InputError, OutputExistsError
 from nst_rt.images import Frame
+from nst_rt.infer import session
 from nst_rt.infer.adaptive import AdaptiveStylizer
 from nst_rt.infer.camera import Captured
 from nst_rt.infer.controls import LiveControls
 from nst_rt.infer.live import show_webcam
 from nst_rt.infer.pipeline import polled
-from nst_rt.infer.session import LiveSession, Picture, painted_frames
+from nst_rt.infer.session import IDLE, LiveSession, Picture, painted_frames
 from nst_rt.infer.video import VideoReader
 from nst_rt.style_model import StyleModel
 
@@ -135,15 +136,39 @@ class Kept:
         pass
 
 
-def test_sinks_get_the_last_picture_while_none_comes(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("patience", "sent"), [(0.0, 3), (60.0, 1)])
+def test_sinks_get_the_last_picture_when_none_comes_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patience: float, sent: int
+) -> None:
+    monkeypatch.setattr(session, "_AGAIN", patience)
     sink = Kept()
-    session = LiveSession(LiveControls(["waves"], "waves"), None, [sink], folder=tmp_path)
+    live = LiveSession(LiveControls(["waves"], "waves"), None, [sink], folder=tmp_path)
     now = time.perf_counter()
     preview, painted = Picture(STILL, now, ""), Picture(STILL, now, "engine")
-    session.run([None, preview, None, painted, None, None])
-    assert len(sink.at) == 3
+    live.run([None, preview, None, painted, None, None])
+    assert len(sink.at) == sent
     assert sink.at == sorted(sink.at)
-    assert session.frames == 1
+    assert live.frames == 1
+
+
+def test_slow_pictures_are_recorded_with_the_times_of_their_frames(tmp_path: Path) -> None:
+    controls = LiveControls(["waves"], "waves")
+    controls.recording = True
+    live = LiveSession(controls, None, [], folder=tmp_path, record=tmp_path / "out.mp4")
+
+    def slow() -> Iterator[Picture | None]:
+        for level in (40, 90, 140, 190):
+            at = time.perf_counter()
+            for _ in range(4):  # nothing is ready for longer than a frame of the recording
+                time.sleep(IDLE)
+                yield None
+            yield Picture(np.full((48, 64, 3), level, np.uint8), at, "engine")
+
+    live.run(slow())
+    live.close()
+    levels = [round(float(timed.frame.mean()), -1) for timed in VideoReader(tmp_path / "out.mp4")]
+    counts = [levels.count(level) for level in (40, 90, 140)]
+    assert max(counts) - min(counts) <= 2, counts
 
 
 def test_a_film_is_recorded_and_ends(model: Path, tmp_path: Path) -> None:

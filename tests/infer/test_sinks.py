@@ -8,6 +8,7 @@ import pytest
 from nst_rt.errors import CameraError, InputError, OutputExistsError, VideoError
 from nst_rt.files import partial_path
 from nst_rt.images import Frame
+from nst_rt.infer import sinks
 from nst_rt.infer.sinks import Recorder, VirtualCamera
 from nst_rt.infer.video import VideoReader
 
@@ -84,6 +85,19 @@ def test_a_recording_that_cannot_be_written_is_an_error_and_keeps_nobody_waiting
         recorder.close()
 
 
+def test_a_missing_encoder_keeps_nobody_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(*_: object) -> None:
+        raise VideoError("no encoder")
+
+    monkeypatch.setattr(sinks, "choose_encoding", none)
+    recorder = Recorder(tmp_path / "out.mp4")
+    recorder.write(grey(90), 0.0)
+    with pytest.raises(VideoError, match="no encoder"):
+        recorder.close()
+
+
 class Loopback:
     """A backend of pyvirtualcam that keeps what it is sent, for machines without a device."""
 
@@ -116,6 +130,18 @@ def test_a_virtual_camera_gets_the_pictures(monkeypatch: pytest.MonkeyPatch) -> 
     camera.close()
     assert [frame.size for frame in Loopback.sent] == [48 * 64 * 3] * 2
     assert Loopback.sent[0].reshape(-1, 3)[0].tolist() == [10, 20, 30]  # BGR, as it was announced
+
+
+def test_a_virtual_camera_that_goes_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    pyvirtualcam = pytest.importorskip("pyvirtualcam")
+
+    class Gone(Loopback):
+        def send(self, frame: np.ndarray) -> None:
+            raise RuntimeError("no such device")
+
+    monkeypatch.setattr(pyvirtualcam.camera, "BACKENDS", {"loopback": Gone})
+    with pytest.raises(CameraError, match=r"/dev/video9 is gone \(no such device\)"):
+        VirtualCamera((64, 48)).write(grey(10), 0.0)
 
 
 def test_no_loopback_device_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
