@@ -7,6 +7,8 @@ stays in .gallery/, and a run that was interrupted goes on.
 import argparse
 import hashlib
 import json
+import math
+import statistics
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -37,6 +39,7 @@ HEAD = """\
 of L-BFGS and the ratio to its fiftieth, and the pan error, plain and over the outputs' standard
 deviation, are as `nst_rt.metrics` defines them: medians over the first 50 photos that training held
 out (iterations and ratio: the first five), and over the four photos of scikit-image for the pan.
+[What else was tried](../benchmarks/README.md) for networks, losses and training.
 
 **Before you use them**: the photos they were trained on, listed below by source and number, include
 ImageNet and Caltech-101, which are for research. So use these models for research and private
@@ -65,6 +68,9 @@ SEEN = {  # by style, at 640 px: a face, a landscape, a street, a launch pad by 
     "delaunay_portrait": "a mosaic of rounded tiles in white and indigo, in skies too, where it is "
     "faint; eyes become tiles",
 }
+# Equivalent iterations at least, and the ratio at most, by architecture; and the mean pan error.
+GOALS = {"fast": (25, 1.6), "classic": (50, None)}
+CALM = 0.05
 # What the photos' names begin with.
 SOURCES = {
     "imagenet": "ImageNet",
@@ -281,11 +287,26 @@ def card(file: Path) -> str:
             "| --- | --- | --- | --- | --- | --- | --- | --- |",
             *rows,
             "",
+            reached(network.architecture, training["figures"]),
+            "",
             *(described(phase) for phase in history(training)),
             "",
             f"Photos: {photos}.",
         ]
     )
+
+
+def reached(architecture: str, figures: Mapping[str, Any]) -> str:
+    """Which goals the styles reach, in Markdown."""
+    iterations, ratio = GOALS[architecture]
+    enough = sum((f["median_iterations"] or math.inf) >= iterations for f in figures.values())
+    goals = [f"at least {iterations} equivalent iterations (reached by {enough} of {len(figures)})"]
+    if ratio is not None:
+        near = sum(f["ratio"] <= ratio for f in figures.values())
+        goals.append(f"a ratio of at most {ratio} (by {near})")
+    pan = statistics.fmean(f["pan_error"] for f in figures.values())
+    goals.append(f"a mean pan error of at most {CALM} (here {pan:.3f})")
+    return f"Goals: {', '.join(goals)}."
 
 
 def described(training: Mapping[str, Any]) -> str:
