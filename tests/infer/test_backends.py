@@ -106,6 +106,22 @@ def test_bfloat16_is_within_two_levels_on_average(
     assert np.abs(reduced - exact).mean() <= (2 if which == "trained" else 6)
 
 
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(("backend", "precision"), [("openvino", "bf16"), ("torch", "f16")])
+def test_reduced_precision_paints_blends_of_any_size(
+    trained: TransformerNet, photo: Tensor, size: tuple[int, int], backend: str, precision: str
+) -> None:
+    frame = frame_of(photo, *size)[None]
+    style = np.zeros((1, trained.styles), np.float32)
+    style[0, :2] = 0.4, 0.6
+    try:
+        reduced = create_backend(trained, backend, device="cpu", precision=precision)
+    except BackendError as error:
+        pytest.skip(str(error))
+    exact = create_backend(trained, "torch", device="cpu", precision="f32")(frame, style)
+    assert np.abs(reduced(frame, style).astype(int) - exact).mean() <= 2
+
+
 @pytest.mark.parametrize("architecture", ["fast", "classic"])
 def test_reversing_channels_is_exact(architecture: str) -> None:
     size = {"trunk": 8} if architecture == "fast" else {"width": 4}
