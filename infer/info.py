@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from nst_rt.infer.backends import installed_version
+from nst_rt.infer.backends.onnx_backend import onnx_providers
 from nst_rt.infer.backends.openvino_backend import core
 from nst_rt.infer.stylizer import load_style
 from nst_rt.infer.timing import frames_per_second
@@ -31,7 +32,7 @@ class MachineInfo:
         processor: its name.
         cores: that PyTorch computes on.
         instructions: of the processor, those that matter here.
-        gpus: names of the devices of CUDA.
+        devices: backend -> what it can run on, by the names that it is asked for with.
         engine: backend, precision and device that would run.
         why: they would.
         fps: frame size -> frames per second of the default style, model alone.
@@ -41,7 +42,7 @@ class MachineInfo:
     processor: str
     cores: int
     instructions: list[str]
-    gpus: list[str]
+    devices: dict[str, list[str]]
     engine: str
     why: str
     fps: dict[str, float]
@@ -70,8 +71,21 @@ def machine_info(*, on_size: Callable[[int, int, str], None] | None = None) -> M
         processor=str(core().get_property("CPU", "FULL_DEVICE_NAME")).strip(),
         cores=torch.get_num_threads(),
         instructions=[name for name in _INSTRUCTIONS if there.get(name)],
-        gpus=[torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        devices=_devices(),
         engine=str(stylizer),
         why=stylizer.choice.why,
         fps=fps,
     )
+
+
+def _devices() -> dict[str, list[str]]:
+    cuda = range(torch.cuda.device_count())
+    found = {
+        "openvino": [name.lower() for name in core().available_devices],
+        "torch": ["cpu", *(f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in cuda)],
+    }
+    if torch.backends.mps.is_available():
+        found["torch"].append("mps")
+    if installed_version("onnxruntime"):
+        found["onnx"] = list(onnx_providers())
+    return found

@@ -271,11 +271,12 @@ def info() -> Report:
     with progress("timing") as advance:
         found = machine_info(on_size=advance)
     versions = ", ".join(f"{name} {number or 'missing'}" for name, number in found.versions.items())
+    devices = "; ".join(f"{name}: {', '.join(those)}" for name, those in found.devices.items())
     rates = ", ".join(f"{fps:.1f} at {size}" for size, fps in found.fps.items())
     lines = [
         f"versions: {versions}",
         f"processor: {found.processor}, {found.cores} threads, {' '.join(found.instructions)}",
-        f"GPUs for PyTorch: {', '.join(found.gpus) or 'none'}",
+        f"devices: {devices}",
         f"engine: {found.engine} ({found.why})",
         f"frames per second: {rates}",
     ]

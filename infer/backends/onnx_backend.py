@@ -13,6 +13,17 @@ from nst_rt.transformer import TransformerNet
 _SUFFIX = "ExecutionProvider"
 
 
+def onnx_providers() -> dict[str, str]:
+    """What ONNX Runtime, which must be installed, can run on: name -> provider, fastest first."""
+    import onnxruntime
+
+    return {
+        provider.removesuffix(_SUFFIX).lower(): provider
+        for provider in onnxruntime.get_available_providers()
+        if provider != f"Azure{_SUFFIX}"  # a service, not a device
+    }
+
+
 class ONNXBackend:
     """See `Backend`.
 
@@ -32,12 +43,7 @@ class ONNXBackend:
         if precision not in ("auto", "f32"):
             raise BackendError(f"the backend onnx computes in f32, not in {precision}")
         self.precision: Precision = "f32"
-        # Fastest first.
-        providers = {
-            provider.removesuffix(_SUFFIX).lower(): provider
-            for provider in onnxruntime.get_available_providers()
-            if provider != f"Azure{_SUFFIX}"  # a service, not a device
-        }
+        providers = onnx_providers()
         self.device = device.lower() if device else next(iter(providers))
         if self.device not in providers:
             raise BackendError(

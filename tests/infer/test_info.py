@@ -32,6 +32,9 @@ def test_info_tells_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.versions["openvino"]
     assert found.processor
     assert found.cores > 0
+    assert "cpu" in found.devices["openvino"]
+    assert "cpu" in found.devices["torch"]
+    assert "cpu" in found.devices["onnx"]
     assert found.engine.startswith(("openvino", "torch", "onnx"))
     assert "frames per second at 640x480: openvino" in found.why
     assert all(rate > 0 for rate in found.fps.values())
