@@ -47,6 +47,9 @@ purposes, or train one on photos that you have the rights to. The paintings are 
 domain. No photo and no painting is part of the files or of this repository.\
 """
 SEEN = {  # by style, at 640 px: a face, a landscape, a street, a launch pad by night
+    "starry_night_classic": "strokes that follow the shapes, and stars with halos, one of which "
+    "may sit on a cheek; faces readable; darker and less colourful than the painting; a fine weave "
+    "of short strokes in skies",
     "starry_night": "blue strokes along the shapes, yellow lights, faces readable; strokes are "
     "short, no great swirls, and even skies show fine hatching",
     "great_wave": "paper, Prussian blue and dark outlines, as a print; faces readable; rows of "

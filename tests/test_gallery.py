@@ -11,7 +11,7 @@ import pytest
 from nst_rt.images import Frame, frame_to_tensor, load_image, tensor_to_frame
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.metrics import fingerprint, fingerprint_distance
-from nst_rt.style_model import StyleModel, gallery
+from nst_rt.style_model import StyleModel, find_style, gallery
 
 ROOT = Path(__file__).parents[1]
 STYLES = [
@@ -86,7 +86,7 @@ def test_a_blend_lies_between(
         assert 0 < np.abs(blend - end).mean() < apart
 
 
-@pytest.mark.parametrize("name", STYLES)
+@pytest.mark.parametrize("name", list(gallery()))
 def test_every_style_has_its_card(name: str) -> None:
     file = gallery()[name]
     card = (ROOT / "checkpoints" / "README.md").read_text()
@@ -97,6 +97,21 @@ def test_every_style_has_its_card(name: str) -> None:
     assert cells[5] == f"{figures['pan_error']:.3f}"
     assert len(cells[-1]) > 20  # what one sees
     assert f"## {file.name}" in card
+
+
+def test_who_chooses_nothing_gets_the_network_for_live_pictures() -> None:
+    assert list(gallery()) == [*STYLES, "starry_night_classic"]
+
+
+def test_the_classic_paints_the_same_painting_with_another_network(
+    model: StyleModel, painted: dict[str, list[Frame]], photos: Path
+) -> None:
+    classic, name = find_style("starry_night_classic")
+    assert classic.network.architecture == "classic"
+    frame = tensor_to_frame(load_image(photos / "coffee.png", size=512))
+    found = fingerprint(frame_to_tensor(Stylizer(classic, name).stylize(frame)))
+    distances = {s.name: fingerprint_distance(found, s.fingerprint) for s in model.styles}
+    assert min(distances, key=distances.__getitem__) == "starry_night"
 
 
 def test_the_contact_sheet_is_there() -> None:
