@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 _SUSPECT = 40  # frames after a sign of damage in which a jump in time is taken for its trace
 _JUMP = 1.75  # frames that such a jump is long at least
 _TRIES = 200  # packets in a row that cannot be read, until the rest is given up
-_HOLE = 256  # bytes of a file that belong to no packet, more than Matroska needs between two
+_HOLE = 256  # bytes of a Matroska file that belong to no packet, more than it needs between two
 _WHOLE = 0.05  # seconds that a file may lack at its end and be called whole: containers round
 
 
@@ -254,6 +254,9 @@ class VideoReader:
         """Packets of the video, also those behind what cannot be read; None at the very end."""
         demuxed = container.demux()
         failures = 0
+        # Where Matroska is damaged, its demuxer goes on behind without a word. Other containers
+        # have holes of their own: boxes and tables, or they are interleaved in another way.
+        is_packed = container.format.name.startswith("matroska")
         place: int | None = None  # in the file, behind the last packet
         while True:
             try:
@@ -269,8 +272,7 @@ class VideoReader:
                 demuxed = container.demux()
                 continue
             failures = 0
-            # Where a file is damaged, some demuxers go on behind without a word.
-            if packet.pos is not None:
+            if is_packed and packet.pos is not None:
                 if place is not None and packet.pos - place > _HOLE:
                     self._suspect = _SUSPECT
                 place = packet.pos + packet.size
