@@ -3,9 +3,9 @@
 import hashlib
 import logging
 import queue
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -136,6 +136,24 @@ class VideoReader:
         if not self.info.duration:
             return 0
         return max(round((self._due_end - self._seconds(self._first)) * self.info.rate), 1)
+
+    def state(self) -> dict[str, Any]:
+        """What frames told so far that matters for those to come, in values that JSON knows."""
+        return {
+            "damage": [asdict(part) for part in self.damage],
+            "longest": self._longest,
+            "gap": self._gap,
+            "shapes": self._shapes,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on as another reader of the same file whose `state` this was."""
+        self.damage = [Damage(**part) for part in state["damage"]]
+        self._longest = state["longest"]
+        self._gap = None if state["gap"] is None else tuple(state["gap"])
+        if state["shapes"] is not None:
+            first, target = state["shapes"]
+            self._shapes = tuple(first), tuple(target)
 
     def frames(self, after: Mark | None = None) -> Iterator[TimedFrame]:
         """The frames; from the one that is marked on, itself included, if `after` is given.
