@@ -20,7 +20,7 @@ from nst_rt.errors import PartialResultError, VideoError
 from nst_rt.images import Frame
 from nst_rt.infer.backends import IN_FLIGHT, installed_version
 from nst_rt.infer.painter import Painter
-from nst_rt.infer.pipeline import in_background
+from nst_rt.infer.pipeline import PATIENCE, in_background
 from nst_rt.infer.video.copying import Spool
 from nst_rt.infer.video.encoding import Shape
 from nst_rt.infer.video.info import STDIO, TimedFrame, VideoInfo
@@ -137,7 +137,9 @@ class Job:
         self._painter.restore({} if self._checkpoint is None else self._checkpoint.state)
         count = itertools.count(self.done + 1)
         begun: deque[tuple[TimedFrame, Callable[[], Frame]]] = deque()
-        with closing(in_background(self.clock.over("decode", self._frames()))) as frames:
+        patience = PATIENCE if str(self._reader.path) == STDIO else None
+        decoded = in_background(self.clock.over("decode", self._frames()), patience=patience)
+        with closing(decoded) as frames:
             for timed in frames:
                 with self.clock.stage("paint"):
                     begun.append((timed, self._painter.start(timed.frame, float(timed.pts * base))))

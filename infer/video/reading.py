@@ -4,7 +4,7 @@ import hashlib
 import logging
 import queue
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -19,6 +19,7 @@ from av.video.stream import VideoStream
 from nst_rt.errors import InputError
 from nst_rt.files import check_input
 from nst_rt.images import Frame
+from nst_rt.infer.pipeline import PATIENCE, in_background
 from nst_rt.infer.video.damage import Damage, with_damage
 from nst_rt.infer.video.deinterlace import Deinterlacer
 from nst_rt.infer.video.info import (
@@ -92,7 +93,7 @@ class VideoReader:
     ) -> None:
         check_range(start, end)
         self.path = Path(path)
-        self._pipe = _open(STDIO) if str(path) == STDIO else None
+        self._pipe = _open_pipe() if str(path) == STDIO else None
         if self._pipe is None:
             check_input(path)
         with self.container() as container:
@@ -391,6 +392,13 @@ def check_range(start: float | None, end: float | None) -> None:
         raise InputError(f"the start must be a time in seconds, not {start}")
     if end is not None and not (start or 0) < end < float("inf"):
         raise InputError(f"the end, {end:g} s, must come after the start, {start or 0:g} s")
+
+
+def _open_pipe() -> InputContainer:
+    """Standard input, opened in a thread: Ctrl-C does not reach FFmpeg while it waits."""
+    opening = in_background(map(_open, [STDIO]), patience=PATIENCE)
+    with closing(opening) as opened:
+        return next(opened)
 
 
 def _open(path: Path | str) -> InputContainer:
