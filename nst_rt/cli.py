@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         report = verb(**options)
         if text := json.dumps(report.facts) if as_json and report.facts else report.text:
-            print(text, flush=True)
+            print(text, file=sys.stderr if report.beside else sys.stdout, flush=True)
         return report.exit_code
     except StyleTransferError as error:
         print(f"nst-rt: {error}", file=sys.stderr)

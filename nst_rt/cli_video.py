@@ -4,6 +4,7 @@ import argparse
 import glob
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,10 +91,7 @@ def video(source: list[str], output: str, **options: Any) -> Report:
     if sources[0] != _STDIO:
         check_conversion(sources[0], output, Settings(**settings))
     report = _converted(sources[0], output, take_painter(options), settings)
-    if output == _STDIO:  # the video is there
-        print(report.text, file=sys.stderr)
-        return Report("", {}, report.exit_code)
-    return report
+    return replace(report, beside=output == _STDIO)
 
 
 def conversion_report(done: "Conversion") -> Report:
@@ -190,7 +188,7 @@ def _converted(source: str, output: str, painter: "Painter", settings: dict[str,
         said = ["interrupted"]
         if kept.exists():
             said.append(f"what was finished is in {kept}")
-        if work_path(Path(output)).exists():
+        if source != _STDIO and work_path(Path(output)).exists():
             said.append("the same command with --resume continues")
         raise InterruptedWorkError(said[0] + "".join(f"; {text}" for text in said[1:])) from error
 

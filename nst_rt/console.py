@@ -13,12 +13,14 @@ Advance = Callable[[float, float | None, str], None]
 class Report:
     """What a verb did: a text for people, and the facts for `--json`.
 
-    The exit code is another than 0 where a part of what was asked for is missing.
+    The exit code is another than 0 where a part of what was asked for is missing. A report goes to
+    standard output, or beside it where that carries the work itself.
     """
 
     text: str
     facts: dict[str, Any]
     exit_code: int = 0
+    beside: bool = False
 
 
 def frame_size(text: str) -> tuple[int, int]:

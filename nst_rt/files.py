@@ -1,5 +1,6 @@
 """Files at the edges: inputs checked before work starts, outputs that appear when complete."""
 
+import contextlib
 import os
 import uuid
 from collections.abc import Iterator, Sequence
@@ -66,6 +67,19 @@ def partial_path(path: Path) -> Path:
     return path.with_name(f"{path.stem}.partial{path.suffix}")
 
 
+def sync(path: Path) -> None:
+    """Have a file, or the names in a folder, on the disk itself: a power cut does not undo it.
+
+    Raises:
+        OSError: a file that cannot be written there.
+    """
+    if path.is_dir():
+        with contextlib.suppress(OSError):  # not on every system
+            _sync(path, os.O_RDONLY)
+    else:
+        _sync(path, os.O_RDWR)
+
+
 @contextmanager
 def atomic_output(path: Path) -> Iterator[Path]:
     """Yield a new path to write to; it becomes `path` on success and is removed on an error."""
@@ -75,3 +89,11 @@ def atomic_output(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _sync(path: Path, flags: int) -> None:
+    handle = os.open(path, flags)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

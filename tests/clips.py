@@ -113,6 +113,17 @@ def write_clip(
     return path
 
 
+def remux(source: Path, path: Path, options: dict[str, str] | None = None) -> Path:
+    """The same packets in another container."""
+    with av.open(str(source)) as old, av.open(str(path), "w", options=dict(options or {})) as new:
+        streams = {stream.index: new.add_stream_from_template(stream) for stream in old.streams}
+        for packet in old.demux():
+            if packet.size:
+                packet.stream = streams[packet.stream_index]
+                new.mux(packet)
+    return path
+
+
 def truncate(source: Path, path: Path, share: float) -> Path:
     """A copy of the first bytes of a file."""
     data = source.read_bytes()

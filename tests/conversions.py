@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 from videos import Untouched
 
-from nst_rt.infer.video import convert_video
+from nst_rt.infer.stylizer import Stylizer
+from nst_rt.infer.video import check_conversion, convert_video
+from nst_rt.style_model import StyleModel
 
 # Starts processes fast, since PyTorch is imported once.
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -26,6 +28,11 @@ class Grainy(Untouched):
     def stylize(self, frame: np.ndarray) -> np.ndarray:
         random = np.random.default_rng(int(frame.sum()))
         return np.clip(frame * 0.6 + random.normal(60, 20, frame.shape), 0, 255).astype(np.uint8)
+
+
+def painting(model: Path) -> Stylizer:
+    """A real one, whose network is compiled once for all processes."""
+    return Stylizer(StyleModel.load(model), "waves", backend="openvino", device="cpu")
 
 
 def run(function: Any, *arguments: Any) -> int:
@@ -56,15 +63,18 @@ def killed_at_a_file(
     convert_video(source, output, style=Grainy(), resume=True, **settings)
 
 
-def killed_at_a_frame(source: Path, output: Path, frames: int, settings: dict[str, Any]) -> None:
-    """Resume a conversion, and die after so many frames."""
+def killed_at_a_frame(
+    source: Path, output: Path, frames: int, settings: dict[str, Any], model: Path | None = None
+) -> None:
+    """Resume a conversion, with a model if there is one, and die after so many frames."""
 
     def deadly(done: int, _: object, left: list[int] = [frames]) -> None:  # noqa: B006
         left[0] -= 1
         if left[0] == 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    convert_video(source, output, style=Grainy(), resume=True, on_frame=deadly, **settings)
+    style = Grainy() if model is None else painting(model)
+    convert_video(source, output, style=style, resume=True, on_frame=deadly, **settings)
 
 
 def with_a_full_disk(source: Path, output: Path, bytes_: int, settings: dict[str, Any]) -> None:
@@ -89,3 +99,11 @@ def through_pipes(source: Path | None, output: Path | None, other: Path) -> None
     begin = "-" if source is not None else other
     end = "-" if output is not None else other
     convert_video(begin, end, style=Untouched())
+
+
+def read_for_pictures(source: Path, output: Path) -> None:
+    """Read all of a pipe whose frames go where no sound does."""
+    os.dup2(os.open(source, os.O_RDONLY), 0)
+    request = check_conversion("-", output)
+    assert len(list(request.reader.frames())) == 25
+    assert request.others is None

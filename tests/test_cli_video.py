@@ -1,11 +1,14 @@
 import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from clips import truncate, write_clip
 from videos import stamps, streams
@@ -100,15 +103,37 @@ def test_several_videos_go_into_a_folder_and_a_bad_one_stops_none(run: Run) -> N
 def test_a_pipe_carries_a_video_and_nothing_else(run: Run) -> None:
     write_clip(Path("in.mkv"), audio="aac")
     command = [sys.executable, "-m", "nst_rt", "video", "-", "-", "--style", "two.safetensors"]
-    command += ["--backend", "openvino"]  # or the first start would say that it measures
+    command += ["--json", "--backend", "openvino"]  # or the first start would say that it measures
     with Path("in.mkv").open("rb") as source, Path("out.mkv").open("wb") as output:
         done = subprocess.run(
             command, stdin=source, stdout=output, stderr=subprocess.PIPE, text=True, check=True
         )
-    assert done.stderr.startswith("-: 25 frames")
-    assert done.stderr.count("\n") == 1
+    facts = json.loads(done.stderr)
+    assert (facts["output"], facts["frames"]) == ("-", 25)
     assert streams(Path("out.mkv")) == streams(Path("in.mkv"))
     assert stamps(Path("out.mkv")) == stamps(Path("in.mkv"))
+
+
+def test_ctrl_c_ends_what_a_pipe_that_stalls_began(run: Run) -> None:
+    picture = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
+    write_clip(Path("in.mkv"), pts=range(0, 512 * 200, 512), picture=lambda _: picture)
+    data = Path("in.mkv").read_bytes()
+    command = [sys.executable, "-m", "nst_rt", "video", "-", "out.mp4", "--segment", "10"]
+    command += ["--style", "two.safetensors", "--strength", "0", "--backend", "openvino"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stderr is not None
+        process.stdin.write(data[: len(data) * 9 // 10])
+        process.stdin.flush()
+        while not Path("out.mp4.partial/000001.json").exists():
+            assert process.poll() is None
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+        said = process.stderr.read().decode()
+    assert said == "nst-rt: interrupted; what was finished is in out.partial.mp4\n"
+    assert len(stamps(Path("out.partial.mp4"))) >= 20
+    assert not Path("out.mp4.partial").exists()
 
 
 def test_none_of_several_is_an_error(run: Run) -> None:

@@ -8,7 +8,7 @@ import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from nst_rt.files import atomic_output
+from nst_rt.files import atomic_output, sync
 from nst_rt.infer.video.copying import TrackCopier, describe_video
 from nst_rt.infer.video.encoding import Encoding, Shape, set_colours
 from nst_rt.infer.video.info import Packet, url
@@ -24,8 +24,8 @@ def assemble(
     source: InputContainer | None = None,
     start: float = 0.0,
     end: float | None = None,
-) -> None:
-    """Write a video of segments; it appears when it is complete.
+) -> tuple[str, ...]:
+    """Write a video of segments; it appears when it is complete and on the disk itself.
 
     Args:
         output: .mp4, .mkv, .mov or .webm; what is there is replaced.
@@ -33,10 +33,38 @@ def assemble(
         shape, encoding: that all of them have.
         source: whose sound, subtitles, chapters and names are taken over.
         start, end: seconds of the source that are wanted; the start becomes 0.
+
+    Returns:
+        What the tracks lack.
     """
+    with atomic_output(output) as temporary:
+        warnings = _write(
+            temporary,
+            parts,
+            shape=shape,
+            encoding=encoding,
+            source=source,
+            start=start,
+            end=end,
+        )
+        sync(temporary)
+    sync(output.parent)
+    return warnings
+
+
+def _write(
+    path: Path,
+    parts: Sequence[tuple[Segment, Path]],
+    *,
+    shape: Shape,
+    encoding: Encoding,
+    source: InputContainer | None,
+    start: float,
+    end: float | None,
+) -> tuple[str, ...]:
+    """`assemble` into a new file."""
     with (
-        atomic_output(output) as temporary,
-        av.open(url(temporary), "w", options=_muxer_options(output.suffix, shape)) as container,
+        av.open(url(path), "w", options=_muxer_options(path.suffix, shape)) as container,
         av.open(url(parts[0][1])) as first,
     ):
         video = container.add_stream_from_template(first.streams.video[0], opaque=True)
@@ -44,16 +72,17 @@ def assemble(
         video.codec_context.sample_aspect_ratio = shape.aspect
         set_colours(video.codec_context, shape.colours)
         video.time_base = shape.time_base
-        if encoding.tag and output.suffix.lower() in (".mp4", ".mov"):
+        if encoding.tag and path.suffix.lower() in (".mp4", ".mov"):
             video.codec_context.codec_tag = encoding.tag
         others: Iterator[Packet] = iter(())
+        tracks = None
         if source is not None:
             describe_video(video, source)
-            others = TrackCopier(
-                source, container, output.suffix.lower(), start=start, end=end
-            ).packets()
+            tracks = TrackCopier(source, container, path.suffix.lower(), start=start, end=end)
+            others = tracks.packets()
         for packet in heapq.merge(_video_packets(parts, shape, video), others, key=_seconds):
             container.mux(packet)
+    return () if tracks is None else tracks.warnings
 
 
 def _muxer_options(suffix: str, shape: Shape) -> dict[str, str]:

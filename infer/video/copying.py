@@ -14,7 +14,8 @@ from av.container import InputContainer, OutputContainer
 from av.stream import AttachmentStream, Disposition, Stream
 from av.subtitles.stream import SubtitleStream
 
-from nst_rt.infer.video.info import Packet, main_video, url
+from nst_rt.infer.video.damage import Damage, with_damage
+from nst_rt.infer.video.info import Packet, clock_origin, main_video, url
 from nst_rt.infer.video.tracks import AUDIO_CODECS, SUBTITLE_CODECS, plan_tracks
 
 _BIT_RATES = {"aac": 80_000, "libopus": 64_000}  # a second and channel
@@ -57,7 +58,9 @@ class TrackCopier:
     ) -> None:
         self._streams: dict[int, _Copied] = {}
         self._source, self._start = source, start
-        for index, track in plan_tracks(source, suffix).items():
+        self._unread: list[Damage] = []  # on the container's clock
+        self._plan = plan_tracks(source, suffix)
+        for index, track in self._plan.items():
             if track.action == "left out":
                 continue
             stream = source.streams[index]
@@ -75,6 +78,17 @@ class TrackCopier:
         output.metadata.update(_lasting(source.metadata))
         output.set_chapters(_chapters(source, start, end))
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was damaged and left out so far, in seconds of the source."""
+        found = [(str(self._plan[index]), copied.damage) for index, copied in self._streams.items()]
+        origin = float(clock_origin(self._source))
+        return tuple(
+            f"{track}; damaged, left out: {', '.join(str(part.after(origin)) for part in damage)}"
+            for track, damage in [*found, ("sound and the like", self._unread)]
+            if damage
+        )
+
     def convert(self, packet: Packet) -> list[Packet]:
         """What a packet of the source becomes."""
         copied = self._streams.get(packet.stream_index)
@@ -91,15 +105,21 @@ class TrackCopier:
             if self._start > 0:
                 with contextlib.suppress(av.FFmpegError, OSError):  # then from the beginning
                     self._source.seek(round(self._start * av.time_base))
+            last = 0.0
             for packet in _readable(self._source, wanted):
+                if packet is None:
+                    self._unread = with_damage(self._unread, last, last)
+                    continue
+                if packet.pts is not None:
+                    last = float(packet.pts * packet.time_base)
                 yield from self.convert(packet)
                 if all(copied.is_over for copied in self._streams.values()):
                     break
             yield from self.finish()
 
 
-def _readable(source: InputContainer, streams: Iterable[Stream]) -> Iterator[Packet]:
-    """Packets, also those behind what cannot be read."""
+def _readable(source: InputContainer, streams: Iterable[Stream]) -> Iterator["Packet | None"]:
+    """Packets, also those behind what cannot be read, which is a None."""
     wanted = list(streams)
     packets = source.demux(*wanted)
     failures = 0
@@ -112,6 +132,7 @@ def _readable(source: InputContainer, streams: Iterable[Stream]) -> Iterator[Pac
         except (av.FFmpegError, OSError):
             failures += 1
             packets = source.demux(*wanted)
+            yield None
 
 
 class _Copied:
@@ -121,6 +142,7 @@ class _Copied:
         self._base = stream.time_base or Fraction(1, 1000)
         self.target: Any = self._new_target(stream, output)
         self.is_over = False
+        self.damage: list[Damage] = []  # on the container's clock
         self._last: int | None = None
         self._start = 0
         self._end: int | None = None
@@ -131,7 +153,11 @@ class _Copied:
         self._end = None if end is None else round(end / self._base)
 
     def convert(self, packet: Packet) -> list[Packet]:
-        return self._placed(packet) if self._is_wanted(packet) else []
+        if not self._is_wanted(packet):
+            return []
+        if packet.is_corrupt:  # players may make something of it
+            self._note(packet)
+        return self._placed(packet)
 
     def finish(self) -> list[Packet]:
         return []
@@ -148,6 +174,13 @@ class _Copied:
             self.is_over = True
             return False
         return time >= self._start or self._start <= 0
+
+    def _note(self, packet: Packet) -> None:
+        """Packet that could not be decoded."""
+        time = packet.pts if packet.pts is not None else packet.dts
+        assert time is not None
+        start, end = (float(ticks * self._base) for ticks in (time, time + (packet.duration or 0)))
+        self.damage = with_damage(self.damage, start, end)
 
     def _placed(self, packet: Packet) -> list[Packet]:
         """The packet at its new time; muxers refuse times that stand still."""
@@ -175,7 +208,8 @@ class _Encoded(_Copied):
             return []
         try:
             frames = packet.decode()
-        except (av.FFmpegError, OSError):  # a damaged one; the next one counts
+        except (av.FFmpegError, OSError):  # the next one counts
+            self._note(packet)
             return []
         made = []
         for frame in frames:
@@ -215,6 +249,7 @@ class _Subtitles(_Copied):
                 return []
             encoded = self.target.codec_context.encode_subtitle(text)
         except (av.FFmpegError, OSError):
+            self._note(packet)
             return []
         encoded.pts, encoded.dts, encoded.duration = packet.pts, packet.dts, packet.duration
         encoded.time_base = packet.time_base
@@ -276,20 +311,26 @@ class Spool:
     ) -> None:
         self._others, self._path = others, path
         self._file: OutputContainer | None = None
+        self._tracks: TrackCopier | None = None
         if any(track.action != "left out" for track in plan_tracks(source, ".mkv").values()):
             self._file = av.open(url(path), "w", format="matroska")
             self._tracks = TrackCopier(source, self._file, ".mkv")
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was damaged of it."""
+        return () if self._tracks is None else self._tracks.warnings
+
     def keep(self) -> None:
         """Write what has come."""
         for packet in taken(self._others):
-            if self._file is not None:
+            if self._file is not None and self._tracks is not None:
                 self._file.mux(self._tracks.convert(packet))
 
     @contextmanager
     def container(self) -> Iterator[InputContainer | None]:
         """All that came, to read; nothing can be kept afterwards."""
-        if self._file is not None:
+        if self._file is not None and self._tracks is not None:
             self.keep()
             self._file.mux(self._tracks.finish())
             self._file.close()

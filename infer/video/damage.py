@@ -17,6 +17,10 @@ class Damage:
             return f"at {self.start:.2f} s"
         return f"{self.start:.2f} to {self.end:.2f} s"
 
+    def after(self, origin: float) -> "Damage":
+        """The same, where the source's clock begins at a time."""
+        return Damage(self.start - origin, self.end - origin)
+
 
 def with_damage(parts: list[Damage], start: float, end: float) -> list[Damage]:
     """Add a damaged part, in seconds; parts that nearly touch become one."""

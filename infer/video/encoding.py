@@ -172,6 +172,15 @@ class Encoding:
             )
         return codec.odd
 
+    def warnings(self, width: int, height: int) -> tuple[str, ...]:
+        """What a user may not expect of frames of a size."""
+        if self.pixels(width, height) != "yuv444p":
+            return ()
+        return (
+            f"odd sides, {width}x{height}, are written with 4:4:4 chroma, which many browsers and "
+            "phones do not play; --scale 1.01 or an even --size avoids it",
+        )
+
 
 def choose_encoding(
     suffix: str, *, codec: str | None = None, crf: int | None = None, preset: str | None = None

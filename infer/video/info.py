@@ -158,7 +158,6 @@ def video_info(path: Path | str, container: InputContainer) -> VideoInfo:
         end = max(frames_end, _matroska_end(Path(path)))
         missing = max(end - Path(path).stat().st_size, 0)
     duration = _duration(stream)
-    own_clock = container.format.name in _OWN_CLOCK and container.start_time
     source_colours, colours = _colours(stream)
     return VideoInfo(
         width=stream.width,
@@ -172,10 +171,17 @@ def video_info(path: Path | str, container: InputContainer) -> VideoInfo:
         aspect=stream.sample_aspect_ratio or Fraction(1),
         source_colours=source_colours,
         colours=colours,
-        origin=round(container.start_time / av.time_base / time_base) if own_clock else 0,
+        origin=round(clock_origin(container) / time_base),
         exact=container.format.name.startswith(_EXACT),
         missing=missing,
     )
+
+
+def clock_origin(container: InputContainer) -> Fraction:
+    """Seconds on a container's own clock that count as 0."""
+    if container.format.name in _OWN_CLOCK and container.start_time:
+        return Fraction(container.start_time, av.time_base)
+    return Fraction(0)
 
 
 def _matroska_end(path: Path) -> int:

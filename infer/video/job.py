@@ -10,15 +10,17 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import asdict, replace
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, TypeVar
 
 import av
+import cv2
 
 from nst_rt.errors import PartialResultError, VideoError
 from nst_rt.images import Frame
-from nst_rt.infer.backends import IN_FLIGHT
+from nst_rt.infer.backends import IN_FLIGHT, installed_version
 from nst_rt.infer.painter import Painter
-from nst_rt.infer.pipeline import in_background
+from nst_rt.infer.pipeline import PATIENCE, in_background
 from nst_rt.infer.video.copying import Spool
 from nst_rt.infer.video.encoding import Shape
 from nst_rt.infer.video.info import STDIO, TimedFrame, VideoInfo
@@ -30,11 +32,14 @@ from nst_rt.infer.video.segments import Checkpoint, WorkFolder, work_folder
 from nst_rt.infer.video.shaping import at_rate
 from nst_rt.infer.video.sinks import Painted, PipeSink, SegmentSink, Sink
 from nst_rt.infer.video.tracks import Track, plan_tracks
+from nst_rt.version import __version__
 
 logger = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 
+# What decides how frames look, beside what was asked for; OpenCV has several packages.
+_PACKAGES = ("torch", "openvino", "onnxruntime", "av")
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -95,9 +100,8 @@ class Job:
     def warnings(self) -> tuple[str, ...]:
         """What became known on the way, beside what the reader has to say."""
         left = tuple(str(track) for track in self.tracks if track.action != "copied")
-        if not self._sink.dropped:
-            return left
-        return (*left, f"{self._sink.dropped} frames left out, which came too fast for the format")
+        spooled = () if self._spool is None else self._spool.warnings
+        return (*left, *spooled, *self._sink.warnings)
 
     def run(self, on_frame: Callable[[int, VideoInfo], None] | None) -> None:
         """Convert all; on an error keep what can be kept."""
@@ -123,8 +127,7 @@ class Job:
             self._sink.abort()
             raise
         except (av.FFmpegError, OSError) as error:
-            self._sink.abort()
-            raise self._unwritten(error) from error
+            raise self._unwritten(error, self._sink.abort()) from error
         except BaseException:
             self._sink.abort()
             raise
@@ -134,7 +137,9 @@ class Job:
         self._painter.restore({} if self._checkpoint is None else self._checkpoint.state)
         count = itertools.count(self.done + 1)
         begun: deque[tuple[TimedFrame, Callable[[], Frame]]] = deque()
-        with closing(in_background(self.clock.over("decode", self._frames()))) as frames:
+        patience = PATIENCE if str(self._reader.path) == STDIO else None
+        decoded = in_background(self.clock.over("decode", self._frames()), patience=patience)
+        with closing(decoded) as frames:
             for timed in frames:
                 with self.clock.stage("paint"):
                     begun.append((timed, self._painter.start(timed.frame, float(timed.pts * base))))
@@ -150,7 +155,7 @@ class Job:
         checkpoint = None
         if self._work is not None and count % self._segment == 0:
             mark = Mark(timed.source, digest(timed.frame))
-            checkpoint = Checkpoint(mark, self._painter.state(), tuple(self._reader.damage))
+            checkpoint = Checkpoint(mark, self._painter.state(), self._reader.state())
         return Painted(picture, timed.pts, timed.duration, checkpoint)
 
     def _frames(self) -> Iterator[TimedFrame]:
@@ -158,7 +163,7 @@ class Job:
         mark = None
         if self._checkpoint is not None:
             mark = self._checkpoint.mark
-            self._reader.damage.extend(self._checkpoint.damage)
+            self._reader.restore(self._checkpoint.source)
         frames = self._reader.frames(mark)
         if self._rate is not None:
             frames = at_rate(frames, self._reader.time_base, self._rate)
@@ -187,12 +192,15 @@ class Job:
         count = self._reader.expected
         return count if self._rate is None else round(count * self._rate / self._reader.info.rate)
 
-    def _unwritten(self, error: av.FFmpegError | OSError) -> Exception:
+    def _unwritten(self, error: av.FFmpegError | OSError, partial: Path | None) -> Exception:
         """What to say of an output that cannot be written on."""
         output = self._request.output
         reason = f"{output}: cannot be written ({error.strerror or error})"
         if self._work is None or not self._work.segments:
             return VideoError(reason)
+        if not self._work.resumable:
+            kept = partial or self._work.path
+            return PartialResultError(f"{reason}; what was finished is in {kept}")
         room = "make room, and " if error.errno in _FULL else ""
         return PartialResultError(
             f"{reason}; {self._work.frames} frames are kept in {self._work.path}; "
@@ -227,6 +235,7 @@ def opened_job(request: Request, painter: Painter, settings: Settings) -> Iterat
                 _plan(request, painter, settings),
                 resume=settings.resume,
                 overwrite=settings.overwrite,
+                resumable=str(reader.path) != STDIO,
             )
         )
         spool = None
@@ -261,5 +270,7 @@ def _plan(request: Request, painter: Painter, settings: Settings) -> dict[str, A
         "fps": None if settings.rate is None else str(settings.rate),
         **asdict(request.encoding),
         **painter.identity,
-        "PyAV": av.__version__,
+        **{package: installed_version(package) for package in _PACKAGES},
+        "opencv": cv2.__version__,
+        "nst-rt": __version__,
     }

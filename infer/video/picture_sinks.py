@@ -26,9 +26,6 @@ class AnimationSink:
 
     Args:
         output: .gif or .webp; it appears when it is complete.
-
-    Attributes:
-        dropped: frames that came too fast for the format.
     """
 
     def __init__(self, output: Path) -> None:
@@ -39,7 +36,14 @@ class AnimationSink:
         self._stream: av.VideoStream | None = None
         self._graph = Graph()
         self._last: int | None = None
-        self.dropped = 0
+        self._dropped = 0
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was left out."""
+        if not self._dropped:
+            return ()
+        return (f"{self._dropped} frames left out, which came too fast for the format",)
 
     def write(self, painted: Painted, shape: Shape) -> None:
         """Encode a frame."""
@@ -47,7 +51,7 @@ class AnimationSink:
             self._stream = self._new_stream(shape)
         pts = round(painted.pts * shape.time_base / _HUNDREDTH)
         if self._last is not None and pts - self._last < _SHORTEST:
-            self.dropped += 1
+            self._dropped += 1
             return
         self._last = pts
         picture = av.VideoFrame.from_ndarray(painted.frame, format="bgr24")
@@ -118,13 +122,15 @@ class FolderSink:
 
     def __init__(self, pattern: Path) -> None:
         self._pattern = pattern
-        self._count = self.dropped = 0
+        self._count = 0
+        self.warnings = ()
         pattern.parent.mkdir(parents=True, exist_ok=True)
 
     def write(self, painted: Painted, shape: Shape) -> None:
         """Write a picture."""
         self._count += 1
-        save_image(painted.frame, str(self._pattern) % self._count, overwrite=True)
+        path = self._pattern.with_name(self._pattern.name % self._count)
+        save_image(painted.frame, path, overwrite=True)
 
     def finish(self) -> None:
         """All is there."""

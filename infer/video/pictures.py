@@ -2,11 +2,11 @@
 
 import logging
 import re
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -41,6 +41,12 @@ class Source(Protocol):
     @property
     def expected(self) -> int:
         """Frames that will come, roughly; 0 if that cannot be known."""
+
+    def state(self) -> dict[str, Any]:
+        """What frames told so far that matters for those to come, in values that JSON knows."""
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on as another reader of the same source whose `state` this was."""
 
     def frames(self, after: Mark | None = None) -> Iterator[TimedFrame]:
         """The frames; from the one that is marked on, itself included, if `after` is given."""
@@ -97,6 +103,14 @@ class PictureReader:
             return self.info.frames
         last = len(self._pictures) if self._end is None else min(self._end, len(self._pictures))
         return max(last - self._start, 0)
+
+    def state(self) -> dict[str, Any]:
+        """What frames told so far, in values that JSON knows."""
+        return {"damage": [asdict(part) for part in self.damage]}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on as another reader of the same source whose `state` this was."""
+        self.damage = [Damage(**part) for part in state["damage"]]
 
     def frames(self, after: Mark | None = None) -> Iterator[TimedFrame]:
         """The frames; from the one that is marked on, itself included, if `after` is given."""

@@ -3,9 +3,9 @@
 import hashlib
 import logging
 import queue
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from av.video.stream import VideoStream
 from nst_rt.errors import InputError
 from nst_rt.files import check_input
 from nst_rt.images import Frame
+from nst_rt.infer.pipeline import PATIENCE, in_background
 from nst_rt.infer.video.damage import Damage, with_damage
 from nst_rt.infer.video.deinterlace import Deinterlacer
 from nst_rt.infer.video.info import (
@@ -37,7 +38,7 @@ logger = logging.getLogger(__name__)
 _SUSPECT = 40  # frames after a sign of damage in which a jump in time is taken for its trace
 _JUMP = 1.75  # frames that such a jump is long at least
 _TRIES = 200  # packets in a row that cannot be read, until the rest is given up
-_HOLE = 256  # bytes of a file that belong to no packet, more than Matroska needs between two
+_HOLE = 256  # bytes of a Matroska file that belong to no packet, more than it needs between two
 _WHOLE = 0.05  # seconds that a file may lack at its end and be called whole: containers round
 
 
@@ -92,7 +93,7 @@ class VideoReader:
     ) -> None:
         check_range(start, end)
         self.path = Path(path)
-        self._pipe = _open(STDIO) if str(path) == STDIO else None
+        self._pipe = _open_pipe() if str(path) == STDIO else None
         if self._pipe is None:
             check_input(path)
         with self.container() as container:
@@ -136,6 +137,24 @@ class VideoReader:
         if not self.info.duration:
             return 0
         return max(round((self._due_end - self._seconds(self._first)) * self.info.rate), 1)
+
+    def state(self) -> dict[str, Any]:
+        """What frames told so far that matters for those to come, in values that JSON knows."""
+        return {
+            "damage": [asdict(part) for part in self.damage],
+            "longest": self._longest,
+            "gap": self._gap,
+            "shapes": self._shapes,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on as another reader of the same file whose `state` this was."""
+        self.damage = [Damage(**part) for part in state["damage"]]
+        self._longest = state["longest"]
+        self._gap = None if state["gap"] is None else tuple(state["gap"])
+        if state["shapes"] is not None:
+            first, target = state["shapes"]
+            self._shapes = tuple(first), tuple(target)
 
     def frames(self, after: Mark | None = None) -> Iterator[TimedFrame]:
         """The frames; from the one that is marked on, itself included, if `after` is given.
@@ -254,6 +273,9 @@ class VideoReader:
         """Packets of the video, also those behind what cannot be read; None at the very end."""
         demuxed = container.demux()
         failures = 0
+        # Where Matroska is damaged, its demuxer goes on behind without a word. Other containers
+        # have holes of their own: boxes and tables, or they are interleaved in another way.
+        is_packed = container.format.name.startswith("matroska")
         place: int | None = None  # in the file, behind the last packet
         while True:
             try:
@@ -269,8 +291,7 @@ class VideoReader:
                 demuxed = container.demux()
                 continue
             failures = 0
-            # Where a file is damaged, some demuxers go on behind without a word.
-            if packet.pos is not None:
+            if is_packed and packet.pos is not None:
                 if place is not None and packet.pos - place > _HOLE:
                     self._suspect = _SUSPECT
                 place = packet.pos + packet.size
@@ -371,6 +392,13 @@ def check_range(start: float | None, end: float | None) -> None:
         raise InputError(f"the start must be a time in seconds, not {start}")
     if end is not None and not (start or 0) < end < float("inf"):
         raise InputError(f"the end, {end:g} s, must come after the start, {start or 0:g} s")
+
+
+def _open_pipe() -> InputContainer:
+    """Standard input, opened in a thread: Ctrl-C does not reach FFmpeg while it waits."""
+    opening = in_background(map(_open, [STDIO]), patience=PATIENCE)
+    with closing(opening) as opened:
+        return next(opened)
 
 
 def _open(path: Path | str) -> InputContainer:

@@ -139,6 +139,7 @@ def _reader(
         encoding.codec in ("av1", "vp9") and output.suffix.lower() != ".mp4"
     )
     others: queue.SimpleQueue[Packet] | None = None
-    if STDIO in (str(source), str(output)):
+    # Pictures have no sound, and nobody would take it out.
+    if encoding is not None and STDIO in (str(source), str(output)):
         others = queue.SimpleQueue()
     return VideoReader(source, square=square, others=others, **given), others

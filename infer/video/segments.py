@@ -3,7 +3,7 @@
 `OUT.EXT.partial/` holds, for segment 7, its video (`000007.nut`; NUT keeps timestamps exact), the
 state to go on behind it (`000007.npz`) and, written last, its record (`000007.json`): what has a
 record is complete. `plan.json` tells what is being made of which source. Every file is put in
-place as a whole.
+place as a whole, once it is on the disk itself.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nst_rt.errors import InputError, OutputExistsError
-from nst_rt.infer.video.damage import Damage
+from nst_rt.files import sync
 from nst_rt.infer.video.encoding import Encoding, FrameEncoder, Shape
 from nst_rt.infer.video.info import url
 from nst_rt.infer.video.reading import Mark
@@ -56,12 +56,12 @@ class Checkpoint:
     Attributes:
         mark: the source's frame that the last frame was made of.
         state: of the painter.
-        damage: of the source, so far.
+        source: of the reader, in values that JSON knows.
     """
 
     mark: Mark
     state: State
-    damage: tuple[Damage, ...]
+    source: Mapping[str, Any]
 
 
 class WorkFolder:
@@ -74,15 +74,17 @@ class WorkFolder:
         segments: those that are finished.
         shape: of the frames in them, None before the first.
         streams: file for sound and the like of a source that can be read only once.
+        resumable: work can be gone on with, since the source can be read again.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, resumable: bool = True) -> None:
         self.path = path
+        self.resumable = resumable
         self.segments: list[Segment] = []
         self.shape: Shape | None = None
         self.streams = path / _STREAMS
         while (record := self._file(len(self.segments), "json")).exists():
-            facts = json.loads(record.read_text())
+            facts = _facts(record)
             self.segments.append(Segment(**facts["segment"]))
             self.shape = Shape.from_facts(facts["shape"])
 
@@ -103,19 +105,18 @@ class WorkFolder:
     def add(self, segment: Segment, shape: Shape, checkpoint: Checkpoint) -> None:
         """Make the segment that was being written a finished one."""
         number = len(self.segments)
-        _sync(self.open_video)
+        sync(self.open_video)
         self.open_video.replace(self._file(number, "nut"))
-        with self._written(self._file(number, "npz")) as file:
+        with _written(self._file(number, "npz")) as file:
             # Wide streams of numbers do not shrink; they go once the next segment is there.
             np.savez(file, **checkpoint.state)  # type: ignore[arg-type]
         record = {
             "segment": asdict(segment),
             "shape": shape.facts(),
             "mark": asdict(checkpoint.mark),
-            "damage": [asdict(damage) for damage in checkpoint.damage],
+            "source": dict(checkpoint.source),
         }
-        with self._written(self._file(number, "json")) as file:
-            file.write(json.dumps(record).encode())
+        _write_facts(self._file(number, "json"), record)
         self.segments.append(segment)
         self.shape = shape
         if number:
@@ -126,11 +127,10 @@ class WorkFolder:
         if not self.segments:
             return None
         number = len(self.segments) - 1
-        facts = json.loads(self._file(number, "json").read_text())
+        facts = _facts(self._file(number, "json"))
         with np.load(self._file(number, "npz")) as stored:
             state = {name: stored[name] for name in stored.files}
-        damage = tuple(Damage(**part) for part in facts["damage"])
-        return Checkpoint(Mark(**facts["mark"]), state, damage)
+        return Checkpoint(Mark(**facts["mark"]), state, facts["source"])
 
     def remove(self) -> None:
         """Delete what is in it, and the folder."""
@@ -141,16 +141,6 @@ class WorkFolder:
 
     def _file(self, number: int, suffix: str) -> Path:
         return self.path / f"{number:06d}.{suffix}"
-
-    @contextmanager
-    def _written(self, path: Path) -> Iterator[BinaryIO]:
-        """A file that appears as a whole."""
-        temporary = path.with_name(f"{path.name}.new")
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
 
 
 class SegmentWriter:
@@ -194,7 +184,12 @@ def work_path(output: Path) -> Path:
 
 @contextmanager
 def work_folder(
-    output: Path, plan: Mapping[str, Any], *, resume: bool, overwrite: bool
+    output: Path,
+    plan: Mapping[str, Any],
+    *,
+    resume: bool,
+    overwrite: bool,
+    resumable: bool = True,
 ) -> Iterator[WorkFolder]:
     """Open an output's work folder, for this process alone.
 
@@ -203,10 +198,12 @@ def work_folder(
         plan: what is made of which source, in values that JSON knows.
         resume: go on with what is there.
         overwrite: start anew.
+        resumable: see `WorkFolder`.
 
     Raises:
         OutputExistsError: work is there, and neither was asked for.
-        InputError: another process is at work on it, or the work that is there has another plan.
+        InputError: another process is at work on it, or the work that is there has another plan
+            or is damaged.
     """
     path = work_path(output)
     existed = path.is_dir()
@@ -218,18 +215,17 @@ def work_folder(
         raise InputError(f"{output}: another conversion is writing it just now") from error
     try:
         if existed and not resume and not overwrite and WorkFolder(path).segments:
+            choice = "--resume continues it, " if resumable else ""
             raise OutputExistsError(
-                f"{output}: an interrupted conversion is there; --resume continues it, "
-                "--overwrite starts anew"
+                f"{output}: an interrupted conversion is there, in {path}; "
+                f"{choice}--overwrite starts anew"
             )
-        if not resume or not WorkFolder(path).segments:
-            _empty(path)
-        plan_file = path / _PLAN
-        if plan_file.exists():
-            _check_plan(output, json.loads(plan_file.read_text()), plan)
+        if resume and WorkFolder(path).segments:
+            _check_plan(output, _facts(path / _PLAN), plan)
         else:
-            plan_file.write_text(json.dumps(dict(plan)))
-        yield WorkFolder(path)
+            _empty(path)
+            _write_facts(path / _PLAN, plan)
+        yield WorkFolder(path, resumable=resumable)
     finally:
         lock.release()
 
@@ -265,6 +261,31 @@ def _delay(path: Path) -> int:
     return max(number - places[pts] for number, pts in enumerate(times))
 
 
-def _sync(path: Path) -> None:
-    with path.open("rb") as file:
+def _facts(path: Path) -> dict[str, Any]:
+    """What `_write_facts` wrote.
+
+    Raises:
+        InputError: it is not there or damaged.
+    """
+    try:
+        facts: dict[str, Any] = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError) as error:
+        raise InputError(f"{path}: missing or damaged; --overwrite starts anew") from error
+    return facts
+
+
+def _write_facts(path: Path, facts: Mapping[str, Any]) -> None:
+    with _written(path) as file:
+        file.write(json.dumps(dict(facts)).encode())
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[BinaryIO]:
+    """A file that appears as a whole, and stays."""
+    temporary = path.with_name(f"{path.name}.new")
+    with temporary.open("wb") as file:
+        yield file
+        file.flush()
         os.fsync(file.fileno())
+    temporary.replace(path)
+    sync(path.parent)

@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import queue
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from nst_rt.images import Frame
 from nst_rt.infer.video.assemble import assemble
 from nst_rt.infer.video.copying import TrackCopier, taken
 from nst_rt.infer.video.encoding import Encoding, FrameEncoder, Shape
-from nst_rt.infer.video.info import Packet
+from nst_rt.infer.video.info import STDIO, Packet
 from nst_rt.infer.video.segments import Checkpoint, Segment, SegmentWriter, WorkFolder
 
 logger = logging.getLogger(__name__)
@@ -42,13 +42,11 @@ class Painted:
 
 
 class Sink(Protocol):
-    """Takes painted frames in order, and is told how it ends.
+    """Takes painted frames in order, and is told how it ends."""
 
-    Attributes:
-        dropped: frames that came too fast for the format.
-    """
-
-    dropped: int
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What became of frames and tracks that a user may not expect."""
 
     def write(self, painted: Painted, shape: Shape) -> None:
         """Take a frame; `shape` is the same for all."""
@@ -85,11 +83,12 @@ class SegmentSink:
         self._tracks, self._start, self._end = tracks, start, end
         self._shape = work.shape
         self._open: SegmentWriter | None = None
-        self.dropped = 0
+        self.warnings: list[str] = []
 
     def write(self, painted: Painted, shape: Shape) -> None:
         """Encode a frame; a checkpoint ends the segment."""
         if self._open is None:
+            _warn(self._output, self._encoding.warnings(shape.width, shape.height), self.warnings)
             self._shape = shape
             self._open = SegmentWriter(self._work.open_video, self._encoding, shape)
         self._open.write(painted.frame, painted.pts, painted.duration)
@@ -99,7 +98,11 @@ class SegmentSink:
     def finish(self) -> None:
         """Put the output together; the work folder goes."""
         last = [] if self._open is None else [self._closed()]
-        self._assemble(self._output, [*self._finished(), *last], self._end)
+        _warn(
+            self._output,
+            self._assemble(self._output, [*self._finished(), *last], self._end),
+            self.warnings,
+        )
         partial_path(self._output).unlink(missing_ok=True)
         self._work.remove()
 
@@ -125,6 +128,8 @@ class SegmentSink:
                 self._work.open_video.unlink(missing_ok=True)
             if not self._work.segments:
                 self._work.remove()
+        if not self._work.resumable:  # all that it is good for is there
+            self._work.remove()
         return partial
 
     def _finished(self) -> list[tuple[Segment, Path]]:
@@ -136,10 +141,12 @@ class SegmentSink:
         writer, self._open = self._open, None
         return writer.finish(), self._work.open_video
 
-    def _assemble(self, output: Path, parts: list[tuple[Segment, Path]], end: float | None) -> None:
+    def _assemble(
+        self, output: Path, parts: list[tuple[Segment, Path]], end: float | None
+    ) -> tuple[str, ...]:
         assert self._shape is not None
         with self._tracks() as source:
-            assemble(
+            return assemble(
                 output,
                 parts,
                 shape=self._shape,
@@ -174,11 +181,13 @@ class PipeSink:
         self._container = av.open("pipe:1", "w", format="matroska")
         self._encoder: FrameEncoder | None = None
         self._tracks: TrackCopier | None = None
-        self.dropped = 0
+        self.warnings: list[str] = []
 
     def write(self, painted: Painted, shape: Shape) -> None:
         """Encode a frame, and pass on what came with it."""
         if self._encoder is None:
+            told = self._encoding.warnings(shape.width, shape.height)
+            _warn(Path(STDIO), told, self.warnings)
             self._encoder = FrameEncoder(self._container, self._encoding, shape)
             if self._source is not None:
                 self._tracks = TrackCopier(
@@ -194,6 +203,7 @@ class PipeSink:
             self._pass_on()
             if self._tracks is not None:
                 self._container.mux(self._tracks.finish())
+                _warn(Path(STDIO), self._tracks.warnings, self.warnings)
         self._container.close()
 
     def abort(self) -> Path | None:
@@ -206,3 +216,11 @@ class PipeSink:
         for packet in taken(self._others):
             if self._tracks is not None:
                 self._container.mux(self._tracks.convert(packet))
+
+
+def _warn(output: Path, told: Sequence[str], known: list[str]) -> None:
+    """Tell each once, and keep it."""
+    for text in told:
+        if text not in known:
+            known.append(text)
+            logger.warning("%s: %s", output, text)

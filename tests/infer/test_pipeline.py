@@ -75,6 +75,27 @@ def test_an_error_in_the_consumer_ends_all_stages() -> None:
     assert threading.active_count() == before
 
 
+def test_a_source_that_hangs_holds_nobody_up() -> None:
+    arrives, ended = threading.Event(), threading.Event()
+
+    def hanging() -> Iterator[int]:
+        try:
+            yield 1
+            arrives.wait(60)
+        finally:
+            ended.set()
+
+    def doubled() -> Iterator[int]:
+        with closing(in_background(hanging(), patience=0.1)) as numbers:
+            yield from (2 * number for number in numbers)
+
+    with closing(in_background(doubled())) as stage:
+        assert next(stage) == 2
+    assert not ended.is_set()
+    arrives.set()
+    assert ended.wait(60)
+
+
 def test_the_newest_item_wins() -> None:
     taken, burst, go_on = threading.Event(), threading.Event(), threading.Event()
 

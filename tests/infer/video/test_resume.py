@@ -1,6 +1,7 @@
 """Nothing that was done is lost, whatever interrupts it."""
 
 import errno
+import json
 import random
 from pathlib import Path
 from typing import Any
@@ -8,13 +9,22 @@ from typing import Any
 import numpy as np
 import pytest
 from clips import write_clip
-from conversions import Grainy, killed_at_a_file, killed_at_a_frame, run, with_a_full_disk
+from conversions import (
+    Grainy,
+    killed_at_a_file,
+    killed_at_a_frame,
+    painting,
+    run,
+    with_a_full_disk,
+)
 from videos import Untouched, audio_bytes, packets, stamps
 
 from nst_rt.errors import InputError, OutputExistsError, PartialResultError
+from nst_rt.files import sync
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.infer.video import VideoReader, convert_video, work_path
 from nst_rt.infer.video.segments import Segment, SegmentWriter, work_folder
+from nst_rt.style_model import StyleModel
 
 SETTINGS: dict[str, Any] = {"segment": 10, "stabilize": "on"}
 
@@ -68,6 +78,22 @@ def test_what_is_killed_anywhere_and_resumed_is_as_if_undisturbed(
     leftovers = {path.name for path in tmp_path.iterdir()} - {whole.name, output.name}
     # Killed just before the whole was put in place.
     assert all(name.startswith(".") for name in leftovers)
+
+
+def test_what_a_network_painted_is_killed_and_resumed_as_if_undisturbed(
+    tmp_path: Path, source: Path, two_styles: StyleModel
+) -> None:
+    """With two frames at a time in the engine."""
+    model = tmp_path / "two.safetensors"
+    two_styles.save(model)
+    settings = {**SETTINGS, "size": 64}
+    whole, output = tmp_path / "whole.mp4", tmp_path / "out.mp4"
+    convert_video(source, whole, style=painting(model), **settings)
+    for frames in (17, 26):
+        assert run(killed_at_a_frame, source, output, frames, settings, model) == -9
+    done = convert_video(source, output, style=painting(model), resume=True, **settings)
+    assert (done.frames, done.resumed) == (60, 30)
+    assert packets(output) == packets(whole)
 
 
 class Breaking(Grainy):
@@ -145,6 +171,46 @@ def test_something_else_is_not_resumed(
             **{"style": Grainy(), "segment": 10, "resume": True, **changed},
         )
     assert sorted(path.name for path in work_path(interrupted).iterdir()) == before
+
+
+def test_another_version_does_not_go_on(
+    source: Path, interrupted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nst_rt.infer.video.job.__version__", "0.0")
+    with pytest.raises(InputError, match=r"nst-rt \([\d.]+ then, 0\.0 now\)"):
+        convert_video(source, interrupted, style=Grainy(), segment=10, resume=True)
+
+
+@pytest.mark.parametrize("name", ["plan.json", "000001.json"])
+def test_work_whose_records_are_damaged_is_not_gone_on_with(
+    source: Path, interrupted: Path, name: str
+) -> None:
+    (work_path(interrupted) / name).write_text("")
+    with pytest.raises(InputError, match=rf"{name}: missing or damaged; --overwrite starts anew"):
+        convert_video(source, interrupted, style=Grainy(), segment=10, resume=True)
+    convert_video(source, interrupted, style=Grainy(), segment=10, overwrite=True)
+
+
+def test_segments_stay_until_the_whole_is_on_the_disk(
+    source: Path, interrupted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[tuple[str, int]] = []
+
+    def watched(path: Path) -> None:
+        kept.append((path.suffix, len(list(work_path(interrupted).glob("0*.nut")))))
+        sync(path)
+
+    monkeypatch.setattr("nst_rt.infer.video.assemble.sync", watched)
+    convert_video(source, interrupted, style=Grainy(), segment=10, resume=True)
+    assert kept == [(".mp4", 6), ("", 6)]  # the file, then its name
+
+
+def test_what_a_reader_saw_is_known_to_the_one_that_goes_on(source: Path) -> None:
+    first, second = VideoReader(source, size=64), VideoReader(source, size=64)
+    list(first)
+    second.restore(json.loads(json.dumps(first.state())))
+    assert second.state() == first.state()
+    assert first.state()["longest"] > 800
 
 
 def test_a_strangers_file_in_the_work_folder_stays(source: Path, interrupted: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import psutil
 import pytest
 from clips import write_clip
-from conversions import run, through_pipes
+from conversions import read_for_pictures, run, through_pipes
 from videos import audio_bytes, stamps, streams
 
 from nst_rt.errors import InputError, OutputExistsError, VideoError
@@ -47,9 +47,15 @@ def test_pipes_carry_everything(tmp_path: Path, ends: str) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mkv", "out.mkv"]
 
 
+@pytest.mark.parametrize("name", ["out.gif", "%06d.png"])
+def test_sound_of_a_pipe_is_not_kept_for_pictures(tmp_path: Path, name: str) -> None:
+    source = write_clip(tmp_path / "in.mkv", audio="aac")
+    assert run(read_for_pictures, source, tmp_path / name) == 0
+
+
 def test_frames_become_numbered_pictures(tmp_path: Path, untouched: Stylizer) -> None:
     source = write_clip(tmp_path / "in.mp4")
-    pattern = tmp_path / "frames" / "a%04d.png"
+    pattern = tmp_path / "50%" / "a%04d.png"
     assert convert_video(source, pattern, style=untouched, end=0.4, stabilize="off").frames == 10
     names = sorted(path.name for path in pattern.parent.iterdir())
     assert names == [f"a{number:04d}.png" for number in range(1, 11)]
@@ -120,6 +126,15 @@ def test_what_codecs_and_containers_do_not_do(
     with pytest.raises((InputError, VideoError), match=said):
         convert_video(source, tmp_path / name, style=untouched, **asked)
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
+
+
+def test_chroma_that_many_players_do_not_know_is_said(tmp_path: Path, untouched: Stylizer) -> None:
+    source = write_clip(tmp_path / "in.mp4")
+    output = tmp_path / "out.mp4"
+    done = convert_video(source, output, style=untouched, size=(65, 49))
+    assert "odd sides, 65x49, are written with 4:4:4 chroma" in done.warnings[0]
+    done = convert_video(output, tmp_path / "even.mp4", style=untouched, scale=1.01)
+    assert done.warnings == ()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="no such scheduling")

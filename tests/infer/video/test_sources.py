@@ -6,7 +6,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from clips import damage, numbered_frame, truncate, write_clip
+from clips import damage, numbered_frame, remux, truncate, write_clip
 from PIL import Image
 from videos import first_frame, stamps
 
@@ -155,16 +155,8 @@ def noisy(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         )
         for suffix in ("mkv", "mp4", "ts")
     }
-    made["front"] = folder / "front.mp4"  # its index comes first
-    with (
-        av.open(str(made["mp4"])) as old,
-        av.open(str(made["front"]), "w", options={"movflags": "faststart"}) as new,
-    ):
-        stream = new.add_stream_from_template(old.streams.video[0])
-        for packet in old.demux(video=0):
-            if packet.size:
-                packet.stream = stream
-                new.mux(packet)
+    # Its index comes first.
+    made["front"] = remux(made["mp4"], folder / "front.mp4", {"movflags": "faststart"})
     return made
 
 
@@ -225,6 +217,33 @@ def test_pauses_are_no_damage(tmp_path: Path, untouched: Stylizer) -> None:
     times = [0, 40, 80, 120, 160, 2000, 2040, 9000, 9040]
     source = write_clip(tmp_path / "in.mkv", pts=times, time_base=Fraction(1, 1000))
     assert convert_video(source, tmp_path / "out.mkv", style=untouched).frames == 9
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("in.mkv", {}),
+        ("in.mp4", {}),
+        ("in.mp4", {"movflags": "frag_keyframe+empty_moov"}),
+        ("in.ts", {}),
+        ("in.asf", {}),
+    ],
+)
+def test_frames_that_were_never_there_are_no_damage(
+    tmp_path: Path, name: str, options: dict[str, str]
+) -> None:
+    """What lies between the packets of a container is not always picture or sound."""
+    picture = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
+    plain = write_clip(
+        tmp_path / "plain.mp4",
+        pts=[512 * number for number in range(100) if number % 27 != 26],
+        picture=lambda _: picture,
+        audio="aac",
+        audio_seconds=4,
+        options={"g": "25", "preset": "ultrafast"},
+    )
+    reader = VideoReader(remux(plain, tmp_path / name, options))
+    assert (len(list(reader)), reader.damage, reader.warnings) == (97, [], [])
 
 
 def test_a_folder_of_pictures_is_a_video(tmp_path: Path, untouched: Stylizer) -> None:

@@ -1,5 +1,6 @@
 """Sound, subtitles, chapters and names: what goes along with the picture."""
 
+import re
 from fractions import Fraction
 from pathlib import Path
 
@@ -122,3 +123,18 @@ def test_a_part_has_its_own_part_of_everything(
         [chapter] = container.chapters()
         assert chapter["metadata"]["title"] == "two"
         assert (chapter["end"] - chapter["start"]) * chapter["time_base"] == Fraction(3, 5)
+
+
+def test_damaged_sound_that_is_left_out_is_told(tmp_path: Path, untouched: Stylizer) -> None:
+    source = write_clip(tmp_path / "in.mkv", audio="libmp3lame", languages=("deu",))
+    with av.open(str(source)) as container:
+        packets = [packet for packet in container.demux(audio=0) if packet.size]
+        damaged = next(packet for packet in packets if packet.pts * packet.time_base >= 0.5)
+    data = source.read_bytes()
+    assert data.count(bytes(damaged)) == 1
+    source.write_bytes(data.replace(bytes(damaged), b"\x55" * damaged.size))
+    done = convert_video(source, tmp_path / "out.mp4", style=untouched)
+    assert re.fullmatch(
+        r"mp3 audio \(deu\) re-encoded to aac; damaged, left out: 0\.5\d to 0\.5\d s",
+        done.warnings[1],
+    )
