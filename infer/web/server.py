@@ -176,7 +176,7 @@ def _listening(host: str, port: int) -> socket.socket:
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
         # Where it can, all networks of IPv6 are those of IPv4, too.
-        both = family == socket.AF_INET6 and _is_any(where[0]) and socket.has_dualstack_ipv6()
+        both = family == socket.AF_INET6 and _is_any(host) and socket.has_dualstack_ipv6()
         return socket.create_server(where[:2], family=family, dualstack_ipv6=both)
     except socket.gaierror as error:
         raise InputError(f"{host}: no such address on this machine") from error
