@@ -1,11 +1,16 @@
 """Visitors of a browser studio, with and without a browser."""
 
 import re
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import uvicorn
+from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 # Not a limit on speed: what has not come by then, on the busiest machine, never will.
@@ -66,3 +71,19 @@ class Studio:
 
     url: str
     root: Path
+
+
+@contextmanager
+def serving(app: Starlette, port: int = 0) -> Iterator[int]:
+    """Let browsers reach an application; gives the port."""
+    config = uvicorn.Config(
+        app, port=port, ws="websockets-sansio", log_level="warning", timeout_graceful_shutdown=1
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.02)
+    yield server.servers[0].sockets[0].getsockname()[1]
+    server.should_exit = True
+    thread.join()

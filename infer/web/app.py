@@ -189,7 +189,7 @@ class _Studio:
 
     async def remove_upload(self, request: Request) -> Response:
         upload = self._upload(request, request.path_params["id"], *_KINDS, "album")
-        if upload.used:
+        if upload.users:
             raise InputError(f"{upload.name}: a job still needs it")
         self._uploads.remove(upload)
         return JSONResponse({})

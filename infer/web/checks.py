@@ -1,6 +1,8 @@
 """What visitors may send: limits, and a look into each file by decoders that open nothing else."""
 
+import lzma
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ import av
 from PIL import Image, UnidentifiedImageError
 
 from nst_rt.errors import InputError, StyleTransferError
-from nst_rt.images import image_shape
+from nst_rt.images import IMAGE_SUFFIXES, image_shape
 
 # What decoders are let loose on: no formats that name other files (playlists), or run programs.
 _IMAGE_FORMATS = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "BMP": ".bmp", "TIFF": ".tif"}
@@ -23,6 +25,17 @@ _VIDEO_FORMATS = {
     "flv": ".flv",
     "asf": ".wmv",
 }
+# What damaged and encrypted members raise, and what is in them.
+_UNREADABLE = (
+    OSError,
+    EOFError,
+    ValueError,
+    SyntaxError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+)
 _LARGEST_MEMBER = 100 * 2**20  # bytes of one photo in an archive
 _MOST_MEMBERS = 200_000
 
@@ -42,6 +55,9 @@ class Limits:
         seconds: of a video.
         viewers: live pictures at once.
         jobs: that one visitor may have waiting or running.
+
+    Raises:
+        InputError: more pixels than Pillow decodes.
     """
 
     upload: int = 512 * 10**6
@@ -50,6 +66,15 @@ class Limits:
     seconds: float = 600.0
     viewers: int = 4
     jobs: int = 6
+
+    def __post_init__(self) -> None:
+        """See `Limits`."""
+        most = 2 * (Image.MAX_IMAGE_PIXELS or self.pixels)  # above it, Pillow raises
+        if self.pixels > most:
+            raise InputError(
+                f"no more than {most // 10**6} megapixels are read of any photo, so that "
+                f"{self.pixels / 1e6:g} cannot be allowed"
+            )
 
 
 def check_photo(path: Path, name: str, limits: Limits) -> tuple[str, dict[str, Any]]:
@@ -99,20 +124,49 @@ def check_video(path: Path, name: str, limits: Limits) -> tuple[str, dict[str, A
     return suffix, {"width": width, "height": height, "seconds": seconds}
 
 
-def check_archive(path: Path, name: str) -> tuple[str, dict[str, Any]]:
+def check_archive(path: Path, name: str, limits: Limits) -> tuple[str, dict[str, Any]]:
     """The suffix of an archive of photos, and how many files are in it.
 
+    Photos in it that cannot be read pass: trainings go on without them.
+
     Raises:
-        InputError: not a zip archive, or one that unpacks to more than photos would.
+        InputError: not a zip archive, or one of other things than photos.
+        TooLargeError: too many bytes when it is unpacked, or too many pixels in a photo.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             members = [m for m in archive.infolist() if not m.is_dir()]
+            _check_members(archive, members, name, limits)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise InputError(f"{name}: not a zip archive of photos") from error
+    return ".zip", {"count": len(members)}
+
+
+def _check_members(
+    archive: zipfile.ZipFile, members: list[zipfile.ZipInfo], name: str, limits: Limits
+) -> None:
     if len(members) > _MOST_MEMBERS or any(m.file_size > _LARGEST_MEMBER for m in members):
         raise InputError(f"{name}: an archive of other things than photos")
-    return ".zip", {"count": len(members)}
+    unpacked = sum(member.file_size for member in members)
+    if unpacked > limits.storage:
+        raise TooLargeError(
+            f"{name}: {unpacked / 1e9:.1f} GB when unpacked, and {limits.storage / 1e9:g} are "
+            "allowed here"
+        )
+    for member in members:
+        if Path(member.filename).suffix.lower() not in IMAGE_SUFFIXES:
+            continue
+        shown = f"{name}: {member.filename}"
+        try:
+            with archive.open(member) as file, Image.open(file) as opened:
+                kind, pixels = opened.format, opened.width * opened.height
+        except Image.DecompressionBombError as error:
+            raise TooLargeError(f"{shown}: too many pixels") from error
+        except _UNREADABLE:
+            continue
+        if kind not in (*_IMAGE_FORMATS, "MPO"):
+            raise InputError(f"{shown}: {kind} and not what its name says")
+        _check_pixels(shown, pixels, limits)
 
 
 def _check_pixels(name: str, pixels: int, limits: Limits) -> None:

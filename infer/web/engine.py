@@ -63,6 +63,10 @@ class SharedStylizer(Stylizer):
 
     def stylize_batch(self, frames: Frames) -> Frames:
         """See `Stylizer.stylize_batch`; waits for its turn."""
+        self._check(frames)
+        if self._strength and self._tile(*frames.shape[1:3]) is None:
+            # Before the turn: to compile for a new size takes seconds, in which others can paint.
+            self._backend.prepare(frames.shape)
         with self._turns:
             return super().stylize_batch(frames)
 

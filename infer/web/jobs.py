@@ -157,7 +157,7 @@ class Jobs:
                 raise InputError(f"{self._limit} jobs are waiting already; let some of them finish")
             self._jobs[job.id] = job
             for upload in inputs:
-                upload.used += 1
+                upload.users.add(job)
             # Started in order, so that they draw their turns in order.
             thread = threading.Thread(target=self._run, args=(job, work), name=f"job {kind}")
             thread.start()
@@ -214,9 +214,8 @@ class Jobs:
             if state != "done":
                 job.files = {}
                 shutil.rmtree(job.folder, ignore_errors=True)
-            with self._lock:
-                for upload in job.inputs:
-                    upload.used -= 1
+            for upload in job.inputs:
+                upload.users.discard(job)
             job.state = state
 
     def _outcome(self, job: Job, work: Callable[[Job], None]) -> State:

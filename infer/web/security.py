@@ -5,7 +5,7 @@ import hmac
 import ipaddress
 import secrets
 import socket
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from urllib.parse import urlsplit
 
 from starlette.datastructures import MutableHeaders
@@ -46,6 +46,7 @@ _REFUSED_PAGE = """<!doctype html>
 </label><button class="primary">Open the studio</button></form></main></html>
 """
 _POLICY_VIOLATION = 1008  # closing code of RFC 6455
+_COOKIE_SECONDS = 30 * 86400  # in which a browser that was closed finds its jobs again
 
 
 class Guard:
@@ -60,7 +61,8 @@ class Guard:
     Args:
         app: that is guarded.
         token: that opens the page; None opens it to everyone who can reach it.
-        names: further names of this machine that are good.
+        names: further names of this machine that are good; `*.` in front of one stands for any
+            single name there, as in certificates.
     """
 
     def __init__(self, app: ASGIApp, *, token: str | None, names: Iterable[str] = ()) -> None:
@@ -93,8 +95,11 @@ class Guard:
                     headers.setdefault(name, value)
             await send(message)
 
-        if refusal is None and not visitor and scope["path"] == "/":
-            refusal = self._welcome(connection, cookie)
+        if refusal is None and scope["path"] == "/":
+            if not visitor:
+                refusal = self._welcome(connection, cookie)
+            elif "token" in connection.query_params:  # who has the cookie follows the link again
+                refusal = RedirectResponse("/", 303)
         await (refusal or self._app)(scope, receive, send_guarded)
 
     def _refusal(self, connection: HTTPConnection, visitor: str) -> Response | None:
@@ -122,6 +127,7 @@ class Guard:
         response.set_cookie(
             cookie,
             f"{visitor}.{self._signature(visitor)}",
+            max_age=_COOKIE_SECONDS,
             httponly=True,
             # Strict would hide it from the page when the link is followed from elsewhere.
             samesite="lax",
@@ -143,13 +149,19 @@ class Guard:
             name = urlsplit(f"//{host}").hostname or ""
         except ValueError:
             return False
-        if name in self._names:
+        if is_named(name, self._names):
             return True
         try:
             ipaddress.ip_address(name)
         except ValueError:
             return False
         return True
+
+
+def is_named(name: str, names: Container[str]) -> bool:
+    """Whether a name is among others, in which `*.` may stand for any first part of it."""
+    name = name.lower()
+    return name in names or f"*.{name.partition('.')[2]}" in names
 
 
 def _origin_host(connection: HTTPConnection) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import uvicorn
 
@@ -19,9 +20,11 @@ from nst_rt.files import check_input
 from nst_rt.infer.addresses import is_loopback
 from nst_rt.infer.backends import BackendName, Precision
 from nst_rt.infer.web.app import create_app
+from nst_rt.infer.web.certificates import names_in
 from nst_rt.infer.web.certificates import self_signed as make_certificate
 from nst_rt.infer.web.checks import Limits
 from nst_rt.infer.web.engine import Engine
+from nst_rt.infer.web.security import is_named
 from nst_rt.infer.web.settings import Settings
 from nst_rt.photos import find_photos
 from nst_rt.style_model import StyleModel, gallery
@@ -114,6 +117,9 @@ def serve(
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(pem[0], pem[1])
         except OSError as error:  # ssl.SSLError is one
             raise InputError(f"{tls_cert}, {tls_key}: not a certificate and its key") from error
+    vouched = () if pem[0] is None else names_in(pem[0])
+    # What a router or a name server calls this machine; asking them may take time.
+    called = () if local else (socket.getfqdn(),)
     with _listening(host, port) as sock, tempfile.TemporaryDirectory(prefix="nst-rt-web-") as made:
         engine = Engine(backend, device, precision)
         for model in (*models, *dict.fromkeys(gallery().values())):
@@ -122,9 +128,12 @@ def serve(
         root = Path(made) / "visitors"
         root.mkdir()
         address = host if not _is_any(host) else _lan_address()
+        addresses = [address, "localhost"] if _is_any(host) else [address]
+        if vouched and not local:
+            addresses = _covered(addresses, vouched)
         fingerprint = None
         if self_signed:
-            certificate = make_certificate(Path(made), address)
+            certificate = make_certificate(Path(made), address, *called)
             pem, fingerprint = [certificate.cert, certificate.key], certificate.fingerprint
         settings = Settings(
             root,
@@ -133,7 +142,7 @@ def serve(
             photos=photos,
             start_from=start_from,
             token=token,
-            names=(host,),
+            names=(host, *called, *vouched),
         )
         config = uvicorn.Config(
             create_app(engine, settings),
@@ -153,8 +162,8 @@ def serve(
             here = sock.getsockname()[1]
             links = tuple(
                 f"{'https' if secure else 'http'}://{_in_url(name)}:{here}/"
-                + (f"?token={token}" if token else "")
-                for name in ([address] if not _is_any(host) else [address, "localhost"])
+                + (f"?token={quote(token, safe='')}" if token else "")
+                for name in addresses
             )
             on_ready(Ready(links, fingerprint, secure or local))
         with _terminated_like_interrupted():
@@ -166,7 +175,9 @@ def _listening(host: str, port: int) -> socket.socket:
         [(family, *_, where), *_] = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
-        return socket.create_server(where[:2], family=family)
+        # Where it can, all networks of IPv6 are those of IPv4, too.
+        both = family == socket.AF_INET6 and _is_any(host) and socket.has_dualstack_ipv6()
+        return socket.create_server(where[:2], family=family, dualstack_ipv6=both)
     except socket.gaierror as error:
         raise InputError(f"{host}: no such address on this machine") from error
     except OSError as error:
@@ -203,6 +214,15 @@ def _lan_address() -> str:
             return str(probe.getsockname()[0])
         except OSError:
             return socket.gethostname()
+
+
+def _covered(addresses: Sequence[str], vouched: Sequence[str]) -> list[str]:
+    """Those of the addresses that a certificate is for; else the first name that it is for."""
+    good = [address for address in addresses if is_named(address, vouched)]
+    others = [name for name in vouched if not (name.startswith("*.") or is_loopback(name))]
+    if good and not is_loopback(good[0]):
+        return good
+    return [*others[:1], *good] or list(addresses)
 
 
 def _in_url(name: str) -> str:

@@ -22,7 +22,7 @@ class Settings:
         start_from: that trainings start from: `gallery` or a model file.
         train_arguments: further ones of `nst-rt train`.
         token: that opens the page; None opens it to everyone who can reach it.
-        names: that the page may be reached under, besides those of this machine.
+        names: that the page may be reached under, besides those of this machine; see `Guard`.
     """
 
     root: Path

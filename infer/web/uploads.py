@@ -7,7 +7,7 @@ import contextlib
 import secrets
 import shutil
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from nst_rt.infer.web.checks import (
     check_photo,
     check_video,
 )
+
+_CHECKS = {"photo": check_photo, "video": check_video, "photos": check_archive}
 
 
 @dataclass
@@ -34,7 +36,7 @@ class Upload:
         path: where it is.
         size: bytes.
         facts: what was found in it, for the page.
-        used: by how many jobs at the moment.
+        users: jobs and requests that need it at the moment; it is not removed to make room.
     """
 
     id: str
@@ -44,11 +46,21 @@ class Upload:
     path: Path
     size: int = 0
     facts: dict[str, Any] = field(default_factory=dict)
-    used: int = 0
+    users: set[object] = field(default_factory=set)
 
     def explained(self, error: BaseException) -> str:
         """An error's message with the file's own name in place of ours."""
         return str(error).replace(str(self.path), self.name)
+
+    @contextlib.contextmanager
+    def needed(self) -> Iterator[None]:
+        """Keep it for as long as this lasts."""
+        user = object()
+        self.users.add(user)
+        try:
+            yield
+        finally:
+            self.users.discard(user)
 
     def describe(self) -> dict[str, Any]:
         """What the page is told."""
@@ -124,16 +136,19 @@ class Uploads:
             InputError: not a photo; it is not kept.
         """
         self._check_size(size)
-        self.make_room(size)
         file = album.path / f"{secrets.token_hex(8)}.part"
-        try:
-            written = await self._write(chunks, file)
-            suffix, _ = check_photo(file, "this photo", self._limits)
-            file.rename(file.with_suffix(suffix))
-        finally:
-            file.unlink(missing_ok=True)
-        album.facts["count"] += 1
-        album.size += written
+        with album.needed():
+            self.make_room(size)
+            try:
+                written = await self._write(chunks, file)
+                suffix, _ = check_photo(file, "this photo", self._limits)
+                file.rename(file.with_suffix(suffix))
+            finally:
+                file.unlink(missing_ok=True)
+            album.facts["count"] += 1
+            album.size += written
+            with self._lock:
+                self._files[album.id] = self._files.pop(album.id)  # now the newest
 
     def check(self, upload: Upload) -> None:
         """Look into a file that came in, and remove it if it cannot be used.
@@ -142,17 +157,14 @@ class Uploads:
             TooLargeError: more pixels than the limit.
             InputError: not what it is meant to be.
         """
-        try:
-            if upload.kind == "photo":
-                suffix, upload.facts = check_photo(upload.path, upload.name, self._limits)
-            elif upload.kind == "video":
-                suffix, upload.facts = check_video(upload.path, upload.name, self._limits)
-            else:
-                suffix, upload.facts = check_archive(upload.path, upload.name)
-        except BaseException:
-            self.remove(upload)
-            raise
-        upload.path = upload.path.rename(upload.path.with_suffix(suffix))
+        check = _CHECKS[upload.kind]
+        with upload.needed():
+            try:
+                suffix, upload.facts = check(upload.path, upload.name, self._limits)
+            except BaseException:
+                self.remove(upload)
+                raise
+            upload.path = upload.path.rename(upload.path.with_suffix(suffix))
 
     def remove(self, upload: Upload) -> None:
         """Forget a file."""
@@ -167,15 +179,18 @@ class Uploads:
             TooLargeError: there is no room, all that is there being in use.
         """
         while self._stored() + size > self._limits.storage:
-            unused = next((upload for upload in self._files.values() if not upload.used), None)
+            with self._lock:
+                unused = next((file for file in self._files.values() if not file.users), None)
             if unused is not None:
                 self.remove(unused)
             elif not self._drop_result():
                 raise TooLargeError("the studio is full, and all of it in use: try again later")
 
     def _stored(self) -> int:
-        results = (f for f in self._root.iterdir() if f.name not in self._files)
-        uploads = sum(upload.size for upload in self._files.values())
+        with self._lock:
+            files = dict(self._files)
+        results = (folder for folder in self._root.iterdir() if folder.name not in files)
+        uploads = sum(upload.size for upload in files.values())
         return uploads + sum(map(_folder_size, results))
 
     def _keep(self, upload: Upload) -> Upload:

@@ -1,7 +1,12 @@
 // Talking to the studio: JSON requests, and uploads that tell how far they are.
 
-/** What the studio said was wrong. */
-export class StudioError extends Error {}
+/** What the studio said was wrong; without a status it did not answer. */
+export class StudioError extends Error {
+  constructor(message, status) {
+    super(message);
+    this.status = status;
+  }
+}
 
 /** Ask the studio; gives its answer from JSON. */
 export async function ask(path, { method = "GET", json } = {}) {
@@ -13,7 +18,7 @@ export async function ask(path, { method = "GET", json } = {}) {
     throw new StudioError("The studio does not answer. Is it still running?");
   }
   const answer = await response.json();
-  if (!response.ok) throw new StudioError(answer.error);
+  if (!response.ok) throw new StudioError(answer.error, response.status);
   return answer;
 }
 
@@ -27,7 +32,7 @@ export function send(path, body, { name = "", onProgress = () => {} } = {}) {
     request.upload.onprogress = (event) => onProgress(event.loaded / event.total);
     request.onload = () => {
       if (request.status === 200) resolve(request.response);
-      else reject(new StudioError(request.response?.error ?? `The studio refused (${request.status}).`));
+      else reject(new StudioError(request.response?.error ?? `The studio refused (${request.status}).`, request.status));
     };
     request.onerror = () => reject(new StudioError("The studio broke off: too large, or no longer running."));
     request.send(body);
@@ -37,6 +42,6 @@ export function send(path, body, { name = "", onProgress = () => {} } = {}) {
 /** Fetch a file as a Blob. */
 export async function download(path) {
   const response = await fetch(path);
-  if (!response.ok) throw new StudioError((await response.json()).error);
+  if (!response.ok) throw new StudioError((await response.json()).error, response.status);
   return response.blob();
 }

@@ -30,6 +30,7 @@ export class ImageTab {
       },
     });
     this.view.addEventListener("load", () => this.stage.classList.remove("busy"));
+    this.view.addEventListener("error", telling(() => this.#explain()));
     this.original.addEventListener("click", () => {
       const pressed = this.original.getAttribute("aria-pressed") !== "true";
       this.original.setAttribute("aria-pressed", pressed);
@@ -75,6 +76,12 @@ export class ImageTab {
     this.stage.classList.add("busy");
     this.view.alt = original ? "The photo" : `The photo as ${Object.keys(this.picker.look.styles).join(" and ")}`;
     this.view.src = `${address(this.#photo)}?${query}&size=${VIEW}`;
+  }
+
+  /** An image says only that it failed; asked again, the studio says why. */
+  async #explain() {
+    this.stage.classList.remove("busy");
+    await download(this.view.src);
   }
 
   async #download() {

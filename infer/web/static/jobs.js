@@ -51,7 +51,9 @@ export class JobList {
         byId(`${job.kind}-jobs`).prepend(card.root);
       }
       this.#cards.get(job.id).update(job);
-      const finished = job.state === "done" && this.#known.get(job.id) === "running";
+      const known = this.#known.get(job.id);
+      // Not only from running: a phone that slept may have seen it wait.
+      const finished = job.state === "done" && known !== undefined && known !== "done";
       if (finished && job.facts.style) this.onStyles();
       this.#known.set(job.id, job.state);
     }

@@ -1,5 +1,6 @@
 // The live tab: the camera's frames to the studio and back, never more than a few on the way.
 
+import { ask } from "./api.js";
 import { byId, element, save, tell, telling } from "./ui.js";
 import { LookPicker } from "./looks.js";
 
@@ -10,6 +11,7 @@ const QUALITY = 0.8;
 const RETRY_MS = 2000;
 const METER_MS = 500;
 const KEPT = 40; // frames that rate and round trip are means of
+const RECENT_MS = 4000; // that these frames may be old: at one in two seconds there is a rate still
 
 const NO_CAMERA = {
   NotAllowedError: "The browser was not allowed to use the camera. Allow it in the address bar, and start again.",
@@ -29,6 +31,7 @@ export class Live {
   #drawn = Promise.resolve();
   #scale = 1;
   #full = false;
+  #starts = 0; // a start that waits for the browser ends where a later one, or a stop, has begun
 
   constructor() {
     this.video = byId("live-camera");
@@ -41,6 +44,7 @@ export class Live {
     byId("live-shot").addEventListener("click", () => this.#snapshot());
     byId("live-record").addEventListener("click", () => this.#record());
     byId("live-full").addEventListener("click", telling(() => this.#fullScreen()));
+    byId("live-full").hidden = !document.fullscreenEnabled; // phones of Apple show videos alone so
     for (const id of ["live-device", "live-resolution"]) {
       byId(id).addEventListener("change", () => this.#stream && this.start());
     }
@@ -50,14 +54,16 @@ export class Live {
   /** Open the camera and the way to the studio. */
   async start() {
     this.stop();
+    const start = this.#starts;
     if (!navigator.mediaDevices) {
       this.#say("Browsers give a camera only to pages over HTTPS or from localhost. Start the studio with --self-signed.");
       return;
     }
     const width = Number(byId("live-resolution").value);
     const device = byId("live-device").value;
+    let stream;
     try {
-      this.#stream = await navigator.mediaDevices.getUserMedia({
+      stream = await navigator.mediaDevices.getUserMedia({
         video: {
           width: { ideal: width },
           height: { ideal: (width * 3) / 4 },
@@ -66,20 +72,33 @@ export class Live {
         },
       });
     } catch (error) {
-      this.#say(NO_CAMERA[error.name] ?? `The camera cannot be opened: ${error.message}`);
+      if (start === this.#starts) this.#say(NO_CAMERA[error.name] ?? `The camera cannot be opened: ${error.message}`);
       return;
     }
-    this.#stream.getVideoTracks()[0].addEventListener("ended", () => this.stop("The camera went away."));
-    this.video.srcObject = this.#stream;
-    await this.video.play();
-    await this.#listCameras();
+    if (start !== this.#starts) {
+      stream.getTracks().forEach((track) => track.stop());
+      return;
+    }
+    this.#stream = stream;
+    stream.getVideoTracks()[0].addEventListener("ended", () => {
+      if (this.#stream === stream) this.stop("The camera went away.");
+    });
+    this.video.srcObject = stream;
+    try {
+      await this.video.play();
+      await this.#listCameras(stream);
+    } catch (error) {
+      if (start === this.#starts) this.stop(`The camera cannot be shown: ${error.message}`);
+    }
+    if (start !== this.#starts) return;
     this.#say(null);
     this.#connect();
-    this.#watch(this.#stream);
+    this.#watch(stream);
   }
 
   /** Close both; `message` says why, if it was not asked for. */
   stop(message = "The camera is off.") {
+    this.#starts += 1;
     this.#recorder?.stop();
     this.#stream?.getTracks().forEach((track) => track.stop());
     this.#stream = null;
@@ -108,10 +127,28 @@ export class Live {
     socket.addEventListener("close", () => {
       if (this.#socket !== socket) return;
       if (this.#full) return;
-      byId("live-fps").textContent = "0";
       this.#sent = [];
+      this.#shown = [];
+      this.#measure();
+      this.#explain(socket);
       setTimeout(() => this.#socket === socket && this.#stream && this.#connect(), RETRY_MS);
     });
+  }
+
+  /** Say why there are no pictures: the studio is gone, or another one that does not know us. */
+  async #explain(socket) {
+    let reason = "The studio broke off; trying again";
+    try {
+      await ask("/api/studio");
+    } catch (error) {
+      reason = error.status ? error.message : "The studio does not answer; trying again";
+    }
+    if (this.#socket === socket) this.#trouble(reason);
+  }
+
+  #trouble(reason) {
+    byId("live-trouble").hidden = !reason;
+    if (byId("live-trouble").textContent !== reason) byId("live-trouble").textContent = reason;
   }
 
   #hear({ full, error, lost, scale, viewers }) {
@@ -172,22 +209,30 @@ export class Live {
     const socket = this.#socket;
     const when = this.#sent.shift();
     this.#pump();
-    this.#drawn = this.#drawn.then(async () => {
+    const draw = async () => {
       const picture = await createImageBitmap(blob);
       if (this.#socket !== socket) return;
       const { width, height } = picture;
       if (this.canvas.width !== width || this.canvas.height !== height) Object.assign(this.canvas, { width, height });
       this.screen.drawImage(picture, 0, 0);
       picture.close();
+      this.#trouble("");
       const now = performance.now();
       this.#shown.push([now, now - when]);
       if (this.#shown.length > KEPT) this.#shown.shift();
-    });
+    };
+    // In order; one that cannot be decoded holds up none behind it.
+    this.#drawn = this.#drawn.then(draw).catch((error) => console.warn(error));
   }
 
   #measure() {
-    const recent = this.#shown;
-    if (recent.length < 2) return;
+    const oldest = performance.now() - RECENT_MS;
+    const recent = this.#shown.filter(([when]) => when > oldest);
+    if (recent.length < 2) {
+      byId("live-fps").textContent = "0";
+      byId("live-latency").textContent = "–";
+      return;
+    }
     const [first] = recent[0];
     const [last] = recent.at(-1);
     const trip = recent.reduce((sum, [, each]) => sum + each, 0) / recent.length;
@@ -201,13 +246,14 @@ export class Live {
     const on = message === null;
     byId("live-veil").hidden = on;
     byId("live-meter").hidden = !on;
+    this.#trouble("");
     for (const id of ["live-stop", "live-shot", "live-record"]) byId(id).disabled = !on;
     if (!on) byId("live-message").textContent = message;
   }
 
-  async #listCameras() {
+  async #listCameras(stream) {
     const select = byId("live-device");
-    const chosen = this.#stream.getVideoTracks()[0].getSettings().deviceId;
+    const chosen = stream.getVideoTracks()[0].getSettings().deviceId;
     const cameras = (await navigator.mediaDevices.enumerateDevices()).filter((each) => each.kind === "videoinput");
     select.replaceChildren(
       ...cameras.map((each, index) => {

@@ -1,13 +1,10 @@
 """Studios with a tiny model: one to ask without a network, and one that browsers can open."""
 
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import uvicorn
-from visitors import Client, Studio
+from visitors import Client, Studio, serving
 
 from nst_rt.infer.web.app import create_app
 from nst_rt.infer.web.engine import Engine
@@ -46,15 +43,6 @@ def studio(
         start_from=str(two_styles.save(folder / "two.safetensors")),
         train_arguments=("--size", "64", "--batch-size", "2", "--workers", "0"),
     )
-    app = create_app(engine, settings)
-    config = uvicorn.Config(app, port=0, ws="websockets-sansio", log_level="warning")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.02)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    yield Studio(f"http://localhost:{port}/", root)
-    server.should_exit = True
-    thread.join()
+    with serving(create_app(engine, settings)) as port:
+        yield Studio(f"http://localhost:{port}/", root)
     assert not root.exists()

@@ -65,6 +65,31 @@ def test_viewers_of_one_model_share_what_is_compiled(engine: Engine) -> None:
     assert one._backend is other._backend
 
 
+def test_others_paint_while_one_s_size_is_compiled(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = (Viewer(engine, Mix({"waves": 1}), fps=0) for _ in range(2))
+    compiling, painted = threading.Event(), threading.Event()
+    large = FRAME.repeat(2, 0)
+    prepare = one._stylizer._backend.prepare
+
+    def slow(shape: tuple[int, ...]) -> None:
+        if shape[1:] == large.shape:
+            compiling.set()
+            assert painted.wait(300)
+        prepare(shape)
+
+    monkeypatch.setattr(one._stylizer._backend, "prepare", slow)
+    late: list[bytes] = []
+    thread = threading.Thread(target=lambda: late.append(one.paint(encoded(large))))
+    thread.start()
+    assert compiling.wait(300)
+    assert other.paint(encoded(FRAME))
+    painted.set()
+    thread.join()
+    assert decoded(late[0]).shape == large.shape
+
+
 def test_a_look_that_cannot_be_had_leaves_the_one_before(engine: Engine) -> None:
     viewer = Viewer(engine, Mix({"waves": 1}), fps=0)
     before = viewer.paint(encoded(FRAME))

@@ -3,9 +3,12 @@
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -17,9 +20,16 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import Select, WebDriverWait
 from tools import require_tools
-from visitors import PATIENCE, Studio
+from visitors import PATIENCE, Studio, serving
+
+from nst_rt.infer.web.app import create_app
+from nst_rt.infer.web.checks import Limits
+from nst_rt.infer.web.engine import Engine
+from nst_rt.infer.web.settings import Settings
+from nst_rt.style_model import StyleModel
 
 T = TypeVar("T")
+Elsewhere = Callable[..., AbstractContextManager["Page"]]
 
 
 @pytest.fixture(scope="module")
@@ -189,9 +199,12 @@ def test_snapshot_and_recording_are_saved(page: Page) -> None:
     page.click("#live-record")
     assert page.find("#live-record").get_attribute("aria-pressed") == "true"
     assert page.find("#live-recording").is_displayed()
-    page.run("return new Promise((done) => setTimeout(done, 1000))")
+    wait = "const t = performance.now(); return new Promise((d) => setTimeout(d, 2000))"
+    seconds = page.run(f"{wait}.then(() => (performance.now() - t) / 1000)")
     page.click("#live-record")
-    assert cv2.VideoCapture(str(page.downloaded(".mp4", ".webm"))).read()[0]
+    with av.open(str(page.downloaded(".mp4", ".webm"))) as recording:
+        times = [frame.time for frame in recording.decode(video=0)]
+    assert seconds / 2 < times[-1] - times[0] < seconds + 2  # clicks take time, too
     assert not page.find("#live-recording").is_displayed()
 
 
@@ -325,6 +338,118 @@ def test_an_oversized_file_is_refused_with_a_word(page: Page, tmp_path: Path) ->
     page.choose_file("image-drop", tmp_path / "huge.png")
     said = page.wait(lambda: page.find("#toasts").text, "message")
     assert said == "huge.png: larger than the 512 MB allowed here"
+
+
+@pytest.fixture
+def elsewhere(browser: Page, two_styles: StyleModel, tmp_path: Path) -> Iterator[Elsewhere]:
+    """Makes other studios in the same browser; what goes wrong there is meant to."""
+    engine = Engine("openvino")
+    engine.add(two_styles)
+    for file in browser.downloads.iterdir():
+        file.unlink()
+
+    @contextmanager
+    def opened(port: int = 0, **settings: Any) -> Iterator[Page]:
+        root = tmp_path / "elsewhere"
+        root.mkdir()
+        with serving(create_app(engine, Settings(root, **settings)), port) as port:
+            yield Page(browser.driver, f"http://localhost:{port}/", browser.downloads)
+
+    yield opened
+    browser.driver.get("about:blank")
+    for log in ("browser", "performance"):
+        browser.driver.get_log(log)
+
+
+def test_a_wrong_token_is_refused_and_the_right_one_opens_the_page(elsewhere: Elsewhere) -> None:
+    with elsewhere(token="correct horse") as page:
+        for query, says in (("", "The link that it printed"), ("?token=x", "not its token")):
+            page.driver.get(f"{page.url}{query}")
+            assert "This studio is locked" in page.find("main").text
+            assert says in page.find("main").text
+            own = f"nst_rt_{urlsplit(page.url).port}"
+            assert own not in [cookie["name"] for cookie in page.driver.get_cookies()]
+            assert page.run("return fetch('/api/studio').then((answer) => answer.status)") == 403
+        page.find("input[name=token]").send_keys("wrong horse", Keys.ENTER)
+        page.wait(lambda: "wrong+horse" in page.driver.current_url, "the next page")
+        assert "not its token" in page.find("main").text
+        page.find("input[name=token]").send_keys("correct horse", Keys.ENTER)
+        page.wait(lambda: page.driver.find_elements(By.CSS_SELECTOR, "html[data-ready]"), "page")
+        assert page.driver.current_url == f"{page.url}#live"
+
+
+def test_what_the_studio_refuses_is_said_on_the_page(elsewhere: Elsewhere, tmp_path: Path) -> None:
+    levels = np.random.default_rng(0).integers(0, 256, (600, 700, 3), np.uint8)
+    Image.fromarray(levels).save(tmp_path / "large.png")
+    with elsewhere(limits=Limits(upload=10**6)) as page:
+        page.open("image")
+        # The page would not send it.
+        page.run("Object.defineProperty(Blob.prototype, 'size', {get: () => 1})")
+        page.choose_file("image-drop", tmp_path / "large.png")
+        said = page.wait(lambda: page.find("#toasts").text, "message")
+        assert said == "larger than the 1 MB allowed here"
+        assert not page.find("#image-stage").is_displayed()
+
+
+def test_a_photo_that_is_gone_is_said_to_be(elsewhere: Elsewhere, astronaut: Path) -> None:
+    with elsewhere() as page:
+        page.open("image")
+        page.choose_file("image-drop", astronaut)
+        painted = "const view = document.getElementById('image-view'); return view.naturalWidth"
+        page.wait(lambda: page.run(painted), "the photo")
+        page.run(
+            "const {id} = JSON.parse(sessionStorage.getItem('nst-rt photo'));"
+            "return fetch(`/api/uploads/${id}`, {method: 'DELETE'}).then(() => 1)"
+        )
+        page.click("#image-look .swatch:nth-child(2)")
+        page.wait(lambda: "no longer here" in page.find("#toasts").text, "message")
+        assert "busy" not in str(page.find("#image-stage").get_attribute("class"))
+
+
+def test_a_studio_that_goes_and_is_another_one_later_is_said_to(elsewhere: Elsewhere) -> None:
+    with elsewhere() as page:
+        page.open()
+        page.click("#live-start")
+        page.wait(lambda: float(page.find("#live-fps").text or 0) > 0, "pictures")
+    trouble = page.find("#live-trouble")
+    page.wait(lambda: "does not answer; trying again" in trouble.text, "message")
+    assert page.find("#live-fps").text == "0"
+    port = urlsplit(page.url).port
+    assert port
+    with elsewhere(port=port):
+        page.wait(lambda: "reload it" in trouble.text, "another message")
+        page.open()
+        page.click("#live-start")
+        page.wait(lambda: float(page.find("#live-fps").text or 0) > 0, "pictures again")
+        assert not page.find("#live-trouble").is_displayed()
+
+
+def test_a_start_that_another_one_overtakes_leaves_no_camera_on(page: Page) -> None:
+    page.open()
+    page.run("""
+    const media = navigator.mediaDevices;
+    const open = media.getUserMedia.bind(media);
+    window.tracks = [];
+    media.getUserMedia = async (wanted) => {
+      const stream = await open(wanted);
+      tracks.push(...stream.getTracks());
+      return stream;
+    };
+    const Channel = WebSocket;
+    window.channels = [];
+    window.WebSocket = class extends Channel {
+      constructor(address) { super(address); channels.push(this); }
+    };
+    const button = document.getElementById("live-start");
+    button.click();
+    button.click();""")
+    page.wait(lambda: float(page.find("#live-fps").text or 0) > 0, "pictures")
+    live = "return tracks.filter((each) => each.readyState === 'live').length"
+    page.wait(lambda: page.run("return tracks.length") == 2, "both cameras")
+    page.wait(lambda: page.run(live) == 1, "one of them")
+    assert page.run("return channels.length") == 1
+    page.click("#live-stop")
+    assert page.run(live) == 0
 
 
 def test_tabs_and_styles_work_with_the_keyboard_alone(page: Page) -> None:

@@ -42,7 +42,19 @@ def test_the_right_token_opens_and_leaves_the_address(locked: Starlette) -> None
     assert (answer.status_code, answer.headers["location"]) == (303, "/")
     assert "HttpOnly" in answer.headers["set-cookie"]
     assert TOKEN not in answer.headers["set-cookie"]
+    assert "Max-Age=2592000" in answer.headers["set-cookie"]
     assert visitor.get("/api/studio").status_code == 200
+
+
+@pytest.mark.parametrize("token", [TOKEN, "wrong-horse"])
+def test_a_link_that_is_followed_again_leaves_the_address_and_keeps_the_visitor(
+    locked: Starlette, token: str
+) -> None:
+    visitor = Client(locked, link=f"/?token={TOKEN}")
+    again = visitor.get(f"/?token={token}", follow_redirects=False)
+    assert (again.status_code, again.headers["location"]) == (303, "/")
+    assert "set-cookie" not in again.headers
+    assert visitor.get("/").status_code == 200
 
 
 def test_a_forged_cookie_opens_nothing(locked: Starlette) -> None:
@@ -74,6 +86,20 @@ def test_only_names_of_this_machine_are_answered_to(client: Client, host: str, s
 
 
 ORIGINS = ["", "null", "http://evil.example", "https://localhost:8765", "http://localhost:8766"]
+
+
+def test_names_of_the_certificate_are_answered_to(engine: Engine, tmp_path: Path) -> None:
+    names = ("studio.example.org", "*.box.example")
+    app = create_app(engine, Settings(tmp_path / "visitors", names=names))
+    for host, status in (
+        ("studio.example.org:8765", 200),
+        ("Studio.Box.Example", 200),
+        ("example.org", 421),
+        ("other.example.org", 421),
+        ("box.example", 421),
+        ("a.studio.box.example", 421),
+    ):
+        assert Client(app).get("/", headers={"Host": host}).status_code == status, host
 
 
 @pytest.mark.parametrize("origin", ORIGINS)

@@ -1,5 +1,6 @@
 """The verb web: addresses, tokens, certificates, and an end that leaves nothing."""
 
+import datetime
 import inspect
 import json
 import os
@@ -9,16 +10,25 @@ import socket
 import ssl
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import httpx2
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from nst_rt.cli import main
 from nst_rt.errors import InputError
-from nst_rt.infer.web.certificates import self_signed
+from nst_rt.infer.web import server
+from nst_rt.infer.web.certificates import names_in, self_signed
 from nst_rt.infer.web.checks import Limits
-from nst_rt.infer.web.server import serve
+from nst_rt.infer.web.server import Ready, _listening, serve
+from nst_rt.infer.web.settings import Settings
+from nst_rt.style_model import StyleModel
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.7", "::", "studio.example"])
@@ -128,17 +138,88 @@ def test_the_certificate_is_for_the_address_that_it_was_made_for(tmp_path: Path)
     made = self_signed(tmp_path, "192.168.1.7")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(made.cert, made.key)
-    text = subprocess.run(
-        [sys.executable, "-c", _NAMES, made.cert], capture_output=True, text=True, check=True
-    ).stdout
-    for name in ("localhost", "127.0.0.1", "192.168.1.7"):
-        assert name in text
+    assert {"localhost", "127.0.0.1", "192.168.1.7"} <= set(names_in(made.cert))
     assert re.fullmatch(r"(\w\w:){31}\w\w", made.fingerprint)
 
 
-_NAMES = """
-import sys
-from cryptography import x509
-certificate = x509.load_pem_x509_certificate(open(sys.argv[1], "rb").read())
-print(certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName))
-"""
+def vouching(folder: Path, *names: str) -> dict[str, Path]:
+    """A certificate as an authority makes one: for these names and no others."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    nobody = x509.Name([])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(nobody)
+        .issuer_name(nobody)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now)
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([*map(x509.DNSName, names)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain)
+    (folder / "cert.pem").write_bytes(certificate.public_bytes(pem))
+    (folder / "key.pem").write_bytes(secret)
+    return {"tls_cert": folder / "cert.pem", "tls_key": folder / "key.pem"}
+
+
+class Opened(Exception):
+    """The studio could be opened; it ends with this."""
+
+
+@pytest.fixture
+def opened(
+    two_styles: StyleModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[Ready, Settings]]:
+    """What a studio says when it opens, and how it was set up."""
+    model = two_styles.save(tmp_path / "two.safetensors")
+    known: list[Settings] = []
+    monkeypatch.setattr(server, "gallery", dict)
+    monkeypatch.setattr(server, "create_app", lambda engine, settings: known.append(settings))
+
+    def ended(ready: Ready) -> None:
+        raise Opened(ready)
+
+    def opened(**options: Any) -> tuple[Ready, Settings]:
+        with pytest.raises(Opened) as end:
+            serve(port=0, models=[model], backend="torch", on_ready=ended, **options)
+        return end.value.args[0], known[-1]
+
+    return opened
+
+
+@pytest.mark.parametrize(
+    ("host", "names", "shown"),
+    [
+        ("0.0.0.0", ["studio.example.org", "www.example.org"], "studio.example.org"),
+        ("0.0.0.0", ["*.example.org", "localhost", "box.lan"], "box.lan"),
+        ("127.0.0.1", ["studio.example.org"], "127.0.0.1"),
+    ],
+)
+def test_a_certificate_s_names_are_answered_to_and_one_of_them_is_the_link(
+    opened: Callable[..., tuple[Ready, Settings]],
+    tmp_path: Path,
+    host: str,
+    names: list[str],
+    shown: str,
+) -> None:
+    ready, settings = opened(host=host, token="", **vouching(tmp_path, *names))
+    assert urlsplit(ready.links[0]).hostname == shown
+    assert {*names} <= {*settings.names}
+    assert ready.camera
+
+
+def test_a_link_holds_any_token(opened: Callable[..., tuple[Ready, Settings]]) -> None:
+    token = "a+b&c d#e"
+    ready, _ = opened(token=token)
+    assert parse_qs(urlsplit(ready.links[0]).query) == {"token": [token]}
+
+
+def test_all_networks_of_ipv6_are_those_of_ipv4_too() -> None:
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("no IPv6 on this machine")
+    with _listening("::", 0) as listening:
+        port = listening.getsockname()[1]
+        socket.create_connection(("127.0.0.1", port), 10).close()

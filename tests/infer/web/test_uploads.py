@@ -1,6 +1,8 @@
 """Files that visitors send: limits, kinds and names; nothing of ours is opened by them."""
 
+import asyncio
 import zipfile
+from collections.abc import AsyncIterator
 from io import BytesIO
 from pathlib import Path
 
@@ -10,10 +12,12 @@ from clips import write_clip
 from PIL import Image
 from visitors import Client
 
+from nst_rt.errors import InputError
 from nst_rt.infer.web.app import create_app
-from nst_rt.infer.web.checks import Limits
+from nst_rt.infer.web.checks import Limits, TooLargeError
 from nst_rt.infer.web.engine import Engine
 from nst_rt.infer.web.settings import Settings
+from nst_rt.infer.web.uploads import Uploads
 
 
 @pytest.fixture
@@ -145,6 +149,69 @@ def test_an_archive_that_unpacks_to_more_than_photos_is_refused(
     content = (tmp_path / "bomb.zip").read_bytes()
     assert len(content) < 200_000
     assert "other things" in client.error(400, "POST", "/api/uploads?kind=photos", content=content)
+
+
+def test_an_archive_is_looked_through(client: Client, tmp_path: Path) -> None:
+    program = BytesIO()
+    Image.new("RGB", (32, 32)).save(program, "EPS")
+    for name, content, status, says in (
+        ("large.png", png(60_000, 1000), 413, "archive: a/large.png: 60.0 megapixels"),
+        ("program.jpg", program.getvalue(), 400, "archive: a/program.jpg: EPS"),
+        ("broken.jpg", b"no photo", 200, ""),
+        ("notes.txt", program.getvalue(), 200, ""),
+    ):
+        packed = BytesIO()
+        with zipfile.ZipFile(packed, "w") as archive:
+            archive.writestr("good.jpg", jpeg(40, 30))
+            archive.writestr(f"a/{name}", content)
+        answer = client.post(
+            "/api/uploads?kind=photos", content=packed.getvalue(), headers={"X-Name": "archive"}
+        )
+        assert (answer.status_code, answer.json().get("count", 2)) == (status, 2)
+        assert says in answer.json().get("error", "")
+
+
+def test_an_archive_that_unpacks_to_more_than_there_is_room_for_is_refused(narrow: Client) -> None:
+    packed = BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for number in range(2):
+            archive.writestr(f"{number}.txt", bytes(80_000))
+    content = packed.getvalue()
+    assert "when unpacked" in narrow.error(413, "POST", "/api/uploads?kind=photos", content=content)
+
+
+def png(width: int, height: int) -> bytes:
+    """One of many black pixels and few bytes."""
+    file = BytesIO()
+    Image.new("1", (width, height)).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_more_pixels_than_can_be_decoded_are_not_promised() -> None:
+    assert Limits(pixels=178 * 10**6).pixels == 178 * 10**6
+    with pytest.raises(InputError, match="no more than 178 megapixels"):
+        Limits(pixels=179 * 10**6)
+
+
+def test_an_album_that_a_photo_is_on_its_way_to_does_not_make_room(tmp_path: Path) -> None:
+    photo = jpeg(40, 30)
+    uploads = Uploads(tmp_path, Limits(storage=10**5), lambda: False)
+    album = uploads.new_album("me", "holiday")
+
+    async def alone() -> AsyncIterator[bytes]:
+        yield photo
+
+    async def beside_others() -> AsyncIterator[bytes]:
+        yield photo[:100]
+        with pytest.raises(TooLargeError, match="in use"):
+            uploads.make_room(10**5)
+        yield photo[100:]
+
+    for chunks in (alone(), beside_others()):
+        asyncio.run(uploads.receive_into(album, chunks, len(photo)))
+    assert album.facts["count"] == 2
+    uploads.make_room(10**5)
+    assert files(tmp_path) == []
 
 
 def test_an_album_takes_photos_only(client: Client, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from clips import write_clip
 from PIL import Image
 from starlette.websockets import WebSocketDisconnect
 from visitors import Client
@@ -51,6 +52,24 @@ def test_nonsense_is_answered_and_does_not_end_the_channel(client: Client, text:
         socket.send_bytes(JPEG)
         socket.receive_json()
         assert socket.receive_bytes()
+
+
+def test_frames_come_back_while_a_video_is_painted(client: Client, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", pts=range(0, 512 * 250, 512))
+    video = client.upload(clip, "video")
+    with client.live() as socket:
+        socket.send_bytes(JPEG)
+        socket.receive_json()
+        assert socket.receive_bytes()
+        job = client.job(kind="video", video=video["id"], look={"styles": {"night": 1}})
+        while not client.wait(job, "running", "done")["progress"]:
+            pass
+        for _ in range(5):
+            socket.send_bytes(JPEG)
+            assert socket.receive_bytes()
+        now = client.wait(job, "running", "done")
+        assert (now["state"], now["progress"] < 1) == ("running", True)
+    client.post(f"/api/jobs/{job['id']}/cancel")
 
 
 def test_a_viewer_over_the_limit_is_told_so_and_finds_room_later(
