@@ -45,7 +45,8 @@ def screen() -> Iterator[str]:
     read, write = os.pipe()
     server = subprocess.Popen(
         # Without -noreset it begins anew, and drops who connects, when its last client leaves.
-        ["Xvfb", "-noreset", "-displayfd", str(write), "-screen", "0", "1000x700x24"],
+        # Without -r a key that a busy machine is late to release is pressed again and again.
+        ["Xvfb", "-noreset", "-r", "-displayfd", str(write), "-screen", "0", "1000x700x24"],
         pass_fds=[write],
         stderr=subprocess.DEVNULL,
     )
