@@ -175,7 +175,9 @@ def _check(options: dict[str, Any]) -> None:
         raise InputError(f"the duration must be a positive number of seconds, not {duration}")
     outputs = ("window", "record", "virtual_camera")
     if not any(options[name] for name in outputs) and options["mjpeg"] is None:
-        raise InputError("without a window choose another output: record, virtual camera or mjpeg")
+        raise InputError(
+            "without a window choose another output: --record, --virtual-camera or --mjpeg"
+        )
     if options["token"] is not None and options["mjpeg"] is None:
         raise InputError("the token is for viewers of an mjpeg output, and there is none")
     if options["record"] is not None:

@@ -180,8 +180,8 @@ def _fit(training: Training, checkpoint: Path | None) -> None:
             if "DataLoader worker" not in str(error):
                 raise
             raise StyleTransferError(
-                "a process that decodes photos was killed (out of memory?); go on with --resume, "
-                "and --workers 0 if it happens again"
+                "a process that decodes photos was killed (for want of memory, or with this one?); "
+                "go on with --resume, and --workers 0 if it happens again"
             ) from error
 
 

@@ -133,7 +133,8 @@ def _fastest(
     network: TransformerNet, device: str | None, precision: Precision
 ) -> tuple[Choice, bool]:
     """The choice, and whether it will be the same the next time."""
-    logger.info("measuring which engine is the fastest here, once")
+    kind = network.architecture
+    logger.info("measuring which engine is the fastest for %s networks here, once", kind)
     rates: dict[BackendName, float] = {}
     missing: dict[str, str] = {}
     failed: dict[str, str] = {}  # perhaps only now, as when a GPU's memory is full

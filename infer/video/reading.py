@@ -103,7 +103,8 @@ class VideoReader:
         self._end = None if end is None else origin + round(end / base)
         if self.info.duration and (start or 0) >= self._file_end:
             raise InputError(
-                f"{path}: the start, {start:g} s, is behind its end at {self._file_end:.2f} s"
+                f"{path}: ends at {self._file_end:.2f} s, before the start that was asked for, "
+                f"{start:g} s"
             )
         self._size, self._scale, self._square = size, scale, square
         self._others = others

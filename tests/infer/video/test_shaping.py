@@ -89,7 +89,7 @@ def test_a_part_is_the_same_frames(tmp_path: Path, untouched: Stylizer, index: b
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({"start": 5.0}, "behind its end at 1.00 s"),
+        ({"start": 5.0}, "ends at 1.00 s, before the start"),
         ({"start": -1.0}, "start must be"),
         ({"start": 0.5, "end": 0.2}, "must come after the start"),
         ({"size": 3}, "size must be"),
