@@ -1,4 +1,5 @@
 import copy
+import os
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError
@@ -283,6 +284,29 @@ except KeyboardInterrupt:
 """
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert (run.returncode, run.stdout) == (0, "interrupted\n"), run.stderr
+
+
+@pytest.mark.parametrize("name", ["openvino", "torch", "onnx"])
+def test_nothing_is_sent_or_forked(name: BackendName, tmp_path: Path) -> None:
+    script = """
+import os, sys
+import numpy as np
+
+def audit(event, arguments):
+    if event in ("os.fork", "socket.getaddrinfo", "socket.connect", "socket.sendto"):
+        os.write(1, f"{event} {arguments}\\n".encode())
+
+sys.addaudithook(audit)
+from nst_rt.infer.stylizer import load_style
+load_style(backend=sys.argv[1]).stylize(np.zeros((16, 16, 3), np.uint8))
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", script, name],
+        env={**os.environ, "NST_RT_CACHE": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert (run.returncode, run.stdout) == (0, ""), run.stderr
 
 
 @pytest.mark.parametrize("name", ["openvino", "torch", "onnx"])

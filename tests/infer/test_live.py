@@ -1,10 +1,13 @@
 """A real window under a virtual X server, with real key presses."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import TypeVar
 
@@ -80,7 +83,7 @@ def xdotool(screen: str) -> Callable[..., str]:
 def watch(screen: str, code: str, *arguments: object) -> subprocess.Popen[str]:
     """Run a program on the virtual screen."""
     return subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, arguments)],
+        [sys.executable, "-X", "faulthandler", "-c", code, *map(str, arguments)],
         env={**os.environ, "DISPLAY": screen},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -131,7 +134,20 @@ class Session:
             shot = self.shot()
             return shot if condition(shot) else None
 
-        return wait_for(seen, what)
+        try:
+            return wait_for(seen, what)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; {self._state()}") from None
+
+    def _state(self) -> str:
+        """What there is to know of a session that hangs, which this ends."""
+        geometry = self.geometry()
+        png = BytesIO()
+        Image.fromarray(self.shot()[..., ::-1].astype(np.uint8)).save(png, "PNG")
+        self.program.send_signal(signal.SIGABRT)  # Python tells what each thread was doing
+        out, err = self.program.communicate()
+        picture = b64encode(png.getvalue()).decode()
+        return f"window {geometry}, said {out!r}\n{err}\nseen: {picture}"
 
     def see_picture(self, what: str, picture: np.ndarray) -> np.ndarray:
         """Wait until a picture is seen, where nothing is written over it."""
