@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 import shutil
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from importlib import resources
@@ -101,16 +102,21 @@ class _Studio:
 
     async def facts(self, request: Request) -> Response:
         limits = self._settings.limits
+        known = list(self._engine.styles.values())
+        titles = Counter(style.title for style in known)
         styles = [
             {
                 "name": style.name,
-                "title": style.title or style.name.replace("_", " "),
+                # Two networks may have the same painting.
+                "title": style.title
+                if style.title and titles[style.title] == 1
+                else style.name.replace("_", " ").capitalize(),
                 "artist": style.artist,
                 "year": style.year,
                 "preview": style.preview,
                 "partners": self._engine.partners(style.name),
             }
-            for style in self._engine.styles.values()
+            for style in known
         ]
         return JSONResponse(
             {
