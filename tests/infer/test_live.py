@@ -5,9 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from base64 import b64encode
 from collections.abc import Callable, Iterator
-from io import BytesIO
 from pathlib import Path
 from typing import TypeVar
 
@@ -142,12 +140,13 @@ class Session:
     def _state(self) -> str:
         """What there is to know of a session that hangs, which this ends."""
         geometry = self.geometry()
-        png = BytesIO()
-        Image.fromarray(self.shot()[..., ::-1].astype(np.uint8)).save(png, "PNG")
+        grey = Image.fromarray(self.shot().mean(-1).astype(np.uint8)).resize((80, 30))
+        seen = "\n".join(
+            "".join(" .:-=+*#%@"[level // 26] for level in row) for row in np.array(grey)
+        )
         self.program.send_signal(signal.SIGABRT)  # Python tells what each thread was doing
         out, err = self.program.communicate()
-        picture = b64encode(png.getvalue()).decode()
-        return f"window {geometry}, said {out!r}\n{err}\nseen: {picture}"
+        return f"said {out!r}\n{err}\nthe window, {geometry}:\n{seen}"
 
     def see_picture(self, what: str, picture: np.ndarray) -> np.ndarray:
         """Wait until a picture is seen, where nothing is written over it."""
