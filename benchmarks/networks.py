@@ -29,8 +29,6 @@ LOSS: dict[str, Any] = {"model.style_size": 512, "model.style_layers": LAYERS}
 NETWORKS: dict[str, dict[str, int]] = {
     "trunk 32": {},
     "dilated": {"dilation": 2},
-    "soft input": {"soften": 1, "dilation": 2},
-    "wide first kernel": {"kernel": 5, "dilation": 2},
     "8 blocks": {"blocks": 8, "dilation": 2},
     "trunk 64": {"trunk": 64, "decoder": 32, "dilation": 2},
 }

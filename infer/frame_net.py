@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from nst_rt import transformer
-from nst_rt.transformer import MINIMUM_SIZE, TransformerNet
+from nst_rt.transformer import MINIMUM_SIZE, MULTIPLE, TransformerNet
 
 
 class FrameNet(nn.Module):
@@ -38,11 +38,10 @@ class FrameNet(nn.Module):
             Shape (N, H, W, 3), uint8, BGR.
         """
         height, width = frames.shape[1:3]
-        step = self.network.net.multiple
         # Up to the next multiple while they are bytes, which is cheapest, and by indices, which
         # torch.export can follow for any size.
         for dim, length in ((1, height), (2, width)):
-            frames = frames.index_select(dim, _reflection(length, step, frames.device))
+            frames = frames.index_select(dim, _reflection(length, frames.device))
         # In the network's own precision, which is below float32 on some engines.
         image = frames.permute(0, 3, 1, 2).to(style.dtype) / 255
         levels = (self.network(image, style).float() * 255).clamp(0, 255).round()
@@ -50,9 +49,9 @@ class FrameNet(nn.Module):
         return stylized[:, :height, :width]
 
 
-def _reflection(length: int, step: int, device: torch.device) -> Tensor:
-    """Indices that make `length` a multiple of `step` by reflecting the end."""
-    indices = torch.arange((length + step - 1) // step * step, device=device)
+def _reflection(length: int, device: torch.device) -> Tensor:
+    """Indices that make `length` a multiple of `MULTIPLE` by reflecting the end."""
+    indices = torch.arange((length + MULTIPLE - 1) // MULTIPLE * MULTIPLE, device=device)
     return torch.minimum(indices, 2 * (length - 1) - indices)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from nst_rt.errors import InputError
 from nst_rt.images import Frame, frame_to_tensor, tensor_to_frame
 from nst_rt.infer.backends import StyleVector
-from nst_rt.transformer import ConditionalInstanceNorm, TransformerNet
+from nst_rt.transformer import MULTIPLE, ConditionalInstanceNorm, TransformerNet
 
 TILES = (2048, 1024, 512)  # pixels, the side of what a tile adds to the picture
 # Bytes per pixel, fitted to peaks of PyTorch, of which OpenVINO takes half: of frames and sums,
@@ -105,15 +105,14 @@ class TiledNet:
         self._network = copy.deepcopy(network).to(device, dtype).eval().requires_grad_(False)
         self._network.to(memory_format=torch.channels_last)
         self._device, self._dtype = device, dtype
-        self._step = network.net.multiple
-        self._tile = math.ceil(tile / self._step) * self._step
+        self._tile = math.ceil(tile / MULTIPLE) * MULTIPLE
         self._norms = [m for m in self._network.modules() if isinstance(m, ConditionalInstanceNorm)]
 
     @torch.inference_mode()
     def stylize(self, frame: Frame, weights: StyleVector) -> Frame:
         """Paint a frame, shape (H, W, 3), uint8 BGR, with style weights of shape (1, S)."""
         height, width = frame.shape[:2]
-        below, right = -height % self._step, -width % self._step
+        below, right = -height % MULTIPLE, -width % MULTIPLE
         whole = np.asarray(
             cv2.copyMakeBorder(frame, 0, below, 0, right, cv2.BORDER_REFLECT_101), np.uint8
         )

@@ -16,7 +16,8 @@ from nst_rt.errors import InputError, UnknownNameError
 Architecture = Literal["fast", "classic"]
 ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)
 
-MINIMUM_SIZE = 16
+MINIMUM_SIZE = 16  # pixels a side
+MULTIPLE = 4  # of the sides that a network halves twice, pixels
 
 
 class ConditionalInstanceNorm(nn.Module):
@@ -87,12 +88,11 @@ class ResidualBlock(nn.Module):
 
 
 class FastNet(nn.Module):
-    """Residual blocks at quarter or eighth resolution, between pixel-unshuffle and -shuffle.
+    """Residual blocks at a quarter of the resolution, between pixel-unshuffle and -shuffle.
 
     Bilinear upsampling and the blur after the shuffle keep checkerboards and hatching away.
 
     Attributes:
-        multiple: that the sides of its images must be of, pixels.
         reach: how far away a pixel of the image may be that an output pixel depends on, but for
             the normalizations, which depend on all.
         activations: numbers per pixel of the image that it has to keep at the same time.
@@ -102,11 +102,7 @@ class FastNet(nn.Module):
         trunk: channels of the residual blocks.
         decoder: channels at half resolution.
         blocks: how many.
-        edges: channels at quarter resolution that go around blocks at an eighth; 0 for blocks at a
-            quarter.
         dilation: of the first convolution in each block.
-        kernel: of the first convolution.
-        soften: 1 for a low-pass filter before the unshuffle.
     """
 
     blur: Tensor
@@ -118,50 +114,32 @@ class FastNet(nn.Module):
         trunk: int = 32,
         decoder: int = 16,
         blocks: int = 5,
-        edges: int = 0,
         dilation: int = 1,
-        kernel: int = 3,
-        soften: int = 0,
     ) -> None:
         super().__init__()
         self.hyper_parameters = {
             "trunk": trunk,
             "decoder": decoder,
             "blocks": blocks,
-            "edges": edges,
             "dilation": dilation,
-            "kernel": kernel,
-            "soften": soften,
         }
-        self.multiple = 8 if edges else 4
-        self.reach = 4 * (kernel // 2 + blocks * (dilation + 1) + 3)
+        self.reach = 4 * (blocks * (dilation + 1) + 4)
         self.activations = trunk
-        self.soften = soften
-        self.encode = ConvNorm(48, edges or trunk, kernel, styles)
-        self.down = ConvNorm(edges, trunk, 3, styles, stride=2) if edges else None
+        self.encode = ConvNorm(48, trunk, 3, styles)
         self.blocks = nn.ModuleList(
             ResidualBlock(trunk, styles, dilation=dilation) for _ in range(blocks)
         )
-        self.up = ConvNorm(trunk, edges, 3, styles) if edges else None
-        self.decode = ConvNorm(edges or trunk, decoder, 3, styles)
+        self.decode = ConvNorm(trunk, decoder, 3, styles)
         self.paint = nn.Conv2d(decoder, 12, 3, padding=1, padding_mode="reflect")
         self.register_buffer("blur", _binomial_kernel(), persistent=False)
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
-        """Logits (N, 3, H, W) of the pastiche of `x`; H and W are multiples of 8."""
-        if self.soften:
-            x = self._blurred(self._blurred(x))
-        x = fine = self.encode(F.pixel_unshuffle(x, 4), style)
-        if self.down is not None:
-            x = self.down(x, style)
+        """Logits (N, 3, H, W) of the pastiche of `x`; H and W are multiples of `MULTIPLE`."""
+        x = self.encode(F.pixel_unshuffle(x, MULTIPLE), style)
         for block in self.blocks:
             x = block(x, style)
-        if self.up is not None:
-            x = fine + self.up(F.interpolate(x, scale_factor=2, mode="bilinear"), style)
         x = F.interpolate(x, scale_factor=2, mode="bilinear")
-        return self._blurred(F.pixel_shuffle(self.paint(self.decode(x, style)), 2))
-
-    def _blurred(self, x: Tensor) -> Tensor:
+        x = F.pixel_shuffle(self.paint(self.decode(x, style)), 2)
         kernel = self.blur.to(x.dtype).expand(3, 1, 3, 3)
         return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), kernel, groups=3)
 
@@ -176,13 +154,12 @@ class ClassicNet(nn.Module):
     """The network of Johnson et al. 2016, with upsampling + convolution for its deconvolutions.
 
     Attributes:
-        multiple, reach, activations: see `FastNet`.
+        reach, activations: see `FastNet`.
     """
 
     def __init__(self, styles: int, *, width: int = 32, blocks: int = 5) -> None:
         super().__init__()
         self.hyper_parameters = {"width": width, "blocks": blocks}
-        self.multiple = 4
         self.reach = 8 * blocks + 20
         self.activations = 8 * width
         w = width
@@ -203,7 +180,7 @@ class ClassicNet(nn.Module):
         self.paint = nn.Conv2d(w, 3, 9, padding=4, padding_mode="reflect")
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
-        """Logits (N, 3, H, W) of the pastiche of `x`; H and W are multiples of 4."""
+        """Logits (N, 3, H, W) of the pastiche of `x`; H and W are multiples of `MULTIPLE`."""
         for layer in [self.first, *self.encode, *self.blocks]:
             x = layer(x, style)
         for layer in self.decode:
@@ -266,9 +243,9 @@ class TransformerNet(nn.Module):
         h, w = image.shape[-2:]
         if min(h, w) < MINIMUM_SIZE:
             raise InputError(f"an image of {w}x{h} px is too small: {MINIMUM_SIZE} px a side")
-        # Up to the next multiple, which the halvings of the resolution need.
-        step = self.net.multiple
-        x = self.net(F.pad(image, (0, -w % step, 0, -h % step), mode="reflect"), style)
+        # Up to the next multiple.
+        padding = (0, -w % MULTIPLE, 0, -h % MULTIPLE)
+        x = self.net(F.pad(image, padding, mode="reflect"), style)
         return torch.sigmoid(x[..., :h, :w])
 
 

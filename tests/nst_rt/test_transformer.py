@@ -33,16 +33,12 @@ def test_any_size_is_kept(architecture: Architecture, h: int, w: int) -> None:
     assert pastiche.isfinite().all()
 
 
-@pytest.mark.parametrize("changes", [{"dilation": 2}, {"edges": 4}, {"kernel": 5}, {"soften": 1}])
 @pytest.mark.parametrize(("h", "w"), [(16, 16), (17, 23), (64, 41)])
-def test_any_size_is_kept_by_variants_of_the_fast_network(
-    changes: dict[str, int], h: int, w: int
-) -> None:
-    net = TransformerNet("fast", 1, **SMALL["fast"] | changes)
+def test_any_size_is_kept_by_dilated_convolutions(h: int, w: int) -> None:
+    net = TransformerNet("fast", 1, **SMALL["fast"], dilation=2)
     pastiche = net(torch.rand(1, 3, h, w), ONE)
     assert pastiche.shape == (1, 3, h, w)
     assert pastiche.isfinite().all()
-    assert net.hyper_parameters.items() >= changes.items()
 
 
 @both
