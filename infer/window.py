@@ -58,7 +58,10 @@ class Window:
         self._look_whether_closed()
 
     def show(self, picture: Frame, *, full_screen: bool = False) -> list[str]:
-        """Show a picture, shape (H, W, 3), uint8 BGR; returns the keys pressed since the last."""
+        """Show a picture, shape (H, W, 3), uint8 BGR; returns the keys pressed since the last.
+
+        Of several that came since OpenCV last looked it knows the last only.
+        """
         if self.closed:  # OpenCV would open it again
             return []
         if not self._shown:
