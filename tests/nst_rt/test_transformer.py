@@ -39,6 +39,7 @@ def test_any_size_is_kept_by_dilated_convolutions(h: int, w: int) -> None:
     pastiche = net(torch.rand(1, 3, h, w), ONE)
     assert pastiche.shape == (1, 3, h, w)
     assert pastiche.isfinite().all()
+    assert net.hyper_parameters["dilation"] == 2
 
 
 @both

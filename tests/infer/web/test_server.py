@@ -122,6 +122,7 @@ def test_a_studio_with_token_and_certificate_opens_and_ends_without_a_trace(
         assert visitor.get(link[0]).status_code == 200
         facts = visitor.get(f"{link[1]}api/studio").json()
         titles = {style["name"]: style["title"] for style in facts["styles"]}
+        assert "starry_night" in titles
         assert titles["starry_night_classic"] == "Starry night classic"  # the fast one's painting
         assert len(set(titles.values())) == len(titles)
         album = visitor.post(
