@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from nst_rt import transformer
-from nst_rt.transformer import MINIMUM_SIZE, MULTIPLE, TransformerNet
+from nst_rt.transformer import MINIMUM_SIZE, MULTIPLE, TransformerNet, fold_enlargements
 
 
 class FrameNet(nn.Module):
@@ -25,6 +25,7 @@ class FrameNet(nn.Module):
     def __init__(self, network: TransformerNet) -> None:
         super().__init__()
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
+        fold_enlargements(self.network)
         self.network.net.reverse_channels()
 
     def forward(self, frames: Tensor, style: Tensor) -> Tensor:

@@ -129,7 +129,7 @@ class TiledNet:
         return painted[:height, :width]
 
     def _moments(
-        self, norm: nn.Module, whole: Frame, tiles: list[Tile], style: Tensor
+        self, norm: ConditionalInstanceNorm, whole: Frame, tiles: list[Tile], style: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Mean and variance over the picture of what comes into a normalization."""
 
@@ -151,10 +151,12 @@ class TiledNet:
                     slice(round(part.start / scale), round(part.stop / scale))
                     for part in tile.inside
                 )
-                kept = features[:, rows, columns].double()
-                sums.append(kept.sum((1, 2)))
-                squares.append(kept.square().sum((1, 2)))
-                count += kept[0].numel()
+                kept = (
+                    features[:, rows, columns].double().flatten(1).reshape(norm.scale.shape[1], -1)
+                )
+                sums.append(kept.sum(1))
+                squares.append(kept.square().sum(1))
+                count += kept.shape[1]
         mean = torch.stack(sums).sum(0) / count
         variance = torch.stack(squares).sum(0) / count - mean.square()
         return mean.float(), variance.clamp(min=0).float()

@@ -137,7 +137,7 @@ class LossTerms:
 
 @dataclass(frozen=True)
 class BatchTerms(LossTerms):
-    """Those of a batch, their means, and the style term of each image, shape (N,)."""
+    """Those of a batch, their means, and the style term of each image without its factor, (N,)."""
 
     styles: Tensor
 
@@ -195,13 +195,16 @@ class PerceptualLoss:
         features = self.features(image)
         return {layer: gram_matrix(features[layer]) for layer in self.style_layers}
 
-    def __call__(self, image: Tensor, content: Features, style: Features) -> BatchTerms:
+    def __call__(
+        self, image: Tensor, content: Features, style: Features, factors: Tensor | None = None
+    ) -> BatchTerms:
         """Loss of `image` against the two targets.
 
         Args:
             image: shape (N, 3, H, W), RGB in [0, 1]; gradients flow to it.
             content: from `content_target` of N images of the same size.
             style: from `style_target`, of N images or of one.
+            factors: of the style term of each image, shape (N,); 1 by default.
         """
         features = self.features(image)
         content_term = torch.stack(
@@ -213,7 +216,7 @@ class PerceptualLoss:
                 for k, w in self.style_layers.items()
             ]
         ).sum(0)
-        style_term = style_terms.mean()
+        style_term = (style_terms if factors is None else factors * style_terms).mean()
         tv_term = total_variation(image.float())
         total = (
             self.content_weight * content_term

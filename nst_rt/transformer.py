@@ -18,24 +18,51 @@ ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)
 
 MINIMUM_SIZE = 16  # pixels a side
 MULTIPLE = 4  # of the sides that a network halves twice, pixels
+_EPSILON = 1e-5  # what the norms of PyTorch add to a variance
 
 
 class ConditionalInstanceNorm(nn.Module):
-    """Instance normalization with one affine pair per style (Dumoulin et al. 2017, eq. 5)."""
+    """Instance normalization with one affine pair per style (Dumoulin et al. 2017, eq. 5).
 
-    def __init__(self, channels: int, styles: int) -> None:
+    Args:
+        channels, styles: how many.
+        phases: channels in a row that hold pixels of one, as `F.pixel_shuffle` takes them.
+    """
+
+    def __init__(self, channels: int, styles: int, *, phases: int = 1) -> None:
         super().__init__()
         self.scale = nn.Parameter(torch.ones(styles, channels))
         self.shift = nn.Parameter(torch.zeros(styles, channels))
+        self.phases = phases
         # Mean and variance to normalize by instead of those of `x`, which may be a part of a whole.
         self.moments: tuple[Tensor, Tensor] | None = None
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
-        """Normalize `x` (N, C, H, W), then apply the mix `style` (N or 1, S) of affine pairs."""
-        scale = (style @ self.scale)[:, :, None, None].to(x.dtype)
-        shift = (style @ self.shift)[:, :, None, None].to(x.dtype)
-        x = F.instance_norm(x) if self.moments is None else F.batch_norm(x, *self.moments)
+        """Normalize `x` (N, C * phases, H, W), then apply the mix `style` (N or 1, S) of pairs."""
+        scale, shift = (
+            (style @ pair).repeat_interleave(self.phases, 1)[:, :, None, None].to(x.dtype)
+            for pair in (self.scale, self.shift)
+        )
+        if self.moments is not None:
+            mean, variance = (m.repeat_interleave(self.phases) for m in self.moments)
+            x = F.batch_norm(x, mean, variance)
+        elif self.phases > 1:
+            x = self._normalized_together(x)
+        else:  # an instance norm, in the form that OpenVINO has one kernel for
+            x = F.layer_norm(x, x.shape[2:])
         return x * scale + shift
+
+    def _normalized_together(self, x: Tensor) -> Tensor:
+        """By what all phases of a channel have in common, without moving them together."""
+        variances, means = torch.var_mean(x, (2, 3), correction=0)
+        mean = self._over_phases(means)
+        variance = self._over_phases(variances + (means - mean).square())
+        deviation = (variance + _EPSILON).sqrt()
+        return (x - mean[:, :, None, None]) / deviation[:, :, None, None]
+
+    def _over_phases(self, x: Tensor) -> Tensor:
+        mean = x.view(x.shape[0], -1, self.phases).mean(2)
+        return mean.repeat_interleave(self.phases, 1)
 
 
 class ConvNorm(nn.Module):
@@ -87,10 +114,88 @@ class ResidualBlock(nn.Module):
         return x + residual
 
 
+class SubPixelConv2d(nn.Conv2d):
+    """A convolution between enlargements, computed as one before all of them (Shi et al. 2016).
+
+    `enlarged` says what it is, and must be affine, the same everywhere but at the sides, and look
+    no farther than one pixel. What it answers to impulses, which are few and small, is the weight
+    of the one convolution that does the same.
+
+    Args:
+        inputs, outputs: channels of the convolution itself.
+        phases: channels of the input that a pixel-shuffle makes one of.
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, phases: int = 1, bias: bool = True) -> None:
+        super().__init__(inputs, outputs, 3, padding=1, bias=bias)
+        self.phases = phases
+
+    def enlarged(self, x: Tensor) -> Tensor:
+        """From shape (N, C, H, W) to (N, D, H, W), enlarged and pixel-unshuffled again."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What `enlarged` makes of `x`, which has one pixel more on all sides."""
+        return F.conv2d(x, *self._one_convolution())
+
+    def folded(self) -> nn.Conv2d:
+        """The one convolution, for a network that is trained no more."""
+        weight, bias = self._one_convolution()
+        conv = nn.Conv2d(weight.shape[1], weight.shape[0], 3, device=weight.device)
+        conv.load_state_dict({"weight": weight, "bias": bias})
+        return conv.to(weight.dtype).requires_grad_(False)
+
+    def _one_convolution(self) -> tuple[Tensor, Tensor]:
+        """Its weight and its bias."""
+        impulses = torch.eye(self.in_channels * self.phases).to(self.weight)[:, :, None, None]
+        impulses = F.pad(impulses, (2, 2, 2, 2))
+        answers = self.enlarged(torch.cat([torch.zeros_like(impulses[:1]), impulses]))
+        weight = (answers[1:] - answers[:1])[..., 1:4, 1:4].flip(2, 3).transpose(0, 1)
+        return weight, answers[0, :, 2, 2]
+
+
+class BilinearConv2d(SubPixelConv2d):
+    """A bilinear enlargement by two and a convolution."""
+
+    def enlarged(self, x: Tensor) -> Tensor:
+        """From shape (N, C, H, W) to (N, D * 4, H, W)."""
+        x = F.interpolate(x, scale_factor=2, mode="bilinear")
+        return F.pixel_unshuffle(F.conv2d(x, self.weight, self.bias, padding=1), 2)
+
+
+class BlurredConv2d(SubPixelConv2d):
+    """A pixel-shuffle by two, a convolution, another pixel-shuffle and a binomial blur.
+
+    The blur keeps checkerboards and hatching away.
+    """
+
+    def enlarged(self, x: Tensor) -> Tensor:
+        """From shape (N, C * 4, H, W) to (N, D * 4, H, W)."""
+        x = F.conv2d(F.pixel_shuffle(x, 2), self.weight, self.bias, padding=1)
+        x = F.pixel_shuffle(x, 2)
+        row = torch.tensor([1.0, 2.0, 1.0]).to(x) / 4
+        blur = torch.outer(row, row).expand(x.shape[1], 1, 3, 3)
+        return F.pixel_unshuffle(F.conv2d(x, blur, padding=1, groups=x.shape[1]), 4)
+
+
+class Enlarge(nn.Module):
+    """Bilinear enlargement by two, a convolution, conditional instance norm and a rectifier."""
+
+    def __init__(self, inputs: int, outputs: int, styles: int) -> None:
+        super().__init__()
+        self.conv = BilinearConv2d(inputs, outputs, bias=False)
+        self.norm = ConditionalInstanceNorm(outputs, styles, phases=4)
+
+    def forward(self, x: Tensor, style: Tensor) -> Tensor:
+        """Shape (N, `inputs`, H, W) to (N, `outputs` * 4, H, W), which a pixel-shuffle enlarges."""
+        x = self.conv(F.pad(x, (1, 1, 1, 1), mode="reflect"))
+        return F.relu(self.norm(x, style))
+
+
 class FastNet(nn.Module):
     """Residual blocks at a quarter of the resolution, between pixel-unshuffle and -shuffle.
 
-    Bilinear upsampling and the blur after the shuffle keep checkerboards and hatching away.
+    What comes after them enlarges, but is computed at a quarter of the resolution as well.
 
     Attributes:
         reach: how far away a pixel of the image may be that an output pixel depends on, but for
@@ -104,8 +209,6 @@ class FastNet(nn.Module):
         blocks: how many.
         dilation: of the first convolution in each block.
     """
-
-    blur: Tensor
 
     def __init__(
         self,
@@ -129,19 +232,15 @@ class FastNet(nn.Module):
         self.blocks = nn.ModuleList(
             ResidualBlock(trunk, styles, dilation=dilation) for _ in range(blocks)
         )
-        self.decode = ConvNorm(trunk, decoder, 3, styles)
-        self.paint = nn.Conv2d(decoder, 12, 3, padding=1, padding_mode="reflect")
-        self.register_buffer("blur", _binomial_kernel(), persistent=False)
+        self.decode = Enlarge(trunk, decoder, styles)
+        self.paint = BlurredConv2d(decoder, 12, phases=4)
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         """Logits (N, 3, H, W) of the pastiche of `x`; H and W are multiples of `MULTIPLE`."""
         x = self.encode(F.pixel_unshuffle(x, MULTIPLE), style)
         for block in self.blocks:
             x = block(x, style)
-        x = F.interpolate(x, scale_factor=2, mode="bilinear")
-        x = F.pixel_shuffle(self.paint(self.decode(x, style)), 2)
-        kernel = self.blur.to(x.dtype).expand(3, 1, 3, 3)
-        return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), kernel, groups=3)
+        return F.pixel_shuffle(self.paint(_surrounded(self.decode(x, style))), MULTIPLE)
 
     def reverse_channels(self) -> None:
         """Turn the network into one for BGR images, in place, by reordering its outer weights."""
@@ -249,6 +348,14 @@ class TransformerNet(nn.Module):
         return torch.sigmoid(x[..., :h, :w])
 
 
+def fold_enlargements(network: TransformerNet) -> None:
+    """Compute once, in place, what does not change once a network is trained no more."""
+    for module in list(network.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, SubPixelConv2d):
+                setattr(module, name, child.folded())
+
+
 def is_affine(name: str) -> bool:
     """Whether a weight of that name belongs to the affine pairs, which alone make a style."""
     return name.endswith((".norm.scale", ".norm.shift"))
@@ -268,14 +375,15 @@ def with_styles(network: TransformerNet, sources: Sequence[int]) -> TransformerN
     return copy
 
 
+def _surrounded(x: Tensor) -> Tensor:
+    """The outermost pixels once more, as F.pad would; but OpenVINO is slow at what it makes."""
+    x = torch.cat([x[:, :, :1], x, x[:, :, -1:]], 2)
+    return torch.cat([x[..., :1], x, x[..., -1:]], 3)
+
+
 @torch.no_grad()
 def _reverse_groups(weights: Tensor | None, dim: int) -> None:
     """Reverse the order of the three groups, one per colour, that `dim` consists of."""
     assert weights is not None
     groups = weights.unflatten(dim, (3, -1))  # type: ignore[no-untyped-call]
     weights.copy_(groups.flip(dim).flatten(dim, dim + 1))
-
-
-def _binomial_kernel() -> Tensor:
-    row = torch.tensor([1.0, 2.0, 1.0]) / 4
-    return torch.outer(row, row)

@@ -113,7 +113,11 @@ class Model:
 
 
 MODELS = (
-    Model("gallery", {name: name for name in ARTWORKS}, (("gallery",), ("gallery", "calm"))),
+    Model(
+        "gallery",
+        {name: name for name in ARTWORKS},
+        (("gallery",), ("gallery", "calm"), ("gallery", "calm", "even")),
+    ),
     Model("classic", {"starry_night_classic": "starry_night"}, (("classic",),)),
 )
 

@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
-from nst_rt.errors import InputError, NotFiniteError
+from nst_rt.errors import InputError, NotFiniteError, UnknownNameError
 from nst_rt.images import load_image
 from nst_rt.losses import BatchTerms, PerceptualLoss, check_loss_weights, layer_weights
 from nst_rt.metrics import fingerprint, fingerprint_distance
@@ -57,6 +57,8 @@ class StyleTraining(L.LightningModule):
         content_layers: VGG19 layer -> weight.
         style_layers: VGG19 layer -> weight.
         content_weight, style_weight, tv_weight: factors of the losses' terms.
+        style_factors: by the style's name, times `style_weight` is that of this painting; below 1
+            for one that paints over what must stay to be seen, say faces.
         motion_weight: factor of the motion term.
         motion_ramp: the motion term rises linearly from 0 between these fractions of the training.
         max_shift: pixels that the two views are shifted against each other at most, along an axis.
@@ -93,6 +95,7 @@ class StyleTraining(L.LightningModule):
         content_weight: float = 1.0,
         style_weight: float = 10.0,
         tv_weight: float = 1.0,
+        style_factors: dict[str, float] | None = None,
         motion_weight: float = 50.0,
         motion_ramp: tuple[float, float] = (0.2, 0.47),
         max_shift: int = 8,
@@ -115,7 +118,13 @@ class StyleTraining(L.LightningModule):
             raise InputError("a training needs at least one painting")
         for layers in (content_layers, style_layers):
             layer_weights(layers)
-        check_loss_weights(content_weight, style_weight, tv_weight, motion_weight)
+        factors = style_factors or {}
+        check_loss_weights(
+            content_weight, style_weight, tv_weight, motion_weight, *factors.values()
+        )
+        for name in factors:
+            if name not in paintings:
+                raise UnknownNameError("style", name, paintings)
         for name, value, low, high in (
             ("learning_rate", learning_rate, 1e-9, 1.0),
             ("affine_factor", affine_factor, 1e-3, 1e3),
@@ -143,6 +152,7 @@ class StyleTraining(L.LightningModule):
         self.paintings = dict(paintings)
         self.size = size
         self.style_size = style_size
+        self.style_factors = [factors.get(name, 1.0) for name in paintings]
         self.motion_weight = motion_weight
         self.motion_ramp = motion_ramp
         self.motion = MotionRange(max_shift, max_zoom, max_angle, layer_probability)
@@ -294,6 +304,7 @@ class StyleTraining(L.LightningModule):
                 pastiche,
                 self.loss.content_target(photos),
                 {layer: target[which] for layer, target in self.targets.items()},
+                torch.tensor(self.style_factors, device=self.device)[which],
             )
 
     def _motion_ramp(self, step: int) -> float:

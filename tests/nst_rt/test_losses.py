@@ -211,6 +211,19 @@ def test_gradient_of_the_perceptual_loss_is_its_slope(
     torch.testing.assert_close(slope, image.grad.norm(), rtol=0.02, atol=0)
 
 
+def test_the_style_of_each_image_counts_by_its_factor(
+    perceptual: PerceptualLoss, photo: Tensor
+) -> None:
+    images = torch.cat([photo, photo.flip(1)])
+    content = perceptual.content_target(images)
+    style = perceptual.style_target(photo.flip(2).roll(9, 3) ** 2)
+    plain = perceptual(images, content, style)
+    other = perceptual(images, content, style, torch.tensor([0.5, 3.0]))
+    torch.testing.assert_close(other.style, (0.5 * plain.styles[0] + 3 * plain.styles[1]) / 2)
+    torch.testing.assert_close(other.styles, plain.styles)
+    torch.testing.assert_close(other.total - plain.total, 10 * (other.style - plain.style))
+
+
 def test_unknown_layer_is_an_error() -> None:
     with pytest.raises(UnknownNameError, match="relu9_1"):
         PerceptualLoss(

@@ -3,9 +3,18 @@ from typing import cast
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from nst_rt.errors import InputError, UnknownNameError
-from nst_rt.transformer import Architecture, ConditionalInstanceNorm, TransformerNet
+from nst_rt.transformer import (
+    Architecture,
+    BilinearConv2d,
+    BlurredConv2d,
+    ConditionalInstanceNorm,
+    SubPixelConv2d,
+    TransformerNet,
+    fold_enlargements,
+)
 
 SMALL: dict[Architecture, dict[str, int]] = {
     "fast": {"trunk": 8, "decoder": 4, "blocks": 1},
@@ -113,15 +122,72 @@ def test_all_weights_get_a_gradient(architecture: Architecture, photo: Tensor) -
         assert parameter.grad.isfinite().all(), name
 
 
+def random(*shape: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
+
+def inside(x: Tensor) -> Tensor:
+    return x[..., 4:-4, 4:-4]
+
+
+def test_a_convolution_of_an_enlarged_image_by_hand() -> None:
+    conv = BilinearConv2d(3, 2)
+    x = random(1, 3, 8, 9)
+    enlarged = F.interpolate(x, scale_factor=2, mode="bilinear")
+    expected = F.conv2d(enlarged, conv.weight, conv.bias, padding=1)
+    found = F.pixel_shuffle(conv(F.pad(x, (1, 1, 1, 1))), 2)
+    torch.testing.assert_close(inside(found), inside(expected))
+
+
+def test_a_blurred_convolution_by_hand() -> None:
+    conv = BlurredConv2d(2, 12, phases=4)
+    x = random(1, 8, 8, 9)
+    painted = F.conv2d(F.pixel_shuffle(x, 2), conv.weight, conv.bias, padding=1)
+    row = torch.tensor([0.25, 0.5, 0.25])
+    each = F.pixel_shuffle(painted, 2).flatten(0, 1)[:, None]
+    expected = F.conv2d(each, torch.outer(row, row)[None, None], padding=1).view(1, 3, 32, 36)
+    found = F.pixel_shuffle(conv(F.pad(x, (1, 1, 1, 1))), 4)
+    torch.testing.assert_close(inside(found), inside(expected))
+
+
 @both
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_folding_changes_no_pixel(
+    architecture: Architecture, dtype: torch.dtype, photo: Tensor
+) -> None:
+    net, style = network(architecture, 2).to(dtype), torch.tensor([[0.3, 0.7]], dtype=dtype)
+    before = net(photo.to(dtype), style)
+    fold_enlargements(net)
+    assert not any(isinstance(m, SubPixelConv2d) for m in net.modules())
+    torch.testing.assert_close(net(photo.to(dtype), style), before, atol=1e-4, rtol=0)
+
+
+@both
+@pytest.mark.parametrize("folded", [False, True])
 def test_reversing_the_channels_makes_a_network_for_bgr(
-    architecture: Architecture, photo: Tensor
+    architecture: Architecture, folded: bool, photo: Tensor
 ) -> None:
     net = network(architecture)
     rgb = net(photo, ONE)
+    if folded:
+        fold_enlargements(net)
     net.net.reverse_channels()
     torch.testing.assert_close(net(photo.flip(1), ONE), rgb.flip(1), atol=1e-4, rtol=0)
     assert not torch.allclose(rgb, rgb.flip(1), atol=0.01)
+
+
+def test_pixels_of_one_channel_are_normalized_together() -> None:
+    x = 3 + 2 * random(2, 3, 6, 8)
+    alone, together = (ConditionalInstanceNorm(3, 1, phases=phases) for phases in (1, 4))
+    for norm in (alone, together):
+        norm.load_state_dict({"scale": random(1, 3), "shift": random(1, 3) + 1})
+    expected = alone(x, ONE)
+    found = F.pixel_shuffle(together(F.pixel_unshuffle(x, 2), ONE), 2)
+    torch.testing.assert_close(found, expected)
+    alone.moments = together.moments = (torch.ones(3), torch.full((3,), 4.0))
+    given = F.pixel_shuffle(together(F.pixel_unshuffle(x, 2), ONE), 2)
+    torch.testing.assert_close(given, alone(x, ONE))
+    assert not torch.allclose(given, expected, atol=0.1)
 
 
 def test_conditional_instance_norm_by_hand() -> None:

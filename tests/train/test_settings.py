@@ -85,6 +85,8 @@ def test_trainer_flags_reach_the_trainer(train: Train, tmp_path: Path) -> None:
         ({"settings": {"trainer.devices": "many"}}, InputError, "trainer refuses.*devices"),
         ({"settings": {"model.style_layers": {"relu9_1": 1.0}}}, UnknownNameError, "relu9_1"),
         ({"settings": {"model.style_weight": -1}}, InputError, "0 or more, not -1"),
+        ({"settings": {"model.style_factors": {"swrls": 1}}}, UnknownNameError, "mean 'swirls'"),
+        ({"settings": {"model.style_factors": {"swirls": -1}}}, InputError, "0 or more, not -1"),
         ({"style": None}, InputError, "paintings"),
         ({"photos": None}, InputError, "photos"),
     ],
@@ -96,6 +98,16 @@ def test_bad_settings_are_an_error_in_one_line(
         train(tmp_path, **changes)
     assert "\n" not in str(caught.value)
     assert not any(tmp_path.iterdir())
+
+
+def test_a_style_s_factor_is_one_of_its_weight(train: Train, tmp_path: Path) -> None:
+    def trained(folder: str, **given: Any) -> dict[str, torch.Tensor]:
+        return StyleModel.load(train(tmp_path / folder, steps=2, **given)).network.state_dict()
+
+    default = trained("default")
+    halved = trained("halved", settings={"model.style_factors": {"swirls": 0.5}})
+    torch.testing.assert_close(halved, trained("weight", style_weight=5.0))
+    assert not torch.allclose(halved["net.paint.weight"], default["net.paint.weight"], atol=1e-6)
 
 
 def test_a_fast_dev_run_writes_nothing(train: Train, tmp_path: Path) -> None:
