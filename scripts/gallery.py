@@ -50,26 +50,24 @@ SEEN = {  # by style, at 640 px: a face, a landscape, a street, a launch pad by 
     "starry_night_classic": "strokes that follow the shapes, and stars with halos, one of which "
     "may sit on a cheek; faces readable; darker and less colourful than the painting; a fine weave "
     "of short strokes in skies",
-    "starry_night": "blue strokes along the shapes, yellow lights, faces readable; strokes are "
-    "short, no great swirls, and even skies show fine hatching",
-    "great_wave": "paper, Prussian blue and dark outlines, as a print; faces readable; rows of "
-    "small dots in even greys, the plainest pattern of all",
-    "the_scream": "long orange and dark green streaks, skies that flow; features smaller than a "
-    "streak go, and with them eyes and mouths",
-    "composition_vii": "orange, red and violet patches with dark outlines; faces readable; some "
-    "hatching in skies",
-    "water_lilies": "soft lilac, green and rose dabs; faces readable; a weave of dabs in dark "
-    "areas",
-    "wheat_field": "yellow against light blue and deep green, relief as of thick paint; faces "
-    "readable; fine hatching in skies",
+    "starry_night": "blue strokes along the shapes, yellow lights, some of them discs, clear "
+    "faces; strokes are short, no great swirls, and a fine weave of them in dark skies",
+    "great_wave": "paper, Prussian blue and dark outlines, as a print; clean skies, readable "
+    "faces; shades are rows of fine dots",
+    "the_scream": "orange streaks over dark green, skies that flow; calm faces that one recognises",
+    "composition_vii": "orange, red and violet patches with dark outlines, relief as of thick "
+    "paint; faces readable",
+    "water_lilies": "soft lilac and green dabs with rose and white; faces readable; dark skies "
+    "are a weave of upright strokes",
+    "wheat_field": "yellow against light blue and deep green, relief as of thick paint; clear "
+    "faces; one sky may break into yellow and blue",
     "night_cafe": "gold, red and dark green, calm surfaces, the clearest faces; dark skies turn "
     "red",
-    "cottages": "cream paper, green and brown pen strokes, as a drawing; faces readable; fine "
-    "hatching in skies",
-    "tahitian_women": "broad fields of orange, yellow and green; faces readable; one sky may break "
-    "into two colours",
-    "delaunay_portrait": "a mosaic of rounded tiles in white and indigo, in skies too, where it is "
-    "faint; eyes become tiles",
+    "cottages": "cream paper, green and brown pen strokes, as a drawing; clear faces, clean skies",
+    "tahitian_women": "broad fields of orange, yellow and green; faces readable; one sky may "
+    "break into two colours",
+    "delaunay_portrait": "a mosaic of rounded tiles in white and indigo, faint in skies; faces "
+    "readable, eyes made of tiles",
 }
 # Equivalent iterations at least, and the ratio at most, by architecture; and the mean pan error.
 GOALS = {"fast": (25, 1.6), "classic": (50, None)}
@@ -118,7 +116,11 @@ MODELS = (
         {name: name for name in ARTWORKS},
         (("gallery",), ("gallery", "calm"), ("gallery", "calm", "even")),
     ),
-    Model("classic", {"starry_night_classic": "starry_night"}, (("classic",),)),
+    Model(
+        "classic",
+        {"starry_night_classic": "starry_night"},
+        (("classic",), ("classic", "classic_even")),
+    ),
 )
 
 
