@@ -141,10 +141,9 @@ class SubPixelConv2d(nn.Conv2d):
     def folded(self) -> nn.Conv2d:
         """The one convolution, for a network that is trained no more."""
         weight, bias = self._one_convolution()
-        conv: nn.Conv2d = torch.nn.utils.skip_init(
-            nn.Conv2d, weight.shape[1], weight.shape[0], 3, device=weight.device, dtype=weight.dtype
-        )
-        conv.load_state_dict({"weight": weight, "bias": bias})
+        with torch.device("meta"):  # without weights that would be replaced
+            conv = nn.Conv2d(weight.shape[1], weight.shape[0], 3)
+        conv.load_state_dict({"weight": weight, "bias": bias}, assign=True)
         return conv.requires_grad_(False)
 
     def _one_convolution(self) -> tuple[Tensor, Tensor]:
