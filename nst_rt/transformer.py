@@ -53,16 +53,15 @@ class ConditionalInstanceNorm(nn.Module):
         return x * scale + shift
 
     def _normalized_together(self, x: Tensor) -> Tensor:
-        """By what all phases of a channel have in common, without moving them together."""
-        variances, means = torch.var_mean(x, (2, 3), correction=0)
-        mean = self._over_phases(means)
-        variance = self._over_phases(variances + (means - mean).square())
-        deviation = (variance + _EPSILON).sqrt()
-        return (x - mean[:, :, None, None]) / deviation[:, :, None, None]
+        """By the deviation of all phases of a channel, without moving them together.
 
-    def _over_phases(self, x: Tensor) -> Tensor:
-        mean = x.view(x.shape[0], -1, self.phases).mean(2)
-        return mean.repeat_interleave(self.phases, 1)
+        Their means are the same but at the sides of the image, and but for rounding, which must not
+        become a pattern where all is of one colour: so each phase loses its own.
+        """
+        variances, means = torch.var_mean(x, (2, 3), correction=0)
+        variance = variances.view(x.shape[0], -1, self.phases).mean(2)
+        deviation = (variance + _EPSILON).sqrt().repeat_interleave(self.phases, 1)
+        return (x - means[:, :, None, None]) / deviation[:, :, None, None]
 
 
 class ConvNorm(nn.Module):

@@ -123,6 +123,18 @@ def test_reduced_precision_paints_blends_of_any_size(
     assert np.abs(reduced(frame, style).astype(int) - exact).mean() <= 2
 
 
+@pytest.mark.parametrize("backend", ["openvino", "torch", "onnx"])
+@pytest.mark.parametrize("level", [0, 128])
+def test_a_frame_of_one_colour_gets_no_pattern(
+    trained: TransformerNet, backend: str, level: int
+) -> None:
+    # Where there is nothing to normalize, rounding is all that there is, above all in bfloat16.
+    frame = np.full((1, 240, 320, 3), level, np.uint8)
+    style = np.eye(1, trained.styles, dtype=np.float32)
+    painted = create_backend(trained, backend, device="cpu")(frame, style)
+    assert painted.std((1, 2)).max() < 1
+
+
 @pytest.mark.parametrize("architecture", ["fast", "classic"])
 def test_reversing_channels_is_exact(architecture: str) -> None:
     size = {"trunk": 8} if architecture == "fast" else {"width": 4}

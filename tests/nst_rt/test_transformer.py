@@ -177,8 +177,10 @@ def test_reversing_the_channels_makes_a_network_for_bgr(
 
 
 def test_pixels_of_one_channel_are_normalized_together() -> None:
-    x = 3 + 2 * random(2, 3, 6, 8)
-    alone, together = (ConditionalInstanceNorm(3, 1, phases=phases) for phases in (1, 4))
+    # The four pixels of a cell have different deviations, but, as in a picture, the same mean.
+    phases = random(2, 12, 3, 4) * torch.arange(1, 13).view(12, 1, 1)
+    x = 3 + F.pixel_shuffle(phases - phases.mean((2, 3), keepdim=True), 2)
+    alone, together = (ConditionalInstanceNorm(3, 1, phases=number) for number in (1, 4))
     for norm in (alone, together):
         norm.load_state_dict({"scale": random(1, 3), "shift": random(1, 3) + 1})
     expected = alone(x, ONE)
