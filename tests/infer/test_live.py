@@ -94,7 +94,7 @@ CLI = "import sys; from nst_rt.cli import main; sys.exit(main(sys.argv[1:]))"
 AFTER_PYAV = (
     "import sys, av, nst_rt; print(nst_rt.show_webcam("
     "sys.argv[1], style=sys.argv[2], snapshots=sys.argv[3], size=(320, 240), mirror=True, "
-    "backend='openvino'))"
+    "backend='openvino', on_output=lambda said: print(said, flush=True)))"
 )
 
 
@@ -148,7 +148,12 @@ class Session:
         )
         time.sleep(2)
         moves = (self.shot() != before).any()  # the rate is written there
-        self.program.send_signal(signal.SIGABRT)  # Python tells what each thread was doing
+        # Python tells what each thread was doing; first that of a process that has the window.
+        children = Path(f"/proc/{self.program.pid}/task/{self.program.pid}/children").read_text()
+        for child in children.split():
+            os.kill(int(child), signal.SIGABRT)
+            time.sleep(2)
+        self.program.send_signal(signal.SIGABRT)
         out, err = self.program.communicate()
         return f"said {out!r}\n{err}\nthe window, {geometry}, moves: {moves}\n{seen}"
 
