@@ -151,9 +151,8 @@ class TiledNet:
                     slice(round(part.start / scale), round(part.stop / scale))
                     for part in tile.inside
                 )
-                kept = (
-                    features[:, rows, columns].double().flatten(1).reshape(norm.scale.shape[1], -1)
-                )
+                # A row for each channel that is normalized, of all of its phases.
+                kept = features[:, rows, columns].double().reshape(norm.scale.shape[1], -1)
                 sums.append(kept.sum(1))
                 squares.append(kept.square().sum(1))
                 count += kept.shape[1]

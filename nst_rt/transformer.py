@@ -376,7 +376,7 @@ def with_styles(network: TransformerNet, sources: Sequence[int]) -> TransformerN
 
 
 def _surrounded(x: Tensor) -> Tensor:
-    """The outermost pixels once more, as F.pad would; but OpenVINO is slow at what it makes."""
+    """The outermost pixels once more; F.pad does so by indices, at which OpenVINO is slow."""
     x = torch.cat([x[:, :, :1], x, x[:, :, -1:]], 2)
     return torch.cat([x[..., :1], x, x[..., -1:]], 3)
 

@@ -323,13 +323,15 @@ def described(training: Mapping[str, Any]) -> str:
     recipe = training["recipe"]
     layers = ", ".join(f"{layer} {weight:g}" for layer, weight in recipe["style_layers"].items())
     content = ", ".join(f"{layer} {weight:g}" for layer, weight in recipe["content_layers"].items())
-    factors = recipe.get("style_factors") or {}
+    factors = "".join(
+        f", times {factor:g} for {style}"
+        for style, factor in (recipe.get("style_factors") or {}).items()
+    )
     return (
         f"- {training['steps']} steps of {training['batch_size']} crops of {recipe['size']} px: "
         f"style from {layers} of the paintings at {recipe['style_size']} px, weight "
-        f"{recipe['style_weight']:g}"
-        + "".join(f", times {factor:g} for {style}" for style, factor in factors.items())
-        + f"; content from {content}, weight {recipe['content_weight']:g}; "
+        f"{recipe['style_weight']:g}{factors}; content from {content}, weight "
+        f"{recipe['content_weight']:g}; "
         f"total variation {recipe['tv_weight']:g}; motion {recipe['motion_weight']:g}, noise "
         f"{recipe['noise']:g}; Adam, one "
         f"cycle up to {recipe['learning_rate']:g}"
