@@ -1,5 +1,6 @@
 """A window of OpenCV's on the screen: pictures in, names of keys out."""
 
+import contextlib
 import ctypes
 import sys
 from types import TracebackType
@@ -36,6 +37,7 @@ class Window:
 
     def __init__(self) -> None:
         _check_screen()
+        _keep_events()
         self.closed = False
         self._shown = False
         self._full = False
@@ -110,6 +112,18 @@ def _check_screen() -> None:
             "there is no screen to open a window on (DISPLAY is not set, or wrong); "
             "--no-window does without, and nst-rt video converts files"
         )
+
+
+def _keep_events() -> None:
+    """Let Qt have all events of the X server; else Xlib takes some, and a window may stay black.
+
+    Qt says that it reads them itself by `XSetEventQueueOwner`, which writes into a structure of
+    Xlib's. OpenCV's wheel brings that function from an older system, but not Xlib, whose structure
+    has changed since. The system's own is found first if it is loaded for all to see.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # not there, and so nothing to be done
+            ctypes.CDLL("libX11-xcb.so.1", mode=ctypes.RTLD_GLOBAL)
 
 
 def windows_would_hang() -> bool:

@@ -319,6 +319,34 @@ def test_closing_the_window_quits_also_after_pyav_was_imported(
     assert err == ""
 
 
+# Xlib counts the event that this makes, but not where it was told to leave events alone, by the
+# function that Qt would find.
+EVENTS = """
+import ctypes
+from nst_rt.infer.window import Window
+Window()
+x11, found = ctypes.CDLL("libX11.so.6"), ctypes.CDLL(None)
+x11.XOpenDisplay.restype = ctypes.c_void_p
+x11.XInternAtom.restype = x11.XDefaultRootWindow.restype = ctypes.c_ulong
+PROPERTY_CHANGES, XCB_READS, AFTER_READING, STRING = 1 << 22, 1, 1, 31
+for owned in (False, True):
+    display = ctypes.c_void_p(x11.XOpenDisplay(None))
+    if owned:
+        found.XSetEventQueueOwner(display, XCB_READS)
+    root = ctypes.c_ulong(x11.XDefaultRootWindow(display))
+    x11.XSelectInput(display, root, ctypes.c_long(PROPERTY_CHANGES))
+    atom = ctypes.c_ulong(x11.XInternAtom(display, b"NST_RT_TEST", 0))
+    x11.XChangeProperty(display, root, atom, ctypes.c_ulong(STRING), 8, 0, b"x", 1)
+    x11.XSync(display, 0)
+    print(x11.XEventsQueued(display, AFTER_READING))
+"""
+
+
+def test_xlib_takes_no_events_from_the_window(screen: str) -> None:
+    program = watch(screen, EVENTS)
+    assert program.communicate() == ("1\n0\n", "")
+
+
 def test_f_fills_the_screen_and_escape_quits(
     start: Callable[..., Session], screen: str, stream: str, model: Path
 ) -> None:
