@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from nst_rt.devices import fast_dtype
 from nst_rt.errors import InputError
@@ -107,6 +108,30 @@ def total_variation(image: Tensor) -> Tensor:
     vertical = (image[..., 1:, :] - image[..., :-1, :]).square().mean()
     horizontal = (image[..., :, 1:] - image[..., :, :-1]).square().mean()
     return vertical + horizontal
+
+
+def grid_pattern(image: Tensor, cell: int = 4, around: int = 15) -> Tensor:
+    """Mean square of what repeats from cell to cell of the pixel grid.
+
+    A network that paints at a fraction of the resolution treats the pixels of a cell differently
+    (Odena et al. 2016), which shows as rows of fine dots where nothing else is. So what differs
+    from its surroundings is averaged over the same places of many cells, where strokes cancel out.
+
+    Args:
+        image: shape (N, C, H, W).
+        cell: side of the cells, even, pixels.
+        around: cells that are averaged over, along an axis.
+
+    Returns:
+        Scalar; 0 for a ramp, the mean square of a pattern of that period with a mean of 0.
+    """
+    smooth = F.avg_pool2d(F.avg_pool2d(image, cell, 1), 2, 1)
+    margin = cell // 2
+    fine = image[..., margin:-margin, margin:-margin] - smooth
+    height, width = (side - side % cell for side in fine.shape[-2:])
+    cells = F.pixel_unshuffle(fine[..., :height, :width], cell)
+    window = [min(around, side) for side in cells.shape[-2:]]
+    return F.avg_pool2d(cells, window, 1).square().mean()
 
 
 def absolute_variation(image: Tensor) -> Tensor:

@@ -51,14 +51,14 @@ SEEN = {  # by style, at 640 px: a face, a landscape, a street, a launch pad by 
     "may sit on a cheek; faces readable; darker and less colourful than the painting; a fine weave "
     "of short strokes in skies",
     "starry_night": "blue strokes along the shapes, yellow lights, some of them discs, clear "
-    "faces; strokes are short, no great swirls, and a fine weave of them in dark skies",
+    "faces; strokes are short, no great swirls; skies have a faint grain",
     "great_wave": "paper, Prussian blue and dark outlines, as a print; clean skies, readable "
-    "faces; shades are rows of fine dots",
+    "faces; shades are rows of dots",
     "the_scream": "orange streaks over dark green, skies that flow; calm faces that one recognises",
     "composition_vii": "orange, red and violet patches with dark outlines, relief as of thick "
     "paint; faces readable",
-    "water_lilies": "soft lilac and green dabs with rose and white; faces readable; dark skies "
-    "are a weave of upright strokes",
+    "water_lilies": "soft lilac and green dabs with rose and white; faces readable; clean skies, "
+    "dark ones green",
     "wheat_field": "yellow against light blue and deep green, relief as of thick paint; clear "
     "faces; one sky may break into yellow and blue",
     "night_cafe": "gold, red and dark green, calm surfaces, the clearest faces; dark skies turn "
@@ -327,14 +327,14 @@ def described(training: Mapping[str, Any]) -> str:
         f", times {factor:g} for {style}"
         for style, factor in (recipe.get("style_factors") or {}).items()
     )
+    grid = f", grid {recipe['grid_weight']:g}" if recipe.get("grid_weight") else ""
     return (
         f"- {training['steps']} steps of {training['batch_size']} crops of {recipe['size']} px: "
         f"style from {layers} of the paintings at {recipe['style_size']} px, weight "
         f"{recipe['style_weight']:g}{factors}; content from {content}, weight "
         f"{recipe['content_weight']:g}; "
-        f"total variation {recipe['tv_weight']:g}; motion {recipe['motion_weight']:g}, noise "
-        f"{recipe['noise']:g}; Adam, one "
-        f"cycle up to {recipe['learning_rate']:g}"
+        f"total variation {recipe['tv_weight']:g}{grid}; motion {recipe['motion_weight']:g}, noise "
+        f"{recipe['noise']:g}; Adam, one cycle up to {recipe['learning_rate']:g}"
     )
 
 

@@ -10,7 +10,13 @@ from torch import Tensor, nn
 
 from nst_rt.errors import InputError, NotFiniteError, UnknownNameError
 from nst_rt.images import load_image
-from nst_rt.losses import BatchTerms, PerceptualLoss, check_loss_weights, layer_weights
+from nst_rt.losses import (
+    BatchTerms,
+    PerceptualLoss,
+    check_loss_weights,
+    grid_pattern,
+    layer_weights,
+)
 from nst_rt.metrics import fingerprint, fingerprint_distance
 from nst_rt.motion import MotionRange, aligned_error, moving_pair
 from nst_rt.style_model import Style, StyleModel, find_style
@@ -18,6 +24,7 @@ from nst_rt.train.averaging import WeightEMA
 from nst_rt.train.photos import Batch
 from nst_rt.transformer import (
     MINIMUM_SIZE,
+    MULTIPLE,
     Architecture,
     TransformerNet,
     is_affine,
@@ -59,6 +66,7 @@ class StyleTraining(L.LightningModule):
         content_weight, style_weight, tv_weight: factors of the losses' terms.
         style_factors: by the style's name, times `style_weight` is that of this painting; below 1
             for one that paints over what must stay to be seen, say faces.
+        grid_weight: factor of what repeats with the network's cells, see `grid_pattern`.
         motion_weight: factor of the motion term.
         motion_ramp: the motion term rises linearly from 0 between these fractions of the training.
         max_shift: pixels that the two views are shifted against each other at most, along an axis.
@@ -96,6 +104,7 @@ class StyleTraining(L.LightningModule):
         style_weight: float = 10.0,
         tv_weight: float = 1.0,
         style_factors: dict[str, float] | None = None,
+        grid_weight: float = 0.0,
         motion_weight: float = 50.0,
         motion_ramp: tuple[float, float] = (0.2, 0.47),
         max_shift: int = 8,
@@ -120,7 +129,12 @@ class StyleTraining(L.LightningModule):
             layer_weights(layers)
         factors = style_factors or {}
         check_loss_weights(
-            content_weight, style_weight, tv_weight, motion_weight, *factors.values()
+            content_weight,
+            style_weight,
+            tv_weight,
+            grid_weight,
+            motion_weight,
+            *factors.values(),
         )
         for name in factors:
             if name not in paintings:
@@ -153,6 +167,7 @@ class StyleTraining(L.LightningModule):
         self.size = size
         self.style_size = style_size
         self.style_factors = [factors.get(name, 1.0) for name in paintings]
+        self.grid_weight = grid_weight
         self.motion_weight = motion_weight
         self.motion_ramp = motion_ramp
         self.motion = MotionRange(max_shift, max_zoom, max_angle, layer_probability)
@@ -257,7 +272,8 @@ class StyleTraining(L.LightningModule):
             pastiche = self.network(pair.first, weights)
             motion = torch.zeros((), device=self.device)
         terms = self._terms(pastiche, pair.first, which)
-        total = terms.total + motion_weight * motion
+        grid = grid_pattern(pastiche.float(), MULTIPLE)
+        total = terms.total + self.grid_weight * grid + motion_weight * motion
         if not torch.isfinite(total):
             raise self._not_finite("loss", total, batch)
         self._batch = batch  # which the check of the gradients names
@@ -265,9 +281,11 @@ class StyleTraining(L.LightningModule):
             "content": self.loss.content_weight * terms.content,
             "style": self.loss.style_weight * terms.style,
             "tv": self.loss.tv_weight * terms.tv,
+            "grid": self.grid_weight * grid,
             "motion": motion_weight * motion,
         }
-        losses = {"content": terms.content, "style": terms.style, "tv": terms.tv, "motion": motion}
+        losses = {"content": terms.content, "style": terms.style, "tv": terms.tv}
+        losses |= {"grid": grid, "motion": motion}
         self._log("loss", losses | {"total": total}, batch)
         # What the total is made of: the balance of the weights at a glance.
         self._log("share", {k: v / total for k, v in weighted.items()}, batch)

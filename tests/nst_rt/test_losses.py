@@ -7,6 +7,7 @@ from nst_rt.losses import (
     PerceptualLoss,
     content_loss,
     gram_matrix,
+    grid_pattern,
     style_loss,
     total_variation,
 )
@@ -163,6 +164,33 @@ def test_total_variation_of_a_plain_image_is_0() -> None:
 def test_gradient_of_the_total_variation() -> None:
     image = random(2, 3, 4, 5).double().requires_grad_()
     assert torch.autograd.gradcheck(total_variation, (image,))
+
+
+def test_grid_pattern_of_a_pattern_on_a_ramp_is_the_pattern_s_mean_square() -> None:
+    y, x = torch.meshgrid(torch.arange(84.0), torch.arange(100.0), indexing="ij")
+    ramp = 0.003 * y - 0.002 * x
+    cell = random(4, 4)
+    cell -= cell.mean()
+    pattern = cell.repeat(21, 25)
+    torch.testing.assert_close(grid_pattern((ramp + pattern)[None, None]), cell.square().mean())
+    assert grid_pattern(ramp[None, None]) < 1e-12
+
+
+def test_grid_pattern_is_blind_to_what_does_not_repeat() -> None:
+    noise = random(1, 3, 100, 100)
+    assert grid_pattern(noise) < 0.01
+    dots = torch.zeros(1, 3, 100, 100)
+    dots[..., ::5, ::5] = 1  # which repeats, but not with the grid
+    assert grid_pattern(dots) < 0.01 * dots.var()
+
+
+def test_grid_pattern_of_an_image_of_few_cells() -> None:
+    assert grid_pattern(torch.zeros(1, 3, 17, 20)) == 0
+
+
+def test_gradient_of_the_grid_pattern() -> None:
+    image = random(1, 2, 16, 17).double().requires_grad_()
+    assert torch.autograd.gradcheck(grid_pattern, (image,))
 
 
 def test_total_is_the_weighted_sum_of_the_terms(photo: Tensor, perceptual: PerceptualLoss) -> None:

@@ -132,7 +132,7 @@ def test_record_names_no_folder_and_no_photo(finished: Path, painting: Path) -> 
 
 def test_recorded_losses_add_up_to_the_total(finished: Path) -> None:
     losses = StyleModel.load(finished / "swirls.safetensors").training["losses"]
-    assert losses.keys() == {"content", "style", "tv", "motion", "total"}
+    assert losses.keys() == {"content", "style", "tv", "grid", "motion", "total"}
     expected = losses["content"] + 10 * losses["style"] + losses["tv"]
     # The weight of the motion term rises to 50 during training.
     assert expected < losses["total"] < expected + 50 * losses["motion"] + 1e-3

@@ -28,7 +28,12 @@ def paintings(painting: Path) -> dict[str, Path]:
 def two(train: Train, paintings: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a run of two styles."""
     folder = tmp_path_factory.mktemp("two")
-    settings = {"trainer.log_every_n_steps": 1, "model.learning_rate": 0.02, "model.ema_decay": 0}
+    settings = {
+        "trainer.log_every_n_steps": 1,
+        "model.learning_rate": 0.02,
+        "model.ema_decay": 0,
+        "model.grid_weight": 1000,
+    }
     output = folder / "both.safetensors"
     train(folder, style=paintings, name="both", output=output, settings=settings)
     return folder
@@ -69,9 +74,11 @@ def test_styles_are_trained_on_evenly_and_logged_by_name(two: Path) -> None:
 def test_shares_of_the_total_are_logged_and_add_up(two: Path) -> None:
     [file] = (two / "runs" / "both" / "tensorboard").glob("events.out.tfevents.*")
     events = EventAccumulator(str(file)).Reload()
-    shares = [events.Scalars(f"share/{x}") for x in ("content", "style", "tv", "motion")]
-    for step in zip(*shares, strict=True):
-        assert sum(event.value for event in step) == pytest.approx(1, abs=1e-4)
+    terms = ("content", "style", "tv", "grid", "motion")
+    shares = {term: [event.value for event in events.Scalars(f"share/{term}")] for term in terms}
+    for step in zip(*shares.values(), strict=True):
+        assert sum(step) == pytest.approx(1, abs=1e-4)
+    assert all(0 < share < 1 for share in shares["grid"])
 
 
 def test_sample_grids_have_a_column_for_each_style(two: Path) -> None:
