@@ -48,8 +48,8 @@ domain. No photo and no painting is part of the files or of this repository.\
 """
 SEEN = {  # by style, at 640 px: a face, a landscape, a street, a launch pad by night
     "starry_night_classic": "strokes that follow the shapes, and stars with halos, one of which "
-    "may sit on a cheek; faces readable; darker and less colourful than the painting; a fine weave "
-    "of short strokes in skies",
+    "may sit on a cheek; clear faces; darker and less colourful than the painting; skies of short "
+    "strokes",
     "starry_night": "blue strokes along the shapes, yellow lights, some of them discs, clear "
     "faces; strokes are short, no great swirls; skies have a faint grain",
     "great_wave": "paper, Prussian blue and dark outlines, as a print; clean skies, readable "
