@@ -2,6 +2,7 @@
 
 import logging
 import signal
+import statistics
 import threading
 from collections import deque
 from collections.abc import Sequence
@@ -181,11 +182,10 @@ class RecentLosses(Callback):
         self._recent.extend(state_dict["recent"])
 
     def means(self) -> dict[str, float]:
-        """Loss name -> mean."""
+        """Loss name -> mean, of four digits."""
         names = self._recent[-1] if self._recent else {}
-        return {
-            name.removeprefix("loss/"): round(
-                sum(losses[name] for losses in self._recent) / len(self._recent), 5
-            )
+        means = {
+            name.removeprefix("loss/"): statistics.fmean(losses[name] for losses in self._recent)
             for name in names
         }
+        return {name: float(f"{mean:.4g}") for name, mean in means.items()}

@@ -31,7 +31,7 @@ from nst_rt.transformer import (
     with_styles,
 )
 
-# Deep layers and a small painting make large strokes; equal weights hatch (measured).
+# Deep layers make large strokes; equal weights hatch, where the painting is small (measured).
 STYLE_LAYERS = {"relu1_1": 0.10, "relu2_1": 0.10, "relu3_1": 0.35, "relu4_1": 0.45}
 CONTENT_LAYERS = {"relu4_1": 1.0}
 
@@ -60,7 +60,7 @@ class StyleTraining(L.LightningModule):
         architecture: `fast` or `classic`; None for that of `start_from`, else `fast`.
         hyper_parameters: of the network, see `TransformerNet`.
         size: side of the crops that are stylized, pixels; even.
-        style_size: long side of the paintings, pixels; small ones make large strokes.
+        style_size: long side of the paintings, pixels; strokes become as large as theirs.
         content_layers: VGG19 layer -> weight.
         style_layers: VGG19 layer -> weight.
         content_weight, style_weight, tv_weight: factors of the losses' terms.
