@@ -30,7 +30,10 @@ export async function uploadAlbum(files, report) {
       const photo = photos[next++];
       const small = await shrunk(photo).catch(() => null);
       if (small === null) skipped += 1;
-      else album = latest(album, await send(`/api/uploads/${album.id}/photos`, small));
+      else {
+        const found = await send(`/api/uploads/${album.id}/photos`, small);
+        album = latest(album, found); // which may have changed while this waited
+      }
       report(next / photos.length, `${next} of ${photos.length} photos`);
     }
   };
