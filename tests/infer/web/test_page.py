@@ -324,6 +324,14 @@ def test_a_folder_of_photos_goes_up_small(page: Page, studio: Studio, tmp_path: 
     (folder / "broken.jpg").write_bytes(b"x")
     page.open("train")
     Select(page.find("#train-form [name=source]")).select_by_value("album")
+    # The answer to the first photo comes last.
+    page.run("""
+        const send = XMLHttpRequest.prototype.send;
+        XMLHttpRequest.prototype.send = function (body) {
+          const onload = this.onload;
+          this.onload = () => setTimeout(onload, this.response.count === 1 ? 1000 : 0);
+          send.call(this, body);
+        };""")
     page.choose_file("train-photos", folder)
     place = page.find("#train-photos")
     page.wait(lambda: "holiday: 3 photos, 1 could not be read" in place.text, "photos")
