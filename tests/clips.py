@@ -1,6 +1,6 @@
 """Clips to convert, made for the purpose with PyAV."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,7 +9,6 @@ import numpy as np
 from av.subtitles.stream import SubtitleStream
 from av.subtitles.subtitle import SubtitleSet
 
-_AUDIO_RATE = 48000
 _MILLISECOND = Fraction(1, 1000)
 
 
@@ -27,6 +26,7 @@ def write_clip(
     size: tuple[int, int] = (64, 48),
     audio: str | None = None,
     audio_seconds: float = 1.0,
+    audio_rate: int = 48000,
     languages: Sequence[str] = (),
     codec: str = "libx264",
     pixels: str = "yuv420p",
@@ -38,6 +38,7 @@ def write_clip(
     interlaced: bool = False,
     subtitles: Sequence[tuple[float, float, str]] = (),
     chapters: Sequence[tuple[float, float, str]] = (),
+    fonts: Sequence[str] = (),
     metadata: dict[str, str] | None = None,
     container_format: str | None = None,
     picture: Callable[[int], np.ndarray] | None = None,
@@ -48,7 +49,7 @@ def write_clip(
         path: of the file.
         pts: of the frames.
         time_base, rate, size, codec, pixels, options: of the video.
-        audio: codec of a tone, as long as `audio_seconds`.
+        audio: codec of a tone, as long as `audio_seconds`, of `audio_rate` samples a second.
         languages: of tracks with that tone; one track of none by default.
         colours: matrix, range, primaries and transfer, codes of H.273.
         aspect: width of a pixel by its height.
@@ -56,6 +57,7 @@ def write_clip(
         interlaced: encode frames as two fields.
         subtitles: (start, end, text), as SubRip.
         chapters: (start, end, title).
+        fonts: names of attached ones.
         metadata: of the file.
         container_format: another one than the suffix tells.
         picture: of a frame by its number, instead of `numbered_frame`.
@@ -77,12 +79,14 @@ def write_clip(
             video.options = {**video.options, "flags": "+ildct+ilme", "x264-params": "tff=1"}
         # All streams before the first packet, which writes the header.
         tones = [
-            container.add_stream(audio, rate=_AUDIO_RATE, layout="stereo")
+            container.add_stream(audio, rate=audio_rate, layout="stereo")
             for _ in languages or [""] * (audio is not None)
         ]
         for tone, language in zip(tones, languages, strict=False):
             tone.metadata["language"] = language
         texts = _subtitle_stream(container) if subtitles else None
+        for name in fonts:
+            container.add_attachment(name, "font/ttf", name.encode() * 100)
         container.set_chapters(
             [
                 {
@@ -107,7 +111,9 @@ def write_clip(
             container.mux(video.encode(frame))
         container.mux(video.encode(None))
         for tone in tones:
-            _write_tone(container, tone, audio_seconds)
+            for block in tone_frames(audio_seconds, rate=audio_rate, size=tone.frame_size or 960):
+                container.mux(tone.encode(block))
+            container.mux(tone.encode(None))
         for start, end, text in subtitles:
             _write_text(container, texts, start, end, text)
     return path
@@ -119,7 +125,7 @@ def remux(source: Path, path: Path, options: dict[str, str] | None = None) -> Pa
         streams = {stream.index: new.add_stream_from_template(stream) for stream in old.streams}
         for packet in old.demux():
             if packet.size:
-                packet.stream = streams[packet.stream_index]
+                packet.stream = streams[packet.stream.index]
                 new.mux(packet)
     return path
 
@@ -140,18 +146,25 @@ def damage(path: Path, start: float, end: float) -> Path:
     return path
 
 
-def _write_tone(
-    container: av.container.OutputContainer, stream: av.AudioStream, seconds: float
-) -> None:
-    times = np.arange(int(_AUDIO_RATE * seconds)) / _AUDIO_RATE
-    wave = np.tile((0.2 * np.sin(2 * np.pi * 440 * times)).astype(np.float32), (2, 1))
-    size = stream.codec_context.frame_size or 960
-    for start in range(0, wave.shape[1] - size, size):
-        block = np.ascontiguousarray(wave[:, start : start + size])
-        frame = av.AudioFrame.from_ndarray(block, format="fltp", layout="stereo")
-        frame.sample_rate, frame.pts, frame.time_base = _AUDIO_RATE, start, Fraction(1, _AUDIO_RATE)
-        container.mux(stream.encode(frame))
-    container.mux(stream.encode(None))
+def tone_frames(
+    seconds: float,
+    *,
+    rate: int = 48000,
+    size: int = 960,
+    start: float = 0.0,
+    layout: str = "stereo",
+) -> Iterator[av.AudioFrame]:
+    """Sound of 440 Hz in whole frames, whose times begin at `start`."""
+    times = np.arange(int(rate * seconds)) / rate
+    wave = np.tile(
+        (0.2 * np.sin(2 * np.pi * 440 * times)).astype(np.float32), (1 + (layout == "stereo"), 1)
+    )
+    for first in range(0, wave.shape[1] - size, size):
+        block = np.ascontiguousarray(wave[:, first : first + size])
+        frame = av.AudioFrame.from_ndarray(block, format="fltp", layout=layout)
+        frame.sample_rate, frame.time_base = rate, Fraction(1, rate)
+        frame.pts = round(start * rate) + first
+        yield frame
 
 
 def _subtitle_stream(container: av.container.OutputContainer) -> SubtitleStream:

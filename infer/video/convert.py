@@ -121,14 +121,12 @@ def convert_video(
         job.run(on_frame)
     reader = request.reader
     tracks = job.tracks
-    audio = next((track.codec for track in tracks if track.kind == "audio"), None)
-    if any(track.kind == "audio" and track.action == "left out" for track in tracks):
-        audio = None
+    sound = next((track for track in tracks if track.kind == "audio"), None)
     done = Conversion(
         request.output,
         job.done,
         time.perf_counter() - begin,
-        audio,
+        None if sound is None or sound.action == "left out" else sound.codec,
         str(painter),
         job.resumed,
         job.clock.seconds,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 from av.stream import AttachmentStream, Disposition, Stream
@@ -16,11 +17,8 @@ from av.subtitles.stream import SubtitleStream
 
 from nst_rt.infer.video.damage import Damage, with_damage
 from nst_rt.infer.video.info import Packet, clock_origin, main_video, url
+from nst_rt.infer.video.sound import SoundEncoder, add_sound
 from nst_rt.infer.video.tracks import AUDIO_CODECS, SUBTITLE_CODECS, plan_tracks
-
-_BIT_RATES = {"aac": 80_000, "libopus": 64_000}  # a second and channel
-_OPUS_RATE = 48_000
-_LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
 
 # What describes the old file and not its content.
 _STALE = {
@@ -91,7 +89,7 @@ class TrackCopier:
 
     def convert(self, packet: Packet) -> list[Packet]:
         """What a packet of the source becomes."""
-        copied = self._streams.get(packet.stream_index)
+        copied = self._streams.get(packet.stream.index)
         return [] if copied is None or not packet.size else copied.convert(packet)
 
     def finish(self) -> list[Packet]:
@@ -202,34 +200,37 @@ class _Encoded(_Copied):
     def __init__(self, stream: AudioStream, output: OutputContainer, codec: str) -> None:
         self._codec = codec
         super().__init__(stream, output)
+        self._decoder = stream.codec_context
+        self._encoder = SoundEncoder(self.target, self._base)
 
     def convert(self, packet: Packet) -> list[Packet]:
         if not self._is_wanted(packet):
             return []
         try:
-            frames = packet.decode()
+            frames = self._decoder.decode(packet)
         except (av.FFmpegError, OSError):  # the next one counts
             self._note(packet)
             return []
+        return self._encoded(frames)
+
+    def finish(self) -> list[Packet]:
+        held: list[AudioFrame] = []
+        with contextlib.suppress(av.FFmpegError, OSError):
+            held = self._decoder.decode(None)
+        return [*self._encoded(held), *self._encoder.finish()]
+
+    def _encoded(self, frames: list[AudioFrame]) -> list[Packet]:
         made = []
         for frame in frames:
             if frame.pts is not None:
                 frame.pts -= self._start
-            made += self.target.encode(frame)
+            frame.time_base = self._base
+            made += self._encoder.encode(frame)
         return made
 
-    def finish(self) -> list[Packet]:
-        return list(self.target.encode(None)) if self.target.codec_context.is_open else []
-
     def _new_target(self, stream: Stream, output: OutputContainer) -> Any:
-        channels = stream.channels if stream.channels in _LAYOUTS else 2  # type: ignore[attr-defined]
-        rate = _OPUS_RATE if self._codec == "libopus" else min(stream.rate, 48_000)  # type: ignore[attr-defined]
-        return output.add_stream(
-            self._codec,
-            rate=rate,
-            layout=_LAYOUTS[channels],
-            bit_rate=_BIT_RATES[self._codec] * channels,
-        )
+        assert isinstance(stream, AudioStream)
+        return add_sound(output, stream, self._codec)
 
 
 class _Subtitles(_Copied):

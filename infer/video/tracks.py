@@ -1,15 +1,17 @@
 """What becomes of the streams beside the picture: sound, subtitles, fonts."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import av
 from av.audio.stream import AudioStream
-from av.container import InputContainer
-from av.stream import AttachmentStream, Stream
+from av.container import InputContainer, OutputContainer
+from av.stream import AttachmentStream, DataStream, Discard, Stream
 from av.subtitles.stream import SubtitleStream
 
 from nst_rt.infer.video.info import codec_name, main_video
+from nst_rt.infer.video.sound import add_sound, sound_rate
 
 FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 
@@ -21,7 +23,6 @@ _UNUSUAL = {
 AUDIO_CODECS = {".mp4": "aac", ".mov": "aac", ".mkv": "libopus", ".webm": "libopus"}
 SUBTITLE_CODECS = {".mp4": "mov_text", ".mov": "mov_text", ".mkv": "subrip", ".webm": "webvtt"}
 _TEXT = {"subrip", "ass", "ssa", "webvtt", "mov_text", "text"}
-_CHAPTERS = "bin_data"  # a track of their titles in MP4 and MOV, which is made anew
 
 
 @dataclass(frozen=True)
@@ -60,40 +61,57 @@ def plan_tracks(source: InputContainer, suffix: str) -> dict[int, Track]:
             stream.type, codec_name(stream), stream.language or "", _action(stream, suffix)
         )
         for stream in source.streams
-        if (main is None or stream.index != main.index) and codec_name(stream) != _CHAPTERS
+        if (main is None or stream.index != main.index) and not _is_made_anew(stream, suffix)
     }
+
+
+def _is_made_anew(stream: Stream, suffix: str) -> bool:
+    """A track of MP4 and MOV with what goes along otherwise: titles of chapters, or a time code.
+
+    FFmpeg makes chapters of the one, and a name of the picture's stream of the other.
+    """
+    is_known = stream.discard == Discard.all or "timecode" in stream.metadata
+    return isinstance(stream, DataStream) and suffix in FORMATS and is_known
 
 
 def _action(stream: Stream, suffix: str) -> str:
     if suffix not in FORMATS:
         return "left out"
     codec = codec_name(stream)
+    is_held = _holds(suffix, lambda output: output.add_stream_from_template(stream, opaque=True))
     if isinstance(stream, AudioStream):
         # MP4 takes PCM in its header, and refuses its packets.
         is_usual = codec not in _UNUSUAL.get(suffix, ()) and not (
             suffix == ".mp4" and codec.startswith("pcm_")
         )
-        if is_usual and _holds(suffix, stream):
-            return "copied"
-        if stream.codec_context is None:
-            return "left out"
-        return f"re-encoded to {AUDIO_CODECS[suffix].removeprefix('lib')}"
+        return "copied" if is_usual and is_held else _encoding(stream, suffix)
     if isinstance(stream, SubtitleStream):
-        if _holds(suffix, stream):
+        if is_held:
             return "copied"
         return f"converted to {SUBTITLE_CODECS[suffix]}" if codec in _TEXT else "left out"
+    # WebM and MP4 take attachments, and write nothing of them.
     if isinstance(stream, AttachmentStream) and suffix == ".mkv":
         return "copied"
     return "left out"
 
 
-def _holds(suffix: str, stream: Stream) -> bool:
-    """Whether a container takes a stream as it is."""
-    if stream.codec_context is None:
-        return False
+def _encoding(stream: AudioStream, suffix: str) -> str:
+    """What becomes of sound that a container does not hold as it is."""
+    codec = AUDIO_CODECS[suffix]
+    if stream.codec_context is None or not _holds(
+        suffix, lambda output: add_sound(output, stream, codec)
+    ):
+        return "left out"
+    rate = sound_rate(stream, codec)
+    resampled = f" at {rate} Hz" if rate != stream.rate else ""
+    return f"re-encoded to {codec.removeprefix('lib')}{resampled}"
+
+
+def _holds(suffix: str, add: Callable[[OutputContainer], object]) -> bool:
+    """Whether a container takes what is added to it."""
     try:
         with av.open(os.devnull, "w", format=FORMATS[suffix]) as container:
-            container.add_stream_from_template(stream, opaque=True)
+            add(container)
             container.start_encoding()
     except (av.FFmpegError, OSError, ValueError):
         return False

@@ -13,6 +13,12 @@ from nst_rt.infer.stylizer import Stylizer
 from nst_rt.infer.video import convert_video
 
 
+def kinds(path: Path) -> list[str]:
+    """Of all streams, also those without a codec."""
+    with av.open(str(path)) as container:
+        return [stream.type for stream in container.streams]
+
+
 @pytest.fixture(scope="module")
 def rich(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two tracks of sound, subtitles, chapters and a title."""
@@ -123,6 +129,95 @@ def test_a_part_has_its_own_part_of_everything(
         [chapter] = container.chapters()
         assert chapter["metadata"]["title"] == "two"
         assert (chapter["end"] - chapter["start"]) * chapter["time_base"] == Fraction(3, 5)
+
+
+@pytest.mark.parametrize("suffix", [".mov", ".mp4", ".mkv"])
+def test_a_time_code_goes_along(tmp_path: Path, untouched: Stylizer, suffix: str) -> None:
+    source = write_clip(tmp_path / "in.mov", audio="aac", metadata={"timecode": "01:00:00:00"})
+    assert kinds(source) == ["video", "audio", "data"]
+    output = tmp_path / f"out{suffix}"
+    done = convert_video(source, output, style=untouched, stabilize="off")
+    assert (done.frames, done.audio, done.warnings) == (25, "aac", ())
+    assert stamps(output)[-1] - stamps(output)[0] == Fraction(24, 25)
+    assert audio_bytes(output) == audio_bytes(source)
+    assert kinds(output) == ["video", "audio"] + ["data"] * (suffix != ".mkv")
+    with av.open(str(output)) as container:
+        names = {name.lower(): text for name, text in container.streams[0].metadata.items()}
+    assert names["timecode"] == "01:00:00:00"
+
+
+def test_data_that_is_left_out_is_said(tmp_path: Path, untouched: Stylizer) -> None:
+    plain, source = write_clip(tmp_path / "plain.mp4"), tmp_path / "in.ts"
+    with av.open(str(plain)) as old, av.open(str(source), "w") as new:
+        video = new.add_stream_from_template(old.streams.video[0], opaque=True)
+        data = new.add_data_stream("klv")
+        for packet in old.demux(video=0):
+            if packet.size:
+                packet.stream = video
+                new.mux(packet)
+        packet = av.Packet(b"\x06\x0e\x2b\x34" * 10)
+        packet.pts = packet.dts = 45000
+        packet.time_base, packet.stream = Fraction(1, 90000), data
+        new.mux(packet)
+    done = convert_video(source, tmp_path / "out.mp4", style=untouched, stabilize="off")
+    assert (done.frames, done.warnings) == (25, ("klv data left out",))
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_chapters_of_an_mp4_are_no_track(tmp_path: Path, untouched: Stylizer, suffix: str) -> None:
+    source = write_clip(
+        tmp_path / "in.mp4", audio="aac", chapters=[(0, 0.4, "one"), (0.4, 1, "two")]
+    )
+    output = tmp_path / f"out{suffix}"
+    done = convert_video(source, output, style=untouched, stabilize="off")
+    assert (done.frames, done.warnings) == (25, ())
+    assert [track.kind for track in done.tracks] == ["audio"]
+    assert audio_bytes(output) == audio_bytes(source)
+    with av.open(str(output)) as container:
+        assert [
+            (chapter["metadata"]["title"], chapter["start"] * chapter["time_base"])
+            for chapter in container.chapters()
+        ] == [("one", 0), ("two", Fraction(2, 5))]
+    # What is written is read again.
+    again = convert_video(output, tmp_path / f"again{suffix}", style=untouched, stabilize="off")
+    assert (again.frames, again.warnings) == (25, ())
+
+
+def test_fonts_keep_their_names_and_kinds_in_matroska(tmp_path: Path, untouched: Stylizer) -> None:
+    source = write_clip(tmp_path / "in.mkv", audio="aac", fonts=("a.ttf", "b.ttf"))
+    output = tmp_path / "out.mkv"
+    done = convert_video(source, output, style=untouched, stabilize="off")
+    assert (done.frames, done.warnings) == (25, ())
+    assert audio_bytes(output) == audio_bytes(source)
+    with av.open(str(output)) as container:
+        fonts = container.streams.attachments
+        assert [(font.name, font.mimetype, font.data) for font in fonts] == [
+            ("a.ttf", "font/ttf", b"a.ttf" * 100),
+            ("b.ttf", "font/ttf", b"b.ttf" * 100),
+        ]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".webm"])
+def test_fonts_are_left_out_elsewhere(tmp_path: Path, untouched: Stylizer, suffix: str) -> None:
+    source = write_clip(tmp_path / "in.mkv", fonts=("a.ttf",))
+    done = convert_video(source, tmp_path / f"out{suffix}", style=untouched, stabilize="off")
+    assert (done.frames, done.warnings) == (25, ("a.ttf attachment left out",))
+
+
+def test_sound_of_an_unknown_codec_is_left_out_and_the_other_kept(
+    tmp_path: Path, untouched: Stylizer
+) -> None:
+    source = write_clip(tmp_path / "in.mov", audio="pcm_s16le", languages=("eng", "fre"))
+    data = source.read_bytes()
+    place = data.rindex(b"sowt")  # the second track's name of its codec
+    source.write_bytes(data[:place] + b"apac" + data[place + 4 :])
+    output = tmp_path / "out.mov"
+    done = convert_video(source, output, style=untouched, stabilize="off")
+    assert (done.frames, done.audio) == (25, "pcm_s16le")
+    [left] = done.warnings
+    assert left.startswith("unknown audio")
+    assert [codec for _, codec, _ in streams(output)] == ["h264", "pcm_s16le"]
+    assert b"".join(audio_bytes(output)) == b"".join(audio_bytes(source))
 
 
 def test_damaged_sound_that_is_left_out_is_told(tmp_path: Path, untouched: Stylizer) -> None:

@@ -1,0 +1,213 @@
+"""Sound that is encoded again: its times, its length, and what changes on the way."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from clips import tone_frames, write_clip
+from videos import samples, streams
+
+from nst_rt.infer.stylizer import Stylizer
+from nst_rt.infer.video import convert_video
+from nst_rt.infer.video.sound import SoundEncoder, add_sound, sound_rate
+
+_RATE = 48000
+_ENCODERS = [("aac", "mp4", 1024), ("libopus", "mkv", 960)]
+_RATES = [(".mp4", 11025, "aac"), (".webm", 48000, "opus")]
+
+
+def _block(number: int, tick: Fraction, beep: float, jump: float = 0.0) -> av.AudioFrame:
+    """The n-th 24 ms, silent but for 20 ms from a time on; its own time is rounded to ticks."""
+    times = number * Fraction(24, 1000) + np.arange(1152) / _RATE
+    wave = np.where((times >= beep) & (times < beep + 0.02), 0.5, 0.0).astype(np.float32)
+    frame = av.AudioFrame.from_ndarray(np.tile(wave, (2, 1)), format="fltp", layout="stereo")
+    frame.sample_rate, frame.time_base = _RATE, tick
+    frame.pts = round((number * Fraction(24, 1000) + Fraction(jump)) / tick)
+    return frame
+
+
+def _encoded(
+    path: Path, frames: Sequence[av.AudioFrame], codec: str = "aac"
+) -> tuple[list[int], list[float]]:
+    """Samples from each packet to the next, and the seconds at which beeps begin."""
+    with av.open(str(path), "w") as container, av.open(str(path.with_name("in.mkv")), "w") as other:
+        like = other.add_stream("aac", rate=_RATE, layout="stereo")
+        encoder = SoundEncoder(add_sound(container, like, codec), frames[0].time_base)
+        packets = [packet for frame in frames for packet in encoder.encode(frame)]
+        packets += encoder.finish()
+        times = [packet.pts for packet in packets]
+        container.mux(packets)
+    loud = []
+    with av.open(str(path)) as container:
+        for frame in container.decode(audio=0):
+            begin = float(frame.pts * frame.time_base)
+            loud += (begin + np.flatnonzero(frame.to_ndarray()[0] > 0.25) / _RATE).tolist()
+    beeps = [time for before, time in pairwise([-1.0, *loud]) if time - before > 0.1]
+    return [after - before for before, after in pairwise(times)], beeps
+
+
+@pytest.mark.parametrize(("codec", "suffix", "size"), _ENCODERS)
+@pytest.mark.parametrize("tick", [Fraction(3, 125), Fraction(32, 1225), Fraction(1, 1000)])
+def test_times_count_samples_whatever_the_source_counts_in(
+    tmp_path: Path, tick: Fraction, codec: str, suffix: str, size: int
+) -> None:
+    frames = [_block(number, tick, beep=0.9) for number in range(50)]
+    steps, beeps = _encoded(tmp_path / f"out.{suffix}", frames, codec)
+    assert set(steps) == {size}
+    assert len(steps) in range(50 * 1152 // size, 50 * 1152 // size + 3)
+    assert beeps == [pytest.approx(0.9, abs=0.002)]
+
+
+def test_a_hole_becomes_silence_and_sound_stays_with_the_picture(tmp_path: Path) -> None:
+    tick = Fraction(1, 1000)
+    frames = [_block(number, tick, beep=1.5) for number in range(80) if not 20 <= number < 40]
+    steps, beeps = _encoded(tmp_path / "out.mp4", frames)
+    assert set(steps) == {1024}
+    assert samples(tmp_path / "out.mp4") == 80 * 1152
+    assert beeps == [pytest.approx(1.5, abs=0.001)]
+
+
+def test_what_comes_twice_is_left_out(tmp_path: Path) -> None:
+    tick = Fraction(1, 1000)
+    frames = [_block(number, tick, beep=1.5) for number in [*range(40), *range(25, 80)]]
+    steps, beeps = _encoded(tmp_path / "out.mp4", frames)
+    assert set(steps) == {1024}
+    assert samples(tmp_path / "out.mp4") == 80 * 1152
+    assert beeps == [pytest.approx(1.5, abs=0.001)]
+
+
+def test_an_hour_without_sound_is_no_hour_of_silence(tmp_path: Path) -> None:
+    tick = Fraction(1, 1000)
+    frames = [_block(number, tick, beep=9, jump=3600 * (number >= 40)) for number in range(80)]
+    steps, _ = _encoded(tmp_path / "out.mp4", frames)
+    assert sorted(set(steps)) == [1024, 1024 + 3600 * _RATE]
+    assert len(steps) < 95
+
+
+def test_a_frame_without_a_time_follows_on_the_last_one(tmp_path: Path) -> None:
+    frames = [_block(number, Fraction(1, 1000), beep=0.9) for number in range(50)]
+    for frame in frames[1::2]:
+        frame.pts = None
+    steps, beeps = _encoded(tmp_path / "out.mp4", frames)
+    assert set(steps) == {1024}
+    assert beeps == [pytest.approx(0.9, abs=0.001)]
+
+
+@pytest.mark.parametrize(
+    ("rate", "nearest"),
+    [(11024, 11025), (22254, 22050), (37800, 44100), (96000, 48000), (4000, 7350), (44100, 44100)],
+)
+def test_the_nearest_rate_is_taken(tmp_path: Path, rate: int, nearest: int) -> None:
+    with av.open(str(tmp_path / "in.mkv"), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=rate)
+        assert sound_rate(stream, "aac") == nearest
+        assert sound_rate(stream, "libopus") == 48000
+
+
+@pytest.mark.parametrize("tick", ["avi", "flv", "mkv"])
+@pytest.mark.parametrize(("suffix", "codec"), [(".mp4", "aac"), (".webm", "opus")])
+def test_mp3_of_a_coarse_clock_becomes_even_sound(
+    tmp_path: Path, untouched: Stylizer, tick: str, suffix: str, codec: str
+) -> None:
+    source = write_clip(tmp_path / f"in.{tick}", audio="libmp3lame", audio_rate=44100)
+    output = tmp_path / f"out{suffix}"
+    done = convert_video(source, output, style=untouched, stabilize="off")
+    assert done.frames == 25
+    assert streams(output)[1][:2] == ("audio", codec)
+    with av.open(str(output)) as container:
+        stream = container.streams.audio[0]
+        packets = [packet for packet in container.demux(stream) if packet.size]
+        gaps = [
+            float((after.pts - before.pts - before.duration) * stream.time_base)
+            for before, after in pairwise(packets)
+        ]
+        assert max(map(abs, gaps)) <= 0.0011  # Matroska counts milliseconds
+        seconds = samples(output) / stream.rate
+    assert seconds == pytest.approx(samples(source) / 44100, abs=0.06)
+
+
+@pytest.mark.parametrize(("suffix", "rate", "becomes"), _RATES)
+def test_a_rate_that_the_encoder_lacks_is_resampled_and_said(
+    tmp_path: Path, untouched: Stylizer, suffix: str, rate: int, becomes: str
+) -> None:
+    source = write_clip(tmp_path / "in.avi", audio="pcm_u8", audio_rate=11024)
+    output = tmp_path / f"out{suffix}"
+    done = convert_video(source, output, style=untouched, stabilize="off")
+    assert done.warnings == (f"pcm_u8 audio re-encoded to {becomes} at {rate} Hz",)
+    with av.open(str(output)) as container:
+        assert container.streams.audio[0].rate == rate
+    assert samples(output) / rate == pytest.approx(samples(source) / 11024, abs=0.1)
+
+
+def test_sound_that_cannot_be_encoded_is_known_before_any_frame(
+    tmp_path: Path, untouched: Stylizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nst_rt.infer.video.sound.sound_rate", lambda *_: 11024)
+    source = write_clip(tmp_path / "in.avi", audio="pcm_u8", audio_rate=11024)
+    done = convert_video(source, tmp_path / "out.mp4", style=untouched, stabilize="off")
+    assert [track.action for track in done.tracks] == ["left out"]
+    assert (done.frames, done.audio) == (25, None)
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [(".mp4", "aac"), (".webm", "opus")])
+def test_sound_may_change_its_rate_and_channels(
+    tmp_path: Path, untouched: Stylizer, suffix: str, codec: str
+) -> None:
+    source, output = _broadcast(tmp_path / "in.ts"), tmp_path / f"out{suffix}"
+    done = convert_video(source, output, style=untouched, stabilize="off")
+    assert [track.action for track in done.tracks] == [f"re-encoded to {codec}"]
+    assert streams(output)[1][1] == codec
+    with av.open(str(output)) as container:
+        heard = container.decode(audio=0)
+        tone = [frame for frame in heard if np.abs(frame.to_ndarray()).max() > 0]
+        assert {(frame.sample_rate, frame.layout.name) for frame in tone} == {(48000, "stereo")}
+        end = tone[-1].pts * tone[-1].time_base + Fraction(tone[-1].samples, 48000)
+    # 41 blocks of the one, 27 of the other, and what encoders fill up.
+    assert samples(output) / 48000 == pytest.approx(1.97, abs=0.06)
+    assert float(end) == pytest.approx(1.97, abs=0.06)
+
+
+def _broadcast(path: Path) -> Path:
+    """A second of stereo at 48 kHz, and one of mono at 32 kHz, in one stream."""
+    plain = write_clip(path.with_name("plain.ts"), pts=range(0, 25600, 512))
+    with av.open(str(plain)) as old, av.open(str(path), "w") as new:
+        video = new.add_stream_from_template(old.streams.video[0])
+        sound = new.add_stream("mp2", rate=48000, layout="stereo")
+        new.start_encoding()
+        for packet in old.demux(video=0):
+            if packet.size:
+                packet.stream = video
+                new.mux(packet)
+        begin = old.start_time / av.time_base
+        second = av.CodecContext.create("mp2", "w")
+        second.rate, second.layout, second.format = 32000, "mono", "s16"
+        for encoder, rate, layout, start in (
+            (sound.codec_context, 48000, "stereo", begin),
+            (second, 32000, "mono", begin + 1),
+        ):
+            tone = tone_frames(1, rate=rate, size=1152, start=start, layout=layout)
+            for frame in [*tone, None]:
+                for packet in encoder.encode(frame):
+                    packet.stream = sound
+                    new.mux(packet)
+    return path
+
+
+def test_sound_that_starts_late_stays_late(tmp_path: Path, untouched: Stylizer) -> None:
+    plain = write_clip(tmp_path / "plain.mkv", audio="flac")
+    with av.open(str(plain)) as old, av.open(str(tmp_path / "in.mkv"), "w") as new:
+        targets = {stream.index: new.add_stream_from_template(stream) for stream in old.streams}
+        for packet in old.demux():
+            if packet.size:
+                if packet.stream.type == "audio":
+                    packet.pts = packet.dts = packet.pts + 400
+                packet.stream = targets[packet.stream.index]
+                new.mux(packet)
+    convert_video(tmp_path / "in.mkv", tmp_path / "out.mp4", style=untouched, stabilize="off")
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        first = next(container.decode(audio=0))
+    assert float(first.pts * first.time_base) == pytest.approx(0.4, abs=0.001)
