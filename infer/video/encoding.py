@@ -158,19 +158,28 @@ class Encoding:
         """
         codec = _CODECS[self.codec]
         if min(width, height) < codec.smallest:
+            other = self._instead(lambda other: other.smallest <= min(width, height))
             raise VideoError(
                 f"{self.codec} takes frames from {codec.smallest} pixels a side, not "
-                f"{width}x{height}; --codec h264 takes smaller ones"
+                f"{width}x{height}; {other}a larger --size or --scale makes them so"
             )
         if width % 2 == 0 and height % 2 == 0:
             return "yuv420p"
         # Chroma of half the size needs even sides; the size must not change.
         if codec.odd is None:
+            other = self._instead(lambda other: other.odd is not None)
             raise VideoError(
                 f"{self.codec} takes even sides only, not {width}x{height}; "
-                "--codec h264 takes odd ones, and --scale 1.01 makes them even"
+                f"{other}--scale 1.01 makes them even"
             )
         return codec.odd
+
+    def _instead(self, takes: Callable[[_Codec], bool]) -> str:
+        """Advice to use another codec, of those that all containers of this one hold."""
+        suffixes = set(_CODECS[self.codec].suffixes)
+        others = (name for name, other in _CODECS.items() if takes(other))
+        name = next((name for name in others if suffixes <= set(_CODECS[name].suffixes)), None)
+        return f"--codec {name} takes them, and " if name else ""
 
     def warnings(self, width: int, height: int) -> tuple[str, ...]:
         """What a user may not expect of frames of a size."""
@@ -309,7 +318,7 @@ class FrameEncoder:
         encoding, shape: of the stream.
 
     Raises:
-        VideoError: a size that the codec does not take.
+        VideoError: a size or a rate that the codec does not take.
     """
 
     def __init__(self, container: OutputContainer, encoding: Encoding, shape: Shape) -> None:
@@ -324,8 +333,15 @@ class FrameEncoder:
         context.time_base = self.stream.time_base = shape.time_base
         context.sample_aspect_ratio = shape.aspect
         set_colours(context, shape.colours)
-        with _scheduling_kept():
-            context.open()
+        try:
+            with _scheduling_kept():
+                context.open()
+        except (av.FFmpegError, OSError) as error:
+            raise VideoError(
+                f"{encoding.codec} does not take {shape.width}x{shape.height} at "
+                f"{float(shape.rate):g} frames per second ({error.strerror}); --fps, --size or "
+                "--codec changes that"
+            ) from error
         self._reformatter = VideoReformatter()
         self._pixels = self.stream.pix_fmt
 

@@ -32,7 +32,9 @@ class AnimationSink:
         self._output, self._partial = output, partial_path(output)
         self._is_gif = output.suffix.lower() == ".gif"
         options = {"loop": "0"}  # for ever
-        self._container = av.open(url(self._partial), "w", options=options)
+        # By its name alone FFmpeg would take 50%discount.gif for numbered pictures.
+        format_ = "gif" if self._is_gif else "webp"
+        self._container = av.open(url(self._partial), "w", format=format_, options=options)
         self._stream: av.VideoStream | None = None
         self._graph = Graph()
         self._last: int | None = None
@@ -141,19 +143,19 @@ class FolderSink:
 
 
 def is_pattern(output: Path) -> bool:
-    """A name such as `%06d.png`, for numbered pictures."""
-    return _NUMBER.search(output.name) is not None
+    """A name such as `%06d.png`, for numbered pictures; `50%discount.mp4` is none."""
+    return output.suffix.lower() in IMAGE_SUFFIXES and _NUMBER.search(output.name) is not None
 
 
 def check_pattern(output: Path, *, overwrite: bool) -> Path:
     """Check where numbered pictures are to go.
 
     Raises:
-        InputError: no format of pictures, more than one number, or a file where the folder goes.
+        InputError: more than one number, or a file where the folder goes.
         OutputExistsError: there are such pictures already.
     """
-    if output.suffix.lower() not in IMAGE_SUFFIXES or output.name.count("%") != 1:
-        raise InputError(f"{output}: pictures are written as %06d.png, or .jpg and the like")
+    if output.name.count("%") != 1:
+        raise InputError(f"{output}: numbered pictures have one %, as in %06d.png")
     if output.parent.exists() and not output.parent.is_dir():
         raise InputError(f"{output}: {output.parent} is a file, not a folder")
     if not overwrite and output.parent.is_dir():

@@ -4,6 +4,7 @@ import os
 import sys
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -63,8 +64,18 @@ def test_frames_become_numbered_pictures(tmp_path: Path, untouched: Stylizer) ->
     assert abs(picture.mean() - (16 + 7 * 4)) < 3
     with pytest.raises(OutputExistsError, match=r"a\d{4}\.png: exists already"):
         convert_video(source, pattern, style=untouched)
-    with pytest.raises(InputError, match=r"written as %06d.png"):
-        convert_video(source, tmp_path / "%d.txt", style=untouched)
+    for name in ("%d.txt", "%d-%d.png"):
+        with pytest.raises(InputError):
+            convert_video(source, tmp_path / name, style=untouched)
+
+
+@pytest.mark.parametrize("name", ["50%discount.mp4", "%06d.mkv", "50%discount.gif"])
+def test_a_per_cent_sign_in_a_videos_name_is_no_number(
+    tmp_path: Path, untouched: Stylizer, name: str
+) -> None:
+    source = write_clip(tmp_path / "in.mp4", pts=range(0, 2560, 512))
+    assert convert_video(source, tmp_path / name, style=untouched, stabilize="off").frames == 5
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, "in.mp4"])
 
 
 def test_what_comes_too_fast_for_gif_is_left_out_and_said(
@@ -125,6 +136,40 @@ def test_what_codecs_and_containers_do_not_do(
     source = write_clip(tmp_path / "in.mp4")
     with pytest.raises((InputError, VideoError), match=said):
         convert_video(source, tmp_path / name, style=untouched, **asked)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("codec", "suffix", "size", "advice"),
+    [
+        ("h264", ".mp4", (10, 10), r"16 pixels.*10x10; a larger --size or --scale"),
+        ("hevc", ".mov", (20, 20), r"--codec h264 takes them, and a larger --size"),
+        ("av1", ".webm", (32, 32), r"--codec vp9 takes them, and a larger --size"),
+        ("av1", ".webm", (67, 65), r"--codec vp9 takes them, and --scale 1.01"),
+        ("vp9", ".webm", (8, 8), r"8x8; a larger --size"),
+    ],
+)
+def test_what_is_advised_instead_works(
+    tmp_path: Path,
+    untouched: Stylizer,
+    codec: str,
+    suffix: str,
+    size: tuple[int, int],
+    advice: str,
+) -> None:
+    source = write_clip(tmp_path / "in.mp4", size=size, pixels="yuv444p")
+    output = tmp_path / f"out{suffix}"
+    with pytest.raises(VideoError, match=advice) as caught:
+        convert_video(source, output, style=untouched, codec=codec, stabilize="off")
+    other = str(caught.value).partition("--codec ")[2].split()[:1]
+    asked: dict[str, Any] = {"codec": other[0]} if other else {"codec": codec, "size": 64}
+    assert convert_video(source, output, style=untouched, stabilize="off", **asked).frames == 25
+
+
+def test_a_rate_that_a_codec_does_not_take_is_said(tmp_path: Path, untouched: Stylizer) -> None:
+    source, output = write_clip(tmp_path / "in.mp4", size=(64, 64)), tmp_path / "out.mp4"
+    with pytest.raises(VideoError, match=r"av1 .* 64x64 at 1000 .*--fps"):
+        convert_video(source, output, style=untouched, codec="av1", fps=1000, stabilize="off")
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
 
 
