@@ -20,13 +20,14 @@ from nst_rt.cli_optimize import add_optimize_arguments, optimize
 from nst_rt.cli_styles import add_styles_arguments, styles
 from nst_rt.cli_video import add_video_arguments, conversion_report, on_frame, video
 from nst_rt.cli_web import add_web_arguments, web
-from nst_rt.console import Report, progress
+from nst_rt.console import Report, print_anything, progress
 from nst_rt.errors import InputError, InterruptedWorkError, StyleTransferError
 from nst_rt.version import __version__
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; 0 done, 2 bad input, 3 a part is kept, 130 interrupted."""
+    print_anything()
     logging.basicConfig(level=logging.WARNING, format="nst-rt: %(message)s")
     logging.getLogger("nst_rt").setLevel(logging.INFO)
     parser = _parser()

@@ -153,10 +153,10 @@ def _several(
             reports.append(_converted(name, str(target), painter, settings))
         except InterruptedWorkError:
             raise
-        except (StyleTransferError, OSError) as error:
+        except Exception as error:  # of whatever kind: the others are not to suffer
             partial |= isinstance(error, PartialResultError)
-            failed[name] = str(error)
-            print(f"nst-rt: {error}", file=sys.stderr)
+            failed[name] = _reason(name, error)
+            print(f"nst-rt: {failed[name]}", file=sys.stderr)
     if failed and not (reports or kept or partial):
         raise InputError(f"none of {len(targets)} videos was converted")
     counts = [f"{len(reports)} videos"]
@@ -166,6 +166,12 @@ def _several(
     facts = {"videos": [report.facts for report in reports], "kept": kept, "failed": failed}
     lacking = failed or any(report.exit_code for report in reports)
     return Report("\n".join(lines), facts, PartialResultError.exit_code if lacking else 0)
+
+
+def _reason(name: str, error: Exception) -> str:
+    if isinstance(error, StyleTransferError):
+        return str(error)
+    return f"{name}: {type(error).__name__} {error}".rstrip()
 
 
 def _converted(source: str, output: str, painter: "Painter", settings: dict[str, Any]) -> Report:

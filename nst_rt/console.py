@@ -1,5 +1,7 @@
 """What verbs of the command line share: their report, sizes, and the progress bar."""
 
+import io
+import sys
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,6 +35,13 @@ def frame_size(text: str) -> tuple[int, int]:
     if not (x and width.isdecimal() and height.isdecimal()):
         raise ArgumentTypeError(f"{text!r} is not a size such as 640x480")
     return int(width), int(height)
+
+
+def print_anything() -> None:
+    """Have standard output and error escape what their encoding lacks, such as a file's name."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 @contextmanager

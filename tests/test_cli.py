@@ -1,6 +1,7 @@
 import argparse
 import inspect
 import json
+import os
 import re
 import shutil
 import signal
@@ -270,6 +271,29 @@ def test_nobody_reading_on_is_no_error() -> None:
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "options"), [("cp1252", []), ("cp1252", ["--json"]), ("utf-8", [])]
+)
+def test_a_name_that_the_terminal_cannot_show_is_written_and_escaped(
+    folder: Path, encoding: str, options: list[str]
+) -> None:
+    shutil.copy("wide.png", "photos")
+    Image.new("RGB", (300, 300)).save("photos/large.png")
+    name = "\N{CJK UNIFIED IDEOGRAPH-6587}\udce9"  # the second is a byte that is no UTF-8
+    done = subprocess.run(
+        [*CLI, "photos", "photos", "-o", name, *options],
+        capture_output=True,
+        check=False,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+    )
+    assert (done.returncode, b"Traceback" in done.stderr) == (0, False)
+    assert Path(name).is_dir()
+    if options:
+        assert json.loads(done.stdout)["output"] == name
+    else:
+        assert b"\\udce9" in done.stdout
 
 
 @pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])

@@ -7,14 +7,16 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import av
 import numpy as np
 import pytest
 from clips import truncate, write_clip
 from videos import stamps, streams
 
 from nst_rt.cli import main
-from nst_rt.infer.video import probe
+from nst_rt.infer.video import Conversion, convert_video, probe
 from nst_rt.style_model import StyleModel
 
 Run = Callable[..., tuple[int, str, str]]
@@ -98,6 +100,35 @@ def test_several_videos_go_into_a_folder_and_a_bad_one_stops_none(run: Run) -> N
     assert code == 0
     facts = json.loads(out)
     assert (facts["kept"], [done["output"] for done in facts["videos"]]) == (1, ["painted/a.mp4"])
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        av.error.ArgumentError(22, "Invalid argument"),
+        UnicodeDecodeError("utf-8", b"\xe9", 0, 1, "invalid"),
+        ValueError("no such thing"),
+        OSError(28, "No space left on device"),
+    ],
+)
+def test_an_error_of_any_kind_in_one_of_several_stops_none(
+    run: Run, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def convert(source: str, *arguments: Any, **settings: Any) -> Conversion:
+        if source == "a.mp4":
+            raise error
+        return convert_video(source, *arguments, **settings)
+
+    monkeypatch.setattr("nst_rt.infer.video.convert_video", convert)
+    for name in ("a.mp4", "50%discount.mp4"):
+        write_clip(Path(name))
+    code, out, err = run("a.mp4", "50%discount.mp4", "stylized/", "--json")
+    facts = json.loads(out)
+    assert (code, len(facts["videos"]), list(facts["failed"])) == (3, 1, ["a.mp4"])
+    assert err.count("\n") == 1
+    assert err.startswith(f"nst-rt: a.mp4: {type(error).__name__}")
+    assert [path.name for path in Path("stylized").iterdir()] == ["50%discount.mp4"]
 
 
 def test_a_pipe_carries_a_video_and_nothing_else(run: Run) -> None:
