@@ -121,12 +121,14 @@ def convert_video(
         job.run(on_frame)
     reader = request.reader
     tracks = job.tracks
-    sound = next((track for track in tracks if track.kind == "audio"), None)
+    audio = next((track.codec for track in tracks if track.kind == "audio"), None)
+    if any(track.kind == "audio" and track.action == "left out" for track in tracks):
+        audio = None
     done = Conversion(
         request.output,
         job.done,
         time.perf_counter() - begin,
-        None if sound is None or sound.action == "left out" else sound.codec,
+        audio,
         str(painter),
         job.resumed,
         job.clock.seconds,

@@ -111,11 +111,11 @@ def test_the_nearest_rate_is_taken(tmp_path: Path, rate: int, nearest: int) -> N
 @pytest.mark.parametrize("tick", ["avi", "flv", "mkv"])
 @pytest.mark.parametrize(("suffix", "codec"), [(".mp4", "aac"), (".webm", "opus")])
 def test_mp3_of_a_coarse_clock_becomes_even_sound(
-    tmp_path: Path, untouched: Stylizer, tick: str, suffix: str, codec: str
+    tmp_path: Path, stylizer: Stylizer, tick: str, suffix: str, codec: str
 ) -> None:
     source = write_clip(tmp_path / f"in.{tick}", audio="libmp3lame", audio_rate=44100)
     output = tmp_path / f"out{suffix}"
-    done = convert_video(source, output, style=untouched, stabilize="off")
+    done = convert_video(source, output, style=stylizer, stabilize="off")
     assert done.frames == 25
     assert streams(output)[1][:2] == ("audio", codec)
     with av.open(str(output)) as container:
@@ -132,11 +132,11 @@ def test_mp3_of_a_coarse_clock_becomes_even_sound(
 
 @pytest.mark.parametrize(("suffix", "rate", "becomes"), _RATES)
 def test_a_rate_that_the_encoder_lacks_is_resampled_and_said(
-    tmp_path: Path, untouched: Stylizer, suffix: str, rate: int, becomes: str
+    tmp_path: Path, stylizer: Stylizer, suffix: str, rate: int, becomes: str
 ) -> None:
     source = write_clip(tmp_path / "in.avi", audio="pcm_u8", audio_rate=11024)
     output = tmp_path / f"out{suffix}"
-    done = convert_video(source, output, style=untouched, stabilize="off")
+    done = convert_video(source, output, style=stylizer, stabilize="off")
     assert done.warnings == (f"pcm_u8 audio re-encoded to {becomes} at {rate} Hz",)
     with av.open(str(output)) as container:
         assert container.streams.audio[0].rate == rate
@@ -155,10 +155,10 @@ def test_sound_that_cannot_be_encoded_is_known_before_any_frame(
 
 @pytest.mark.parametrize(("suffix", "codec"), [(".mp4", "aac"), (".webm", "opus")])
 def test_sound_may_change_its_rate_and_channels(
-    tmp_path: Path, untouched: Stylizer, suffix: str, codec: str
+    tmp_path: Path, stylizer: Stylizer, suffix: str, codec: str
 ) -> None:
     source, output = _broadcast(tmp_path / "in.ts"), tmp_path / f"out{suffix}"
-    done = convert_video(source, output, style=untouched, stabilize="off")
+    done = convert_video(source, output, style=stylizer, stabilize="off")
     assert [track.action for track in done.tracks] == [f"re-encoded to {codec}"]
     assert streams(output)[1][1] == codec
     with av.open(str(output)) as container:
