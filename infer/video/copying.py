@@ -59,7 +59,7 @@ class TrackCopier:
         self._unread: list[Damage] = []  # on the container's clock
         self._plan = plan_tracks(source, suffix)
         for index, track in self._plan.items():
-            if track.action == "left out":
+            if track.is_left_out:
                 continue
             stream = source.streams[index]
             if track.action == "copied":
@@ -313,7 +313,7 @@ class Spool:
         self._others, self._path = others, path
         self._file: OutputContainer | None = None
         self._tracks: TrackCopier | None = None
-        if any(track.action != "left out" for track in plan_tracks(source, ".mkv").values()):
+        if not all(track.is_left_out for track in plan_tracks(source, ".mkv").values()):
             self._file = av.open(url(path), "w", format="matroska")
             self._tracks = TrackCopier(source, self._file, ".mkv")
 

@@ -33,13 +33,18 @@ class Track:
         kind: `audio`, `subtitle`, `video`, `attachment` or `data`.
         codec: that it has in the source.
         language: as the source says, "" if it does not.
-        action: `copied`, `re-encoded to ...`, `converted to ...` or `left out`.
+        action: `copied`, `re-encoded to ...`, `converted to ...` or `... left out`.
     """
 
     kind: str
     codec: str
     language: str
     action: str
+
+    @property
+    def is_left_out(self) -> bool:
+        """Nothing of the stream is written."""
+        return self.action.endswith("left out")
 
     def __str__(self) -> str:
         language = f" ({self.language})" if self.language else ""
@@ -58,20 +63,24 @@ def plan_tracks(source: InputContainer, suffix: str) -> dict[int, Track]:
     main = main_video(source)
     return {
         stream.index: Track(
-            stream.type, codec_name(stream), stream.language or "", _action(stream, suffix)
+            stream.type,
+            "timecode" if _is_timecode(stream) else codec_name(stream),
+            stream.language or "",
+            _action(stream, suffix),
         )
         for stream in source.streams
-        if (main is None or stream.index != main.index) and not _is_made_anew(stream, suffix)
+        if (main is None or stream.index != main.index) and not _is_chapters(stream)
     }
 
 
-def _is_made_anew(stream: Stream, suffix: str) -> bool:
-    """A track of MP4 and MOV with what goes along otherwise: titles of chapters, or a time code.
+def _is_chapters(stream: Stream) -> bool:
+    """A track of their titles in MP4 and MOV, which is made anew; FFmpeg has read it already."""
+    return isinstance(stream, DataStream) and stream.discard == Discard.all
 
-    FFmpeg makes chapters of the one, and a name of the picture's stream of the other.
-    """
-    is_known = stream.discard == Discard.all or "timecode" in stream.metadata
-    return isinstance(stream, DataStream) and suffix in FORMATS and is_known
+
+def _is_timecode(stream: Stream) -> bool:
+    """A track of MP4 and MOV that FFmpeg has made a tag of the picture of, and makes anew of it."""
+    return isinstance(stream, DataStream) and "timecode" in stream.metadata
 
 
 def _action(stream: Stream, suffix: str) -> str:
@@ -92,7 +101,7 @@ def _action(stream: Stream, suffix: str) -> str:
     # WebM and MP4 take attachments, and write nothing of them.
     if isinstance(stream, AttachmentStream) and suffix == ".mkv":
         return "copied"
-    return "left out"
+    return "kept as a tag, its track left out" if _is_timecode(stream) else "left out"
 
 
 def _encoding(stream: AudioStream, suffix: str) -> str:
