@@ -116,7 +116,7 @@ def show_webcam(
             server = stack.enter_context(closing(MjpegServer(mjpeg, token=token)))
             sinks.append(server)
             watched.append(f"watch it at {server.url}")
-        camera = stack.enter_context(closing(Camera(source, size=size)))
+        camera = stack.enter_context(closing(Camera(source, size=size, fps=fps)))
         screen = Window() if window else None
         if virtual_camera:
             virtual = stack.enter_context(closing(VirtualCamera(camera.size)))
