@@ -115,7 +115,7 @@ def show_webcam(
         if mjpeg is not None:
             server = stack.enter_context(closing(MjpegServer(mjpeg, token=token)))
             sinks.append(server)
-            watched.append(f"watch it at {server.url}")
+            watched.append(f"watch it at {' or '.join(server.links)}")
         camera = stack.enter_context(closing(Camera(source, size=size, fps=fps)))
         screen = Window() if window else None
         if virtual_camera:
