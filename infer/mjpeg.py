@@ -139,7 +139,7 @@ class _Server(ThreadingHTTPServer):
 
     def server_bind(self) -> None:
         """Without looking up names, which takes long where there is no network."""
-        if self.address_family == socket.AF_INET6 and is_any(self.server_address[0]):
+        if self.address_family == socket.AF_INET6 and is_any(str(self.server_address[0])):
             with contextlib.suppress(OSError):  # a system that cannot listen for IPv4 too
                 self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         TCPServer.server_bind(self)

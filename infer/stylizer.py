@@ -65,7 +65,8 @@ class Stylizer:
             raise InputError(f"the memory must be a positive number of GB, not {memory}")
         self.model = model
         self._memory = memory
-        self.set_style(style, strength=strength)
+        self._strength = strength
+        self.set_style(style)
         self.choice = choose(model.network, backend, device=device, precision=precision)
         self._backend = create_backend(
             model.network, self.choice.name, device=device, precision=precision
