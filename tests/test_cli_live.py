@@ -27,6 +27,14 @@ def test_passwords_of_urls_are_not_shown(verb: str, capsys: pytest.CaptureFixtur
         assert secret not in said.err + said.out
 
 
+def test_a_url_too_many_shows_no_password(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["webcam", "0", "rtsp://admin:P@ssw0rd@host/live"])
+    said = capsys.readouterr().err
+    assert "rtsp://host/live" in said
+    assert "ssw0rd" not in said
+
+
 def test_the_report_shows_no_password(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
