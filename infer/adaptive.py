@@ -22,8 +22,9 @@ _NOISE = 25.0  # variance, in levels squared, below which a difference in bright
 class AdaptiveStylizer:
     """Paints frames at the largest of a few scales that holds a frame rate.
 
-    What it paints small it enlarges again, with the edges of the frame put back. A new scale is
-    compiled in the background, while frames go on at the one before.
+    Where the source has fewer frames per second, theirs is the rate to hold. What it paints small
+    it enlarges again, with the edges of the frame put back. A new scale is compiled in the
+    background, while frames go on at the one before.
 
     Args:
         stylizer: that paints.
@@ -45,6 +46,7 @@ class AdaptiveStylizer:
         self._next: tuple[int, Future[None]] | None = None
         self._compiler = ThreadPoolExecutor(1, "compile")
         self._times: list[float] = []
+        self._intervals: list[float] = []
 
     def __str__(self) -> str:
         """What paints, and how small."""
@@ -60,8 +62,13 @@ class AdaptiveStylizer:
         """End the thread that compiles."""
         self._compiler.shutdown(wait=True, cancel_futures=True)
 
-    def stylize(self, frame: Frame) -> Frame:
-        """Paint one frame; see `Stylizer.stylize`."""
+    def stylize(self, frame: Frame, *, interval: float = 0.0) -> Frame:
+        """Paint one frame; see `Stylizer.stylize`.
+
+        Args:
+            frame: see there.
+            interval: seconds from one frame of the source to the next, as far as known.
+        """
         self._take_next()
         begin = time.perf_counter()
         small = shrunk(frame, self.scale)
@@ -69,17 +76,19 @@ class AdaptiveStylizer:
         if small is not frame:
             painted = enlarged(painted, small, frame)
         self._times.append(time.perf_counter() - begin)
+        self._intervals.append(interval)
         if self._next is None and len(self._times) >= _PATIENCE:
             self._decide(frame)
         return painted
 
     def _decide(self, frame: Frame) -> None:
         seconds = float(np.median(self._times))
-        self._times.clear()
+        budget = max(self._budget, float(np.median(self._intervals)))
+        self._forget()
         level = self._level
-        if seconds > self._budget:
+        if seconds > budget:
             level = min(level + 1, len(SCALES) - 1)
-        elif level and seconds * (SCALES[level - 1] / self.scale) ** 2 < _SLACK * self._budget:
+        elif level and seconds * (SCALES[level - 1] / self.scale) ** 2 < _SLACK * budget:
             level -= 1
         height, width = shrunk(frame, SCALES[level]).shape[:2]
         if level != self._level and min(height, width) >= MINIMUM_SIZE:
@@ -90,7 +99,11 @@ class AdaptiveStylizer:
             self._level, compiled = self._next
             compiled.result()
             self._next = None
-            self._times.clear()
+            self._forget()
+
+    def _forget(self) -> None:
+        self._times.clear()
+        self._intervals.clear()
 
 
 def shrunk(frame: Frame, scale: float) -> Frame:

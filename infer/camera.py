@@ -3,11 +3,11 @@
 Cameras and streams that go away are waited for and opened again.
 """
 
-import re
 import struct
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,35 +16,45 @@ import cv2
 import numpy as np
 
 from nst_rt.errors import CameraError, InputError
+from nst_rt.files import shown_source
 from nst_rt.images import Frame
 from nst_rt.infer.video import probe
 
 Size = tuple[int, int]
 
 DEFAULT_SIZE = (1280, 720)  # asked of cameras
-_USER = re.compile(r"//[^/@]*@")  # in a URL, with the password
 _RAW_SIZE = (640, 480)  # of cameras that cannot send 720p fast enough
 _RATE = 30
 _FAST_ENOUGH = 24  # frames per second
 _MJPG = cv2.VideoWriter.fourcc(*"MJPG")
 # FFmpeg would wait half a minute for a stream that says nothing.
 _OPEN_MS, _READ_MS = 10000, 5000
+_POLLS = 10  # pictures per second, at most, that a source of single ones is asked for
+_MEASURED = 20  # frames that the rate of a source goes over
 _WAITS = (0.25, 0.5, 1.0, 2.0, 4.0)  # seconds before trying again, the last one again and again
 
 
 @dataclass(frozen=True)
 class Captured:
-    """A frame, and when it came, by `time.perf_counter`."""
+    """A frame as it came.
+
+    Attributes:
+        frame: shape (H, W, 3), uint8 BGR.
+        at: when it came, by `time.perf_counter`.
+        interval: seconds from one frame of the source to the next, the median over the last ones,
+            also those that were dropped; 0 as long as it is not known.
+    """
 
     frame: Frame
     at: float
+    interval: float = 0.0
 
 
 class Camera:
     """Frames of a live source, as they come.
 
     A camera or a stream that goes away is opened again as soon as it is there: `problem` says so
-    meanwhile, and iterating waits. A file ends.
+    meanwhile, and iterating waits. A URL that gives one picture is asked for the next. A file ends.
 
     Args:
         source: a camera's index ("0") or device file, a URL (RTSP, HTTP, ...), or a video file,
@@ -52,6 +62,8 @@ class Camera:
         size: width and height to ask a camera for, by default 1280x720 as MJPG at 30 frames per
             second where it offers that; it may take what is nearest. Frames of streams and files
             that are larger are shrunk to fit into it, by default they are not.
+        fps: frames per second that are wanted of a URL that gives one picture; by default, and at
+            most, ten.
 
     Attributes:
         is_device: a camera of this machine.
@@ -65,7 +77,9 @@ class Camera:
         InputError, VideoError: a file that is missing or not a video; a size that is none.
     """
 
-    def __init__(self, source: str | int = 0, *, size: Size | None = None) -> None:
+    def __init__(
+        self, source: str | int = 0, *, size: Size | None = None, fps: float | None = None
+    ) -> None:
         if size is not None and min(size) < 16:
             raise InputError(f"a size of {size[0]}x{size[1]} px is too small: 16 px a side")
         self.source = str(source)
@@ -75,32 +89,42 @@ class Camera:
         is_stream = "://" in self.source
         if not (self.is_device or is_stream):
             probe(self.source)
+        self._opened_at = 0.0
         self._capture = self._open()
-        # Films come as fast as they are decoded; a clock holds them to their time.
-        is_film = is_stream and self._capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0
+        # Films come as fast as they are decoded; a clock holds them to their time. One picture is
+        # what a camera has now.
+        is_film = is_stream and self._capture.get(cv2.CAP_PROP_FRAME_COUNT) > 1
         self.is_live = (self.is_device or is_stream) and not is_film
         sides = (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
         width, height = (round(self._capture.get(side)) for side in sides)
         self.size = self._fitting(width, height) if width and height else DEFAULT_SIZE
+        self._poll_seconds = 1 / min(fps or _POLLS, _POLLS)
+        self._times: deque[float] = deque(maxlen=_MEASURED)  # of the last frames
         self._closed = threading.Event()
         self._iterated = False
 
     def __iter__(self) -> Iterator[Captured]:
         self._iterated = True
         begin = time.perf_counter()
+        count = 0  # of frames since the source was opened
         try:
             while not self._closed.is_set():
                 found, frame = self._capture.read()
                 if found:
                     self.problem = ""
+                    count += 1
                     if not self.is_live:
                         due = begin + self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-                        self._closed.wait(max(due - time.perf_counter(), 0))
-                    yield Captured(self._fitted(np.asarray(frame, np.uint8)), time.perf_counter())
+                        self._wait_until(due)
+                    yield self._captured(np.asarray(frame, np.uint8))
                 elif not self.is_live:
                     return
                 else:
-                    self._reconnect()
+                    if count == 1 and not self.is_device:
+                        self._poll()
+                    else:
+                        self._reconnect()
+                    count = 0
         finally:
             # By the thread that reads, since FFmpeg and drivers break under one that does.
             self._capture.release()
@@ -111,8 +135,28 @@ class Camera:
         if not self._iterated:
             self._capture.release()
 
+    def _captured(self, frame: Frame) -> Captured:
+        frame, now = self._fitted(frame), time.perf_counter()
+        self._times.append(now)
+        interval = np.median(np.diff(self._times)) if len(self._times) > 1 else 0
+        return Captured(frame, now, float(interval))
+
+    def _wait_until(self, due: float) -> bool:
+        """False if it is closed before a time."""
+        return not self._closed.wait(max(due - time.perf_counter(), 0))
+
+    def _poll(self) -> None:
+        """Open a source of single pictures for the next one."""
+        self._capture.release()
+        if self._wait_until(self._opened_at + self._poll_seconds):
+            try:
+                self._capture = self._open()
+            except CameraError:
+                self._reconnect()
+
     def _reconnect(self) -> None:
         self._capture.release()
+        self._times.clear()
         tries = 0
         self.problem = f"{self._name} is gone; trying again"
         while not self._closed.wait(_WAITS[min(tries, len(_WAITS) - 1)]):
@@ -124,6 +168,7 @@ class Camera:
             return
 
     def _open(self) -> cv2.VideoCapture:
+        self._opened_at = time.perf_counter()
         try:
             if self.is_device:
                 capture = self._open_device()
@@ -166,7 +211,7 @@ class Camera:
         """What to call it on a screen that others see: without a password."""
         if self.is_device:
             return f"camera {self.source}"
-        return _USER.sub("//", self.source)
+        return shown_source(self.source)
 
     def _reason(self) -> str:
         if not self.is_device:

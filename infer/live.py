@@ -1,17 +1,17 @@
 """A live session from its settings: a camera, stylized, in a window and wherever else it goes."""
 
-import contextlib
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing, nullcontext
+from contextlib import ExitStack, closing, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nst_rt.errors import CameraError, InputError
+from nst_rt.errors import CameraError, InputError, InterruptedWorkError
 from nst_rt.files import check_format
 from nst_rt.infer.adaptive import AdaptiveStylizer
 from nst_rt.infer.backends import BackendName, Precision
@@ -71,7 +71,7 @@ def show_webcam(
     """Show a live source in a style until q or Esc is pressed, the window is closed or it ends.
 
     The newest frame wins: what the machine is too slow for is dropped. What the keys do is in
-    `nst_rt.infer.controls.KEYS`. Ctrl-C is how a session without a window ends.
+    `nst_rt.infer.controls.KEYS`. Ctrl-C ends a session as q does, with all that it recorded.
 
     Args:
         source: see `Camera`.
@@ -115,8 +115,8 @@ def show_webcam(
         if mjpeg is not None:
             server = stack.enter_context(closing(MjpegServer(mjpeg, token=token)))
             sinks.append(server)
-            watched.append(f"watch it at {server.url}")
-        camera = stack.enter_context(closing(Camera(source, size=size)))
+            watched.append(f"watch it at {' or '.join(server.links)}")
+        camera = stack.enter_context(closing(Camera(source, size=size, fps=fps)))
         screen = Window() if window else None
         if virtual_camera:
             virtual = stack.enter_context(closing(VirtualCamera(camera.size)))
@@ -148,17 +148,14 @@ def show_webcam(
             frames, loading, controls, mirror=mirror, preview=window and camera.is_live
         )
         pictures = stack.enter_context(closing(polled(painted, seconds=IDLE)))
-        try:
-            with screen or nullcontext():  # closes at once, though the rest may take a moment
-                session.run(
-                    pictures,
-                    duration=duration,
-                    problem=lambda: camera.problem,
-                    size=camera.size,
-                )
-        except KeyboardInterrupt:
-            if window:
-                raise
+        with suppress(KeyboardInterrupt), screen or nullcontext():
+            # The window closes at once, though the rest may take a moment.
+            session.run(
+                pictures,
+                duration=duration,
+                problem=lambda: camera.problem,
+                size=camera.size,
+            )
     done = loading.done() and not loading.exception()
     engine = str(loading.result().stylizer) if done else ""
     return LiveReport(session.frames, session.seconds, tuple(session.files), engine)
@@ -185,7 +182,7 @@ def _check(options: dict[str, Any]) -> None:
 
 
 def _close(loading: Future[AdaptiveStylizer]) -> None:
-    with contextlib.suppress(Exception):  # raised where pictures are made
+    with suppress(Exception):  # raised where pictures are made
         loading.result().close()
 
 
@@ -203,17 +200,29 @@ def _in_new_process(source: str | int, options: dict[str, Any]) -> LiveReport:
         elif value is not None and value is not False:
             text = f"{value[0]}x{value[1]}" if name == "size" else str(value)
             command.append(f"--{flag}={text}")
-    last = ""
+    # In a group of its own: Ctrl-C would reach it twice, and the second one breaks off.
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0
     ) as running:
-        assert running.stdout
-        assert running.stderr
-        for line in running.stderr:
-            last = line.strip().removeprefix("nst-rt: ")
-            said(last)
-        answer = running.stdout.read()
+        try:
+            last, answer = _heard(running, said)
+        except KeyboardInterrupt:
+            running.send_signal(signal.SIGINT)
+            last, answer = _heard(running, said)
+    if running.returncode in (InterruptedWorkError.exit_code, -signal.SIGINT):
+        raise KeyboardInterrupt  # before there was a session
     if running.returncode:
         raise CameraError(last)
     facts = json.loads(answer)
     return LiveReport(facts["frames"], facts["seconds"], tuple(facts["files"]), facts["engine"])
+
+
+def _heard(running: subprocess.Popen[str], said: Callable[[str], None]) -> tuple[str, str]:
+    """Pass on what a process says until it ends; its last line, and its answer."""
+    assert running.stdout
+    assert running.stderr
+    last = ""
+    for line in running.stderr:
+        last = line.strip().removeprefix("nst-rt: ")
+        said(last)
+    return last, running.stdout.read()

@@ -1,5 +1,6 @@
 """Live pictures as an MJPEG stream over HTTP, which OBS, browsers, players and many TVs show."""
 
+import contextlib
 import hmac
 import socket
 import threading
@@ -13,7 +14,7 @@ import cv2
 
 from nst_rt.errors import InputError
 from nst_rt.images import Frame
-from nst_rt.infer.addresses import is_loopback
+from nst_rt.infer.addresses import in_url, is_any, is_loopback, reached_at
 
 VIEWERS = 8  # at the same time
 _QUALITY = 85
@@ -35,7 +36,7 @@ class MjpegServer:
         token: what a viewer's address has to end with, `?token=...`.
 
     Attributes:
-        url: of the stream, with the token.
+        links: URLs of the stream, with the token, the best one first.
 
     Raises:
         InputError: not an address, one that is taken, or one that others reach without a token.
@@ -57,9 +58,16 @@ class MjpegServer:
             target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True
         )
         self._thread.start()
-        named = f"[{host}]" if ":" in host else host
         query = f"?token={quote(token, safe='')}" if token else ""
-        self.url = f"http://{named}:{self._server.server_port}/stream.mjpg{query}"
+        self.links = tuple(
+            f"http://{in_url(name)}:{self._server.server_port}/stream.mjpg{query}"
+            for name in reached_at(host)
+        )
+
+    @property
+    def url(self) -> str:
+        """The best one of the links."""
+        return self.links[0]
 
     def write(self, frame: Frame, at: float) -> None:
         """See `Sink`."""
@@ -131,6 +139,9 @@ class _Server(ThreadingHTTPServer):
 
     def server_bind(self) -> None:
         """Without looking up names, which takes long where there is no network."""
+        if self.address_family == socket.AF_INET6 and is_any(str(self.server_address[0])):
+            with contextlib.suppress(OSError):  # a system that cannot listen for IPv4 too
+                self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
 

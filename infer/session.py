@@ -74,7 +74,7 @@ def painted_frames(
             continue
         painter = loading.result()
         painter.stylizer.set_style(controls.weights(), strength=controls.strength)
-        painted = painter.stylize(frame)
+        painted = painter.stylize(frame, interval=captured.interval)
         if controls.keep_colours:
             painted = with_original_colours(frame, painted)
         if controls.compare:

@@ -65,7 +65,8 @@ class Stylizer:
             raise InputError(f"the memory must be a positive number of GB, not {memory}")
         self.model = model
         self._memory = memory
-        self.set_style(style, strength=strength)
+        self._strength = strength
+        self.set_style(style)
         self.choice = choose(model.network, backend, device=device, precision=precision)
         self._backend = create_backend(
             model.network, self.choice.name, device=device, precision=precision
@@ -96,17 +97,25 @@ class Stylizer:
         known = f"{digest(self.model.network)} {self._weights.tolist()} {self._strength}"
         return hashlib.sha256(known.encode()).hexdigest()[:16]
 
-    def set_style(self, style: str | Mapping[str, float], *, strength: float = 1.0) -> None:
+    def set_style(
+        self, style: str | Mapping[str, float] | None = None, *, strength: float | None = None
+    ) -> None:
         """Choose a style, a blend and how strong it is, from the next frame on.
 
         Nothing is compiled again: the style is an input of the compiled network.
+
+        Args:
+            style: see `Stylizer`; by default it stays.
+            strength: see `Stylizer`; by default it stays.
 
         Raises:
             UnknownNameError: a style that the model does not have.
             InputError: a strength or weights out of range.
         """
+        strength = self._strength if strength is None else strength
         check_strength(strength)
-        self._weights = self.model.style_weights(style).numpy()
+        if style is not None:
+            self._weights = self.model.style_weights(style).numpy()
         self._strength = strength
 
     def prepare(self, height: int, width: int) -> None:

@@ -138,7 +138,7 @@ class TiledNet:
 
         sums: list[Tensor] = []
         squares: list[Tensor] = []
-        count = 0
+        total = 0
         with norm.register_forward_pre_hook(stop):
             for tile in tiles:
                 image = self._image(whole, tile)
@@ -152,13 +152,18 @@ class TiledNet:
                     for part in tile.inside
                 )
                 # A row for each channel that is normalized, of all of its phases.
-                kept = features[:, rows, columns].double().reshape(norm.scale.shape[1], -1)
-                sums.append(kept.sum(1))
-                squares.append(kept.square().sum(1))
-                count += kept.shape[1]
-        mean = torch.stack(sums).sum(0) / count
-        variance = torch.stack(squares).sum(0) / count - mean.square()
-        return mean.float(), variance.clamp(min=0).float()
+                kept = features[:, rows, columns].float().reshape(norm.scale.shape[1], -1)
+                count = kept.shape[1]
+                # Summed up in float64 on the CPU: Apple's GPUs have none.
+                variance, mean = (
+                    moment.cpu().double() for moment in torch.var_mean(kept, 1, correction=0)
+                )
+                sums.append(count * mean)
+                squares.append(count * (variance + mean.square()))
+                total += count
+        mean = torch.stack(sums).sum(0) / total
+        variance = torch.stack(squares).sum(0) / total - mean.square()
+        return mean.float().to(self._device), variance.clamp(min=0).float().to(self._device)
 
     def _image(self, whole: Frame, tile: Tile) -> Tensor:
         image = frame_to_tensor(np.ascontiguousarray(whole[tile.painted]))

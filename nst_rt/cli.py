@@ -22,6 +22,7 @@ from nst_rt.cli_video import add_video_arguments, conversion_report, on_frame, v
 from nst_rt.cli_web import add_web_arguments, web
 from nst_rt.console import Report, print_anything, progress
 from nst_rt.errors import InputError, InterruptedWorkError, StyleTransferError
+from nst_rt.files import shown_source
 from nst_rt.version import __version__
 
 
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     elif rest and options["run"] is train and rest[0].startswith(_SETTINGS):
         options["arguments"] = rest  # what LightningCLI knows
     elif rest:
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        parser.error(f"unrecognized arguments: {' '.join(map(shown_source, rest))}")
     verb: Callable[..., Report] = options.pop("run")
     as_json = options.pop("json")
     try:

@@ -7,6 +7,7 @@ from typing import Any
 
 from nst_rt.cli_looks import KEEP_COLOURS
 from nst_rt.console import Report, frame_size
+from nst_rt.files import shown_source
 
 
 def add_webcam_arguments(p: argparse.ArgumentParser) -> None:
@@ -59,7 +60,7 @@ def webcam(*, source: str = "0", **options: Any) -> Report:
     text = f"{done.frames} frames in {done.seconds:.1f} seconds"
     if done.seconds:
         text += f", {done.frames / done.seconds:.1f} per second"
-    return Report("\n".join([text, *done.files]), {"source": source, **asdict(done)})
+    return Report("\n".join([text, *done.files]), {"source": shown_source(source), **asdict(done)})
 
 
 def _cameras() -> Report:

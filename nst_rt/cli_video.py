@@ -17,6 +17,7 @@ from nst_rt.errors import (
     PartialResultError,
     StyleTransferError,
 )
+from nst_rt.files import shown_source
 from nst_rt.times import parse_time
 
 if TYPE_CHECKING:
@@ -206,7 +207,7 @@ def _sources(given: list[str]) -> list[str]:
         is_pattern = glob.has_magic(name) and not Path(name).exists()
         found = sorted(glob.glob(name)) if is_pattern else [name]  # noqa: PTH207
         if not found:
-            raise InputError(f"{name}: no files match")
+            raise InputError(f"{shown_source(name)}: no files match")
         sources += found
     return sources
 

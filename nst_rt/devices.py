@@ -4,14 +4,17 @@ import torch
 
 from nst_rt.errors import BackendError
 
+# What PyTorch says where a processor has no AVX-512, or where it was told to do without.
+_BELOW_AVX512 = ("DEFAULT", "AVX2")
+
 
 def torch_device(name: str | torch.device | None = None) -> torch.device:
-    """The device of that name; by default a GPU where there is one, else the CPU.
+    """The device of that name; by default a GPU (CUDA, else Apple's MPS), else the CPU.
 
     Raises:
         BackendError: a device that is not there.
     """
-    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
+    name = name or _fastest()
     try:
         device = torch.device(name)
         torch.zeros(1, device=device).item()
@@ -24,11 +27,24 @@ def torch_device(name: str | torch.device | None = None) -> torch.device:
 def fast_dtype(device: torch.device | str) -> torch.dtype:
     """bfloat16 where `device` multiplies it in hardware, float32 elsewhere.
 
-    Never float16: Gram matrices overflow in it.
+    Never float16: Gram matrices overflow in it. `ATEN_CPU_CAPABILITY=avx2`, which tells PyTorch to
+    do without AVX-512, turns bfloat16 off too.
     """
     device = torch.device(device)
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(False) else torch.float32
-    capabilities = torch.cpu.get_capabilities() if device.type == "cpu" else {}
-    has_bf16 = capabilities.get("amx_bf16") or capabilities.get("avx512_bf16")
+        has_bf16 = torch.cuda.is_bf16_supported(False)
+    else:
+        has_bf16 = device.type == "cpu" and _cpu_has_bf16()
     return torch.bfloat16 if has_bf16 else torch.float32
+
+
+def _fastest() -> str:
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _cpu_has_bf16() -> bool:
+    there = torch.cpu.get_capabilities()
+    has_bf16 = there.get("amx_bf16") or there.get("avx512_bf16")
+    return bool(has_bf16) and torch.backends.cpu.get_cpu_capability() not in _BELOW_AVX512

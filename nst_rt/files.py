@@ -2,12 +2,33 @@
 
 import contextlib
 import os
+import re
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from nst_rt.errors import InputError, OutputExistsError
+
+# A path that was made of a URL has one slash only. Drives have one letter.
+_URL = re.compile(r"([\w.+-]{2,}:/+)([^/?#]*)(.*)", re.DOTALL)
+# Of a path: a part such as `user=admin_password=secret`, and the query.
+_SECRETS = re.compile(r"(?<=/)[^/?#]*=.*|(?<=[?#]).+", re.DOTALL)
+
+
+def shown_source(source: Path | str) -> str:
+    """A source's name as others may see it: a URL without user, password and query.
+
+    What was left out becomes `...`; a name that is no URL stays as it is. Cameras take passwords
+    under names of their makers' own, so that none of what looks like a setting is shown.
+    """
+    url = _URL.fullmatch(str(source))
+    if url is None:
+        return str(source)
+    scheme, place, path = url.groups()
+    if "@" in path:  # perhaps the end of a password that has a slash in it
+        return f"{scheme}..."
+    return scheme + place.rpartition("@")[2] + _SECRETS.sub("...", path)
 
 
 def check_input(path: Path | str) -> Path:
@@ -20,7 +41,7 @@ def check_input(path: Path | str) -> Path:
     if path.is_dir():
         raise InputError(f"{path}: is a directory, not a file")
     if not path.exists():
-        raise InputError(f"{path}: no such file")
+        raise InputError(f"{shown_source(path)}: no such file")
     if not os.access(path, os.R_OK):
         raise InputError(f"{path}: may not be read (permission denied)")
     return path
@@ -39,7 +60,8 @@ def check_output(path: Path | str, *, overwrite: bool = False) -> Path:
     if path.exists() and not overwrite:
         raise OutputExistsError(f"{path}: exists already; --overwrite replaces it")
     if not path.parent.is_dir():
-        raise InputError(f"{path}: the folder {path.parent} does not exist")
+        folder = shown_source(path.parent)
+        raise InputError(f"{shown_source(path)}: the folder {folder} does not exist")
     if not os.access(path.parent, os.W_OK):
         raise InputError(f"{path}: the folder {path.parent} may not be written to")
     return path

@@ -111,13 +111,14 @@ def resized_mask(mask: Tensor, shape: tuple[int, int], feather: float = 0.0) -> 
     """
     if not 0 <= feather < math.inf:
         raise InputError(f"the feather must be 0 pixels or more, not {feather}")
-    mask = F.interpolate(mask.float(), shape, mode="area")
+    # On the CPU, since Apple's GPUs average areas of whole pixels only.
+    averaged = F.interpolate(mask.float().cpu(), shape, mode="area")
     if feather == 0:
-        return mask
+        return averaged.to(mask.device)
     # OpenCV is 4 to 12 times faster than two convolutions in PyTorch, on a ninth of the memory.
     radius = math.ceil(4 * feather)
     soft = cv2.GaussianBlur(
-        mask[0, 0].cpu().numpy(),
+        averaged[0, 0].numpy(),
         (2 * radius + 1, 2 * radius + 1),
         sigmaX=feather,
         borderType=cv2.BORDER_REPLICATE,

@@ -13,7 +13,7 @@ from pathlib import Path, PurePath, PurePosixPath
 from torch import Tensor
 
 from nst_rt.errors import InputError
-from nst_rt.files import check_input
+from nst_rt.files import check_input, shown_source
 from nst_rt.images import IMAGE_SUFFIXES, load_image
 
 HELD_OUT = 0.05
@@ -105,7 +105,7 @@ def find_photos(source: Path | str) -> list[Photo]:
         raise InputError("photos: give a folder, a list or a zip archive of photos")
     source = Path(source)
     if not source.exists():
-        raise InputError(f"{source}: no such folder, list or zip archive")
+        raise InputError(f"{shown_source(source)}: no such folder, list or zip archive")
     if source.is_dir():
         photos = [Photo(path) for path in source.rglob("*") if _is_image(path) and path.is_file()]
     elif zipfile.is_zipfile(source):

@@ -5,10 +5,12 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from fractions import Fraction
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from typing import IO
 
 import av
+import cv2
 import numpy as np
 
 from nst_rt.infer.mjpeg import MjpegServer
@@ -27,6 +29,46 @@ def mjpeg_stream(port: int, frame: np.ndarray) -> Iterator[str]:
     server = MjpegServer(port)
     with closing(server), _repeated(lambda: server.write(frame, 0.0)):
         yield server.url
+
+
+class Snapshots:
+    """A camera that gives one JPEG picture for each request, at `url`.
+
+    Attributes:
+        frame: that it sees; None for trouble, which it answers with 503.
+        asked: number of requests.
+    """
+
+    def __init__(self, frame: np.ndarray) -> None:
+        self.frame: np.ndarray | None = frame
+        self.asked = 0
+        camera = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                camera.asked += 1
+                if camera.frame is None:
+                    self.send_error(503)
+                    return
+                jpeg = cv2.imencode(".jpg", camera.frame)[1].tobytes()
+                self.send_response(200)
+                self.send_header("Content-Type", "image/jpeg")
+                self.send_header("Content-Length", str(len(jpeg)))
+                self.end_headers()
+                self.wfile.write(jpeg)
+
+            def log_message(self, format: str, *arguments: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
+        self._thread.start()
+        self.url = f"http://127.0.0.1:{self._server.server_port}/snapshot.jpg"
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
 
 
 @contextmanager

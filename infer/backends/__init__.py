@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from nst_rt.devices import fast_dtype
 from nst_rt.errors import BackendError
 from nst_rt.infer.cache import Cache
 from nst_rt.infer.timing import frames_per_second
@@ -86,8 +87,8 @@ def create_backend(
         network: what it runs.
         name: `openvino`, `torch` or `onnx`; for `auto` see `choose`.
         device: `cpu`; for openvino also `gpu`, for torch `cuda`, `cuda:1`, `mps` and so on, for
-            onnx what it has a provider for; by default the CPU for openvino, and for torch a CUDA
-            device where there is one.
+            onnx what it has a provider for; by default the CPU for openvino, and for torch see
+            `torch_device`.
         precision: by default the fastest that the device multiplies in hardware.
 
     Raises:
@@ -117,7 +118,9 @@ def choose(
         return Choice(name)
     cache = Cache()
     versions = {engine: installed_version(package) for engine, package in _PACKAGES.items()}
-    machine = [platform.node(), torch.cuda.get_device_name() if torch.cuda.is_available() else ""]
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+    mps = torch.backends.mps.is_available()
+    machine = [platform.node(), gpu, mps, str(fast_dtype("cpu"))]
     known = [network.architecture, device, precision]
     key = {"choice": versions, "machine": machine, "for": known}
     entry = cache.get(key)

@@ -14,6 +14,7 @@ import numpy as np
 import openvino as ov
 import torch
 
+from nst_rt.devices import fast_dtype
 from nst_rt.errors import BackendError
 from nst_rt.infer.backends import IN_FLIGHT, Frames, Pending, Precision, StyleVector
 from nst_rt.infer.cache import Cache
@@ -76,7 +77,7 @@ class OpenVINOBackend:
             )
         capabilities = self._core.get_property(self._device, "OPTIMIZATION_CAPABILITIES")
         there = [name for name, capability in _CAPABILITIES.items() if capability in capabilities]
-        self.precision = there[0] if precision == "auto" else precision
+        self.precision = self._fastest(there) if precision == "auto" else precision
         if self.precision not in there:
             raise BackendError(
                 f"OpenVINO does not compute in {precision} on this {device or 'cpu'}; "
@@ -92,6 +93,11 @@ class OpenVINOBackend:
         # By shape, and whether for throughput.
         self._requests: OrderedDict[tuple[object, ...], deque[_Request]] = OrderedDict()
         self._lock = threading.Lock()  # of the dictionary: sizes are prepared by any thread
+
+    def _fastest(self, there: list[Precision]) -> Precision:
+        """Of a device's precisions; a processor's bfloat16 is on or off as it is in PyTorch."""
+        is_off = "bf16" in there and fast_dtype("cpu") is not torch.bfloat16
+        return "f32" if is_off and self._device.startswith("CPU") else there[0]
 
     @property
     def device(self) -> str:

@@ -2,6 +2,7 @@
 
 import copy
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from nst_rt.transformer import MINIMUM_SIZE
 
 _JPEG_QUALITY = 85
 _LARGEST_LIVE = 1920 * 1080  # pixels of a viewer's frame
+_WAITED = 0.1  # of the time from frame to frame; less is the network's
 
 
 class Turns(AbstractContextManager[None]):
@@ -189,6 +191,7 @@ class Viewer:
         self._engine = engine
         self._fps = fps
         self._adaptive: AdaptiveStylizer | None = None
+        self._came = self._done = 0.0  # when the last frame came, and was painted
         self._stylizer = engine.stylizer(mix)
         self.set_mix(mix)
 
@@ -218,9 +221,24 @@ class Viewer:
         Raises:
             InputError: not a JPEG, or one of a size that is not for live pictures.
         """
+        interval = self._interval(time.perf_counter())
         frame = decoded(jpeg)
-        painted = (self._adaptive or self._stylizer).stylize(frame)
-        return encoded(painted)
+        if self._adaptive is None:
+            painted = self._stylizer.stylize(frame)
+        else:
+            painted = self._adaptive.stylize(frame, interval=interval)
+        jpeg = encoded(painted)
+        self._done = time.perf_counter()
+        return jpeg
+
+    def _interval(self, now: float) -> float:
+        """Seconds from one frame of the viewer's camera to the next, 0 where that is not known.
+
+        A page sends no more than are painted, so that only frames that are waited for tell.
+        """
+        waited, interval = now - self._done, now - self._came
+        self._came = now
+        return interval if waited > _WAITED * interval else 0.0
 
     def close(self) -> None:
         """End what works in the background."""

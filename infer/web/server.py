@@ -1,6 +1,5 @@
 """The studio's server: its address, its certificate, and its life from start to Ctrl-C."""
 
-import ipaddress
 import secrets
 import signal
 import socket
@@ -17,7 +16,7 @@ import uvicorn
 
 from nst_rt.errors import InputError
 from nst_rt.files import check_input
-from nst_rt.infer.addresses import is_loopback
+from nst_rt.infer.addresses import in_url, is_any, is_loopback, reached_at
 from nst_rt.infer.backends import BackendName, Precision
 from nst_rt.infer.web.app import create_app
 from nst_rt.infer.web.certificates import names_in
@@ -127,8 +126,8 @@ def serve(
         engine.prepare()
         root = Path(made) / "visitors"
         root.mkdir()
-        address = host if not _is_any(host) else _lan_address()
-        addresses = [address, "localhost"] if _is_any(host) else [address]
+        addresses = reached_at(host)
+        address = addresses[0]
         if vouched and not local:
             addresses = _covered(addresses, vouched)
         fingerprint = None
@@ -161,7 +160,7 @@ def serve(
             secure = pem[0] is not None
             here = sock.getsockname()[1]
             links = tuple(
-                f"{'https' if secure else 'http'}://{_in_url(name)}:{here}/"
+                f"{'https' if secure else 'http'}://{in_url(name)}:{here}/"
                 + (f"?token={quote(token, safe='')}" if token else "")
                 for name in addresses
             )
@@ -176,7 +175,7 @@ def _listening(host: str, port: int) -> socket.socket:
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
         # Where it can, all networks of IPv6 are those of IPv4, too.
-        both = family == socket.AF_INET6 and _is_any(host) and socket.has_dualstack_ipv6()
+        both = family == socket.AF_INET6 and is_any(host) and socket.has_dualstack_ipv6()
         return socket.create_server(where[:2], family=family, dualstack_ipv6=both)
     except socket.gaierror as error:
         raise InputError(f"{host}: no such address on this machine") from error
@@ -199,23 +198,6 @@ def _terminated_like_interrupted() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _is_any(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_unspecified
-    except ValueError:
-        return False
-
-
-def _lan_address() -> str:
-    """This machine's address in its network. Nothing is sent: UDP only looks up the way."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))  # reserved for documentation, RFC 5737
-            return str(probe.getsockname()[0])
-        except OSError:
-            return socket.gethostname()
-
-
 def _covered(addresses: Sequence[str], vouched: Sequence[str]) -> list[str]:
     """Those of the addresses that a certificate is for; else the first name that it is for."""
     good = [address for address in addresses if is_named(address, vouched)]
@@ -223,7 +205,3 @@ def _covered(addresses: Sequence[str], vouched: Sequence[str]) -> list[str]:
     if good and not is_loopback(good[0]):
         return good
     return [*others[:1], *good] or list(addresses)
-
-
-def _in_url(name: str) -> str:
-    return f"[{name}]" if ":" in name else name

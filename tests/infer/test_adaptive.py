@@ -1,4 +1,5 @@
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import cycle
 from pathlib import Path
 
 import cv2
@@ -48,10 +49,12 @@ def held(machine: Machine) -> Iterator[AdaptiveStylizer]:
     stylizer.close()
 
 
-def play(stylizer: AdaptiveStylizer, frames: int = 100) -> list[float]:
+def play(
+    stylizer: AdaptiveStylizer, frames: int = 100, *, intervals: Sequence[float] = (0.0,)
+) -> list[float]:
     scales = []
-    for _ in range(frames):
-        painted = stylizer.stylize(FRAME)
+    for _, interval in zip(range(frames), cycle(intervals), strict=False):
+        painted = stylizer.stylize(FRAME, interval=interval)
         assert painted.shape == FRAME.shape
         if stylizer._next:
             stylizer._next[1].result()  # the compiler is as fast as the clock
@@ -80,6 +83,31 @@ def test_it_goes_up_again_when_there_is_time(held: AdaptiveStylizer, machine: Ma
     assert play(held)[-1] < 0.7
     machine.nanoseconds = 300
     assert play(held)[-1] == 1.0
+
+
+def test_a_slow_source_is_painted_as_large_as_its_own_rate_lets(
+    held: AdaptiveStylizer, machine: Machine
+) -> None:
+    machine.nanoseconds = 1000  # 19.2 million a frame
+    assert set(play(held, intervals=[0.02])) == {1.0}  # the source's 50 frames per second are held
+    assert play(held, intervals=[0.01])[-1] == 0.7  # it has become faster
+    assert play(held, intervals=[0.03])[-1] == 1.0
+    assert play(held, intervals=[0.0])[-1] == 0.7  # and if it is not known, the rate is that asked
+
+
+def test_a_source_that_is_too_fast_for_the_machine_is_held_at_its_rate(
+    held: AdaptiveStylizer, machine: Machine
+) -> None:
+    machine.nanoseconds = 2000  # 38.4 million a frame, of which 0.7 of the sides is 18.8 million
+    scales = play(held, intervals=[0.02])
+    assert scales[-1] == 0.7
+    assert len(set(scales[-50:])) == 1
+
+
+def test_a_source_that_halts_once_changes_nothing(held: AdaptiveStylizer, machine: Machine) -> None:
+    machine.nanoseconds = 1000
+    play(held)
+    assert set(play(held, intervals=[*[0.01] * 7, 5.0])) == {0.7}
 
 
 def test_there_is_a_least_scale(held: AdaptiveStylizer, machine: Machine) -> None:

@@ -13,7 +13,13 @@ from torch import Tensor
 from nst_rt.errors import BackendError
 from nst_rt.images import Frame, frame_to_tensor, load_image, tensor_to_frame
 from nst_rt.infer import backends, onnx_graph
-from nst_rt.infer.backends import BackendName, Choice, choose, create_backend
+from nst_rt.infer.backends import (
+    BackendName,
+    Choice,
+    choose,
+    create_backend,
+    openvino_backend,
+)
 from nst_rt.infer.frame_net import FrameNet
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.style_model import StyleModel, find_style
@@ -105,6 +111,42 @@ def test_bfloat16_is_within_two_levels_on_average(
     exact = levels(network, backend, "f32", frame)
     # An exaggerated output exaggerates its rounding too.
     assert np.abs(reduced - exact).mean() <= (2 if which == "trained" else 6)
+
+
+class Plugin:
+    """OpenVINO on a device that has such capabilities."""
+
+    available_devices = ("CPU", "GPU")
+
+    def __init__(self, capabilities: str) -> None:
+        self._capabilities = capabilities.split()
+
+    def get_property(self, device: str, name: str) -> object:
+        return self._capabilities if name == "OPTIMIZATION_CAPABILITIES" else device
+
+
+@pytest.mark.parametrize(
+    ("device", "capabilities", "dtype", "precision"),
+    [
+        ("cpu", "FP32 FP16 BF16", torch.bfloat16, "bf16"),
+        ("cpu", "FP32 FP16 BF16", torch.float32, "f32"),  # switched off
+        ("cpu", "FP32 FP16", torch.float32, "f16"),  # one of ARM
+        ("cpu", "FP32 INT8", torch.float32, "f32"),
+        ("gpu", "FP32 FP16 BF16", torch.float32, "bf16"),
+    ],
+)
+def test_openvino_and_pytorch_agree_on_bfloat16(
+    two_styles: StyleModel,
+    monkeypatch: pytest.MonkeyPatch,
+    device: str,
+    capabilities: str,
+    dtype: torch.dtype,
+    precision: str,
+) -> None:
+    monkeypatch.setattr(openvino_backend, "core", lambda: Plugin(capabilities))
+    monkeypatch.setattr(openvino_backend, "fast_dtype", lambda device: dtype)
+    backend = create_backend(two_styles.network, "openvino", device=device)
+    assert backend.precision == precision
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -201,6 +243,10 @@ def test_auto_takes_the_fastest_and_remembers(
     assert timed.asked == ["openvino", "torch", "onnx"]
     choose(two_styles.network, device="cpu")  # another question
     assert len(timed.asked) == 6
+    for dtype in (torch.bfloat16, torch.float32):  # another machine, as it were
+        monkeypatch.setattr(backends, "fast_dtype", lambda device, dtype=dtype: dtype)
+        choose(two_styles.network)
+    assert len(timed.asked) == 9
 
 
 @pytest.mark.usefixtures("new_machine")

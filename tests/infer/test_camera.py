@@ -1,7 +1,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from itertools import islice
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from clips import write_clip
-from streams import free_port, mjpeg_stream, transport_stream
+from streams import Snapshots, free_port, mjpeg_stream, transport_stream
 
 from nst_rt.errors import CameraError, InputError, VideoError
 from nst_rt.infer.camera import Camera, Captured, _captures, list_cameras, negotiate
@@ -61,8 +61,8 @@ def test_a_dead_stream_is_an_error() -> None:
 
 
 def test_passwords_are_not_shown() -> None:
-    with pytest.raises(CameraError, match=r"^http://127\.0\.0\.1:\d+/stream: cannot"):
-        Camera(f"http://me:secret@127.0.0.1:{free_port()}/stream")
+    with pytest.raises(CameraError, match=r"^http://127\.0\.0\.1:\d+/stream\?\.\.\.: cannot"):
+        Camera(f"http://me:s@cret@127.0.0.1:{free_port()}/stream?pwd=hidden")
 
 
 def solid(colour: tuple[int, int, int], width: int = 64, height: int = 48) -> np.ndarray:
@@ -123,6 +123,53 @@ def test_closing_ends_the_wait_for_a_stream() -> None:
         time.sleep(0.01)
     camera.close()
     ended.join()
+
+
+# OpenCV counts one frame in a large picture and none in a small one.
+@pytest.mark.parametrize("size", [(64, 48), (1920, 1080)])
+def test_single_pictures_are_asked_for_again_and_again(size: tuple[int, int]) -> None:
+    noise = np.random.default_rng(0).integers(0, 3, (size[1], size[0], 3), np.uint8)
+    with closing(Snapshots(solid((200, 100, 50), *size) + noise)) as server:
+        begin = time.perf_counter()
+        camera = Camera(server.url, fps=30)
+        assert camera.is_live
+        frames = iter(camera)
+        assert comes(frames, BLUE)
+        assert [next(frames).frame.shape for _ in range(3)] == [(size[1], size[0], 3)] * 3
+        # A lower bound only, as above: no more than ten per second.
+        assert time.perf_counter() - begin >= 0.3
+        assert next(frames).interval > 0
+        server.frame = solid((20, 140, 230), *size) + noise
+        assert comes(frames, ORANGE)
+        assert camera.problem == ""
+        camera.close()
+        asked = server.asked
+        assert list(frames) == []
+        assert server.asked == asked
+
+
+def test_a_camera_of_single_pictures_is_waited_for() -> None:
+    with closing(Snapshots(BLUE)) as server:
+        camera = Camera(server.url)
+        frames = iter(camera)
+        assert comes(frames, BLUE)
+        server.frame = None
+        problems: list[str] = []
+
+        def come_back() -> None:
+            while not camera.problem:
+                time.sleep(0.01)
+            problems.append(camera.problem)
+            server.frame = ORANGE
+
+        thread = threading.Thread(target=come_back)
+        thread.start()
+        assert comes(frames, ORANGE)
+        thread.join()
+        assert problems == [f"{server.url} is gone; trying again"]
+        assert camera.problem == ""
+        camera.close()
+        assert list(frames) == []
 
 
 def test_frames_are_shrunk_to_fit_the_size(tmp_path: Path) -> None:

@@ -87,6 +87,7 @@ def watch(screen: str, code: str, *arguments: object) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        process_group=0,
     )
 
 
@@ -317,6 +318,26 @@ def test_closing_the_window_quits_also_after_pyav_was_imported(
     out, err = session.program.communicate()
     assert "LiveReport(frames=" in out
     assert err == ""
+
+
+@pytest.mark.parametrize("way", ["command line", "after PyAV"])
+def test_ctrl_c_finishes_what_is_recorded(
+    start: Callable[..., Session], stream: str, model: Path, tmp_path: Path, way: str
+) -> None:
+    recording = tmp_path / "out.mp4"
+    if way == "command line":
+        options = ["--style", model, "--backend", "openvino", "--record", recording]
+        session = start(CLI, "webcam", stream, *options)
+    else:
+        code = AFTER_PYAV.replace("size=", "record=sys.argv[4], size=")
+        session = start(code, stream, model, tmp_path, recording)
+    wait_for(lambda: next(tmp_path.iterdir(), None), "a recording")
+    os.killpg(session.program.pid, signal.SIGINT)  # as a terminal does
+    out, err = session.program.communicate(timeout=PATIENCE)
+    assert (session.program.returncode, err) == (0, "")
+    assert str(recording) in out
+    assert next(iter(VideoReader(recording))).frame.shape == (SIZE[1], SIZE[0], 3)
+    assert list(tmp_path.iterdir()) == [recording]
 
 
 # Xlib counts the event that this makes, but not where it was told to leave events alone, by the

@@ -92,6 +92,33 @@ def test_a_token_is_needed_where_there_is_one() -> None:
         assert b'src="stream.mjpg?token=se%26cret"' in get(url, f"/?{place.query}")[1]
 
 
+NO_IPV6 = pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "0", pytest.param("[::]", marks=NO_IPV6)])
+def test_links_to_all_networks_can_be_opened(host: str) -> None:
+    with closing(MjpegServer(f"{host}:0", token="secret")) as server:
+        server.write(picture(0), 0.0)
+        places = [urlsplit(link) for link in server.links]
+        assert places[-1].hostname == "localhost"
+        assert server.url == server.links[0]
+        for place in places:
+            assert place.hostname not in ("0.0.0.0", "0", "::")
+            assert get(place.geturl(), f"{place.path}?{place.query}")[0] == 200
+
+
+def test_a_link_to_one_address_is_that_address(server: MjpegServer) -> None:
+    assert [urlsplit(link).hostname for link in server.links] == ["127.0.0.1"]
+
+
+@NO_IPV6
+def test_all_networks_of_ipv6_are_those_of_ipv4_too() -> None:
+    with closing(MjpegServer("[::]:0", token="secret")) as server:
+        port = urlsplit(server.url).port
+        for here in ("127.0.0.1", "[::1]"):
+            assert get(f"http://{here}:{port}", "/?token=secret")[0] == 200
+
+
 def test_other_machines_need_a_token() -> None:
     for address in ("0.0.0.0:0", "192.168.1.2:8080", "[::]:0", "somewhere:80"):
         with pytest.raises(InputError, match="--token"):

@@ -72,6 +72,15 @@ def test_styles_change_over_time(stylizer: Stylizer, frames: list[Frame]) -> Non
     assert to_night == sorted(to_night, reverse=True)
 
 
+def test_styles_over_time_are_as_strong_as_the_stylizer_is_set(
+    stylizer: Stylizer, frames: list[Frame]
+) -> None:
+    stylizer.set_style("waves", strength=0.5)
+    half = stylizer.stylize(frames[0])
+    painter = Painter(stylizer, timeline=Timeline(((0, "waves"), (9, "night"))))
+    np.testing.assert_array_equal(painter.paint(frames[0], 0), half)
+
+
 def test_the_look_comes_last(stylizer: Stylizer, frames: list[Frame]) -> None:
     look = Look(strength=0.5, keep_colours=True, compare=True)
     got = painted(Painter(stylizer, look=look, stabilizer=Stabilizer()), frames)

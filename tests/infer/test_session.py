@@ -64,8 +64,13 @@ class Engine:
 
     def __init__(self, paint: Callable[[Frame], Frame] = lambda frame: frame) -> None:
         self.stylizer = self
-        self.stylize = paint
         self.set: list[object] = []
+        self.intervals: list[float] = []
+        self._paint = paint
+
+    def stylize(self, frame: Frame, *, interval: float) -> Frame:
+        self.intervals.append(interval)
+        return self._paint(frame)
 
     def set_style(self, weights: object, *, strength: float) -> None:
         self.set.append((weights, strength))
@@ -102,9 +107,10 @@ def test_frames_are_painted_as_the_controls_say() -> None:
     controls = LiveControls(["waves", "night"], "night", strength=0.5)
     engine = Engine(lambda frame: np.asarray(255 - frame, np.uint8))
     ramp = np.repeat(np.arange(64, dtype=np.uint8)[None, :, None], 3, axis=2).repeat(16, axis=0)
-    frames: list[Captured | None] = [Captured(ramp, 1.0), None]
+    frames: list[Captured | None] = [Captured(ramp, 1.0, 0.04), None]
     pictures = list(painted_frames(frames, engine.ready(), controls, mirror=True))
     assert engine.set == [({"night": 1.0}, 0.5)]
+    assert engine.intervals == [0.04]
     assert pictures[1] is None
     assert pictures[0] is not None
     np.testing.assert_array_equal(pictures[0].frame, 255 - ramp[:, ::-1])

@@ -86,6 +86,21 @@ def test_strength_goes_from_the_frame_to_the_style(two_styles: StyleModel, frame
     np.testing.assert_array_equal(stylizer.stylize(frame), expected)
 
 
+def test_what_is_not_given_stays(two_styles: StyleModel, frame: Frame) -> None:
+    stylizer = Stylizer(two_styles, "waves", strength=0.25, backend="openvino")
+    stylizer.set_style("night")
+    night = Stylizer(two_styles, "night", strength=0.25, backend="openvino").stylize(frame)
+    np.testing.assert_array_equal(stylizer.stylize(frame), night)
+    stylizer.set_style(strength=0.5)
+    night = Stylizer(two_styles, "night", strength=0.5, backend="openvino").stylize(frame)
+    np.testing.assert_array_equal(stylizer.stylize(frame), night)
+    with pytest.raises(InputError):
+        stylizer.set_style("waves", strength=2)
+    with pytest.raises(UnknownNameError):
+        stylizer.set_style("wave", strength=0)
+    np.testing.assert_array_equal(stylizer.stylize(frame), night)
+
+
 @pytest.mark.parametrize("strength", [-0.1, 1.1, float("nan")])
 def test_strength_out_of_range(stylizer: Stylizer, strength: float) -> None:
     with pytest.raises(InputError, match="strength"):

@@ -1,9 +1,10 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from nst_rt.errors import InputError, OutputExistsError
-from nst_rt.files import atomic_output, check_input, check_output, partial_path
+from nst_rt.files import atomic_output, check_input, check_output, partial_path, shown_source
 
 
 def test_input_that_is_a_file_is_returned(tmp_path: Path) -> None:
@@ -91,3 +92,38 @@ def test_an_error_leaves_an_existing_file_and_no_partial_one(
         fail()
     assert file.read_text() == "old"
     assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize(
+    ("source", "shown"),
+    [
+        ("rtsp://host:554/live", "rtsp://host:554/live"),
+        ("http://host/a/cam.jpg?", "http://host/a/cam.jpg?"),
+        ("rtsp://admin:P@ssw0rd@host/", "rtsp://host/"),
+        ("rtsp://admin:P@ssw0rd@host:554", "rtsp://host:554"),
+        ("http://host/a/cam.cgi?user=admin&pwd=secret", "http://host/a/cam.cgi?..."),
+        ("srt://host:9000?passphrase=secret", "srt://host:9000?..."),
+        ("http://host/cam#token=secret", "http://host/cam#..."),
+        ("rtsp://host/user=admin_password=secret_channel=1.sdp?real", "rtsp://host/..."),
+        ("rtmp://host/app/live?auth=secret/x live=1", "rtmp://host/app/live?..."),
+        # A mark of the password that ends the host's name, for those who take addresses apart.
+        ("rtsp://admin:P/ssw0rd@host/", "rtsp://..."),
+        ("rtsp://admin:P@/ssw0rd@host/", "rtsp://..."),
+        ("rtsp://admin:P?ssw0rd@host/", "rtsp://..."),
+        ("rtsp://admin:P#ssw0rd@host/", "rtsp://..."),
+        ("http://proxy/?u=rtsp://admin:secret@host/", "http://..."),
+        (Path("rtsp://admin:secret@host/live"), "rtsp:/host/live"),
+        ("film@home?=1.mp4", "film@home?=1.mp4"),
+        ("C:/a=1/film@home.mp4", "C:/a=1/film@home.mp4"),
+        ("0", "0"),
+    ],
+)
+def test_sources_are_shown_without_secrets(source: Path | str, shown: str) -> None:
+    assert shown_source(source) == shown
+
+
+@pytest.mark.parametrize("check", [check_input, check_output])
+def test_a_url_for_a_file_is_refused_without_its_password(check: Callable[[str], Path]) -> None:
+    with pytest.raises(InputError, match="rtsp:/host/") as caught:
+        check("rtsp://admin:secret@host/live?key=secret")
+    assert "secret" not in str(caught.value)

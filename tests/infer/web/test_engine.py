@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from nst_rt.errors import InputError, UnknownNameError
+from nst_rt.images import Frame
+from nst_rt.infer.web import engine as engine_module
 from nst_rt.infer.web.engine import Engine, Mix, Turns, Viewer, decoded, encoded
 from nst_rt.style_model import Style, StyleModel
 
@@ -97,6 +99,43 @@ def test_a_look_that_cannot_be_had_leaves_the_one_before(engine: Engine) -> None
         with pytest.raises((InputError, UnknownNameError)):
             viewer.set_mix(mix)
     assert viewer.paint(encoded(FRAME)) == before
+
+
+class Painter:
+    """Takes a time to paint, by a clock of its own, and keeps the intervals that it is told."""
+
+    def __init__(self, seconds: float) -> None:
+        self.now = 100.0
+        self.told: list[float] = []
+        self._seconds = seconds
+
+    def perf_counter(self) -> float:
+        return self.now
+
+    def stylize(self, frame: Frame, *, interval: float) -> Frame:
+        self.told.append(interval)
+        self.now += self._seconds
+        return frame
+
+
+def test_the_rate_of_a_camera_is_known_where_its_frames_are_waited_for(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    viewer = Viewer(engine, Mix({"waves": 1}), fps=24)
+    viewer.close()
+    painter = Painter(0.05)
+    monkeypatch.setattr(engine_module, "time", painter)
+    monkeypatch.setattr(viewer, "_adaptive", painter)
+    jpeg = encoded(FRAME)
+    viewer.paint(jpeg)
+    for _ in range(3):  # fifteen frames per second
+        painter.now += 1 / 15 - 0.05
+        viewer.paint(jpeg)
+    for _ in range(3):  # as many as are painted
+        painter.now += 0.001
+        viewer.paint(jpeg)
+    assert painter.told[1:4] == pytest.approx([1 / 15] * 3)
+    assert painter.told[4:] == [0.0] * 3
 
 
 def test_a_model_that_is_taken_in_can_be_chosen_and_forgotten(two_styles: StyleModel) -> None:
