@@ -180,7 +180,11 @@ def test_a_high_rate_that_is_true_is_believed(tmp_path: Path) -> None:
     assert probe(source).rate == 256
 
 
-def test_slides_last_as_long_as_they_should(tmp_path: Path) -> None:
+@pytest.mark.parametrize("segment", [1, 2, 250])
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm"])
+def test_slides_last_as_long_as_they_should(
+    tmp_path: Path, untouched: Stylizer, suffix: str, segment: int
+) -> None:
     """The duration of a frame in MP4 is the time to the one that is stored behind it."""
     plain = write_clip(
         tmp_path / "plain.mp4",
@@ -200,6 +204,10 @@ def test_slides_last_as_long_as_they_should(tmp_path: Path) -> None:
     reader = VideoReader(source)
     shown = [(timed.pts * reader.time_base, timed.duration * reader.time_base) for timed in reader]
     assert shown == [(0, 3), (3, Fraction(1, 2)), (Fraction(7, 2), Fraction(1, 10))]
+    output = tmp_path / f"out{suffix}"
+    convert_video(source, output, style=untouched, segment=segment)
+    assert probe(output).duration == pytest.approx(3.6)
+    assert stamps(output) == [0, 3, Fraction(7, 2)]
 
 
 def test_the_last_frame_of_a_part_ends_with_it(tmp_path: Path) -> None:
