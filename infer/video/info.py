@@ -37,6 +37,8 @@ _EXACT = ("mov", "matroska")
 # Names of Matroska's first two elements.
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 
+# What AVIF and HEIC files of one picture begin with; to FFmpeg they are videos.
+_PHOTO_BRANDS = {"avif", "heic", "heix", "mif1"}
 # Frames per second above which the timestamps decide: FFmpeg takes a recording of a browser, which
 # tells no rate, for one of 1000, since it counts in milliseconds.
 _FASTEST = 120
@@ -240,7 +242,7 @@ def _is_photo(container: InputContainer) -> bool:
     """A file of one picture, not a film of pictures one after the other."""
     name = container.format.name
     if not (name.endswith("_pipe") or name == "image2"):
-        return False
+        return container.metadata.get("major_brand") in _PHOTO_BRANDS
     return len(list(islice(_packets(container), 2))) == 1
 
 

@@ -215,7 +215,8 @@ class VideoReader:
                 yield self._shown_until(pts, held)
             if self._end is not None and pts >= self._end:
                 return
-            orientation = orientation or Orientation(picture)
+            if orientation is None or picture.rotation != orientation.rotation:
+                orientation = Orientation(picture)
             frame = self._shaped(orientation.upright(self._bgr(picture)), orientation)
             pts -= self._first
             held = TimedFrame(frame, pts, picture.duration or self._frame_ticks, pts)

@@ -139,9 +139,11 @@ class Orientation:
 
     Attributes:
         swaps: height and width change places.
+        rotation: that PyAV reads from the matrix, in degrees.
     """
 
     def __init__(self, frame: av.VideoFrame) -> None:
+        self.rotation = frame.rotation
         matrix = _with_display_matrix_only(frame).side_data.get("DISPLAYMATRIX")
         self.swaps = False
         self._mirrors_x = self._mirrors_y = False

@@ -252,7 +252,7 @@ def _with_profile(path: Path) -> None:
     Image.new("RGB", (64, 48)).save(path, icc_profile=profile)
 
 
-@pytest.mark.parametrize("name", ["in.png", "in.jpg", "in.webp", "in.bmp", "in.tif"])
+@pytest.mark.parametrize("name", ["in.png", "in.jpg", "in.webp", "in.bmp", "in.tif", "in.avif"])
 def test_a_photo_is_no_video(tmp_path: Path, untouched: Stylizer, name: str) -> None:
     _with_profile(tmp_path / name)
     with pytest.raises(VideoError, match="photo"):
@@ -294,8 +294,13 @@ def test_exif_in_frames_is_heard(tmp_path: Path) -> None:
     """Cameras write it into each picture of a Motion JPEG film."""
     exif = Image.Exif()
     exif[0x0112], exif[0x010F] = 6, "camera"
-    source = write_pictures(tmp_path / "in.avi", "mjpeg", [_jpeg((64, 48), exif=exif)] * 3)
+    plain, turned = _jpeg((64, 48)), _jpeg((64, 48), exif=exif)
+    source = write_pictures(tmp_path / "turned.avi", "mjpeg", [turned] * 3)
     assert [timed.frame.shape for timed in VideoReader(source)] == [(64, 48, 3)] * 3
+    source = write_pictures(tmp_path / "turns.avi", "mjpeg", [plain, turned, plain])
+    frames = [timed.frame for timed in VideoReader(source)]
+    assert [frame.shape for frame in frames] == [(48, 64, 3)] * 3
+    assert [bool(frame[24, 0].any()) for frame in frames] == [True, False, True]
 
 
 @pytest.mark.parametrize(
@@ -327,3 +332,26 @@ def test_frames_of_another_shape_are_fitted_with_bars(
         assert abs(int(along.argmax()) - bars[1]) <= 1
         assert abs(int(along[::-1].argmax()) - bars[1]) <= 1
     assert len([warning for warning in reader.warnings if "size" in warning]) == 1
+
+
+def test_interlaced_frames_that_change_their_size_are_whole(tmp_path: Path) -> None:
+    """As in broadcasts, where one program follows another."""
+    picture = np.zeros((96, 128, 3), np.uint8)
+    picture[:, 64:] = 200
+    parts = [
+        write_clip(tmp_path / "1.ts", interlaced=True),
+        write_clip(
+            tmp_path / "2.ts",
+            interlaced=True,
+            size=(128, 96),
+            pts=range(25600, 38400, 512),
+            picture=lambda _: picture,
+        ),
+    ]
+    source = tmp_path / "in.ts"
+    source.write_bytes(b"".join(part.read_bytes() for part in parts))
+    reader = VideoReader(source)
+    frames = [timed.frame for timed in reader]
+    assert {frame.shape for frame in frames} == {(48, 64, 3)}
+    assert np.abs(frames[-1][24, [16, 48]].astype(int) - [[0] * 3, [200] * 3]).max() < 20
+    assert len(reader.warnings) == 2
