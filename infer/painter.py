@@ -45,6 +45,8 @@ class Painter:
         self._look = look
         self.stabilizer = stabilizer
         self._seconds: float | None = None  # of the last frame
+        self._begun: float | None = None  # seconds of the last frame that was begun
+        self._painted: Frame | None = None  # what the last frame became, before its look
 
     def __str__(self) -> str:
         """Engine, precision and device, as they really are."""
@@ -79,14 +81,22 @@ class Painter:
         self._set_style(seconds)
         return self._finished(frame, seconds, lambda: self._stylizer.stylize(frame))
 
-    def start(self, frame: Frame, seconds: float) -> Callable[[], Frame]:
+    def start(self, frame: Frame, seconds: float, *, repeated: bool = False) -> Callable[[], Frame]:
         """Begin to paint the next frame, as `paint`; what is returned waits for it.
 
         For throughput, see `Stylizer.start`. Frames are waited for in the order that they were
         begun in; `state` is that after the last one that was waited for.
+
+        Args:
+            frame, seconds: see `paint`.
+            repeated: it is the last frame once more, which is stylized anew only if the style is
+                another one by now.
         """
         if self._look.strength == 0:
             return lambda: self.paint(frame, seconds)
+        if repeated and self._begun is not None and not self._changes(self._begun, seconds):
+            return lambda: self._again(frame)
+        self._begun = seconds
         self._set_style(seconds)
         pending = self._stylizer.start(frame)
         return lambda: self._finished(frame, seconds, pending)
@@ -103,8 +113,16 @@ class Painter:
                 if self._is_cut(seconds):
                     self.stabilizer.reset()
                 painted = self.stabilizer.steady(frame, painted)
-        self._seconds = seconds
+        self._seconds, self._painted = seconds, painted
         return self._look.apply(frame, painted)
+
+    def _again(self, frame: Frame) -> Frame:
+        assert self._painted is not None
+        return self._look.apply(frame, self._painted)
+
+    def _changes(self, before: float, now: float) -> bool:
+        """Whether the style at two times differs."""
+        return self._timeline is not None and self._timeline.at(before) != self._timeline.at(now)
 
     def state(self) -> State:
         """What the next frame depends on beside itself; empty without a stabilizer."""
@@ -117,10 +135,12 @@ class Painter:
 
         An empty state begins a new video.
         """
+        self._begun = self._painted = None
         if self.stabilizer is None:
             return
-        self._seconds = float(state[_SECONDS]) if state else None
+        self._begun = self._seconds = float(state[_SECONDS]) if state else None
         self.stabilizer.restore({k: v for k, v in state.items() if k != _SECONDS})
+        self._painted = self.stabilizer.output
 
     def _is_cut(self, seconds: float) -> bool:
         """Whether the style is another one than that of the last frame, which must not ghost."""

@@ -129,6 +129,11 @@ class Stabilizer:
             return {}
         return {"grey": last.grey.copy(), "output": last.output[..., :3].copy()}
 
+    @property
+    def output(self) -> Frame | None:
+        """A copy of what it made of the last frame, None before the first."""
+        return None if self._last is None else self._last.output[..., :3].copy()
+
     def restore(self, state: Mapping[str, npt.NDArray[np.uint8]]) -> None:
         """Go on from a `state`."""
         self._last = None

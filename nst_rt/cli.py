@@ -57,7 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # nobody reads on, as in `nst-rt styles | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:  # a full disk, a name too long, a folder that is a file
-        print(f"nst-rt: {error.filename or 'the system'}: {error.strerror}", file=sys.stderr)
+        print(
+            f"nst-rt: {error.filename or 'the system'}: {error.strerror or error}", file=sys.stderr
+        )
         return StyleTransferError.exit_code
     except KeyboardInterrupt:
         print("nst-rt: interrupted", file=sys.stderr)

@@ -99,7 +99,7 @@ def load_picture(
         InputError: no such file, not an image, a damaged one, or a size that is not positive.
     """
     path = check_input(path) if content is None else Path(path)
-    with _readable(path):
+    with readable_image(path):
         pixels, depth = _rgba_pixels(
             path, path.read_bytes() if content is None else content, at_least
         )
@@ -120,14 +120,14 @@ def image_shape(path: Path | str) -> tuple[int, int]:
         InputError: no such file, or not an image.
     """
     path = check_input(path)
-    with _readable(path), Image.open(path) as opened:
+    with readable_image(path), Image.open(path) as opened:
         width, height = opened.size
         turned = opened.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
     return (width, height) if turned else (height, width)
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[None]:
+def readable_image(path: Path) -> Iterator[None]:
     """What Pillow raises, as one line."""
     try:
         yield

@@ -130,6 +130,22 @@ def remux(source: Path, path: Path, options: dict[str, str] | None = None) -> Pa
     return path
 
 
+def write_pictures(path: Path, codec: str, pictures: Sequence[bytes]) -> Path:
+    """A film of encoded pictures, of which each is a frame, 25 a second."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.width, stream.height = 64, 48
+        stream.pix_fmt = "rgb24" if codec == "png" else "yuvj420p"
+        stream.time_base = Fraction(1, 25)
+        for number, picture in enumerate(pictures):
+            packet = av.Packet(picture)
+            packet.stream, packet.time_base = stream, Fraction(1, 25)
+            packet.pts = packet.dts = number
+            packet.duration, packet.is_keyframe = 1, True
+            container.mux(packet)
+    return path
+
+
 def truncate(source: Path, path: Path, share: float) -> Path:
     """A copy of the first bytes of a file."""
     data = source.read_bytes()

@@ -1,6 +1,7 @@
 """Conversions in processes of their own, to be killed or starved."""
 
 import errno
+import gc
 import multiprocessing
 import os
 import resource
@@ -11,8 +12,9 @@ from typing import Any
 import numpy as np
 from videos import Untouched
 
+from nst_rt.errors import InputError
 from nst_rt.infer.stylizer import Stylizer
-from nst_rt.infer.video import check_conversion, convert_video
+from nst_rt.infer.video import Settings, VideoReader, check_conversion, convert_video
 from nst_rt.style_model import StyleModel
 
 # Starts processes fast, since PyTorch is imported once.
@@ -99,6 +101,21 @@ def through_pipes(source: Path | None, output: Path | None, other: Path) -> None
     begin = "-" if source is not None else other
     end = "-" if output is not None else other
     convert_video(begin, end, style=Untouched())
+
+
+def over_its_own_pipe(source: Path) -> None:
+    """Convert what standard input comes from over itself; exits with the error's code."""
+    os.dup2(os.open(source, os.O_RDONLY), 0)
+    try:
+        check_conversion("-", source, Settings(overwrite=True))
+    except InputError as error:
+        os._exit(error.exit_code)
+
+
+def read_and_collect(source: Path, frames: int) -> None:
+    """Read a video, and have all that it left behind freed."""
+    assert len(list(VideoReader(source))) == frames
+    gc.collect()
 
 
 def read_for_pictures(source: Path, output: Path) -> None:

@@ -199,3 +199,24 @@ def test_bad_input_is_one_line(run: Run, arguments: list[str], said: str) -> Non
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert re.search(said, err)
     assert sorted(Path().rglob("*")) == before
+
+
+def test_a_photo_is_refused_and_the_process_ends_well(tmp_path: Path, astronaut: Path) -> None:
+    """One with a color profile, which killed it at its end."""
+    command = [sys.executable, "-m", "nst_rt", "video", astronaut, tmp_path / "out.mp4"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "nst-rt image" in done.stderr
+
+
+def test_an_error_without_a_reason_of_the_system_tells_its_own(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise OSError("cut off")
+
+    monkeypatch.setattr("nst_rt.infer.video.check_conversion", broken)
+    code, _, err = run("in.mp4", "out.mp4")
+    assert code == 2
+    assert "cut off" in err
+    assert "None" not in err

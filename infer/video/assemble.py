@@ -2,6 +2,7 @@
 
 import heapq
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -106,23 +107,54 @@ def _video_packets(
     n-th packet is decoded when the frame appears that is `delay` places earlier in time.
     """
     delay = max(segment.delay for segment, _ in parts)
-    last = parts[-1][0]
+    begin, lead = parts[0][0].first, _lead(parts, shape, delay)
     times: list[int] = []  # of frames that no packet is decoded at yet
     count = 0
-    for _, path in parts:
-        with av.open(url(path)) as container:
-            for packet in container.demux(container.streams.video[0]):
-                if packet.pts is None or not packet.size:
-                    continue
-                pts = int(packet.pts * packet.time_base / shape.time_base)
-                heapq.heappush(times, pts)
-                if count < delay:
-                    dts = parts[0][0].first - (delay - count) * shape.frame_ticks
-                else:
-                    dts = heapq.heappop(times)
-                count += 1
-                packet.time_base = shape.time_base
-                packet.pts, packet.dts = pts, dts
-                packet.duration = last.duration if pts == last.last else shape.frame_ticks
-                packet.stream = target
-                yield packet
+    for (_, path), end in zip(parts, _ends(parts), strict=True):
+        for packet, pts, duration in _timed_packets(path, shape, end):
+            heapq.heappush(times, pts)
+            dts = begin - lead + count * lead // delay if count < delay else heapq.heappop(times)
+            count += 1
+            packet.time_base = shape.time_base
+            packet.pts, packet.dts, packet.duration = pts, dts, duration
+            packet.stream = target
+            yield packet
+
+
+def _lead(parts: Sequence[tuple[Segment, Path]], shape: Shape, delay: int) -> int:
+    """Ticks from the decoding of the first packet until its frame appears.
+
+    MP4 is as long as its packets, from the decoding of the first one to the last one's and for
+    that one's duration: this is to be as long as its frames are shown.
+    """
+    times: list[int] = []
+    ends = _ends(parts)
+    last_duration: int | None = None
+    for (_, path), end in zip(reversed(parts), reversed(ends), strict=True):
+        timed = list(_timed_packets(path, shape, end))
+        if last_duration is None:
+            last_duration = timed[-1][2]
+        times = sorted(pts for _, pts, _ in timed) + times
+        if len(times) > delay:
+            break
+    assert last_duration is not None
+    return ends[-1] - times[-1 - delay] - last_duration
+
+
+def _ends(parts: Sequence[tuple[Segment, Path]]) -> list[int]:
+    """When each segment's last frame ends, in ticks of the output."""
+    last = parts[-1][0]
+    return [*(segment.first for segment, _ in parts[1:]), last.last + last.duration]
+
+
+def _timed_packets(path: Path, shape: Shape, end: int) -> Iterator[tuple[Packet, int, int]]:
+    """Packets of a segment that ends at a tick, each with its frame's time and duration."""
+    with av.open(url(path)) as container:
+        demuxed = container.demux(container.streams.video[0])
+        packets = [
+            (packet, int(packet.pts * packet.time_base / shape.time_base))
+            for packet in demuxed
+            if packet.pts is not None and packet.size
+        ]
+        following = dict(pairwise([*sorted(pts for _, pts in packets), end]))
+        yield from ((packet, pts, following[pts] - pts) for packet, pts in packets)

@@ -26,7 +26,7 @@ class Conversion:
         output: the file written.
         frames: how many it has.
         seconds: wall-clock time.
-        audio: codec of the source's first audio track, if it is in the output.
+        audio: codec that the first audio track of those in the output has in the source.
         engine: backend, precision and device.
         resumed: frames of an interrupted conversion that were there already.
         stages: seconds that decoding, painting, encoding and putting together took; they overlap.
@@ -93,7 +93,8 @@ def convert_video(
         start, end: seconds of the source, to convert a part.
         size: pixels of the long side, or (width, height).
         scale: of both sides, instead of a size.
-        fps: a constant rate, by repeating and leaving out frames; of a folder, its rate.
+        fps: a constant rate, by repeating and leaving out frames; of a folder, its rate. What is
+            repeated is stylized once.
         stabilize: keep strokes where they are in the scene: `auto`, `on` or `off`, see
             `stabilizer_for`; this decides for a Painter, too.
         overwrite: replace an existing output, or an interrupted conversion to it.
@@ -121,9 +122,8 @@ def convert_video(
         job.run(on_frame)
     reader = request.reader
     tracks = job.tracks
-    audio = next((track.codec for track in tracks if track.kind == "audio"), None)
-    if any(track.kind == "audio" and track.action == "left out" for track in tracks):
-        audio = None
+    kept = (track for track in tracks if track.action != "left out")
+    audio = next((track.codec for track in kept if track.kind == "audio"), None)
     done = Conversion(
         request.output,
         job.done,

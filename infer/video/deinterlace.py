@@ -20,14 +20,27 @@ class Deinterlacer:
         self._time_base = time_base
         self._graph: Graph | None = None
         self._before: av.VideoFrame | None = None
+        self._shape: tuple[int, int, str] | None = None  # of the frames that the graph takes
 
     @property
     def is_running(self) -> bool:
-        """An interlaced frame has come."""
+        """An interlaced frame of the size that frames have now has come."""
         return self._graph is not None
 
     def __call__(self, frame: av.VideoFrame) -> list[av.VideoFrame]:
         """Take a frame in; returns those that are ready."""
+        shape = frame.width, frame.height, frame.format.name
+        if shape == self._shape:
+            return self._taken(frame)
+        ready = self.flush()
+        self._graph, self._before, self._shape = None, None, shape
+        return ready + self._taken(frame)
+
+    def flush(self) -> list[av.VideoFrame]:
+        """Give the frame that waits for its successor."""
+        return [] if self._graph is None else self._filtered(None)
+
+    def _taken(self, frame: av.VideoFrame) -> list[av.VideoFrame]:
         if self._graph is None and frame.interlaced_frame:
             self._graph = self._new_graph(frame)
             if self._before is not None:  # has been given already, but is looked at
@@ -38,10 +51,6 @@ class Deinterlacer:
             self._before = frame
             return [frame]
         return self._filtered(frame)
-
-    def flush(self) -> list[av.VideoFrame]:
-        """Give the frame that waits for its successor."""
-        return [] if self._graph is None else self._filtered(None)
 
     def _filtered(self, frame: av.VideoFrame | None) -> list[av.VideoFrame]:
         assert self._graph is not None

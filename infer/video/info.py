@@ -1,7 +1,12 @@
-"""What a video is: what its container says of it, its colours, its timed frames."""
+"""What a video is: opened, what its container says of it, its colours, its timed frames."""
 
+import codecs
+import statistics
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -31,6 +36,13 @@ _OWN_CLOCK = {"mpegts", "mpeg"}
 _EXACT = ("mov", "matroska")
 # Names of Matroska's first two elements.
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
+
+# What AVIF and HEIC files of one picture begin with; to FFmpeg they are videos.
+_PHOTO_BRANDS = {"avif", "heic", "heix", "mif1"}
+# Frames per second above which the timestamps decide: FFmpeg takes a recording of a browser, which
+# tells no rate, for one of 1000, since it counts in milliseconds.
+_FASTEST = 120
+_MEASURED = 32  # frames
 
 
 @dataclass(frozen=True)
@@ -84,6 +96,15 @@ class VideoInfo:
     exact: bool = False
     missing: int = 0
 
+    @property
+    def end(self) -> float | None:
+        """Of the video, in seconds from the file's start on, if the container tells."""
+        return self.seconds(self.start) + self.duration if self.duration else None
+
+    def seconds(self, tick: int) -> float:
+        """The time of a tick of the file, from its start on."""
+        return float((tick - self.origin) * self.time_base)
+
 
 @dataclass(frozen=True)
 class TimedFrame:
@@ -110,16 +131,39 @@ def probe(path: Path | str) -> VideoInfo:
         VideoError: not a video, without frames, or cut off before its index.
     """
     path = check_input(path)
+    with open_media(path) as container:
+        return video_info(path, container)
+
+
+def open_media(path: Path | str, *, options: Mapping[str, str] | None = None) -> InputContainer:
+    """Open a video file to read, or standard input for `-`; to be closed, as a context.
+
+    Args:
+        path: of any file that FFmpeg knows.
+        options: for FFmpeg.
+
+    Raises:
+        VideoError: FFmpeg cannot open it.
+    """
+    file = "pipe:0" if str(path) == STDIO else url(path)
     try:
-        with av.open(url(path)) as container:
-            return video_info(path, container)
-    except (av.FFmpegError, OSError) as error:
-        raise not_a_video(path, error) from error
+        return av.open(file, options=dict(options or {}), metadata_errors=_AS_LATIN_1)
+    except (av.FFmpegError, OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise VideoError(
+            f"{path}: not a video that can be read, or a damaged one ({reason})"
+        ) from error
 
 
-def not_a_video(path: Path | str, error: av.FFmpegError | OSError) -> VideoError:
-    """What to say of a file that FFmpeg cannot open."""
-    return VideoError(f"{path}: not a video that can be read, or a damaged one ({error.strerror})")
+def _as_latin_1(error: UnicodeError) -> tuple[str, int]:
+    """Stand in for what is not UTF-8 in a tag: older programs wrote Latin-1."""
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return error.object[error.start : error.end].decode("latin-1"), error.end
+
+
+_AS_LATIN_1 = "nst_rt.latin-1"
+codecs.register_error(_AS_LATIN_1, _as_latin_1)
 
 
 def url(path: Path | str) -> str:
@@ -128,9 +172,14 @@ def url(path: Path | str) -> str:
 
 
 def main_video(container: InputContainer) -> VideoStream | None:
-    """The stream that is converted: the first that is no cover picture."""
-    streams = container.streams.video
-    return next((s for s in streams if not s.disposition & Disposition.attached_pic), None)
+    """The stream that is converted: the first that is no cover picture and can be decoded."""
+    streams = [
+        stream
+        for stream in container.streams.video
+        if not stream.disposition & Disposition.attached_pic
+    ]
+    # PyAV has no context for a codec that FFmpeg does not know.
+    return next((stream for stream in streams if stream.codec_context is not None), None)
 
 
 def video_stream(path: Path | str, container: InputContainer) -> VideoStream:
@@ -141,15 +190,27 @@ def video_stream(path: Path | str, container: InputContainer) -> VideoStream:
     """
     stream = main_video(container)
     if stream is None:
+        if any(stream.codec_context is None for stream in container.streams.video):
+            raise VideoError(f"{path}: a video in a codec that FFmpeg does not know")
         raise VideoError(f"{path}: no video in this file")
     return stream
 
 
-def video_info(path: Path | str, container: InputContainer) -> VideoInfo:
-    """`probe` for a container that is open; `path` is only named in errors, or `-`."""
+def video_info(
+    path: Path | str, container: InputContainer, ahead: "list[Packet] | None" = None
+) -> VideoInfo:
+    """`probe` for a container that is open.
+
+    Args:
+        path: of it, or `-`.
+        container: which is read a little where its header does not tell enough.
+        ahead: takes the packets that were read; of a pipe, they do not come again.
+    """
     stream = video_stream(path, container)
-    rate, time_base = stream.average_rate or stream.guessed_rate, stream.time_base
-    if not rate or not time_base or stream.codec_context is None or not stream.width:
+    if str(path) != STDIO and _is_photo(container):
+        raise VideoError(f"{path}: a photo, not a video; nst-rt image stylizes photos")
+    rate, time_base = _rate(container, stream, ahead), stream.time_base
+    if not rate or not time_base or not stream.width:
         raise VideoError(f"{path}: no frames in this video, or its header is damaged")
     missing = 0
     if str(path) != STDIO:
@@ -167,7 +228,7 @@ def video_info(path: Path | str, container: InputContainer) -> VideoInfo:
         start=stream.start_time or 0,
         frames=stream.frames or round((duration or 0) * rate),
         duration=duration,
-        audio=codec_name(container.streams.audio[0]) if container.streams.audio else None,
+        audio=next((codec_name(s) for s in container.streams.audio if s.codec_context), None),
         aspect=stream.sample_aspect_ratio or Fraction(1),
         source_colours=source_colours,
         colours=colours,
@@ -175,6 +236,41 @@ def video_info(path: Path | str, container: InputContainer) -> VideoInfo:
         exact=container.format.name.startswith(_EXACT),
         missing=missing,
     )
+
+
+def _is_photo(container: InputContainer) -> bool:
+    """A file of one picture, not a film of pictures one after the other."""
+    name = container.format.name
+    if not (name.endswith("_pipe") or name == "image2"):
+        return container.metadata.get("major_brand") in _PHOTO_BRANDS
+    return len(list(islice(_packets(container), 2))) == 1
+
+
+def _rate(
+    container: InputContainer, stream: VideoStream, ahead: "list[Packet] | None"
+) -> Fraction | None:
+    """Frames per second; from the first frames' times where the container's word is not enough."""
+    said = stream.average_rate
+    if said and said <= _FASTEST:
+        return said
+    times: list[int] = []
+    for packet in _packets(container):
+        if ahead is not None:
+            ahead.append(packet)
+        if packet.stream.index == stream.index and packet.pts is not None:
+            times.append(packet.pts)
+        if len(times) == _MEASURED:
+            break
+    gaps = [after - before for before, after in pairwise(sorted(times)) if after > before]
+    if not gaps or not stream.time_base:
+        return said or stream.guessed_rate
+    return 1 / (statistics.median_low(gaps) * stream.time_base)
+
+
+def _packets(container: InputContainer) -> Iterator[Packet]:
+    """Those that can be read, with something in them."""
+    with suppress(av.FFmpegError, OSError):
+        yield from (packet for packet in container.demux() if packet.size)
 
 
 def clock_origin(container: InputContainer) -> Fraction:
@@ -209,7 +305,7 @@ def _ebml_size(data: bytes, place: int) -> tuple[int | None, int]:
 def codec_name(stream: Stream) -> str:
     """Name of the format, not of a decoder of it."""
     if stream.codec_context is None:
-        return stream.name or "unknown"
+        return getattr(stream, "name", None) or "unknown"
     return stream.codec_context.codec.canonical_name
 
 
@@ -221,7 +317,11 @@ def _duration(stream: VideoStream) -> float | None:
     if tag is None:
         return None
     hours, minutes, seconds = (float(part) for part in tag.split(":"))
-    return 3600 * hours + 60 * minutes + seconds
+    told = 3600 * hours + 60 * minutes + seconds
+    if any(name.startswith("_STATISTICS") for name in stream.metadata):  # of mkvmerge
+        return told
+    # FFmpeg tells when the stream ends.
+    return told - float((stream.start_time or 0) * (stream.time_base or 0))
 
 
 def _colours(stream: VideoStream) -> tuple[Colours, Colours]:

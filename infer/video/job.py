@@ -136,13 +136,18 @@ class Job:
         base = self._time_base
         self._painter.restore({} if self._checkpoint is None else self._checkpoint.state)
         count = itertools.count(self.done + 1)
+        source = None if self._checkpoint is None else self._checkpoint.mark.pts
         begun: deque[tuple[TimedFrame, Callable[[], Frame]]] = deque()
         patience = PATIENCE if str(self._reader.path) == STDIO else None
         decoded = in_background(self.clock.over("decode", self._frames()), patience=patience)
         with closing(decoded) as frames:
             for timed in frames:
                 with self.clock.stage("paint"):
-                    begun.append((timed, self._painter.start(timed.frame, float(timed.pts * base))))
+                    finish = self._painter.start(
+                        timed.frame, float(timed.pts * base), repeated=timed.source == source
+                    )
+                    begun.append((timed, finish))
+                source = timed.source
                 if len(begun) == IN_FLIGHT:
                     yield self._finished(next(count), *begun.popleft())
             while begun:

@@ -3,23 +3,33 @@
 import logging
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Protocol
 
+import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from nst_rt.errors import InputError
-from nst_rt.images import IMAGE_SUFFIXES, Frame, image_shape, load_image, tensor_to_frame
+from nst_rt.images import (
+    IMAGE_SUFFIXES,
+    Frame,
+    image_shape,
+    load_picture,
+    readable_image,
+    tensor_to_frame,
+)
 from nst_rt.infer.video.damage import Damage
 from nst_rt.infer.video.info import TimedFrame, VideoInfo
-from nst_rt.infer.video.reading import Mark, check_range, digest
-from nst_rt.infer.video.shaping import Size, resized, target_size
+from nst_rt.infer.video.reading import CHANGES_SIZE, TRANSPARENT, Mark, check_range, digest
+from nst_rt.infer.video.shaping import Size, fitted, over_white, target_size
 
 logger = logging.getLogger(__name__)
 
+PICTURE_SUFFIXES = (*IMAGE_SUFFIXES, ".jfif", ".avif", ".gif")
 FOLDER_RATE = Fraction(25)  # frames per second of a folder, if nothing else is said
 _MILLISECONDS = Fraction(1, 1000)
 _STILL = 100  # milliseconds that a WebP's frame of no duration is shown, as browsers do
@@ -31,8 +41,11 @@ class Source(Protocol):
     path: Path
     info: VideoInfo
     aspect: Fraction
-    damage: list[Damage]
     warnings: list[str]
+
+    @property
+    def damage(self) -> list[Damage]:
+        """What could not be decoded so far."""
 
     @property
     def time_base(self) -> Fraction:
@@ -79,9 +92,12 @@ class PictureReader:
     ) -> None:
         check_range(start, end)
         self.path = Path(path)
-        self._size, self._scale = size, scale
         self._pictures = numbered_pictures(self.path) if self.path.is_dir() else []
         self.info = self._folder_info(rate) if self.path.is_dir() else self._webp_info()
+        self._first = self.info.height, self.info.width
+        self._target = target_size(
+            self.info.width, self.info.height, size=size, scale=scale, stretch=Fraction(1)
+        )
         self.aspect = Fraction(1)
         self.damage: list[Damage] = []
         self.warnings: list[str] = []
@@ -114,31 +130,24 @@ class PictureReader:
 
     def frames(self, after: Mark | None = None) -> Iterator[TimedFrame]:
         """The frames; from the one that is marked on, itself included, if `after` is given."""
-        target: tuple[int, int] | None = None
         for timed in self._folder_frames(after) if self._pictures else self._webp_frames():
             pts = timed.pts - self._start
             if self._end is not None and timed.pts >= self._end:
                 return
-            if target is None:
-                height, width = timed.frame.shape[:2]
-                target = target_size(
-                    width, height, size=self._size, scale=self._scale, stretch=Fraction(1)
-                )
             if pts < (0 if after is None else after.pts):
                 continue
-            frame = resized(timed.frame, *target)
+            if timed.frame.shape[:2] != self._first:
+                self._warn(CHANGES_SIZE)
+            frame = fitted(timed.frame, self._first, self._target)
             if after is not None and pts == after.pts and digest(frame) != after.digest:
                 raise InputError(f"{self.path}: its pictures have changed; --overwrite starts anew")
             yield replace(timed, frame=frame, pts=pts, source=pts)
 
     def _folder_frames(self, after: Mark | None) -> Iterator[TimedFrame]:
-        first = 0 if after is None else after.pts + self._start
-        # The first one says how large all are.
-        for number, path in enumerate(self._pictures):
-            if 0 < number < first:
-                continue
+        first = self._start + (0 if after is None else after.pts)
+        for number, path in enumerate(self._pictures[first:], first):
             try:
-                frame = tensor_to_frame(load_image(path))
+                frame = self._picture(path)
             except InputError as error:
                 logger.warning("skipped: %s", error)
                 self.damage.append(
@@ -146,6 +155,20 @@ class PictureReader:
                 )
                 continue
             yield TimedFrame(frame, number, 1)
+
+    def _picture(self, path: Path) -> Frame:
+        picture = load_picture(path)
+        frame = tensor_to_frame(picture.image)
+        if picture.alpha is None:
+            return frame
+        alpha = picture.alpha[0, 0].mul(255).round().byte().numpy()
+        return self._over_white(np.dstack([frame, alpha]))
+
+    def _over_white(self, bgra: Frame) -> Frame:
+        frame, is_transparent = over_white(bgra)
+        if is_transparent:
+            self._warn(TRANSPARENT)
+        return frame
 
     def _webp_frames(self) -> Iterator[TimedFrame]:
         pts = 0
@@ -159,16 +182,30 @@ class PictureReader:
                     self.damage.append(Damage(seconds, seconds))
                     return
                 duration = round(animation.info.get("duration") or _STILL)
-                yield TimedFrame(_over_white(animation), pts, duration)
+                rgba = np.asarray(animation.convert("RGBA"), np.uint8)
+                bgra = np.asarray(cv2.cvtColor(rgba, cv2.COLOR_RGBA2BGRA), np.uint8)
+                yield TimedFrame(self._over_white(bgra), pts, duration)
                 pts += duration
 
     def _folder_info(self, rate: Fraction) -> VideoInfo:
-        height, width = image_shape(self._pictures[0])
+        height, width = self._first_shape()
         count = len(self._pictures)
         return VideoInfo(width, height, rate, 1 / rate, 0, count, float(count / rate), None)
 
+    def _first_shape(self) -> tuple[int, int]:
+        """Height and width of the first picture that can be read, which all get."""
+        for path in self._pictures:
+            with suppress(InputError):  # told when its turn comes
+                return image_shape(path)
+        raise InputError(f"{self.path}: none of its {len(self._pictures)} pictures can be read")
+
+    def _warn(self, text: str) -> None:
+        if text not in self.warnings:
+            self.warnings.append(text)
+            logger.warning("%s: %s", self.path, text)
+
     def _webp_info(self) -> VideoInfo:
-        with Image.open(self.path) as animation:
+        with readable_image(self.path), Image.open(self.path) as animation:
             width, height = animation.size
             count = getattr(animation, "n_frames", 1)
             animation.load()
@@ -183,27 +220,26 @@ def numbered_pictures(folder: Path) -> list[Path]:
     Raises:
         InputError: there are none.
     """
-    found = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
+    # macOS puts a ._NAME beside each file that it copies to other disks.
+    found = [
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith("._")
+    ]
     if not found:
         raise InputError(f"{folder}: no pictures in this folder")
     return sorted(found, key=lambda path: _natural(path.name))
 
 
 def is_animation(path: Path | str) -> bool:
-    """A WebP file, which FFmpeg reads only the first frame of."""
+    """An animated WebP file, which FFmpeg reads only the first frame of."""
     try:
-        with Image.open(path, formats=["WEBP"]):
-            return True
-    except (UnidentifiedImageError, OSError):
+        with Image.open(path, formats=["WEBP"]) as opened:
+            return bool(getattr(opened, "is_animated", False))
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError):
         return False
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
-
-
-def _over_white(picture: Image.Image) -> Frame:
-    rgba = picture.convert("RGBA")
-    white = Image.new("RGBA", rgba.size, "white")
-    rgb = np.asarray(Image.alpha_composite(white, rgba).convert("RGB"), np.uint8)
-    return np.ascontiguousarray(rgb[..., ::-1])
+    parts = re.split(r"(\d+)", name)  # also digits of other scripts, which int() knows
+    return [(int(part), "") if place % 2 else (-1, part) for place, part in enumerate(parts)]

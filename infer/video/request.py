@@ -1,6 +1,7 @@
 """What is asked for of a conversion, and whether it can be done."""
 
 import hashlib
+import os
 import queue
 from dataclasses import dataclass
 from fractions import Fraction
@@ -13,7 +14,12 @@ from nst_rt.infer.stabilize import Stabilize, check_stabilize
 from nst_rt.infer.video.encoding import VIDEO_SUFFIXES, Encoding, choose_encoding
 from nst_rt.infer.video.info import STDIO, Packet
 from nst_rt.infer.video.picture_sinks import ANIMATION_SUFFIXES, check_pattern, is_pattern
-from nst_rt.infer.video.pictures import FOLDER_RATE, PictureReader, is_animation
+from nst_rt.infer.video.pictures import (
+    FOLDER_RATE,
+    PICTURE_SUFFIXES,
+    PictureReader,
+    is_animation,
+)
 from nst_rt.infer.video.reading import VideoReader
 from nst_rt.infer.video.segments import work_path
 from nst_rt.infer.video.shaping import Size, check_shape, exact_rate
@@ -83,9 +89,7 @@ def check_conversion(
             f"--resume does not go with {unusual}: there are no segments to go on from"
         )
     reader, others = _reader(source, output, encoding, settings)
-    for target in (output, partial_path(output)):
-        if target.exists() and reader.path.exists() and target.samefile(reader.path):
-            raise InputError(f"{output}: would be written over the source; choose another name")
+    _check_apart(reader.path, output)
     return Request(output, reader, encoding, others)
 
 
@@ -94,7 +98,9 @@ def fingerprint(source: Path) -> dict[str, Any]:
     if str(source) == STDIO:
         return {"source": STDIO}
     if source.is_dir():
-        files = sorted((f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in source.iterdir())
+        # Of a link, what it leads to, unless that is gone.
+        found = [(f.name, f.stat() if f.exists() else f.lstat()) for f in source.iterdir()]
+        files = sorted((name, stat.st_size, stat.st_mtime_ns) for name, stat in found)
         return {"pictures of the source": hashlib.sha256(repr(files).encode()).hexdigest()[:16]}
     with source.open("rb") as file:
         beginning = hashlib.sha256(file.read(65536)).hexdigest()[:16]
@@ -103,6 +109,26 @@ def fingerprint(source: Path) -> dict[str, Any]:
         "time of the source": source.stat().st_mtime_ns,
         "beginning of the source": beginning,
     }
+
+
+def _check_apart(source: Path, output: Path) -> None:
+    """Refuse to write over the source, by whatever name, or among the pictures of its folder."""
+    is_pipe = str(source) == STDIO
+    if not is_pipe and source.is_dir():
+        writes_pictures = output.suffix.lower() in PICTURE_SUFFIXES
+        if writes_pictures and output.parent.exists() and output.parent.samefile(source):
+            raise InputError(
+                f"{output}: would be written among the pictures of the source; choose another "
+                "folder"
+            )
+        return
+    try:
+        read = os.fstat(0) if is_pipe else source.stat()
+    except OSError:  # no standard input
+        return
+    for target in (output, partial_path(output)):
+        if target.exists() and os.path.samestat(target.stat(), read):
+            raise InputError(f"{output}: would be written over the source; choose another name")
 
 
 def _check_output(output: Path | str, settings: Settings) -> tuple[Path, Encoding | None]:

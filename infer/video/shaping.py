@@ -8,6 +8,7 @@ from typing import cast
 import av
 import cv2
 import numpy as np
+from av.filter import Graph
 from av.sidedata.sidedata import SideData
 
 from nst_rt.errors import InputError
@@ -17,6 +18,8 @@ from nst_rt.infer.video.info import TimedFrame
 Size = int | tuple[int, int]
 
 _LARGEST = 16384  # pixels a side, of what H.264 and its like can be
+# FFmpeg's number of a kind of side data, and one above all numbers.
+_DISPLAY_MATRIX, _SIDE_DATA = 6, 64
 
 
 def check_shape(*, size: Size | None, scale: float | None, fps: Fraction | float | None) -> None:
@@ -77,6 +80,57 @@ def resized(frame: Frame, width: int, height: int) -> Frame:
     return np.asarray(cv2.resize(frame, (width, height), interpolation=method), np.uint8)
 
 
+def fitted(frame: Frame, first: tuple[int, int], target: tuple[int, int]) -> Frame:
+    """A frame made as large as the first one became: whole, with bars where its shape differs.
+
+    Args:
+        frame: one of the video.
+        first: height and width that the first one had.
+        target: width and height that it got.
+    """
+    height, width = frame.shape[:2]
+    scale = min(first[0] / height, first[1] / width)
+    inner = (
+        _filling(width * scale * target[0] / first[1], target[0]),
+        _filling(height * scale * target[1] / first[0], target[1]),
+    )
+    if inner == target:
+        return resized(frame, *target)
+    left, top = (target[0] - inner[0]) // 2, (target[1] - inner[1]) // 2
+    right, bottom = target[0] - inner[0] - left, target[1] - inner[1] - top
+    return np.asarray(
+        cv2.copyMakeBorder(resized(frame, *inner), top, bottom, left, right, cv2.BORDER_CONSTANT),
+        np.uint8,
+    )
+
+
+def _filling(side: float, whole: int) -> int:
+    """A side in pixels, all of the whole one where nobody would see the bars."""
+    return whole if whole - side <= max(0.01 * whole, 1) else max(round(side), 1)
+
+
+def has_alpha(pixels: av.VideoFormat) -> bool:
+    """Whether pixels of a format may be transparent."""
+    return pixels.has_palette or any(part.is_alpha for part in pixels.components)
+
+
+def over_white(bgra: Frame) -> tuple[Frame, bool]:
+    """Lay pixels over white.
+
+    Args:
+        bgra: shape (H, W, 4), uint8; straight colours, not premultiplied.
+
+    Returns:
+        Shape (H, W, 3), uint8 BGR; and whether any of them was transparent.
+    """
+    alpha = bgra[..., 3:]
+    frame = np.asarray(cv2.cvtColor(bgra, cv2.COLOR_BGRA2BGR), np.uint8)
+    if alpha.min() == 255:
+        return frame, False
+    share = alpha.astype(np.uint16)
+    return ((frame * share + (255 - share) * 255 + 127) // 255).astype(np.uint8), True
+
+
 class Orientation:
     """How frames must be turned and mirrored to stand upright, as a display matrix says.
 
@@ -85,10 +139,12 @@ class Orientation:
 
     Attributes:
         swaps: height and width change places.
+        rotation: that PyAV reads from the matrix, in degrees.
     """
 
     def __init__(self, frame: av.VideoFrame) -> None:
-        matrix = frame.side_data.get("DISPLAYMATRIX")
+        self.rotation = frame.rotation
+        matrix = _with_display_matrix_only(frame).side_data.get("DISPLAYMATRIX")
         self.swaps = False
         self._mirrors_x = self._mirrors_y = False
         if matrix is None:
@@ -108,6 +164,31 @@ class Orientation:
             code = (-1 if self._mirrors_y else 1) if self._mirrors_x else 0
             frame = np.asarray(cv2.flip(frame, code), np.uint8)
         return frame
+
+
+def _with_display_matrix_only(frame: av.VideoFrame) -> av.VideoFrame:
+    """The frame without other side data.
+
+    PyAV 18 frees the names of side data (of ICC profiles in PNG) a second time, which kills the
+    process at its end, and it fails at kinds that it does not know (EXIF).
+    """
+    graph = Graph()
+    graph.link_nodes(
+        graph.add_buffer(
+            width=frame.width,
+            height=frame.height,
+            format=frame.format,
+            time_base=frame.time_base or Fraction(1),
+        ),
+        *(
+            graph.add("sidedata", f"mode=delete:type={kind}")
+            for kind in range(_SIDE_DATA)
+            if kind != _DISPLAY_MATRIX
+        ),
+        graph.add("buffersink"),
+    ).configure()
+    graph.vpush(frame)
+    return graph.vpull()
 
 
 def at_rate(

@@ -1,5 +1,5 @@
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -155,6 +155,73 @@ def test_frames_in_flight_are_painted_the_same(two_styles: StyleModel, frames: l
     for picture, wanted in zip(got, expected, strict=True):
         np.testing.assert_array_equal(picture, wanted)
     assert two.state()["seconds"] == one.state()["seconds"]
+
+
+class Counting(Stylizer):
+    """Counts the frames that it stylizes."""
+
+    begun = 0
+
+    def start(self, frame: Frame) -> Callable[[], Frame]:
+        self.begun += 1
+        return super().start(frame)
+
+
+def repeated(painter: Painter, frames: Sequence[Frame], times: int) -> list[Frame]:
+    """Each frame several times, with two in flight."""
+    begun = [
+        painter.start(frame, (number * times + turn) * STEP, repeated=turn > 0)
+        for number, frame in enumerate(frames)
+        for turn in range(times)
+    ]
+    return [finish() for finish in begun]
+
+
+@pytest.mark.parametrize("stabilizer", [None, Stabilizer()])
+def test_what_is_repeated_is_stylized_once(
+    two_styles: StyleModel, frames: list[Frame], stabilizer: Stabilizer | None
+) -> None:
+    stylizer = Counting(two_styles, "waves", backend="torch", precision="f32")
+    look = Look(strength=0.8, compare=True)
+    painter = Painter(stylizer, look=look, stabilizer=stabilizer)
+    painter.restore({})
+    once = [painter.start(frame, number * STEP)() for number, frame in enumerate(frames)]
+    painter.restore({})
+    stylizer.begun = 0
+    got = repeated(painter, frames, 3)
+    assert stylizer.begun == len(frames)
+    for number, picture in enumerate(got):
+        np.testing.assert_array_equal(picture, once[number // 3])
+
+
+def test_what_is_repeated_while_the_style_changes_is_stylized_anew(
+    two_styles: StyleModel, frames: list[Frame]
+) -> None:
+    stylizer = Counting(two_styles, "waves", backend="torch", precision="f32")
+    timeline = Timeline(((0, "waves"), (0.55, "night")), fade=0.4)  # changes from 0.35 to 0.75
+    got = repeated(Painter(stylizer, timeline=timeline), frames[:1], 10)
+    assert stylizer.begun == 1 + 5  # from 0.4 to 0.8
+    expected = painted(Painter(stylizer, timeline=timeline), [frames[0]] * 10)
+    for one, other in zip(got, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("stabilizer", [None, Stabilizer()])
+def test_what_is_repeated_is_the_same_after_a_resumption(
+    two_styles: StyleModel, frames: list[Frame], stabilizer: Stabilizer | None
+) -> None:
+    stylizer = Counting(two_styles, "waves", backend="torch", precision="f32")
+    painter = Painter(stylizer, look=Look(keep_colours=True), stabilizer=stabilizer)
+    painter.restore({})
+    whole = repeated(painter, frames[:3], 2)[-1]
+    painter.restore({})
+    repeated(painter, frames[:2], 2)
+    painter.start(frames[2], 4 * STEP)()
+    state = painter.state()
+    painter.restore({})
+    repeated(painter, frames[5:], 2)
+    painter.restore(state)
+    np.testing.assert_array_equal(painter.start(frames[2], 5 * STEP, repeated=True)(), whole)
 
 
 def test_it_is_identified_by_all_that_decides_how_it_paints(

@@ -6,12 +6,13 @@ import av
 import numpy as np
 import pytest
 from clips import write_clip
+from conversions import over_its_own_pipe, run
 from videos import Untouched, audio_bytes, stamps
 
 from nst_rt.errors import InputError, OutputExistsError, VideoError
 from nst_rt.infer.stabilize import Stabilize
 from nst_rt.infer.stylizer import Stylizer
-from nst_rt.infer.video import VideoReader, convert_video, probe
+from nst_rt.infer.video import Settings, VideoReader, check_conversion, convert_video, probe
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +132,21 @@ def test_the_source_is_never_written_over(tmp_path: Path, untouched: Stylizer, s
     before = film.read_bytes()
     with pytest.raises(InputError, match="over the source"):
         convert_video(film, tmp_path / "out.mp4", style=untouched, overwrite=True)
+    assert film.read_bytes() == before
+
+
+@pytest.mark.parametrize("kind", ["symlink_to", "hardlink_to"])
+def test_another_name_of_the_source_is_not_written_over(tmp_path: Path, kind: str) -> None:
+    film = write_clip(tmp_path / "in.mp4")
+    getattr(tmp_path / "out.mp4", kind)(film)
+    with pytest.raises(InputError, match="over the source"):
+        check_conversion(film, tmp_path / "out.mp4", Settings(overwrite=True))
+
+
+def test_what_a_pipe_comes_from_is_not_written_over(tmp_path: Path) -> None:
+    film = write_clip(tmp_path / "in.mkv")
+    before = film.read_bytes()
+    assert run(over_its_own_pipe, film) == InputError.exit_code
     assert film.read_bytes() == before
 
 

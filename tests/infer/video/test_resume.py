@@ -53,7 +53,7 @@ def undisturbed(source: Path, folder: Path, suffix: str = ".mp4", **settings: An
     ("suffix", "more"),
     [
         (".mp4", {}),
-        (".mkv", {"start": 0.4, "end": 2.0, "fps": 30.0, "size": 160}),
+        (".mkv", {"start": 0.4, "end": 2.0, "fps": 60.0, "size": 160}),
         (".webm", {}),
     ],
 )

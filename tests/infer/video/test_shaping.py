@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from clips import write_clip
-from videos import stamps
+from videos import Untouched, stamps
 
 from nst_rt.errors import InputError
 from nst_rt.infer.stylizer import Stylizer
@@ -50,6 +50,28 @@ def test_a_constant_rate_of_a_file(tmp_path: Path, untouched: Stylizer) -> None:
     ours = stamps(tmp_path / "out.mp4")
     assert {b - a for a, b in itertools.pairwise(ours)} == {Fraction(1001, 30000)}
     assert abs(ours[-1] - stamps(source)[-1]) < 0.1
+
+
+class Counting(Untouched):
+    """Counts the frames that it stylizes."""
+
+    begun = 0
+
+    def stylize(self, frame: np.ndarray) -> np.ndarray:
+        self.begun += 1
+        return frame
+
+
+def test_frames_that_a_constant_rate_repeats_are_stylized_once(tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "in.mp4")
+    style = Counting()
+    done = convert_video(source, tmp_path / "out.mp4", style=style, fps=75)
+    assert (done.frames, style.begun) == (75, 25)
+    levels = np.reshape(
+        [timed.frame.mean() for timed in VideoReader(tmp_path / "out.mp4")], (25, 3)
+    )
+    assert np.ptp(levels, axis=1).max() < 2
+    assert np.diff(levels.mean(axis=1)).min() > 5
 
 
 @pytest.mark.parametrize(
