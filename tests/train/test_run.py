@@ -13,6 +13,7 @@ from tiny_training import SIZE, STEPS, Train
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from nst_rt.devices import fast_dtype, torch_device
 from nst_rt.errors import (
     InputError,
     NotFiniteError,
@@ -26,6 +27,10 @@ from nst_rt.train.task import StyleTraining
 
 # Lightning's own, and of no consequence here.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
+
+
+# Not what a training here has by itself.
+OTHER_PRECISION = "bf16-mixed" if fast_dtype(torch_device()) == torch.float32 else "32-true"
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +96,7 @@ def test_20_steps_on_one_batch_lower_its_loss(astronaut: Path, painting: Path) -
     trainer.fit(task, DataLoader([batch] * 20, batch_size=None))  # type: ignore[arg-type]
     assert len(losses) == 20
     assert losses[-1] < 0.9 * losses[0]
-    assert losses[-1] == min(losses)
+    assert losses[-1] < 1.01 * min(losses)  # but for what bfloat16 rounds
 
 
 def test_model_can_be_loaded_and_paints(finished: Path, photo: Tensor) -> None:
@@ -224,7 +229,7 @@ def test_a_damaged_checkpoint_is_an_error(train: Train, finished: Path, tmp_path
     [
         ({"steps": STEPS + 2}, f"steps = {STEPS}, not {STEPS + 2}"),
         ({"style": Path(__file__).parents[2] / "nst_rt/paintings/ink.jpg"}, "for the paintings"),
-        ({"settings": {"trainer.precision": "32-true"}}, "precision = .*, not 32-true"),
+        ({"settings": {"trainer.precision": OTHER_PRECISION}}, f"precision .* {OTHER_PRECISION}"),
         ({"settings": {"trainer.accumulate_grad_batches": 2}}, "batches = 1, not 2"),
         ({"start_from": "starry_night"}, "begun with"),
         ({"architecture": "classic"}, "architecture = fast, not classic"),
@@ -297,6 +302,18 @@ def test_a_checkpoint_that_is_something_else_is_an_error(
     [checkpoint] = (tmp_path / "copy").rglob("*.ckpt")
     torch.save({"a": 1}, checkpoint)
     with pytest.raises(InputError, match="damaged"):
+        train(tmp_path / "copy", resume=True, output=tmp_path / "a.safetensors")
+
+
+def test_a_checkpoint_of_another_format_is_an_error_that_says_so(
+    train: Train, finished: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(finished, tmp_path / "copy")
+    [checkpoint] = (tmp_path / "copy").rglob("*.ckpt")
+    earlier = torch.load(checkpoint, weights_only=True)
+    del earlier["identity"]["format_version"]  # as before the second one
+    torch.save(earlier, checkpoint)
+    with pytest.raises(InputError, match="version"):
         train(tmp_path / "copy", resume=True, output=tmp_path / "a.safetensors")
 
 
