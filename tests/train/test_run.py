@@ -1,7 +1,9 @@
 import json
+import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from signal import SIGKILL
 from typing import Any
 
 import lightning as L
@@ -11,13 +13,14 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_training import SIZE, STEPS, Train
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from nst_rt.devices import fast_dtype, torch_device
 from nst_rt.errors import (
     InputError,
     NotFiniteError,
     OutputExistsError,
+    StyleTransferError,
     WeightsError,
 )
 from nst_rt.images import load_image
@@ -56,6 +59,27 @@ def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
         monkeypatch.setattr(StyleTraining, "training_step", interrupted)
 
     return at
+
+
+class Dying(Dataset[int]):
+    """Does something else than giving what is asked for."""
+
+    def __init__(self, end: Callable[[], None]) -> None:
+        self.end = end
+
+    def __getitem__(self, index: int) -> int:
+        self.end()
+        return index
+
+    def __len__(self) -> int:
+        return 1
+
+
+def dying(end: Callable[[], None]) -> Callable[[object], Iterator[int]]:
+    """For `DataLoader.__iter__`: that of a process which does `end`."""
+    iterate = DataLoader.__iter__
+    loader = DataLoader(Dying(end), num_workers=1, multiprocessing_context="fork")
+    return lambda _: iterate(loader)
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -418,3 +442,54 @@ def test_a_corrupt_photo_does_not_stop_the_training(
     (folder / "good.png").write_bytes((album / "a.png").read_bytes())
     (folder / "corrupt.png").write_bytes((album / "b.png").read_bytes()[:2000])
     assert train(tmp_path, photos=folder, steps=2).exists()
+
+
+def test_a_process_that_decodes_is_killed(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DataLoader, "__iter__", dying(lambda: os.kill(os.getpid(), SIGKILL)))
+    with pytest.raises(StyleTransferError, match=r"killed by signal: Killed.*--resume"):
+        train(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("raised", "error", "says"),
+    [
+        (RuntimeError("a\nb"), StyleTransferError, "RuntimeError: a b"),
+        (NotImplementedError("what DDS has"), StyleTransferError, "what DDS has"),
+        (OSError(5, "Input/output error"), StyleTransferError, "Input/output error"),
+        (
+            InputError("none can be used: all damaged"),
+            InputError,
+            "^none can be used: all damaged$",
+        ),
+    ],
+)
+def test_an_error_in_a_process_that_decodes_is_told_as_what_it_is(
+    train: Train,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    raised: Exception,
+    error: type[StyleTransferError],
+    says: str,
+) -> None:
+    def fail() -> None:
+        raise raised
+
+    monkeypatch.setattr(DataLoader, "__iter__", dying(fail))
+    with pytest.raises(error, match=says) as caught:
+        train(tmp_path)
+    assert type(caught.value) is error
+    assert "\n" not in str(caught.value)
+    assert "killed" not in str(caught.value)
+
+
+def test_an_error_of_ours_stays_one(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("a mistake in training_step")
+
+    monkeypatch.setattr(StyleTraining, "training_step", broken)
+    with pytest.raises(RuntimeError, match="a mistake"):
+        train(tmp_path)
