@@ -11,13 +11,13 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, NoReturn
 
 from nst_rt.cli_live import add_webcam_arguments, webcam
 from nst_rt.cli_looks import STYLE_HELP, add_look_arguments, take_stylizer
 from nst_rt.cli_optimize import add_optimize_arguments, optimize
 from nst_rt.cli_styles import add_styles_arguments, styles
+from nst_rt.cli_train import TRAINING_SETTINGS, add_train_arguments, paintings_by_name, train
 from nst_rt.cli_video import add_video_arguments, conversion_report, on_frame, video
 from nst_rt.cli_web import add_web_arguments, web
 from nst_rt.console import Report, print_anything, progress
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     elif rest and options["run"] is video and not any(r.startswith("-") for r in rest):
         options["source"] += [options["output"], *rest[:-1]]
         options["output"] = rest[-1]
-    elif rest and options["run"] is train and rest[0].startswith(_SETTINGS):
+    elif rest and options["run"] is train and rest[0].startswith(TRAINING_SETTINGS):
         options["arguments"] = rest  # what LightningCLI knows
     elif rest:
         parser.error(f"unrecognized arguments: {' '.join(map(shown_source, rest))}")
@@ -65,83 +65,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("nst-rt: interrupted", file=sys.stderr)
         return InterruptedWorkError.exit_code
     return 0
-
-
-def train(*, print_config: bool = False, **options: Any) -> Report:
-    """Train a style, or several, on a collection of photos."""
-    from lightning.pytorch.utilities import rank_zero_only
-
-    from nst_rt.style_model import StyleModel
-    from nst_rt.train.run import train_style
-    from nst_rt.train.settings import all_settings
-
-    if print_config:
-        if others := options.keys() - {"recipes", "arguments"}:
-            raise InputError(
-                "--print-config goes with --config, --model..., --data... and --trainer... only, "
-                f"not with --{min(others).replace('_', '-')}"
-            )
-        return Report(all_settings(**options).rstrip(), {})
-    further = getattr(rank_zero_only, "rank", 0) > 0
-    if further:  # a further process of the same training, which would say all twice
-        logging.getLogger().setLevel(logging.ERROR)
-    if "style" in options:
-        options["style"] = _paintings(options["style"])
-    run = _run_folder(options)
-    earlier = set() if options.get("resume") else _checkpoints(run)
-    try:
-        output = train_style(**options)
-    except KeyboardInterrupt as error:
-        if not _checkpoints(run) - earlier:
-            raise
-        raise InterruptedWorkError(
-            f"interrupted: the last checkpoint is in {run}; the same command with --resume "
-            "continues from it"
-        ) from error
-    if further:
-        return Report("", {})
-    if options.get("fast_dev_run") or not output.exists():
-        text = "a run of a few steps of training and of validation: all works; nothing is written"
-        return Report(text, {"fast_dev_run": True})
-    training = StyleModel.load(output).training
-    skipped = f", photos skipped: {training['skipped']}" if training["skipped"] else ""
-    losses = ", ".join(f"{name} {value:.3g}" for name, value in training["losses"].items())
-    return Report(
-        f"{output}: {training['steps']} steps, {losses}{skipped}; samples in "
-        f"{run / 'samples'}\ntry it: nst-rt image PHOTO --style {output} -o OUT.png",
-        {"output": str(output), **training},
-    )
-
-
-def _paintings(style: list[str]) -> str | dict[str, str]:
-    """One painting, or several by name: FILE (its stem is the name) or NAME=FILE."""
-
-    def is_named(text: str) -> bool:
-        return "=" in text and not Path(text).is_file()
-
-    if len(style) == 1 and not is_named(style[0]):
-        return style[0]
-    pairs = [
-        text.partition("=") if is_named(text) else (Path(text).stem, "=", text) for text in style
-    ]
-    paintings = {name: file for name, _, file in pairs}
-    if len(paintings) < len(style):
-        raise InputError("several paintings have the same name; give NAME=FILE for each")
-    return paintings
-
-
-def _run_folder(options: dict[str, Any]) -> Path:
-    from nst_rt.train.run import named_paintings
-
-    _, name = named_paintings(options.get("style"), options.get("name"))
-    return Path(options.get("runs", "runs"), name)
-
-
-def _checkpoints(run: Path) -> set[tuple[Path, int]]:
-    """Those of a run, with the time each was written."""
-    from nst_rt.train.resume import checkpoints
-
-    return {(file, file.stat().st_mtime_ns) for file in checkpoints(run)}
 
 
 def photos(source: str, output: str, **options: Any) -> Report:
@@ -229,7 +152,7 @@ def evaluate(model: str, video: str | None = None, **options: Any) -> Report:
         done = evaluate_model(
             model,
             options.pop("photos"),
-            _paintings(options.pop("style")),
+            paintings_by_name(options.pop("style")),
             on_progress=lambda part, note: advance(part, 1, note),
             **options,
         )
@@ -351,49 +274,8 @@ def _parser() -> argparse.ArgumentParser:
         "  --trainer.devices 2 --model.motion_weight 80 --data.workers 4\n"
         "--print-config prints all of them as a recipe",
     )
-    p.add_argument(
-        "--style",
-        nargs="+",
-        action="extend",
-        metavar="PAINTING",
-        help="the painting; several (FILE or NAME=FILE) make a model of several styles",
-    )
-    p.add_argument("--photos", metavar="P", help="a folder, a zip archive or a list of photos")
-    p.add_argument("--name", metavar="NAME", help="of the style; default: the painting's")
-    p.add_argument("-o", "--output", metavar="FILE", help="default: NAME.safetensors")
-    p.add_argument(
-        "--from",
-        dest="start_from",
-        metavar="S",
-        help="a new style in minutes, from a trained one: gallery, a style or a model FILE",
-    )
-    p.add_argument(
-        "--whole",
-        action="store_true",
-        help="with --from: train all weights in the end, and keep the new styles only",
-    )
-    p.add_argument(
-        "--config",
-        dest="recipes",
-        action="append",
-        metavar="R",
-        help="a recipe: a YAML file, or the name of one that ships, such as gpu",
-    )
-    p.add_argument("--print-config", action="store_true", help="print a recipe, and stop")
-    p.add_argument("--steps", type=int, metavar="N", help="default: 1100; 170 with --from")
-    p.add_argument("--batch-size", type=int, metavar="N", help="photos a step; default: 4")
-    p.add_argument("--validation", metavar="V", help="photos, or a fraction; default: 0.05")
-    p.add_argument("--architecture", choices=("fast", "classic"), help="default: fast")
-    p.add_argument("--size", type=int, metavar="PX", help="side of the crops; default: 256")
-    p.add_argument("--style-weight", type=float, metavar="W", help="default: 10")
-    for fact in ("title", "artist", "year", "licence"):
-        p.add_argument(f"--{fact}", metavar="TEXT", help="of the painting, for the record")
+    add_train_arguments(p)
     _vgg_weights(p)
-    p.add_argument("--runs", metavar="DIR", help="logs, samples, checkpoints; default: runs")
-    p.add_argument("--workers", type=int, metavar="N", help="processes that decode; default: 1")
-    p.add_argument("--seed", type=int, metavar="N", help="default: 0")
-    p.add_argument("--resume", action="store_true", help="continue the run of this name")
-    p.add_argument("--fast-dev-run", action="store_true", help="one step, to see that all works")
     _overwrite(p)
 
     p = verb(photos, "~/Pictures --resize 288 -o pictures.zip")
@@ -497,10 +379,6 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--folder", metavar="DIR", help="where everything goes; default: demo")
     p.add_argument("--style", metavar="S", help=STYLE_HELP)
     return parser
-
-
-# What the verb train passes on to LightningCLI.
-_SETTINGS = ("--trainer", "--model", "--data")
 
 
 def _overwrite(parser: argparse.ArgumentParser) -> None:

@@ -25,7 +25,8 @@ def optimize(
     **options: Any,
 ) -> Report:
     """Paint one picture with the per-image optimizer."""
-    from nst_rt.painting import paint, paint_batch, paint_grid
+    from nst_rt.batches import paint_batch, paint_grid
+    from nst_rt.painting import paint
 
     alone = {"timelapse", "plot"} & set(options) or ({"save-every"} if save_every else set())
     if (batch or grid) and alone:

@@ -1,9 +1,6 @@
-"""The optimizer at work on files: one picture, many pairs, or a sheet of settings to compare."""
+"""The optimizer at work on one file, which may be interrupted and gone on with."""
 
-import csv
 import hashlib
-import inspect
-import itertools
 import logging
 import signal
 import threading
@@ -23,23 +20,21 @@ from nst_rt.errors import (
     NotFiniteError,
     OutputExistsError,
     PartialResultError,
-    StyleTransferError,
-    UnknownNameError,
 )
 from nst_rt.files import atomic_output, check_input, partial_path
-from nst_rt.images import check_image_output, load_picture, resize, save_image
+from nst_rt.images import Picture, check_image_output, load_picture, resize, save_image
+from nst_rt.inputs import File, ImageSource, as_image, as_list, is_file
 from nst_rt.reference import Iterate, Optimization, optimize
-from nst_rt.sheets import LossRecord, check_plot, contact_sheet, plot_losses
+from nst_rt.sheets import LossRecord, check_plot, plot_losses
 from nst_rt.timelapse import Timelapse, check_timelapse
 
 logger = logging.getLogger(__name__)
 
 OnIterate = Callable[[Iterate], None]
-File = Path | str
 
 # Arguments of `optimize` that change how it is computed, but not what.
 _NOT_THE_PICTURE = ("device", "memory")
-_FILES = ("content", "style", "content_mask", "style_masks", "init")
+_IMAGES = ("content", "style", "content_mask", "style_masks", "init")
 
 
 @dataclass(frozen=True)
@@ -51,8 +46,8 @@ class Painting:
 
 
 def paint(
-    content: File,
-    styles: Sequence[File],
+    content: ImageSource,
+    styles: ImageSource | Sequence[ImageSource],
     output: File,
     *,
     overwrite: bool = False,
@@ -69,8 +64,8 @@ def paint(
     `OUT.partial.EXT`, and what it takes to go on in `OUT.partial.pt`.
 
     Args:
-        content: the photo.
-        styles: the paintings.
+        content: the photo: a file, or an image as `nst_rt.optimize` takes it.
+        styles: the painting, or a list of several.
         output: image to write.
         overwrite: replace existing files.
         resume: go on with an interrupted run of the same arguments.
@@ -93,11 +88,11 @@ def paint(
     chart = None if plot is None else check_plot(plot, overwrite=overwrite)
     if chart is not None and chart.absolute() == target.absolute():
         raise InputError(f"{plot}: the picture itself goes there; choose another name for the plot")
-    optimization = optimize(content, list(styles), **settings)
+    optimization = optimize(content, styles, **settings)
     run = _Run(target, _identity(content, styles, settings), optimization)
     run.open(resume=resume, overwrite=overwrite)
     # At the result's size first, as the scene does: sizes of coarse scales are rounded from it.
-    photo = load_picture(content, size=max(optimization.shape))
+    photo = _picture(content, max(optimization.shape))
     numbered = run.numbered(save_every)
     for path in numbered.values():
         check_image_output(path, overwrite=overwrite)
@@ -153,6 +148,12 @@ def paint(
             plot_losses(run.records, chart)
     run.remove()
     return Painting(target, iterate)
+
+
+def _picture(content: ImageSource, size: int) -> Picture:
+    if is_file(content):
+        return load_picture(content, size=size)
+    return Picture(as_image(content, "content"), None, 8)
 
 
 class _Run:
@@ -221,20 +222,27 @@ class _Run:
         partial_path(self._target).unlink(missing_ok=True)
 
 
-def _identity(content: File, styles: Sequence[File], settings: Mapping[str, Any]) -> dict[str, str]:
-    """All that the picture depends on, in words: files by their content."""
-    given = {"content": content, "style": list(styles), **settings}
+def _identity(
+    content: ImageSource,
+    styles: ImageSource | Sequence[ImageSource],
+    settings: Mapping[str, Any],
+) -> dict[str, str]:
+    """All that the picture depends on, in words: images by their content."""
+    given = {"content": content, "style": as_list(styles), **settings}
     return {
         name: ", ".join(map(_digest, value if isinstance(value, list | tuple) else [value]))
-        if name in _FILES
+        if name in _IMAGES
         else str(value)
         for name, value in sorted(given.items())
         if name not in _NOT_THE_PICTURE and value is not None
     }
 
 
-def _digest(value: object) -> str:
-    path = Path(str(value))
+def _digest(value: ImageSource) -> str:
+    """Of an image's content; colours and the like stay the words that they are."""
+    if not is_file(value):
+        return hashlib.sha256(as_image(value, "image").numpy().tobytes()).hexdigest()
+    path = Path(value)
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else str(value)
 
 
@@ -264,187 +272,3 @@ def _interrupts_deferred() -> Iterator[Callable[[], bool]]:
         yield lambda: requested
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def paint_batch(
-    pairs: File,
-    *,
-    overwrite: bool = False,
-    resume: bool = False,
-    parse: Callable[[str, str], Any],
-    on_pair: Callable[[int, int, Path], None] | None = None,
-    on_iterate: OnIterate | None = None,
-    **settings: Any,
-) -> list[Painting]:
-    """Paint all pairs of a CSV file.
-
-    Its columns are `content`, `style` (several with `;` between them) and `output`, and any
-    arguments of `nst_rt.optimize`, which replace `settings` where they are not empty. Files are
-    relative to the list's folder. A pair that fails does not stop the others.
-
-    Args:
-        pairs: the CSV file, with a header.
-        overwrite: replace existing files.
-        resume: leave out pairs whose output exists, and go on with interrupted ones.
-        parse: turns an argument's name and text into its value.
-        on_pair: called before each pair: its number from 1, how many there are, its output.
-        on_iterate: called with each iterate.
-        settings: arguments of `nst_rt.optimize` for all pairs.
-
-    Raises:
-        InputError: the list, or a file or text in it, cannot be used; nothing was painted then.
-        UnknownNameError: a column that is no argument; likewise.
-        OutputExistsError: an output exists and neither `overwrite` nor `resume` is set.
-        PartialResultError: pairs that failed; the others are done.
-    """
-    jobs = _jobs(check_input(pairs), parse)
-    for number, job in jobs:
-        try:
-            for path in (job["content"], *job["styles"]):
-                check_input(path)
-            check_image_output(job["output"], overwrite=overwrite or resume)
-        except StyleTransferError as error:
-            raise type(error)(f"{pairs}, line {number}: {error}") from error
-    outputs = [job["output"] for _, job in jobs]
-    if twice := {str(path) for path in outputs if outputs.count(path) > 1}:
-        raise InputError(f"{pairs}: outputs that occur twice: {', '.join(sorted(twice))}")
-    done, failed = [], []
-    for number, (line, job) in enumerate(jobs, 1):
-        interrupted = partial_path(job["output"]).with_suffix(".pt").exists()
-        if resume and job["output"].exists() and not interrupted:
-            continue
-        if on_pair is not None:
-            on_pair(number, len(jobs), job["output"])
-        try:
-            done.append(
-                paint(
-                    **settings | job,
-                    # What an interrupted run was to replace, it was allowed to.
-                    overwrite=overwrite or (resume and interrupted),
-                    resume=resume and interrupted,
-                    on_iterate=on_iterate,
-                )
-            )
-        except InterruptedWorkError:
-            raise
-        except StyleTransferError as error:
-            logger.warning("%s, line %d: %s", pairs, line, error)
-            failed.append(line)
-    if failed:
-        raise PartialResultError(
-            f"{len(failed)} of {len(jobs)} pairs failed: lines {', '.join(map(str, failed))}"
-        )
-    return done
-
-
-def _jobs(path: Path, parse: Callable[[str, str], Any]) -> list[tuple[int, dict[str, Any]]]:
-    """The lines of a CSV file: their numbers, and arguments of `paint`."""
-    known = set(inspect.signature(optimize).parameters) - {"dtype"}
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, strict=True)
-            rows = [(reader.line_num, row) for row in reader]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: not a CSV file ({error})") from error
-    header = list(reader.fieldnames or []) if rows else []
-    missing = [name for name in ("content", "style", "output") if name not in header]
-    if missing:
-        raise InputError(
-            f"{path}: no column {', '.join(missing)}; the first line must name content, style, "
-            "output, and there must be a line for each pair"
-        )
-    for name in header:
-        if name not in known | {"output"}:
-            raise UnknownNameError(f"column of {path}", name, sorted(known | {"output"}))
-    jobs = []
-    for number, row in rows:
-        if None in row or None in row.values():
-            few_or_many = "many" if None in row else "few"
-            raise InputError(f"{path}, line {number}: too {few_or_many} columns")
-        job: dict[str, Any] = {
-            "content": path.parent / row.pop("content"),
-            "styles": [path.parent / style for style in row.pop("style").split(";")],
-            "output": path.parent / row.pop("output"),
-        }
-        try:
-            job |= {name: parse(name, text) for name, text in row.items() if text}
-        except (ValueError, StyleTransferError) as error:
-            raise InputError(f"{path}, line {number}: {error}") from error
-        for name in {"content_mask", "init"} & set(job):
-            job[name] = _beside(path, job[name])
-        if "style_masks" in job:
-            job["style_masks"] = [_beside(path, mask) for mask in job["style_masks"]]
-        jobs.append((number, job))
-    return jobs
-
-
-def _beside(path: Path, name: str) -> str:
-    """A file beside `path`, if there is one of that name; else it may be a colour or a word."""
-    file = path.parent / name
-    return str(file) if file.is_file() else name
-
-
-def paint_grid(
-    content: File,
-    styles: Sequence[File],
-    output: File,
-    grid: Mapping[str, Sequence[tuple[str, object]]],
-    *,
-    overwrite: bool = False,
-    on_cell: Callable[[int, int, str], None] | None = None,
-    on_iterate: OnIterate | None = None,
-    **settings: Any,
-) -> Path:
-    """Paint a contact sheet: the picture with each combination of some settings.
-
-    After Ctrl-C the sheet of the finished cells is in `OUT.partial.EXT`.
-
-    Args:
-        content: the photo.
-        styles: the paintings.
-        output: image to write.
-        grid: argument of `nst_rt.optimize` -> its values, each with its name in the caption; the
-            last argument varies along the rows.
-        overwrite: replace an existing file.
-        on_cell: called before each cell: its number from 1, how many there are, its caption.
-        on_iterate: called with each iterate.
-        settings: the other arguments of `nst_rt.optimize`.
-
-    Raises:
-        InputError: what cannot be used, in any cell; nothing was painted then.
-        OutputExistsError: it exists already and `overwrite` is False.
-        InterruptedWorkError: after Ctrl-C.
-        PartialResultError: the loss of a cell became NaN or infinite; those before it are kept.
-    """
-    target = check_image_output(output, overwrite=overwrite)
-    cells = []
-    for values in itertools.product(*grid.values()):
-        chosen = {name: value for name, (_, value) in zip(grid, values, strict=True)}
-        caption = "  ".join(f"{name} {text}" for name, (text, _) in zip(grid, values, strict=True))
-        optimize(content, list(styles), **settings | chosen)  # sees that it can be done
-        cells.append((caption, chosen))
-    columns = len(list(grid.values())[-1])
-    images: list[Tensor] = []
-    captions: list[str] = []
-    try:
-        for number, (caption, chosen) in enumerate(cells, 1):
-            if on_cell is not None:
-                on_cell(number, len(cells), caption)
-            for iterate in optimize(content, list(styles), **settings | chosen):
-                if on_iterate is not None:
-                    on_iterate(iterate)
-            images.append(iterate.image)
-            captions.append(caption)
-            if number < len(cells):
-                sheet = contact_sheet(images, captions, columns=columns)
-                save_image(sheet, partial_path(target), overwrite=True)
-    except (KeyboardInterrupt, NotFiniteError) as error:
-        if not images:
-            raise
-        kept = f"{len(images)} of {len(cells)} pictures are in {partial_path(target)}"
-        if isinstance(error, KeyboardInterrupt):
-            raise InterruptedWorkError(f"interrupted: {kept}") from error
-        raise PartialResultError(f"{caption}: {error}; {kept}") from error
-    save_image(contact_sheet(images, captions, columns=columns), target, overwrite=overwrite)
-    partial_path(target).unlink(missing_ok=True)
-    return target

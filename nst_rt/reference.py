@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from nst_rt.devices import fast_dtype, torch_device
 from nst_rt.errors import InputError, NotFiniteError, UnknownNameError
 from nst_rt.images import resize, resize_to, scaled_shape
+from nst_rt.inputs import ImageSource, as_image, as_list, is_file
 from nst_rt.lbfgs import ProjectedLBFGS
 from nst_rt.losses import LossTerms
 from nst_rt.memory import Plan, plan
@@ -50,8 +51,8 @@ class Iterate:
 
 
 def optimize(
-    content: Source,
-    style: Source | Sequence[Source],
+    content: ImageSource,
+    style: ImageSource | Sequence[ImageSource],
     *,
     preset: str = "balanced",
     size: int = 512,
@@ -70,7 +71,7 @@ def optimize(
     style_weight: float | None = None,
     tv_weight: float | None = None,
     pooling: Pooling | None = None,
-    init: Path | str | None = None,
+    init: ImageSource | None = None,
     seed: int = 0,
     vgg_weights: str = "caffe",
     device: torch.device | str | None = None,
@@ -80,8 +81,9 @@ def optimize(
     """Paint a content image in the style of one or several paintings, step by step.
 
     Args:
-        content: file, or tensor (1, 3, H, W), RGB in [0, 1].
-        style: a file or tensor, or several.
+        content: a file, a NumPy array (H, W, 3), uint8, RGB, a Pillow image, or a tensor
+            (1, 3, H, W), RGB in [0, 1].
+        style: likewise, or a list of several.
         preset: where all numbers come from that are not given here, see `nst_rt.presets`.
         size: long side of the result, pixels.
         mix: how much of each style, relative to each other; by default equal parts.
@@ -94,7 +96,7 @@ def optimize(
             are.
         optimizer, learning_rate, steps, min_size, content_layers, style_layers, content_weight,
             style_weight, tv_weight, pooling, init: instead of the preset's, see `Settings`; layers
-            may have Keras' names.
+            may have Keras' names, and an image to start from may be given as `content` is.
         seed: of the noise to start from.
         vgg_weights: `caffe`, `torchvision` or a path.
         device: by default a GPU where there is one, else the CPU.
@@ -105,8 +107,8 @@ def optimize(
         An iterator over the iterates; the last one holds the result.
 
     Raises:
-        InputError: a file, a size, a mask, a weight or a number that cannot be used, or a size that
-            does not fit into the memory.
+        InputError: an image, a size, a mask, a weight or a number that cannot be used, or a size
+            that does not fit into the memory.
         BackendError: a device that is not there.
         UnknownNameError: a preset that is not there, a layer that VGG19 does not have.
         WeightsError: VGG19 weights that cannot be used.
@@ -127,7 +129,7 @@ def optimize(
         "style_weight": style_weight,
         "tv_weight": tv_weight,
         "pooling": pooling,
-        "init": None if init is None else str(init),
+        "init": str(init) if is_file(init) else None,
     }
     changes = {name: value for name, value in changes.items() if value is not None}
     settings = replace(PRESETS[preset], **changes)  # type: ignore[arg-type]
@@ -135,7 +137,9 @@ def optimize(
         raise InputError(f"the seed must fit into 64 bits, not {seed}")
     device = torch_device(device)
     layers = [*settings.content_layers, *settings.style_layers]
-    styles = [style] if isinstance(style, Tensor | Path | str) else style
+    content = _checked(content, "content")
+    styles = [_checked(image, "style") for image in as_list(style)]
+    start = settings.init if init is None or is_file(init) else as_image(init, "init")
     smallest = max(stride(layer) for layer in layers)
     shapes = scene_shapes(content, styles, size=size, style_scale=style_scale, smallest=smallest)
     features = VGG19Features(
@@ -151,9 +155,14 @@ def optimize(
         keep_colours=keep_colours,
         content_mask=content_mask,
         style_masks=style_masks,
-        init=settings.init,
+        init=start,
     )
     return Optimization(scene, settings, features, planned, seed=seed)
+
+
+def _checked(image: ImageSource, name: str) -> Source:
+    """Files as they are, since their sizes tell first whether there is memory for them."""
+    return image if is_file(image) else as_image(image, name)
 
 
 class Optimization(Iterator[Iterate]):

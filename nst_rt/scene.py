@@ -168,9 +168,11 @@ def load_scene(
     keep_colours: KeepColours | None = None,
     content_mask: Path | str | None = None,
     style_masks: Sequence[Path | str] | None = None,
-    init: str = "content",
+    init: str | Tensor = "content",
 ) -> Scene:
     """Read photo, paintings and masks; see `nst_rt.reference.optimize` for the arguments.
+
+    Tensors are of shape (1, 3, H, W), float32, RGB in [0, 1].
 
     Raises:
         InputError: what of it cannot be used.
@@ -206,7 +208,7 @@ def load_scene(
 
 def _image(source: Source, size: int) -> Tensor:
     if isinstance(source, Tensor):
-        return resize(source, size).clamp(0, 1)
+        return resize(source, size)
     return load_picture(source, size=size).image
 
 
@@ -220,12 +222,14 @@ def _mix(mix: Sequence[float] | None, count: int) -> Sequence[float]:
     return mix
 
 
-def _init(init: str, photo: Tensor, painting: Tensor) -> Tensor | None:
+def _init(init: str | Tensor, photo: Tensor, painting: Tensor) -> Tensor | None:
+    shape = photo.shape[-2:]
+    if isinstance(init, Tensor):
+        return _covering(init, shape)
     if init == "noise":
         return None
     if init == "content":
         return photo
-    shape = photo.shape[-2:]
     if init == "style":
         return _covering(painting, shape)
     return _covering(load_picture(init).image, shape)

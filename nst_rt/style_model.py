@@ -18,10 +18,10 @@ from torch import Tensor
 
 from nst_rt.errors import InputError, StyleModelError, UnknownNameError
 from nst_rt.files import atomic_output, check_input, check_output
-from nst_rt.transformer import ARCHITECTURES, TransformerNet
+from nst_rt.transformer import ARCHITECTURES, ConditionalInstanceNorm, TransformerNet
 from nst_rt.version import __version__
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1 had weights without effect as well, which are passed over
 SUFFIX = ".safetensors"
 
 
@@ -140,6 +140,9 @@ class StyleModel:
             training = json.loads(metadata["training"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise StyleModelError(f"{path}: damaged metadata ({error!r})") from error
+        if metadata["format_version"] == "1":
+            dropped = _dropped(network)
+            tensors = {key: tensor for key, tensor in tensors.items() if key not in dropped}
         _check_weights(path, network.state_dict(), tensors)
         network.load_state_dict({key: tensor.float() for key, tensor in tensors.items()})
         return cls(network.eval().requires_grad_(False), styles, training)
@@ -173,6 +176,15 @@ def _styles(path: Path, metadata: Mapping[str, str]) -> tuple[Style, ...]:
     if not styles:
         raise StyleModelError(f"{path}: a style model without styles")
     return styles
+
+
+def _dropped(network: TransformerNet) -> set[str]:
+    """Names of the weights of the first format that had no effect: shifts that norms now lack."""
+    return {
+        f"{name}.shift"
+        for name, module in network.named_modules()
+        if isinstance(module, ConditionalInstanceNorm) and module.shift is None
+    }
 
 
 def _check_weights(path: Path, wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:

@@ -27,22 +27,19 @@ class ConditionalInstanceNorm(nn.Module):
     Args:
         channels, styles: how many.
         phases: channels in a row that hold pixels of one, as `F.pixel_shuffle` takes them.
+        shift: whether the pairs have a shift, or are scales alone.
     """
 
-    def __init__(self, channels: int, styles: int, *, phases: int = 1) -> None:
+    def __init__(self, channels: int, styles: int, *, phases: int = 1, shift: bool = True) -> None:
         super().__init__()
         self.scale = nn.Parameter(torch.ones(styles, channels))
-        self.shift = nn.Parameter(torch.zeros(styles, channels))
+        self.shift = nn.Parameter(torch.zeros(styles, channels)) if shift else None
         self.phases = phases
         # Mean and variance to normalize by instead of those of `x`, which may be a part of a whole.
         self.moments: tuple[Tensor, Tensor] | None = None
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         """Normalize `x` (N, C * phases, H, W), then apply the mix `style` (N or 1, S) of pairs."""
-        scale, shift = (
-            (style @ pair).repeat_interleave(self.phases, 1)[:, :, None, None].to(x.dtype)
-            for pair in (self.scale, self.shift)
-        )
         if self.moments is not None:
             mean, variance = (m.repeat_interleave(self.phases) for m in self.moments)
             x = F.batch_norm(x, mean, variance)
@@ -50,7 +47,12 @@ class ConditionalInstanceNorm(nn.Module):
             x = self._normalized_together(x)
         else:  # an instance norm, in the form that OpenVINO has one kernel for
             x = F.layer_norm(x, x.shape[2:])
-        return x * scale + shift
+        x = x * self._mixed(self.scale, style, x)
+        return x if self.shift is None else x + self._mixed(self.shift, style, x)
+
+    def _mixed(self, values: Tensor, style: Tensor, x: Tensor) -> Tensor:
+        """The mix of one half of the pairs, in the form that multiplies or is added to `x`."""
+        return (style @ values).repeat_interleave(self.phases, 1)[:, :, None, None].to(x.dtype)
 
     def _normalized_together(self, x: Tensor) -> Tensor:
         """By the deviation of all phases of a channel, without moving them together.
@@ -65,7 +67,11 @@ class ConditionalInstanceNorm(nn.Module):
 
 
 class ConvNorm(nn.Module):
-    """Convolution, conditional instance norm and, unless `relu` is False, a rectifier."""
+    """Convolution, conditional instance norm and, unless `relu` is False, a rectifier.
+
+    Without a rectifier the norm has no shift: nothing but sums and convolutions lies between it and
+    later norms, which would subtract it again.
+    """
 
     def __init__(
         self,
@@ -90,7 +96,7 @@ class ConvNorm(nn.Module):
             bias=False,
             padding_mode="reflect",
         )
-        self.norm = ConditionalInstanceNorm(outputs, styles)
+        self.norm = ConditionalInstanceNorm(outputs, styles, shift=relu)
         self.relu = relu
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:

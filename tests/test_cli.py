@@ -797,6 +797,8 @@ def test_defaults_of_the_verb_train_are_those_of_the_recipes() -> None:
     assert {"steps", "batch_size", "size", "style_weight", "seed", "workers"} <= said.keys()
     for dest, default in said.items():
         assert str(recipe[dest]).removesuffix(".0") == default
+    from_trained = yaml.safe_load(all_settings(recipes=["new_style"]))["trainer"]["max_steps"]
+    assert f"; {from_trained} with --from" in str(_options("train")["steps"].help)
 
 
 def test_help_needs_no_heavy_import() -> None:

@@ -12,7 +12,6 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
@@ -42,11 +41,18 @@ class SampleGrid(Callback):
         self.folder = folder
         self.every = every
 
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Remember where the training starts or goes on."""
+        self._step = trainer.global_step
+
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, *_: object
     ) -> None:
         """Paint a grid when it is time, and at the last step."""
         step = trainer.global_step
+        if step == self._step:  # a batch whose gradients are added to those of others
+            return
+        self._step = step
         due = step % self.every == 0 or step == trainer.max_steps
         if not due or not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
@@ -111,13 +117,13 @@ class ProgressBar(Callback):
 class Termination(Callback):
     """SIGTERM, as system managers and `timeout` send it, ends a training as Ctrl-C does.
 
-    Lightning's own handler waits for the other processes, which may be waiting for this one.
+    Lightning's own handler waits for the other processes, which may be waiting for this one. Not
+    for tasks of SLURM, whose job that handler puts back into the queue.
     """
 
     def on_train_start(self, *_: object) -> None:
-        """Replace Lightning's handler, unless it is to put a job of SLURM back into the queue."""
-        in_main_thread = threading.current_thread() is threading.main_thread()
-        if in_main_thread and not SLURMEnvironment.detect():
+        """Replace Lightning's handler."""
+        if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 

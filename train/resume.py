@@ -13,6 +13,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from nst_rt.errors import InputError, OutputExistsError
+from nst_rt.style_model import FORMAT_VERSION
 from nst_rt.train.settings import Training
 
 _PARTS = ("checkpoints", "samples", "tensorboard")
@@ -54,6 +55,7 @@ class RunIdentity(Callback):
     def __init__(self, training: Training) -> None:
         task, trainer = training.model, training.trainer
         self.identity: dict[str, Any] = {
+            "format_version": FORMAT_VERSION,
             "steps": trainer.max_steps,
             **{k: v for k, v in task.hparams.items() if k not in _NO_PART_OF_A_RUN},
             "precision": trainer.precision,
@@ -88,6 +90,11 @@ class RunIdentity(Callback):
             step = int(state["global_step"])
         except (OSError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
             raise InputError(f"{checkpoint}: damaged; --overwrite starts over") from error
+        if begun.get("format_version") != FORMAT_VERSION:
+            raise InputError(
+                f"{checkpoint}: begun by a version of nst-rt whose networks have other weights; "
+                "--resume with that version, or start over with --overwrite"
+            )
         for key, value in self.identity.items():
             then = begun.get(key)
             if then != value:

@@ -1,17 +1,16 @@
 """One training run from paintings and a collection of photos to a style model file."""
 
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-
 from nst_rt.errors import InputError, OutputExistsError, StyleTransferError
 from nst_rt.files import check_format
 from nst_rt.style_model import SUFFIX
 from nst_rt.train.resume import RunIdentity, checkpoints, earlier_run_aside, find_checkpoint
-from nst_rt.train.settings import Training, quiet_lightning
+from nst_rt.train.settings import Training, quiet_lightning, refusals_in_one_line
 from nst_rt.vgg import load_weights
 
 # Where a painting lay is nobody's business; what it is stands in the styles.
@@ -164,25 +163,38 @@ def _fit(training: Training, checkpoint: Path | None) -> None:
 
     Raises:
         InputError: settings that do not go together.
-        StyleTransferError: a worker was killed.
+        StyleTransferError: a worker was killed or failed.
         KeyboardInterrupt: Ctrl-C or SIGTERM.
     """
-    with quiet_lightning():
+    with quiet_lightning(), refusals_in_one_line():
         try:
             training.trainer.fit(
                 training.model, training.datamodule, ckpt_path=checkpoint, weights_only=True
             )
         except SystemExit as error:  # what Lightning makes of Ctrl-C
             raise KeyboardInterrupt from error
-        except MisconfigurationException as error:
-            raise InputError(f"the trainer refuses its settings: {error}") from error
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
-                raise
-            raise StyleTransferError(
-                "a process that decodes photos was killed (for want of memory, or with this one?); "
-                "go on with --resume, and --workers 0 if it happens again"
-            ) from error
+        except Exception as error:
+            if of_worker := _error_of_worker(error):
+                raise of_worker from error
+            raise
+
+
+def _error_of_worker(error: Exception) -> StyleTransferError | None:
+    """What a process that decodes photos died of, in one line; None for other errors."""
+    for each in (error.__cause__, error):  # the signal may be known to the cause alone
+        if died := re.match(r"DataLoader worker \(pid.*\) ([^.]*)", str(each)):
+            return StyleTransferError(
+                f"a process that decodes photos {died[1]}; go on with --resume, and --workers 0 if "
+                "it happens again"
+            )
+    text = str(error).strip()
+    if "in DataLoader worker process" not in text:
+        return None
+    # PyTorch puts the traceback into the message, at its end the error itself.
+    cause = " ".join(text[text.rfind("\n  ") :].split("\n")[2:])
+    if isinstance(error, StyleTransferError):
+        return type(error)(cause.partition(": ")[2])
+    return StyleTransferError(f"a process that decodes photos failed: {cause}")
 
 
 def training_record(training: Training) -> dict[str, Any]:

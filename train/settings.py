@@ -7,6 +7,8 @@ then single settings.
 
 import json
 import logging
+import os
+import traceback
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -18,7 +20,14 @@ from typing import Any
 
 import lightning as L
 from jsonargparse import ArgumentError
-from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.fabric.plugins.environments import (
+    ClusterEnvironment,
+    LightningEnvironment,
+    LSFEnvironment,
+    MPIEnvironment,
+    SLURMEnvironment,
+    TorchElasticEnvironment,
+)
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -72,7 +81,7 @@ class Training(LightningCLI):
         self.losses = RecentLosses()
         self.skipped = SkippedPhotos()
         try:
-            with quiet_lightning():
+            with quiet_lightning(), refusals_in_one_line():
                 super().__init__(
                     StyleTraining,
                     Photos,
@@ -97,8 +106,9 @@ class Training(LightningCLI):
         steps = 1 if given["fast_dev_run"] else given["max_steps"]
         if steps < 1:
             raise InputError(f"the number of steps must be positive, not {steps}")
-        if given["accumulate_grad_batches"] < 1:
-            raise InputError("trainer.accumulate_grad_batches must be 1 or more")
+        for key in ("accumulate_grad_batches", "check_val_every_n_epoch"):
+            if given[key] is not None and given[key] < 1:
+                raise InputError(f"trainer.{key} must be 1 or more, not {given[key]}")
         if given["overfit_batches"]:
             raise InputError("trainer.overfit_batches: the stream of photos has no end to overfit")
         for key, instead in _TAKEN.items():
@@ -129,7 +139,6 @@ class Training(LightningCLI):
             *(more if isinstance(more, list) else [more]),
             self.losses,
             self.skipped,
-            Termination(),
             SampleGrid(photos, self.folder / "samples", every=max(steps // 10, 1)),
             ModelCheckpoint(
                 self.folder / "checkpoints",
@@ -138,10 +147,14 @@ class Training(LightningCLI):
             ),
             *([ProgressBar()] if shown else []),
         ]
-        try:
-            return super().instantiate_trainer(**changes)
-        except (MisconfigurationException, TypeError, ValueError) as error:
-            raise InputError(f"the trainer refuses its settings: {_one_line(error)}") from error
+        plugins = given["plugins"] or []
+        plugins = list(plugins) if isinstance(plugins, list | tuple) else [plugins]
+        with refusals_in_one_line():
+            if not any(isinstance(plugin, ClusterEnvironment) for plugin in plugins):
+                plugins.append(cluster_environment())
+            if not any(isinstance(plugin, SLURMEnvironment) for plugin in plugins):
+                changes["callbacks"].append(Termination())
+            return super().instantiate_trainer(**changes | {"plugins": plugins})
 
 
 _PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")  # others would change the optical flow, too
@@ -153,6 +166,49 @@ _PARSER = {
     "exit_on_error": False,
     "default_config_files": [str(_CONFIGS / f"{DEFAULT_RECIPE}.yaml")],
 }
+
+
+@contextmanager
+def refusals_in_one_line() -> Iterator[None]:
+    """What Lightning's own lines or its parser's raise, settings cause: an InputError."""
+    try:
+        yield
+    except Exception as error:
+        *_, (innermost, _) = traceback.walk_tb(error.__traceback__)
+        owner = str(innermost.f_globals.get("__name__")).partition(".")[0]
+        if owner not in ("lightning", "jsonargparse") or isinstance(error, ArgumentError):
+            raise
+        raise InputError(f"the trainer refuses its settings: {_one_line(error)}") from error
+
+
+# Who starts several processes of one training, and the variables that each of them then has.
+_LAUNCHERS: tuple[tuple[type[ClusterEnvironment], frozenset[str]], ...] = (
+    (TorchElasticEnvironment, frozenset({"RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR"})),
+    (SLURMEnvironment, frozenset({"SLURM_STEP_ID", "SLURM_PROCID"})),
+    (LSFEnvironment, frozenset()),
+    (MPIEnvironment, frozenset()),
+)
+
+
+@refusals_in_one_line()
+def cluster_environment() -> ClusterEnvironment:
+    """That of the launcher which started this process, else Lightning's own.
+
+    Lightning by itself takes a single variable for a launcher: SLURM_NTASKS, which every shell of a
+    job has, though only `srun` starts tasks, or what is left over of torchrun.
+    """
+    for launcher, variables in _LAUNCHERS:
+        if variables <= os.environ.keys() and launcher.detect():
+            return launcher()
+    own = LightningEnvironment()
+    own.set_global_rank(0)  # RANK may be left over, too
+    return own
+
+
+def is_further_process() -> bool:
+    """Whether another process of the same training speaks for this one, too."""
+    environment = cluster_environment()
+    return environment.global_rank() > 0 or environment.local_rank() > 0
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from nst_rt.batches import paint_batch, paint_grid
 from nst_rt.cli_optimize import parse_setting
 from nst_rt.errors import (
     InputError,
@@ -24,7 +25,7 @@ from nst_rt.errors import (
 from nst_rt.images import load_picture, tensor_to_frame
 from nst_rt.losses import LossTerms
 from nst_rt.objective import Objective
-from nst_rt.painting import paint, paint_batch, paint_grid
+from nst_rt.painting import paint
 from nst_rt.reference import Iterate, optimize
 
 SHALLOW = {"relu1_1": 1.0}

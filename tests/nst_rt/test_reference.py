@@ -503,7 +503,9 @@ def test_missing_file_is_an_error_before_any_work(tmp_path: Path, photo: Tensor)
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_loss_that_is_not_finite_stops_the_work(photo: Tensor, optimizer: OptimizerName) -> None:
-    content = photo.clone()
-    content[0, 0, 5, 5] = torch.nan
+    optimization = started(photo, photo, size=96, optimizer=optimizer)
+    state = optimization.state_dict()
+    state["pixels"][0, 0, 5, 5] = torch.nan
+    optimization.load_state_dict(state)
     with pytest.raises(NotFiniteError, match="nan at step 0 of 2"):
-        quick(content, photo, size=96, optimizer=optimizer)
+        next(optimization)

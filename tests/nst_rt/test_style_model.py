@@ -23,17 +23,21 @@ def file(two_styles: StyleModel, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return two_styles.save(tmp_path_factory.mktemp("models") / "two.safetensors")
 
 
+def contents(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Weights and metadata of a file."""
+    with safe_open(path, framework="pt") as opened:
+        tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
+        return tensors, opened.metadata()
+
+
 @pytest.fixture(scope="module")
 def metadata(file: Path) -> dict[str, str]:
-    with safe_open(file, framework="pt") as opened:
-        found: dict[str, str] = opened.metadata()
-    return found
+    return contents(file)[1]
 
 
 @pytest.fixture(scope="module")
 def tensors(file: Path) -> dict[str, Tensor]:
-    with safe_open(file, framework="pt") as opened:
-        return {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
+    return contents(file)[0]
 
 
 def fails(path: Path, says: str) -> None:
@@ -179,7 +183,7 @@ def test_other_safetensors_files_are_an_error(
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"format_version": "2"}, "format 2 .*upgrade"),
+        ({"format_version": "3"}, "format 3 .*upgrade"),
         ({"format_version": "99", "styles": "of the future"}, "format 99 .*upgrade"),
         ({"format_version": "one"}, "not a style model of nst-rt"),
         ({"format_version": "\N{SUPERSCRIPT TWO}"}, "not a style model of nst-rt"),
@@ -230,6 +234,41 @@ def test_unknown_weights_are_an_error(
     path = tmp_path / "a.safetensors"
     save_file(tensors | {"net.running_mean": torch.ones(1)}, path, metadata)
     fails(path, "unknown weights 'net.running_mean'")
+
+
+@pytest.mark.parametrize("architecture", ["fast", "classic"])
+def test_files_of_the_first_format_have_weights_without_effect(
+    tmp_path: Path, architecture: Any
+) -> None:
+    network = TransformerNet(architecture)
+    new = StyleModel(network, (Style("plain"),)).save(tmp_path / "new.safetensors")
+    weights, metadata = contents(new)
+    for block in range(5):
+        scale = weights[f"net.blocks.{block}.second.norm.scale"]
+        weights[f"net.blocks.{block}.second.norm.shift"] = torch.ones_like(scale)
+    save_file(weights, tmp_path / "old.safetensors", metadata | {"format_version": "1"})
+    loaded, expected = (
+        StyleModel.load(tmp_path / f"{name}.safetensors").network.state_dict()
+        for name in ("old", "new")
+    )
+    assert loaded.keys() == expected.keys()
+    assert all(torch.equal(loaded[key], value) for key, value in expected.items())
+
+
+@pytest.mark.parametrize(
+    ("version", "key"),
+    [
+        ("1", "net.encode.norm.offset"),
+        ("1", "net.blocks.1.second.norm.shift"),
+        ("2", "net.blocks.0.second.norm.shift"),
+    ],
+)
+def test_no_other_weights_are_passed_over(
+    tmp_path: Path, tensors: dict[str, Tensor], metadata: dict[str, str], version: str, key: str
+) -> None:
+    path = tmp_path / "a.safetensors"
+    save_file(tensors | {key: torch.ones(2, 8)}, path, metadata | {"format_version": version})
+    fails(path, f"unknown weights '{key}'")
 
 
 def test_weights_of_another_shape_are_an_error(

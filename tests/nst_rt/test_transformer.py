@@ -122,6 +122,20 @@ def test_all_weights_get_a_gradient(architecture: Architecture, photo: Tensor) -
         assert parameter.grad.isfinite().all(), name
 
 
+@both
+def test_all_weights_have_an_effect(architecture: Architecture, photo: Tensor) -> None:
+    net = TransformerNet(architecture, 1, **SMALL[architecture] | {"blocks": 2}).double()
+    photo, one = photo.double(), ONE.double()
+    with torch.no_grad():
+        before = net(photo, one)
+        for name, parameter in net.named_parameters():
+            kept = parameter.clone()
+            parameter += random(*parameter.shape)
+            # What a later norm subtracts again changes rounding only, by 1e-15.
+            assert (net(photo, one) - before).abs().max() > 1e-6, name
+            parameter.copy_(kept)
+
+
 def random(*shape: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 

@@ -1,7 +1,9 @@
 import json
+import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from signal import SIGKILL
 from typing import Any
 
 import lightning as L
@@ -11,10 +13,16 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_training import SIZE, STEPS, Train
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from nst_rt.devices import fast_dtype, torch_device
-from nst_rt.errors import InputError, NotFiniteError, OutputExistsError, WeightsError
+from nst_rt.errors import (
+    InputError,
+    NotFiniteError,
+    OutputExistsError,
+    StyleTransferError,
+    WeightsError,
+)
 from nst_rt.images import load_image
 from nst_rt.style_model import StyleModel
 from nst_rt.train.photos import Batch
@@ -22,6 +30,10 @@ from nst_rt.train.task import StyleTraining
 
 # Lightning's own, and of no consequence here.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
+
+
+# Not what a training here has by itself.
+OTHER_PRECISION = "bf16-mixed" if fast_dtype(torch_device()) == torch.float32 else "32-true"
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +59,27 @@ def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
         monkeypatch.setattr(StyleTraining, "training_step", interrupted)
 
     return at
+
+
+class Dying(Dataset[int]):
+    """Does something else than giving what is asked for."""
+
+    def __init__(self, end: Callable[[], None]) -> None:
+        self.end = end
+
+    def __getitem__(self, index: int) -> int:
+        self.end()
+        return index
+
+    def __len__(self) -> int:
+        return 1
+
+
+def dying(end: Callable[[], None]) -> Callable[[object], Iterator[int]]:
+    """For `DataLoader.__iter__`: that of a process which does `end`."""
+    iterate = DataLoader.__iter__
+    loader = DataLoader(Dying(end), num_workers=1, multiprocessing_context="fork")
+    return lambda _: iterate(loader)
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -87,7 +120,7 @@ def test_20_steps_on_one_batch_lower_its_loss(astronaut: Path, painting: Path) -
     trainer.fit(task, DataLoader([batch] * 20, batch_size=None))  # type: ignore[arg-type]
     assert len(losses) == 20
     assert losses[-1] < 0.9 * losses[0]
-    assert losses[-1] == min(losses)
+    assert losses[-1] < 1.01 * min(losses)  # but for what bfloat16 rounds
 
 
 def test_model_can_be_loaded_and_paints(finished: Path, photo: Tensor) -> None:
@@ -215,16 +248,12 @@ def test_a_damaged_checkpoint_is_an_error(train: Train, finished: Path, tmp_path
         train(tmp_path / "copy", resume=True, output=tmp_path / "a.safetensors")
 
 
-# A precision that is not this machine's own.
-OTHER = "32-true" if fast_dtype(torch_device()) is torch.bfloat16 else "bf16-mixed"
-
-
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
         ({"steps": STEPS + 2}, f"steps = {STEPS}, not {STEPS + 2}"),
         ({"style": Path(__file__).parents[2] / "nst_rt/paintings/ink.jpg"}, "for the paintings"),
-        ({"settings": {"trainer.precision": OTHER}}, f"precision = .*, not {OTHER}"),
+        ({"settings": {"trainer.precision": OTHER_PRECISION}}, f"precision .* {OTHER_PRECISION}"),
         ({"settings": {"trainer.accumulate_grad_batches": 2}}, "batches = 1, not 2"),
         ({"start_from": "starry_night"}, "begun with"),
         ({"architecture": "classic"}, "architecture = fast, not classic"),
@@ -297,6 +326,18 @@ def test_a_checkpoint_that_is_something_else_is_an_error(
     [checkpoint] = (tmp_path / "copy").rglob("*.ckpt")
     torch.save({"a": 1}, checkpoint)
     with pytest.raises(InputError, match="damaged"):
+        train(tmp_path / "copy", resume=True, output=tmp_path / "a.safetensors")
+
+
+def test_a_checkpoint_of_another_format_is_an_error_that_says_so(
+    train: Train, finished: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(finished, tmp_path / "copy")
+    [checkpoint] = (tmp_path / "copy").rglob("*.ckpt")
+    earlier = torch.load(checkpoint, weights_only=True)
+    del earlier["identity"]["format_version"]  # as before the second one
+    torch.save(earlier, checkpoint)
+    with pytest.raises(InputError, match="version"):
         train(tmp_path / "copy", resume=True, output=tmp_path / "a.safetensors")
 
 
@@ -401,3 +442,54 @@ def test_a_corrupt_photo_does_not_stop_the_training(
     (folder / "good.png").write_bytes((album / "a.png").read_bytes())
     (folder / "corrupt.png").write_bytes((album / "b.png").read_bytes()[:2000])
     assert train(tmp_path, photos=folder, steps=2).exists()
+
+
+def test_a_process_that_decodes_is_killed(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DataLoader, "__iter__", dying(lambda: os.kill(os.getpid(), SIGKILL)))
+    with pytest.raises(StyleTransferError, match=r"killed by signal: Killed.*--resume"):
+        train(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("raised", "error", "says"),
+    [
+        (RuntimeError("a\nb"), StyleTransferError, "RuntimeError: a b"),
+        (NotImplementedError("what DDS has"), StyleTransferError, "what DDS has"),
+        (OSError(5, "Input/output error"), StyleTransferError, "Input/output error"),
+        (
+            InputError("none can be used: all damaged"),
+            InputError,
+            "^none can be used: all damaged$",
+        ),
+    ],
+)
+def test_an_error_in_a_process_that_decodes_is_told_as_what_it_is(
+    train: Train,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    raised: Exception,
+    error: type[StyleTransferError],
+    says: str,
+) -> None:
+    def fail() -> None:
+        raise raised
+
+    monkeypatch.setattr(DataLoader, "__iter__", dying(fail))
+    with pytest.raises(error, match=says) as caught:
+        train(tmp_path)
+    assert type(caught.value) is error
+    assert "\n" not in str(caught.value)
+    assert "killed" not in str(caught.value)
+
+
+def test_an_error_of_ours_stays_one(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("a mistake in training_step")
+
+    monkeypatch.setattr(StyleTraining, "training_step", broken)
+    with pytest.raises(RuntimeError, match="a mistake"):
+        train(tmp_path)

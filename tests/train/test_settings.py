@@ -8,11 +8,18 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from lightning.fabric.plugins.environments import (
+    LightningEnvironment,
+    SLURMEnvironment,
+    TorchElasticEnvironment,
+)
+from lightning.pytorch.utilities import rank_zero_only
 from tiny_training import Train
 
 from nst_rt.errors import InputError, NotFiniteError, UnknownNameError
 from nst_rt.style_model import StyleModel
-from nst_rt.train.settings import all_settings
+from nst_rt.train import callbacks
+from nst_rt.train.settings import all_settings, cluster_environment, is_further_process
 from nst_rt.train.task import StyleTraining
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
@@ -76,6 +83,26 @@ def test_trainer_flags_reach_the_trainer(train: Train, tmp_path: Path) -> None:
     assert StyleModel.load(output).training["steps"] == 2
 
 
+def test_what_lightning_raises_later_is_one_line_too(train: Train, tmp_path: Path) -> None:
+    stopping = ["--trainer.callbacks", "EarlyStopping", "--trainer.callbacks.monitor", "nothing"]
+    with pytest.raises(InputError, match="nothing"):
+        train(tmp_path, size=32, arguments=stopping)
+
+
+def test_a_grid_of_samples_is_made_once_a_step(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = []
+
+    def sample_grid(task: StyleTraining, photos: object) -> torch.Tensor:
+        steps.append(task.global_step)
+        return torch.zeros(1, 3, 8, 8)
+
+    monkeypatch.setattr(callbacks, "sample_grid", sample_grid)
+    train(tmp_path, steps=3, size=32, settings={"trainer.accumulate_grad_batches": 2})
+    assert steps == [1, 2, 3]
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "says"),
     [
@@ -87,6 +114,9 @@ def test_trainer_flags_reach_the_trainer(train: Train, tmp_path: Path) -> None:
         ({"settings": {"model.style_weight": -1}}, InputError, "0 or more, not -1"),
         ({"settings": {"model.style_factors": {"swrls": 1}}}, UnknownNameError, "mean 'swirls'"),
         ({"settings": {"model.style_factors": {"swirls": -1}}}, InputError, "0 or more, not -1"),
+        ({"settings": {"trainer.check_val_every_n_epoch": 0}}, InputError, "must be 1 or more"),
+        ({"settings": {"trainer.accelerator": "tpu"}}, InputError, "torch_xla"),
+        ({"arguments": ["--trainer.logger", "MLFlowLogger"]}, InputError, "mlflow"),
         ({"style": None}, InputError, "paintings"),
         ({"photos": None}, InputError, "photos"),
     ],
@@ -140,3 +170,48 @@ def test_kept_weights_are_an_average(train: Train, tmp_path: Path) -> None:
     way = [(m.network.state_dict()[key] - begun).norm() for m in (averaged, last)]
     # The average lags behind.
     assert 0 < way[0] < 0.9 * way[1]
+
+
+SRUN = {"SLURM_NTASKS": "2", "SLURM_JOB_NAME": "train", "SLURM_PROCID": "1"}
+TORCHRUN = {"TORCHELASTIC_RUN_ID": "7", "RANK": "1", "LOCAL_RANK": "1"}
+
+
+@pytest.mark.parametrize("variables", [SRUN, TORCHRUN, {"RANK": "1"}])
+def test_what_launchers_leave_in_the_environment_launches_nothing(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
+) -> None:
+    """One process trains and reports, as without them."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(rank_zero_only, "rank", 1)  # as Lightning has it when it is imported so
+    assert train(tmp_path, steps=1, size=32).exists()
+    assert rank_zero_only.rank == 0  # type: ignore[attr-defined]
+    assert [*(tmp_path / "runs" / "swirls" / "tensorboard").iterdir()]
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, LightningEnvironment),
+        (SRUN, LightningEnvironment),
+        (SRUN | {"SLURM_STEP_ID": "0", "SLURM_NTASKS_PER_NODE": "2"}, SLURMEnvironment),
+        (TORCHRUN, LightningEnvironment),
+        (TORCHRUN | {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost"}, TorchElasticEnvironment),
+    ],
+)
+def test_launchers_are_known_by_all_of_their_variables(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], expected: type
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert type(cluster_environment()) is expected
+    assert is_further_process() == bool(variables.get("LOCAL_RANK") or expected is SLURMEnvironment)
+
+
+def test_tasks_that_lightning_does_not_take_are_an_error_in_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in (SRUN | {"SLURM_STEP_ID": "0"}).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match="ntasks"):
+        cluster_environment()

@@ -1,0 +1,150 @@
+"""The verb `train`: its arguments, and what is said of a training."""
+
+import argparse
+import logging
+import re
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from nst_rt.console import Report
+from nst_rt.errors import InputError, InterruptedWorkError
+
+# What begins the flags that LightningCLI knows.
+TRAINING_SETTINGS = ("--trainer", "--model", "--data")
+
+
+def train(*, print_config: bool = False, **options: Any) -> Report:
+    """Train a style, or several, on a collection of photos."""
+    from lightning.pytorch.utilities import rank_zero_only
+
+    from nst_rt.style_model import StyleModel
+    from nst_rt.train.run import train_style
+    from nst_rt.train.settings import all_settings, is_further_process
+
+    if print_config:
+        if others := options.keys() - {"recipes", "arguments"}:
+            raise InputError(
+                "--print-config goes with --config, --model..., --data... and --trainer... only, "
+                f"not with --{min(others).replace('_', '-')}"
+            )
+        return Report(all_settings(**options).rstrip(), {})
+    if is_further_process():  # which would say all twice
+        logging.getLogger("nst_rt").setLevel(logging.ERROR)
+    if "style" in options:
+        options["style"] = paintings_by_name(options["style"])
+    run = _run_folder(options)
+    earlier = set() if options.get("resume") else _checkpoints(run)
+    try:
+        output = train_style(**options)
+    except KeyboardInterrupt as error:
+        if not _checkpoints(run) - earlier:
+            raise
+        raise InterruptedWorkError(
+            f"interrupted: the last checkpoint is in {run}; the same command with --resume "
+            "continues from it"
+        ) from error
+    if getattr(rank_zero_only, "rank", 0) > 0:
+        return Report("", {})
+    if options.get("fast_dev_run") or not output.exists():
+        text = "a run of a few steps of training and of validation: all works; nothing is written"
+        return Report(text, {"fast_dev_run": True})
+    training = StyleModel.load(output).training
+    skipped = f", photos skipped: {training['skipped']}" if training["skipped"] else ""
+    losses = ", ".join(f"{name} {value:.3g}" for name, value in training["losses"].items())
+    return Report(
+        f"{output}: {training['steps']} steps, {losses}{skipped}; samples in "
+        f"{run / 'samples'}\ntry it: nst-rt image PHOTO --style {output} -o OUT.png",
+        {"output": str(output), **training},
+    )
+
+
+def paintings_by_name(style: list[str]) -> str | dict[str, str]:
+    """One painting, or several by name: FILE (its stem is the name) or NAME=FILE."""
+
+    def is_named(text: str) -> bool:
+        return "=" in text and not Path(text).is_file()
+
+    if len(style) == 1 and not is_named(style[0]):
+        return style[0]
+    pairs = [
+        text.partition("=") if is_named(text) else (Path(text).stem, "=", text) for text in style
+    ]
+    paintings = {name: file for name, _, file in pairs}
+    if len(paintings) < len(style):
+        raise InputError("several paintings have the same name; give NAME=FILE for each")
+    return paintings
+
+
+def _run_folder(options: dict[str, Any]) -> Path:
+    from nst_rt.train.run import named_paintings
+
+    _, name = named_paintings(options.get("style"), options.get("name"))
+    return Path(options.get("runs", "runs"), name)
+
+
+def _checkpoints(run: Path) -> set[tuple[Path, int]]:
+    """Those of a run, with the time each was written."""
+    from nst_rt.train.resume import checkpoints
+
+    return {(file, file.stat().st_mtime_ns) for file in checkpoints(run)}
+
+
+def add_train_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the verb but those that it shares with others."""
+    add = parser.add_argument
+    add(
+        "--style",
+        nargs="+",
+        action="extend",
+        metavar="PAINTING",
+        help="the painting; several (FILE or NAME=FILE) make a model of several styles",
+    )
+    add("--photos", metavar="P", help="a folder, a zip archive or a list of photos")
+    add("--name", metavar="NAME", help="of the style; default: the painting's")
+    add("-o", "--output", metavar="FILE", help="default: NAME.safetensors")
+    add(
+        "--from",
+        dest="start_from",
+        metavar="S",
+        help="a new style in minutes, from a trained one: gallery, a style or a model FILE",
+    )
+    add(
+        "--whole",
+        action="store_true",
+        help="with --from: train all weights in the end, and keep the new styles only",
+    )
+    add(
+        "--config",
+        dest="recipes",
+        action="append",
+        metavar="R",
+        help="a recipe: a YAML file, or the name of one that ships, such as gpu",
+    )
+    add("--print-config", action="store_true", help="print a recipe, and stop")
+    add(
+        "--steps",
+        type=int,
+        metavar="N",
+        help=f"default: {_steps('painterly')}; {_steps('new_style')} with --from",
+    )
+    add("--batch-size", type=int, metavar="N", help="photos a step; default: 4")
+    add("--validation", metavar="V", help="photos, or a fraction; default: 0.05")
+    add("--architecture", choices=("fast", "classic"), help="default: fast")
+    add("--size", type=int, metavar="PX", help="side of the crops; default: 256")
+    add("--style-weight", type=float, metavar="W", help="default: 10")
+    for fact in ("title", "artist", "year", "licence"):
+        add(f"--{fact}", metavar="TEXT", help="of the painting, for the record")
+    add("--runs", metavar="DIR", help="logs, samples, checkpoints; default: runs")
+    add("--workers", type=int, metavar="N", help="processes that decode; default: 1")
+    add("--seed", type=int, metavar="N", help="default: 0")
+    add("--resume", action="store_true", help="continue the run of this name")
+    add("--fast-dev-run", action="store_true", help="one step, to see that all works")
+
+
+def _steps(recipe: str) -> str:
+    """How many a recipe has, read without what would make the help slow."""
+    file = resources.files("nst_rt.train") / "configs" / f"{recipe}.yaml"
+    found = re.search(r"^  max_steps: (\d+)", file.read_text(encoding="utf-8"), re.MULTILINE)
+    assert found is not None
+    return found[1]
