@@ -26,7 +26,7 @@ from nst_rt.errors import (
     StyleTransferError,
     UnknownNameError,
 )
-from nst_rt.files import atomic_output, check_input, partial_path
+from nst_rt.files import atomic_output, check_input, check_not_input, partial_path
 from nst_rt.images import check_image_output, load_picture, resize, save_image
 from nst_rt.reference import Iterate, Optimization, optimize
 from nst_rt.sheets import LossRecord, check_plot, contact_sheet, plot_losses
@@ -87,6 +87,7 @@ def paint(
         PartialResultError: the loss became NaN or infinite; the best image so far is kept.
     """
     target = check_image_output(output, overwrite=overwrite)
+    check_not_input([target], [content, *styles])
     if save_every < 0:
         raise InputError(f"the number of steps between images must be 0 or more, not {save_every}")
     film = None if timelapse is None else check_timelapse(timelapse, overwrite=overwrite)
@@ -308,6 +309,7 @@ def paint_batch(
     outputs = [job["output"] for _, job in jobs]
     if twice := {str(path) for path in outputs if outputs.count(path) > 1}:
         raise InputError(f"{pairs}: outputs that occur twice: {', '.join(sorted(twice))}")
+    check_not_input(outputs, (file for _, job in jobs for file in (job["content"], *job["styles"])))
     done, failed = [], []
     for number, (line, job) in enumerate(jobs, 1):
         interrupted = partial_path(job["output"]).with_suffix(".pt").exists()
@@ -417,6 +419,7 @@ def paint_grid(
         PartialResultError: the loss of a cell became NaN or infinite; those before it are kept.
     """
     target = check_image_output(output, overwrite=overwrite)
+    check_not_input([target], [content, *styles])
     cells = []
     for values in itertools.product(*grid.values()):
         chosen = {name: value for name, (_, value) in zip(grid, values, strict=True)}
