@@ -68,6 +68,7 @@ BAD = [
     (["image", PHOTO, *OUT, "--resume"], "goes with a folder"),
     (["image", PHOTO, "-o", "exists.png"], "exists already; --overwrite"),
     (["image", "exists.png", "-o", "exists.png", "--overwrite"], "would replace exists.png"),
+    (["styles", "exists.png", "--sheet", "exists.png", "--overwrite"], "would replace exists.png"),
     (["image", PHOTO, *OUT, "--max-pixels", "1000"], "more than the 1000"),
     (["image", PHOTO, "-o", "photos"], "is a directory"),
     (["image", PHOTO, "-o", "nowhere/out.png"], "folder nowhere does not exist"),
