@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import torch
 
+from nst_rt.devices import available_memory
 from nst_rt.errors import InputError
 from nst_rt.images import Frame
 from nst_rt.infer.backends import (
@@ -20,7 +21,6 @@ from nst_rt.infer.frame_net import digest
 from nst_rt.infer.looks import check_strength, with_strength
 from nst_rt.infer.tiles import TiledNet, tile_for
 from nst_rt.infer.timeline import Timeline
-from nst_rt.memory import available_memory
 from nst_rt.style_model import StyleModel
 from nst_rt.transformer import MINIMUM_SIZE
 

@@ -18,9 +18,9 @@ from nst_rt.errors import (
     StyleTransferError,
     UnknownNameError,
 )
-from nst_rt.files import check_input, partial_path
+from nst_rt.files import check_input, check_not_input, partial_path
 from nst_rt.images import check_image_output, save_image
-from nst_rt.inputs import File, ImageSource
+from nst_rt.inputs import File, ImageSource, as_list, is_file
 from nst_rt.painting import OnIterate, Painting, paint
 from nst_rt.reference import optimize
 from nst_rt.sheets import contact_sheet
@@ -70,6 +70,7 @@ def paint_batch(
     outputs = [job["output"] for _, job in jobs]
     if twice := {str(path) for path in outputs if outputs.count(path) > 1}:
         raise InputError(f"{pairs}: outputs that occur twice: {', '.join(sorted(twice))}")
+    check_not_input(outputs, (file for _, job in jobs for file in (job["content"], *job["styles"])))
     done, failed = [], []
     for number, (line, job) in enumerate(jobs, 1):
         interrupted = partial_path(job["output"]).with_suffix(".pt").exists()
@@ -178,6 +179,7 @@ def paint_grid(
         PartialResultError: the loss of a cell became NaN or infinite; those before it are kept.
     """
     target = check_image_output(output, overwrite=overwrite)
+    check_not_input([target], filter(is_file, [content, *as_list(styles)]))
     cells = []
     for values in itertools.product(*grid.values()):
         chosen = {name: value for name, (_, value) in zip(grid, values, strict=True)}

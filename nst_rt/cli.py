@@ -9,12 +9,14 @@ import json
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NoReturn
 
+from nst_rt.cli_images import add_image_arguments, add_photos_arguments, image, photos
 from nst_rt.cli_live import add_webcam_arguments, webcam
-from nst_rt.cli_looks import STYLE_HELP, add_look_arguments, take_stylizer
+from nst_rt.cli_looks import STYLE_HELP, add_look_arguments
 from nst_rt.cli_optimize import add_optimize_arguments, optimize
 from nst_rt.cli_styles import add_styles_arguments, styles
 from nst_rt.cli_train import TRAINING_SETTINGS, add_train_arguments, paintings_by_name, train
@@ -31,6 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print_anything()
     logging.basicConfig(level=logging.WARNING, format="nst-rt: %(message)s")
     logging.getLogger("nst_rt").setLevel(logging.INFO)
+    # What Pillow cannot read is said by us, in one line.
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     parser = _parser()
     parsed, rest = parser.parse_known_args(arguments)
     options = vars(parsed)
@@ -57,83 +62,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # nobody reads on, as in `nst-rt styles | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:  # a full disk, a name too long, a folder that is a file
-        print(
-            f"nst-rt: {error.filename or 'the system'}: {error.strerror or error}", file=sys.stderr
-        )
+        cause = error.strerror or error
+        print(f"nst-rt: {error.filename or 'the system'}: {cause}", file=sys.stderr)
         return StyleTransferError.exit_code
     except KeyboardInterrupt:
         print("nst-rt: interrupted", file=sys.stderr)
         return InterruptedWorkError.exit_code
     return 0
-
-
-def photos(source: str, output: str, **options: Any) -> Report:
-    """Pack photos small, to train on."""
-    from nst_rt.packing import pack_photos
-
-    with progress("packing") as advance:
-        packed = pack_photos(
-            source, output, on_photo=lambda done, total: advance(done, total, ""), **options
-        )
-    for reason in packed.skipped.values():
-        print(f"nst-rt: skipped a photo: {reason}", file=sys.stderr)
-    skipped = f", skipped: {len(packed.skipped)}" if packed.skipped else ""
-    return Report(
-        f"{packed.output}: {packed.count} photos, {packed.bytes / 1e6:.1f} MB{skipped}",
-        {
-            "output": str(packed.output),
-            "count": packed.count,
-            "bytes": packed.bytes,
-            "skipped": list(packed.skipped.values()),
-        },
-    )
-
-
-def image(photo: str, output: str, **options: Any) -> Report:
-    """Stylize a photo, or a collection of photos into a folder."""
-    from nst_rt.files import check_input
-    from nst_rt.images import check_image_output
-    from nst_rt.infer.batch import stylize_photo
-    from nst_rt.photos import Photo, is_collection
-
-    painting = {k: options.pop(k) for k in ("size", "overwrite", "resume") if k in options}
-    if is_collection(photo):
-        return _collection(photo, output, options, **painting)
-    if painting.pop("resume", False):
-        raise InputError("--resume goes with a folder, an archive or a list of photos")
-    target = check_image_output(output, overwrite=painting.get("overwrite", False))
-    source = Photo(check_input(photo))
-    stylizer, look = take_stylizer(options)
-    height, width = stylize_photo(stylizer, source, target, look=look, **painting)
-    return Report(
-        f"{target}: {width}x{height}, {stylizer}",
-        {"output": str(target), "width": width, "height": height, **_engine(stylizer)},
-    )
-
-
-def _collection(source: str, folder: str, style: dict[str, Any], **painting: Any) -> Report:
-    from nst_rt.infer.batch import stylize_photos
-
-    stylizer, look = take_stylizer(style)
-    with progress("painting") as advance:
-        batch = stylize_photos(stylizer, source, folder, look=look, on_photo=advance, **painting)
-    for reason in batch.skipped.values():
-        print(f"nst-rt: skipped a photo: {reason}", file=sys.stderr)
-    counts = [f"{len(batch.outputs)} photos"]
-    counts += [f"{batch.kept} were there"] if batch.kept else []
-    counts += [f"skipped: {len(batch.skipped)}"] if batch.skipped else []
-    if not batch.outputs and not batch.kept:
-        raise InputError(f"{source}: none of its photos can be read")
-    return Report(
-        f"{batch.folder}: {', '.join(counts)}, {stylizer}",
-        {
-            "folder": str(batch.folder),
-            "outputs": [str(output) for output in batch.outputs],
-            "kept": batch.kept,
-            "skipped": batch.skipped,
-            **_engine(stylizer),
-        },
-    )
 
 
 def evaluate(model: str, video: str | None = None, **options: Any) -> Report:
@@ -225,10 +160,6 @@ def demo(**options: Any) -> Report:
     return replace(report, text=text)
 
 
-def _engine(stylizer: Any) -> dict[str, str]:
-    return {name: getattr(stylizer, name) for name in ("backend", "device", "precision")}
-
-
 class _Parser(argparse.ArgumentParser):
     """Errors in one line; options that are not given do not appear in the result."""
 
@@ -279,11 +210,7 @@ def _parser() -> argparse.ArgumentParser:
     _overwrite(p)
 
     p = verb(photos, "~/Pictures --resize 288 -o pictures.zip")
-    p.add_argument("source", metavar="PHOTOS", help="a folder, a zip archive or a list of photos")
-    p.add_argument("-o", "--output", required=True, metavar="OUT", help="a folder or a .zip file")
-    p.add_argument(
-        "--resize", dest="short_side", type=int, metavar="PX", help="short side; default: 288"
-    )
+    add_photos_arguments(p)
     _overwrite(p)
 
     p = verb(
@@ -291,22 +218,8 @@ def _parser() -> argparse.ArgumentParser:
         "photo.jpg --style starry_night -o out.png\n"
         "  nst-rt image holiday/ --blend starry_night=0.7,great_wave=0.3 -o painted/",
     )
-    p.add_argument(
-        "photo", metavar="PHOTO", help="the photo, or a folder, a zip archive or a list of photos"
-    )
-    p.add_argument(
-        "-o",
-        "--output",
-        required=True,
-        metavar="OUT",
-        help="image or, for several, folder to write",
-    )
+    add_image_arguments(p)
     _overwrite(p)
-    p.add_argument("--resume", action="store_true", help="several: paint those that are missing")
-    p.add_argument("--size", type=int, metavar="PX", help="long side; default: as it is")
-    p.add_argument(
-        "--memory", type=float, metavar="GB", help="to use at most; default: half of what is free"
-    )
     add_look_arguments(p)
     _engine_arguments(p)
 

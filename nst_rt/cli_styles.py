@@ -53,10 +53,12 @@ def styles(
 
 
 def _style_sheet(photo: str, sheet: str, *, size: int | None, overwrite: bool) -> Report:
+    from nst_rt.files import check_not_input
     from nst_rt.images import check_image_output, save_image
     from nst_rt.infer.showcase import style_sheet
 
     target = check_image_output(sheet, overwrite=overwrite)
+    check_not_input([target], [photo])
     with progress("painting") as advance:
         picture = style_sheet(
             photo, **({} if size is None else {"size": size}), on_progress=advance

@@ -1,5 +1,8 @@
-"""The devices that PyTorch computes on, and the precision that suits each."""
+"""The devices that PyTorch computes on: the precision that suits each, and its free memory."""
 
+from pathlib import Path
+
+import psutil
 import torch
 
 from nst_rt.errors import BackendError
@@ -48,3 +51,17 @@ def _cpu_has_bf16() -> bool:
     there = torch.cpu.get_capabilities()
     has_bf16 = there.get("amx_bf16") or there.get("avx512_bf16")
     return bool(has_bf16) and torch.backends.cpu.get_cpu_capability() not in _BELOW_AVX512
+
+
+def available_memory(device: torch.device) -> float:
+    """Bytes that are free on a device, for this process."""
+    if device.type == "cuda":
+        return float(torch.cuda.mem_get_info(device)[0])
+    free = float(psutil.virtual_memory().available)
+    # A container may get less than the machine has (control groups, version 2 and 1). What the
+    # process itself has taken is little before the work starts; page cache does not count.
+    for limit in ("memory.max", "memory/memory.limit_in_bytes"):
+        file = Path("/sys/fs/cgroup", limit)
+        if file.exists() and (total := file.read_text().strip()) != "max":
+            free = min(free, float(total) - psutil.Process().memory_info().rss)
+    return free

@@ -1,10 +1,11 @@
 """Files at the edges: inputs checked before work starts, outputs that appear when complete."""
 
 import contextlib
+import errno
 import os
 import re
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -82,6 +83,38 @@ def check_format(
             f"{path}: unknown {kind} format {path.suffix!r}; use one of {', '.join(suffixes)}"
         )
     return path
+
+
+def check_not_input(outputs: Iterable[Path | str], inputs: Iterable[Path | str]) -> None:
+    """Check that nothing to be written is read as well, by whatever name: originals stay.
+
+    Args:
+        outputs: files to write, those that exist and those that do not.
+        inputs: files that are read.
+
+    Raises:
+        InputError: an output that is one of the inputs, a link to one included.
+    """
+    read = {identity: path for path in inputs if (identity := _identity(path))}
+    for output in outputs:
+        if original := read.get(_identity(output) or ()):
+            raise InputError(
+                f"{output}: would replace {original}, which is read; choose another output"
+            )
+
+
+def _identity(path: Path | str) -> tuple[int, ...] | None:
+    """What a file has in common with all links to it, and with no other one; None for no file."""
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether nothing else could be written either: it is not for want of one file."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def partial_path(path: Path) -> Path:

@@ -4,43 +4,35 @@ An image is a float32 tensor (1, 3, H, W), RGB (sRGB) in [0, 1]; a frame is a ui
 BGR, as OpenCV has them.
 """
 
+import math
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
-from typing import Literal
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from cv2.typing import MatLike
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from nst_rt.colour_profiles import deep_to_srgb, srgb_profile, srgb_transform
+from nst_rt.colour_profiles import srgb_profile
+from nst_rt.decoding import Depth as Depth
+from nst_rt.decoding import Shape, read_pixels, upright_shape
+from nst_rt.decoding import readable_image as readable_image
 from nst_rt.errors import InputError
-from nst_rt.files import atomic_output, check_format, check_input
+from nst_rt.files import atomic_output, check_format
 
 Frame = npt.NDArray[np.uint8]
-Depth = Literal[8, 16]
-_Levels = npt.NDArray[np.uint16]
 _Values = npt.NDArray[np.float32]
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".tiff")
 _ALPHA_SUFFIXES = (".png", ".webp", ".tif", ".tiff")
-
-_TURNS = {  # what makes an image upright, by its EXIF orientation
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+# Pixels a side that a format has room for, or its encoder.
+_LARGEST_SIDE = {".jpg": 65500, ".jpeg": 65500, ".jfif": 65500, ".webp": 16383}
 
 
 @dataclass(frozen=True)
@@ -65,13 +57,16 @@ def load_image(
     size: int | None = None,
     content: bytes | None = None,
     at_least: int | None = None,
+    max_pixels: int | None = None,
 ) -> Tensor:
     """`load_picture`, transparency laid over white.
 
     Returns:
         Shape (1, 3, H, W), float32, RGB in [0, 1].
     """
-    picture = load_picture(path, size=size, content=content, at_least=at_least)
+    picture = load_picture(
+        path, size=size, content=content, at_least=at_least, max_pixels=max_pixels
+    )
     return _over_white(picture.image, picture.alpha)
 
 
@@ -81,112 +76,48 @@ def load_picture(
     size: int | None = None,
     content: bytes | None = None,
     at_least: int | None = None,
+    max_pixels: int | None = None,
 ) -> Picture:
     """Read an image file.
 
     EXIF orientation is applied, colours of an ICC profile become sRGB (a profile that cannot be
-    used is ignored with a warning), grey and palette become RGB, and 16-bit values are scaled.
+    used is ignored with a warning), grey and palette become RGB, and values of 9 to 16 bits are
+    scaled. Of an animation, the still image is read, or the first frame.
 
     Args:
-        path: any format that Pillow reads. 16 bits per channel are kept of PNGs and of grey TIFFs;
-            other files are read at 8.
-        size: long side in pixels to resize to; None keeps the size.
+        path: any format that Pillow reads; HEIC with `pillow-heif`. More than 8 bits per channel
+            are kept of PNGs and of grey TIFFs; other files are read at 8.
+        size: long side in pixels to resize to; None keeps the size. A larger JPEG is then decoded
+            at 1/2, 1/4 or 1/8, still twice as large, in less time and memory.
         content: of the file, where `path` is only its name: in an archive, say.
         at_least: pixels that the short side needs; a larger JPEG is then decoded at 1/2, 1/4 or 1/8
             of its size, in less time.
+        max_pixels: of a file, larger ones are refused; None for as many as the memory holds.
 
     Raises:
-        InputError: no such file, not an image, a damaged one, or a size that is not positive.
+        InputError: no such file, not an image, a damaged one, one too large, or a size that is not
+            positive.
     """
-    path = check_input(path) if content is None else Path(path)
-    with readable_image(path):
-        pixels, depth = _rgba_pixels(
-            path, path.read_bytes() if content is None else content, at_least
-        )
-    rgba = torch.from_numpy(pixels).permute(2, 0, 1)[None]
+    pixels = read_pixels(Path(path), content, size=size, at_least=at_least, max_pixels=max_pixels)
+    rgba = torch.from_numpy(pixels.rgba).permute(2, 0, 1)[None]
     image, alpha = rgba[:, :3].contiguous(), rgba[:, 3:].contiguous()
+    shape = None if size is None else scaled_shape(pixels.shape, size)
     if alpha.min() == 1:
-        return Picture(image if size is None else resize(image, size), None, depth)
+        return Picture(image if shape is None else resize_to(image, shape), None, pixels.depth)
     image = image.where(alpha > 0, 1)
-    if size is not None:
-        image, alpha = _resize_with_alpha(image, alpha, size)
-    return Picture(image, alpha, depth)
+    if shape is not None:
+        image, alpha = _resize_with_alpha(image, alpha, shape)
+    return Picture(image, alpha, pixels.depth)
 
 
 def image_shape(path: Path | str) -> tuple[int, int]:
-    """Height and width of an image file as `load_picture` reads it, from its header alone.
+    """Height and width of an image file as `load_picture` reads it, from its header mostly.
 
     Raises:
         InputError: no such file, or not an image.
     """
-    path = check_input(path)
-    with readable_image(path), Image.open(path) as opened:
-        width, height = opened.size
-        turned = opened.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
-    return (width, height) if turned else (height, width)
-
-
-@contextmanager
-def readable_image(path: Path) -> Iterator[None]:
-    """What Pillow raises, as one line."""
-    try:
-        yield
-    except UnidentifiedImageError as error:
-        raise InputError(f"{path}: not an image that can be read") from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path}: damaged or unreadable image ({error})") from error
-
-
-def _rgba_pixels(path: Path, content: bytes, at_least: int | None) -> tuple[_Values, Depth]:
-    """Colours (sRGB) and alpha, shape (H, W, 4), in [0, 1], and the bits per channel."""
-    # Not from the path: Pillow 13 maps TIFFs into memory and then scrambles those that EXIF turns.
-    with Image.open(BytesIO(content)) as opened:
-        if at_least:
-            opened.draft(None, (at_least, at_least))
-        opened.load()  # which turns a TIFF already
-        orientation = opened.getexif().get(ExifTags.Base.Orientation, 1)
-        # Not by ImageOps.exif_transpose, which writes all tags anew and fails on malformed ones.
-        turn = _TURNS.get(orientation)
-        picture = opened.copy() if turn is None else opened.transpose(turn)
-    if picture.mode == "F":
-        grey = np.asarray(picture).clip(0, 1)
-        return np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGBA), np.float32), 16
-    transform = srgb_transform(opened.info.get("icc_profile"), picture.mode, path)
-    if opened.format == "PNG" and content[24] == 16:  # the header's bit depth
-        levels = _deep_png(content, orientation)
-    elif picture.mode.startswith("I"):  # Pillow's own conversion to RGB would clip it at 255.
-        levels = _rgba_levels(np.asarray(picture).clip(0, 65535).astype(np.uint16))
-    else:
-        rgb = transform.apply(picture.convert(transform.input_mode)) if transform else picture
-        rgba = rgb.convert("RGB").convert("RGBA")
-        if picture.has_transparency_data:
-            rgba.putalpha(picture.convert("RGBA").getchannel("A"))
-        return np.asarray(rgba, np.float32) / np.float32(255), 8
-    values = levels.astype(np.float32) / np.float32(65535)
-    if transform:
-        values[:, :, :3] = deep_to_srgb(transform, levels[:, :, :3])
-    return values, 16
-
-
-def _deep_png(content: bytes, orientation: int) -> _Levels:
-    """RGBA levels, upright, of a PNG with 16 bits, whose colours Pillow reads at 8."""
-    stored = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-    if stored is None:
-        raise ValueError("OpenCV cannot decode it")
-    levels = _rgba_levels(stored)
-    if orientation in (5, 6, 7, 8):  # as EXIF numbers them
-        levels = levels.swapaxes(0, 1)
-    if orientation in (2, 3, 6, 7):
-        levels = levels[:, ::-1]
-    if orientation in (3, 4, 7, 8):
-        levels = levels[::-1]
-    return levels
-
-
-def _rgba_levels(stored: MatLike) -> _Levels:
-    """From grey (H, W), BGR or BGRA, as OpenCV decodes it, to RGBA (H, W, 4)."""
-    to_rgba = {(): cv2.COLOR_GRAY2RGBA, (3,): cv2.COLOR_BGR2RGBA, (4,): cv2.COLOR_BGRA2RGBA}
-    return np.asarray(cv2.cvtColor(stored, to_rgba[stored.shape[2:]]), np.uint16)
+    with readable_image(path) as opened:
+        return upright_shape(Path(path), opened)
 
 
 def _over_white(image: Tensor, alpha: Tensor | None) -> Tensor:
@@ -232,11 +163,10 @@ def scaled_shape(shape: tuple[int, int], size: int) -> tuple[int, int]:
     return max(round(h * scale), 1), max(round(w * scale), 1)
 
 
-def _resize_with_alpha(image: Tensor, alpha: Tensor, size: int) -> tuple[Tensor, Tensor]:
+def _resize_with_alpha(image: Tensor, alpha: Tensor, shape: Shape) -> tuple[Tensor, Tensor]:
     """Resize colours weighted by alpha, so that what is transparent does not bleed in."""
-    if size == max(image.shape[-2:]):
+    if shape == image.shape[-2:]:
         return image, alpha
-    shape = scaled_shape((image.shape[-2], image.shape[-1]), size)
     both = torch.cat([image * alpha, alpha], dim=1)
     # Not clamped before the division: colours and alpha overshoot alike.
     both = F.interpolate(both, shape, mode="bicubic", antialias=True)
@@ -254,6 +184,33 @@ def check_image_output(path: Path | str, *, overwrite: bool = False) -> Path:
         OutputExistsError: it exists and `overwrite` is False.
     """
     return check_format(path, "image", IMAGE_SUFFIXES, overwrite=overwrite)
+
+
+def check_image_size(path: Path | str, height: int, width: int) -> None:
+    """Raise an InputError if an image is larger than the format that `path` names can hold."""
+    suffix = Path(path).suffix.lower()
+    if max(height, width) > _LARGEST_SIDE.get(suffix, math.inf):
+        raise InputError(
+            f"{path}: {width}x{height} px are too many for {suffix}, which holds "
+            f"{_LARGEST_SIDE[suffix]} a side; write .png, or a smaller image"
+        )
+
+
+@contextmanager
+def writable_image(path: Path | str) -> Iterator[None]:
+    """What Pillow and OpenCV raise as they write an image, as one line.
+
+    Raises:
+        InputError: an image that the format cannot hold.
+        OSError: a disk that is full, say.
+    """
+    try:
+        yield
+    except (OSError, ValueError, OverflowError, struct.error, cv2.error) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise
+        cause = " ".join(str(error).split())
+        raise InputError(f"{path}: cannot be written as {Path(path).suffix} ({cause})") from error
 
 
 def save_image(
@@ -275,12 +232,14 @@ def save_image(
             Other formats get 8.
 
     Raises:
-        InputError: an unknown suffix, a folder that does not exist or an alpha of another size.
+        InputError: an unknown suffix, a folder that does not exist, an alpha of another size, or
+            an image that is too large for the format.
         OutputExistsError: it exists and `overwrite` is False.
     """
     path = check_image_output(path, overwrite=overwrite)
     suffix = path.suffix.lower()
     image = image if isinstance(image, Tensor) else frame_to_tensor(image)
+    check_image_size(path, image.shape[-2], image.shape[-1])
     if alpha is not None:
         expected = (1, 1, *image.shape[-2:])
         if alpha.shape != expected:
@@ -288,18 +247,14 @@ def save_image(
         image, alpha = image.float(), alpha.to(image.device).float()
         keeps_alpha = suffix in _ALPHA_SUFFIXES
         image = torch.cat([image, alpha], dim=1) if keeps_alpha else _over_white(image, alpha)
-    with atomic_output(path) as temporary:
+    with atomic_output(path) as temporary, writable_image(path):
         if depth == 16 and suffix == ".png":  # Pillow cannot write it.
             levels = _levels(image, 65535).astype(np.uint16)
             bgr = levels[:, :, [2, 1, 0, 3][: levels.shape[2]]]
             temporary.write_bytes(cv2.imencode(".png", bgr)[1].tobytes())
-            return path
-        picture = Image.fromarray(_levels(image, 255).astype(np.uint8))
-        try:
+        else:
+            picture = Image.fromarray(_levels(image, 255).astype(np.uint8))
             picture.save(temporary, quality=95, icc_profile=srgb_profile())
-        except ValueError as error:  # formats have their own largest sizes
-            size = f"{picture.width}x{picture.height}"
-            raise InputError(f"{path}: cannot hold {size} px ({error}); try .png") from error
     return path
 
 

@@ -12,10 +12,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageColor, ImageOps
 from torch import Tensor
 from torch.nn import functional as F
 
+from nst_rt.decoding import check_memory, readable_image
 from nst_rt.errors import InputError
 from nst_rt.files import check_input
 
@@ -128,13 +129,9 @@ def resized_mask(mask: Tensor, shape: tuple[int, int], feather: float = 0.0) -> 
 
 def _colour_codes(path: Path) -> Codes:
     """The file's pixels as they are stored, shape (H, W); no colour management, no resizing."""
-    try:
-        with Image.open(path) as opened:
-            levels = _rgb_levels(ImageOps.exif_transpose(opened))
-    except UnidentifiedImageError as error:
-        raise InputError(f"{path}: not an image that can be read") from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path}: damaged or unreadable image ({error})") from error
+    with readable_image(path) as opened:
+        check_memory(path, (opened.height, opened.width))
+        levels = _rgb_levels(ImageOps.exif_transpose(opened))
     red, green, blue = (levels[:, :, k].astype(np.uint32) for k in range(3))
     red <<= 16
     green <<= 8

@@ -7,11 +7,10 @@ were fitted to peaks measured by `benchmarks/memory.py`.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-import psutil
 import torch
 
+from nst_rt.devices import available_memory
 from nst_rt.errors import InputError
 from nst_rt.images import scaled_shape
 from nst_rt.presets import Settings
@@ -52,20 +51,6 @@ class Plan:
 
     tile: int | None
     peak: float
-
-
-def available_memory(device: torch.device) -> float:
-    """Bytes that are free on a device, for this process."""
-    if device.type == "cuda":
-        return float(torch.cuda.mem_get_info(device)[0])
-    free = float(psutil.virtual_memory().available)
-    # A container may get less than the machine has (control groups, version 2 and 1). What the
-    # process itself has taken is little before the work starts; page cache does not count.
-    for limit in ("memory.max", "memory/memory.limit_in_bytes"):
-        file = Path("/sys/fs/cgroup", limit)
-        if file.exists() and (total := file.read_text().strip()) != "max":
-            free = min(free, float(total) - psutil.Process().memory_info().rss)
-    return free
 
 
 def plan(

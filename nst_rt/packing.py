@@ -20,8 +20,8 @@ import torch
 from PIL import Image
 
 from nst_rt.errors import InputError, OutputExistsError
-from nst_rt.files import atomic_output, check_output
-from nst_rt.images import resize_to, tensor_to_frame
+from nst_rt.files import atomic_output, check_output, is_disk_full
+from nst_rt.images import IMAGE_SUFFIXES, resize_to, tensor_to_frame, writable_image
 from nst_rt.photos import Photo, find_photos
 
 _Write = Callable[[str, bytes], object]
@@ -220,13 +220,12 @@ def _encoded(photo: Photo, suffix: str, short_side: int) -> bytes:
         raise InputError(f"{photo}: too small, {w}x{h}")
     if scale < 1:
         image = resize_to(image, (round(h * scale), round(w * scale)))
+    # Readers go by the content, and the name must stay.
+    format = Image.registered_extensions()[suffix if suffix in IMAGE_SUFFIXES else ".jpg"]
     buffer = BytesIO()
-    try:
-        Image.fromarray(tensor_to_frame(image)[:, :, ::-1]).save(
-            buffer, Image.registered_extensions()[suffix], quality=_QUALITY
-        )
-    except (OSError, ValueError) as error:  # formats have their own largest sizes
-        raise InputError(f"{photo}: cannot be written as {suffix} ({error})") from error
+    with writable_image(str(photo)):
+        picture = Image.fromarray(tensor_to_frame(image)[:, :, ::-1])
+        picture.save(buffer, format, quality=_QUALITY)
     return buffer.getvalue()
 
 
@@ -246,8 +245,13 @@ def _new_folder(path: Path) -> Iterator[_Write]:
 
     def write(name: str, content: bytes) -> None:
         file = temporary / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        sizes.append(file.write_bytes(content))
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            sizes.append(file.write_bytes(content))
+        except OSError as error:
+            if is_disk_full(error):
+                raise
+            raise InputError(f"{path / name}: cannot be written ({error.strerror})") from error
 
     temporary.mkdir()
     try:

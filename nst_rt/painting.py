@@ -21,7 +21,7 @@ from nst_rt.errors import (
     OutputExistsError,
     PartialResultError,
 )
-from nst_rt.files import atomic_output, check_input, partial_path
+from nst_rt.files import atomic_output, check_input, check_not_input, partial_path
 from nst_rt.images import Picture, check_image_output, load_picture, resize, save_image
 from nst_rt.inputs import File, ImageSource, as_image, as_list, is_file
 from nst_rt.reference import Iterate, Optimization, optimize
@@ -82,6 +82,7 @@ def paint(
         PartialResultError: the loss became NaN or infinite; the best image so far is kept.
     """
     target = check_image_output(output, overwrite=overwrite)
+    check_not_input([target], filter(is_file, [content, *as_list(styles)]))
     if save_every < 0:
         raise InputError(f"the number of steps between images must be 0 or more, not {save_every}")
     film = None if timelapse is None else check_timelapse(timelapse, overwrite=overwrite)

@@ -1,24 +1,30 @@
 """Collections of photos: a folder, a list or a zip archive of them, and which are held out."""
 
+import logging
 import lzma
 import os
 import zipfile
 import zlib
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePath, PurePosixPath
 
 from torch import Tensor
 
+from nst_rt.decoding import SIGNATURE_SIZE, is_photo
 from nst_rt.errors import InputError
 from nst_rt.files import check_input, shown_source
 from nst_rt.images import IMAGE_SUFFIXES, load_image
 
+logger = logging.getLogger(__name__)
+
 HELD_OUT = 0.05
+_UTF_8 = 0x800  # the flag of members whose names are in it
 # What damaged, encrypted (RuntimeError) and unknown (NotImplementedError) archives raise.
 _UNREADABLE = (
+    MemoryError,
     OSError,
     EOFError,
     KeyError,
@@ -87,11 +93,43 @@ def _archive(path: Path) -> zipfile.ZipFile:
 
 @lru_cache(maxsize=4)
 def _opened(path: Path, process: int, modified: int) -> zipfile.ZipFile:
-    return zipfile.ZipFile(path)
+    archive = zipfile.ZipFile(path)
+    names = [
+        member.orig_filename.encode("cp437")
+        for member in archive.infolist()
+        if not (member.flag_bits & _UTF_8 or member.orig_filename.isascii())
+    ]
+    if not names:
+        return archive
+    archive.close()
+    return zipfile.ZipFile(path, metadata_encoding=_encoding_of(names))
+
+
+def _encoding_of(names: Sequence[bytes]) -> str:
+    """Of names, none in ASCII, whose archive does not tell: UTF-8, GBK or CP 437.
+
+    Nearly any name can be read as GBK. Its usual characters, those of GB 2312, are pairs of bytes
+    from 0xA1 up; in CP 437 and its kin, letters with accents are single bytes, and mostly below.
+    """
+    if all(_decodes(name, "utf-8") for name in names):
+        return "utf-8"
+    usual = any(_decodes(name, "gb2312") for name in names)
+    return "gbk" if usual and all(_decodes(name, "gbk") for name in names) else "cp437"
+
+
+def _decodes(name: bytes, encoding: str) -> bool:
+    try:
+        name.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def find_photos(source: Path | str) -> list[Photo]:
     """All photos of a collection, in name order: the same for a folder and for an archive of it.
+
+    Files are photos by their suffix or, whatever it is, by their content. Links to folders are
+    followed, and no folder is searched twice.
 
     Args:
         source: a folder, nested or flat; a zip archive; or a text file with a path a line, relative
@@ -107,10 +145,10 @@ def find_photos(source: Path | str) -> list[Photo]:
     if not source.exists():
         raise InputError(f"{shown_source(source)}: no such folder, list or zip archive")
     if source.is_dir():
-        photos = [Photo(path) for path in source.rglob("*") if _is_image(path) and path.is_file()]
+        photos = [Photo(path) for path in _files(source) if _holds_photo(path)]
     elif zipfile.is_zipfile(source):
         photos = _packed(check_input(source))
-    elif _is_image(source):
+    elif _holds_photo(source):
         raise InputError(f"{source}: one image; give a folder, a list or a zip archive of photos")
     else:
         photos = _listed(check_input(source))
@@ -125,18 +163,68 @@ def is_collection(source: Path | str) -> bool:
     return source.is_dir() or source.suffix.lower() == ".txt" or zipfile.is_zipfile(source)
 
 
-def _is_image(path: Path | PurePosixPath) -> bool:
+def _files(folder: Path) -> Iterator[Path]:
+    """All files below a folder; those behind links to folders by the link's name, and last."""
+    searched: set[tuple[int, int]] = set()  # so that loops of links end
+    waiting = deque([folder])
+    while waiting:
+        place = waiting.popleft()
+        try:
+            status = place.stat()
+            entries = list(place.iterdir())
+            folders = [entry for entry in entries if entry.is_dir()]
+        except OSError as error:
+            logger.warning("%s: skipped, cannot be searched (%s)", place, error.strerror)
+            continue
+        if (status.st_dev, status.st_ino) in searched:
+            continue
+        searched.add((status.st_dev, status.st_ino))
+        waiting.extendleft(entry for entry in folders if not entry.is_symlink())
+        waiting.extend(entry for entry in folders if entry.is_symlink())
+        yield from set(entries).difference(folders)
+
+
+def _holds_photo(path: Path) -> bool:
+    """Whether a file is a photo by its name or its content; a link to nothing is by its name."""
+    if path.exists() and not path.is_file():  # a pipe, say, which would wait for ever
+        return False
+    if _is_named_photo(path):
+        return True
+    try:
+        with path.open("rb") as file:
+            return not _is_foreign(path) and is_photo(file.read(SIGNATURE_SIZE))
+    except OSError:
+        return False
+
+
+def _is_named_photo(path: PurePath) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES and not _is_foreign(path)
+
+
+def _is_foreign(path: PurePath) -> bool:
     # macOS puts a ._NAME beside each file that it copies to other disks or archives.
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("._")
+    return path.name.startswith("._")
 
 
 def _packed(source: Path) -> list[Photo]:
     try:
-        names = _archive(source).namelist()
+        archive = _archive(source)
+        names = set(archive.namelist())
     except _UNREADABLE as error:
         raise InputError(f"{source}: damaged zip archive ({error})") from error
     # An archive may hold several members of one name; the last is read.
-    return [Photo(source, name) for name in set(names) if _is_image(PurePosixPath(name))]
+    return [Photo(source, name) for name in names if _packs_photo(archive, name)]
+
+
+def _packs_photo(archive: zipfile.ZipFile, name: str) -> bool:
+    path = PurePosixPath(name)
+    if name.endswith("/") or _is_foreign(path) or _is_named_photo(path):
+        return _is_named_photo(path)
+    try:
+        with archive.open(name) as member:
+            return is_photo(member.read(SIGNATURE_SIZE))
+    except _UNREADABLE:
+        return False
 
 
 def _listed(source: Path) -> list[Photo]:

@@ -29,7 +29,7 @@ from nst_rt.infer.video.shaping import Size, fitted, over_white, target_size
 
 logger = logging.getLogger(__name__)
 
-PICTURE_SUFFIXES = (*IMAGE_SUFFIXES, ".jfif", ".avif", ".gif")
+PICTURE_SUFFIXES = (*IMAGE_SUFFIXES, ".avif", ".gif")
 FOLDER_RATE = Fraction(25)  # frames per second of a folder, if nothing else is said
 _MILLISECONDS = Fraction(1, 1000)
 _STILL = 100  # milliseconds that a WebP's frame of no duration is shown, as browsers do
@@ -172,7 +172,7 @@ class PictureReader:
 
     def _webp_frames(self) -> Iterator[TimedFrame]:
         pts = 0
-        with Image.open(self.path) as animation:
+        with readable_image(self.path) as animation:
             for number in range(self.info.frames):
                 try:
                     animation.seek(number)
@@ -205,7 +205,7 @@ class PictureReader:
             logger.warning("%s: %s", self.path, text)
 
     def _webp_info(self) -> VideoInfo:
-        with readable_image(self.path), Image.open(self.path) as animation:
+        with readable_image(self.path) as animation:
             width, height = animation.size
             count = getattr(animation, "n_frames", 1)
             animation.load()

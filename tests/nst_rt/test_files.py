@@ -1,10 +1,19 @@
+import errno
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from nst_rt.errors import InputError, OutputExistsError
-from nst_rt.files import atomic_output, check_input, check_output, partial_path, shown_source
+from nst_rt.files import (
+    atomic_output,
+    check_input,
+    check_not_input,
+    check_output,
+    is_disk_full,
+    partial_path,
+    shown_source,
+)
 
 
 def test_input_that_is_a_file_is_returned(tmp_path: Path) -> None:
@@ -127,3 +136,25 @@ def test_a_url_for_a_file_is_refused_without_its_password(check: Callable[[str],
     with pytest.raises(InputError, match="rtsp:/host/") as caught:
         check("rtsp://admin:secret@host/live?key=secret")
     assert "secret" not in str(caught.value)
+
+
+def test_what_is_read_is_never_written(tmp_path: Path) -> None:
+    original = tmp_path / "a.png"
+    original.touch()
+    (tmp_path / "link.png").symlink_to("a.png")
+    (tmp_path / "hard.png").hardlink_to(original)
+    (tmp_path / "folder").symlink_to(".")
+    (tmp_path / "b.png").touch()
+    for name in ("a.png", "link.png", "hard.png", "folder/a.png", "folder/folder/link.png"):
+        outputs = [tmp_path / "new.png", tmp_path / name]
+        with pytest.raises(InputError, match=name) as caught:
+            check_not_input(outputs, [tmp_path / "missing", str(original)])
+        assert str(original) in str(caught.value)
+    check_not_input([tmp_path / "b.png", tmp_path / "new.png"], [original, tmp_path / "new.png"])
+
+
+def test_a_full_disk_is_told_from_other_errors() -> None:
+    assert is_disk_full(OSError(errno.ENOSPC, "full"))
+    assert is_disk_full(OSError(errno.EDQUOT, "quota"))
+    others = [OSError(errno.ENAMETOOLONG, "long"), OSError("no number"), ValueError(errno.ENOSPC)]
+    assert not any(map(is_disk_full, others))

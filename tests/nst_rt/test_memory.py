@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from nst_rt import memory
+from nst_rt.devices import available_memory
 from nst_rt.errors import InputError
-from nst_rt.memory import Plan, available_memory
+from nst_rt.memory import Plan
 from nst_rt.presets import Settings
 from nst_rt.vgg import VGG19Features
 

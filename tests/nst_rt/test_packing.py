@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import threading
@@ -150,6 +151,39 @@ def test_photos_too_large_for_their_format_are_left_out(flawed: Path, tmp_path: 
     (flawed / "long.png").rename(flawed / "long.webp")
     packed = pack_photos(flawed, tmp_path / "small", short_side=SIDE)
     assert "cannot be written as .webp" in packed.skipped[str(flawed / "long.webp")]
+
+
+def test_names_of_other_formats_stay_and_hold_jpegs(album: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "others"
+    folder.mkdir()
+    for name, format in {"a.gif": "GIF", "b": "PNG"}.items():
+        Image.open(album / "b.PNG").save(folder / name, format)
+    pack_photos(folder, tmp_path / "small", short_side=SIDE)
+    assert names(tmp_path / "small") == ["a.gif", "b"]
+    for name in ("a.gif", "b"):
+        with Image.open(tmp_path / "small" / name) as packed:
+            assert (packed.format, min(packed.size)) == ("JPEG", SIDE)
+
+
+def test_a_photo_that_cannot_be_written_is_left_out(
+    album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Path.write_bytes
+
+    def refused(path: Path, content: bytes) -> int:
+        if path.name == "a.jpg":
+            raise error
+        return write(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", refused)
+    error = OSError(errno.ENAMETOOLONG, "File name too long")
+    packed = pack_photos(album, tmp_path / "small", short_side=SIDE)
+    assert packed.count == 3
+    assert list(packed.skipped) == [str(album / "people" / "a.jpg")]
+    error = OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(OSError, match="No space"):
+        pack_photos(album, tmp_path / "full", short_side=SIDE)
+    assert left(tmp_path) == ["small"]
 
 
 def test_nothing_to_pack_is_an_error_and_leaves_nothing(flawed: Path, tmp_path: Path) -> None:

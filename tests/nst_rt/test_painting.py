@@ -226,12 +226,17 @@ def test_nothing_that_exists_is_replaced_unasked(
         assert (tmp_path / name).read_bytes() != b"old"
 
 
-def test_the_photo_may_be_replaced_by_its_picture(
-    content: Path, style: Path, tmp_path: Path
-) -> None:
+def test_no_picture_replaces_what_it_is_made_of(content: Path, style: Path, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(content.read_bytes())
-    paint(tmp_path / "a.png", [style], tmp_path / "a.png", overwrite=True, **QUICK)
-    assert load_picture(tmp_path / "a.png").image.shape == (1, 3, 32, 48)
+    (tmp_path / "link.png").symlink_to("a.png")
+    for given in ((tmp_path / "a.png", [style]), (content, [style, tmp_path / "a.png"])):
+        with pytest.raises(InputError, match=r"link\.png"):
+            paint(*given, tmp_path / "link.png", overwrite=True, **QUICK)
+        with pytest.raises(InputError, match=r"link\.png"):
+            paint_grid(*given, tmp_path / "link.png", {}, overwrite=True, **QUICK)
+    with pytest.raises(InputError, match=r"a\.png"):
+        batch(tmp_path, HEADER, f"{content},{style},a.png", f"a.png,{style},b.png", overwrite=True)
+    assert (tmp_path / "a.png").read_bytes() == content.read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@ import os
 import pickle
 import zipfile
 import zlib
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -38,6 +39,98 @@ def zipped(folder: Path) -> Path:
 
 def test_a_folder_is_searched_nested_or_flat_in_name_order(album: Path) -> None:
     assert find_photos(str(album)) == [Photo(album / name) for name in sorted(NAMES, key=Path)]
+
+
+def test_photos_are_known_by_their_content_whatever_their_name(tmp_path: Path) -> None:
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    picture = Image.new("RGB", (4, 4))
+    for format in ("JPEG", "PNG", "GIF", "WEBP", "AVIF", "JPEG2000"):
+        picture.save(folder / f"{format}.x", format)
+    picture.save(folder / "no_suffix", "PNG")
+    picture.save(folder / "a.jfif", "JPEG")
+    picture.save(folder / "._copy", "PNG")
+    (folder / "a.heic").write_bytes(b"\0\0\0\x1cftypheic" + bytes(20))
+    others = {"a.mp4": b"\0\0\0\x1cftypisom", "a.nef": b"II*\0", "a.txt": b"JPEG", "a": b""}
+    for name, content in others.items():
+        (folder / name).write_bytes(content)
+    found = find_photos(folder)
+    assert [photo.name for photo in found] == sorted(
+        path.name for path in folder.iterdir() if path.name not in (*others, "._copy")
+    )
+    assert len(found) == 9
+    assert [photo.name for photo in find_photos(zipped(folder))] == [photo.name for photo in found]
+    for photo in found:
+        if photo.name == "a.heic":
+            with pytest.raises(InputError, match=r"a\.heic"):
+                photo.load()
+        else:
+            assert photo.load().shape == (1, 3, 4, 4)
+    with pytest.raises(InputError, match="one image"):
+        find_photos(folder / "no_suffix")
+
+
+def test_links_are_followed_and_loops_end(tmp_path: Path) -> None:
+    for name in ("album/a/1.png", "album/z/2.png", "elsewhere/3.png", "elsewhere/in/4.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    album = tmp_path / "album"
+    (album / "a" / "b").symlink_to("../z")  # is found by its own name
+    (album / "far").symlink_to(tmp_path / "elsewhere")
+    (album / "z" / "up").symlink_to(album)
+    (tmp_path / "elsewhere" / "back").symlink_to(album / "far")
+    (album / "5.png").symlink_to("a/1.png")
+    (album / "6.png").symlink_to("nowhere.png")
+    (album / "folder.png").mkdir()
+    os.mkfifo(album / "pipe.png")
+    expected = ["5.png", "6.png", "a/1.png", "far/3.png", "far/in/4.png", "z/2.png"]
+    assert find_photos(album) == [Photo(album / name) for name in expected]
+    with pytest.raises(InputError, match=r"6\.png"):
+        Photo(album / "6.png").load()
+
+
+def test_a_folder_that_may_not_be_searched_is_named(
+    album: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    iterdir = Path.iterdir
+
+    def refused(path: Path) -> Iterator[Path]:
+        if path.name == "deep":
+            raise PermissionError(13, "Permission denied")
+        return iterdir(path)
+
+    (album / "b" / "deep" / "more").mkdir()
+    monkeypatch.setattr(Path, "iterdir", refused)
+    assert [photo.name for photo in find_photos(album)] == ["a.png", "c.JPG", "d.webp"]
+    assert str(album / "b" / "deep") in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("names", "encoding"),
+    [
+        (["照片/海边.jpg", "照片/镕.jpg", "plain.jpg"], "gbk"),
+        (["照片/海边.jpg", "Ünï.jpg", "plain.jpg"], "utf-8"),
+        (["Größe.jpg", "für Señor.jpg", "pâté à la crème.jpg"], "cp437"),
+    ],
+)
+def test_names_in_archives_that_tell_no_encoding(
+    tmp_path: Path, names: list[str], encoding: str
+) -> None:
+    stand_ins = {
+        name: f"{k}".ljust(len(name.encode(encoding)), "#") for k, name in enumerate(names)
+    }
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as opened:
+        for name, stand_in in stand_ins.items():
+            opened.writestr(stand_in, name.encode())
+        opened.writestr("marked: 写真.jpg", b"")
+    content = (tmp_path / "a.zip").read_bytes()
+    for name, stand_in in stand_ins.items():
+        content = content.replace(stand_in.encode(), name.encode(encoding))
+    (tmp_path / "a.zip").write_bytes(content)
+    found = {photo.member: photo for photo in find_photos(tmp_path / "a.zip")}
+    assert set(found) == {*names, "marked: 写真.jpg"}
+    for name in names:
+        assert found[name].read_bytes().decode() == name
 
 
 def test_an_archive_is_searched_in_the_same_order(album: Path) -> None:
