@@ -11,7 +11,8 @@ import av
 from PIL import Image, UnidentifiedImageError
 
 from nst_rt.errors import InputError, StyleTransferError
-from nst_rt.images import IMAGE_SUFFIXES, image_shape
+from nst_rt.images import IMAGE_SUFFIXES, image_shape, load_picture
+from nst_rt.transformer import MINIMUM_SIZE
 
 # What decoders are let loose on: no formats that name other files (playlists), or run programs.
 _IMAGE_FORMATS = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "BMP": ".bmp", "TIFF": ".tif"}
@@ -78,10 +79,10 @@ class Limits:
 
 
 def check_photo(path: Path, name: str, limits: Limits) -> tuple[str, dict[str, Any]]:
-    """The suffix that a photo's content calls for, and its size.
+    """The suffix that a photo's content calls for, and its size. It is decoded to its end.
 
     Raises:
-        InputError: not a photo.
+        InputError: not a photo, or a damaged one.
         TooLargeError: too many pixels.
     """
     try:
@@ -95,7 +96,12 @@ def check_photo(path: Path, name: str, limits: Limits) -> tuple[str, dict[str, A
             f"{name}: not a photo that can be read (JPEG, PNG, WebP, TIFF, BMP)"
         ) from error
     _check_pixels(name, pixels, limits)
-    height, width = image_shape(path)
+    try:
+        height, width = image_shape(path)
+        # A JPEG at an eighth of its size, which reads all of the file, too.
+        load_picture(path, at_least=MINIMUM_SIZE)
+    except InputError as error:
+        raise InputError(str(error).replace(str(path), name)) from error
     return suffix, {"width": width, "height": height}
 
 
@@ -103,15 +109,18 @@ def check_video(path: Path, name: str, limits: Limits) -> tuple[str, dict[str, A
     """The suffix that a video's content calls for; its size and duration.
 
     Raises:
-        InputError: not a video.
+        InputError: not a video, or one of an unknown codec.
         TooLargeError: too many pixels or seconds.
     """
     options = {"format_whitelist": ",".join(_VIDEO_FORMATS), "protocol_whitelist": "file"}
     try:
-        with av.open(f"file:{path}", options=options) as container:
+        # Titles may be in any encoding; nobody reads them here.
+        with av.open(f"file:{path}", options=options, metadata_errors="replace") as container:
             if not container.streams.video:
                 raise InputError(f"{name}: no video in this file")
             stream = container.streams.video[0]
+            if stream.codec_context is None:
+                raise InputError(f"{name}: its pictures have a codec that is not known here")
             width, height = stream.codec_context.width, stream.codec_context.height
             seconds = None if container.duration is None else container.duration / av.time_base
             formats = container.format.name.split(",")
