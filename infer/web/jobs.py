@@ -3,6 +3,7 @@
 What has ended well is kept in the folder of results, and found again by the next studio, too.
 """
 
+import contextlib
 import logging
 import secrets
 import shutil
@@ -177,8 +178,10 @@ class Jobs:
         self._results = results
         self._limit = limit
         self._undo = undo
-        earlier = (Job.restored(folder, result) for folder, result in results.earlier())
-        self._jobs = {job.id: job for job in earlier}
+        self._jobs: dict[str, Job] = {}
+        for folder, result in results.earlier():
+            with contextlib.suppress(FileNotFoundError):  # another studio removes it just now
+                self._jobs[folder.name] = Job.restored(folder, result)
         self._lock = threading.Lock()
         self._turns = Turns()
         self._threads: list[threading.Thread] = []
