@@ -30,6 +30,11 @@ def add_web_arguments(p: argparse.ArgumentParser) -> None:
     )
     p.add_argument("--from", dest="start_from", metavar="S", help="of trainings; default: gallery")
     p.add_argument(
+        "--results",
+        metavar="DIR",
+        help="folder to keep results in; default: one in the user's data folder",
+    )
+    p.add_argument(
         "--fps",
         type=float,
         metavar="N",
@@ -53,7 +58,9 @@ def add_web_arguments(p: argparse.ArgumentParser) -> None:
     limits.add_argument("--max-upload", type=float, metavar="MB", help="of a file; default: 512")
     limits.add_argument("--max-pixels", type=float, metavar="MP", help="of a photo; default: 50")
     limits.add_argument("--max-seconds", type=float, metavar="S", help="of a video; default: 600")
-    limits.add_argument("--storage", type=float, metavar="GB", help="of all files; default: 4")
+    limits.add_argument(
+        "--storage", type=float, metavar="GB", help="of all files, results too; default: 4"
+    )
 
 
 def web(**options: Any) -> Report:
@@ -74,20 +81,24 @@ def web(**options: Any) -> Report:
             if not 0 < value < float("inf"):
                 raise InputError(f"--{option.replace('_', '-')} must be positive, not {value}")
             given[name] = type(getattr(Limits(), name))(value * unit)
-    links: tuple[str, ...] = ()
+    facts: dict[str, Any] = {"links": []}
 
     def on_ready(ready: "Ready") -> None:
-        nonlocal links
-        links = ready.links
+        facts.update(links=list(ready.links), results=str(ready.results))
         print(_welcome(ready), file=sys.stderr, flush=True)
 
     with contextlib.suppress(KeyboardInterrupt):  # how a server is ended
         serve(**options, limits=Limits(**given), on_ready=on_ready)
-    return Report("closed", {"links": list(links)})
+    if "results" in facts:
+        print(f"nst-rt: results are in {facts['results']}", file=sys.stderr)
+    return Report("closed", facts)
 
 
 def _welcome(ready: "Ready") -> str:
-    lines = [f"nst-rt: the studio is open at {' or '.join(ready.links)} (Ctrl-C closes it)"]
+    lines = [
+        f"nst-rt: the studio is open at {' or '.join(ready.links)} (Ctrl-C closes it)",
+        f"results are kept in {ready.results}",
+    ]
     if ready.fingerprint:
         lines.append(
             "browsers warn of its certificate, which nobody vouches for; its SHA-256 fingerprint "

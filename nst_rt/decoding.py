@@ -5,7 +5,7 @@ OpenCV has a part in 16-bit PNGs only, and sees nothing of them but their pixels
 
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -115,7 +115,9 @@ _no_limit_of_pillow = _PillowsLimit()
 
 
 @contextmanager
-def readable_image(path: Path | str, content: bytes | None = None) -> Iterator[ImageFile]:
+def readable_image(
+    path: Path | str, content: bytes | None = None, *, formats: Sequence[str] | None = None
+) -> Iterator[ImageFile]:
     """Open an image file with Pillow; whatever goes wrong with it becomes one line.
 
     Pillow's limit on pixels does not hold meanwhile: see `check_memory`.
@@ -123,6 +125,7 @@ def readable_image(path: Path | str, content: bytes | None = None) -> Iterator[I
     Args:
         path: any format that Pillow reads.
         content: of the file, where `path` is only its name.
+        formats: the only ones to try, by Pillow's names; all by default.
 
     Raises:
         InputError: no such file, not an image, a damaged one, or too little memory for it.
@@ -134,7 +137,7 @@ def readable_image(path: Path | str, content: bytes | None = None) -> Iterator[I
         with (
             path.open("rb") if content is None else BytesIO(content) as file,
             _no_limit_of_pillow,
-            _opened(path, file) as opened,
+            _opened(path, file, formats) as opened,
         ):
             yield opened
     except StyleTransferError:
@@ -148,12 +151,12 @@ def readable_image(path: Path | str, content: bytes | None = None) -> Iterator[I
         raise InputError(f"{path}: damaged or unreadable image ({cause})") from error
 
 
-def _opened(path: Path, file: BinaryIO) -> ImageFile:
+def _opened(path: Path, file: BinaryIO, formats: Sequence[str] | None) -> ImageFile:
     try:
-        return Image.open(file)
+        return Image.open(file, formats=formats)
     except UnidentifiedImageError:
         file.seek(0)
-        if not _is_heif(file.read(SIGNATURE_SIZE)):
+        if formats is not None or not _is_heif(file.read(SIGNATURE_SIZE)):
             raise
     try:
         from pillow_heif import register_heif_opener

@@ -71,15 +71,20 @@ def write_camera(path: Path) -> Path:
 def studio() -> Iterator[str]:
     """A studio, and its link."""
     command = [sys.executable, "-m", "nst_rt", "web", "--port", "0"]
-    process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
-    try:
-        assert process.stderr is not None
-        yield next(word for word in process.stderr.readline().split() if word.startswith("http"))
-    finally:
-        process.terminate()
-        process.wait()
+    with tempfile.TemporaryDirectory() as results:
+        process = subprocess.Popen(
+            [*command, "--results", results],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            assert process.stderr is not None
+            said = process.stderr.readline().split()
+            yield next(word for word in said if word.startswith("http"))
+        finally:
+            process.terminate()
+            process.wait()
 
 
 @contextmanager

@@ -3,18 +3,29 @@
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
+from nst_rt.infer.web.settings import Settings
+
 # Not a limit on speed: what has not come by then, on the busiest machine, never will.
 PATIENCE = 300.0
+
+T = TypeVar("T")
+
+
+def settings(folder: Path, **given: Any) -> Settings:
+    """Those of a studio whose files are in a folder; what is removed there is so at once."""
+    root = folder / "visitors"
+    root.mkdir(parents=True, exist_ok=True)
+    return Settings(root, folder / "results", **{"undo": 0.0, **given})
 
 
 class Client(TestClient):
@@ -50,7 +61,7 @@ class Client(TestClient):
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             [now] = [other for other in self.get("/api/jobs").json() if other["id"] == job["id"]]
-            if now["state"] in (states or ("done", "failed", "cancelled")):
+            if now["state"] in (states or ("done", "partial", "failed", "cancelled")):
                 found: dict[str, Any] = now
                 return found
             time.sleep(0.05)
@@ -63,6 +74,15 @@ class Client(TestClient):
         reason = answer.json()["error"]
         assert not re.search(r"/tmp|Traceback", reason)
         return str(reason)
+
+
+def until(condition: Callable[[], T]) -> T:
+    """What it gives as soon as that is true."""
+    deadline = time.monotonic() + PATIENCE
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"waited {PATIENCE:.0f} s"
+        time.sleep(0.02)
+    return found
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The studio as a web application: its routes, each a thin layer over what the other files do."""
 
 import asyncio
+import logging
 import secrets
 import shutil
 from collections import Counter
@@ -15,6 +16,7 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
@@ -28,9 +30,13 @@ from nst_rt.infer.web.engine import Engine, Mix, Viewer, encoded
 from nst_rt.infer.web.job_routes import JobRoutes
 from nst_rt.infer.web.jobs import Jobs
 from nst_rt.infer.web.security import Guard
-from nst_rt.infer.web.settings import Settings, number, parsed
+from nst_rt.infer.web.settings import Settings, number, parsed, usual_steps
+from nst_rt.infer.web.storage import Results
 from nst_rt.infer.web.uploads import Upload, Uploads
+from nst_rt.infer.web.works import bring_back
 from nst_rt.version import __version__
+
+logger = logging.getLogger(__name__)
 
 _STATIC = Path(str(resources.files("nst_rt.infer.web"))) / "static"
 _KINDS = ("photo", "video", "photos")
@@ -61,7 +67,11 @@ def create_app(engine: Engine, settings: Settings) -> Starlette:
             Route("/api/uploads/{id}/painted", studio.painted),
             *studio.job_routes.routes,
         ],
-        middleware=[Middleware(Guard, token=settings.token, names=settings.names)],
+        middleware=[
+            Middleware(Guard, token=settings.token, key=studio.results.key, names=settings.names),
+            # In the guard, whose headers its answers get, too.
+            Middleware(ExceptionMiddleware, handlers={Exception: _broken}),
+        ],
         exception_handlers={
             TooLargeError: _refused(413),
             StyleTransferError: _refused(400),
@@ -81,14 +91,31 @@ def _refused(status: int | None) -> Callable[[Request, Exception], Response]:
     return answer
 
 
+def _broken(request: Request, error: Exception) -> Response:
+    return JSONResponse({"error": _explained(error)}, 500)
+
+
+def _explained(error: Exception) -> str:
+    """What a visitor is told; a fault of ours is told to who runs the studio."""
+    if isinstance(error, StyleTransferError):
+        return str(error)
+    logger.error("internal error", exc_info=error)
+    return "internal error"
+
+
 class _Studio:
     """What all requests share."""
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self._engine = engine
         self._settings = settings
-        self._jobs = Jobs(settings.root, limit=settings.limits.jobs)
-        self._uploads = Uploads(settings.root, settings.limits, self._jobs.remove_oldest)
+        self.results = Results(settings.results)
+        self._jobs = Jobs(
+            settings.root, self.results, limit=settings.limits.jobs, undo=settings.undo
+        )
+        for job in self._jobs:
+            bring_back(engine, job)
+        self._uploads = Uploads(settings.root, settings.limits, lambda: self._jobs.stored)
         self.job_routes = JobRoutes(engine, self._uploads, self._jobs, settings)
         self._viewers = 0
         self._painting = asyncio.Semaphore(_PAINTED_AT_ONCE)
@@ -102,7 +129,8 @@ class _Studio:
 
     async def facts(self, request: Request) -> Response:
         limits = self._settings.limits
-        known = list(self._engine.styles.values())
+        leaving = {job.facts.get("style") for job in self._jobs if job.hidden}
+        known = [style for style in self._engine.styles.values() if style.name not in leaving]
         titles = Counter(style.title for style in known)
         styles = [
             {
@@ -124,6 +152,8 @@ class _Studio:
                 "engine": str(self._engine),
                 "styles": styles,
                 "photos": self._settings.photos is not None,
+                "steps": usual_steps(),
+                "undo": self._settings.undo,
                 "limits": {
                     "upload": limits.upload,
                     "pixels": limits.pixels,
@@ -170,10 +200,12 @@ class _Studio:
                 else:
                     mix = Mix.parse(parsed(message["text"]))
                     await run_in_threadpool(viewer.set_mix, mix)
-            except StyleTransferError as error:
+            except WebSocketDisconnect:
+                raise
+            except Exception as error:  # one bad frame ends nothing
                 # The page counts frames on their way; one that failed comes back no more.
                 lost = message.get("bytes") is not None
-                await socket.send_json({"error": str(error), "lost": lost})
+                await socket.send_json({"error": _explained(error), "lost": lost})
 
     async def upload(self, request: Request) -> Response:
         kind = request.query_params.get("kind", "")
@@ -185,7 +217,7 @@ class _Studio:
         upload = await self._uploads.receive(
             request.stream(), owner=owner, kind=kind, name=name, size=_announced(request)
         )
-        await run_in_threadpool(self._uploads.check, upload)
+        await self._uploads.check(upload)
         return JSONResponse(upload.describe())
 
     async def add_photo(self, request: Request) -> Response:

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import av
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from nst_rt.errors import InputError, StyleTransferError
-from nst_rt.images import IMAGE_SUFFIXES, image_shape
+from nst_rt.decoding import readable_image
+from nst_rt.errors import InputError, StyleTransferError, VideoError
+from nst_rt.images import IMAGE_SUFFIXES, image_shape, load_picture
+from nst_rt.infer.video.info import open_media, video_stream
+from nst_rt.transformer import MINIMUM_SIZE
 
 # What decoders are let loose on: no formats that name other files (playlists), or run programs.
 _IMAGE_FORMATS = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "BMP": ".bmp", "TIFF": ".tif"}
@@ -50,14 +53,11 @@ class Limits:
 
     Attributes:
         upload: bytes of a file.
-        storage: bytes of all files, results included; the oldest make room for new ones.
+        storage: bytes of all files; the oldest uploads make room, results never do.
         pixels: of a photo, or of a video's frame.
         seconds: of a video.
         viewers: live pictures at once.
         jobs: that one visitor may have waiting or running.
-
-    Raises:
-        InputError: more pixels than Pillow decodes.
     """
 
     upload: int = 512 * 10**6
@@ -67,35 +67,29 @@ class Limits:
     viewers: int = 4
     jobs: int = 6
 
-    def __post_init__(self) -> None:
-        """See `Limits`."""
-        most = 2 * (Image.MAX_IMAGE_PIXELS or self.pixels)  # above it, Pillow raises
-        if self.pixels > most:
-            raise InputError(
-                f"no more than {most // 10**6} megapixels are read of any photo, so that "
-                f"{self.pixels / 1e6:g} cannot be allowed"
-            )
-
 
 def check_photo(path: Path, name: str, limits: Limits) -> tuple[str, dict[str, Any]]:
-    """The suffix that a photo's content calls for, and its size.
+    """The suffix that a photo's content calls for, and its size. It is decoded to its end.
 
     Raises:
-        InputError: not a photo.
+        InputError: not a photo, or a damaged one.
         TooLargeError: too many pixels.
     """
     try:
-        with Image.open(path, formats=list(_IMAGE_FORMATS)) as opened:
+        with readable_image(path, formats=tuple(_IMAGE_FORMATS)) as opened:
             suffix = _IMAGE_FORMATS.get(opened.format or "", ".jpg")  # "MPO", a kind of JPEG
             pixels = opened.width * opened.height
-    except Image.DecompressionBombError as error:
-        raise TooLargeError(f"{name}: too many pixels") from error
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+    except InputError as error:
         raise InputError(
             f"{name}: not a photo that can be read (JPEG, PNG, WebP, TIFF, BMP)"
         ) from error
     _check_pixels(name, pixels, limits)
-    height, width = image_shape(path)
+    try:
+        height, width = image_shape(path)
+        # A JPEG at an eighth of its size, which reads all of the file, too.
+        load_picture(path, at_least=MINIMUM_SIZE)
+    except InputError as error:
+        raise InputError(str(error).replace(str(path), name)) from error
     return suffix, {"width": width, "height": height}
 
 
@@ -103,20 +97,18 @@ def check_video(path: Path, name: str, limits: Limits) -> tuple[str, dict[str, A
     """The suffix that a video's content calls for; its size and duration.
 
     Raises:
-        InputError: not a video.
+        InputError: not a video, or one of an unknown codec.
         TooLargeError: too many pixels or seconds.
     """
     options = {"format_whitelist": ",".join(_VIDEO_FORMATS), "protocol_whitelist": "file"}
     try:
-        with av.open(f"file:{path}", options=options) as container:
-            if not container.streams.video:
-                raise InputError(f"{name}: no video in this file")
-            stream = container.streams.video[0]
-            width, height = stream.codec_context.width, stream.codec_context.height
+        with open_media(path, options=options) as container:
+            context = video_stream(path, container).codec_context
+            width, height = context.width, context.height
             seconds = None if container.duration is None else container.duration / av.time_base
             formats = container.format.name.split(",")
-    except (av.FFmpegError, OSError) as error:
-        raise InputError(f"{name}: not a video that can be read") from error
+    except VideoError as error:
+        raise InputError(str(error).replace(str(path), name)) from error
     _check_pixels(name, width * height, limits)
     if seconds is not None and seconds > limits.seconds:
         raise TooLargeError(f"{name}: longer than the {limits.seconds:g} seconds allowed here")

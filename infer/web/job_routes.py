@@ -43,7 +43,7 @@ class JobRoutes:
             Route("/api/jobs", self.start, methods=["POST"]),
             Route("/api/jobs/{id}", self.remove, methods=["DELETE"]),
             Route("/api/jobs/{id}/files/{name}", self.file),
-            Route("/api/jobs/{id}/{ask}", self.stop, methods=["POST"]),
+            Route("/api/jobs/{id}/{ask}", self.ask, methods=["POST"]),
         ]
 
     async def all(self, request: Request) -> Response:
@@ -98,24 +98,31 @@ class JobRoutes:
         if photos is None:
             raise InputError("choose photos to train on")
         name = str(asked.get("name"))
+        steps = asked.get("steps")
         work = train_work(
             self._engine,
             painting,
             photos,
             name=name,
-            steps=number(asked.get("steps"), int),
+            steps=None if steps is None else number(steps, int),
             whole=bool(asked.get("whole")),
             start_from=self._settings.start_from,
             arguments=self._settings.train_arguments,
         )
         return self._jobs.submit("train", name, request.scope["visitor"], work, inputs)
 
-    async def stop(self, request: Request) -> Response:
-        """End a job: `stop` keeps what there is, `cancel` does not."""
+    async def ask(self, request: Request) -> Response:
+        """End a job: `stop` keeps what there is, `cancel` does not; or `undo` that or a removal."""
         job = self._jobs.find(request.path_params["id"], request.scope["visitor"])
-        if request.path_params["ask"] not in ("stop", "cancel"):
+        asks: Mapping[str, Callable[[Job], None]] = {
+            "stop": lambda job: job.stop(keep=True),
+            "cancel": self._jobs.cancel,
+            "undo": self._jobs.take_back,
+        }
+        name = request.path_params["ask"]
+        if name not in asks:
             raise HTTPException(404)
-        job.stop(keep=request.path_params["ask"] == "stop")
+        await run_in_threadpool(asks[name], job)
         return JSONResponse(job.describe())
 
     async def remove(self, request: Request) -> Response:
@@ -128,9 +135,12 @@ class JobRoutes:
         """A file that a job offers."""
         job = self._jobs.find(request.path_params["id"], request.scope["visitor"])
         name = request.path_params["name"]
-        if name not in job.files:
-            raise HTTPException(404, "there is no such file")
-        return FileResponse(job.files[name][0])
+        try:
+            path = job.files[name][0]
+            found = await run_in_threadpool(path.stat)
+        except (KeyError, FileNotFoundError) as error:
+            raise HTTPException(404, "there is no such file") from error
+        return FileResponse(path, stat_result=found)
 
     def _upload(self, request: Request, id: object, *kinds: str) -> Upload:
         return self._uploads.find(id, request.scope["visitor"], *kinds)

@@ -46,7 +46,7 @@ _REFUSED_PAGE = """<!doctype html>
 </label><button class="primary">Open the studio</button></form></main></html>
 """
 _POLICY_VIOLATION = 1008  # closing code of RFC 6455
-_COOKIE_SECONDS = 30 * 86400  # in which a browser that was closed finds its jobs again
+_COOKIE_SECONDS = 400 * 86400  # the most that browsers grant; then they find their jobs no more
 
 
 class Guard:
@@ -56,22 +56,26 @@ class Guard:
       point here (DNS rebinding) is neither.
     - Whatever is not a plain GET must come from our own page: its Origin must be this very host.
     - All but the page itself needs the cookie that the page gives; with a token, the page gives it
-      only for the link with the token. It tells visitors apart, too: `scope["visitor"]`.
+      only for the link with the token. It tells visitors apart, too: `scope["visitor"]`. One that
+      was given for another token opens nothing, but its visitor is the same with the right one.
 
     Args:
         app: that is guarded.
         token: that opens the page; None opens it to everyone who can reach it.
+        key: secret that cookies are signed with, which are good where the key is the same.
         names: further names of this machine that are good; `*.` in front of one stands for any
             single name there, as in certificates.
     """
 
-    def __init__(self, app: ASGIApp, *, token: str | None, names: Iterable[str] = ()) -> None:
+    def __init__(
+        self, app: ASGIApp, *, token: str | None, key: bytes, names: Iterable[str] = ()
+    ) -> None:
         self._app = app
         self._token = token
         own = socket.gethostname()
         self._names = {"localhost", own, f"{own}.local", *names}
         self._names = {name.lower() for name in self._names}
-        self._secret = secrets.token_bytes()
+        self._key = key
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See `Guard`."""
@@ -79,8 +83,8 @@ class Guard:
             await self._app(scope, receive, send)
             return
         connection = HTTPConnection(scope)
-        cookie = _cookie_name(connection)
-        visitor = self._visitor(connection.cookies.get(cookie, ""))
+        cookie = connection.cookies.get(_cookie_name(connection), "")
+        visitor = self._visitor(cookie) if self._opens(cookie) else ""
         scope["visitor"] = visitor
         refusal = self._refusal(connection, visitor)
         if scope["type"] == "websocket":
@@ -97,7 +101,7 @@ class Guard:
 
         if refusal is None and scope["path"] == "/":
             if not visitor:
-                refusal = self._welcome(connection, cookie)
+                refusal = self._welcome(connection, self._visitor(cookie))
             elif "token" in connection.query_params:  # who has the cookie follows the link again
                 refusal = RedirectResponse("/", 303)
         await (refusal or self._app)(scope, receive, send_guarded)
@@ -114,19 +118,17 @@ class Guard:
             return _error("the studio was started anew, or not by this browser: reload it", 403)
         return None
 
-    def _welcome(self, connection: HTTPConnection, cookie: str) -> Response:
-        """Give a new visitor the cookie, and the page again, without the token in its address."""
+    def _welcome(self, connection: HTTPConnection, visitor: str) -> Response:
+        """Give a visitor the cookie, and the page again, without the token in its address."""
         given = connection.query_params.get("token", "")
-        if self._token is not None and not hmac.compare_digest(
-            given.encode(), self._token.encode()
-        ):
+        if self._token is not None and not _same(given, self._token):
             reason = "This is not its token." if given else "The link that it printed opens it."
             return HTMLResponse(_REFUSED_PAGE.format(reason=reason), 403)
         response = RedirectResponse("/", 303)
-        visitor = secrets.token_hex(16)
+        visitor = visitor or secrets.token_hex(16)
         response.set_cookie(
-            cookie,
-            f"{visitor}.{self._signature(visitor)}",
+            _cookie_name(connection),
+            ".".join((visitor, self._signature(visitor), self._admission(visitor))),
             max_age=_COOKIE_SECONDS,
             httponly=True,
             # Strict would hide it from the page when the link is followed from elsewhere.
@@ -137,12 +139,19 @@ class Guard:
 
     def _visitor(self, cookie: str) -> str:
         """Who a cookie of ours was given to; empty for any other."""
-        visitor, _, signature = cookie.partition(".")
-        right = hmac.compare_digest(signature.encode(), self._signature(visitor).encode())
-        return visitor if right else ""
+        visitor, signature, _ = _parts(cookie)
+        return visitor if _same(signature, self._signature(visitor)) else ""
 
-    def _signature(self, visitor: str) -> str:
-        return hmac.new(self._secret, visitor.encode(), hashlib.sha256).hexdigest()
+    def _opens(self, cookie: str) -> bool:
+        """Whether a cookie was given for this token."""
+        visitor, _, admission = _parts(cookie)
+        return _same(admission, self._admission(visitor))
+
+    def _admission(self, visitor: str) -> str:
+        return self._signature(f"{visitor} {'' if self._token is None else self._token}")
+
+    def _signature(self, text: str) -> str:
+        return hmac.new(self._key, text.encode(), hashlib.sha256).hexdigest()
 
     def _is_own(self, host: str) -> bool:
         try:
@@ -162,6 +171,16 @@ def is_named(name: str, names: Container[str]) -> bool:
     """Whether a name is among others, in which `*.` may stand for any first part of it."""
     name = name.lower()
     return name in names or f"*.{name.partition('.')[2]}" in names
+
+
+def _parts(cookie: str) -> tuple[str, str, str]:
+    visitor, _, signatures = cookie.partition(".")
+    signature, _, admission = signatures.partition(".")
+    return visitor, signature, admission
+
+
+def _same(one: str, other: str) -> bool:
+    return hmac.compare_digest(one.encode(), other.encode())
 
 
 def _origin_host(connection: HTTPConnection) -> str:

@@ -4,7 +4,6 @@ import secrets
 import signal
 import socket
 import ssl
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from nst_rt.infer.web.checks import Limits
 from nst_rt.infer.web.engine import Engine
 from nst_rt.infer.web.security import is_named
 from nst_rt.infer.web.settings import Settings
+from nst_rt.infer.web.storage import default_results, temporary_folder
 from nst_rt.photos import find_photos
 from nst_rt.style_model import StyleModel, gallery
 
@@ -41,11 +41,13 @@ class Ready:
         links: addresses of the page, the best one first.
         fingerprint: SHA-256 of the certificate that was made for it.
         camera: whether browsers give a camera to the first of the links.
+        results: folder that results are kept in.
     """
 
     links: tuple[str, ...]
     fingerprint: str | None
     camera: bool
+    results: Path
 
 
 def serve(
@@ -56,6 +58,7 @@ def serve(
     models: Sequence[Path | str] = (),
     photos: Path | str | None = None,
     start_from: str = "gallery",
+    results: Path | str | None = None,
     fps: float = 24.0,
     tls_cert: Path | str | None = None,
     tls_key: Path | str | None = None,
@@ -66,7 +69,9 @@ def serve(
     precision: Precision = "auto",
     on_ready: Callable[[Ready], None] | None = None,
 ) -> None:
-    """Serve the studio until Ctrl-C or SIGTERM. Nothing of its visitors' files is left behind.
+    """Serve the studio until Ctrl-C or SIGTERM.
+
+    Results stay, and are there at the next start; nothing else of its visitors' files does.
 
     Args:
         host: address or name to listen on; `0.0.0.0` for all networks of this machine.
@@ -76,6 +81,7 @@ def serve(
         models: model files, besides the gallery.
         photos: collection of photos that visitors may train on.
         start_from: that trainings start from, see `nst_rt.train.run.train_style`.
+        results: folder that results are kept in; by default one in the user's data folder.
         fps: that live pictures hold by painting smaller; 0 never paints smaller.
         tls_cert, tls_key: PEM files, for HTTPS.
         self_signed: HTTPS with a certificate made on the spot.
@@ -119,23 +125,22 @@ def serve(
     vouched = () if pem[0] is None else names_in(pem[0])
     # What a router or a name server calls this machine; asking them may take time.
     called = () if local else (socket.getfqdn(),)
-    with _listening(host, port) as sock, tempfile.TemporaryDirectory(prefix="nst-rt-web-") as made:
+    with _listening(host, port) as sock, temporary_folder() as root:
         engine = Engine(backend, device, precision)
         for model in (*models, *dict.fromkeys(gallery().values())):
             engine.add(StyleModel.load(model))
         engine.prepare()
-        root = Path(made) / "visitors"
-        root.mkdir()
         addresses = reached_at(host)
         address = addresses[0]
         if vouched and not local:
             addresses = _covered(addresses, vouched)
         fingerprint = None
         if self_signed:
-            certificate = make_certificate(Path(made), address, *called)
+            certificate = make_certificate(root.parent, address, *called)
             pem, fingerprint = [certificate.cert, certificate.key], certificate.fingerprint
         settings = Settings(
             root,
+            (default_results() if results is None else Path(results)).absolute(),
             limits or Limits(),
             fps=fps,
             photos=photos,
@@ -164,7 +169,7 @@ def serve(
                 + (f"?token={quote(token, safe='')}" if token else "")
                 for name in addresses
             )
-            on_ready(Ready(links, fingerprint, secure or local))
+            on_ready(Ready(links, fingerprint, secure or local, settings.results))
         with _terminated_like_interrupted():
             uvicorn.Server(config).run(sockets=[sock])
 

@@ -3,8 +3,11 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib import resources
 from pathlib import Path
 from typing import Any
+
+import yaml  # type: ignore[import-untyped]
 
 from nst_rt.errors import InputError
 from nst_rt.infer.web.checks import Limits
@@ -15,7 +18,8 @@ class Settings:
     """How a studio is set up.
 
     Attributes:
-        root: folder for all files of visitors; it is removed in the end.
+        root: folder for what visitors send and for unfinished work; it is removed in the end.
+        results: folder for results, which stays; it is made if it is not there.
         limits: see `Limits`.
         fps: that live pictures hold by painting smaller; 0 never paints smaller.
         photos: collection that visitors may train on.
@@ -23,9 +27,11 @@ class Settings:
         train_arguments: further ones of `nst-rt train`.
         token: that opens the page; None opens it to everyone who can reach it.
         names: that the page may be reached under, besides those of this machine; see `Guard`.
+        undo: seconds in which removing and cancelling can be taken back.
     """
 
     root: Path
+    results: Path
     limits: Limits = field(default_factory=Limits)
     fps: float = 24.0
     photos: Path | None = None
@@ -33,6 +39,13 @@ class Settings:
     train_arguments: tuple[str, ...] = ()
     token: str | None = None
     names: tuple[str, ...] = ()
+    undo: float = 10.0
+
+
+def usual_steps() -> int:
+    """Steps of a training that nothing else was said of, as its recipe has them."""
+    recipe = resources.files("nst_rt") / "train" / "configs" / "new_style.yaml"
+    return int(yaml.safe_load(recipe.read_text())["trainer"]["max_steps"])
 
 
 def parsed(text: str | bytes) -> Any:

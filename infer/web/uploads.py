@@ -3,6 +3,7 @@
 What a visitor calls a file is shown to people and never used as a path.
 """
 
+import asyncio
 import contextlib
 import secrets
 import shutil
@@ -11,6 +12,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from starlette.concurrency import run_in_threadpool
 
 from nst_rt.errors import InputError
 from nst_rt.infer.web.checks import (
@@ -21,6 +24,7 @@ from nst_rt.infer.web.checks import (
     check_video,
 )
 
+_CHECKED_AT_ONCE = 2  # large photos take gigabytes
 _CHECKS = {"photo": check_photo, "video": check_video, "photos": check_archive}
 
 
@@ -68,20 +72,22 @@ class Upload:
 
 
 class Uploads:
-    """All files of all visitors, in one folder; each in a folder of its own.
+    """All files that visitors sent, in one folder; each in a folder of its own.
 
     Args:
-        root: the folder, which also holds the results of jobs.
+        root: the folder.
         limits: see `Limits`.
-        drop_result: removes the oldest result of a job; False if there is none.
+        results: gives the bytes of all jobs' files, which share the storage.
     """
 
-    def __init__(self, root: Path, limits: Limits, drop_result: Callable[[], bool]) -> None:
+    def __init__(self, root: Path, limits: Limits, results: Callable[[], int]) -> None:
         self._root = root
         self._limits = limits
-        self._drop_result = drop_result
+        self._results = results
         self._files: dict[str, Upload] = {}
+        self._coming: dict[Path, int] = {}  # files on their way -> bytes that have room
         self._lock = threading.Lock()
+        self._checking = asyncio.Semaphore(_CHECKED_AT_ONCE)
 
     def find(self, id: object, owner: str, *kinds: str) -> Upload:
         """The owner's file of that id.
@@ -109,17 +115,16 @@ class Uploads:
         Raises:
             TooLargeError: it is too large; nothing of it is kept.
         """
-        self._check_size(size)
-        self.make_room(size)
         folder = self._root / secrets.token_hex(16)
+        path = folder / "file"
         folder.mkdir()
         try:
-            written = await self._write(chunks, folder / "file")
+            with self._receiving(path, size):
+                written = await self._write(chunks, path)
+                return self._keep(Upload(folder.name, owner, kind, _shown(name), path, written))
         except BaseException:
             shutil.rmtree(folder)
             raise
-        path = folder / "file"
-        return self._keep(Upload(folder.name, owner, kind, _shown(name), path, written))
 
     def new_album(self, owner: str, name: str) -> Upload:
         """An empty folder for photos."""
@@ -135,13 +140,11 @@ class Uploads:
             TooLargeError: it is too large.
             InputError: not a photo; it is not kept.
         """
-        self._check_size(size)
         file = album.path / f"{secrets.token_hex(8)}.part"
-        with album.needed():
-            self.make_room(size)
+        with album.needed(), self._receiving(file, size):
             try:
                 written = await self._write(chunks, file)
-                suffix, _ = check_photo(file, "this photo", self._limits)
+                suffix, _ = await self._checked("photo", file, "this photo")
                 file.rename(file.with_suffix(suffix))
             finally:
                 file.unlink(missing_ok=True)
@@ -150,17 +153,16 @@ class Uploads:
             with self._lock:
                 self._files[album.id] = self._files.pop(album.id)  # now the newest
 
-    def check(self, upload: Upload) -> None:
+    async def check(self, upload: Upload) -> None:
         """Look into a file that came in, and remove it if it cannot be used.
 
         Raises:
             TooLargeError: more pixels than the limit.
             InputError: not what it is meant to be.
         """
-        check = _CHECKS[upload.kind]
         with upload.needed():
             try:
-                suffix, upload.facts = check(upload.path, upload.name, self._limits)
+                suffix, upload.facts = await self._checked(upload.kind, upload.path, upload.name)
             except BaseException:
                 self.remove(upload)
                 raise
@@ -173,25 +175,25 @@ class Uploads:
         shutil.rmtree(self._root / upload.id, ignore_errors=True)
 
     def make_room(self, size: int) -> None:
-        """Remove the oldest files that no job uses, then results, until `size` more bytes may come.
+        """Remove the oldest files that no job uses until `size` more bytes may come.
 
         Raises:
-            TooLargeError: there is no room, all that is there being in use.
+            TooLargeError: there is no room, all that is there being results or in use.
         """
         while self._stored() + size > self._limits.storage:
             with self._lock:
                 unused = next((file for file in self._files.values() if not file.users), None)
-            if unused is not None:
-                self.remove(unused)
-            elif not self._drop_result():
-                raise TooLargeError("the studio is full, and all of it in use: try again later")
+            if unused is None:
+                raise TooLargeError(
+                    "the studio is full, all of it being results or in use: "
+                    "remove results that are no longer needed, or try again later"
+                )
+            self.remove(unused)
 
     def _stored(self) -> int:
         with self._lock:
-            files = dict(self._files)
-        results = (folder for folder in self._root.iterdir() if folder.name not in files)
-        uploads = sum(upload.size for upload in files.values())
-        return uploads + sum(map(_folder_size, results))
+            uploads = sum(upload.size for upload in self._files.values())
+        return uploads + sum(self._coming.values()) + self._results()
 
     def _keep(self, upload: Upload) -> Upload:
         with self._lock:
@@ -202,23 +204,32 @@ class Uploads:
         if size > self._limits.upload:
             raise TooLargeError(f"larger than the {self._limits.upload / 1e6:.0f} MB allowed here")
 
+    @contextlib.contextmanager
+    def _receiving(self, path: Path, size: int) -> Iterator[None]:
+        """Have room for a file of that size; `_write` makes more if it has more to write."""
+        self._check_size(size)
+        self.make_room(size)
+        self._coming[path] = size
+        try:
+            yield
+        finally:
+            del self._coming[path]
+
     async def _write(self, chunks: AsyncIterator[bytes], path: Path) -> int:
         written = 0
         with path.open("wb") as file:
             async for chunk in chunks:
                 written += len(chunk)
                 self._check_size(written)
+                if (more := written - self._coming[path]) > 0:
+                    self.make_room(more)
+                    self._coming[path] = written
                 file.write(chunk)
         return written
 
-
-def _folder_size(folder: Path) -> int:
-    """Bytes of all files in it; those that vanish meanwhile are not counted."""
-    sizes = 0
-    for path in folder.rglob("*"):
-        with contextlib.suppress(FileNotFoundError):
-            sizes += path.stat().st_size
-    return sizes
+    async def _checked(self, kind: str, path: Path, name: str) -> tuple[str, dict[str, Any]]:
+        async with self._checking:
+            return await run_in_threadpool(_CHECKS[kind], path, name, self._limits)
 
 
 def _shown(name: str) -> str:

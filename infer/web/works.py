@@ -1,6 +1,7 @@
 """What jobs do: convert a video, optimize a picture, train a style."""
 
 import contextlib
+import logging
 import os
 import re
 import subprocess
@@ -11,17 +12,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from nst_rt.errors import InputError
+from nst_rt.errors import InputError, PartialResultError, StyleTransferError
 from nst_rt.files import atomic_output
 from nst_rt.images import load_image, save_image, tensor_to_frame
 from nst_rt.infer.showcase import preview
-from nst_rt.infer.video import VideoInfo, convert_video
+from nst_rt.infer.video import Conversion, VideoInfo, convert_video
 from nst_rt.infer.web.checks import Limits, TooLargeError
 from nst_rt.infer.web.engine import Engine, Mix, encoded
 from nst_rt.infer.web.jobs import Job
+from nst_rt.infer.web.settings import usual_steps
 from nst_rt.infer.web.uploads import Upload
 from nst_rt.reference import Iterate, optimize
 from nst_rt.style_model import StyleModel
+
+logger = logging.getLogger(__name__)
 
 _NICENESS = 10
 _POLL_SECONDS = 0.3
@@ -45,12 +49,21 @@ def video_work(engine: Engine, source: Upload, mix: Mix, limits: Limits) -> Call
             rate = frames / (time.monotonic() - begin)
             job.report(frames / total, f"frame {frames} of {total}, {rate:.1f} a second")
 
-        # Browsers play MP4 of H.264.
-        done = convert_video(
-            source.path, job.folder / "video.mp4", style=stylizer, on_frame=on_frame
-        )
-        job.offer(done.output.name, done.output)
-        job.note = f"{done.frames} frames, {done.fps:.1f} a second"
+        def offer(done: Conversion) -> None:
+            job.offer(done.output.name, done.output)
+            job.note = f"{done.frames} frames, {done.fps:.1f} a second"
+
+        try:
+            # Browsers play MP4 of H.264.
+            offer(
+                convert_video(
+                    source.path, job.folder / "video.mp4", style=stylizer, on_frame=on_frame
+                )
+            )
+        except PartialResultError as error:
+            if isinstance(error.result, Conversion):
+                offer(error.result)
+            raise
 
     return work
 
@@ -108,7 +121,7 @@ def train_work(
     photos: Path,
     *,
     name: str,
-    steps: int,
+    steps: int | None,
     whole: bool,
     start_from: str,
     arguments: Sequence[str] = (),
@@ -120,7 +133,7 @@ def train_work(
         painting: to learn from.
         photos: to learn on.
         name: of the style.
-        steps: of training.
+        steps: of training; None leaves them to the recipe.
         whole: all weights, see `nst_rt.train.run.train_style`.
         start_from: likewise.
         arguments: further ones of `nst-rt train`.
@@ -132,7 +145,7 @@ def train_work(
         raise InputError("a style's name is made of small letters, digits and _")
     if name in engine.styles:
         raise InputError(f"there is a style {name} already: choose another name")
-    if not 1 <= steps <= 100_000:
+    if steps is not None and not 1 <= steps <= 100_000:
         raise InputError(f"the number of steps must be between 1 and 100000, not {steps}")
 
     def work(job: Job) -> None:
@@ -141,21 +154,45 @@ def train_work(
         output = job.folder / f"{name}.safetensors"
         command = [sys.executable, "-m", "nst_rt", "train", "--json"]
         command += ["--style", f"{name}={painting.path}", "--photos", str(photos)]
-        command += ["--name", name, "--from", start_from, "--steps", str(steps)]
+        command += ["--name", name, "--from", start_from]
+        command += [] if steps is None else ["--steps", str(steps)]
         command += ["--output", str(output), "--runs", str(job.folder / "runs")]
         command += [*(["--whole"] if whole else []), *arguments]
         # As often as a curve needs points, whatever the number of steps.
-        command += ["--trainer.log_every_n_steps", str(max(steps // 50, 1))]
-        _train(job, command, job.folder / "runs" / name, steps)
+        expected = steps or usual_steps()
+        command += ["--trainer.log_every_n_steps", str(max(expected // 50, 1))]
+        _train(job, command, job.folder / "runs" / name, expected)
         model = _with_preview(StyleModel.load(output), painting)
         model.save(output, overwrite=True)
-        engine.add(model)
-        job.on_remove = lambda: engine.remove(model)
         job.offer(output.name, output)
-        job.facts["style"] = name
-        job.note = f"{steps} steps"
+        job.note = f"{model.training['steps']} steps"
+        _take_in(engine, job, model, name)
 
     return work
+
+
+def bring_back(engine: Engine, job: Job) -> None:
+    """Take the style of a job of an earlier studio, if it trained one, into the engine.
+
+    One that cannot be taken can still be fetched.
+    """
+    name = job.facts.pop("style", None)
+    if name is None:
+        return
+    if name in engine.styles:
+        job.error = f"There is another style {name}: start the studio without that one to use this."
+        return
+    try:
+        _take_in(engine, job, StyleModel.load(job.folder / f"{name}.safetensors"), name)
+    except StyleTransferError as error:
+        logger.warning("%s", error)
+        job.error = "The model can no longer be read."
+
+
+def _take_in(engine: Engine, job: Job, model: StyleModel, name: str) -> None:
+    engine.add(model)
+    job.on_remove = lambda: engine.remove(model)
+    job.facts["style"] = name
 
 
 def _train(job: Job, command: Sequence[str], run: Path, steps: int) -> None:

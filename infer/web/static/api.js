@@ -17,10 +17,17 @@ export async function ask(path, { method = "GET", json } = {}) {
   } catch {
     throw new StudioError("The studio does not answer. Is it still running?");
   }
-  const answer = await response.json();
-  if (!response.ok) throw new StudioError(answer.error, response.status);
-  return answer;
+  return (await accepted(response)).json();
 }
+
+/** The response, if the studio did not refuse. */
+async function accepted(response) {
+  if (response.ok) return response;
+  const answer = await response.json().catch(() => null);
+  throw refusal(answer, response.status);
+}
+
+const refusal = (answer, status) => new StudioError(answer?.error ?? `The studio refused (${status}).`, status);
 
 /** Send a file; `onProgress` gets the part that is sent, from 0 to 1. */
 export function send(path, body, { name = "", onProgress = () => {} } = {}) {
@@ -32,7 +39,7 @@ export function send(path, body, { name = "", onProgress = () => {} } = {}) {
     request.upload.onprogress = (event) => onProgress(event.loaded / event.total);
     request.onload = () => {
       if (request.status === 200) resolve(request.response);
-      else reject(new StudioError(request.response?.error ?? `The studio refused (${request.status}).`, request.status));
+      else reject(refusal(request.response, request.status));
     };
     request.onerror = () => reject(new StudioError("The studio broke off: too large, or no longer running."));
     request.send(body);
@@ -41,7 +48,5 @@ export function send(path, body, { name = "", onProgress = () => {} } = {}) {
 
 /** Fetch a file as a Blob. */
 export async function download(path) {
-  const response = await fetch(path);
-  if (!response.ok) throw new StudioError((await response.json()).error, response.status);
-  return response.blob();
+  return (await accepted(await fetch(path))).blob();
 }

@@ -43,6 +43,7 @@ const boot = telling(async () => {
   byId("engine").textContent = `${studio.engine} · nst-rt ${studio.version}`;
   const live = new Live();
   const jobs = new JobList({
+    undo: studio.undo,
     onStyles: telling(async () => offer((await ask("/api/studio")).styles)),
     useStyle: (name) => {
       live.picker.choose(name);
@@ -52,7 +53,7 @@ const boot = telling(async () => {
   const image = new ImageTab(studio.limits);
   const video = new VideoTab(studio.limits, jobs);
   new OptimizeTab(studio.limits, jobs);
-  new TrainTab(studio.limits, studio.photos, jobs);
+  new TrainTab(studio, jobs);
   const offer = (styles) => {
     live.picker.offer(styles);
     image.offer(styles);

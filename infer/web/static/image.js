@@ -25,6 +25,7 @@ export class ImageTab {
       accept: "image/*",
       take: async ([file], report) => {
         const found = await upload(file, "photo", limits, report);
+        await this.#tryOut(found); // until then, the one before is the one
         forget(this.#photo);
         this.#show(found);
       },
@@ -51,6 +52,16 @@ export class ImageTab {
     probe.addEventListener("load", () => this.#show(photo));
     probe.addEventListener("error", () => sessionStorage.removeItem(KEY));
     probe.src = `${address(photo)}?style=${this.picker.name}&strength=0&size=64`;
+  }
+
+  /** Paint a new photo once; one that cannot be painted is not kept. */
+  async #tryOut(photo) {
+    try {
+      await download(`${address(photo)}?${this.picker.query}&size=${THUMB}`);
+    } catch (error) {
+      forget(photo);
+      throw error;
+    }
   }
 
   #show(photo) {

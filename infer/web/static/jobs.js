@@ -2,18 +2,29 @@
 
 import { ask } from "./api.js";
 import { lossCurve } from "./curve.js";
-import { byId, element, telling } from "./ui.js";
+import { byId, element, tell, telling } from "./ui.js";
 
 const EVERY_MS = 1000;
-const STATES = { waiting: "Waiting", running: "Running", done: "Done", failed: "Failed", cancelled: "Cancelled" };
+const STATES = {
+  waiting: "Waiting",
+  running: "Running",
+  done: "Done",
+  partial: "Done in part",
+  failed: "Failed",
+  cancelled: "Cancelled",
+};
 
-/** All jobs of this browser. `onStyle` is called with the name of a style that was trained. */
+/**
+ * All jobs of this browser. `onStyles` is called when styles have come or gone; `undo` are the
+ * seconds in which the studio takes back what it was asked to.
+ */
 export class JobList {
   #cards = new Map();
   #timer = 0;
   #known = new Map();
 
-  constructor({ onStyles, useStyle }) {
+  constructor({ onStyles, useStyle, undo }) {
+    this.undo = undo;
     this.onStyles = onStyles;
     this.useStyle = useStyle;
   }
@@ -22,6 +33,21 @@ export class JobList {
   async start(wanted) {
     await ask("/api/jobs", { method: "POST", json: wanted });
     await this.refresh();
+  }
+
+  /** Ask the studio for what it does only if it is not taken back in time. */
+  async askWithUndo(job, said, path, method) {
+    const changed = async () => {
+      if (job.facts.style) await this.onStyles();
+      await this.refresh();
+    };
+    await ask(path, { method });
+    const undo = async () => {
+      await ask(`/api/jobs/${job.id}/undo`, { method: "POST" });
+      await changed();
+    };
+    tell(said, { seconds: this.undo, undo });
+    await changed();
   }
 
   /** Ask for all of them, and again while some run. */
@@ -96,7 +122,7 @@ class Card {
     const name = video ?? picture;
     if (name && this.#version[name] !== job.files[name]) {
       this.#version[name] = job.files[name];
-      if (video) this.#put(element("video", { src: address(job, name), controls: true, loop: true, playsInline: true }));
+      if (video) this.#put(element("video", { src: fileAddress(job, name), controls: true, loop: true, playsInline: true }));
       else this.#putPicture(job, name);
     }
     if (job.curve.length > 1) {
@@ -115,7 +141,7 @@ class Card {
 
   #putPicture(job, name) {
     const alt = name.startsWith("samples") ? "Photos, and what the network makes of them so far" : "The picture so far";
-    const next = element("img", { alt, src: `${address(job, name)}?v=${job.files[name]}` });
+    const next = element("img", { alt, src: `${fileAddress(job, name)}?v=${job.files[name]}` });
     // When it is there, so that nothing flashes in between.
     next.addEventListener("load", () => this.#put(next));
     if (!this.shown) this.#put(next);
@@ -127,14 +153,17 @@ class Card {
       made.addEventListener("click", telling(act));
       return made;
     };
-    const post = (what) => async () => {
-      await ask(`/api/jobs/${job.id}/${what}`, { method: "POST" });
+    const address = `/api/jobs/${job.id}`;
+    const stop = async () => {
+      await ask(`${address}/stop`, { method: "POST" });
       await this.list.refresh();
     };
+    const cancel = () => this.list.askWithUndo(job, `${job.title}: cancelled`, `${address}/cancel`, "POST");
+    const remove = () => this.list.askWithUndo(job, `${job.title}: removed`, address, "DELETE");
     if (job.state === "waiting" || job.state === "running") {
       if (job.stopping) return [element("span", { className: "hint", textContent: "Ending …" })];
-      const stop = job.kind === "optimize" && job.state === "running" ? [button("Stop and keep", post("stop"))] : [];
-      return [...stop, button("Cancel", post("cancel"))];
+      const early = job.kind === "optimize" && job.state === "running" ? [button("Stop and keep", stop)] : [];
+      return [...early, button("Cancel", cancel)];
     }
     const results = Object.keys(job.files).filter((name) => /^(video|picture)\.|\.safetensors$/.test(name));
     const style = job.facts.style;
@@ -143,18 +172,14 @@ class Card {
       ...results.map((name) =>
         element("a", {
           className: style ? "button" : "button primary",
-          href: address(job, name),
+          href: fileAddress(job, name),
           download: job.kind === "train" ? name : `${job.title.replace(/[^\w-]+/g, "_")}${name.slice(name.lastIndexOf("."))}`,
           textContent: style ? "Download the model" : "Download",
         }),
       ),
-      button("Remove", async () => {
-        await ask(`/api/jobs/${job.id}`, { method: "DELETE" });
-        if (style) this.list.onStyles();
-        await this.list.refresh();
-      }, "quiet"),
+      button("Remove", remove, "quiet"),
     ];
   }
 }
 
-const address = (job, name) => `/api/jobs/${job.id}/files/${name}`;
+const fileAddress = (job, name) => `/api/jobs/${job.id}/files/${name}`;

@@ -1,7 +1,7 @@
 // The live tab: the camera's frames to the studio and back, never more than a few on the way.
 
 import { ask } from "./api.js";
-import { byId, element, save, tell, telling } from "./ui.js";
+import { byId, element, save, tell, telling, unsaved } from "./ui.js";
 import { LookPicker } from "./looks.js";
 
 // Frames on their way at once. One more than is being painted keeps the engine busy; any further
@@ -282,12 +282,14 @@ export class Live {
     recorder.addEventListener("dataavailable", ({ data }) => parts.push(data));
     recorder.addEventListener("stop", () => {
       this.#recorder = null;
+      unsaved.delete(recorder);
       this.#showRecording(false);
       save(new Blob(parts, { type }), `nst-rt-${stamp()}.${type.includes("mp4") ? "mp4" : "webm"}`);
       tell("Recording saved");
     });
     recorder.start(1000);
     this.#recorder = recorder;
+    unsaved.add(recorder);
     this.#showRecording(true);
   }
 

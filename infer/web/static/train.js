@@ -9,9 +9,13 @@ export class TrainTab {
   #painting = null;
   #photos = {};
 
-  constructor(limits, hasPhotos, jobs) {
+  constructor({ limits, photos: hasPhotos, steps: usual }, jobs) {
     const form = byId("train-form");
     const { name, source, steps, whole } = form.elements;
+    const [half, asUsual, twice] = steps.options;
+    half.value = Math.ceil(usual / 2);
+    asUsual.textContent += `: ${usual} steps`;
+    twice.value = usual * 2;
     this.form = form;
     const drop = dropzone(byId("train-painting"), {
       label: "The painting",
@@ -43,7 +47,7 @@ export class TrainTab {
           kind: "train",
           painting: this.#painting.id,
           name: name.value,
-          steps: Number(steps.value),
+          ...(steps.value ? { steps: Number(steps.value) } : {}), // else the studio knows best
           whole: whole.checked,
           ...(source.value === "server" ? {} : { photos: this.#photos[source.value].id }),
         });

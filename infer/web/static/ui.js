@@ -18,12 +18,28 @@ export function icon(name) {
   return svg;
 }
 
-/** Tell the user something for some seconds; screen readers say it, too. */
-export function tell(text, { bad = false } = {}) {
-  const message = element("p", { className: bad ? "bad" : "", textContent: text });
+/**
+ * Tell the user something for some seconds; screen readers say it, too. `undo`, if given, is what a
+ * button does meanwhile.
+ */
+export function tell(text, { bad = false, seconds = bad ? 9 : 4, undo } = {}) {
+  const message = element("p", { className: bad ? "bad" : "" }, element("span", { textContent: text }));
+  if (undo) {
+    const button = element("button", { type: "button", textContent: "Undo" });
+    button.addEventListener("click", () => {
+      message.remove();
+      telling(undo)();
+    });
+    message.append(button);
+  }
   byId("toasts").append(message);
-  setTimeout(() => message.remove(), bad ? 9000 : 4000);
+  setTimeout(() => message.remove(), seconds * 1000);
 }
+
+/** What would be lost if the page were left now; the browser asks before. */
+export const unsaved = new Set();
+
+addEventListener("beforeunload", (event) => unsaved.size && event.preventDefault());
 
 /** Wrap a handler so that what goes wrong in it is told. */
 export function telling(handler) {
@@ -89,14 +105,17 @@ export function dropzone(container, { label, hint, accept, multiple = false, fol
   };
   const choose = telling(async (files) => {
     if (!files.length) return;
+    const before = name.textContent;
     input.disabled = true;
+    unsaved.add(root);
     try {
       report(0, files.length === 1 ? files[0].name : `${files.length} files`);
       await take([...files], report);
     } catch (error) {
-      report(null, hint);
+      report(null, before);
       throw error;
     } finally {
+      unsaved.delete(root);
       report(null);
       input.disabled = false;
       input.value = "";

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from visitors import Client, Studio, serving
+from visitors import Client, Studio, serving, settings
 
 from nst_rt.infer.web.app import create_app
 from nst_rt.infer.web.engine import Engine
@@ -21,11 +21,9 @@ def engine(two_styles: StyleModel) -> Engine:
 
 @pytest.fixture
 def client(engine: Engine, tmp_path: Path) -> Iterator[Client]:
-    root = tmp_path / "visitors"
-    root.mkdir()
-    with Client(create_app(engine, Settings(root, fps=0))) as opened:
+    with Client(create_app(engine, settings(tmp_path, fps=0))) as opened:
         yield opened
-    assert not root.exists()  # nothing of a visitor is left behind
+    assert not (tmp_path / "visitors").exists()  # nothing that a visitor sent is left behind
 
 
 @pytest.fixture(scope="module")
@@ -35,14 +33,13 @@ def studio(
     folder = tmp_path_factory.mktemp("studio")
     engine = Engine("openvino")
     engine.add(two_styles)
-    root = folder / "visitors"
-    root.mkdir()
-    settings = Settings(
-        root,
+    given = settings(
+        folder,
+        undo=Settings.undo,
         photos=photos,
         start_from=str(two_styles.save(folder / "two.safetensors")),
         train_arguments=("--size", "64", "--batch-size", "2", "--workers", "0"),
     )
-    with serving(create_app(engine, settings)) as port:
-        yield Studio(f"http://localhost:{port}/", root)
-    assert not root.exists()
+    with serving(create_app(engine, given)) as port:
+        yield Studio(f"http://localhost:{port}/", given.root)
+    assert not given.root.exists()

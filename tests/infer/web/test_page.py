@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -20,12 +21,12 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import Select, WebDriverWait
 from tools import require_tools
-from visitors import PATIENCE, Studio, serving
+from visitors import PATIENCE, Studio, serving, settings
 
 from nst_rt.infer.web.app import create_app
 from nst_rt.infer.web.checks import Limits
 from nst_rt.infer.web.engine import Engine
-from nst_rt.infer.web.settings import Settings
+from nst_rt.infer.web.settings import Settings, usual_steps
 from nst_rt.style_model import StyleModel
 
 T = TypeVar("T")
@@ -96,8 +97,15 @@ class Page:
         assert card is not None
         return card
 
+    def press(self, place: WebElement, text: str) -> bool:
+        """Click a button in a place, if it is there."""
+        buttons = place.find_elements(By.XPATH, f".//button[text()='{text}']")
+        for button in buttons[-1:]:
+            button.click()
+        return bool(buttons)
+
     def remove(self, card: WebElement) -> None:
-        card.find_element(By.XPATH, ".//button[text()='Remove']").click()
+        assert self.press(card, "Remove")
         self.wait(lambda: not self.driver.find_elements(By.CSS_SELECTOR, ".job"), "removed")
 
     def canvas(self) -> np.ndarray:
@@ -201,11 +209,17 @@ def test_snapshot_and_recording_are_saved(page: Page) -> None:
     assert page.find("#live-recording").is_displayed()
     wait = "const t = performance.now(); return new Promise((d) => setTimeout(d, 2000))"
     seconds = page.run(f"{wait}.then(() => (performance.now() - t) / 1000)")
+    assert asks_before_leaving(page)
     page.click("#live-record")
     with av.open(str(page.downloaded(".mp4", ".webm"))) as recording:
         times = [frame.time for frame in recording.decode(video=0)]
     assert seconds / 2 < times[-1] - times[0] < seconds + 2  # clicks take time, too
     assert not page.find("#live-recording").is_displayed()
+    assert not asks_before_leaving(page)
+
+
+def asks_before_leaving(page: Page) -> bool:
+    return bool(page.run("return !dispatchEvent(new Event('beforeunload', {cancelable: true}))"))
 
 
 def test_a_photo_is_shown_in_all_styles_and_downloaded_at_full_size(
@@ -276,7 +290,7 @@ def test_a_picture_is_optimized_before_ones_eyes_and_stopped_early(
     page.remove(card)
 
 
-def test_a_job_is_cancelled(page: Page, astronaut: Path, painting: Path) -> None:
+def test_cancelling_is_undone_and_done(page: Page, astronaut: Path, painting: Path) -> None:
     page.open("optimize")
     page.choose_file("optimize-content", astronaut)
     page.choose_file("optimize-style", painting)
@@ -284,7 +298,12 @@ def test_a_job_is_cancelled(page: Page, astronaut: Path, painting: Path) -> None
     page.wait(button.is_enabled, "uploads")
     button.click()
     card = page.job("optimize", "running")
-    card.find_element(By.XPATH, ".//button[text()='Cancel']").click()
+    for undone in (True, False):
+        page.wait(lambda: page.press(card, "Cancel"), "the button")
+        page.wait(lambda: "Ending" in card.text, "the end")
+        if undone:
+            page.press(page.find("#toasts"), "Undo")
+            page.wait(lambda: "Ending" not in card.text, "no end")
     page.remove(page.job("optimize", "cancelled"))
 
 
@@ -296,7 +315,11 @@ def test_a_style_is_trained_watched_and_used_live(
     button = page.find("#train-form button")
     page.wait(button.is_enabled, "upload")
     assert page.find("#train-form [name=name]").get_attribute("value") == "swirls"
-    page.run("document.querySelector('#train-form [name=steps]').options[1].value = 3")
+    steps = Select(page.find("#train-form [name=steps]"))
+    assert f"{usual_steps()} steps" in steps.first_selected_option.text
+    assert steps.first_selected_option.get_attribute("value") == ""  # the recipe's own
+    page.run("document.querySelector('#train-form [name=steps]').options[0].value = 3")
+    steps.select_by_value("3")
     button.click()
     card = page.job("train", "done")
     assert card.find_elements(By.CSS_SELECTOR, ".curve path.line1")
@@ -312,6 +335,8 @@ def test_a_style_is_trained_watched_and_used_live(
     page.click("#tab-train")
     page.remove(card)
     assert "swirls" not in page.find("#live-look").get_attribute("innerHTML")
+    page.press(page.find("#toasts"), "Undo")
+    page.remove(page.job("train", "done"))
 
 
 def test_a_folder_of_photos_goes_up_small(page: Page, studio: Studio, tmp_path: Path) -> None:
@@ -357,10 +382,10 @@ def elsewhere(browser: Page, two_styles: StyleModel, tmp_path: Path) -> Iterator
         file.unlink()
 
     @contextmanager
-    def opened(port: int = 0, **settings: Any) -> Iterator[Page]:
-        root = tmp_path / "elsewhere"
-        root.mkdir()
-        with serving(create_app(engine, Settings(root, **settings)), port) as port:
+    def opened(port: int = 0, folder: Path | None = None, **given: Any) -> Iterator[Page]:
+        folder = folder or Path(tempfile.mkdtemp(dir=tmp_path))
+        app = create_app(engine, settings(folder, **{"undo": Settings.undo, **given}))
+        with serving(app, port) as port:
             yield Page(browser.driver, f"http://localhost:{port}/", browser.downloads)
 
     yield opened
@@ -397,6 +422,54 @@ def test_what_the_studio_refuses_is_said_on_the_page(elsewhere: Elsewhere, tmp_p
         said = page.wait(lambda: page.find("#toasts").text, "message")
         assert said == "larger than the 1 MB allowed here"
         assert not page.find("#image-stage").is_displayed()
+
+
+def test_a_photo_that_is_cut_off_does_not_replace_a_good_one(
+    elsewhere: Elsewhere, tmp_path: Path, astronaut: Path
+) -> None:
+    cut = tmp_path / "cut.png"
+    cut.write_bytes(astronaut.read_bytes()[:100_000])
+    with elsewhere() as page:
+        page.open("image")
+        page.choose_file("image-drop", astronaut)
+        painted = "const view = document.getElementById('image-view'); return view.naturalWidth"
+        page.wait(lambda: page.run(painted), "the photo")
+        page.choose_file("image-drop", cut)
+        said = page.wait(lambda: page.find("#toasts").text, "message")
+        assert "cut.png" in said
+        assert "truncated" in said
+        assert "astronaut.png" in page.find("#image-drop").text
+        page.click("#image-download")
+        assert Image.open(page.downloaded(".png")).size == Image.open(astronaut).size
+
+
+def test_a_video_that_is_done_in_part_is_there_after_removing_is_undone_and_the_studio_anew(
+    elsewhere: Elsewhere, tmp_path: Path
+) -> None:
+    def noise(number: int) -> np.ndarray:
+        return np.random.default_rng(number).integers(0, 256, (48, 64, 3), np.uint8)
+
+    clip = write_clip(tmp_path / "cut.mkv", pts=range(0, 512 * 50, 512), picture=noise)
+    clip.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
+    with elsewhere(folder=tmp_path / "kept") as page:
+        page.open("video")
+        page.choose_file("video-drop", clip)
+        page.wait(lambda: page.find("#video-start").is_enabled(), "upload")
+        page.click("#video-start")
+        page.remove(page.job("video", "partial"))
+        page.press(page.find("#toasts"), "Undo")
+        page.job("video", "partial")
+    port = urlsplit(page.url).port
+    assert port
+    with elsewhere(port=port, folder=tmp_path / "kept"):
+        page.open("video")
+        card = page.job("video", "partial")
+        assert "Done in part" in card.text
+        assert "cut.mkv" in card.find_element(By.CSS_SELECTOR, ".error").text
+        playing = "return document.querySelector('.job video').readyState"
+        page.wait(lambda: page.run(playing), "the video")
+        card.find_element(By.LINK_TEXT, "Download").click()
+        assert cv2.VideoCapture(str(page.downloaded(".mp4"))).read()[0]
 
 
 def test_a_photo_that_is_gone_is_said_to_be(elsewhere: Elsewhere, astronaut: Path) -> None:

@@ -6,18 +6,17 @@ import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
-from visitors import Client
+from visitors import Client, settings
 
 from nst_rt.infer.web.app import create_app
 from nst_rt.infer.web.engine import Engine
-from nst_rt.infer.web.settings import Settings
 
 TOKEN = "correct-horse"
 
 
 @pytest.fixture
 def locked(engine: Engine, tmp_path: Path) -> Starlette:
-    return create_app(engine, Settings(tmp_path / "visitors", token=TOKEN))
+    return create_app(engine, settings(tmp_path, token=TOKEN))
 
 
 @pytest.mark.parametrize("link", ["/", "/?token=", "/?token=wrong-horse", "/?token=correct-hors"])
@@ -42,7 +41,7 @@ def test_the_right_token_opens_and_leaves_the_address(locked: Starlette) -> None
     assert (answer.status_code, answer.headers["location"]) == (303, "/")
     assert "HttpOnly" in answer.headers["set-cookie"]
     assert TOKEN not in answer.headers["set-cookie"]
-    assert "Max-Age=2592000" in answer.headers["set-cookie"]
+    assert "Max-Age=34560000" in answer.headers["set-cookie"]
     assert visitor.get("/api/studio").status_code == 200
 
 
@@ -65,6 +64,27 @@ def test_a_forged_cookie_opens_nothing(locked: Starlette) -> None:
     for forged in (cookie.value[:-1], "0" * 32 + cookie.value[32:], "", "."):
         visitor.cookies.set(cookie.name, forged)
         visitor.error(403, "GET", "/api/studio")
+
+
+@pytest.mark.parametrize(("token", "opens"), [(TOKEN, True), ("staple-battery", False)])
+def test_the_next_studio_knows_a_visitor_again_but_opens_only_for_its_own_token(
+    locked: Starlette, engine: Engine, tmp_path: Path, token: str, opens: bool
+) -> None:
+    visitor = Client(locked, link=f"/?token={TOKEN}")
+    [cookie] = visitor.cookies.jar
+    other_results = create_app(engine, settings(tmp_path / "other", token=TOKEN))
+    for app, admits in (
+        (create_app(engine, settings(tmp_path, token=token)), opens),
+        (other_results, False),
+    ):
+        later = Client(app, link="/nowhere")
+        later.cookies.set(cookie.name, cookie.value or "")
+        assert (later.get("/api/studio").status_code == 200) == admits
+    visitor = Client(create_app(engine, settings(tmp_path, token=token)), link="/nowhere")
+    visitor.cookies.set(cookie.name, cookie.value or "")
+    visitor.get(f"/?token={token}")
+    known = {each.value.partition(".")[0] for each in visitor.cookies.jar if each.value}
+    assert known == {str(cookie.value).partition(".")[0]}
 
 
 @pytest.mark.parametrize(
@@ -90,7 +110,7 @@ ORIGINS = ["", "null", "http://evil.example", "https://localhost:8765", "http://
 
 def test_names_of_the_certificate_are_answered_to(engine: Engine, tmp_path: Path) -> None:
     names = ("studio.example.org", "*.box.example")
-    app = create_app(engine, Settings(tmp_path / "visitors", names=names))
+    app = create_app(engine, settings(tmp_path, names=names))
     for host, status in (
         ("studio.example.org:8765", 200),
         ("Studio.Box.Example", 200),

@@ -104,6 +104,7 @@ def test_a_studio_with_token_and_certificate_opens_and_ends_without_a_trace(
 ) -> None:
     command = [sys.executable, "-m", "nst_rt", "web", "--host", "0.0.0.0", "--port", "0"]
     command += ["--token", "--self-signed", "--json", "--backend", "openvino"]
+    command += ["--results", str(tmp_path / "results")]
     studio = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -114,6 +115,7 @@ def test_a_studio_with_token_and_certificate_opens_and_ends_without_a_trace(
     assert studio.stderr is not None
     link = re.search(r"(https://localhost:\d+/)\?token=([\w-]{16})", studio.stderr.readline())
     assert link is not None
+    assert str(tmp_path / "results") in studio.stderr.readline()
     [certificate] = tmp_path.rglob("cert.pem")
     assert next(tmp_path.rglob("key.pem")).stat().st_mode & 0o077 == 0
     trusting = ssl.create_default_context(cafile=certificate)
@@ -132,9 +134,13 @@ def test_a_studio_with_token_and_certificate_opens_and_ends_without_a_trace(
     studio.send_signal(ended_by)
     output, errors = studio.communicate(timeout=120)
     assert "Traceback" not in errors
+    assert str(tmp_path / "results") in errors
     assert list(tmp_path.rglob("nst-rt-web-*")) == []
     assert studio.returncode == 0
-    assert json.loads(output)["links"][0].startswith("https://")
+    facts = json.loads(output)
+    assert facts["links"][0].startswith("https://")
+    assert facts["results"] == str(tmp_path / "results")
+    assert (tmp_path / "results").stat().st_mode & 0o077 == 0
 
 
 def test_the_certificate_is_for_the_address_that_it_was_made_for(tmp_path: Path) -> None:

@@ -10,23 +10,20 @@ import numpy as np
 import pytest
 from clips import write_clip
 from PIL import Image
-from visitors import Client
+from visitors import Client, settings
 
-from nst_rt.errors import InputError
 from nst_rt.infer.web.app import create_app
-from nst_rt.infer.web.checks import Limits, TooLargeError
+from nst_rt.infer.web.checks import Limits, TooLargeError, check_photo
 from nst_rt.infer.web.engine import Engine
-from nst_rt.infer.web.settings import Settings
-from nst_rt.infer.web.uploads import Uploads
+from nst_rt.infer.web.storage import Result, Results
+from nst_rt.infer.web.uploads import _CHECKS, Uploads
 
 
 @pytest.fixture
 def narrow(engine: Engine, tmp_path: Path) -> Client:
     """A studio that takes little."""
-    root = tmp_path / "narrow"
-    root.mkdir()
     limits = Limits(upload=100_000, storage=150_000, pixels=200 * 200, seconds=1.5)
-    return Client(create_app(engine, Settings(root, limits)))
+    return Client(create_app(engine, settings(tmp_path, limits=limits)))
 
 
 def files(folder: Path) -> list[Path]:
@@ -47,7 +44,7 @@ def test_an_oversized_upload_is_refused_and_leaves_nothing(
     content = b"x" * 100_001
     body = content if announced else iter([content[:50_000], content[50_000:]])
     assert "0 MB allowed" in narrow.error(413, "POST", "/api/uploads?kind=photo", content=body)
-    assert files(tmp_path / "narrow") == []
+    assert files(tmp_path / "visitors") == []
 
 
 def test_too_many_pixels_are_refused_before_they_are_decoded(
@@ -56,7 +53,7 @@ def test_too_many_pixels_are_refused_before_they_are_decoded(
     assert "megapixels" in narrow.error(
         413, "POST", "/api/uploads?kind=photo", content=jpeg(201, 200, quality=5)
     )
-    assert files(tmp_path / "narrow") == []
+    assert files(tmp_path / "visitors") == []
 
 
 def test_a_video_that_is_too_long_or_too_large_is_refused(narrow: Client, tmp_path: Path) -> None:
@@ -65,7 +62,7 @@ def test_a_video_that_is_too_long_or_too_large_is_refused(narrow: Client, tmp_pa
     for clip, says in ((long, "1.5 seconds"), (large, "megapixels")):
         content = clip.read_bytes()
         assert says in narrow.error(413, "POST", "/api/uploads?kind=video", content=content)
-    assert files(tmp_path / "narrow") == []
+    assert files(tmp_path / "visitors") == []
 
 
 def test_the_oldest_files_make_room_for_new_ones(narrow: Client) -> None:
@@ -82,20 +79,83 @@ def test_the_oldest_files_make_room_for_new_ones(narrow: Client) -> None:
         assert painted.status_code == 200
 
 
-def test_old_results_make_room_when_nothing_else_does(narrow: Client, tmp_path: Path) -> None:
-    levels = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
-    Image.fromarray(levels).save(tmp_path / "x.png")
-    photo = narrow.upload(tmp_path / "x.png")["id"]
-    job = narrow.job(kind="optimize", content=photo, style=photo, size=64)
-    while not narrow.wait(job, "running", "done", "failed")["curve"]:
-        pass
-    narrow.post(f"/api/jobs/{job['id']}/stop")
-    assert narrow.wait(job)["state"] == "done"
-    for _ in range(3):
-        narrow.post("/api/uploads?kind=photo", content=jpeg(200, 200, quality=98))
-    (tmp_path / "narrow" / job["id"] / "large").write_bytes(bytes(100_000))
-    assert narrow.post("/api/uploads?kind=photo", content=jpeg(200, 200, quality=98)).is_success
-    assert narrow.get("/api/jobs").json() == []
+@pytest.mark.parametrize("announced", [True, False])
+def test_results_stay_when_there_is_no_more_room(
+    engine: Engine, tmp_path: Path, announced: bool
+) -> None:
+    given = settings(tmp_path, limits=Limits(upload=100_000, storage=150_000))
+    (tmp_path / "picture.png").write_bytes(bytes(100_000))
+    record = Result("optimize", "x", "someone", "done", "", "", 0.0, {}, [])
+    kept = Results(given.results).keep("x", {"picture.png": tmp_path / "picture.png"}, record)
+    visitor = Client(create_app(engine, given))
+    photo = jpeg(200, 200, quality=98)
+    body = photo if announced else iter([photo[:30_000], photo[30_000:]])
+    assert "full" in visitor.error(413, "POST", "/api/uploads?kind=photo", content=body)
+    album = visitor.post("/api/uploads?kind=album").json()["id"]
+    body = photo if announced else iter([photo[:30_000], photo[30_000:]])
+    visitor.error(413, "POST", f"/api/uploads/{album}/photos", content=body)
+    assert files(given.root) == []
+    assert (kept / "picture.png").stat().st_size == 100_000
+    assert visitor.post("/api/uploads?kind=photo", content=jpeg(40, 30)).is_success
+
+
+@pytest.mark.parametrize("size", [60_000, 0])
+def test_uploads_that_come_together_share_the_room(tmp_path: Path, size: int) -> None:
+    uploads = Uploads(tmp_path, Limits(upload=100_000, storage=100_000), lambda: 0)
+
+    async def alone() -> AsyncIterator[bytes]:
+        yield bytes(60_000)
+
+    async def beside_another() -> AsyncIterator[bytes]:
+        yield bytes(50_000)
+        with pytest.raises(TooLargeError, match="in use"):
+            await uploads.receive(alone(), owner="me", kind="photo", name="b", size=size)
+        yield bytes(10_000)
+
+    receiving = uploads.receive(beside_another(), owner="me", kind="photo", name="a", size=size)
+    assert asyncio.run(receiving).size == 60_000
+    assert [file.stat().st_size for file in files(tmp_path)] == [60_000]
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG"])
+def test_a_photo_that_is_cut_off_is_refused_when_it_comes(
+    client: Client, tmp_path: Path, format: str
+) -> None:
+    file = BytesIO()
+    Image.open(BytesIO(jpeg(120, 90))).save(file, format)
+    cut = file.getvalue()[: file.tell() // 2]
+    album = client.post("/api/uploads?kind=album").json()["id"]
+    for path in ("/api/uploads?kind=photo", f"/api/uploads/{album}/photos"):
+        reason = client.error(400, "POST", path, content=cut, headers={"X-Name": "cut.jpg"})
+        assert "truncated" in reason
+    assert files(tmp_path / "visitors") == []
+
+
+def test_a_video_of_an_unknown_codec_is_refused(client: Client, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mp4")
+    content = clip.read_bytes().replace(b"avc1", b"zzz1")
+    assert "codec" in client.error(400, "POST", "/api/uploads?kind=video", content=content)
+
+
+def test_a_video_s_title_may_be_in_any_encoding(client: Client, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.avi", metadata={"title": "XXXX"}, codec="mpeg4")
+    content = clip.read_bytes()
+    assert b"XXXX" in content
+    clip.write_bytes(content.replace(b"XXXX", "é".encode("latin1") * 4))
+    assert client.upload(clip, "video")["width"] == 64
+
+
+def test_a_fault_of_ours_is_answered_in_json_and_logged(
+    client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(path: Path, name: str, limits: Limits) -> tuple[str, dict[str, object]]:
+        raise AttributeError(f"{path} is a secret")
+
+    monkeypatch.setitem(_CHECKS, "photo", broken)
+    answer = client.post("/api/uploads?kind=photo", content=b"x")
+    assert (answer.status_code, answer.json()) == (500, {"error": "internal error"})
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert "is a secret" in caplog.text
 
 
 @pytest.mark.parametrize("kind", ["photo", "video", "photos"])
@@ -187,15 +247,18 @@ def png(width: int, height: int) -> bytes:
     return file.getvalue()
 
 
-def test_more_pixels_than_can_be_decoded_are_not_promised() -> None:
-    assert Limits(pixels=178 * 10**6).pixels == 178 * 10**6
-    with pytest.raises(InputError, match="no more than 178 megapixels"):
-        Limits(pixels=179 * 10**6)
+def test_the_limit_on_pixels_is_the_studio_s_alone(tmp_path: Path) -> None:
+    photo = tmp_path / "wide.png"
+    photo.write_bytes(png(60_000, 3000))
+    suffix, facts = check_photo(photo, "wide.png", Limits(pixels=180 * 10**6))
+    assert (suffix, facts) == (".png", {"width": 60_000, "height": 3000})
+    with pytest.raises(TooLargeError, match="megapixels"):
+        check_photo(photo, "wide.png", Limits(pixels=179 * 10**6))
 
 
 def test_an_album_that_a_photo_is_on_its_way_to_does_not_make_room(tmp_path: Path) -> None:
     photo = jpeg(40, 30)
-    uploads = Uploads(tmp_path, Limits(storage=10**5), lambda: False)
+    uploads = Uploads(tmp_path, Limits(storage=10**5), lambda: 0)
     album = uploads.new_album("me", "holiday")
 
     async def alone() -> AsyncIterator[bytes]:

@@ -8,12 +8,11 @@ import pytest
 from clips import write_clip
 from PIL import Image
 from starlette.websockets import WebSocketDisconnect
-from visitors import Client
+from visitors import Client, settings
 
 from nst_rt.infer.web.app import create_app
 from nst_rt.infer.web.checks import Limits
 from nst_rt.infer.web.engine import Engine, decoded, encoded
-from nst_rt.infer.web.settings import Settings
 
 # Smooth, so that JPEG keeps it.
 FRAME = np.random.default_rng(0).integers(0, 256, (3, 4, 3), np.uint8).repeat(16, 0).repeat(16, 1)
@@ -75,7 +74,7 @@ def test_frames_come_back_while_a_video_is_painted(client: Client, tmp_path: Pat
 def test_a_viewer_over_the_limit_is_told_so_and_finds_room_later(
     engine: Engine, tmp_path: Path
 ) -> None:
-    app = create_app(engine, Settings(tmp_path / "visitors", Limits(viewers=2), fps=0))
+    app = create_app(engine, settings(tmp_path, limits=Limits(viewers=2), fps=0))
     with Client(app) as one:
         with one.live() as first, one.live() as second:
             second.send_bytes(JPEG)
