@@ -53,7 +53,7 @@ _SIGNATURES = (
 )
 SIGNATURE_SIZE = 16  # bytes that `is_photo` needs
 
-# Pixels from which an image is shrunk before its values become float32.
+# Pixels from which an image is reduced before its values become float32.
 _LARGE = 50 * 10**6
 # Bytes per pixel, at the peak, of an image on its way to float32; and as Pillow decodes it.
 _WHOLE, _DECODED = 60, 16
@@ -202,8 +202,8 @@ def read_pixels(
 ) -> Pixels:
     """Decode an image file; see `load_picture` for the arguments.
 
-    What is needed at a smaller `size` only is decoded reduced, to no less than twice that: a JPEG
-    as it is read, a large image of another format before its values become float32.
+    A large image that is needed at a smaller `size` only is reduced, to no less than twice that: a
+    JPEG as it is decoded, one of another format before its values become float32.
 
     Raises:
         InputError: a file that cannot be read, or is too large.
@@ -233,27 +233,40 @@ def read_pixels(
         # Not by ImageOps.exif_transpose, which writes all tags anew and fails on malformed ones.
         if orientation in _TURNS:
             picture = picture.transpose(_TURNS[orientation])
-        if picture.mode == "F":
-            grey = np.asarray(picture).clip(0, 1)
-            return Pixels(np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGBA)), 16, shape)
-        transform = srgb_transform(opened.info.get("icc_profile"), picture.mode, path)
+        levels = None
         if is_deep_png:
             stored = path.read_bytes() if content is None else content
             levels = _deep_png(stored, orientation, opened.info.get("transparency"))
         elif picture.mode.startswith("I"):
             levels = _rgba_levels(_grey_levels(picture, opened))
-        else:
-            return Pixels(_shallow(picture, transform), 8, shape)
-        values = levels.astype(np.float32)
-        values /= np.float32(65535)
-        if transform:
-            values[:, :, :3] = deep_to_srgb(transform, levels[:, :, :3])
-        return Pixels(values, 16, shape)
+        rgba, depth = _rgba(path, picture, opened.info.get("icc_profile"), levels)
+        return Pixels(rgba, depth, shape)
+
+
+def _rgba(
+    path: Path, picture: Image.Image, profile: bytes | None, levels: _Levels | None
+) -> tuple[_Values, Depth]:
+    """Colors (sRGB) and alpha of an upright picture, from its `levels` where it has 16 bits."""
+    if picture.mode == "F":
+        grey = np.asarray(picture).clip(0, 1)
+        return np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGBA)), 16
+    transform = srgb_transform(profile, picture.mode, path)
+    if levels is None:
+        return _shallow(picture, transform), 8
+    values = levels.astype(np.float32)
+    values /= np.float32(65535)
+    if transform:
+        values[:, :, :3] = deep_to_srgb(transform, levels[:, :, :3])
+    return values, 16
 
 
 def _reduction(sides: tuple[int, int], size: int | None, at_least: int | None) -> int:
-    """By how much an image may shrink and keep `at_least`, and twice `size` in its long side."""
-    factors = [] if size is None else [max(sides) // max(2 * size, 1)]
+    """By how much an image may shrink and keep `at_least` and, if it is large, twice `size`.
+
+    All others are the same at a size as if they were resized afterwards.
+    """
+    is_large = sides[0] * sides[1] > _LARGE
+    factors = [] if size is None or not is_large else [max(sides) // max(2 * size, 1)]
     factors += [] if at_least is None else [min(sides) // max(at_least, 1)]
     return max(min(factors, default=1), 1)
 

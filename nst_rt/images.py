@@ -87,8 +87,8 @@ def load_picture(
     Args:
         path: any format that Pillow reads; HEIC with `pillow-heif`. More than 8 bits per channel
             are kept of PNGs and of grey TIFFs; other files are read at 8.
-        size: long side in pixels to resize to; None keeps the size. A larger JPEG is then decoded
-            at 1/2, 1/4 or 1/8, still twice as large, in less time and memory.
+        size: long side in pixels to resize to; None keeps the size. Images of more than 50
+            megapixels are then decoded reduced, still twice as large, in less memory.
         content: of the file, where `path` is only its name: in an archive, say.
         at_least: pixels that the short side needs; a larger JPEG is then decoded at 1/2, 1/4 or 1/8
             of its size, in less time.

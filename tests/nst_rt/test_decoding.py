@@ -285,17 +285,19 @@ def test_a_large_image_is_shrunk_before_it_is_resized(
     torch.testing.assert_close(*seen, atol=0.1, rtol=0)
 
 
-def test_a_jpeg_is_decoded_no_larger_than_a_size_needs(
+def test_a_large_jpeg_is_decoded_no_larger_than_a_size_needs(
     tmp_path: Path, astronaut: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6
     Image.open(astronaut).crop((0, 0, 509, 331)).save(tmp_path / "a.jpg", exif=exif, quality=95)
     whole = load_image(tmp_path / "a.jpg")
+    assert torch.equal(load_image(tmp_path / "a.jpg", size=50), resize(whole, 50))
+    monkeypatch.setattr(decoding, "_LARGE", 20_000)
     read = []
     load = JpegImageFile.load
     monkeypatch.setattr(JpegImageFile, "load", lambda self: read.append(self.size) or load(self))
-    for size, decoded in {400: (509, 331), 120: (255, 166), 50: (128, 83)}.items():
+    for size, decoded in {400: (509, 331), 120: (255, 166), 50: (128, 83), 9: (64, 42)}.items():
         image = load_image(tmp_path / "a.jpg", size=size)
         assert read[-1] == decoded
         assert image.shape == resize(whole, size).shape
