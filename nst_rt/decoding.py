@@ -5,7 +5,7 @@ OpenCV has a part in 16-bit PNGs only, and sees nothing of them but their pixels
 
 import threading
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -116,7 +116,7 @@ _no_limit_of_pillow = _PillowsLimit()
 
 @contextmanager
 def readable_image(
-    path: Path | str, content: bytes | None = None, *, formats: Sequence[str] | None = None
+    path: Path | str, content: bytes | None = None, *, formats: tuple[str, ...] | None = None
 ) -> Iterator[ImageFile]:
     """Open an image file with Pillow; whatever goes wrong with it becomes one line.
 
@@ -151,7 +151,7 @@ def readable_image(
         raise InputError(f"{path}: damaged or unreadable image ({cause})") from error
 
 
-def _opened(path: Path, file: BinaryIO, formats: Sequence[str] | None) -> ImageFile:
+def _opened(path: Path, file: BinaryIO, formats: tuple[str, ...] | None) -> ImageFile:
     try:
         return Image.open(file, formats=formats)
     except UnidentifiedImageError:
