@@ -145,7 +145,7 @@ BAD = [
     (["starry_night", *GOOD, "--frames", "9"], "--frames goes with --video"),
     (["starry_night", "--photos", "p", "--video", "c.mp4"], "--photos does not go with it"),
     (["starry_night", "--video", "no.mp4"], r"no\.mp4: no such file"),
-    (["starry_night", "--video", "text.png"], r"text\.png: no frames in this video"),
+    (["starry_night", "--video", "text.png"], r"text\.png: a photo, not a video"),
     (["starry_night", "--video", "no.mp4", "--frames", "1"], "at least 2 are needed, not 1"),
     (["nobody", *GOOD], "known are .*starry_night"),
     (["no.safetensors", *GOOD], "no such file"),

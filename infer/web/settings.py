@@ -44,7 +44,7 @@ class Settings:
 
 def usual_steps() -> int:
     """Steps of a training that nothing else was said of, as its recipe has them."""
-    recipe = resources.files("nst_rt") / "train" / "configs" / "new_style.yaml"
+    recipe = resources.files("nst_rt.train") / "configs" / "new_style.yaml"
     return int(yaml.safe_load(recipe.read_text())["trainer"]["max_steps"])
 
 
