@@ -448,7 +448,8 @@ def test_a_process_that_decodes_is_killed(
     train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(DataLoader, "__iter__", dying(lambda: os.kill(os.getpid(), SIGKILL)))
-    with pytest.raises(StyleTransferError, match=r"killed by signal: Killed.*--resume"):
+    # Which signal it was PyTorch sees in a process's first training only.
+    with pytest.raises(StyleTransferError, match=r"(: Killed|exited unexpectedly);.*--resume"):
         train(tmp_path)
 
 
