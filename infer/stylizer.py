@@ -128,7 +128,7 @@ class Stylizer:
         Raises:
             InputError: not such an array, or too small.
         """
-        painted: Frame = self.stylize_batch(frame[None])[0]
+        painted: Frame = self.stylize_batch(_batch_of_one(frame))[0]
         return painted
 
     def stylize_batch(self, frames: Frames) -> Frames:
@@ -170,7 +170,7 @@ class Stylizer:
         Raises:
             InputError: see `stylize`.
         """
-        frames = frame[None]
+        frames = _batch_of_one(frame)
         self._check(frames)
         if self._strength == 0 or self._tile(*frame.shape[:2]) is not None:
             painted = self.stylize(frame)
@@ -199,6 +199,20 @@ class Stylizer:
     @property
     def _dtype(self) -> torch.dtype:
         return DTYPES[self._backend.precision]
+
+
+def _batch_of_one(frame: Frame) -> Frames:
+    """A frame as a batch; what OpenCV could not read is None, and no frame.
+
+    Raises:
+        InputError: not an array.
+    """
+    if not isinstance(frame, np.ndarray):
+        raise InputError(
+            "a frame must be a uint8 BGR array of shape (H, W, 3), as cv2.imread returns it, not "
+            f"{type(frame).__name__}"
+        )
+    return frame[None]
 
 
 def load_style(

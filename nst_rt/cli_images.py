@@ -6,7 +6,7 @@ from typing import Any
 
 from nst_rt.cli_looks import take_stylizer
 from nst_rt.console import Report, progress
-from nst_rt.errors import InputError
+from nst_rt.errors import InputError, PartialResultError
 
 
 def add_image_arguments(p: argparse.ArgumentParser) -> None:
@@ -90,6 +90,7 @@ def _collection(source: str, folder: str, style: dict[str, Any], **painting: Any
             "skipped": batch.skipped,
             **_engine(stylizer),
         },
+        PartialResultError.exit_code if batch.skipped else 0,
     )
 
 

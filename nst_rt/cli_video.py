@@ -62,8 +62,12 @@ def add_video_arguments(p: argparse.ArgumentParser) -> None:
     )
     p.add_argument("--crf", type=int, metavar="Q", help="0 (best) to 51; of h264 20 by default")
     p.add_argument("--preset", metavar="P", help="of the codec; of h264 veryfast by default")
-    p.add_argument("--start", type=parse_time, metavar="T", help="of a part: seconds or H:MM:SS")
-    p.add_argument("--end", type=parse_time, metavar="T", help="of a part: seconds or H:MM:SS")
+    p.add_argument(
+        "--start", type=_time, metavar="T", help="start of the part to convert: seconds or H:MM:SS"
+    )
+    p.add_argument(
+        "--end", type=_time, metavar="T", help="end of the part to convert: seconds or H:MM:SS"
+    )
     p.add_argument("--size", type=_size, metavar="PX", help="long side, or WxH; default: as it is")
     p.add_argument("--scale", type=float, metavar="X", help="of both sides, such as 0.5")
     p.add_argument("--fps", type=_rate, metavar="N", help="a constant rate, such as 30000/1001")
@@ -233,6 +237,13 @@ def _targets(sources: list[str], folder: Path) -> dict[str, Path]:
             raise InputError(f"{target}: two videos would get this name")
         targets[name] = target
     return targets
+
+
+def _time(text: str) -> float:
+    try:
+        return parse_time(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 90 or 0:01:30") from error
 
 
 def _size(text: str) -> "int | tuple[int, int]":

@@ -1,6 +1,9 @@
+from typing import Any
+
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from nst_rt.errors import InputError, UnknownNameError
 from nst_rt.images import Frame
@@ -130,3 +133,11 @@ def test_the_shipped_style_paints(frame: Frame) -> None:
     stylizer = load_style("starry_night")
     assert np.abs(stylizer.stylize(frame).astype(int) - frame).mean() > 5
     assert str(stylizer) == f"{stylizer.backend} {stylizer.precision} on {stylizer.device}"
+
+
+@pytest.mark.parametrize("frame", [None, "photo.jpg", Image.new("RGB", (32, 32))])
+@pytest.mark.parametrize("method", ["stylize", "start"])
+def test_what_is_no_array_is_no_frame(two_styles: StyleModel, frame: Any, method: str) -> None:
+    stylizer = Stylizer(two_styles, "waves", backend="torch")
+    with pytest.raises(InputError, match=type(frame).__name__):
+        getattr(stylizer, method)(frame)

@@ -178,6 +178,28 @@ def test_a_style_goes_and_comes_back_with_its_job(
     client.error(404, "GET", "/api/jobs/a/files/swirls.safetensors")  # what another one removed
 
 
+def test_a_file_that_is_taken_to_the_results_meanwhile_is_looked_for_again(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    visitor = Client(create_app(engine, settings(tmp_path)))
+    [cookie] = visitor.cookies.jar
+    owner = str(cookie.value).partition(".")[0]
+    clip = write_clip(tmp_path / "clip.mp4")
+    result = Result("video", "x", owner, "done", "", "", 1.0, {}, [])
+    Results(tmp_path / "results").keep("a", {"video.mp4": clip}, result)
+    client = same_visitor(visitor, engine, tmp_path)
+    gone = [FileNotFoundError()]
+
+    async def moved_once(function: Callable[..., Any], *arguments: Any) -> Any:
+        if gone:
+            raise gone.pop()
+        return function(*arguments)
+
+    monkeypatch.setattr("nst_rt.infer.web.job_routes.run_in_threadpool", moved_once)
+    answer = client.get("/api/jobs/a/files/video.mp4")
+    assert (answer.status_code, answer.content) == (200, clip.read_bytes())
+
+
 def test_a_result_that_cannot_be_kept_can_be_fetched_while_the_studio_is_open(
     tmp_path: Path,
 ) -> None:
