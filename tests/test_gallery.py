@@ -5,11 +5,12 @@ import re
 import statistics
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from nst_rt.images import Frame, frame_to_tensor, load_image, tensor_to_frame
-from nst_rt.infer.stylizer import Stylizer
+from nst_rt.infer.stylizer import Stylizer, load_style
 from nst_rt.metrics import fingerprint, fingerprint_distance
 from nst_rt.style_model import StyleModel, find_style, gallery
 
@@ -100,7 +101,19 @@ def test_every_style_has_its_card(name: str) -> None:
 
 
 def test_who_chooses_nothing_gets_the_network_for_live_pictures() -> None:
-    assert list(gallery()) == [*STYLES, "starry_night_classic"]
+    assert list(gallery()) == [*STYLES, "starry_night_classic", "starry_night_bold"]
+
+
+def test_the_bold_style_paints_strokes_where_the_photo_has_none() -> None:
+    """Differences of Gaussians of the size of strokes, in a sky that grows brighter downwards."""
+    sky = np.linspace(120, 200, 256).astype(np.uint8)[:, None, None].repeat(256, 1).repeat(3, 2)
+
+    def strokes(style: str) -> float:
+        luma = cv2.cvtColor(load_style(style).stylize(sky), cv2.COLOR_BGR2GRAY).astype(np.float32)
+        fine, coarse = (cv2.GaussianBlur(luma, (0, 0), sigma) for sigma in (2.8, 5.6))
+        return float((fine - coarse)[32:-32, 32:-32].std())
+
+    assert strokes("starry_night_bold") > 2 * strokes("starry_night")
 
 
 def test_the_classic_paints_the_same_painting_with_another_network(
