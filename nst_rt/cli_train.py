@@ -2,13 +2,12 @@
 
 import argparse
 import logging
-import re
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from nst_rt.console import Report
 from nst_rt.errors import InputError, InterruptedWorkError
+from nst_rt.recipes import recipe_steps
 
 # What begins the flags that LightningCLI knows.
 TRAINING_SETTINGS = ("--trainer", "--model", "--data")
@@ -126,7 +125,7 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
         "--steps",
         type=int,
         metavar="N",
-        help=f"default: {_steps('painterly')}; {_steps('new_style')} with --from",
+        help=f"default: {recipe_steps('painterly')}; {recipe_steps('new_style')} with --from",
     )
     add("--batch-size", type=int, metavar="N", help="photos a step; default: 4")
     add("--validation", metavar="V", help="photos, or a fraction; default: 0.05")
@@ -140,11 +139,3 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, metavar="N", help="default: 0")
     add("--resume", action="store_true", help="continue the run of this name")
     add("--fast-dev-run", action="store_true", help="one step, to see that all works")
-
-
-def _steps(recipe: str) -> str:
-    """How many a recipe has, read without what would make the help slow."""
-    file = resources.files("nst_rt.train") / "configs" / f"{recipe}.yaml"
-    found = re.search(r"^  max_steps: (\d+)", file.read_text(encoding="utf-8"), re.MULTILINE)
-    assert found is not None
-    return found[1]

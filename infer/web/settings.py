@@ -3,14 +3,12 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]
-
 from nst_rt.errors import InputError
 from nst_rt.infer.web.checks import Limits
+from nst_rt.recipes import recipe_steps
 
 
 @dataclass(frozen=True)
@@ -44,8 +42,7 @@ class Settings:
 
 def usual_steps() -> int:
     """Steps of a training that nothing else was said of, as its recipe has them."""
-    recipe = resources.files("nst_rt.train") / "configs" / "new_style.yaml"
-    return int(yaml.safe_load(recipe.read_text())["trainer"]["max_steps"])
+    return recipe_steps("new_style")
 
 
 def parsed(text: str | bytes) -> Any:
