@@ -1,7 +1,9 @@
 """The routes of long work: starting, watching, stopping and fetching it."""
 
+import mimetypes
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -138,13 +140,21 @@ class JobRoutes:
         name = request.path_params["name"]
         for _ in range(2):  # a job that ends takes its files elsewhere
             with suppress(KeyError, FileNotFoundError):
-                path = job.files[name][0]
-                found = await run_in_threadpool(path.stat)
-                return FileResponse(path, stat_result=found)
+                return await run_in_threadpool(_sent, job.files[name][0])
+        if not job.files:  # it was cancelled while the page asked for its picture
+            return Response(status_code=204)
         raise HTTPException(404, "there is no such file")
 
     def _upload(self, request: Request, id: object, *kinds: str) -> Upload:
         return self._uploads.find(id, request.scope["visitor"], *kinds)
+
+
+def _sent(path: Path) -> Response:
+    """A file. A picture may be replaced at any time, so all of it is read from one opened file."""
+    kind, _ = mimetypes.guess_type(path)
+    if kind and kind.startswith("image/"):
+        return Response(path.read_bytes(), media_type=kind)
+    return FileResponse(path, stat_result=path.stat())
 
 
 def _title(mix: Mix) -> str:

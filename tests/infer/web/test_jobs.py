@@ -209,6 +209,20 @@ def test_an_optimization_is_watched_and_stopped_with_what_there_is(
     assert client.delete(f"/api/uploads/{content['id']}").status_code == 200
 
 
+def test_a_picture_that_was_cancelled_is_nothing_and_no_error(
+    client: Client, astronaut: Path, painting: Path
+) -> None:
+    content, style = client.upload(astronaut), client.upload(painting)
+    job = client.job(kind="optimize", content=content["id"], style=style["id"], size=64)
+    files = f"/api/jobs/{job['id']}/files"
+    until(lambda: client.get(f"{files}/preview.jpg").content)
+    client.error(404, "GET", f"{files}/other.jpg")
+    client.post(f"/api/jobs/{job['id']}/cancel")
+    assert client.wait(job)["state"] == "cancelled"
+    answer = client.get(f"{files}/preview.jpg")
+    assert (answer.status_code, answer.content) == (204, b"")
+
+
 def test_jobs_that_make_no_sense_are_refused(client: Client, astronaut: Path) -> None:
     id = client.upload(astronaut)["id"]
     for asked, says in (

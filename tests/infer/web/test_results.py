@@ -200,6 +200,32 @@ def test_a_file_that_is_taken_to_the_results_meanwhile_is_looked_for_again(
     assert (answer.status_code, answer.content) == (200, clip.read_bytes())
 
 
+@pytest.mark.parametrize("then", ["replaced", "removed"])
+def test_a_picture_that_is_gone_while_it_is_sent_arrives_whole(
+    then: str, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    visitor = Client(create_app(engine, settings(tmp_path)))
+    [cookie] = visitor.cookies.jar
+    owner = str(cookie.value).partition(".")[0]
+    result = Result("optimize", "x", owner, "done", "", "", 1.0, {}, [])
+    (picture := tmp_path / "preview.jpg").write_bytes(b"as long as it was")
+    kept = Results(tmp_path / "results").keep("a", {"preview.jpg": picture}, result)
+    client = same_visitor(visitor, engine, tmp_path)
+
+    async def just_before(function: Callable[..., Any], *arguments: Any) -> Any:
+        found = function(*arguments)
+        (kept / "preview.jpg").unlink()
+        if then == "replaced":
+            (kept / "preview.jpg").write_bytes(b"short")
+        return found
+
+    monkeypatch.setattr("nst_rt.infer.web.job_routes.run_in_threadpool", just_before)
+    answer = client.get("/api/jobs/a/files/preview.jpg")
+    assert answer.headers["content-type"] == "image/jpeg"
+    assert int(answer.headers["content-length"]) == len(answer.content)
+    assert answer.content == b"as long as it was"
+
+
 def test_a_result_that_cannot_be_kept_can_be_fetched_while_the_studio_is_open(
     tmp_path: Path,
 ) -> None:
