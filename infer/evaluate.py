@@ -1,6 +1,7 @@
-"""How good a style model is: what its users get, measured as `nst_rt.metrics` defines it."""
+"""How good a style model is: bold, calm and fast, as `nst_rt.metrics` defines it."""
 
 import logging
+import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,22 +14,14 @@ from rich.table import Table
 from torch import Tensor
 
 from nst_rt.errors import InputError
-from nst_rt.images import Frame, frame_to_tensor, load_image, tensor_to_frame
+from nst_rt.images import Frame, frame_to_tensor, load_image, resize, tensor_to_frame
 from nst_rt.infer.backends import BackendName, Precision
 from nst_rt.infer.demo import packaged_photos
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.infer.timing import frames_per_second
-from nst_rt.metrics import (
-    ITERATIONS,
-    PAINTING_SIZE,
-    PAN_FRAMES,
-    PanError,
-    Quality,
-    QualityObjective,
-    pan_error,
-    quality,
-    quality_photo,
-)
+from nst_rt.metrics.boldness import SIZE, Boldness, boldness, median_boldness
+from nst_rt.metrics.quality import QualityObjective, quality_photo
+from nst_rt.metrics.stability import PAN_FRAMES, PanError, pan_error
 from nst_rt.photos import Photo, find_photos, is_held_out
 from nst_rt.style_model import StyleModel, find_style
 
@@ -38,7 +31,11 @@ Item = TypeVar("Item")
 OnProgress = Callable[[float, str], None]
 
 _TIMED_SIZES = ((640, 480), (1280, 720))
-_ITERATION_COST = 3  # times that of painting a frame or judging it, roughly
+_LEGEND = (
+    "strokes (in even areas), contrast, chroma: 1 is as much as the style image has",
+    "pan error: how much the style swims when the camera moves; relative: over the deviation",
+    "objective: style and content loss of VGG19, which does not tell how bold a style is",
+)
 
 
 @dataclass(frozen=True)
@@ -46,14 +43,16 @@ class StyleEvaluation:
     """What was measured of one style.
 
     Attributes:
-        painting: that it was measured against.
-        quality: see `nst_rt.metrics.quality`.
-        pan: see `nst_rt.metrics.pan_error`; None without the photos of scikit-image.
+        style_image: that it was measured against.
+        boldness: medians, see `nst_rt.metrics.boldness`.
+        pan: see `nst_rt.metrics.stability`; None without the photos of scikit-image.
+        objective: median, see `QualityObjective`; how bold a style is, it does not tell.
     """
 
-    painting: str
-    quality: Quality
+    style_image: str
+    boldness: Boldness
     pan: PanError | None
+    objective: float
 
 
 @dataclass(frozen=True)
@@ -64,9 +63,9 @@ class Evaluation:
         model: as it was named.
         engine: engine, precision and device that painted.
         parameters: of the network.
-        photos: how many the objectives are medians over.
+        photos: how many the medians are over.
+        even: how many of them have even areas, which the strokes are measured in.
         skipped: photos that cannot be read -> why.
-        iterations: of the optimizer.
         fps: frame size, such as `640x480` -> frames per second.
         styles: style name -> its figures.
     """
@@ -75,8 +74,8 @@ class Evaluation:
     engine: str
     parameters: int
     photos: int
+    even: int
     skipped: Mapping[str, str]
-    iterations: int
     fps: Mapping[str, float]
     styles: Mapping[str, StyleEvaluation]
 
@@ -88,16 +87,15 @@ def evaluate_model(
     *,
     count: int = 50,
     held_out: bool = False,
-    optimizer_photos: int = 5,
-    iterations: int = ITERATIONS,
     backend: BackendName = "auto",
     device: str | None = None,
     precision: Precision = "auto",
     on_progress: OnProgress | None = None,
 ) -> Evaluation:
-    """Measure a style model, painting through `Stylizer`, as its users do.
+    """Measure a style model, through `Stylizer`, as its users have it.
 
-    Where scikit-image, whose photos the pan error is of, is not installed, the rest is measured.
+    Boldness is that of the photos at 512 px on the long side. Where scikit-image, whose photos the
+    pan error is of, is not installed, the rest is measured.
 
     Args:
         model: a style of the gallery, a model file, or FILE:NAME.
@@ -106,8 +104,6 @@ def evaluate_model(
             -> painting for those to measure.
         count: how many photos, the first ones that can be read.
         held_out: take only photos that training on this collection holds out.
-        optimizer_photos: how many of these the optimizer runs on, which takes most of the time.
-        iterations: of the optimizer.
         backend, device, precision: of the stylizer, see there. The objectives are computed on a GPU
             where there is one.
         on_progress: called with the part that is done, from 0 to 1, and what is being measured.
@@ -121,15 +117,9 @@ def evaluate_model(
     """
     if count < 1:
         raise InputError(f"the number of photos must be positive, not {count}")
-    if min(optimizer_photos, iterations) < 0:
-        raise InputError(
-            "the optimizer's photos and iterations must be 0 or more, not "
-            f"{optimizer_photos} and {iterations}"
-        )
     loaded, files = _load_model(model, style)
-    paintings = {name: load_image(file, size=PAINTING_SIZE) for name, file in files.items()}
+    style_images = {name: load_image(file, size=SIZE) for name, file in files.items()}
     chosen, skipped = _load_photos(_candidates(photos, held_out), count)
-    judged = list(chosen.values())
     try:
         panned = pan_photos()
     except InputError as error:
@@ -139,42 +129,39 @@ def evaluate_model(
         loaded, loaded.style_names[0], backend=backend, device=device, precision=precision
     )
 
-    work = len(judged) + len(panned) * PAN_FRAMES
-    work += len(judged[:optimizer_photos]) * (iterations + 1) * _ITERATION_COST
-    progress = _Progress(len(paintings) * work, on_progress)
+    work = 2 * len(chosen) + len(panned) * PAN_FRAMES
+    progress = _Progress(len(style_images) * work, on_progress)
     fps = {}
     for width, height in progress.over(_TIMED_SIZES, "speed", cost=0):
         frame = fitted_frame(next(iter(chosen)).load(), width, height)
         fps[f"{width}x{height}"] = frames_per_second(stylizer.stylize, frame)
     styles = {}
-    for name, painting in paintings.items():
+    even = 0
+    for name, style_image in style_images.items():
         stylizer.set_style(name)
-        objective = QualityObjective(painting)
-        objectives = [
-            objective(_painted(stylizer, photo), photo)
-            for photo in progress.over(judged, f"{name}: objective")
+        figures = [
+            boldness(_stylized(stylizer, content), content, style_image)
+            for content, _ in progress.over(chosen.values(), f"{name}: boldness")
         ]
-        curves = [
-            list(
-                progress.over(
-                    objective.descent(photo, iterations), f"{name}: optimizer", _ITERATION_COST
-                )
-            )
-            for photo in judged[:optimizer_photos]
-        ]
+        even = sum(each.strokes is not None for each in figures)
         moving = progress.over(panned, f"{name}: pan error", PAN_FRAMES)
+        objective = QualityObjective(style_image)
         styles[name] = StyleEvaluation(
-            painting=str(files[name]),
-            quality=quality(objectives, curves),
+            style_image=str(files[name]),
+            boldness=median_boldness(figures),
             pan=pan_error(stylizer.stylize, moving) if panned else None,
+            objective=statistics.median(
+                objective(_stylized(stylizer, square), square)
+                for _, square in progress.over(chosen.values(), f"{name}: objective")
+            ),
         )
     return Evaluation(
         model=str(model),
         engine=str(stylizer),
         parameters=loaded.parameters,
-        photos=len(judged),
+        photos=len(chosen),
+        even=even,
         skipped=skipped,
-        iterations=iterations,
         fps=fps,
         styles=styles,
     )
@@ -198,15 +185,17 @@ def fitted_frame(photo: Tensor, width: int, height: int) -> Frame:
 def summary(evaluation: Evaluation) -> str:
     """An evaluation as text: a few lines, and a table of the styles."""
     table = Table("style", box=None, pad_edge=False, header_style="")
-    for title in ("objective", "L-BFGS iterations", "ratio", "pan error", "relative"):
+    for title in ("strokes", "contrast", "chroma", "relative pan error", "pan error", "objective"):
         table.add_column(title, justify="right")
     for name, style in evaluation.styles.items():
+        bold, pan = style.boldness, style.pan
         table.add_row(
             name,
-            f"{style.quality.objective:.2f}",
-            _iterations(style.quality, evaluation.iterations),
-            "-" if style.quality.ratio is None else f"{style.quality.ratio:.2f}",
-            *([f"{style.pan.error:.3f}", f"{style.pan.relative:.2f}"] if style.pan else "--"),
+            "-" if bold.strokes is None else f"{bold.strokes:.2f}",
+            f"{bold.contrast:.2f}",
+            f"{bold.chroma:.2f}",
+            *([f"{pan.relative:.2f}", f"{pan.error:.3f}"] if pan else "--"),
+            f"{style.objective:.2f}",
         )
     console = Console(width=120, color_system=None, markup=False, emoji=False)
     with console.capture() as capture:
@@ -217,22 +206,14 @@ def summary(evaluation: Evaluation) -> str:
         [
             f"{evaluation.model}: {evaluation.parameters:,} parameters, {evaluation.engine}",
             f"frames per second: {rates}",
-            f"photos: {evaluation.photos}",
+            f"photos: {evaluation.photos}, {evaluation.even} of them with even areas",
             *([f"photos skipped: {len(skipped)} ({', '.join(skipped)})"] if skipped else []),
             "",
             *(line.rstrip() for line in capture.get().splitlines()),
+            "",
+            *_LEGEND,
         ]
     )
-
-
-def _iterations(quality: Quality, limit: int) -> str:
-    """Equivalent iterations as `14 (12 to >50)`."""
-    if not quality.iterations:
-        return "-"
-    known = sorted(i for i in quality.iterations if i is not None)
-    texts = [str(i) for i in known] + [f">{limit}"] * (len(quality.iterations) - len(known))
-    median = f">{limit}" if quality.median_iterations is None else f"{quality.median_iterations:g}"
-    return f"{median} ({texts[0]} to {texts[-1]})" if len(texts) > 1 else median
 
 
 class _Progress:
@@ -281,15 +262,18 @@ def _candidates(photos: Path | str | Sequence[Photo], held_out: bool) -> Sequenc
     return kept
 
 
-def _load_photos(photos: Sequence[Photo], count: int) -> tuple[dict[Photo, Tensor], dict[str, str]]:
-    """The first photos that can be read, as the objective has them, and why others cannot."""
-    loaded: dict[Photo, Tensor] = {}
+def _load_photos(
+    photos: Sequence[Photo], count: int
+) -> tuple[dict[Photo, tuple[Tensor, Tensor]], dict[str, str]]:
+    """The first photos that can be read, whole and as a square, and why others cannot."""
+    loaded: dict[Photo, tuple[Tensor, Tensor]] = {}
     skipped = {}
     for photo in photos:
         if len(loaded) == count:
             break
         try:
-            loaded[photo] = quality_photo(photo.load())
+            image = photo.load()
+            loaded[photo] = resize(image, SIZE), quality_photo(image)
         except InputError as error:
             logger.warning("skipped a photo: %s", error)
             skipped[str(photo)] = str(error)
@@ -298,5 +282,5 @@ def _load_photos(photos: Sequence[Photo], count: int) -> tuple[dict[Photo, Tenso
     return loaded, skipped
 
 
-def _painted(stylizer: Stylizer, photo: Tensor) -> Tensor:
-    return frame_to_tensor(stylizer.stylize(tensor_to_frame(photo)))
+def _stylized(stylizer: Stylizer, image: Tensor) -> Tensor:
+    return frame_to_tensor(stylizer.stylize(tensor_to_frame(image)))

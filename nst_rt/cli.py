@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def evaluate(model: str, video: str | None = None, **options: Any) -> Report:
-    """Measure how good a style model is: quality, stability, speed."""
+    """Measure how good a style model is: boldness, stability, speed."""
     from dataclasses import asdict
 
     from nst_rt.infer.evaluate import evaluate_model, summary
@@ -266,12 +266,6 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--photos", metavar="P", help="a folder, a zip archive or a list of photos")
     p.add_argument("--held-out", action="store_true", help="only those that training holds out")
     p.add_argument("--count", type=int, metavar="N", help="photos, the first ones; default: 50")
-    p.add_argument(
-        "--optimizer-photos",
-        type=int,
-        metavar="N",
-        help="that the network is compared with the optimizer on; default: 5",
-    )
     p.add_argument(
         "--video", metavar="CLIP", help="measure how much it flickers on a clip, and nothing else"
     )

@@ -1,6 +1,6 @@
 """Flicker, as a number: how much an output changes where its input shows the same place.
 
-`nst_rt.metrics.pan_error` is the same figure on a pan, whose correspondence is a shift.
+`nst_rt.metrics.stability.pan_error` is the same figure on a pan, whose correspondence is a shift.
 """
 
 import math

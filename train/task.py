@@ -17,7 +17,7 @@ from nst_rt.losses import (
     grid_pattern,
     layer_weights,
 )
-from nst_rt.metrics import fingerprint, fingerprint_distance
+from nst_rt.metrics.fingerprint import fingerprint, fingerprint_distance
 from nst_rt.motion import MotionRange, aligned_error, moving_pair
 from nst_rt.style_model import Style, StyleModel, find_style
 from nst_rt.train.averaging import WeightEMA

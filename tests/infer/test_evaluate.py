@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from nst_rt.errors import InputError, StyleTransferError, UnknownNameError
-from nst_rt.images import frame_to_tensor, load_image, save_image, tensor_to_frame
+from nst_rt.images import frame_to_tensor, load_image, resize, save_image, tensor_to_frame
 from nst_rt.infer import demo, evaluate, timing
 from nst_rt.infer.evaluate import (
     Evaluation,
@@ -21,7 +21,9 @@ from nst_rt.infer.evaluate import (
     summary,
 )
 from nst_rt.infer.stylizer import Stylizer
-from nst_rt.metrics import PanError, Quality, QualityObjective, quality_photo
+from nst_rt.metrics.boldness import Boldness, boldness
+from nst_rt.metrics.quality import QualityObjective, quality_photo
+from nst_rt.metrics.stability import PanError
 from nst_rt.photos import Photo, find_photos, is_held_out
 from nst_rt.style_model import Style, StyleModel
 
@@ -63,8 +65,6 @@ def evaluation(
             collection,
             {"night": painting, "waves": painting.with_name("ink.jpg")},
             count=2,
-            optimizer_photos=1,
-            iterations=1,
             backend="torch",
             on_progress=lambda part, note: progress.append((part, note)),
         )
@@ -95,7 +95,6 @@ def quick(
             "photos": collection,
             "style": {"night": painting},
             "count": 1,
-            "optimizer_photos": 0,
             "backend": "torch",
         } | changes
         return evaluate_model(**arguments)
@@ -110,15 +109,15 @@ def test_an_evaluation_is_json(evaluation: Evaluation) -> None:
         "engine",
         "parameters",
         "photos",
+        "even",
         "skipped",
-        "iterations",
         "fps",
         "styles",
     }
     assert list(facts["styles"]) == ["night", "waves"]
     night = facts["styles"]["night"]
-    assert set(night) == {"painting", "quality", "pan"}
-    assert set(night["quality"]) == {"objective", "iterations", "median_iterations", "ratio"}
+    assert set(night) == {"style_image", "boldness", "pan", "objective"}
+    assert set(night["boldness"]) == {"strokes", "contrast", "chroma"}
     assert set(night["pan"]) == {"error", "relative"}
 
 
@@ -128,8 +127,7 @@ def test_an_evaluation_says_what_was_measured(
     assert evaluation.model == str(model)
     assert evaluation.engine == str(Stylizer(two_styles, "night", backend="torch"))
     assert evaluation.parameters == sum(p.numel() for p in two_styles.network.parameters())
-    assert evaluation.iterations == 1
-    assert evaluation.styles["night"].painting == str(painting)
+    assert evaluation.styles["night"].style_image == str(painting)
 
 
 def test_photos_that_cannot_be_read_are_skipped_and_named(
@@ -153,13 +151,28 @@ def test_the_objective_is_that_of_what_users_get(
         painted = frame_to_tensor(stylizer.stylize(tensor_to_frame(square)))
         objectives.append(objective(painted, square))
     expected = statistics.median(objectives)
-    assert evaluation.styles["night"].quality.objective == pytest.approx(expected, rel=0.01)
+    assert evaluation.styles["night"].objective == pytest.approx(expected, rel=0.01)
+
+
+def test_boldness_is_that_of_what_users_get(
+    evaluation: Evaluation, two_styles: StyleModel, collection: Path, painting: Path
+) -> None:
+    stylizer = Stylizer(two_styles, "night", backend="torch")
+    figures = []
+    for photo in find_photos(collection)[1:3]:
+        content = resize(photo.load(), 512)
+        stylized = frame_to_tensor(stylizer.stylize(tensor_to_frame(content)))
+        figures.append(boldness(stylized, content, load_image(painting)))
+    found = evaluation.styles["night"].boldness
+    assert found.contrast == pytest.approx(statistics.median(f.contrast for f in figures), rel=0.02)
+    assert found.chroma == pytest.approx(statistics.median(f.chroma for f in figures), rel=0.02)
+    assert evaluation.even == sum(figure.strokes is not None for figure in figures)
 
 
 def test_styles_are_measured_each_by_itself(evaluation: Evaluation) -> None:
     night, waves = evaluation.styles["night"], evaluation.styles["waves"]
-    assert night.quality.objective != waves.quality.objective
-    assert len(night.quality.iterations) == 1
+    assert night.objective != waves.objective
+    assert night.boldness != waves.boldness
     assert night.pan is not None
     assert waves.pan is not None
     assert night.pan.error > 0
@@ -179,12 +192,10 @@ def test_progress_goes_from_0_to_1(
     assert parts[0] == 0
     assert parts[-1] == pytest.approx(1)
     notes = list(dict.fromkeys(note for _, note in progress))
-    assert notes[:3] == ["speed", "night: objective", "night: optimizer"]
-    assert notes[3:] == [
-        "night: pan error",
-        "waves: objective",
-        "waves: optimizer",
-        "waves: pan error",
+    parts = ["boldness", "objective", "pan error"]
+    assert notes[0] == "speed"
+    assert sorted(notes[1:]) == [
+        f"{style}: {part}" for style in ("night", "waves") for part in parts
     ]
 
 
@@ -207,7 +218,7 @@ def test_without_scikit_image_the_rest_is_measured(
     monkeypatch.setattr(demo, "resources", SimpleNamespace(files=missing))
     found = quick()
     assert found.styles["night"].pan is None
-    assert found.styles["night"].quality.objective > 0
+    assert found.styles["night"].objective > 0
     assert "scikit-image: pip install 'nst-rt[demo]'" in caplog.text
 
 
@@ -232,8 +243,6 @@ def bad(error: type[StyleTransferError], said: str, **changes: Any) -> Any:
     ("error", "said", "changes"),
     [
         bad(InputError, "photos must be positive, not 0", count=0),
-        bad(InputError, "0 or more, not -1 and 50", optimizer_photos=-1),
-        bad(InputError, "0 or more, not 0 and -2", iterations=-2),
         bad(UnknownNameError, "unknown style 'nigth': did you mean 'night'", style={"nigth": "x"}),
         bad(InputError, "has 2 styles: give NAME=PAINTING .* waves, night", style="x.jpg"),
         bad(InputError, "at least one style", style={}),
@@ -269,32 +278,18 @@ def test_a_frame_is_the_middle_of_a_photo(photo: Any) -> None:
     assert abs(frame.mean() / 255 - float(photo[..., 12:-12, :].mean())) < 0.02
 
 
-@pytest.mark.parametrize(
-    ("iterations", "median", "said"),
-    [
-        ((14, 12, 16), 14.0, "14 (12 to 16)"),
-        ((14, None), None, ">50 (14 to >50)"),
-        ((None, None), None, ">50 (>50 to >50)"),
-        ((13, 14), 13.5, "13.5 (13 to 14)"),
-        ((9,), 9.0, " 9 "),
-        ((), None, " - "),
-    ],
-)
-def test_a_summary_tells_all(
-    iterations: tuple[int | None, ...], median: float | None, said: str
-) -> None:
-    quality = Quality(2.344, iterations, median, 2.5 if iterations else None)
-    names = [Style("night").name, "[red]waves"]
-    styles = {name: StyleEvaluation("p.jpg", quality, PanError(0.08, 0.456)) for name in names}
+@pytest.mark.parametrize(("strokes", "said"), [(0.756, "0.76"), (None, "-")])
+def test_a_summary_tells_all(strokes: float | None, said: str) -> None:
+    figures = StyleEvaluation("p.jpg", Boldness(strokes, 0.9, 1.1), PanError(0.08, 0.456), 2.344)
+    styles = dict.fromkeys((Style("night").name, "[red]waves"), figures)
     skipped = {"a.jpg": "a.jpg: not an image"}
     fps = {"640x480": 30.25, "1280x720": 12.0}
-    text = summary(Evaluation("m", "openvino bf16 on X", 113068, 8, skipped, 50, fps, styles))
+    text = summary(Evaluation("m", "openvino bf16 on X", 113068, 8, 5, skipped, fps, styles))
     assert text.startswith("m: 113,068 parameters, openvino bf16 on X\n")
     assert "frames per second: 30.2 at 640x480, 12.0 at 1280x720" in text
+    assert "photos: 8, 5 " in text
     assert "photos skipped: 1 (a.jpg)" in text
-    rows = [line for line in text.splitlines() if line.startswith(("night", "[red]waves"))]
-    assert len(rows) == 2
+    rows = [line.split() for line in text.splitlines() if line.startswith(("night", "[red]waves"))]
+    assert [row[0] for row in rows] == ["night", "[red]waves"]
     for row in rows:
-        assert said in row
-        assert " 2.34 " in row
-        assert row.split()[-2:] == ["0.080", "0.46"]
+        assert row[1:] == [said, "0.90", "1.10", "0.46", "0.080", "2.34"]

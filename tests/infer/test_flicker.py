@@ -10,7 +10,7 @@ from nst_rt.errors import InputError, VideoError
 from nst_rt.images import Frame
 from nst_rt.infer.evaluate import pan_photos
 from nst_rt.infer.flicker import INPUT, clip_errors, evaluate_clip, stabilized, summary
-from nst_rt.metrics import pan
+from nst_rt.metrics.stability import pan
 from nst_rt.style_model import StyleModel
 
 RANDOM = np.random.default_rng(0)

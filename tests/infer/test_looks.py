@@ -7,7 +7,7 @@ from nst_rt.errors import InputError
 from nst_rt.images import Frame, frame_to_tensor, tensor_to_frame
 from nst_rt.infer.evaluate import pan_photos
 from nst_rt.infer.looks import Look, split, with_original_colours, with_strength
-from nst_rt.metrics import pan
+from nst_rt.metrics.stability import pan
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from nst_rt.infer.painter import Painter, load_painter
 from nst_rt.infer.stabilize import Stabilizer
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.infer.timeline import Timeline
-from nst_rt.metrics import pan
+from nst_rt.metrics.stability import pan
 from nst_rt.style_model import StyleModel
 
 STEP = 0.1  # seconds between frames

@@ -7,7 +7,7 @@ from nst_rt.flicker import warping_error
 from nst_rt.images import Frame
 from nst_rt.infer.evaluate import pan_photos
 from nst_rt.infer.stabilize import Stabilize, Stabilizer, stabilizer_for
-from nst_rt.metrics import PanError, pan, pan_error, pan_photo
+from nst_rt.metrics.stability import PanError, pan, pan_error, pan_photo
 from nst_rt.motion import layered_clip
 
 RANDOM = np.random.default_rng(0)

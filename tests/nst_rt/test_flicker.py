@@ -5,7 +5,7 @@ from nst_rt.flicker import WarpingMeter, warping_error
 from nst_rt.flow import Correspondence
 from nst_rt.images import Frame
 from nst_rt.infer.evaluate import pan_photos
-from nst_rt.metrics import pan_photo
+from nst_rt.metrics.stability import pan_photo
 from nst_rt.motion import layered_clip
 
 RANDOM = np.random.default_rng(0)

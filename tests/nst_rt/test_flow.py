@@ -5,7 +5,7 @@ import pytest
 from nst_rt.flow import Correspondence, consistent, flow_correspondence, moved, unchanged
 from nst_rt.images import Frame
 from nst_rt.infer.evaluate import pan_photos
-from nst_rt.metrics import pan, pan_photo
+from nst_rt.metrics.stability import pan, pan_photo
 from nst_rt.motion import layered_clip
 
 

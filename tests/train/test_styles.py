@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nst_rt.errors import InputError, UnknownNameError
 from nst_rt.images import load_image
-from nst_rt.metrics import fingerprint
+from nst_rt.metrics.fingerprint import fingerprint
 from nst_rt.style_model import StyleModel, find_style
 from nst_rt.train import task
 from nst_rt.transformer import is_affine

@@ -1,0 +1,43 @@
+"""The style of an image in a few numbers, to tell which styles are alike."""
+
+import math
+import statistics
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from nst_rt.images import resize
+from nst_rt.losses import gram_matrix
+from nst_rt.vgg import VGG19Features
+
+_SIZE = 512
+_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
+_DIRECTIONS = 8
+
+
+@torch.no_grad()
+def fingerprint(image: Tensor) -> tuple[float, ...]:
+    """The Gram matrices of an image's style, in 32 numbers.
+
+    Of each of relu1_1, relu2_1, relu3_1 and relu4_1 the logarithms of v' G v for eight directions
+    v, drawn once and for all, less their mean, which is contrast, of which pastiches have less:
+    enough to tell styles apart, without the painting.
+
+    Args:
+        image: shape (1, 3, H, W), RGB in [0, 1]; it is resized to 512 px on its long side.
+    """
+    features = VGG19Features(_LAYERS)(resize(image, _SIZE))
+    generator = torch.Generator().manual_seed(0)
+    numbers: list[float] = []
+    for layer in _LAYERS:
+        gram = gram_matrix(features[layer])[0]
+        directions = torch.randn(_DIRECTIONS, len(gram), generator=generator)
+        logarithms = torch.einsum("kc,cd,kd->k", directions, gram, directions).log()
+        numbers += (logarithms - logarithms.mean()).tolist()
+    return tuple(numbers)
+
+
+def fingerprint_distance(one: Sequence[float], other: Sequence[float]) -> float:
+    """Root mean square difference of two fingerprints: 0.1 is about a tenth."""
+    return math.sqrt(statistics.fmean((a - b) ** 2 for a, b in zip(one, other, strict=True)))
