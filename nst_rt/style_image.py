@@ -230,9 +230,9 @@ def one_hue(image: Tensor) -> float:
     That is how far the pixels' chromas point the same way; those of paintings come to 0.06 to 0.88.
     """
     chroma = image - luminance(image)
-    mean_length = chroma.norm(dim=1).mean().item()
-    aligned = chroma.mean((2, 3)).norm().item() / max(mean_length, 1e-6)
-    return min(max((aligned - 0.9) / 0.1, 0.0), 1.0)
+    mean_length = chroma.norm(dim=1).mean().clamp_min(1e-6)
+    aligned = chroma.mean((2, 3)).norm() / mean_length
+    return float(((aligned - 0.9) / 0.1).clamp(0, 1))
 
 
 def steeper(image: Tensor, gain: float) -> Tensor:
