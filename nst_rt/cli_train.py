@@ -32,6 +32,8 @@ def train(*, print_config: bool = False, **options: Any) -> Report:
         logging.getLogger("nst_rt").setLevel(logging.ERROR)
     if "style" in options:
         options["style"] = paintings_by_name(options["style"])
+    if "style_crop" in options:
+        options["style_crop"] = crops_by_name(options["style_crop"])
     run = _run_folder(options)
     earlier = set() if options.get("resume") else _checkpoints(run)
     try:
@@ -73,6 +75,17 @@ def paintings_by_name(style: list[str]) -> str | dict[str, str]:
     if len(paintings) < len(style):
         raise InputError("several paintings have the same name; give NAME=FILE for each")
     return paintings
+
+
+def crops_by_name(crops: list[str]) -> str | dict[str, str]:
+    """The crop of one painting, or those of several by the names of their styles: NAME=CROP."""
+    if len(crops) == 1 and "=" not in crops[0]:
+        return crops[0]
+    pairs = [text.rpartition("=") for text in crops]
+    by_name = {name: crop for name, _, crop in pairs}
+    if "" in by_name or len(by_name) < len(crops):
+        raise InputError("--style-crop: give NAME=WxH+X+Y once for each of several paintings")
+    return by_name
 
 
 def _run_folder(options: dict[str, Any]) -> Path:
@@ -132,6 +145,19 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     add("--architecture", choices=("fast", "classic"), help="default: fast")
     add("--size", type=int, metavar="PX", help="side of the crops; default: 256")
     add("--style-weight", type=float, metavar="W", help="default: 10")
+    add(
+        "--style-crop",
+        nargs="+",
+        action="extend",
+        metavar="WxH+X+Y",
+        help="the part of the painting to learn from, in pixels; NAME=WxH+X+Y for each of several",
+    )
+    add(
+        "--no-prepare",
+        dest="prepare",
+        action="store_false",
+        help="use the painting as it is, though dull or noisy",
+    )
     for fact in ("title", "artist", "year", "licence"):
         add(f"--{fact}", metavar="TEXT", help="of the painting, for the record")
     add("--runs", metavar="DIR", help="logs, samples, checkpoints; default: runs")

@@ -39,6 +39,8 @@ def train_style(
     architecture: str | None = None,
     size: int | None = None,
     style_weight: float | None = None,
+    style_crop: str | Mapping[str, str] | None = None,
+    prepare: bool | None = None,
     title: str = "",
     artist: str = "",
     year: str = "",
@@ -78,6 +80,10 @@ def train_style(
         architecture: `fast` (real time) or `classic` (the network of Johnson et al. 2016).
         size: side of the crops, pixels.
         style_weight: weight of the style against the content, which has 1.
+        style_crop: the part of the painting to learn from, in pixels of the file, such as
+            400x300+20+10: width, height, left, top; of several, by their styles' names.
+        prepare: stretch the levels of a dull painting and denoise a noisy one; else paintings are
+            used as they are.
         title, artist, year, licence: of the painting, for the model's record.
         vgg_weights: `caffe`, `torchvision` or a path.
         recipes: YAML files, or names of recipes that ship: settings over those of the default one.
@@ -110,6 +116,8 @@ def train_style(
         "model.architecture": architecture,
         "model.size": size,
         "model.style_weight": style_weight,
+        "model.style_crops": _crops_by_name(style_crop, paintings),
+        "model.prepare": prepare,
         "model.vgg_weights": vgg_weights,
         "model.seed": seed,
         "data.photos": photos and str(photos),
@@ -206,12 +214,30 @@ def training_record(training: Training) -> dict[str, Any]:
         "steps": training.trainer.global_step,
         "batch_size": data.batch_size,
         "recipe": recipe,
+        "style_images": task.preparations,
         **({"start_from": Path(start).name} if start else {}),
         "photos": data.sources,
         "skipped": len(training.skipped.skipped),
         "vgg_weights": Path(task.hparams["vgg_weights"]).name,
         "losses": training.losses.means(),
     }
+
+
+def _crops_by_name(
+    crop: str | Mapping[str, str] | None, paintings: Mapping[str, str]
+) -> dict[str, str] | None:
+    """The crops by the names of their styles.
+
+    Raises:
+        InputError: one crop, and not just one painting that it could be of.
+    """
+    if crop is None or isinstance(crop, Mapping):
+        return dict(crop) if crop else None
+    if len(paintings) != 1:
+        raise InputError(
+            f"style_crop: name the style whose painting is to be cut: NAME={crop} for each"
+        )
+    return dict.fromkeys(paintings, crop)
 
 
 def named_paintings(

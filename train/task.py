@@ -1,6 +1,8 @@
 """The training task: minimise the perceptual loss over the weights of a transformer network."""
 
+import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -9,7 +11,6 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from nst_rt.errors import InputError, NotFiniteError, UnknownNameError
-from nst_rt.images import load_image
 from nst_rt.losses import (
     BatchTerms,
     PerceptualLoss,
@@ -17,27 +18,25 @@ from nst_rt.losses import (
     grid_pattern,
     layer_weights,
 )
-from nst_rt.metrics.fingerprint import fingerprint, fingerprint_distance
 from nst_rt.motion import MotionRange, aligned_error, moving_pair
-from nst_rt.style_model import Style, StyleModel, find_style
+from nst_rt.style_image import SMALLEST, Crop, check_style_image, load_style_image
+from nst_rt.style_model import Style, StyleModel
 from nst_rt.train.averaging import WeightEMA
 from nst_rt.train.photos import Batch
+from nst_rt.train.start import extended
 from nst_rt.transformer import (
     MINIMUM_SIZE,
     MULTIPLE,
     Architecture,
     TransformerNet,
     is_affine,
-    with_styles,
 )
+
+logger = logging.getLogger(__name__)
 
 # Deep layers make large strokes; equal weights hatch, where the painting is small (measured).
 STYLE_LAYERS = {"relu1_1": 0.10, "relu2_1": 0.10, "relu3_1": 0.35, "relu4_1": 0.45}
 CONTENT_LAYERS = {"relu4_1": 1.0}
-
-GALLERY = "gallery"  # what to start from when any trained network will do
-_GALLERY_STYLE = "starry_night"
-_SMALLEST_PAINTING = 64  # pixels of the long side
 
 
 class StyleTraining(L.LightningModule):
@@ -61,6 +60,10 @@ class StyleTraining(L.LightningModule):
         hyper_parameters: of the network, see `TransformerNet`.
         size: side of the crops that are stylized, pixels; even.
         style_size: long side of the paintings, pixels; strokes become as large as theirs.
+        style_crops: by the style's name, the part of the painting to learn from, in pixels of the
+            file: WIDTHxHEIGHT+LEFT+TOP.
+        prepare: stretch the levels of a dull painting and denoise a noisy one, see
+            `nst_rt.style_image`.
         content_layers: VGG19 layer -> weight.
         style_layers: VGG19 layer -> weight.
         content_weight, style_weight, tv_weight: factors of the losses' terms.
@@ -98,6 +101,8 @@ class StyleTraining(L.LightningModule):
         hyper_parameters: dict[str, int] | None = None,
         size: int = 256,
         style_size: int = 320,
+        style_crops: dict[str, str] | None = None,
+        prepare: bool = True,
         content_layers: dict[str, float] = CONTENT_LAYERS,
         style_layers: dict[str, float] = STYLE_LAYERS,
         content_weight: float = 1.0,
@@ -136,7 +141,8 @@ class StyleTraining(L.LightningModule):
             motion_weight,
             *factors.values(),
         )
-        for name in factors:
+        crops = style_crops or {}
+        for name in (*factors, *crops):
             if name not in paintings:
                 raise UnknownNameError("style", name, paintings)
         for name, value, low, high in (
@@ -150,7 +156,7 @@ class StyleTraining(L.LightningModule):
             ("max_angle", max_angle, 0, 180),
             ("layer_probability", layer_probability, 0, 1),
             ("noise", noise, 0, 1),
-            ("style_size", style_size, _SMALLEST_PAINTING, 10_000),
+            ("style_size", style_size, SMALLEST, 10_000),
             ("seed", seed, 0, 2**32 - 1),
         ):
             if not low <= value <= high:
@@ -166,6 +172,9 @@ class StyleTraining(L.LightningModule):
         self.paintings = dict(paintings)
         self.size = size
         self.style_size = style_size
+        self.style_crops = {name: Crop.parse(crop) for name, crop in crops.items()}
+        self.prepare = prepare
+        self.preparations: dict[str, dict[str, Any]] = {}  # what was done, by the style's name
         self.style_factors = [factors.get(name, 1.0) for name in paintings]
         self.grid_weight = grid_weight
         self.motion_weight = motion_weight
@@ -202,7 +211,7 @@ class StyleTraining(L.LightningModule):
         else:
             if architecture or hyper_parameters:
                 raise InputError("a network that is started from has its own architecture")
-            self.network, self.styles = _extended(start_from, new, paintings, whole=whole)
+            self.network, self.styles = extended(start_from, new, paintings, whole=whole)
         # As they turned out, for the record and for a run that is resumed.
         self.hparams["architecture"] = self.network.architecture
         self.hparams["hyper_parameters"] = self.network.hyper_parameters
@@ -233,22 +242,22 @@ class StyleTraining(L.LightningModule):
         return [WeightEMA(self.ema_decay)] if self.ema_decay else []
 
     def check_paintings(self) -> None:
-        """Raise an InputError unless all paintings can be read and are large enough."""
-        for file in self.paintings.values():
-            height, width = load_image(file).shape[-2:]
-            if max(height, width) < _SMALLEST_PAINTING:
-                raise InputError(
-                    f"{file}: a painting of {width}x{height} px has no strokes; "
-                    f"{_SMALLEST_PAINTING} px are the least"
-                )
+        """Raise an InputError unless all paintings, or their crops, can be read and are large."""
+        for name, file in self.paintings.items():
+            check_style_image(file, self.style_crops.get(name))
 
     def on_fit_start(self) -> None:
-        """Load VGG19 onto the device and measure the paintings' Gram matrices."""
+        """Load VGG19 onto the device, prepare the paintings and measure their Gram matrices."""
         self.loss = PerceptualLoss(**self._loss_settings, device=self.device)
-        targets = [
-            self.loss.style_target(load_image(file, size=self.style_size).to(self.device))
-            for file in self.paintings.values()
-        ]
+        targets = []
+        for name, file in self.paintings.items():
+            style = load_style_image(
+                file, self.style_size, crop=self.style_crops.get(name), prepare=self.prepare
+            )
+            if self.global_rank == 0:
+                logger.info("style image %s: %s", Path(file).name, style)
+            self.preparations[name] = style.facts()
+            targets.append(self.loss.style_target(style.image.to(self.device)))
         self.targets = {k: torch.cat([target[k] for target in targets]) for k in targets[0]}
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
@@ -373,45 +382,3 @@ class StyleTraining(L.LightningModule):
         )
         network.load_state_dict(self.network.state_dict())
         return StyleModel(network.eval().requires_grad_(False), self.styles, training)
-
-
-def _extended(
-    start_from: str, new: tuple[Style, ...], paintings: Mapping[str, str], *, whole: bool
-) -> tuple[TransformerNet, tuple[Style, ...]]:
-    """The network that is started from, with the new styles first.
-
-    They start as the style that was named; for `gallery` as the one whose painting is most like
-    theirs. Where all is trained, styles that the network has already start as what they are.
-
-    Raises:
-        InputError: a style of that name is in it already, and stays; no such painting.
-    """
-    anything = start_from == GALLERY
-    model, source = find_style(_GALLERY_STYLE if anything else start_from)
-    known = model.style_names
-    if not whole:
-        for style in new:
-            if style.name in known:
-                raise InputError(
-                    f"{start_from} has a style {style.name!r} already; give the new one another "
-                    "name, or train --whole to go on with it"
-                )
-    comparable = anything and all(style.fingerprint for style in model.styles)
-    starts = [
-        known.index(style.name)
-        if style.name in known
-        else _closest(model, paintings[style.name])
-        if comparable
-        else known.index(source)
-        for style in new
-    ]
-    if whole:
-        return with_styles(model.network, starts), new
-    return with_styles(model.network, [*starts, *range(len(known))]), (*new, *model.styles)
-
-
-def _closest(model: StyleModel, painting: str) -> int:
-    """Which of the styles was learned from a painting most like this one."""
-    wanted = fingerprint(load_image(painting))
-    distances = [fingerprint_distance(style.fingerprint, wanted) for style in model.styles]
-    return distances.index(min(distances))

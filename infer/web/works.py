@@ -231,7 +231,9 @@ def _train(job: Job, command: Sequence[str], run: Path, steps: int) -> None:
         if training.returncode:
             log.seek(0)
             said = [line for line in log.read().splitlines() if line.startswith("nst-rt: ")]
-            reason = said[-1].removeprefix("nst-rt: ") if said else "it ended without a word"
+            # A signal (negative) or a bug (1) says nothing after the remarks on the way.
+            told = said and training.returncode >= StyleTransferError.exit_code
+            reason = said[-1].removeprefix("nst-rt: ") if told else "it ended without a word"
             raise InputError(reason)
         if found := set((run / "samples").glob("*.png")):
             job.offer("samples.png", max(found))

@@ -42,6 +42,7 @@ def test_two_processes_train_as_one_with_twice_the_batch(
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("swirls.safetensors:") == 1  # one report, not one a process
+    assert done.stderr.count("style image swirls.jpg: ") == 1
     two = weights(tmp_path / "swirls.safetensors")
     options = {"steps": STEPS, "settings": SETTINGS}
     one = weights(train(tmp_path / "one", batch_size=4, **options))

@@ -21,6 +21,7 @@ from nst_rt.errors import (
     NotFiniteError,
     OutputExistsError,
     StyleTransferError,
+    UnknownNameError,
     WeightsError,
 )
 from nst_rt.images import load_image
@@ -147,7 +148,9 @@ def test_record_tells_what_was_done(finished: Path, album: Path) -> None:
     assert training["batch_size"] == 2
     assert training["photos"] == {album.name: 3, "cats": 1}  # one is held out
     assert training["vgg_weights"] == "caffe"
+    assert training["style_images"]["swirls"]["stretched"] is False  # a vivid painting
     recipe = training["recipe"]
+    assert recipe["prepare"] is True
     assert (recipe["size"], recipe["seed"], recipe["style_weight"]) == (SIZE, 3, 10)
     assert recipe["style_layers"].keys() == {"relu1_1", "relu2_1", "relu3_1", "relu4_1"}
 
@@ -259,6 +262,8 @@ def test_a_damaged_checkpoint_is_an_error(train: Train, finished: Path, tmp_path
         ({"architecture": "classic"}, "architecture = fast, not classic"),
         ({"style_weight": 3.0}, r"style_weight = 10\.0, not 3\.0"),
         ({"batch_size": 3}, r"batch_size = \d, not 3"),
+        ({"prepare": False}, "prepare = True, not False"),
+        ({"style_crop": "80x80+0+0"}, "style_crops"),
     ],
 )
 def test_resuming_with_other_settings_is_an_error(
@@ -379,6 +384,10 @@ def test_an_earlier_run_comes_back_if_the_new_one_does_not_start(
         ({"name": "a/b"}, InputError, "name of a style"),
         ({"architecture": "slow"}, InputError, "fast.*classic"),
         ({"style": "missing.jpg"}, InputError, "no such file"),
+        ({"style_crop": "80x80"}, InputError, "not a crop"),
+        ({"style_crop": "80x80+9999+0"}, InputError, "not inside"),
+        ({"style_crop": "80x9+0+0"}, InputError, "64 px"),
+        ({"style_crop": {"swrls": "80x80+0+0"}}, UnknownNameError, "mean 'swirls'"),
         ({"style": __file__}, InputError, "not an image"),
         ({"photos": "missing"}, InputError, "no such folder"),
         ({"photos": __file__}, InputError, "line 1: .*no such file"),

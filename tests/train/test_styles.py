@@ -10,10 +10,9 @@ from tiny_training import STEPS, Train
 from torch import Tensor
 
 from nst_rt.errors import InputError, UnknownNameError
-from nst_rt.images import load_image
+from nst_rt.images import load_image, save_image
 from nst_rt.metrics.fingerprint import fingerprint
 from nst_rt.style_model import StyleModel, find_style
-from nst_rt.train import task
 from nst_rt.transformer import is_affine
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
@@ -62,6 +61,40 @@ def test_a_blend_of_one_and_nothing_is_the_single_style(two: Path, photo: Tensor
     assert torch.equal(blend, paint(model, photo, "swirls"))
     between = paint(model, photo, {"swirls": 0.5, "ink": 0.5})
     assert not torch.equal(between, blend)
+
+
+def test_dull_paintings_are_prepared_by_default_and_said_once(
+    train: Train,
+    paintings: dict[str, Path],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    dull = tmp_path / "dull.png"
+    save_image(0.4 * load_image(paintings["swirls"], size=128) + 0.3, dull)
+    given = {"style": {"dull": dull, "ink": paintings["ink"]}, "name": "both", "steps": 1}
+    crops = {"ink": "200x100+10+20"}
+    caplog.set_level("INFO", "nst_rt")
+    first, second = (
+        StyleModel.load(train(tmp_path / folder, style_crop=crops, **given, **more))
+        for folder, more in {"prepared": {}, "as_it_is": {"prepare": False}}.items()
+    )
+    said = [r.getMessage() for r in caplog.records if r.getMessage().startswith("style image")]
+    assert ["stretched" in line for line in said] == [True, True, False, False]
+    assert ["200x100+10+20" in line for line in said] == [False, True, False, True]
+    done = first.training["style_images"]
+    assert (done["dull"]["stretched"], done["ink"]["crop"]) == (True, crops["ink"])
+    assert done["dull"]["luma_deviation"][1] > 2 * done["dull"]["luma_deviation"][0]
+    assert second.training["style_images"]["dull"]["stretched"] is False
+    assert second.training["recipe"]["prepare"] is False
+    assert first.training["losses"]["style"] != second.training["losses"]["style"]
+
+
+def test_one_crop_for_several_paintings_is_an_error(
+    train: Train, paintings: dict[str, Path], tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=r"NAME=80x80\+0\+0"):
+        train(tmp_path, style=paintings, name="both", style_crop="80x80+0+0")
+    assert not any(tmp_path.iterdir())
 
 
 def test_styles_are_trained_on_evenly_and_logged_by_name(two: Path) -> None:
@@ -147,7 +180,7 @@ def test_a_new_style_starts_as_the_one_whose_painting_is_most_like_its_own(
         for style in base.styles
     )
     file = replace(base, styles=styles).save(tmp_path / "gallery.safetensors")
-    monkeypatch.setattr(task, "_GALLERY_STYLE", str(file))
+    monkeypatch.setattr("nst_rt.train.start._GALLERY_STYLE", str(file))
     for name, painting in paintings.items():
         settings = {"model.learning_rate": 1e-9, "model.ema_decay": 0.0}
         output = train(

@@ -1,5 +1,6 @@
 """Long work: watched, stopped, cancelled, found again; and what each kind of it gives."""
 
+import sys
 import threading
 from collections.abc import Callable
 from io import BytesIO
@@ -13,6 +14,7 @@ from PIL import Image
 from visitors import Client, settings, until
 
 from nst_rt.errors import InputError
+from nst_rt.infer.web import works
 from nst_rt.infer.web.app import create_app
 from nst_rt.infer.web.checks import Limits
 from nst_rt.infer.web.engine import Engine
@@ -247,3 +249,20 @@ def test_closing_the_studio_ends_what_runs(engine: Engine, tmp_path: Path, astro
         client.wait(job, "running")
     assert not (tmp_path / "visitors").exists()
     assert not [t for t in threading.enumerate() if t.name.startswith("job")]
+
+
+@pytest.mark.parametrize(
+    ("end", "reason"),
+    [
+        ("print('nst-rt: no photos', flush=True); sys.exit(2)", "no photos"),
+        ("os.kill(os.getpid(), 9)", "ended without a word"),
+        ("raise ZeroDivisionError", "ended without a word"),
+    ],
+)
+def test_a_training_that_fails_gives_its_reason_and_no_earlier_remark(
+    tmp_path: Path, end: str, reason: str
+) -> None:
+    code = f"import os, sys; print('nst-rt: style image a.jpg: used as it is', flush=True); {end}"
+    command = [sys.executable, "-c", code]
+    with pytest.raises(InputError, match=reason):
+        works._train(Job("train", "ink", "me", tmp_path), command, tmp_path / "run", 10)
