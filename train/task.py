@@ -67,6 +67,8 @@ class StyleTraining(L.LightningModule):
         content_layers: VGG19 layer -> weight.
         style_layers: VGG19 layer -> weight.
         content_weight, style_weight, tv_weight: factors of the losses' terms.
+        content_focus: lets strokes into skies and onto walls, see `detail_weights`; 0: nowhere more
+            than elsewhere.
         style_factors: by the style's name, times `style_weight` is that of this painting; below 1
             for one that paints over what must stay to be seen, say faces.
         grid_weight: factor of what repeats with the network's cells, see `grid_pattern`.
@@ -108,6 +110,7 @@ class StyleTraining(L.LightningModule):
         content_weight: float = 1.0,
         style_weight: float = 10.0,
         tv_weight: float = 1.0,
+        content_focus: float = 0.0,
         style_factors: dict[str, float] | None = None,
         grid_weight: float = 0.0,
         motion_weight: float = 50.0,
@@ -137,6 +140,7 @@ class StyleTraining(L.LightningModule):
             content_weight,
             style_weight,
             tv_weight,
+            content_focus,
             grid_weight,
             motion_weight,
             *factors.values(),
@@ -193,6 +197,7 @@ class StyleTraining(L.LightningModule):
             "content_weight": content_weight,
             "style_weight": style_weight,
             "tv_weight": tv_weight,
+            "content_focus": content_focus,
             "weights": vgg_weights,
         }
         facts: Mapping[str, Any] = artworks or {}

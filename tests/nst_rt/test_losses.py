@@ -6,6 +6,7 @@ from nst_rt.errors import UnknownNameError
 from nst_rt.losses import (
     PerceptualLoss,
     content_loss,
+    detail_weights,
     gram_matrix,
     grid_pattern,
     style_loss,
@@ -23,16 +24,21 @@ def relu3_1(photo: Tensor) -> Tensor:
     return VGG19Features(["relu3_1"])(photo)["relu3_1"]
 
 
-@pytest.fixture(scope="module")
-def perceptual() -> PerceptualLoss:
+def loss(content_focus: float = 0.0) -> PerceptualLoss:
     return PerceptualLoss(
         content_layers={"relu3_1": 3.0},
         style_layers={"relu1_1": 1.0, "relu2_1": 3.0},
         content_weight=1.0,
         style_weight=10.0,
         tv_weight=100.0,
+        content_focus=content_focus,
         dtype=torch.float32,
     )
+
+
+@pytest.fixture(scope="module")
+def perceptual() -> PerceptualLoss:
+    return loss()
 
 
 def test_gram_matrix_by_hand() -> None:
@@ -131,6 +137,59 @@ def test_losses_do_not_depend_on_the_scale_of_the_features(scale: float) -> None
         style_loss(gram_matrix(values * scale), gram_matrix(target * scale)),
         style_loss(gram_matrix(values), gram_matrix(target)),
     )
+
+
+def half_and_half(size: int = 40) -> Tensor:
+    """Activations that are even on the left and lively on the right, of a mean square of 1."""
+    lively = 1 + torch.randn(1, 8, size, size // 2, generator=torch.Generator().manual_seed(0))
+    values = torch.cat([torch.ones_like(lively), lively], -1)
+    return values / values.square().mean().sqrt()
+
+
+def test_what_is_even_counts_for_a_tenth() -> None:
+    weights = detail_weights(half_and_half(), 5, 0.3)
+    assert weights.shape == (1, 1, 40, 40)
+    torch.testing.assert_close(weights[..., :17], torch.full((1, 1, 40, 17), 0.1))
+    torch.testing.assert_close(weights[..., 23:], torch.ones(1, 1, 40, 17))
+
+
+@pytest.mark.parametrize("scale", [0.1, 30.0])
+def test_what_is_even_does_not_depend_on_the_scale(scale: float) -> None:
+    target = half_and_half()
+    found = detail_weights(scale * target, 5, 2.0)
+    torch.testing.assert_close(found, detail_weights(target, 5, 2.0), rtol=1e-3, atol=1e-4)
+
+
+def test_a_weight_is_the_relative_variance_over_the_focus() -> None:
+    bars = torch.tensor([1.0, 3.0, -1.0]).repeat(1, 1, 30, 10)  # mean 1, variance 8/3, square 11/3
+    inner = detail_weights(bars, 3, 2.0)[..., 1:-1, 1:-1]
+    torch.testing.assert_close(inner, torch.full_like(inner, 8 / 11 / 2))
+
+
+def test_a_weighted_content_loss_by_hand() -> None:
+    values, target = torch.tensor([[[[1.0, 5.0]]]]), torch.tensor([[[[3.0, 4.0]]]])
+    weights = torch.tensor([[[[0.5, 1.0]]]])
+    torch.testing.assert_close(content_loss(values, target, weights), torch.tensor(3 / 25))
+
+
+def test_a_focused_loss_lets_a_sky_change_but_no_detail(photo: Tensor) -> None:
+    sky = torch.cat([torch.full_like(photo, 0.6), photo], -1)
+    changed = [sky.clone() for _ in range(2)]
+    noise = 0.1 * torch.randn(photo.shape, generator=torch.Generator().manual_seed(0))
+    width = photo.shape[-1]
+    changed[0][..., :width] += noise
+    changed[1][..., width:] += noise
+
+    plain, focused = (
+        [
+            float(of(image, of.content_target(sky), of.style_target(photo)).content)
+            for image in changed
+        ]
+        for of in (loss(), loss(0.3))
+    )
+    in_sky, in_detail = (part / whole for part, whole in zip(focused, plain, strict=True))
+    assert 0.1 <= in_sky < 0.35
+    assert in_detail > 0.6
 
 
 def test_gradient_of_the_content_loss_by_hand() -> None:
