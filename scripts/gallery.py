@@ -2,29 +2,33 @@
 
 FOLDER has photos in content/ and the paintings in styles/, named as their styles. What is finished
 stays in .gallery/, and a run that was interrupted goes on.
+
+With --device, each painting gets a network of its own instead, in the minutes that a GPU is there
+for; --pack packs what such a machine needs. Only what is used is imported: it may lack the rest.
 """
 
 import argparse
 import hashlib
 import json
+import sys
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from nst_rt import train_style
+import on_device
+from artworks import ARTWORKS
+from bare_tree import ROOT
+
+from nst_rt.errors import StyleTransferError, UnknownNameError
 from nst_rt.files import atomic_output
 from nst_rt.images import load_image, save_image, tensor_to_frame
-from nst_rt.infer.demo import packaged_photos
-from nst_rt.infer.evaluate import evaluate_model
-from nst_rt.infer.showcase import in_all_styles, preview, style_sheet
 from nst_rt.metrics.fingerprint import fingerprint
 from nst_rt.photos import find_photos, is_held_out
 from nst_rt.style_model import StyleModel
-from nst_rt.train.resume import checkpoints
+from nst_rt.train.record import history
 
-ROOT = Path(__file__).resolve().parents[1]
 CHECKPOINTS = ROOT / "checkpoints"
 WORK = ROOT / ".gallery"  # hours of work, which `make clean` leaves alone
 
@@ -88,23 +92,6 @@ SOURCES = {
     "debian": "crops of Debian's wallpapers",
 }
 
-# In the order of the models' styles; the first one is where new styles start from.
-ARTWORKS = {
-    name: {"title": title, "artist": artist, "year": year, "licence": "public domain"}
-    for name, title, artist, year in (
-        ("starry_night", "The Starry Night", "Vincent van Gogh", "1889"),
-        ("great_wave", "The Great Wave off Kanagawa", "Katsushika Hokusai", "c. 1831"),
-        ("the_scream", "The Scream", "Edvard Munch", "1893"),
-        ("composition_vii", "Composition VII", "Wassily Kandinsky", "1913"),
-        ("water_lilies", "Water Lilies", "Claude Monet", "c. 1916-19"),
-        ("wheat_field", "Wheat Field with Cypresses", "Vincent van Gogh", "1889"),
-        ("night_cafe", "The Night Café", "Vincent van Gogh", "1888"),
-        ("cottages", "Houses and Figure", "Vincent van Gogh", "1890"),
-        ("tahitian_women", "Tahitian Women", "Paul Gauguin", "1891-92"),
-        ("delaunay_portrait", "Portrait of Jean Metzinger", "Robert Delaunay", "1906"),
-    )
-}
-
 
 @dataclass(frozen=True)
 class Model:
@@ -123,7 +110,7 @@ class Model:
 MODELS = (
     Model(
         "gallery",
-        {name: name for name in ARTWORKS},
+        {name: name for name in ARTWORKS if name != "udnie"},  # has no place in this network
         (("gallery",), ("gallery", "calm"), ("gallery", "calm", "even")),
     ),
     Model(
@@ -140,30 +127,54 @@ MODELS = (
 )
 
 
-def main() -> None:
-    """Train what is not trained yet, measure it, write the files and the cards."""
+def main() -> int:
+    """Train what is not trained yet, measure it, write the files and the cards; an exit code."""
+    options = parse()
+    try:
+        if options.pack:
+            on_device.pack(options)
+        elif options.device:
+            on_device.train(options)
+        else:
+            WORK.mkdir(parents=True, exist_ok=True)
+            for model in MODELS:
+                if model.name in options.only:
+                    shipped = CHECKPOINTS / f"{model.name}.safetensors"
+                    trained = shipped if options.measure else train(model, options)
+                    ship(model, trained, options.data)
+            write_cards()
+    except StyleTransferError as error:
+        print(f"{Path(__file__).name}: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def parse() -> argparse.Namespace:
+    """The command line's options."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, metavar="FOLDER")
-    parser.add_argument("--only", choices=[model.name for model in MODELS])
+    parser.add_argument(
+        "--only", nargs="+", metavar="NAME", help="some models; with --device, paintings"
+    )
     parser.add_argument(
         "--further", type=int, metavar="STEPS", help="train what ships for some steps more"
     )
     parser.add_argument(
         "--measure", action="store_true", help="train nothing: measure what ships again"
     )
+    on_device.add_arguments(parser)
     options = parser.parse_args()
-    WORK.mkdir(parents=True, exist_ok=True)
-    for model in MODELS:
-        if options.only in (None, model.name):
-            if options.measure:
-                ship(model, CHECKPOINTS / f"{model.name}.safetensors", options.data)
-            else:
-                ship(model, train(model, options.data, further=options.further), options.data)
-    write_cards()
+    known = ARTWORKS if options.device or options.pack else [model.name for model in MODELS]
+    options.only = options.only or list(known)
+    for name in options.only:
+        if name not in known:
+            parser.error(str(UnknownNameError("name", name, known)))
+    return options
 
 
-def train(model: Model, data: Path, *, further: int | None = None) -> Path:
+def train(model: Model, options: argparse.Namespace) -> Path:
     """Train a model; returns its file, which has not been measured."""
+    data, further = options.data, options.further
     shipped = CHECKPOINTS / f"{model.name}.safetensors"
     if further is not None:
         # A training that goes on from other weights is another one.
@@ -194,6 +205,9 @@ def phase(
     steps: int | None = None,
 ) -> Path:
     """Train, from the weights of `start` if there is one; returns the model, with its history."""
+    from nst_rt import train_style
+    from nst_rt.train.resume import checkpoints
+
     trained = WORK / f"{run}.safetensors"
     if trained.exists():
         return trained
@@ -229,16 +243,6 @@ def photo_sources(photos: Path) -> dict[str, int]:
     return dict(Counter(SOURCES.get(name.split("_")[0], "others") for name in names))
 
 
-def history(training: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The trainings that led to a model, the first one first."""
-    alone = {
-        key: value
-        for key, value in training.items()
-        if key not in ("earlier", "figures", "sources")
-    }
-    return [*training.get("earlier", []), alone]
-
-
 def painting_files(model: Model, data: Path) -> dict[str, Path]:
     """Style name -> its painting."""
     return {name: data / "styles" / f"{file}.jpg" for name, file in model.styles.items()}
@@ -248,6 +252,8 @@ def measured(
     trained: Path, paintings: Mapping[str, Path], photos: Path
 ) -> dict[str, dict[str, Any]]:
     """Style name -> its figures over the first held-out photos; kept beside the model."""
+    from nst_rt.infer.evaluate import evaluate_model
+
     record = WORK / f"{trained.stem}_{digest(trained)}.json"
     if not record.exists():
         done = evaluate_model(trained, photos, paintings, held_out=True)
@@ -264,6 +270,9 @@ def finished(
     sources: Mapping[str, int],
 ) -> StyleModel:
     """The model with previews, fingerprints of its paintings, and what is known of it."""
+    from nst_rt.infer.demo import packaged_photos
+    from nst_rt.infer.showcase import in_all_styles, preview
+
     model = StyleModel.load(file)
     photo = tensor_to_frame(load_image(packaged_photos()[0], size=512))
     painted = dict(in_all_styles(photo, dict.fromkeys(model.style_names, file)))
@@ -290,6 +299,9 @@ def digest(file: Path) -> str:
 
 def write_cards() -> None:
     """The sheet, and the README of the checkpoints."""
+    from nst_rt.infer.demo import packaged_photos
+    from nst_rt.infer.showcase import style_sheet
+
     sheet = style_sheet(packaged_photos()[0])
     save_image(sheet, ROOT / "docs" / "gallery.jpg", overwrite=True)
     files = sorted(CHECKPOINTS.glob("*.safetensors"))
@@ -373,4 +385,4 @@ def _figures(figures: Mapping[str, Any]) -> list[str]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

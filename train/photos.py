@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 FEW_PHOTOS = 500
 _MOST_VALIDATED = 32
 _FLAT = 0.01
-_LARGEST_CROP = 1.3  # how much larger than a crop the photo is at most, once scaled
+LARGEST_CROP = 1.3  # how much larger than a crop the photo is at most, once scaled
 
 
 class Crop(NamedTuple):
@@ -103,8 +103,8 @@ class RandomCrops(Dataset[Crop]):
             photo = self.photos[self._order(epoch)[position]]
             if photo not in self._unusable:
                 try:
-                    crop = self._crop(_usable(photo, self.size), index, attempt)
-                    if not _is_flat(crop):
+                    crop = self._crop(usable_photo(photo, self.size), index, attempt)
+                    if not is_flat(crop[None]):
                         return Crop(crop, index, str(photo), skipped)
                     continue  # a piece of sky; other crops of this photo may do
                 except InputError as error:
@@ -122,7 +122,7 @@ class RandomCrops(Dataset[Crop]):
 
     def _crop(self, image: Tensor, index: int, attempt: int) -> Tensor:
         random = np.random.default_rng((self.seed, 1, index, attempt))
-        side = round(min(image.shape[-2:]) / random.uniform(1.0, _LARGEST_CROP))
+        side = round(min(image.shape[-2:]) / random.uniform(1.0, LARGEST_CROP))
         y, x = (int(random.integers(0, length - side + 1)) for length in image.shape[-2:])
         crop = _square(image, y, x, side, self.size)
         return crop.flip(2) if random.random() < 0.5 else crop
@@ -145,7 +145,7 @@ class CentreCrops(IterableDataset[Crop]):
         ready: Crop | None = None  # one behind, so that the last can tell what was skipped after it
         for index, photo in enumerate(self.photos):
             try:
-                image = _usable(photo, self.size)
+                image = usable_photo(photo, self.size)
             except InputError as error:
                 skipped[str(photo)] = str(error)
                 continue
@@ -159,24 +159,27 @@ class CentreCrops(IterableDataset[Crop]):
             yield ready._replace(skipped=ready.skipped | skipped)
 
 
-def _usable(photo: Photo, size: int) -> Tensor:
+def usable_photo(photo: Photo, size: int) -> Tensor:
     """The photo, shape (1, 3, H, W), if crops of `size` pixels can be taken from it.
 
     Raises:
         InputError: it cannot be read, shows nothing, or crops would be blown up more than twofold.
     """
-    image = photo.load(at_least=round(_LARGEST_CROP * size))
+    image = photo.load(at_least=round(LARGEST_CROP * size))
     h, w = image.shape[-2:]
     if 2 * min(h, w) < size:
         raise InputError(f"{photo}: too small for crops of {size} px ({w}x{h})")
-    if _is_flat(image[0]):
+    if is_flat(image):
         raise InputError(f"{photo}: of one colour all over")
     return image
 
 
-def _is_flat(image: Tensor) -> bool:
-    """Whether an image (3, H, W) is of one colour: normalization then divides by almost nothing."""
-    return bool(image.std((1, 2)).max() < _FLAT)
+def is_flat(images: Tensor) -> Tensor:
+    """Which of the images (N, 3, H, W) are of one colour, shape (N,).
+
+    Normalization divides by almost nothing there.
+    """
+    return images.std((2, 3)).amax(1) < _FLAT
 
 
 def _square(image: Tensor, y: int, x: int, side: int, size: int) -> Tensor:

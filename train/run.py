@@ -4,25 +4,14 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 from nst_rt.errors import InputError, OutputExistsError, StyleTransferError
 from nst_rt.files import check_format
 from nst_rt.style_model import SUFFIX
+from nst_rt.train.record import training_record
 from nst_rt.train.resume import RunIdentity, checkpoints, earlier_run_aside, find_checkpoint
 from nst_rt.train.settings import Training, quiet_lightning, refusals_in_one_line
 from nst_rt.vgg import load_weights
-
-# Where a painting lay is nobody's business; what it is stands in the styles.
-_NOT_IN_THE_RECORD = (
-    "_instantiator",
-    "paintings",
-    "artworks",
-    "start_from",
-    "architecture",
-    "hyper_parameters",
-    "vgg_weights",
-)
 
 
 def train_style(
@@ -160,7 +149,15 @@ def train_style(
     if writes:
         if not trainer.global_step:
             raise InputError("nothing was trained: the settings of the trainer leave no step")
-        task.style_model(training_record(training)).save(target, overwrite=overwrite)
+        record = training_record(
+            task,
+            steps=trainer.global_step,
+            batch_size=data.batch_size,
+            photos=data.sources,
+            skipped=len(training.skipped.skipped),
+            losses=training.losses.means(),
+        )
+        task.style_model(record).save(target, overwrite=overwrite)
         for earlier in checkpoints(run)[:-1]:
             earlier.unlink()
     return target
@@ -203,24 +200,6 @@ def _error_of_worker(error: Exception) -> StyleTransferError | None:
     if isinstance(error, StyleTransferError):
         return type(error)(cause.partition(": ")[2])
     return StyleTransferError(f"a process that decodes photos failed: {cause}")
-
-
-def training_record(training: Training) -> dict[str, Any]:
-    """What a style model tells of its training: recipe, photos by source and number, losses."""
-    task, data = training.model, training.datamodule
-    recipe = {k: v for k, v in task.hparams.items() if k not in _NOT_IN_THE_RECORD}
-    start = task.hparams["start_from"]
-    return {
-        "steps": training.trainer.global_step,
-        "batch_size": data.batch_size,
-        "recipe": recipe,
-        "style_images": task.preparations,
-        **({"start_from": Path(start).name} if start else {}),
-        "photos": data.sources,
-        "skipped": len(training.skipped.skipped),
-        "vgg_weights": Path(task.hparams["vgg_weights"]).name,
-        "losses": training.losses.means(),
-    }
 
 
 def _crops_by_name(

@@ -12,7 +12,6 @@ import traceback
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
-from importlib import resources
 from io import StringIO
 from pathlib import Path
 from textwrap import shorten
@@ -31,7 +30,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from nst_rt.devices import fast_dtype, torch_device
-from nst_rt.errors import InputError, UnknownNameError
+from nst_rt.errors import InputError
 from nst_rt.train.callbacks import (
     ProgressBar,
     RecentLosses,
@@ -40,10 +39,8 @@ from nst_rt.train.callbacks import (
     Termination,
 )
 from nst_rt.train.photos import Photos
+from nst_rt.train.recipes import DEFAULT_RECIPE, recipe_file
 from nst_rt.train.task import StyleTraining
-
-DEFAULT_RECIPE = "painterly"
-_CONFIGS = Path(str(resources.files("nst_rt.train"))) / "configs"
 
 
 class Training(LightningCLI):
@@ -162,7 +159,7 @@ _TAKEN = {
 }
 _PARSER = {
     "exit_on_error": False,
-    "default_config_files": [str(_CONFIGS / f"{DEFAULT_RECIPE}.yaml")],
+    "default_config_files": [str(recipe_file(DEFAULT_RECIPE))],
 }
 
 
@@ -254,27 +251,13 @@ def _arguments(
     recipes: Sequence[str], settings: Mapping[str, object], arguments: Sequence[str]
 ) -> list[str]:
     return [
-        *(f"--config={_recipe(recipe)}" for recipe in recipes),
+        *(f"--config={recipe_file(recipe)}" for recipe in recipes),
         *(
             f"--{key}={value if isinstance(value, str) else json.dumps(value)}"
             for key, value in settings.items()
         ),
         *arguments,
     ]
-
-
-def _recipe(name: str) -> Path:
-    """The file of a recipe, given as a file or as the name of one that ships.
-
-    Raises:
-        UnknownNameError: neither.
-    """
-    if Path(name).is_file():
-        return Path(name)
-    known = {path.stem: path for path in sorted(_CONFIGS.glob("*.yaml"))}
-    if name not in known:
-        raise UnknownNameError("recipe", name, known)
-    return known[name]
 
 
 def _precision(accelerator: object) -> str:

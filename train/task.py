@@ -23,6 +23,7 @@ from nst_rt.style_image import SMALLEST, Crop, check_style_image, load_style_ima
 from nst_rt.style_model import Style, StyleModel
 from nst_rt.train.averaging import WeightEMA
 from nst_rt.train.photos import Batch
+from nst_rt.train.schedule import adam_one_cycle
 from nst_rt.train.start import extended
 from nst_rt.transformer import (
     MINIMUM_SIZE,
@@ -367,16 +368,12 @@ class StyleTraining(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Adam under a one-cycle schedule."""
-        groups: dict[float, list[nn.Parameter]] = {}
-        for name, parameter in self.network.named_parameters():
-            if parameter.requires_grad:
-                rate = self.learning_rate * (self.affine_factor if is_affine(name) else 1)
-                groups.setdefault(rate, []).append(parameter)
-        optimizer = torch.optim.Adam({"params": p, "lr": rate} for rate, p in groups.items())
-        # OneCycleLR divides by zero where the first phase has exactly one step.
-        warm_up = min(max(self.warm_up, 1.5 / self._steps), 0.99)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, list(groups), total_steps=self._steps, pct_start=warm_up
+        optimizer, schedule = adam_one_cycle(
+            self.network,
+            self._steps,
+            learning_rate=self.learning_rate,
+            affine_factor=self.affine_factor,
+            warm_up=self.warm_up,
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

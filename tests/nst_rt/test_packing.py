@@ -375,7 +375,7 @@ def test_few_photos_are_decoded_ahead(tmp_path: Path, monkeypatch: pytest.Monkey
         (tmp_path / "many" / f"{index}.jpg").touch()
     begun, ahead = [], []
 
-    def encoded(photo: Photo, suffix: str, short_side: int) -> bytes:
+    def encoded(photo: Photo, suffix: str, short_side: int, quality: int) -> bytes:
         begun.append(photo)
         return b"file"
 
@@ -394,3 +394,24 @@ def test_the_record_tells_what_was_packed(album: Path, tmp_path: Path) -> None:
     packed = pack_photos(album, tmp_path / "small", short_side=SIDE)
     record = json.loads((tmp_path / "small" / ".nst-rt-photos.json").read_text())
     assert record == {"photos": packed.count, "bytes": packed.bytes}
+
+
+def test_held_out_photos_may_stay_behind_and_quality_be_lower(album: Path, tmp_path: Path) -> None:
+    good = pack_photos(album, tmp_path / "good.zip", short_side=SIDE)
+    small = pack_photos(album, tmp_path / "small.zip", short_side=SIDE, quality=40, held_out=False)
+    kept = find_photos(tmp_path / "small.zip")
+    assert good.count - small.count == 1
+    assert not any(is_held_out(photo) for photo in kept)
+    for photo in kept:
+        if photo.name == "a.jpg":
+            before = Photo(tmp_path / "good.zip", photo.member)
+            assert len(photo.read_bytes()) < 0.7 * len(before.read_bytes())
+
+
+def test_a_collection_of_held_out_photos_alone_is_an_error(album: Path, tmp_path: Path) -> None:
+    [held_out] = [photo for photo in find_photos(album) if is_held_out(photo)]
+    (tmp_path / "list.txt").write_text(str(held_out.path))
+    with pytest.raises(InputError, match="held out"):
+        pack_photos(tmp_path / "list.txt", tmp_path / "a.zip", held_out=False)
+    with pytest.raises(InputError, match="quality"):
+        pack_photos(album, tmp_path / "a.zip", quality=0)

