@@ -1,0 +1,159 @@
+"""The cards of the models that ship, checkpoints/README.md, and the picture that is on them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bare_tree import ROOT
+
+from nst_rt.images import save_image
+from nst_rt.style_model import StyleModel
+from nst_rt.train.record import history
+
+CHECKPOINTS = ROOT / "checkpoints"
+
+HEAD = """\
+# The styles that ship
+
+![A photo in all styles](../docs/gallery.jpg)
+
+`make gallery DATA=FOLDER` trains such models, measures them and writes all of this, with the
+settings that turned out best, in fewer and longer phases than those told of below.
+
+How bold and how calm they are, as `nst_rt.metrics` defines it. Strokes in even areas (skies,
+walls), contrast and chroma: 1 is as much as the painting has. Pan error: how much the style swims
+when the camera moves, relative to the contrast, and plain; of the network alone, without the
+stabilizer. Medians over the first 50 photos that training held out (strokes: those of them with
+even areas); the pan error is over the four photos of scikit-image. The goals are ambitions: what a
+style looks like stands in the last column. [What else was tried](../benchmarks/README.md), and
+[all styles in one chart](../docs/boldness.png).
+
+**Before you use them**: the photos they were trained on, listed below by source and number, include
+ImageNet and Caltech-101, which are for research. So use these models for research and private
+purposes, or train one on photos that you have the rights to. The paintings are in the public
+domain. No photo and no painting is part of the files or of this repository.\
+"""
+SEEN = {  # by style, at 640 px: a face, a landscape, a street, a launch pad by night
+    "starry_night_classic": "strokes that follow the shapes, and stars with halos, some of which "
+    "may sit on a face; clear eyes; darker and less colourful than the painting; skies of short "
+    "strokes",
+    "starry_night_bold": "blue and yellow strokes everywhere, also in skies, on walls and grass, "
+    "with yellow clouds; faces readable, with soft eyes; no great swirls; pure white stays a flat "
+    "grey-blue, and a plain blue sky may get a weave",
+    "starry_night": "blue strokes along the shapes, yellow lights, some of them discs, "
+    "readable faces; strokes are short, no great swirls; skies have a faint grain",
+    "the_scream_bold": "",
+    "great_wave": "paper, Prussian blue and dark outlines, as a print; clean skies, readable "
+    "faces; shades are rows of dots",
+    "the_scream": "orange streaks over dark green, skies that flow; faces readable, with soft eyes",
+    "composition_vii": "orange, red and violet patches with dark outlines, relief as of thick "
+    "paint; faces readable",
+    "water_lilies": "soft lilac and green dabs with rose and white; faces readable; clean skies, "
+    "dark ones green",
+    "wheat_field": "yellow against light blue and deep green, relief as of thick paint; clear "
+    "faces; one sky may break into yellow and blue",
+    "night_cafe": "gold, red and dark green, calm surfaces, the clearest faces; dark skies turn "
+    "red",
+    "cottages": "cream paper, green and brown pen strokes, as a drawing; clear faces, clean skies",
+    "tahitian_women": "broad fields of orange, yellow and green; faces readable; one sky may "
+    "break into two colours",
+    "delaunay_portrait": "a mosaic of rounded tiles in white and indigo, faint in skies; large "
+    "faces readable, eyes made of tiles",
+}
+# At least, or from and to; the classic network is for stills, whose strokes are worth more.
+STROKES = {"fast": 0.75, "classic": 0.9}
+CONTRAST = 0.85
+CHROMA = (0.85, 1.2)
+CALM = 0.45  # relative pan error, at most
+
+
+def write_cards() -> None:
+    """The sheet, and the README of the checkpoints."""
+    from nst_rt.infer.demo import packaged_photos
+    from nst_rt.infer.showcase import style_sheet
+
+    sheet = style_sheet(packaged_photos()[0])
+    save_image(sheet, ROOT / "docs" / "gallery.jpg", overwrite=True)
+    files = sorted(CHECKPOINTS.glob("*.safetensors"))
+    parts = [HEAD, *(card(file) for file in files)]
+    (CHECKPOINTS / "README.md").write_text("\n\n".join(parts) + "\n")
+
+
+def card(file: Path) -> str:
+    """What there is to know about a model file, in Markdown."""
+    model = StyleModel.load(file)
+    training = model.training
+    network = model.network
+    sizes = ", ".join(f"{key} {value}" for key, value in network.hyper_parameters.items())
+    photos = ", ".join(f"{count} {source}" for source, count in training["sources"].items())
+    rows = [
+        f"| `{style.name}` | {style.artist}, *{style.title}*, {style.year} | "
+        + " | ".join(_figures(training["figures"][style.name]))
+        + f" | {SEEN.get(style.name, '')} |"
+        for style in model.styles
+    ]
+    return "\n".join(
+        [
+            f"## {file.name}",
+            "",
+            f"{network.architecture} network ({sizes}), {model.parameters:,} parameters, "
+            f"{file.stat().st_size / 1e6:.2f} MB in float16.",
+            "",
+            "| style | painting (public domain) | strokes | contrast | chroma | relative pan error "
+            "| pan error | what one sees |",
+            "| --- | --- | --- | --- | --- | --- | --- | --- |",
+            *rows,
+            "",
+            reached(network.architecture, training["figures"]),
+            "",
+            *(described(phase) for phase in history(training)),
+            "",
+            f"Photos: {photos}.",
+        ]
+    )
+
+
+def reached(architecture: str, figures: Mapping[str, Any]) -> str:
+    """Which goals the styles reach, in Markdown."""
+    least, (low, high) = STROKES[architecture], CHROMA
+    goals = {
+        f"strokes of at least {least}": [f["strokes"] >= least for f in figures.values()],
+        f"contrast of at least {CONTRAST}": [f["contrast"] >= CONTRAST for f in figures.values()],
+        f"chroma of {low} to {high}": [low <= f["chroma"] <= high for f in figures.values()],
+        f"a relative pan error of at most {CALM}": [
+            f["pan_relative"] <= CALM for f in figures.values()
+        ],
+    }
+    told = [f"{goal} ({sum(met)} of {len(met)})" for goal, met in goals.items()]
+    return f"Goals, and how many styles reach them: {', '.join(told)}."
+
+
+def described(training: Mapping[str, Any]) -> str:
+    """How a phase of the training went, in Markdown."""
+    recipe = training["recipe"]
+    layers = ", ".join(f"{layer} {weight:g}" for layer, weight in recipe["style_layers"].items())
+    content = ", ".join(f"{layer} {weight:g}" for layer, weight in recipe["content_layers"].items())
+    factors = "".join(
+        f", times {factor:g} for {style}"
+        for style, factor in (recipe.get("style_factors") or {}).items()
+    )
+    focus = (
+        f", less in even areas (focus {recipe['content_focus']:g})"
+        if recipe.get("content_focus")
+        else ""
+    )
+    grid = f", grid {recipe['grid_weight']:g}" if recipe.get("grid_weight") else ""
+    return (
+        f"- {training['steps']} steps of {training['batch_size']} crops of {recipe['size']} px: "
+        f"style from {layers} of the paintings at {recipe['style_size']} px, weight "
+        f"{recipe['style_weight']:g}{factors}; content from {content}, weight "
+        f"{recipe['content_weight']:g}{focus}; "
+        f"total variation {recipe['tv_weight']:g}{grid}; motion {recipe['motion_weight']:g}, noise "
+        f"{recipe['noise']:g}; Adam, one cycle up to {recipe['learning_rate']:g}"
+    )
+
+
+def _figures(figures: Mapping[str, Any]) -> list[str]:
+    """Cells of the table."""
+    bold = [f"{figures[key]:.2f}" for key in ("strokes", "contrast", "chroma")]
+    return [*bold, f"{figures['pan_relative']:.2f}", f"{figures['pan_error']:.3f}"]
