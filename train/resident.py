@@ -84,9 +84,8 @@ class ResidentTraining:
         self.earlier = list(earlier)
         self.clock = clock
         # One for all styles, so that it is compiled once.
-        self._network = with_styles(task.network, [0]).to(
-            task.device, memory_format=torch.channels_last
-        )
+        self._network = with_styles(task.network, [0]).to(task.device)
+        self._network.to(memory_format=torch.channels_last)
         self._losses = _losses_of(self._network, task.loss, task.grid_weight)
         self._compiled = compiled
 
@@ -181,7 +180,8 @@ class ResidentTraining:
             warm_up=task.warm_up,
             fused=task.device.type == "cuda" or None,
         )
-        average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(task.ema_decay))
+        moving = get_ema_multi_avg_fn(task.ema_decay)  # type: ignore[no-untyped-call]
+        average = AveragedModel(network, multi_avg_fn=moving)
         targets = {layer: target[style, None] for layer, target in task.targets.items()}
         factor = torch.tensor([task.style_factors[style]], device=task.device)
         recent: deque[Tensor] = deque(maxlen=_RECENT)

@@ -66,7 +66,7 @@ class ResidentPhotos:
         # Where the crops' rows and columns lie in the photos, shape (count, S).
         rows, columns = (
             (at * (length - side) + steps * side - 0.5).clamp(min=0).minimum(length - 1)
-            for at, length in zip(place, lengths.split(1, 1), strict=True)
+            for at, length in zip(place, lengths.t()[..., None], strict=True)
         )
         columns = columns.where(mirrored < 0.5, columns.flip(1))
         crops = self._between(self._starts[which], lengths, rows, columns).permute(0, 3, 1, 2)
@@ -79,7 +79,7 @@ class ResidentPhotos:
             (rows.long(), columns.long()),
             (
                 (x.long() + 1).minimum(length - 1)
-                for x, length in zip((rows, columns), lengths.split(1, 1), strict=True)
+                for x, length in zip((rows, columns), lengths.t()[..., None], strict=True)
             ),
         )
         width = lengths[:, 1, None, None]
