@@ -42,7 +42,9 @@ SEEN = {  # by style, at 640 px: a face, a landscape, a street, a launch pad by 
     "grey-blue, and a plain blue sky may get a weave",
     "starry_night": "blue strokes along the shapes, yellow lights, some of them discs, "
     "readable faces; strokes are short, no great swirls; skies have a faint grain",
-    "the_scream_bold": "",
+    "the_scream_bold": "orange and grey streaks that flow through skies and over walls, dark green "
+    "shades, dark outlines with a pale seam; faces readable, with a smile and soft eyes; a fine "
+    "cross-hatch as of canvas in shades",
     "great_wave": "paper, Prussian blue and dark outlines, as a print; clean skies, readable "
     "faces; shades are rows of dots",
     "the_scream": "orange streaks over dark green, skies that flow; faces readable, with soft eyes",

@@ -29,6 +29,9 @@ STYLES = [
 ]
 
 
+BOLD = {"starry_night": "starry_night_bold", "the_scream": "the_scream_bold"}
+
+
 @pytest.fixture(scope="module")
 def model() -> StyleModel:
     return StyleModel.load(ROOT / "checkpoints" / "gallery.safetensors")
@@ -101,10 +104,11 @@ def test_every_style_has_its_card(name: str) -> None:
 
 
 def test_who_chooses_nothing_gets_the_network_for_live_pictures() -> None:
-    assert list(gallery()) == [*STYLES, "starry_night_classic", "starry_night_bold"]
+    assert list(gallery()) == [*STYLES, "starry_night_classic", *BOLD.values()]
 
 
-def test_the_bold_style_paints_strokes_where_the_photo_has_none() -> None:
+@pytest.mark.parametrize(("plain", "bold"), BOLD.items())
+def test_a_bold_style_paints_strokes_where_the_photo_has_none(plain: str, bold: str) -> None:
     """A sky that grows brighter downwards."""
     sky = np.linspace(120, 200, 256).astype(np.uint8)[:, None, None].repeat(256, 1).repeat(3, 2)
     inner = np.zeros(sky.shape[:2], bool)
@@ -113,7 +117,7 @@ def test_the_bold_style_paints_strokes_where_the_photo_has_none() -> None:
     def strokes(style: str) -> float:
         return stroke_energy(frame_to_tensor(load_style(style).stylize(sky)), inner)
 
-    assert strokes("starry_night_bold") > 2 * strokes("starry_night")
+    assert strokes(bold) > 2 * strokes(plain)
 
 
 def test_the_classic_paints_the_same_painting_with_another_network(
