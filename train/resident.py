@@ -44,7 +44,7 @@ class ResidentTraining:
         clip: norm that a step's gradients have at most.
         compiled: compile the losses; where that fails, train without.
         save: called with the model of a style at its end, and now and then before.
-        save_every, report_every: seconds.
+        save_every, report_every: seconds at most.
         report: called with lines to read.
         earlier: the trainings that led to the task's network, for the record.
         clock: in seconds.
@@ -186,6 +186,7 @@ class ResidentTraining:
         factor = torch.tensor([task.style_factors[style]], device=task.device)
         recent: deque[Tensor] = deque(maxlen=_RECENT)
         begin = reported = saved = self.clock()
+        every = min(self.save_every, (end - begin) / 3)  # should it be cut off before its end
         for step in range(1, steps + 1):
             losses = self._losses(self.photos.crops(self.batch_size), targets, factor)
             losses[0].backward()  # type: ignore[no-untyped-call]
@@ -197,7 +198,7 @@ class ResidentTraining:
             recent.append(losses.detach())
             now = self.clock()
             last = step == steps or now + (now - begin) / step > end  # no time for another
-            due = now - saved >= self.save_every
+            due = now - saved >= every
             if keep and (last or due or now - reported >= self.report_every):
                 means = _means(recent, step)
                 self.report(self._line(style, step, steps, self.clock() - begin, means))
