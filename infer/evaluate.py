@@ -191,9 +191,10 @@ def summary(evaluation: Evaluation) -> str:
         bold, pan = style.boldness, style.pan
         table.add_row(
             name,
-            "-" if bold.strokes is None else f"{bold.strokes:.2f}",
-            f"{bold.contrast:.2f}",
-            f"{bold.chroma:.2f}",
+            *(
+                "-" if figure is None else f"{figure:.2f}"
+                for figure in (bold.strokes, bold.contrast, bold.chroma)
+            ),
             *([f"{pan.relative:.2f}", f"{pan.error:.3f}"] if pan else "--"),
             f"{style.objective:.2f}",
         )

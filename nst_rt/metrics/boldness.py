@@ -25,6 +25,7 @@ LEAST_EVEN = 0.1
 _SIGMAS = (1.4, 2.8, 5.6, 11.2)  # pixels; three octaves with periods of about 12, 25 and 50
 _WINDOW = 49  # pixels
 _EVEN_DEVIATION = 3 / 255
+_LEAST = 1e-3  # of contrast and chroma, a quarter of a level
 
 Plane = NDArray[np.float32]
 
@@ -37,12 +38,13 @@ class Boldness:
         strokes: energy of strokes in the even areas of the content image; None where less than a
             tenth of it is even.
         contrast: standard deviation of the luma.
-        chroma: mean difference of the largest and the smallest channel.
+        chroma: mean difference of the largest and the smallest channel; None for a style image in
+            black and white.
     """
 
     strokes: float | None
     contrast: float
-    chroma: float
+    chroma: float | None
 
 
 def boldness(image: Tensor, content: Tensor, style: Tensor) -> Boldness:
@@ -59,7 +61,8 @@ def boldness(image: Tensor, content: Tensor, style: Tensor) -> Boldness:
         style: shape (1, 3, H', W').
 
     Raises:
-        InputError: an image of another shape than its content image; a style image of one gray.
+        InputError: an image of another shape than its content image, or a style image that is of
+            the same brightness everywhere.
     """
     image, content, style = (resize(each, SIZE) for each in (image, content, style))
     if image.shape != content.shape:
@@ -68,13 +71,15 @@ def boldness(image: Tensor, content: Tensor, style: Tensor) -> Boldness:
             f"{tuple(image.shape[-2:])} and {tuple(content.shape[-2:])}"
         )
     contrast, chroma = _contrast(style), _chroma(style)
-    if not contrast or not chroma:
-        raise InputError("a style image of one gray has neither contrast nor color")
+    if contrast < _LEAST:
+        raise InputError("the style image is of the same brightness everywhere: it has no strokes")
     even = even_areas(content)
     strokes = None
     if even.mean() >= LEAST_EVEN:
         strokes = stroke_energy(image, even) / stroke_energy(style)
-    return Boldness(strokes, _contrast(image) / contrast, _chroma(image) / chroma)
+    return Boldness(
+        strokes, _contrast(image) / contrast, _chroma(image) / chroma if chroma > _LEAST else None
+    )
 
 
 def stroke_energy(image: Tensor, area: NDArray[np.bool_] | None = None) -> float:
@@ -90,13 +95,17 @@ def stroke_energy(image: Tensor, area: NDArray[np.bool_] | None = None) -> float
 
 
 def median_boldness(figures: Sequence[Boldness]) -> Boldness:
-    """Medians over content images; that of the strokes over those that have even areas."""
-    strokes = [each.strokes for each in figures if each.strokes is not None]
+    """Medians over content images, each over those where the figure is known."""
     return Boldness(
-        statistics.median(strokes) if strokes else None,
+        _median([each.strokes for each in figures]),
         statistics.median(each.contrast for each in figures),
-        statistics.median(each.chroma for each in figures),
+        _median([each.chroma for each in figures]),
     )
+
+
+def _median(figures: Sequence[float | None]) -> float | None:
+    known = [figure for figure in figures if figure is not None]
+    return statistics.median(known) if known else None
 
 
 def even_areas(content: Tensor) -> NDArray[np.bool_]:
