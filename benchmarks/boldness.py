@@ -11,11 +11,12 @@ has strokes and stays where the scene is: far to the right, and low.
 
 import argparse
 import statistics
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib as mpl
+import numpy as np
+from numpy.typing import NDArray
 from peer import Stylize, built_in_styles
 from torch import Tensor
 
@@ -28,6 +29,7 @@ from nst_rt.metrics.stability import pan_error
 from nst_rt.photos import find_photos, is_held_out
 from nst_rt.style_model import gallery
 
+Content = tuple[Tensor, NDArray[np.bool_]]  # a photo, and where it is even
 Point = tuple[float, float]  # stroke energy, levels of 255; relative pan error
 
 
@@ -40,11 +42,12 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=10, help="photos with even areas")
     options = parser.parse_args()
     found = (photo for photo in find_photos(options.photos) if options.all or is_held_out(photo))
-    contents: list[Tensor] = []
+    contents: list[Content] = []
     for photo in found:
         content = resize(photo.load(), SIZE)
-        if even_areas(content).mean() >= LEAST_EVEN:
-            contents.append(content)
+        even = even_areas(content)
+        if even.mean() >= LEAST_EVEN:
+            contents.append((content, even))
         if len(contents) == options.count:
             break
     if not contents:
@@ -62,17 +65,17 @@ def main() -> None:
         for name, stylize in styles.items():
             energy, error = points[tool][name] = measured(stylize, contents, pans)
             print(f"| {tool} | {name} | {energy:.1f} | {error:.2f} |", flush=True)
-    for tool, styles_ in points.items():
-        energies, errors = zip(*styles_.values(), strict=True)
+    for tool, places in points.items():
+        energies, errors = zip(*places.values(), strict=True)
         print(f"{tool}: {statistics.median(energies):.1f}, {statistics.median(errors):.2f}")
     draw(points, options.output)
 
 
-def measured(stylize: Stylize, contents: Sequence[Tensor], pans: Sequence[Frame]) -> Point:
+def measured(stylize: Stylize, contents: Sequence[Content], pans: Sequence[Frame]) -> Point:
     """Where a style stands in the chart."""
     energies = [
-        stroke_energy(frame_to_tensor(stylize(tensor_to_frame(each))), even_areas(each))
-        for each in contents
+        stroke_energy(frame_to_tensor(stylize(tensor_to_frame(content))), even)
+        for content, even in contents
     ]
     return 255 * statistics.median(energies), pan_error(stylize, pans).relative
 
@@ -98,4 +101,4 @@ def draw(points: dict[str, dict[str, Point]], output: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

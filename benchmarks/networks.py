@@ -93,8 +93,9 @@ def measure(models: dict[str, Path], options: argparse.Namespace) -> None:
         [figures] = done.styles.values()
         bold, pan = figures.boldness, figures.pan
         assert pan is not None
+        strokes = "-" if bold.strokes is None else f"{bold.strokes:.2f}"  # no photo has even areas
         print(
-            f"| {name} | {done.parameters:,} | {bold.strokes or 0:.2f} | {bold.contrast:.2f} | "
+            f"| {name} | {done.parameters:,} | {strokes} | {bold.contrast:.2f} | "
             f"{pan.relative:.2f} | {figures.objective:.2f} | "
             f"{rates[name]:.1f} fps, {rates[name] / first:.2f}x |",
             flush=True,

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from artworks import ARTWORKS, STYLE_WEIGHTS
 from bare_tree import ROOT, STARTED
+from cards import CHECKPOINTS
 
 from nst_rt.errors import PartialResultError
 
 PARENT = "starry_night_bold.safetensors"  # which all start from
-_CHECKPOINTS = ROOT / "checkpoints"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +42,7 @@ def pack(options: argparse.Namespace) -> None:
         options.data,
         options.pack,
         options.only,
-        parent=options.parent or _CHECKPOINTS / PARENT,
+        parent=options.parent or CHECKPOINTS / PARENT,
         vgg_weights=options.vgg_weights,
     )
     print(f"{options.pack}: {size / 2**20:.1f} MiB")
@@ -63,7 +63,7 @@ def train(options: argparse.Namespace) -> None:
     # Gram matrices are sums over many pixels.
     torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
     packed = options.data / PARENT
-    parent = options.parent or (packed if packed.exists() else _CHECKPOINTS / PARENT)
+    parent = options.parent or (packed if packed.exists() else CHECKPOINTS / PARENT)
     train_kit(
         options.data,
         options.out,

@@ -68,8 +68,8 @@ class StyleTraining(L.LightningModule):
         content_layers: VGG19 layer -> weight.
         style_layers: VGG19 layer -> weight.
         content_weight, style_weight, tv_weight: factors of the losses' terms.
-        content_focus: lets strokes into skies and onto walls, see `detail_weights`; 0: nowhere more
-            than elsewhere.
+        content_focus: above 0, the content counts for less in skies and on walls, so that strokes
+            may fill them, see `detail_weights`; with 0 it counts alike everywhere.
         style_factors: by the style's name, times `style_weight` is that of this painting; below 1
             for one that paints over what must stay to be seen, say faces.
         grid_weight: factor of what repeats with the network's cells, see `grid_pattern`.
