@@ -44,7 +44,7 @@ def distilled(
     """A network of one style that paints as the teacher does in the style `weights`."""
     torch.manual_seed(0)
     student = TransformerNet("fast", 1, dilation=2).to(memory_format=torch.channels_last)
-    teacher.network.to(memory_format=torch.channels_last)
+    teacher.network.use_channels_last()
     optimizer = torch.optim.Adam(student.parameters(), options.learning_rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, options.learning_rate, total_steps=options.steps, pct_start=0.1

@@ -1,14 +1,14 @@
 """A network as the engines compile it: uint8 BGR frames in and out, everything between inside."""
 
-import copy
 import hashlib
 import inspect
 
 import torch
 from torch import Tensor, nn
 
-from nst_rt import transformer
-from nst_rt.transformer import MINIMUM_SIZE, MULTIPLE, TransformerNet, fold_enlargements
+from nst_rt import layers, palette, transformer
+from nst_rt.palette import folded
+from nst_rt.transformer import MINIMUM_SIZE, MULTIPLE, TransformerNet
 
 
 class FrameNet(nn.Module):
@@ -24,8 +24,7 @@ class FrameNet(nn.Module):
 
     def __init__(self, network: TransformerNet) -> None:
         super().__init__()
-        self.network = copy.deepcopy(network).eval().requires_grad_(False)
-        fold_enlargements(self.network)
+        self.network = folded(network).eval().requires_grad_(False)
         self.network.net.reverse_channels()
 
     def forward(self, frames: Tensor, style: Tensor) -> Tensor:
@@ -79,10 +78,10 @@ def exported(net: FrameNet) -> torch.export.ExportedProgram:
 def digest(network: TransformerNet) -> str:
     """What tells networks apart for what is compiled of them: weights, sizes and this code."""
     known = hashlib.sha256()
-    for part in (transformer, inspect.getmodule(FrameNet)):
+    for part in (layers, transformer, palette, inspect.getmodule(FrameNet)):
         assert part is not None
         known.update(inspect.getsource(part).encode())
-    kind = type(network).__qualname__, network.architecture, network.styles
+    kind = type(network).__qualname__, network.architecture, network.styles, network.shared
     known.update(repr((*kind, network.hyper_parameters)).encode())
     for name, weights in network.state_dict().items():
         known.update(name.encode())

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from nst_rt.errors import InputError
 from nst_rt.images import Frame, frame_to_tensor, tensor_to_frame
 from nst_rt.infer.backends import StyleVector
-from nst_rt.transformer import MULTIPLE, ConditionalInstanceNorm, TransformerNet
+from nst_rt.layers import ConditionalInstanceNorm
+from nst_rt.transformer import MULTIPLE, TransformerNet
 
 TILES = (2048, 1024, 512)  # pixels, the side of what a tile adds to the picture
 # Bytes per pixel, fitted to peaks of PyTorch, of which OpenVINO takes half: of frames and sums,
@@ -103,7 +104,7 @@ class TiledNet:
         tile: int = TILES[0],
     ) -> None:
         self._network = copy.deepcopy(network).to(device, dtype).eval().requires_grad_(False)
-        self._network.to(memory_format=torch.channels_last)
+        self._network.use_channels_last()
         self._device, self._dtype = device, dtype
         self._tile = math.ceil(tile / MULTIPLE) * MULTIPLE
         self._norms = [m for m in self._network.modules() if isinstance(m, ConditionalInstanceNorm)]
@@ -152,7 +153,7 @@ class TiledNet:
                     for part in tile.inside
                 )
                 # A row for each channel that is normalized, of all of its phases.
-                kept = features[:, rows, columns].float().reshape(norm.scale.shape[1], -1)
+                kept = features[:, rows, columns].float().reshape(norm.scale.shape[-1], -1)
                 count = kept.shape[1]
                 # Summed up in float64 on the CPU: Apple's GPUs have none.
                 variance, mean = (

@@ -18,10 +18,12 @@ from torch import Tensor
 
 from nst_rt.errors import InputError, StyleModelError, UnknownNameError
 from nst_rt.files import atomic_output, check_input, check_output
-from nst_rt.transformer import ARCHITECTURES, ConditionalInstanceNorm, TransformerNet
+from nst_rt.layers import ConditionalInstanceNorm
+from nst_rt.transformer import ARCHITECTURES, TransformerNet
 from nst_rt.version import __version__
 
-FORMAT_VERSION = 2  # 1 had weights without effect as well, which are passed over
+# 1 had weights without effect as well, which are passed over; 2 knew shared weights alone.
+FORMAT_VERSION = 3
 SUFFIX = ".safetensors"
 
 
@@ -108,6 +110,7 @@ class StyleModel:
             "nst_rt_version": __version__,
             "architecture": self.network.architecture,
             "hyper_parameters": json.dumps(self.network.hyper_parameters),
+            "shared": json.dumps(self.network.shared),
             "styles": json.dumps([asdict(style) for style in self.styles]),
             "training": json.dumps(dict(self.training)),
         }
@@ -136,7 +139,8 @@ class StyleModel:
             )
         try:
             hyper_parameters = json.loads(metadata["hyper_parameters"])
-            network = TransformerNet(architecture, len(styles), **hyper_parameters)
+            shared = bool(json.loads(metadata.get("shared", "true")))
+            network = TransformerNet(architecture, len(styles), shared=shared, **hyper_parameters)
             training = json.loads(metadata["training"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise StyleModelError(f"{path}: damaged metadata ({error!r})") from error

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nst_rt.errors import InputError, UnknownNameError, WeightsError
-from nst_rt.transformer import surrounded
+from nst_rt.layers import surrounded
 
 Padding = Literal["replicate", "zeros"]
 Pooling = Literal["max", "average", "l2"]

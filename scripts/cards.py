@@ -1,12 +1,14 @@
 """The cards of the models that ship, checkpoints/README.md, and the picture that is on them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from bare_tree import ROOT
 
 from nst_rt.images import save_image
+from nst_rt.palette import one_style
 from nst_rt.style_model import StyleModel
 from nst_rt.train.record import history
 
@@ -17,8 +19,9 @@ HEAD = """\
 
 ![A photo in all styles](../docs/gallery.jpg)
 
-`make gallery DATA=FOLDER` trains such models, measures them and writes all of this, with the
-settings that turned out best, in fewer and longer phases than those told of below.
+Each style of the gallery has a network of its own, all of them in one file: styles and blends of
+them change from one frame to the next. [How to train such a
+gallery](../docs/training.md#a-gallery-of-your-own).
 
 How bold and how calm they are, as `nst_rt.metrics` defines it. Strokes in even areas (skies,
 walls), contrast and chroma: 1 is as much as the painting has. Pan error: how much the style swims
@@ -37,17 +40,14 @@ SEEN = {  # by style, at 640 px: a face, a landscape, a street, a launch pad by 
     "starry_night_classic": "strokes that follow the shapes, and stars with halos, some of which "
     "may sit on a face; clear eyes; darker and less colourful than the painting; skies of short "
     "strokes",
-    "starry_night_bold": "blue and yellow strokes everywhere, also in skies, on walls and grass, "
-    "with yellow clouds; faces readable, with soft eyes; no great swirls; pure white stays a flat "
-    "grey-blue, and a plain blue sky may get a weave",
-    "starry_night": "blue strokes along the shapes, yellow lights, some of them discs, "
-    "readable faces; strokes are short, no great swirls; skies have a faint grain",
-    "the_scream_bold": "orange and grey streaks that flow through skies and over walls, dark green "
+    "starry_night": "blue strokes that flow through skies and over walls, with yellow clouds, "
+    "grass and brick reddish or violet; faces readable, eyes and smile clear; a pale halo along "
+    "dark outlines against a sky; no great swirls",
+    "the_scream": "orange and grey streaks that flow through skies and over walls, dark green "
     "shades, dark outlines with a pale seam; faces readable, with a smile and soft eyes; a fine "
     "cross-hatch as of canvas in shades",
     "great_wave": "paper, Prussian blue and dark outlines, as a print; clean skies, readable "
     "faces; shades are rows of dots",
-    "the_scream": "orange streaks over dark green, skies that flow; faces readable, with soft eyes",
     "composition_vii": "orange, red and violet patches with dark outlines, relief as of thick "
     "paint; faces readable",
     "water_lilies": "soft lilac and green dabs with rose and white; faces readable; clean skies, "
@@ -84,50 +84,73 @@ def write_cards() -> None:
 def card(file: Path) -> str:
     """What there is to know about a model file, in Markdown."""
     model = StyleModel.load(file)
-    training = model.training
+    models = [one_style(model, name) for name in model.style_names]
     network = model.network
     sizes = ", ".join(f"{key} {value}" for key, value in network.hyper_parameters.items())
-    photos = ", ".join(f"{count} {source}" for source, count in training["sources"].items())
-    rows = [
-        f"| `{style.name}` | {style.artist}, *{style.title}*, {style.year} | "
-        + " | ".join(_figures(training["figures"][style.name]))
-        + f" | {SEEN.get(style.name, '')} |"
-        for style in model.styles
-    ]
+    weights = f"{models[0].parameters:,} parameters" + (" for each style" if models[1:] else "")
+    photos = ", ".join(f"{n} {source}" for source, n in models[0].training["sources"].items())
     return "\n".join(
         [
             f"## {file.name}",
             "",
-            f"{network.architecture} network ({sizes}), {model.parameters:,} parameters, "
+            f"{network.architecture} network ({sizes}), {weights}, "
             f"{file.stat().st_size / 1e6:.2f} MB in float16.",
             "",
             "| style | painting (public domain) | strokes | contrast | chroma | relative pan error "
             "| pan error | what one sees |",
             "| --- | --- | --- | --- | --- | --- | --- | --- |",
-            *rows,
+            *(_row(alone) for alone in models),
             "",
-            reached(network.architecture, training["figures"]),
+            reached(network.architecture, [alone.training["figures"] for alone in models]),
             "",
-            *(described(phase) for phase in history(training)),
+            *trainings(models),
             "",
             f"Photos: {photos}.",
         ]
     )
 
 
-def reached(architecture: str, figures: Mapping[str, Any]) -> str:
-    """Which goals the styles reach, in Markdown."""
+def _row(model: StyleModel) -> str:
+    """A style's line in the table."""
+    style, figures = model.styles[0], model.training["figures"]
+    bold = [f"{figures[key]:.2f}" for key in ("strokes", "contrast", "chroma")]
+    cells = [
+        f"`{style.name}`",
+        f"{style.artist}, *{style.title}*, {style.year}",
+        *bold,
+        f"{figures['pan_relative']:.2f}",
+        f"{figures['pan_error']:.3f}",
+        SEEN[style.name],
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def trainings(models: Sequence[StyleModel]) -> list[str]:
+    """How the styles were trained, phase by phase, and which styles had each, in Markdown."""
+    phases: dict[str, list[str]] = {}
+    for model in models:
+        for phase in history(model.training):
+            phases.setdefault(described(phase), []).append(model.styles[0].name)
+    return [
+        f"- {'all' if len(names) == len(models) else ', '.join(names)}: {text}"
+        for text, names in phases.items()
+    ]
+
+
+def reached(architecture: str, figures: Sequence[Mapping[str, Any]]) -> str:
+    """Which goals the styles reach, in Markdown; medians first."""
     least, (low, high) = STROKES[architecture], CHROMA
-    goals = {
-        f"strokes of at least {least}": [f["strokes"] >= least for f in figures.values()],
-        f"contrast of at least {CONTRAST}": [f["contrast"] >= CONTRAST for f in figures.values()],
-        f"chroma of {low} to {high}": [low <= f["chroma"] <= high for f in figures.values()],
-        f"a relative pan error of at most {CALM}": [
-            f["pan_relative"] <= CALM for f in figures.values()
-        ],
-    }
-    told = [f"{goal} ({sum(met)} of {len(met)})" for goal, met in goals.items()]
-    return f"Goals, and how many styles reach them: {', '.join(told)}."
+    goals = (
+        (f"strokes of at least {least}", "strokes", lambda x: x >= least),
+        (f"contrast of at least {CONTRAST}", "contrast", lambda x: x >= CONTRAST),
+        (f"chroma of {low} to {high}", "chroma", lambda x: low <= x <= high),
+        (f"a relative pan error of at most {CALM}", "pan_relative", lambda x: x <= CALM),
+    )
+    told = []
+    for goal, key, is_met in goals:
+        values = [each[key] for each in figures]
+        told.append(f"{goal} (median {median(values):.2f}, {sum(map(is_met, values))} styles)")
+    return f"Goals, and how many of {len(figures)} reach them: {', '.join(told)}."
 
 
 def described(training: Mapping[str, Any]) -> str:
@@ -146,16 +169,10 @@ def described(training: Mapping[str, Any]) -> str:
     )
     grid = f", grid {recipe['grid_weight']:g}" if recipe.get("grid_weight") else ""
     return (
-        f"- {training['steps']} steps of {training['batch_size']} crops of {recipe['size']} px: "
+        f"{training['steps']} steps of {training['batch_size']} crops of {recipe['size']} px: "
         f"style from {layers} of the paintings at {recipe['style_size']} px, weight "
         f"{recipe['style_weight']:g}{factors}; content from {content}, weight "
         f"{recipe['content_weight']:g}{focus}; "
         f"total variation {recipe['tv_weight']:g}{grid}; motion {recipe['motion_weight']:g}, noise "
         f"{recipe['noise']:g}; Adam, one cycle up to {recipe['learning_rate']:g}"
     )
-
-
-def _figures(figures: Mapping[str, Any]) -> list[str]:
-    """Cells of the table."""
-    bold = [f"{figures[key]:.2f}" for key in ("strokes", "contrast", "chroma")]
-    return [*bold, f"{figures['pan_relative']:.2f}", f"{figures['pan_error']:.3f}"]

@@ -16,7 +16,7 @@ from cards import CHECKPOINTS
 
 from nst_rt.errors import PartialResultError
 
-PARENT = "starry_night_bold.safetensors"  # which all start from
+PARENT = "gallery.safetensors"  # where each painting starts as it is there
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -18,6 +18,7 @@ from nst_rt.errors import InputError, OutputExistsError, PartialResultError
 from nst_rt.files import atomic_output, check_input, check_output
 from nst_rt.images import image_shape, load_image, save_image
 from nst_rt.packing import pack_photos
+from nst_rt.palette import one_style
 from nst_rt.style_model import SUFFIX, StyleModel
 from nst_rt.train.photos import Photos
 from nst_rt.train.recipes import recipe_values
@@ -96,6 +97,13 @@ def pack_kit(
             )
         new.rename(kit)
     return _bytes(kit)
+
+
+def _earlier(parent: Path, names: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
+    """The trainings that led to what each style starts as."""
+    model = StyleModel.load(parent)
+    starts = {name: name if name in model.style_names else model.style_names[0] for name in names}
+    return {name: history(one_style(model, start).training) for name, start in starts.items()}
 
 
 def _bytes(folder: Path) -> int:
@@ -197,7 +205,7 @@ def train_kit(
         compiled=task.device.type == "cuda" if compiled is None else compiled,
         save=save,
         report=report,
-        earlier=history(StyleModel.load(parent).training),
+        earlier=_earlier(parent, artworks),
         clock=clock,
     )
     if missing := training.train(end):

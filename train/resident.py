@@ -17,12 +17,13 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from nst_rt.devices import fast_dtype
 from nst_rt.errors import InputError, NotFiniteError
 from nst_rt.losses import PerceptualLoss, grid_pattern
+from nst_rt.palette import with_styles
 from nst_rt.style_model import StyleModel
 from nst_rt.train.record import training_record
 from nst_rt.train.resident_photos import ResidentPhotos
 from nst_rt.train.schedule import adam_one_cycle
 from nst_rt.train.task import StyleTraining
-from nst_rt.transformer import MULTIPLE, TransformerNet, with_styles
+from nst_rt.transformer import MULTIPLE, TransformerNet
 
 LOSSES = ("total", "content", "style", "tv", "grid")
 _WARM, _TIMED = 3, 100  # steps at most, before there is a speed to plan with
@@ -46,7 +47,7 @@ class ResidentTraining:
         save: called with the model of a style at its end, and now and then before.
         save_every, report_every: seconds at most.
         report: called with lines to read.
-        earlier: the trainings that led to the task's network, for the record.
+        earlier: by style, the trainings that led to what it starts as, for the record.
         clock: in seconds.
 
     Raises:
@@ -66,7 +67,7 @@ class ResidentTraining:
         report: Callable[[str], object],
         save_every: float = 120.0,
         report_every: float = 10.0,
-        earlier: Sequence[Mapping[str, Any]] = (),
+        earlier: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if task.motion_weight or task.affine_first or len(task.paintings) < len(task.styles):
@@ -81,11 +82,11 @@ class ResidentTraining:
         self.clip = clip
         self.save, self.report = save, report
         self.save_every, self.report_every = save_every, report_every
-        self.earlier = list(earlier)
+        self.earlier = earlier or {}
         self.clock = clock
         # One for all styles, so that it is compiled once.
         self._network = with_styles(task.network, [0]).to(task.device)
-        self._network.to(memory_format=torch.channels_last)
+        self._network.use_channels_last()
         self._losses = _losses_of(self._network, task.loss, task.grid_weight)
         self._compiled = compiled
 
@@ -154,7 +155,7 @@ class ResidentTraining:
         record["recipe"] |= {"style_weight": weight, "style_factors": None}
         name = self.task.styles[style].name
         record["style_images"] = {name: record["style_images"][name]}
-        record["earlier"] = self.earlier
+        record["earlier"] = list(self.earlier.get(name, ()))
         copy = with_styles(network, [0]).eval().requires_grad_(False)
         self.save(StyleModel(copy, (self.task.styles[style],), record))
 

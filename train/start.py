@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from nst_rt.errors import InputError
 from nst_rt.images import load_image
 from nst_rt.metrics.fingerprint import fingerprint, fingerprint_distance
+from nst_rt.palette import with_styles
 from nst_rt.style_model import Style, StyleModel, find_style
-from nst_rt.transformer import TransformerNet, with_styles
+from nst_rt.transformer import TransformerNet
 
 GALLERY = "gallery"  # what to start from when any trained network will do
 _GALLERY_STYLE = "starry_night"

@@ -19,6 +19,7 @@ from nst_rt.losses import (
     layer_weights,
 )
 from nst_rt.motion import MotionRange, aligned_error, moving_pair
+from nst_rt.palette import with_styles
 from nst_rt.style_image import SMALLEST, Crop, check_style_image, load_style_image
 from nst_rt.style_model import Style, StyleModel
 from nst_rt.train.averaging import WeightEMA
@@ -223,7 +224,7 @@ class StyleTraining(L.LightningModule):
         self.hparams["hyper_parameters"] = self.network.hyper_parameters
         if start_from and not whole:
             self._freeze_all_but_new_styles()
-        self.network.to(memory_format=torch.channels_last)
+        self.network.use_channels_last()
 
     def _freeze_all_but_new_styles(self) -> None:
         new = len(self.paintings)
@@ -379,8 +380,5 @@ class StyleTraining(L.LightningModule):
 
     def style_model(self, training: Mapping[str, Any]) -> StyleModel:
         """The network as it is now, with `training` as the record of how it came about."""
-        network = TransformerNet(
-            self.network.architecture, len(self.styles), **self.network.hyper_parameters
-        )
-        network.load_state_dict(self.network.state_dict())
+        network = with_styles(self.network, range(len(self.styles)))
         return StyleModel(network.eval().requires_grad_(False), self.styles, training)

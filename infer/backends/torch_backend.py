@@ -31,7 +31,7 @@ class TorchBackend:
         self.precision = next(name for name, value in DTYPES.items() if value == dtype)
         self._dtype = dtype
         self._net = FrameNet(network).to(self.torch_device, dtype)
-        self._net.to(memory_format=torch.channels_last)
+        self._net.network.use_channels_last()
 
     @property
     def device(self) -> str:

@@ -6,15 +6,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nst_rt.errors import InputError, UnknownNameError
-from nst_rt.transformer import (
-    Architecture,
-    BilinearConv2d,
-    BlurredConv2d,
-    ConditionalInstanceNorm,
-    SubPixelConv2d,
-    TransformerNet,
-    fold_enlargements,
-)
+from nst_rt.layers import BilinearConv2d, BlurredConv2d, ConditionalInstanceNorm, SubPixelConv2d
+from nst_rt.palette import folded
+from nst_rt.transformer import Architecture, TransformerNet
 
 SMALL: dict[Architecture, dict[str, int]] = {
     "fast": {"trunk": 8, "decoder": 4, "blocks": 1},
@@ -170,21 +164,21 @@ def test_folding_changes_no_pixel(
     architecture: Architecture, dtype: torch.dtype, photo: Tensor
 ) -> None:
     net, style = network(architecture, 2).to(dtype), torch.tensor([[0.3, 0.7]], dtype=dtype)
-    before = net(photo.to(dtype), style)
-    fold_enlargements(net)
-    assert not any(isinstance(m, SubPixelConv2d) for m in net.modules())
-    torch.testing.assert_close(net(photo.to(dtype), style), before, atol=1e-4, rtol=0)
+    once = folded(net)
+    assert not any(isinstance(m, SubPixelConv2d) for m in once.modules())
+    painted = once(photo.to(dtype), style)
+    torch.testing.assert_close(painted, net(photo.to(dtype), style), atol=1e-4, rtol=0)
 
 
 @both
-@pytest.mark.parametrize("folded", [False, True])
+@pytest.mark.parametrize("is_folded", [False, True])
 def test_reversing_the_channels_makes_a_network_for_bgr(
-    architecture: Architecture, folded: bool, photo: Tensor
+    architecture: Architecture, is_folded: bool, photo: Tensor
 ) -> None:
     net = network(architecture)
     rgb = net(photo, ONE)
-    if folded:
-        fold_enlargements(net)
+    if is_folded:
+        net = folded(net)
     net.net.reverse_channels()
     torch.testing.assert_close(net(photo.flip(1), ONE), rgb.flip(1), atol=1e-4, rtol=0)
     assert not torch.allclose(rgb, rgb.flip(1), atol=0.01)
