@@ -122,9 +122,9 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
         help="a new style in minutes, from a trained one: gallery, a style or a model FILE",
     )
     add(
-        "--whole",
+        "--affine-only",
         action="store_true",
-        help="with --from: train all weights in the end, and keep the new styles only",
+        help="with --from: train the affine pairs alone, and keep the styles that were there",
     )
     add(
         "--config",
@@ -138,13 +138,13 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
         "--steps",
         type=int,
         metavar="N",
-        help=f"default: {recipe_steps('painterly')}; {recipe_steps('new_style')} with --from",
+        help=f"default: {recipe_steps('bold')}; {recipe_steps('new_style')} with --from",
     )
-    add("--batch-size", type=int, metavar="N", help="photos a step; default: 4")
+    add("--batch-size", type=int, metavar="N", help="photos a step; default: 2")
     add("--validation", metavar="V", help="photos, or a fraction; default: 0.05")
     add("--architecture", choices=("fast", "classic"), help="default: fast")
-    add("--size", type=int, metavar="PX", help="side of the crops; default: 256")
-    add("--style-weight", type=float, metavar="W", help="default: 10")
+    add("--size", type=int, metavar="PX", help="side of the crops; default: 224")
+    add("--style-weight", type=float, metavar="W", help="default: 8")
     add(
         "--style-crop",
         nargs="+",

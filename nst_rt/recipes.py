@@ -7,7 +7,7 @@ from importlib import resources
 
 @cache
 def recipe_steps(name: str) -> int:
-    """Number of optimization steps of a recipe that ships, such as `painterly`.
+    """Number of optimization steps of a recipe that ships, such as `bold`.
 
     Read as text: the help of the command line must not wait for a YAML parser, let alone Lightning.
     """

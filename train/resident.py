@@ -38,7 +38,7 @@ class ResidentTraining:
     """Train each painting of a task by itself, all from the task's network as it is.
 
     Args:
-        task: with `whole` and without motion or `affine_first`, on its device.
+        task: without motion, `affine_only` or `affine_first`, on its device.
         photos: to train on.
         sources: number of photos by source, for the record.
         batch_size: crops in a step.
@@ -71,7 +71,7 @@ class ResidentTraining:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if task.motion_weight or task.affine_first or len(task.paintings) < len(task.styles):
-            raise InputError("this training knows whole networks without motion only")
+            raise InputError("this training knows neither motion nor affine_only nor affine_first")
         if batch_size < 1:
             raise InputError(f"the batch size must be positive, not {batch_size}")
         task.on_fit_start()  # VGG19, and what it sees in the paintings

@@ -21,7 +21,7 @@ def train_style(
     *,
     output: Path | str | None = None,
     start_from: Path | str | None = None,
-    whole: bool | None = None,
+    affine_only: bool | None = None,
     steps: int | None = None,
     batch_size: int | None = None,
     validation: Path | str | float | None = None,
@@ -59,9 +59,9 @@ def train_style(
         name: of the style or, with several, of the model; by default that of the one painting.
         output: the style model to write; by default `name`.safetensors.
         start_from: train a new style in minutes, from a trained network: `gallery`, a style of the
-            gallery, or a model file. Only the new affine pairs are trained; the model then holds
-            the new styles and, unchanged, those that it had.
-        whole: afterwards train the other weights, too; the model then holds the new styles only.
+            gallery, or a model file. The model holds the new styles only.
+        affine_only: train nothing but the affine pairs of the new styles; the model then holds
+            the new styles and, unchanged, those that `start_from` had.
         steps: optimization steps.
         batch_size: photos per step, on each device.
         validation: photos to validate on: a collection as `photos`, or the fraction of `photos`,
@@ -101,7 +101,7 @@ def train_style(
         "model.paintings": paintings or None,
         "model.artworks": dict.fromkeys(paintings, artwork) if any(artwork.values()) else None,
         "model.start_from": start_from and str(start_from),
-        "model.whole": whole,
+        "model.affine_only": affine_only,
         "model.architecture": architecture,
         "model.size": size,
         "model.style_weight": style_weight,
@@ -120,7 +120,7 @@ def train_style(
     training = Training(
         recipes=[
             *(["new_style"] if start_from else []),
-            *(["new_style_whole"] if start_from and whole else []),
+            *(["affine_only"] if start_from and affine_only else []),
             *recipes,
         ],
         settings={k: v for k, v in given.items() if v is not None} | dict(settings or {}),

@@ -14,12 +14,12 @@ _GALLERY_STYLE = "starry_night"
 
 
 def extended(
-    start_from: str, new: tuple[Style, ...], paintings: Mapping[str, str], *, whole: bool
+    start_from: str, new: tuple[Style, ...], paintings: Mapping[str, str], *, affine_only: bool
 ) -> tuple[TransformerNet, tuple[Style, ...]]:
     """The network that is started from, with the new styles first.
 
     They start as the style that was named; for `gallery` as the one whose painting is most like
-    theirs. Where all is trained, styles that the network has already start as what they are.
+    theirs. Styles that the network has already go on from what they are.
 
     Raises:
         InputError: a style of that name is in it already, and stays; no such painting.
@@ -27,12 +27,12 @@ def extended(
     anything = start_from == GALLERY
     model, source = find_style(_GALLERY_STYLE if anything else start_from)
     known = model.style_names
-    if not whole:
+    if affine_only:
         for style in new:
             if style.name in known:
                 raise InputError(
                     f"{start_from} has a style {style.name!r} already; give the new one another "
-                    "name, or train --whole to go on with it"
+                    "name, or leave --affine-only out to go on with it"
                 )
     comparable = anything and all(style.fingerprint for style in model.styles)
     starts = [
@@ -43,9 +43,9 @@ def extended(
         else known.index(source)
         for style in new
     ]
-    if whole:
-        return with_styles(model.network, starts), new
-    return with_styles(model.network, [*starts, *range(len(known))]), (*new, *model.styles)
+    if affine_only:
+        return with_styles(model.network, [*starts, *range(len(known))]), (*new, *model.styles)
+    return with_styles(model.network, starts), new
 
 
 def _closest(model: StyleModel, painting: str) -> int:

