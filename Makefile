@@ -13,9 +13,11 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-# The styles that ship, from DATA/content (photos) and DATA/styles (paintings); takes many hours.
+# Trains the styles that ship further, from DATA/content (photos) and DATA/styles (paintings).
+MINUTES ?= 600
 gallery: $(READY)
-	$(BIN)/python scripts/gallery.py $(DATA)
+	$(BIN)/python scripts/gallery.py $(DATA) --device cpu --minutes $(MINUTES) --batch-size 2 --out .gallery/trained --overwrite
+	$(BIN)/python scripts/gallery.py $(DATA) --land .gallery/trained/*.safetensors
 
 # Types are checked in the installed wheel: in the tree mypy does not see the mapped packages.
 lint: $(READY)

@@ -131,6 +131,9 @@ def trainings(models: Sequence[StyleModel]) -> list[str]:
     for model in models:
         for phase in history(model.training):
             phases.setdefault(described(phase), []).append(model.styles[0].name)
+        gain = model.training.get("gain", 1.0)
+        if gain != 1:
+            phases.setdefault(f"in the end, logits times {gain:g}", []).append(model.styles[0].name)
     return [
         f"- {'all' if len(names) == len(models) else ', '.join(names)}: {text}"
         for text, names in phases.items()

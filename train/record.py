@@ -56,6 +56,6 @@ def history(training: Mapping[str, Any]) -> list[dict[str, Any]]:
     alone = {
         key: value
         for key, value in training.items()
-        if key not in ("earlier", "figures", "sources")
+        if key not in ("earlier", "figures", "sources", "gain")
     }
     return [*training.get("earlier", []), alone]
