@@ -3,6 +3,7 @@
 import math
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from torch import Tensor
 
 from nst_rt.errors import InputError, OutputExistsError, PartialResultError
 from nst_rt.losses import PerceptualLoss
+from nst_rt.palette import one_style, palette_model
 from nst_rt.photos import Photo, find_photos, is_held_out
-from nst_rt.style_model import StyleModel
+from nst_rt.style_model import Style, StyleModel
 from nst_rt.train.kit import RECIPE, pack_kit, train_kit
 from nst_rt.train.recipes import recipe_values
 from nst_rt.train.resident_photos import ResidentPhotos
@@ -175,6 +177,29 @@ def test_photos_none_of_which_can_be_used_are_an_error(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").touch()
     with pytest.raises(InputError, match="none of the 1 photos"):
         ResidentPhotos([Photo(tmp_path / "a.jpg")], SIZE, device=CPU, seed=0)
+
+
+def test_styles_of_a_palette_go_on_from_what_they_are(
+    train: Callable[..., list[str]],
+    two_styles: StyleModel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = Clock(monkeypatch, iter(lambda: 1.0, None))
+    starts = [
+        replace(one_style(two_styles, old), styles=(Style(new),), training={"steps": steps})
+        for old, new, steps in zip(two_styles.style_names, ("other", "ink"), (3, 5), strict=True)
+    ]
+    palette = palette_model(starts).save(tmp_path / "palette.safetensors")
+    settings = {"size": SIZE, "style_size": 64, "learning_rate": 1e-9}
+    train(parent=palette, clock=clock, end=clock() + 40, settings=settings)
+    # A style that the palette does not have starts as its first one.
+    for name, start in {"swirls": starts[0], "ink": starts[1]}.items():
+        model = StyleModel.load(tmp_path / "out" / f"{name}.safetensors")
+        assert model.training["earlier"] == [start.training]
+        before = start.network.state_dict()
+        for key, weights in model.network.state_dict().items():
+            torch.testing.assert_close(weights, before[key], rtol=1e-3, atol=1e-4)
 
 
 def test_each_style_gets_weights_of_its_own_and_its_record(
