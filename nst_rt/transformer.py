@@ -195,8 +195,8 @@ class TransformerNet(nn.Module):
     def _blended(self, x: Tensor, style: Tensor) -> Tensor:
         """What the network makes of `x` whose weights are a blend of those of the styles."""
         if style.shape[0] > 1:
-            pairs = zip(x.split(1), style.split(1), strict=True)
-            return torch.cat([self._blended(image, one) for image, one in pairs])
+            each = (slice(i, i + 1) for i in range(style.shape[0]))
+            return torch.cat([self._blended(x[one], style[one]) for one in each])
         weights = {
             name: (style @ each.flatten(1)).view(each.shape[1:])
             for name, each in self.net.named_parameters()

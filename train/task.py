@@ -215,7 +215,7 @@ class StyleTraining(L.LightningModule):
                 torch.manual_seed(seed)
                 try:
                     self.network = TransformerNet(
-                        architecture or "fast", len(new), **(hyper_parameters or {})
+                        architecture or "fast", len(new), shared=True, **(hyper_parameters or {})
                     )
                 except TypeError as error:
                     raise InputError(f"hyper_parameters: {error}") from error
