@@ -46,8 +46,9 @@ SEEN = {  # by style, at 640 px: a face, a landscape, a street, a launch pad by 
     "the_scream": "orange and grey streaks that flow through skies and over walls, dark green "
     "shades, dark outlines with a pale seam; faces readable, with a smile and soft eyes; a fine "
     "cross-hatch as of canvas in shades",
-    "great_wave": "paper, Prussian blue and dark outlines, as a print; clean skies, readable "
-    "faces; shades are rows of dots",
+    "great_wave": "waves of Prussian blue on cream that roll through skies, over walls and grass, "
+    "with rows of dots as foam; dark outlines, the clearest faces and eyes; much contrast; a pale "
+    "halo around towers against a sky",
     "composition_vii": "orange, red and violet patches with dark outlines, relief as of thick "
     "paint; faces readable",
     "water_lilies": "soft lilac and green dabs with rose and white; faces readable; clean skies, "

@@ -41,7 +41,7 @@ def main() -> None:
         camera = write_camera(Path(folder) / "camera.mjpeg")
         for name, size, dark, take in (
             ("web_live", (1280, 880), False, lambda page: live(page, "starry_night")),
-            ("web_phone", (390, 800), True, lambda page: live(page, "wheat_field")),
+            ("web_phone", (390, 800), True, lambda page: live(page, "great_wave")),
             ("web_optimize", (1280, 880), True, optimize),
         ):
             with browser(camera, size, dark=dark) as page:

@@ -29,7 +29,7 @@ STYLES = [
     "delaunay_portrait",
 ]
 # Trained by the recipe of today.
-BOLD = ["starry_night", "the_scream"]
+BOLD = ["starry_night", "great_wave", "the_scream"]
 
 
 @pytest.fixture(scope="module")
