@@ -21,7 +21,7 @@ from nst_rt.palette import with_styles
 from nst_rt.style_model import StyleModel
 from nst_rt.train.record import training_record
 from nst_rt.train.resident_photos import ResidentPhotos
-from nst_rt.train.schedule import adam_one_cycle
+from nst_rt.train.schedule import adam_one_cycle, risen
 from nst_rt.train.task import StyleTraining
 from nst_rt.transformer import MULTIPLE, TransformerNet
 
@@ -189,7 +189,8 @@ class ResidentTraining:
         begin = reported = saved = self.clock()
         every = min(self.save_every, (end - begin) / 3)  # should it be cut off before its end
         for step in range(1, steps + 1):
-            losses = self._losses(self.photos.crops(self.batch_size), targets, factor)
+            rise = risen(step, steps, task.style_ramp)
+            losses = self._losses(self.photos.crops(self.batch_size), targets, rise * factor)
             losses[0].backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(network.parameters(), self.clip)
             optimizer.step()

@@ -7,6 +7,19 @@ from torch.optim.lr_scheduler import OneCycleLR
 from nst_rt.transformer import TransformerNet, is_affine
 
 
+_LEAST = 0.1  # of the style weight, at first
+
+
+def risen(step: int, steps: int, ramp: float) -> float:
+    """What the style weight has risen to at a step: from a tenth, linearly, to 1.
+
+    Args:
+        step, steps: of the training.
+        ramp: fraction of it that the rise takes.
+    """
+    return min(1.0, _LEAST + (1 - _LEAST) * step / (ramp * steps)) if ramp else 1.0
+
+
 def adam_one_cycle(
     network: TransformerNet,
     steps: int,

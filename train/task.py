@@ -24,7 +24,7 @@ from nst_rt.style_image import SMALLEST, Crop, check_style_image, load_style_ima
 from nst_rt.style_model import Style, StyleModel
 from nst_rt.train.averaging import WeightEMA
 from nst_rt.train.photos import Batch
-from nst_rt.train.schedule import adam_one_cycle
+from nst_rt.train.schedule import adam_one_cycle, risen
 from nst_rt.train.start import extended
 from nst_rt.transformer import (
     MINIMUM_SIZE,
@@ -74,6 +74,8 @@ class StyleTraining(L.LightningModule):
             may fill them, see `detail_weights`; with 0 it counts alike everywhere.
         style_factors: by the style's name, times `style_weight` is that of this painting; below 1
             for one that paints over what must stay to be seen, say faces.
+        style_ramp: the style weight rises linearly from a tenth to the whole over this fraction of
+            the training: a network that starts from scratch first learns to show the photo.
         grid_weight: factor of what repeats with the network's cells, see `grid_pattern`.
         motion_weight: factor of the motion term.
         motion_ramp: the motion term rises linearly from 0 between these fractions of the training.
@@ -115,6 +117,7 @@ class StyleTraining(L.LightningModule):
         tv_weight: float = 0.02,
         content_focus: float = 0.3,
         style_factors: dict[str, float] | None = None,
+        style_ramp: float = 0.5,
         grid_weight: float = 3000.0,
         motion_weight: float = 0.0,
         motion_ramp: tuple[float, float] = (0.2, 0.47),
@@ -158,6 +161,7 @@ class StyleTraining(L.LightningModule):
             ("warm_up", warm_up, 0, 1),
             ("ema_decay", ema_decay, 0, 0.99999),
             ("affine_first", affine_first, 0, 1),
+            ("style_ramp", style_ramp, 0, 1),
             ("max_shift", max_shift, 0, size),
             ("max_zoom", max_zoom, 0, 0.5),
             ("max_angle", max_angle, 0, 180),
@@ -183,6 +187,7 @@ class StyleTraining(L.LightningModule):
         self.prepare = prepare
         self.preparations: dict[str, dict[str, Any]] = {}  # what was done, by the style's name
         self.style_factors = [factors.get(name, 1.0) for name in paintings]
+        self.style_ramp = style_ramp
         self.grid_weight = grid_weight
         self.motion_weight = motion_weight
         self.motion_ramp = motion_ramp
@@ -294,7 +299,8 @@ class StyleTraining(L.LightningModule):
         else:
             pastiche = self.network(pair.first, weights)
             motion = torch.zeros((), device=self.device)
-        terms = self._terms(pastiche, pair.first, which)
+        rise = risen(self.global_step, self._steps, self.style_ramp)
+        terms = self._terms(pastiche, pair.first, which, rise)
         grid = grid_pattern(pastiche.float(), MULTIPLE)
         total = terms.total + self.grid_weight * grid + motion_weight * motion
         if not torch.isfinite(total):
@@ -339,13 +345,15 @@ class StyleTraining(L.LightningModule):
         names = list(self.paintings)
         return {names[i]: losses[which == i].mean() for i in set(which.tolist())}
 
-    def _terms(self, pastiche: Tensor, photos: Tensor, which: Tensor) -> BatchTerms:
+    def _terms(
+        self, pastiche: Tensor, photos: Tensor, which: Tensor, rise: float = 1.0
+    ) -> BatchTerms:
         with torch.autocast(self.device.type, enabled=False):
             return self.loss(
                 pastiche,
                 self.loss.content_target(photos),
                 {layer: target[which] for layer, target in self.targets.items()},
-                torch.tensor(self.style_factors, device=self.device)[which],
+                rise * torch.tensor(self.style_factors, device=self.device)[which],
             )
 
     def _motion_ramp(self, step: int) -> float:
