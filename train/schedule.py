@@ -6,7 +6,6 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 from nst_rt.transformer import TransformerNet, is_affine
 
-
 _LEAST = 0.1  # of the style weight, at first
 
 
