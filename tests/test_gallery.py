@@ -27,9 +27,10 @@ STYLES = [
     "cottages",
     "tahitian_women",
     "delaunay_portrait",
+    "udnie",
 ]
 # Trained by the recipe of today.
-BOLD = ["starry_night", "great_wave", "the_scream"]
+BOLD = ["starry_night", "great_wave", "the_scream", "udnie"]
 
 
 @pytest.fixture(scope="module")
