@@ -49,9 +49,9 @@ SEEN = {  # by style, at 640 px: a face, a landscape, a street, a launch pad by 
     "great_wave": "waves of Prussian blue on cream that roll through skies, over walls and grass, "
     "with rows of dots as foam; dark outlines, the clearest faces and eyes; much contrast; a pale "
     "halo around towers against a sky",
-    "udnie": "facets of grey, cream and brown with soft edges that fill skies and walls, nearly black "
-    "shades; the clearest faces and eyes; a pale halo around towers against a sky; fewer colors than "
-    "the painting where the photo has few",
+    "udnie": "soft facets of grey, cream and brown that fill skies and walls, nearly black shades; "
+    "the clearest faces and eyes; a pale halo around towers against a sky; few colors where the "
+    "photo has few",
     "composition_vii": "orange, red and violet patches with dark outlines, relief as of thick "
     "paint; faces readable",
     "water_lilies": "soft lilac and green dabs with rose and white; faces readable; clean skies, "
