@@ -34,7 +34,7 @@ def main() -> None:
     convert_video(
         packaged_film(),
         ROOT / "docs" / "film.webp",
-        style=load_painter(FILM, fade=0.4, compare=False),
+        style=load_painter(FILM, fade=0.4),
         size=480,
         fps=12,
         overwrite=True,
@@ -42,12 +42,12 @@ def main() -> None:
 
 
 def cropped(frame: np.ndarray) -> np.ndarray:
-    """The middle of a frame, as large as a cell."""
+    """The upper middle of a frame, where faces are, as large as a cell."""
     width, height = CELL
     scale = max(width / frame.shape[1], height / frame.shape[0])
     frame = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    top, left = (frame.shape[0] - height) // 4, (frame.shape[1] - width) // 2
-    return np.ascontiguousarray(frame[top : top + height, left : left + width])
+    left = (frame.shape[1] - width) // 2
+    return np.ascontiguousarray(frame[:height, left : left + width])
 
 
 if __name__ == "__main__":
