@@ -99,9 +99,7 @@ def files(folder: Path) -> dict[Path, bytes]:
 
 def test_20_steps_on_one_batch_lower_its_loss(astronaut: Path, painting: Path) -> None:
     photos = torch.cat([load_image(astronaut, size=SIZE), load_image(astronaut, size=SIZE).flip(3)])
-    task = StyleTraining(
-        {"swirls": str(painting)}, size=SIZE, max_shift=0, motion_weight=0, seed=1, ema_decay=0
-    )
+    task = StyleTraining({"swirls": str(painting)}, size=SIZE, style_ramp=0, seed=1, ema_decay=0)
     losses: list[float] = []
 
     class Record(L.Callback):
