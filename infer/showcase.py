@@ -18,7 +18,7 @@ from nst_rt.sheets import contact_sheet
 from nst_rt.style_model import Style, StyleModel, gallery
 
 SHEET_CELL = 480  # pixels, long side
-_COLUMNS = 4
+COLUMNS = 4
 _PREVIEW_SIZE = 96
 _PREVIEW_QUALITY = 80
 
@@ -71,7 +71,7 @@ def style_sheet(
         pictures[name] = frame_to_tensor(painted)
         if on_progress is not None:
             on_progress(len(pictures) - 1, len(models), name)
-    return contact_sheet(list(pictures.values()), list(pictures), columns=_COLUMNS)
+    return contact_sheet(list(pictures.values()), list(pictures), columns=COLUMNS)
 
 
 def preview(painted: Frame) -> str:

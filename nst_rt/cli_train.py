@@ -50,7 +50,8 @@ def train(*, print_config: bool = False, **options: Any) -> Report:
     if options.get("fast_dev_run") or not output.exists():
         text = "a run of a few steps of training and of validation: all works; nothing is written"
         return Report(text, {"fast_dev_run": True})
-    training = StyleModel.load(output).training
+    model = StyleModel.load(output)
+    training = model.history(model.style_names[0])[-1]
     skipped = f", photos skipped: {training['skipped']}" if training["skipped"] else ""
     losses = ", ".join(f"{name} {value:.3g}" for name, value in training["losses"].items())
     return Report(
@@ -138,12 +139,13 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
         "--steps",
         type=int,
         metavar="N",
-        help=f"default: {recipe_steps('bold')}; {recipe_steps('new_style')} with --from",
+        help=f"default: {recipe_steps('bold')}; {recipe_steps('new_style')} with --from, "
+        f"{recipe_steps('classic')} with --architecture classic",
     )
     add("--batch-size", type=int, metavar="N", help="photos a step; default: 2")
     add("--validation", metavar="V", help="photos, or a fraction; default: 0.05")
     add("--architecture", choices=("fast", "classic"), help="default: fast")
-    add("--size", type=int, metavar="PX", help="side of the crops; default: 224")
+    add("--size", type=int, metavar="PX", help="side of the crops; default: 224, classic 192")
     add("--style-weight", type=float, metavar="W", help="default: 8")
     add(
         "--style-crop",

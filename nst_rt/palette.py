@@ -7,10 +7,8 @@ import torch
 
 from nst_rt.errors import InputError
 from nst_rt.layers import SubPixelConv2d
-from nst_rt.style_model import StyleModel
+from nst_rt.style_model import BY_STYLE, StyleModel
 from nst_rt.transformer import TransformerNet, is_affine
-
-_BY_STYLE = "by_style"
 
 
 def with_styles(network: TransformerNet, sources: Sequence[int]) -> TransformerNet:
@@ -41,7 +39,7 @@ def palette(networks: Sequence[TransformerNet]) -> TransformerNet:
     """
     first = networks[0]
     kinds = {(n.architecture, n.styles, *sorted(n.hyper_parameters.items())) for n in networks}
-    if len(kinds) > 1 or first.styles != 1:
+    if len(kinds) > 1 or first.styles != 1 or not all(each.shared for each in networks):
         raise InputError("only networks of one style each, and of one architecture, go together")
     # Not made anew, since its enlargements may be folded.
     together = copy.deepcopy(first)
@@ -72,7 +70,7 @@ def palette_model(models: Sequence[StyleModel]) -> StyleModel:
     network = palette([model.network for model in models]).eval().requires_grad_(False)
     styles = tuple(model.styles[0] for model in models)
     records = {model.styles[0].name: dict(model.training) for model in models}
-    return StyleModel(network, styles, {_BY_STYLE: records})
+    return StyleModel(network, styles, {BY_STYLE: records})
 
 
 def one_style(model: StyleModel, name: str) -> StyleModel:
@@ -83,5 +81,4 @@ def one_style(model: StyleModel, name: str) -> StyleModel:
     """
     index = int(model.style_weights(name).argmax())
     network = with_styles(model.network, [index]).eval().requires_grad_(False)
-    record = model.training.get(_BY_STYLE, {}).get(name, model.training)
-    return StyleModel(network, (model.styles[index],), record)
+    return StyleModel(network, (model.styles[index],), model.record(name))

@@ -19,7 +19,7 @@ from nst_rt.colour import luminance
 from nst_rt.errors import InputError
 from nst_rt.images import image_shape, load_image, resize
 
-SMALLEST = 64  # pixels of the long side of a style image, of both sides of a crop
+SMALLEST = 64  # pixels a side of a style image or a crop of one
 
 _VIVID_DEVIATION, _VIVID_CHROMA = 0.25, 0.27  # of files that gave vivid networks
 _NEARLY_VIVID = 0.9  # of either: no need to touch the file
@@ -183,9 +183,10 @@ def check_style_image(path: Path | str, crop: Crop | None = None) -> None:
         _cropped(path, crop)
         return
     height, width = load_image(path).shape[-2:]
-    if max(height, width) < SMALLEST:
+    if min(height, width) < SMALLEST:
         raise InputError(
-            f"{path}: a painting of {width}x{height} px has no strokes; {SMALLEST} px are the least"
+            f"{path}: a painting of {width}x{height} px has too few strokes; {SMALLEST} px a side "
+            "are the least"
         )
 
 

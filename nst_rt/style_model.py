@@ -25,6 +25,7 @@ from nst_rt.version import __version__
 # 1 had weights without effect as well, which are passed over; 2 knew shared weights alone.
 FORMAT_VERSION = 3
 SUFFIX = ".safetensors"
+BY_STYLE = "by_style"  # in the record of a training
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ class StyleModel:
         network: float32, in evaluation mode.
         styles: in the order of the network's affine pairs.
         training: how it was trained: steps, weights of the losses, number of photos by source,
-            losses reached; JSON values only.
+            losses reached, `earlier` trainings; JSON values only. Where the styles were trained
+            apart, under `by_style`.
     """
 
     network: TransformerNet
@@ -75,6 +77,18 @@ class StyleModel:
     def parameters(self) -> int:
         """How many weights the network has."""
         return sum(weight.numel() for weight in self.network.parameters())
+
+    def record(self, style: str) -> Mapping[str, Any]:
+        """How a style was trained; that of all styles where they were trained together."""
+        record: Mapping[str, Any] = self.training.get(BY_STYLE, {}).get(style, self.training)
+        return record
+
+    def history(self, style: str) -> list[dict[str, Any]]:
+        """The trainings that led to a style, the first one first."""
+        record = dict(self.record(style))
+        earlier = record.pop("earlier", [])
+        own = {k: v for k, v in record.items() if k not in ("figures", "sources")}
+        return [*earlier, own] if own else earlier
 
     def style_weights(self, styles: str | Mapping[str, float]) -> Tensor:
         """Convex weights over the styles.

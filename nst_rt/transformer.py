@@ -136,8 +136,8 @@ class TransformerNet(nn.Module):
         architecture: `fast` or `classic`.
         styles: how many styles the network holds.
         shared: whether the styles share their weights.
-        **hyper_parameters: of `FastNet` (`trunk`, `decoder`, `blocks`) or of `ClassicNet`
-            (`width`, `blocks`).
+        **hyper_parameters: of `FastNet` (`trunk`, `decoder`, `blocks`, `dilation`) or of
+            `ClassicNet` (`width`, `blocks`).
 
     Raises:
         UnknownNameError: another architecture.

@@ -1,6 +1,6 @@
 """The cards of the models that ship, checkpoints/README.md, and the picture that is on them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -9,10 +9,10 @@ from bare_tree import ROOT
 
 from nst_rt.images import save_image
 from nst_rt.palette import one_style
-from nst_rt.style_model import StyleModel
-from nst_rt.train.record import history
+from nst_rt.style_model import SUFFIX, StyleModel
 
 CHECKPOINTS = ROOT / "checkpoints"
+GALLERY = CHECKPOINTS / f"gallery{SUFFIX}"
 
 HEAD = """\
 # The styles that ship
@@ -34,7 +34,7 @@ style looks like stands in the last column. [What else was tried](../benchmarks/
 **Before you use them**: the photos they were trained on, listed below by source and number, include
 ImageNet and Caltech-101, which are for research. So use these models for research and private
 purposes, or train one on photos that you have the rights to. The paintings are in the public
-domain. No photo and no painting is part of the files or of this repository.\
+domain. None of these photos and paintings is in the files or in this repository.\
 """
 SEEN = {  # by style, at 640 px: a face, a landscape, a street, a launch pad by night
     "starry_night_classic": "strokes that follow the shapes, and stars with halos, some of which "
@@ -47,7 +47,7 @@ SEEN = {  # by style, at 640 px: a face, a landscape, a street, a launch pad by 
     "shades, dark outlines with a pale seam; faces readable, with a smile and soft eyes; a fine "
     "cross-hatch as of canvas in shades",
     "great_wave": "waves of Prussian blue on cream that roll through skies, over walls and grass, "
-    "with rows of dots as foam; dark outlines, the clearest faces and eyes; much contrast; a pale "
+    "with rows of dots as foam; dark outlines, clear faces and eyes; much contrast; a pale "
     "halo around towers against a sky",
     "udnie": "soft facets of grey, cream and brown that fill skies and walls, nearly black shades; "
     "the clearest faces and eyes; a pale halo around towers against a sky; few colors where the "
@@ -80,7 +80,7 @@ def write_cards() -> None:
 
     sheet = style_sheet(packaged_photos()[0])
     save_image(sheet, ROOT / "docs" / "gallery.jpg", overwrite=True)
-    files = sorted(CHECKPOINTS.glob("*.safetensors"))
+    files = sorted(CHECKPOINTS.glob(f"*{SUFFIX}"))
     parts = [HEAD, *(card(file) for file in files)]
     (CHECKPOINTS / "README.md").write_text("\n\n".join(parts) + "\n")
 
@@ -92,7 +92,6 @@ def card(file: Path) -> str:
     network = model.network
     sizes = ", ".join(f"{key} {value}" for key, value in network.hyper_parameters.items())
     weights = f"{models[0].parameters:,} parameters" + (" for each style" if models[1:] else "")
-    photos = ", ".join(f"{n} {source}" for source, n in models[0].training["sources"].items())
     return "\n".join(
         [
             f"## {file.name}",
@@ -109,7 +108,7 @@ def card(file: Path) -> str:
             "",
             *trainings(models),
             "",
-            f"Photos: {photos}.",
+            photos(models),
         ]
     )
 
@@ -117,7 +116,10 @@ def card(file: Path) -> str:
 def _row(model: StyleModel) -> str:
     """A style's line in the table."""
     style, figures = model.styles[0], model.training["figures"]
-    bold = [f"{figures[key]:.2f}" for key in ("strokes", "contrast", "chroma")]
+    bold = [
+        "-" if (value := figures[key]) is None else f"{value:.2f}"
+        for key in ("strokes", "contrast", "chroma")
+    ]
     cells = [
         f"`{style.name}`",
         f"{style.artist}, *{style.title}*, {style.year}",
@@ -131,17 +133,28 @@ def _row(model: StyleModel) -> str:
 
 def trainings(models: Sequence[StyleModel]) -> list[str]:
     """How the styles were trained, phase by phase, and which styles had each, in Markdown."""
-    phases: dict[str, list[str]] = {}
+    phases: dict[str, dict[str, None]] = {}  # names in order, each once
     for model in models:
-        for phase in history(model.training):
-            phases.setdefault(described(phase), []).append(model.styles[0].name)
-        gain = model.training.get("gain", 1.0)
-        if gain != 1:
-            phases.setdefault(f"in the end, logits times {gain:g}", []).append(model.styles[0].name)
-    return [
-        f"- {'all' if len(names) == len(models) else ', '.join(names)}: {text}"
-        for text, names in phases.items()
-    ]
+        name = model.styles[0].name
+        for phase in model.history(name):
+            phases.setdefault(described(phase), {})[name] = None
+            if "gain" in phase:
+                phases.setdefault(f"then logits times {phase['gain']:g}", {})[name] = None
+    return [f"- {_listed(names, models)}: {text}" for text, names in phases.items()]
+
+
+def photos(models: Sequence[StyleModel]) -> str:
+    """What photos the styles were trained on, in Markdown."""
+    trained: dict[str, list[str]] = {}
+    for model in models:
+        sources = ", ".join(f"{n} {source}" for source, n in model.training["sources"].items())
+        trained.setdefault(sources, []).append(model.styles[0].name)
+    told = (f"{_listed(names, models)}: {text}" for text, names in trained.items())
+    return f"Photos: {'; '.join(told)}."
+
+
+def _listed(names: Collection[str], models: Sequence[StyleModel]) -> str:
+    return "all" if len(names) == len(models) else ", ".join(names)
 
 
 def reached(architecture: str, figures: Sequence[Mapping[str, Any]]) -> str:
@@ -155,7 +168,7 @@ def reached(architecture: str, figures: Sequence[Mapping[str, Any]]) -> str:
     )
     told = []
     for goal, key, is_met in goals:
-        values = [each[key] for each in figures]
+        values = [value for each in figures if (value := each[key]) is not None]
         told.append(f"{goal} (median {median(values):.2f}, {sum(map(is_met, values))} styles)")
     return f"Goals, and how many of {len(figures)} reach them: {', '.join(told)}."
 
@@ -175,11 +188,16 @@ def described(training: Mapping[str, Any]) -> str:
         else ""
     )
     grid = f", grid {recipe['grid_weight']:g}" if recipe.get("grid_weight") else ""
+    motion = (
+        f"motion {recipe['motion_weight']:g}, noise {recipe['noise']:g}"
+        if recipe["motion_weight"]
+        else "no motion term"
+    )
     return (
         f"{training['steps']} steps of {training['batch_size']} crops of {recipe['size']} px: "
         f"style from {layers} of the paintings at {recipe['style_size']} px, weight "
         f"{recipe['style_weight']:g}{factors}; content from {content}, weight "
         f"{recipe['content_weight']:g}{focus}; "
-        f"total variation {recipe['tv_weight']:g}{grid}; motion {recipe['motion_weight']:g}, noise "
-        f"{recipe['noise']:g}; Adam, one cycle up to {recipe['learning_rate']:g}"
+        f"total variation {recipe['tv_weight']:g}{grid}; {motion}; Adam, one cycle up to "
+        f"{recipe['learning_rate']:g}"
     )

@@ -10,30 +10,24 @@ for training. Only what is used is imported: a machine that trains may lack the 
 """
 
 import argparse
-import hashlib
-import json
 import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
 
 import on_device
 from artworks import ARTWORKS
-from bare_tree import ROOT
-from cards import CHECKPOINTS, write_cards
+from cards import CHECKPOINTS, GALLERY, write_cards
 
 from nst_rt.errors import InputError, StyleTransferError, UnknownNameError
-from nst_rt.files import atomic_output
 from nst_rt.images import load_image, tensor_to_frame
 from nst_rt.metrics.fingerprint import fingerprint
 from nst_rt.palette import one_style, palette_model, with_styles
 from nst_rt.photos import find_photos, is_held_out
 from nst_rt.style_model import SUFFIX, StyleModel
 
-WORK = ROOT / ".gallery"  # of measuring, which takes minutes
-GALLERY = CHECKPOINTS / f"gallery{SUFFIX}"
 CLASSIC = "classic"  # of its styles' names, and of files beside the gallery
 
 # What the photos' names begin with.
@@ -55,7 +49,8 @@ def main() -> int:
             on_device.train(options)
         else:
             models = shipped(options.only) if options.measure else trained(options.land)
-            models = [amplified(model, options.gain) for model in models]
+            if options.gain != 1:
+                models = [amplified(model, options.gain) for model in models]
             land([measured(model, options.data) for model in models])
             write_cards()
     except StyleTransferError as error:
@@ -71,15 +66,18 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("data", type=Path, metavar="FOLDER")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="paintings; default: all")
-    parser.add_argument("--land", nargs="+", type=Path, metavar="FILE", help="trained styles")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--land", nargs="+", type=Path, metavar="FILE", help="trained styles")
+    what.add_argument("--measure", action="store_true", help="measure what ships again")
+    what.add_argument("--pack", type=Path, metavar="KIT", help="pack what must travel")
+    what.add_argument("--device", help="train each painting by itself there: cuda, cpu")
     parser.add_argument(
-        "--gain", type=float, default=1.0, help="of the contrast: a factor of the logits"
+        "--gain", type=float, default=1.0, help="with --land: more contrast, a factor of the logits"
     )
-    parser.add_argument("--measure", action="store_true", help="measure what ships again")
     on_device.add_arguments(parser)
     options = parser.parse_args()
-    if not (options.land or options.measure or options.pack or options.device):
-        parser.error("give --land, --measure, --pack or --device")
+    if options.gain != 1 and not options.land:
+        parser.error("--gain goes with --land")
     options.only = options.only or list(ARTWORKS)
     for name in options.only:
         if name not in ARTWORKS:
@@ -149,10 +147,14 @@ def measured(model: StyleModel, data: Path) -> StyleModel:
     style = model.styles[0]
     file = data / "styles" / f"{painting(model)}.jpg"
     photo = tensor_to_frame(load_image(packaged_photos()[0], size=512))
-    known = {
-        "figures": figures(model, file, data / "content"),
-        "sources": photo_sources(data / "content"),
-    }
+    sources = photo_sources(data / "content")
+    trained_on = sum(model.training["photos"].values())
+    if sum(sources.values()) != trained_on:
+        raise InputError(
+            f"{data / 'content'}: {sum(sources.values())} photos, and {style.name} was trained on "
+            f"{trained_on}; give the folder that it was trained with"
+        )
+    known = {"figures": figures(model, file, data / "content"), "sources": sources}
     style = replace(
         style,
         **ARTWORKS[painting(model)],
@@ -169,20 +171,15 @@ def photo_sources(photos: Path) -> dict[str, int]:
 
 
 def figures(model: StyleModel, painting: Path, photos: Path) -> dict[str, float | None]:
-    """What `evaluate_model` finds over the first held-out photos; kept for the same weights."""
+    """What `evaluate_model` finds over the first held-out photos, which takes a minute."""
     from nst_rt.infer.evaluate import evaluate_model
 
-    WORK.mkdir(exist_ok=True)
     name = model.styles[0].name
-    weights = WORK / f"{name}{SUFFIX}"
-    replace(model, training={}).save(weights, overwrite=True)
-    record = WORK / f"{name}_{hashlib.sha256(weights.read_bytes()).hexdigest()[:12]}.json"
-    if not record.exists():
-        done = evaluate_model(weights, photos, {name: painting}, held_out=True)
-        with atomic_output(record) as temporary:
-            temporary.write_text(json.dumps(asdict(done), indent=1))
-    found: dict[str, Any] = json.loads(record.read_text())["styles"][name]
-    return {**found["boldness"], **{f"pan_{key}": value for key, value in found["pan"].items()}}
+    with TemporaryDirectory() as folder:
+        file = model.save(Path(folder, f"{name}{SUFFIX}"))
+        found = evaluate_model(file, photos, {name: painting}, held_out=True).styles[name]
+    pan = {f"pan_{key}": value for key, value in asdict(found.pan).items()}
+    return {**asdict(found.boldness), **pan}
 
 
 if __name__ == "__main__":

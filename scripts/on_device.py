@@ -12,20 +12,18 @@ from pathlib import Path
 
 from artworks import ARTWORKS, STYLE_WEIGHTS
 from bare_tree import ROOT, STARTED
-from cards import CHECKPOINTS
+from cards import GALLERY
 
 from nst_rt.errors import PartialResultError
-
-PARENT = "gallery.safetensors"  # where each painting starts as it is there
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options that belong to it."""
     parser.add_argument("--vgg-weights", type=Path, metavar="FILE")
-    parser.add_argument("--parent", type=Path, metavar="FILE", help=f"default: {PARENT}")
+    parser.add_argument(
+        "--parent", type=Path, metavar="FILE", help="default: the kit's, else the gallery"
+    )
     kit = parser.add_argument_group("on a GPU that is there for minutes")
-    kit.add_argument("--pack", type=Path, metavar="KIT", help="pack what must travel, and stop")
-    kit.add_argument("--device", help="train each painting by itself there: cuda, cpu")
     kit.add_argument("--minutes", type=float, default=9.0, help="after which all has ended")
     kit.add_argument("--out", type=Path, metavar="DIR", default=ROOT / ".gallery" / "device")
     kit.add_argument("--archive", type=Path, metavar="ZIP", help="all models in one file, too")
@@ -42,7 +40,7 @@ def pack(options: argparse.Namespace) -> None:
         options.data,
         options.pack,
         options.only,
-        parent=options.parent or CHECKPOINTS / PARENT,
+        parent=options.parent or GALLERY,
         vgg_weights=options.vgg_weights,
     )
     print(f"{options.pack}: {size / 2**20:.1f} MiB")
@@ -52,7 +50,7 @@ def train(options: argparse.Namespace) -> None:
     """Train a model of each painting, and end in time."""
     import torch
 
-    from nst_rt.train.kit import train_kit
+    from nst_rt.train.kit import PARENT, train_kit
 
     end = STARTED + 60 * options.minutes
     last = threading.Timer(end - time.monotonic() - 1, _end_at_once)
@@ -63,7 +61,7 @@ def train(options: argparse.Namespace) -> None:
     # Gram matrices are sums over many pixels.
     torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
     packed = options.data / PARENT
-    parent = options.parent or (packed if packed.exists() else CHECKPOINTS / PARENT)
+    parent = options.parent or (packed if packed.exists() else GALLERY)
     train_kit(
         options.data,
         options.out,

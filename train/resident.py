@@ -8,7 +8,6 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +37,7 @@ class ResidentTraining:
     """Train each painting of a task by itself, all from the task's network as it is.
 
     Args:
-        task: without motion, `affine_only` or `affine_first`, on its device.
+        task: without motion and without `affine_only`, on its device.
         photos: to train on.
         sources: number of photos by source, for the record.
         batch_size: crops in a step.
@@ -47,7 +46,6 @@ class ResidentTraining:
         save: called with the model of a style at its end, and now and then before.
         save_every, report_every: seconds at most.
         report: called with lines to read.
-        earlier: by style, the trainings that led to what it starts as, for the record.
         clock: in seconds.
 
     Raises:
@@ -67,11 +65,10 @@ class ResidentTraining:
         report: Callable[[str], object],
         save_every: float = 120.0,
         report_every: float = 10.0,
-        earlier: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        if task.motion_weight or task.affine_first or len(task.paintings) < len(task.styles):
-            raise InputError("this training knows neither motion nor affine_only nor affine_first")
+        if task.motion_weight or len(task.paintings) < len(task.styles):
+            raise InputError("this training knows neither motion nor affine_only")
         if batch_size < 1:
             raise InputError(f"the batch size must be positive, not {batch_size}")
         task.on_fit_start()  # VGG19, and what it sees in the paintings
@@ -82,7 +79,6 @@ class ResidentTraining:
         self.clip = clip
         self.save, self.report = save, report
         self.save_every, self.report_every = save_every, report_every
-        self.earlier = earlier or {}
         self.clock = clock
         # One for all styles, so that it is compiled once.
         self._network = with_styles(task.network, [0]).to(task.device)
@@ -91,23 +87,27 @@ class ResidentTraining:
         self._compiled = compiled
 
     def train(self, end: float) -> list[str]:
-        """Train until `end` on the clock at most; returns the styles that there is no model of."""
+        """Train until `end` on the clock at most.
+
+        Returns:
+            The styles that were not trained to the end; of some, an earlier state was saved.
+        """
         names = list(self.task.paintings)
         seconds = self._seconds_per_step(end)
-        missing = []
+        unfinished = []
         for number, name in enumerate(names):
             begin = self.clock()
             share = (end - begin) / (len(names) - number)
             steps = int(_PLANNED * share / seconds)
             if steps < 1:
                 self.report(f"{name}: no time left")
-                missing.append(name)
+                unfinished.append(name)
                 continue
             try:
                 done = self._style(number, steps, begin + share, self._kept)
             except NotFiniteError as error:
                 self.report(f"{name}: {error}")
-                missing.append(name)
+                unfinished.append(name)
                 continue
             taken = self.clock() - begin
             seconds = taken / done
@@ -115,7 +115,7 @@ class ResidentTraining:
                 f"{name}: done, {done} of {steps} steps of {self.batch_size} crops in {taken:.0f} s"
                 f", {self.batch_size / seconds:.3g} crops/s"
             )
-        return missing
+        return unfinished
 
     def _seconds_per_step(self, end: float) -> float:
         """From a few steps, whose result is dropped; the first ones compile."""
@@ -155,7 +155,7 @@ class ResidentTraining:
         record["recipe"] |= {"style_weight": weight, "style_factors": None}
         name = self.task.styles[style].name
         record["style_images"] = {name: record["style_images"][name]}
-        record["earlier"] = list(self.earlier.get(name, ()))
+        record["earlier"] = self.task.earlier[name]
         copy = with_styles(network, [0]).eval().requires_grad_(False)
         self.save(StyleModel(copy, (self.task.styles[style],), record))
 
@@ -169,7 +169,7 @@ class ResidentTraining:
         """Train one painting for some steps, or until `end`; returns how many steps it were.
 
         Raises:
-            NotFiniteError: a loss that is none; nothing is kept of it.
+            NotFiniteError: the loss is no longer finite; what was saved before stays.
         """
         task, network = self.task, self._network
         network.load_state_dict(with_styles(task.network, [style]).state_dict())

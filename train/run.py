@@ -119,6 +119,7 @@ def train_style(
     run = Path(runs) / name
     training = Training(
         recipes=[
+            *(["classic"] if architecture == "classic" and not start_from else []),
             *(["new_style"] if start_from else []),
             *(["affine_only"] if start_from and affine_only else []),
             *recipes,

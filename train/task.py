@@ -21,7 +21,7 @@ from nst_rt.losses import (
 from nst_rt.motion import MotionRange, aligned_error, moving_pair
 from nst_rt.palette import with_styles
 from nst_rt.style_image import SMALLEST, Crop, check_style_image, load_style_image
-from nst_rt.style_model import Style, StyleModel
+from nst_rt.style_model import BY_STYLE, Style, StyleModel
 from nst_rt.train.averaging import WeightEMA
 from nst_rt.train.photos import Batch
 from nst_rt.train.schedule import adam_one_cycle, risen
@@ -57,8 +57,6 @@ class StyleTraining(L.LightningModule):
             styles only, which go on from those of the same names.
         affine_only: train nothing but the affine pairs of the new styles; the styles that
             `start_from` has stay in the model, after the new ones, as they are, bit by bit.
-        affine_first: fraction of the training, from `start_from`, before the other weights are
-            trained, too.
         architecture: `fast` or `classic`; None for that of `start_from`, else `fast`.
         hyper_parameters: of the network, see `TransformerNet`.
         size: side of the crops that are stylized, pixels; even.
@@ -82,7 +80,8 @@ class StyleTraining(L.LightningModule):
         max_shift: pixels that the two views are shifted against each other at most, along an axis.
         max_zoom, max_angle: likewise fraction of the size, degrees.
         layer_probability: of a second layer that moves in front of the photo.
-        noise: standard deviation of the noise in one of the views.
+        noise: standard deviation of the noise in one of the two views; without a motion weight
+            there is only the other one.
         learning_rate: peak of a one-cycle schedule (Smith & Topin 2019).
         affine_factor: times the learning rate is that of the affine pairs; with many styles each
             photo moves the pairs of one style only, which then fall behind the convolutions.
@@ -103,7 +102,6 @@ class StyleTraining(L.LightningModule):
         artworks: dict[str, dict[str, str]] | None = None,
         start_from: str | None = None,
         affine_only: bool = False,
-        affine_first: float = 0.0,
         architecture: Architecture | None = None,
         hyper_parameters: dict[str, int] | None = None,
         size: int = 224,
@@ -160,7 +158,6 @@ class StyleTraining(L.LightningModule):
             ("affine_factor", affine_factor, 1e-3, 1e3),
             ("warm_up", warm_up, 0, 1),
             ("ema_decay", ema_decay, 0, 0.99999),
-            ("affine_first", affine_first, 0, 1),
             ("style_ramp", style_ramp, 0, 1),
             ("max_shift", max_shift, 0, size),
             ("max_zoom", max_zoom, 0, 0.5),
@@ -201,7 +198,6 @@ class StyleTraining(L.LightningModule):
         self.affine_factor = affine_factor
         self.warm_up = warm_up
         self.ema_decay = ema_decay
-        self.affine_first = affine_first if start_from and not affine_only else 0.0
         self.seed = seed
         self._loss_settings: dict[str, Any] = {
             "content_layers": content_layers,
@@ -225,12 +221,14 @@ class StyleTraining(L.LightningModule):
                 except TypeError as error:
                     raise InputError(f"hyper_parameters: {error}") from error
             self.styles = new
+            self.earlier: Mapping[str, list[dict[str, Any]]] = {name: [] for name in paintings}
+            self._kept: Mapping[str, Mapping[str, Any]] = {}
         else:
             if architecture or hyper_parameters:
                 raise InputError("a network that is started from has its own architecture")
-            self.network, self.styles = extended(
-                start_from, new, paintings, affine_only=affine_only
-            )
+            start = extended(start_from, new, paintings, self.style_crops, affine_only=affine_only)
+            self.network, self.styles = start.network, start.styles
+            self.earlier, self._kept = start.earlier, start.kept
         # As they turned out, for the record and for a run that is resumed.
         self.hparams["architecture"] = self.network.architecture
         self.hparams["hyper_parameters"] = self.network.hyper_parameters
@@ -365,15 +363,11 @@ class StyleTraining(L.LightningModule):
         return int(self.trainer.estimated_stepping_batches)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Stop at gradients that are not finite; train the affine pairs alone at first."""
+        """Stop at gradients that are not finite."""
         gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
         norm = nn.utils.get_total_norm(gradients)
         if not torch.isfinite(norm):
             raise self._not_finite("gradient's norm", norm, self._batch)
-        if self.global_step < self.affine_first * self._steps:
-            for name, parameter in self.network.named_parameters():
-                if not is_affine(name):
-                    parameter.grad = None
 
     def _not_finite(self, what: str, value: Tensor, batch: Batch) -> NotFiniteError:
         return NotFiniteError(
@@ -396,4 +390,12 @@ class StyleTraining(L.LightningModule):
     def style_model(self, training: Mapping[str, Any]) -> StyleModel:
         """The network as it is now, with `training` as the record of how it came about."""
         network = with_styles(self.network, range(len(self.styles)))
+        records = {name: dict(training) for name in self.paintings}
+        for name, earlier in self.earlier.items():
+            if earlier:
+                records[name]["earlier"] = earlier
+        if any(self.earlier.values()) and len(self.styles) > 1:
+            training = {BY_STYLE: records | dict(self._kept)}
+        else:
+            training = next(iter(records.values()))
         return StyleModel(network.eval().requires_grad_(False), self.styles, training)

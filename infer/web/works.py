@@ -165,7 +165,7 @@ def train_work(
         model = _with_preview(StyleModel.load(output), painting)
         model.save(output, overwrite=True)
         job.offer(output.name, output)
-        job.note = f"{model.training['steps']} steps"
+        job.note = f"{model.record(name)['steps']} steps"
         _take_in(engine, job, model, name)
 
     return work

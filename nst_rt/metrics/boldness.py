@@ -17,7 +17,7 @@ from torch import Tensor
 
 from nst_rt.colour import luminance
 from nst_rt.errors import InputError
-from nst_rt.images import resize
+from nst_rt.images import resize, resize_to, scaled_shape
 
 SIZE = 512  # pixels of the long side, at which everything is measured
 LEAST_EVEN = 0.1
@@ -64,12 +64,16 @@ def boldness(image: Tensor, content: Tensor, style: Tensor) -> Boldness:
         InputError: an image of another shape than its content image, or a style image that is of
             the same brightness everywhere.
     """
-    image, content, style = (resize(each, SIZE) for each in (image, content, style))
-    if image.shape != content.shape:
+    shapes = [tuple(each.shape[-2:]) for each in (image, content)]
+    content, style = resize(content, SIZE), resize(style, SIZE)
+    height, width = content.shape[-2:]
+    scaled = scaled_shape((image.shape[-2], image.shape[-1]), SIZE)
+    if max(abs(scaled[0] - height), abs(scaled[1] - width)) > 1:
         raise InputError(
-            "a stylized image and its content image must have the same shape, not "
-            f"{tuple(image.shape[-2:])} and {tuple(content.shape[-2:])}"
+            "a stylized image and its content image must have the same shape up to its scale, "
+            f"not {shapes[0]} and {shapes[1]}"
         )
+    image = resize_to(image, (height, width))
     contrast, chroma = _contrast(style), _chroma(style)
     if contrast < _LEAST:
         raise InputError("the style image is of the same brightness everywhere: it has no strokes")

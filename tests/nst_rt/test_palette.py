@@ -75,7 +75,9 @@ def test_styles_are_taken_out_copied_and_ordered_anew() -> None:
     assert torch.allclose(reordered(image(), style), networks[0](image(), ONE), atol=1e-6)
 
 
-@pytest.mark.parametrize("others", [network(1, "classic"), network(1, styles=2)])
+@pytest.mark.parametrize(
+    "others", [network(1, "classic"), network(1, styles=2), palette([network(1)])]
+)
 def test_networks_that_do_not_go_together(others: TransformerNet) -> None:
     with pytest.raises(InputError):
         palette([network(0), others])

