@@ -15,7 +15,7 @@ from nst_rt.images import load_image, resize, save_image
 from nst_rt.metrics.fingerprint import fingerprint
 from nst_rt.style_image import Crop
 from nst_rt.style_model import Style, StyleModel, find_style
-from nst_rt.train.start import extended
+from nst_rt.train.start import extended as started
 from nst_rt.transformer import is_affine
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
@@ -219,7 +219,7 @@ def test_what_is_cut_off_a_painting_does_not_choose_the_start(
     for crop, closest in ((None, "ink"), (Crop(160, height, 0, 0), "swirls")):
         crops = {"new": crop} if crop else {}
         painting = {"new": str(tmp_path / "both.png")}
-        start = extended("gallery", (Style("new"),), painting, crops, affine_only=False)
+        start = started("gallery", (Style("new"),), painting, crops, affine_only=False)
         row = base.style_names.index(closest)
         for key, value in start.network.state_dict().items():
             if is_affine(key):
