@@ -15,12 +15,12 @@ from torch.nn import functional as F
 
 from nst_rt.devices import fast_dtype
 from nst_rt.errors import InputError
-from nst_rt.vgg import VGG19Features, layer_name, stride
+from nst_rt.vgg import VGG19Features, layer_name
 
 Features = Mapping[str, Tensor]
 
 _LEAST_WEIGHT = 0.1  # of what is even: its tone shall stay
-_SURROUNDINGS = 36  # image pixels, the size of strokes
+_NEIGHBOURS = 3  # positions a side; more of them, and strokes keep away from what is in the sky
 
 # "relative": each term over the size of its target. "absolute": as the papers write them, so that
 # weights depend on the layers, the network's weights and the image.
@@ -86,25 +86,24 @@ def content_loss(features: Tensor, target: Tensor, weights: Tensor | None = None
     return _relative_errors(features.float(), target.float(), weights).mean()
 
 
-def detail_weights(target: Tensor, window: int, focus: float) -> Tensor:
+def detail_weights(target: Tensor, focus: float) -> Tensor:
     """Where a content image has detail that is to be kept, rather than an even sky or wall.
 
     A network that must keep even areas even paints no strokes there. So the content loss counts
-    them for a tenth: the weight of a position is the variance of the activations around it over
-    their mean square, divided by `focus`, from 0.1 to 1.
+    them for a tenth: the weight of a position is the variance of the activations over it and its
+    neighbours, over their mean square in the image, divided by `focus`, from 0.1 to 1.
 
     Args:
         target: activations of the content images, shape (N, C, H, W).
-        window: side of the surroundings, positions, odd.
         focus: relative variance from which on a position counts in full; 0.02 to 0.1 is usual for
-            skies, 0.5 to 1.5 for buildings and trees.
+            skies, 0.2 to 1.5 for buildings and trees.
 
     Returns:
         Shape (N, 1, H, W), float32.
     """
 
     def around(values: Tensor) -> Tensor:
-        return F.avg_pool2d(values, window, 1, window // 2, count_include_pad=False)
+        return F.avg_pool2d(values, _NEIGHBOURS, 1, _NEIGHBOURS // 2, count_include_pad=False)
 
     target = target.float()
     variance = (around(target.square()) - around(target).square()).mean(1, keepdim=True)
@@ -270,9 +269,13 @@ class PerceptualLoss:
             factors: of the style term of each image, shape (N,); 1 by default.
         """
         features = self.features(image)
+        focus = self.content_focus
         content_term = torch.stack(
             [
-                w * content_loss(features[k], content[k], self._weights(k, content[k]))
+                w
+                * content_loss(
+                    features[k], content[k], detail_weights(content[k], focus) if focus else None
+                )
                 for k, w in self.content_layers.items()
             ]
         ).sum()
@@ -290,12 +293,6 @@ class PerceptualLoss:
             + self.tv_weight * tv_term
         )
         return BatchTerms(content_term, style_term, tv_term, total, style_terms.detach())
-
-    def _weights(self, layer: str, target: Tensor) -> Tensor | None:
-        if not self.content_focus:
-            return None
-        window = _SURROUNDINGS // stride(layer) // 2 * 2 + 1
-        return detail_weights(target, window, self.content_focus)
 
 
 def layer_weights(

@@ -52,14 +52,14 @@ SEEN = {  # by style, at 640 px: a face, a landscape, a street, a launch pad by 
     "udnie": "soft facets of grey, cream and brown that fill skies and walls, nearly black shades; "
     "the clearest faces and eyes; a pale halo around towers against a sky; few colors where the "
     "photo has few",
-    "composition_vii": "orange, red and violet patches with dark outlines, relief as of thick "
-    "paint; faces readable",
+    "composition_vii": "orange, yellow, violet and blue patches that fill skies, walls and clothes "
+    "in slanting rows; clear faces and eyes; a narrow pale rim around towers against a sky",
     "water_lilies": "soft lilac and green dabs with rose and white; faces readable; clean skies, "
     "dark ones green",
     "wheat_field": "yellow against light blue and deep green, relief as of thick paint; clear "
     "faces; one sky may break into yellow and blue",
-    "night_cafe": "gold, red and dark green, calm surfaces, the clearest faces; dark skies turn "
-    "red",
+    "night_cafe": "gold and green with strokes as of blue-black relief in skies and on walls, red "
+    "where the photo is dark or red; clear faces; a fine weave in dark reds",
     "cottages": "cream paper, green and brown pen strokes, as a drawing; clear faces, clean skies",
     "tahitian_women": "broad fields of orange, yellow and green; faces readable; one sky may "
     "break into two colours",

@@ -33,7 +33,7 @@ STYLES = [
     "udnie",
 ]
 # Trained by the recipe of today.
-BOLD = ["starry_night", "great_wave", "the_scream", "udnie"]
+BOLD = ["starry_night", "great_wave", "the_scream", "composition_vii", "night_cafe", "udnie"]
 
 
 @pytest.fixture(scope="module")

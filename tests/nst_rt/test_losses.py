@@ -147,22 +147,22 @@ def half_and_half(size: int = 40) -> Tensor:
 
 
 def test_what_is_even_counts_for_a_tenth() -> None:
-    weights = detail_weights(half_and_half(), 5, 0.3)
+    weights = detail_weights(half_and_half(), 0.3)
     assert weights.shape == (1, 1, 40, 40)
-    torch.testing.assert_close(weights[..., :17], torch.full((1, 1, 40, 17), 0.1))
-    torch.testing.assert_close(weights[..., 23:], torch.ones(1, 1, 40, 17))
+    torch.testing.assert_close(weights[..., :19], torch.full((1, 1, 40, 19), 0.1))
+    torch.testing.assert_close(weights[..., 21:], torch.ones(1, 1, 40, 19))
 
 
 @pytest.mark.parametrize("scale", [0.1, 30.0])
 def test_what_is_even_does_not_depend_on_the_scale(scale: float) -> None:
     target = half_and_half()
-    found = detail_weights(scale * target, 5, 2.0)
-    torch.testing.assert_close(found, detail_weights(target, 5, 2.0), rtol=1e-3, atol=1e-4)
+    found = detail_weights(scale * target, 2.0)
+    torch.testing.assert_close(found, detail_weights(target, 2.0), rtol=1e-3, atol=1e-4)
 
 
 def test_a_weight_is_the_relative_variance_over_the_focus() -> None:
     bars = torch.tensor([1.0, 3.0, -1.0]).repeat(1, 1, 30, 10)  # mean 1, variance 8/3, square 11/3
-    inner = detail_weights(bars, 3, 2.0)[..., 1:-1, 1:-1]
+    inner = detail_weights(bars, 2.0)[..., 1:-1, 1:-1]
     torch.testing.assert_close(inner, torch.full_like(inner, 8 / 11 / 2))
 
 
