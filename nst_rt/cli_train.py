@@ -146,7 +146,7 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     add("--validation", metavar="V", help="photos, or a fraction; default: 0.05")
     add("--architecture", choices=("fast", "classic"), help="default: fast")
     add("--size", type=int, metavar="PX", help="side of the crops; default: 224, classic 192")
-    add("--style-weight", type=float, metavar="W", help="default: 8")
+    add("--style-weight", type=float, metavar="W", help="default: 4; 8 with --from")
     add(
         "--style-crop",
         nargs="+",

@@ -56,8 +56,8 @@ SEEN = {  # by style, at 640 px: a face, a landscape, a street, a launch pad by 
     "in slanting rows; clear faces and eyes; a narrow pale rim around towers against a sky",
     "water_lilies": "soft lilac and green dabs with rose and white; faces readable; clean skies, "
     "dark ones green",
-    "wheat_field": "yellow against light blue and deep green, relief as of thick paint; clear "
-    "faces; one sky may break into yellow and blue",
+    "wheat_field": "rolling yellow clouds in a light blue sky, olive and deep green shades, relief "
+    "as of thick paint everywhere; faces readable, pale and blue",
     "night_cafe": "gold and green with strokes as of blue-black relief in skies and on walls, red "
     "where the photo is dark or red; clear faces; a fine weave in dark reds",
     "cottages": "cream paper, green and brown pen strokes, as a drawing; clear faces, clean skies",

@@ -33,7 +33,15 @@ STYLES = [
     "udnie",
 ]
 # Trained by the recipe of today.
-BOLD = ["starry_night", "great_wave", "the_scream", "composition_vii", "night_cafe", "udnie"]
+BOLD = [
+    "starry_night",
+    "great_wave",
+    "the_scream",
+    "composition_vii",
+    "wheat_field",
+    "night_cafe",
+    "udnie",
+]
 
 
 @pytest.fixture(scope="module")

@@ -111,7 +111,7 @@ class StyleTraining(L.LightningModule):
         content_layers: dict[str, float] = CONTENT_LAYERS,
         style_layers: dict[str, float] = STYLE_LAYERS,
         content_weight: float = 1.0,
-        style_weight: float = 8.0,
+        style_weight: float = 4.0,
         tv_weight: float = 0.02,
         content_focus: float = 1.0,
         style_factors: dict[str, float] | None = None,

@@ -150,7 +150,7 @@ def test_record_tells_what_was_done(finished: Path, album: Path) -> None:
     assert training["style_images"]["swirls"]["stretched"] is False  # a vivid painting
     recipe = training["recipe"]
     assert recipe["prepare"] is True
-    assert (recipe["size"], recipe["seed"], recipe["style_weight"]) == (SIZE, 3, 8)
+    assert (recipe["size"], recipe["seed"], recipe["style_weight"]) == (SIZE, 3, 4)
     assert recipe["style_layers"].keys() == {"relu2_1", "relu3_1", "relu4_1"}
 
 
@@ -259,7 +259,7 @@ def test_a_damaged_checkpoint_is_an_error(train: Train, finished: Path, tmp_path
         ({"settings": {"trainer.accumulate_grad_batches": 2}}, "batches = 1, not 2"),
         ({"start_from": "starry_night"}, "begun with"),
         ({"architecture": "classic"}, "architecture = fast, not classic"),
-        ({"style_weight": 3.0}, r"style_weight = 8\.0, not 3\.0"),
+        ({"style_weight": 3.0}, r"style_weight = 4\.0, not 3\.0"),
         ({"batch_size": 3}, r"batch_size = \d, not 3"),
         ({"prepare": False}, "prepare = True, not False"),
         ({"style_crop": "80x80+0+0"}, "style_crops"),

@@ -131,7 +131,7 @@ def test_a_style_s_factor_is_one_of_its_weight(train: Train, tmp_path: Path) -> 
 
     default = trained("default")
     halved = trained("halved", settings={"model.style_factors": {"swirls": 0.5}})
-    torch.testing.assert_close(halved, trained("weight", style_weight=4.0))
+    torch.testing.assert_close(halved, trained("weight", style_weight=2.0))
     assert not torch.allclose(halved["net.paint.weight"], default["net.paint.weight"], atol=1e-6)
 
 
