@@ -54,8 +54,8 @@ SEEN = {  # by style, at 640 px: a face, a landscape, a street, a launch pad by 
     "photo has few",
     "composition_vii": "orange, yellow, violet and blue patches that fill skies, walls and clothes "
     "in slanting rows; clear faces and eyes; a narrow pale rim around towers against a sky",
-    "water_lilies": "soft lilac and green dabs with rose and white; faces readable; clean skies, "
-    "dark ones green",
+    "water_lilies": "short dabs of violet, lilac and white with yellow clouds, green reflections "
+    "that hang down from all that is dark; faces readable; a faint weave in dark greens",
     "wheat_field": "rolling yellow clouds in a light blue sky, olive and deep green shades, relief "
     "as of thick paint everywhere; faces readable, pale and blue",
     "night_cafe": "gold and green with strokes as of blue-black relief in skies and on walls, red "

@@ -14,22 +14,23 @@ from nst_rt.infer.stylizer import load_style
 from nst_rt.infer.video import convert_video
 
 STILLS = {
-    "rocket.jpg": "starry_night",
-    "coffee.png": "great_wave",
-    "chelsea.png": "udnie",
-    "astronaut.png": "the_scream",
+    "rocket.jpg": ("starry_night", "water_lilies"),
+    "coffee.png": ("great_wave", "night_cafe"),
+    "chelsea.png": ("wheat_field", "udnie"),
+    "astronaut.png": ("composition_vii", "the_scream"),
 }
 CELL = (480, 360)  # width, height, pixels
-FILM = "starry_night@0,great_wave@1.3,the_scream@2.6,udnie@3.9"
+FILM = "starry_night@0,composition_vii@1.3,wheat_field@2.6,udnie@3.9"
 
 
 def main() -> None:
     """Write both."""
     photos = {photo.name: photo for photo in packaged_photos()}
     columns = []
-    for name, style in STILLS.items():
+    for name, styles in STILLS.items():
         frame = cropped(tensor_to_frame(load_image(photos[name])))
-        columns.append(np.vstack([frame, load_style(style).stylize(frame)]))
+        painted = (load_style(style).stylize(frame) for style in styles)
+        columns.append(np.vstack([frame, *painted]))
     save_image(np.hstack(columns), ROOT / "docs" / "styles.jpg", overwrite=True)
     convert_video(
         packaged_film(),

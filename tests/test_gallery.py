@@ -38,6 +38,7 @@ BOLD = [
     "great_wave",
     "the_scream",
     "composition_vii",
+    "water_lilies",
     "wheat_field",
     "night_cafe",
     "udnie",
