@@ -164,7 +164,7 @@ def test_record_names_no_folder_and_no_photo(finished: Path, painting: Path) -> 
 def test_recorded_losses_add_up_to_the_total(finished: Path) -> None:
     losses = StyleModel.load(finished / "swirls.safetensors").training["losses"]
     assert losses.keys() == {"content", "style", "tv", "grid", "motion", "total"}
-    weights = {"content": 1, "style": 8, "tv": 0.02, "grid": 3000, "motion": 0}
+    weights = {"content": 1, "style": 4, "tv": 0.02, "grid": 3000, "motion": 0}
     expected = sum(weight * losses[term] for term, weight in weights.items())
     assert losses["total"] == pytest.approx(expected, rel=0.01)
 
