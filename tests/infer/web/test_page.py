@@ -323,9 +323,8 @@ def test_a_style_is_trained_watched_and_used_live(
     button.click()
     card = page.job("train", "done")
     assert card.find_elements(By.CSS_SELECTOR, ".curve path.line1")
-    assert page.wait(
-        lambda: page.run("return document.querySelector('.job img').naturalWidth"), "samples"
-    )
+    samples = "return document.querySelector('.job img').naturalWidth"
+    assert page.wait(lambda: page.run(samples), "samples")
     card.find_element(By.XPATH, ".//button[text()='Use it live']").click()
     assert page.find("#tab-live").get_attribute("aria-selected") == "true"
     assert page.find("#live-look input:checked").get_attribute("value") == "swirls"
@@ -336,7 +335,9 @@ def test_a_style_is_trained_watched_and_used_live(
     page.remove(card)
     assert "swirls" not in page.find("#live-look").get_attribute("innerHTML")
     page.press(page.find("#toasts"), "Undo")
-    page.remove(page.job("train", "done"))
+    card = page.job("train", "done")
+    page.wait(lambda: page.run(samples), "samples")  # else it asks for them once they are gone
+    page.remove(card)
 
 
 def test_a_folder_of_photos_goes_up_small(page: Page, studio: Studio, tmp_path: Path) -> None:
