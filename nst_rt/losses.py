@@ -20,7 +20,7 @@ from nst_rt.vgg import VGG19Features, layer_name
 Features = Mapping[str, Tensor]
 
 _LEAST_WEIGHT = 0.1  # of what is even: its tone shall stay
-_NEIGHBOURS = 3  # positions a side; more of them, and strokes keep away from what is in the sky
+_NEIGHBOURS = 3  # side of the window, positions; a larger one leaves a halo around towers
 
 # "relative": each term over the size of its target. "absolute": as the papers write them, so that
 # weights depend on the layers, the network's weights and the image.
@@ -269,13 +269,9 @@ class PerceptualLoss:
             factors: of the style term of each image, shape (N,); 1 by default.
         """
         features = self.features(image)
-        focus = self.content_focus
         content_term = torch.stack(
             [
-                w
-                * content_loss(
-                    features[k], content[k], detail_weights(content[k], focus) if focus else None
-                )
+                w * content_loss(features[k], content[k], self._weights(content[k]))
                 for k, w in self.content_layers.items()
             ]
         ).sum()
@@ -293,6 +289,9 @@ class PerceptualLoss:
             + self.tv_weight * tv_term
         )
         return BatchTerms(content_term, style_term, tv_term, total, style_terms.detach())
+
+    def _weights(self, content: Tensor) -> Tensor | None:
+        return detail_weights(content, self.content_focus) if self.content_focus else None
 
 
 def layer_weights(

@@ -138,8 +138,8 @@ def trainings(models: Sequence[StyleModel]) -> list[str]:
         name = model.styles[0].name
         for phase in model.history(name):
             phases.setdefault(described(phase), {})[name] = None
-            if "gain" in phase:
-                phases.setdefault(f"then logits times {phase['gain']:g}", {})[name] = None
+            if (gain := phase.get("gain", 1.0)) != 1:
+                phases.setdefault(f"then logits times {gain:g}", {})[name] = None
     return [f"- {_listed(names, models)}: {text}" for text, names in phases.items()]
 
 

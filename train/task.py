@@ -80,8 +80,8 @@ class StyleTraining(L.LightningModule):
         max_shift: pixels that the two views are shifted against each other at most, along an axis.
         max_zoom, max_angle: likewise fraction of the size, degrees.
         layer_probability: of a second layer that moves in front of the photo.
-        noise: standard deviation of the noise in one of the two views; without a motion weight
-            there is only the other one.
+        noise: standard deviation of the noise in the second of the two views; no effect without
+            a motion weight.
         learning_rate: peak of a one-cycle schedule (Smith & Topin 2019).
         affine_factor: times the learning rate is that of the affine pairs; with many styles each
             photo moves the pairs of one style only, which then fall behind the convolutions.
@@ -390,12 +390,12 @@ class StyleTraining(L.LightningModule):
     def style_model(self, training: Mapping[str, Any]) -> StyleModel:
         """The network as it is now, with `training` as the record of how it came about."""
         network = with_styles(self.network, range(len(self.styles)))
-        records = {name: dict(training) for name in self.paintings}
-        for name, earlier in self.earlier.items():
-            if earlier:
-                records[name]["earlier"] = earlier
-        if any(self.earlier.values()) and len(self.styles) > 1:
+        records = {
+            name: {**training, "earlier": earlier} if earlier else training
+            for name, earlier in self.earlier.items()
+        }
+        if len(self.styles) == 1:
+            [training] = records.values()
+        elif any(self.earlier.values()):  # each style has a history of its own
             training = {BY_STYLE: records | dict(self._kept)}
-        else:
-            training = next(iter(records.values()))
         return StyleModel(network.eval().requires_grad_(False), self.styles, training)

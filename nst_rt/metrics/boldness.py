@@ -64,16 +64,15 @@ def boldness(image: Tensor, content: Tensor, style: Tensor) -> Boldness:
         InputError: an image of another shape than its content image, or a style image that is of
             the same brightness everywhere.
     """
-    shapes = [tuple(each.shape[-2:]) for each in (image, content)]
-    content, style = resize(content, SIZE), resize(style, SIZE)
-    height, width = content.shape[-2:]
-    scaled = scaled_shape((image.shape[-2], image.shape[-1]), SIZE)
-    if max(abs(scaled[0] - height), abs(scaled[1] - width)) > 1:
+    shapes = [(each.shape[-2], each.shape[-1]) for each in (image, content)]
+    scaled, shape = (scaled_shape(each, SIZE) for each in shapes)
+    if max(abs(scaled[0] - shape[0]), abs(scaled[1] - shape[1])) > 1:  # more than rounding
         raise InputError(
             "a stylized image and its content image must have the same shape up to its scale, "
             f"not {shapes[0]} and {shapes[1]}"
         )
-    image = resize_to(image, (height, width))
+    image, content = resize_to(image, shape), resize_to(content, shape)
+    style = resize(style, SIZE)
     contrast, chroma = _contrast(style), _chroma(style)
     if contrast < _LEAST:
         raise InputError("the style image is of the same brightness everywhere: it has no strokes")

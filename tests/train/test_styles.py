@@ -169,20 +169,25 @@ def test_a_model_file_can_be_started_from(train: Train, two: Path, tmp_path: Pat
     assert len(model.history("third")) == 2
 
 
-def test_a_new_style_starts_as_the_one_whose_painting_is_most_like_its_own(
-    two: Path,
-    paintings: dict[str, Path],
-    train: Train,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    base = StyleModel.load(two / "both.safetensors")
+@pytest.fixture
+def base(
+    two: Path, paintings: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> StyleModel:
+    """A gallery of two styles that tell what their paintings are like."""
+    model = StyleModel.load(two / "both.safetensors")
     styles = tuple(
         replace(style, fingerprint=fingerprint(load_image(paintings[style.name])))
-        for style in base.styles
+        for style in model.styles
     )
-    file = replace(base, styles=styles).save(tmp_path / "gallery.safetensors")
+    model = replace(model, styles=styles)
+    file = model.save(tmp_path / "gallery.safetensors")
     monkeypatch.setattr("nst_rt.train.start._GALLERY_STYLE", str(file))
+    return model
+
+
+def test_a_new_style_starts_as_the_one_whose_painting_is_most_like_its_own(
+    base: StyleModel, paintings: dict[str, Path], train: Train, tmp_path: Path
+) -> None:
     for name, painting in paintings.items():
         settings = {"model.learning_rate": 1e-9, "model.ema_decay": 0.0}
         output = train(
@@ -202,20 +207,13 @@ def test_a_new_style_starts_as_the_one_whose_painting_is_most_like_its_own(
 
 
 def test_what_is_cut_off_a_painting_does_not_choose_the_start(
-    two: Path, paintings: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    base: StyleModel, paintings: dict[str, Path], tmp_path: Path
 ) -> None:
     """One painting beside more of another, of which the first is used."""
     swirls, ink = (resize(load_image(paintings[name]), 320) for name in ("swirls", "ink"))
     height = min(swirls.shape[-2], ink.shape[-2])
     parts = [each[..., :height, :] for each in (swirls[..., :160], ink, ink)]
     save_image(torch.cat(parts, -1), tmp_path / "both.png")
-    base = StyleModel.load(two / "both.safetensors")
-    styles = tuple(
-        replace(style, fingerprint=fingerprint(load_image(paintings[style.name])))
-        for style in base.styles
-    )
-    file = replace(base, styles=styles).save(tmp_path / "gallery.safetensors")
-    monkeypatch.setattr("nst_rt.train.start._GALLERY_STYLE", str(file))
     for crop, closest in ((None, "ink"), (Crop(160, height, 0, 0), "swirls")):
         crops = {"new": crop} if crop else {}
         painting = {"new": str(tmp_path / "both.png")}
