@@ -15,7 +15,6 @@ from nst_rt.infer.timeline import DEFAULT_FADE, Timeline, parse_style
 
 State = dict[str, npt.NDArray[Any]]
 
-_CUT = 0.25  # of the style; where more of it changes from one frame to the next, it is a cut
 _SECONDS = "seconds"
 
 
@@ -110,9 +109,7 @@ class Painter:
         if self._look.strength > 0:
             painted = pending()
             if self.stabilizer is not None:
-                if self._is_cut(seconds):
-                    self.stabilizer.reset()
-                painted = self.stabilizer.steady(frame, painted)
+                painted = self.stabilizer.steady(frame, painted, valid=self._still_valid(seconds))
         self._seconds, self._painted = seconds, painted
         return self._look.apply(frame, painted)
 
@@ -142,12 +139,11 @@ class Painter:
         self.stabilizer.restore({k: v for k, v in state.items() if k != _SECONDS})
         self._painted = self.stabilizer.output
 
-    def _is_cut(self, seconds: float) -> bool:
-        """Whether the style is another one than that of the last frame, which must not ghost."""
+    def _still_valid(self, seconds: float) -> float:
+        """How much of the last picture may be kept: an old style must not ghost in a new one."""
         if self._timeline is None or self._seconds is None:
-            return False
-        before, now = self._timeline.at(self._seconds), self._timeline.at(seconds)
-        return sum(max(now[name] - before.get(name, 0), 0) for name in now) > _CUT
+            return 1.0
+        return self._timeline.still_valid(self._seconds, seconds)
 
 
 def load_painter(

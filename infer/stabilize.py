@@ -142,12 +142,14 @@ class Stabilizer:
             four = cv2.cvtColor(output, cv2.COLOR_BGR2BGRA)
             self._last = _Last(grey, _small(grey), np.asarray(four, np.uint8))
 
-    def steady(self, frame: Frame, painted: Frame) -> Frame:
+    def steady(self, frame: Frame, painted: Frame, *, valid: float = 1.0) -> Frame:
         """Steady a frame of the video.
 
         Args:
             frame: of the input, shape (H, W, 3), uint8 BGR.
             painted: what was made of it, same shape.
+            valid: how much of the last output may be kept, from 0 to 1; less while the style
+                changes.
 
         Returns:
             Same shape; `painted` itself where there is nothing to keep.
@@ -155,15 +157,15 @@ class Stabilizer:
         grey = self._halved(frame)
         small = _small(grey)
         last = self._last
-        if last is not None and last.output.shape[:2] == painted.shape[:2]:
-            painted = self._mixed(last, grey, small, painted)
+        if last is not None and last.output.shape[:2] == painted.shape[:2] and valid > 0:
+            painted = self._mixed(last, grey, small, painted, valid)
         # A copy, since the caller may draw on it.
         output = self._buffer("output", (*painted.shape[:2], 4))
         cv2.cvtColor(painted, cv2.COLOR_BGR2BGRA, dst=output)
         self._last = _Last(grey, small, output)
         return painted
 
-    def _mixed(self, last: _Last, grey: Grey, small: Grey, painted: Frame) -> Frame:
+    def _mixed(self, last: _Last, grey: Grey, small: Grey, painted: Frame, valid: float) -> Frame:
         """What is painted now, with the last output where it still holds."""
         back, share, small_still = self._found(last, grey, small)
         if np.count_nonzero(share > _FOUND) < _CUT * share.size:
@@ -181,7 +183,7 @@ class Stabilizer:
         cv2.cvtColor(cv2.absdiff(kept, painted, dst=other), cv2.COLOR_BGR2GRAY, dst=boils)
         cv2.multiply(boils, boils, dst=boils, scale=255 / _BOILS**2)
         keep = cv2.resize(share, size, dst=self._buffer("keep", plane))
-        cv2.multiply(keep, cv2.max(boils, still, dst=boils), dst=keep, scale=1 / 255)
+        cv2.multiply(keep, cv2.max(boils, still, dst=boils), dst=keep, scale=valid / 255)
         cv2.cvtColor(keep, cv2.COLOR_GRAY2BGR, dst=other)
         cv2.multiply(kept, other, dst=kept, scale=1 / 255)
         cv2.multiply(painted, cv2.bitwise_not(other, dst=other), dst=other, scale=1 / 255)

@@ -66,15 +66,27 @@ class Timeline:
     def at(self, seconds: float) -> dict[str, float]:
         """The blend at a time: names with positive weights, whose sum is 1."""
         mix = self._blends[0]
-        for (begin, end), blend in zip(self._fades, self._blends[1:], strict=True):
-            if seconds < begin:
+        for fade, blend in zip(self._fades, self._blends[1:], strict=True):
+            share = _done(fade, seconds)
+            if not share:
                 break
-            share = (seconds - begin) / (end - begin) if seconds < end else 1.0
             mix = {
                 name: (1 - share) * mix.get(name, 0) + share * blend.get(name, 0)
                 for name in mix | blend
             }
         return {name: weight for name, weight in mix.items() if weight > 0}
+
+    def still_valid(self, before: float, now: float) -> float:
+        """How much of a picture painted at one time may be kept at a later one, from 0 to 1.
+
+        It falls through a cross-fade in such a way that nothing of the old style is left when the
+        fade ends, and is 0 across a cut.
+        """
+        share = 1.0
+        for fade in self._fades:
+            if (left := 1 - _done(fade, before)) > 0:
+                share *= (1 - _done(fade, now)) / left
+        return share
 
     @cached_property
     def _blends(self) -> list[dict[str, float]]:
@@ -93,6 +105,14 @@ class Timeline:
             half = min(self.fade, *room) / 2
             fades.append((time - half, time + half))
         return fades
+
+
+def _done(fade: tuple[float, float], seconds: float) -> float:
+    """The part of a cross-fade that is over at a time, from 0 to 1."""
+    begin, end = fade
+    if begin < seconds < end:
+        return (seconds - begin) / (end - begin)
+    return 1.0 if seconds >= end else 0.0
 
 
 def parse_style(text: str, *, fade: float = DEFAULT_FADE) -> Timeline:

@@ -256,6 +256,17 @@ def test_a_cut_to_another_style_does_not_ghost(stylizer: Stylizer, frames: list[
     np.testing.assert_array_equal(got[5], stylizer.stylize(frames[0]))
 
 
+def test_nothing_of_the_old_style_is_left_when_a_fade_ends(
+    stylizer: Stylizer, frames: list[Frame]
+) -> None:
+    timeline = Timeline(((0, "waves"), (0.5, "night")), fade=0.4)  # until 0.7
+    still = [frames[0]] * 9
+    got = painted(Painter(stylizer, timeline=timeline, stabilizer=Stabilizer()), still)
+    plain = painted(Painter(stylizer, timeline=timeline), still)
+    assert np.abs(got[5] - plain[5].astype(float)).mean() > 1  # it does steady within the fade
+    np.testing.assert_array_equal(got[8], plain[8])
+
+
 def test_what_a_text_says_is_loaded(file: Path, frames: list[Frame]) -> None:
     painter = load_painter(
         f"{file}:waves@0,{file}:night@0.5",

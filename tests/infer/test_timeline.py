@@ -185,3 +185,14 @@ def test_unknown_styles_are_named(two_styles: StyleModel, tmp_path: Path) -> Non
         parse_style("starry_night@0,great_wafe@1").load()
     with pytest.raises(UnknownNameError, match="'nite': did you mean 'night'"):
         parse_style(f"{file}:waves@0,{file}:nite@1").load()
+
+
+def test_what_was_painted_stays_valid_but_for_changes_of_the_style() -> None:
+    timeline = Timeline(((0, "waves"), (10, "night"), (20, "waves")), fade=4)
+    assert timeline.still_valid(0, 8) == timeline.still_valid(12, 18) == 1
+    assert timeline.still_valid(8, 9) == pytest.approx(3 / 4)
+    assert timeline.still_valid(9, 10) == pytest.approx(2 / 3)
+    assert timeline.still_valid(9, 12) == timeline.still_valid(8, 30) == 0
+    cuts = Timeline(timeline.moments, fade=0)
+    assert cuts.still_valid(9.9, 10) == 0
+    assert cuts.still_valid(10, 19.9) == 1
