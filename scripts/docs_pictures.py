@@ -1,6 +1,6 @@
-"""The first pictures of the README: photos in styles that ship, and a film that goes through them.
+"""Pictures of the docs: photos in styles that ship, a film that goes through them, and looks.
 
-python scripts/readme_pictures.py    writes docs/styles.jpg and docs/film.webp
+python scripts/docs_pictures.py    writes docs/styles.jpg, docs/film.webp and docs/looks.jpg
 """
 
 import cv2
@@ -20,18 +20,26 @@ STILLS = {
     "astronaut.png": ("composition_vii", "the_scream"),
 }
 CELL = (480, 360)  # width, height, pixels
+LOOKS = (  # as docs/looks.md says
+    {"style": {"starry_night": 0.5, "great_wave": 0.5}, "compare": True},
+    {"style": "wheat_field", "keep_colours": True},
+    {"style": "wheat_field", "strength": 0.5},
+)
 FILM = "starry_night@0,composition_vii@1.3,wheat_field@2.6,udnie@3.9"
 
 
 def main() -> None:
-    """Write both."""
+    """Write all."""
     photos = {photo.name: photo for photo in packaged_photos()}
     columns = []
     for name, styles in STILLS.items():
-        frame = cropped(tensor_to_frame(load_image(photos[name])))
+        frame = cropped(tensor_to_frame(load_image(photos[name])), CELL)
         painted = (load_style(style).stylize(frame) for style in styles)
         columns.append(np.vstack([frame, *painted]))
     save_image(np.hstack(columns), ROOT / "docs" / "styles.jpg", overwrite=True)
+    face = cropped(tensor_to_frame(load_image(photos["astronaut.png"])), (400, 400))
+    looks = [load_painter(**look).paint(face, 0) for look in LOOKS]
+    save_image(np.hstack(looks), ROOT / "docs" / "looks.jpg", overwrite=True)
     convert_video(
         packaged_film(),
         ROOT / "docs" / "film.webp",
@@ -42,9 +50,9 @@ def main() -> None:
     )
 
 
-def cropped(frame: np.ndarray) -> np.ndarray:
-    """The upper middle of a frame, where faces are, as large as a cell."""
-    width, height = CELL
+def cropped(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The upper middle of a frame, where faces are, of a width and a height."""
+    width, height = size
     scale = max(width / frame.shape[1], height / frame.shape[0])
     frame = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     left = (frame.shape[1] - width) // 2
