@@ -27,8 +27,8 @@ How bold and how calm they are, as `nst_rt.metrics` defines it. Strokes in even 
 walls), contrast and chroma: 1 is as much as the painting has. Pan error: how much the style swims
 when the camera moves, relative to the contrast, and plain; of the network alone, without the
 stabilizer. Medians over the first 50 photos that training held out (strokes: those of them with
-even areas); the pan error is over the four photos of scikit-image. The goals are ambitions: what a
-style looks like stands in the last column. [What else was tried](../benchmarks/README.md), and
+even areas); the pan error is over the four photos of scikit-image. Not all goals are reached; the
+last column says what a style looks like. [What else was tried](../benchmarks/README.md), and
 [all styles in one chart](../docs/boldness.png).
 
 **Before you use them**: the photos they were trained on, listed below by source and number, include
@@ -50,7 +50,7 @@ SEEN = {  # by style, at 640 px: a face, a landscape, a street, a launch pad by 
     "with rows of dots as foam; dark outlines, clear faces and eyes; much contrast; a pale "
     "halo around towers against a sky",
     "udnie": "soft facets of grey, cream and brown that fill skies and walls, nearly black shades; "
-    "the clearest faces and eyes; a pale halo around towers against a sky; few colors where the "
+    "the clearest faces and eyes; a pale halo around towers against a sky; few colours where the "
     "photo has few",
     "composition_vii": "orange, yellow, violet and blue patches that fill skies, walls and clothes "
     "in slanting rows; clear faces and eyes; a narrow pale rim around towers against a sky",
@@ -106,7 +106,11 @@ def card(file: Path) -> str:
             "",
             reached(network.architecture, [alone.training["figures"] for alone in models]),
             "",
+            "<details><summary>How they were trained, phase by phase</summary>",
+            "",
             *trainings(models),
+            "",
+            "</details>",
             "",
             photos(models),
         ]
@@ -139,7 +143,7 @@ def trainings(models: Sequence[StyleModel]) -> list[str]:
         for phase in model.history(name):
             phases.setdefault(described(phase), {})[name] = None
             if (gain := phase.get("gain", 1.0)) != 1:
-                phases.setdefault(f"then logits times {gain:g}", {})[name] = None
+                phases.setdefault(f"then more contrast: logits times {gain:g}", {})[name] = None
     return [f"- {_listed(names, models)}: {text}" for text, names in phases.items()]
 
 
