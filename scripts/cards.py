@@ -60,7 +60,8 @@ SEEN = {  # by style, at 640 px: a face, a landscape, a street, a launch pad by 
     "as of thick paint everywhere; faces readable, pale and blue",
     "night_cafe": "gold and green with strokes as of blue-black relief in skies and on walls, red "
     "where the photo is dark or red; clear faces; a fine weave in dark reds",
-    "cottages": "cream paper, green and brown pen strokes, as a drawing; clear faces, clean skies",
+    "cottages": "pale skies of pink and lilac with rows of yellow dabs, dark outlines as of a pen, "
+    "green and brown shades; clear faces; a wide pale halo around towers against a sky",
     "tahitian_women": "broad fields of orange, yellow and green; faces readable; one sky may "
     "break into two colours",
     "delaunay_portrait": "a mosaic of rounded tiles in white and indigo, faint in skies; large "

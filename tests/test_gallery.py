@@ -33,7 +33,7 @@ STYLES = [
     "udnie",
 ]
 # Trained by the recipe of today.
-BOLD = [s for s in STYLES if s not in ("cottages", "tahitian_women", "delaunay_portrait")]
+BOLD = [s for s in STYLES if s not in ("tahitian_women", "delaunay_portrait")]
 
 
 @pytest.fixture(scope="module")
