@@ -60,7 +60,8 @@ SEEN = {  # by style, at 640 px: a face, a landscape, a street, a launch pad by 
     "wheat_field": "rolling yellow clouds in a light blue sky, olive and deep green shades, relief "
     "as of thick paint; clear eyes, mouths less so, faces pale and blue; a pale halo around towers",
     "night_cafe": "gold and green with strokes as of blue-black relief in skies and on walls, "
-    "which may turn red; clear faces; a fine weave in gold and dark reds; a soft glow around towers",
+    "which may turn red; clear faces; a fine weave in gold and dark reds; a soft glow around "
+    "towers",
     "cottages": "pale skies of pink and lilac with rows of yellow dabs, short dark hooks as of a "
     "pen, green and brown shades; faces readable, mouths ragged; a pale halo of 25 px around "
     "towers",
