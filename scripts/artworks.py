@@ -17,7 +17,7 @@ ARTWORKS = {
         ("udnie", "Udnie (Young American Girl, Dance)", "Francis Picabia", "1913"),
     )
 }
-# Chosen by eye; those of tahitian_women and delaunay_portrait are where to start.
+# Chosen by eye.
 STYLE_WEIGHTS = dict.fromkeys(ARTWORKS, 12.0) | {
     "starry_night": 10.0,
     "great_wave": 7.0,

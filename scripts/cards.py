@@ -38,9 +38,9 @@ purposes, or train one on photos that you have the rights to. The paintings are 
 domain. None of these photos and paintings is in the files or in this repository.\
 """
 SEEN = {  # by style, at 640 px: a face, a landscape, a street, a launch pad by night
-    "starry_night_classic": "strokes that follow the shapes, and stars with halos, some of which "
-    "may sit on a face; clear eyes; darker and less colourful than the painting; skies of short "
-    "strokes",
+    "starry_night_classic": "blue strokes and large yellow stars that swirl through skies and over "
+    "walls, brown shades; clear eyes and smiles from 512 px on; thin things are kept; a faint pale "
+    "rim around towers",
     "starry_night": "blue strokes that flow through skies and over walls, with yellow clouds; "
     "clear eyes, a soft smile; a pale halo of 15 px around towers against a sky; no suns or swirls",
     "the_scream": "short orange and grey streaks in skies and over walls, level or slanting rather "
@@ -65,10 +65,12 @@ SEEN = {  # by style, at 640 px: a face, a landscape, a street, a launch pad by 
     "cottages": "pale skies of pink and lilac with rows of yellow dabs, short dark hooks as of a "
     "pen, green and brown shades; faces readable, mouths ragged; a pale halo of 25 px around "
     "towers",
-    "tahitian_women": "broad fields of orange, yellow and green; faces readable; one sky may "
-    "break into two colours",
-    "delaunay_portrait": "a mosaic of rounded tiles in white and indigo, faint in skies; large "
-    "faces readable, eyes made of tiles",
+    "tahitian_women": "yellow clouds with emerald and dark red strokes in skies and on walls, "
+    "orange where the photo is warm; faces readable; a pale halo of 25 px around towers; a fine "
+    "cross-hatch in shades",
+    "delaunay_portrait": "a mosaic of rounded tiles in white, indigo and teal, with rows of yellow "
+    "ones, everywhere; large faces readable, small ones made of tiles; a pale halo of 20 px around "
+    "towers",
 }
 # At least, or from and to; the classic network is for stills, whose strokes are worth more.
 STROKES = {"fast": 0.75, "classic": 0.9}
