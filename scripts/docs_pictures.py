@@ -14,10 +14,10 @@ from nst_rt.infer.stylizer import load_style
 from nst_rt.infer.video import convert_video
 
 STILLS = {
-    "rocket.jpg": ("starry_night", "water_lilies"),
+    "rocket.jpg": ("starry_night_classic", "tahitian_women"),
     "coffee.png": ("great_wave", "night_cafe"),
-    "chelsea.png": ("wheat_field", "udnie"),
-    "astronaut.png": ("composition_vii", "the_scream"),
+    "chelsea.png": ("delaunay_portrait", "wheat_field"),
+    "astronaut.png": ("starry_night", "composition_vii"),
 }
 CELL = (480, 360)  # width, height, pixels
 LOOKS = (  # as docs/looks.md says
