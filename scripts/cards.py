@@ -28,7 +28,7 @@ walls), contrast and chroma: 1 is as much as the painting has. Pan error: how mu
 when the camera moves, relative to the contrast, and plain; of the network alone, without the
 stabilizer. Medians over the first 50 photos that training held out (strokes: those of them with
 even areas); the pan error is over the four photos of scikit-image. Not all goals are reached; the
-last column says what a style looks like. In all styles of the gallery thin things such as antennas
+last column says what a style looks like. In most styles of the gallery thin things such as antennas
 get lost, and flat dark areas are left plain. [What else was tried](../benchmarks/README.md), and
 [all styles in one chart](../docs/boldness.png).
 
