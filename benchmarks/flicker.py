@@ -96,7 +96,7 @@ def peers(painting: Path) -> Contenders:
 
 def ours(model: str) -> Contenders:
     """Our network alone, and with the stabilizer."""
-    stylizer = load_style(model)
+    stylizer = load_style(model, stroke_size="1:1")
     return {
         "ours": lambda: stylizer.stylize,
         "ours, stabilized": lambda: stabilized(stylizer.stylize),

@@ -81,7 +81,7 @@ def measure(models: dict[str, Path], options: argparse.Namespace) -> None:
     """Print the table and write the sheet."""
     held_out = [photo for photo in find_photos(options.photos) if is_held_out(photo)]
     looked_at = [fitted_frame(load_image(file), 1280, 720) for file in packaged_photos("the sheet")]
-    stylizers = {name: load_style(str(file)) for name, file in models.items()}
+    stylizers = {name: load_style(str(file), stroke_size="1:1") for name, file in models.items()}
     rates = frame_rates(stylizers, looked_at[0])
     first = next(iter(rates.values()))
     print("| network | parameters | strokes | contrast | relative pan error | objective | 720p |")

@@ -124,7 +124,14 @@ def candidates(device: str | None) -> tuple[dict[str, Stylize], dict[str, str]]:
     engines: dict[str, str] = {}
     for label, model, style, backend, precision in wanted:
         try:
-            stylizer = Stylizer(model, style, backend=backend, precision=precision, device=device)
+            stylizer = Stylizer(
+                model,
+                style,
+                stroke_size="1:1",
+                backend=backend,
+                precision=precision,
+                device=device,
+            )
             there[label] = stylizer.stylize
             engines[label] = str(stylizer)
         except BackendError as error:

@@ -1,148 +1,188 @@
-"""Live quality control: a frame rate is held by painting at a lower resolution where it must be."""
+"""Live quality control: a frame rate is held by stylizing at a smaller size where it must be."""
 
+import copy
 import time
+from collections import deque
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 
-import cv2
 import numpy as np
 
 from nst_rt.errors import InputError
 from nst_rt.images import Frame
+from nst_rt.infer.looks import Look
+from nst_rt.infer.painter import Painter
+from nst_rt.infer.strokes import StrokeSize
 from nst_rt.infer.stylizer import Stylizer
-from nst_rt.transformer import MINIMUM_SIZE
 
-# Of the frame's sides; each step is about 0.7 of the pixels.
+# Of the sides of the working size; each step is about 0.7 of the pixels.
 SCALES = (1.0, 0.84, 0.7, 0.6, 0.5, 0.42, 0.35)
-_PATIENCE = 8  # frames at a scale before the next decision
-_SLACK = 0.85  # of the time that a frame may take, which the next scale up must be expected to keep
-_WINDOW = 5  # pixels of the small picture that a local fit goes over
-_NOISE = 25.0  # variance, in levels squared, below which a difference in brightness is no edge
+_FRAMES = 8  # at a scale before the next decision,
+_SECONDS = 1.0  # or so long, for slow machines
+_SLACK = 0.85  # of the time that a frame may take, which a larger scale must be expected to keep
+_CALIBRATED = 3  # frames that a network of unknown speed is timed with
 
 
-class AdaptiveStylizer:
-    """Paints frames at the largest of a few scales that holds a frame rate.
+class LivePainter:
+    """Stylizes live frames at the largest of a few scales that holds a frame rate.
 
-    Where the source has fewer frames per second, theirs is the rate to hold. What it paints small
-    it enlarges again, with the edges of the frame put back. A new scale is compiled in the
-    background, while frames go on at the one before.
+    The working size, and so the stroke size, is the one that the stylizer is set to where there is
+    time for it. Where the source has fewer frames per second, theirs is the rate to hold.
+
+    Nothing makes a frame late: another scale, or a style of another architecture, is compiled in
+    the background, while frames go on as before. It begins at the scale that `calibrate` found.
 
     Args:
-        stylizer: that paints.
-        fps: frames per second to hold.
+        painter: of one stylizer, without a timeline.
+        fps: frames per second to hold; 0 never makes the scale smaller.
 
     Attributes:
-        scale: of the frames' sides, that it paints at now.
+        scale: of the working size's sides, now.
 
     Raises:
-        InputError: a rate that is not positive.
+        InputError: a rate that cannot be.
     """
 
-    def __init__(self, stylizer: Stylizer, fps: float) -> None:
-        if not 0 < fps < float("inf"):
-            raise InputError(f"the frames per second to hold must be positive, not {fps}")
-        self.stylizer = stylizer
-        self._budget = 1 / fps
-        self._level = 0
-        self._next: tuple[int, Future[None]] | None = None
-        self._compiler = ThreadPoolExecutor(1, "compile")
-        self._times: list[float] = []
-        self._intervals: list[float] = []
+    def __init__(self, painter: Painter, fps: float) -> None:
+        if not 0 <= fps < float("inf"):
+            raise InputError(f"the frames per second to hold must be 0 or more, not {fps}")
+        self._painter = painter
+        self._stylizer = painter.stylizer
+        self._budget = 1 / fps if fps else float("inf")
+        self._allowed = self._budget  # seconds per frame, as the source comes
+        self._background = ThreadPoolExecutor(1, "compile")
+        self._asked: object = None  # of `set_style`
+        self._next: Stylizer | None = None  # what takes over as soon as it is compiled
+        self._compiling: Future[None] | None = None
+        # Seconds per pixel of the working size, by what is run.
+        self._costs: dict[object, float] = {}
+        self._times: deque[float] = deque(maxlen=_FRAMES)
+        self._intervals: deque[float] = deque(maxlen=_FRAMES)
 
     def __str__(self) -> str:
-        """What paints, and how small."""
+        """What stylizes, and how small."""
         smaller = "" if self.scale == 1 else f", at {self.scale:.0%} of the size"
-        return f"{self.stylizer}{smaller}"
+        return f"{self._stylizer}{smaller}"
+
+    @property
+    def engine(self) -> str:
+        """Backend, precision and device, as they really are."""
+        return str(self._stylizer)
 
     @property
     def scale(self) -> float:
-        """See `AdaptiveStylizer`."""
-        return SCALES[self._level]
+        """See `LivePainter`."""
+        return self._stylizer.scale
 
     def close(self) -> None:
         """End the thread that compiles."""
-        self._compiler.shutdown(wait=True, cancel_futures=True)
+        self._background.shutdown(wait=True, cancel_futures=True)
 
-    def stylize(self, frame: Frame, *, interval: float = 0.0) -> Frame:
-        """Paint one frame; see `Stylizer.stylize`.
+    def calibrate(self, height: int, width: int) -> None:
+        """Find the scale for frames of a size, and compile for it, before the first one comes."""
+        self._prepare(self._stylizer, height, width)
+
+    def set_style(
+        self,
+        style: str | Mapping[str, float],
+        *,
+        strength: float = 1.0,
+        stroke_size: StrokeSize | str | float | None = None,
+    ) -> None:
+        """Choose a style: on the next frame, or as soon as its network is compiled.
+
+        Args:
+            style, strength, stroke_size: see `Stylizer.set_style`.
+
+        Raises:
+            UnknownNameError, InputError: see there; the style before stays.
+        """
+        if (asked := (style, strength, stroke_size)) == self._asked:
+            return
+        self._asked = asked
+        wanted = copy.copy(self._stylizer if self._next is None else self._next)
+        wanted.set_style(style, strength=strength, stroke_size=stroke_size)
+        self._next = wanted
+
+    def set_look(self, look: Look) -> None:
+        """Choose how the next frames are shown."""
+        self._painter.look = look
+
+    def paint(self, frame: Frame, *, interval: float = 0.0) -> Frame:
+        """Stylize the next frame; see `Painter.paint`.
 
         Args:
             frame: see there.
             interval: seconds from one frame of the source to the next, as far as known.
         """
-        self._take_next()
+        if not self._times and not self._costs:
+            self.calibrate(*frame.shape[:2])
+        self._take_next(*frame.shape[:2])
         begin = time.perf_counter()
-        small = shrunk(frame, self.scale)
-        painted = self.stylizer.stylize(small)
-        if small is not frame:
-            painted = enlarged(painted, small, frame)
+        painted = self._painter.paint(frame, begin)
         self._times.append(time.perf_counter() - begin)
         self._intervals.append(interval)
-        if self._next is None and len(self._times) >= _PATIENCE:
-            self._decide(frame)
+        if self._next is None and (
+            len(self._times) == _FRAMES or (len(self._times) > 1 and sum(self._times) > _SECONDS)
+        ):
+            self._decide(*frame.shape[:2])
         return painted
 
-    def _decide(self, frame: Frame) -> None:
-        seconds = float(np.median(self._times))
-        budget = max(self._budget, float(np.median(self._intervals)))
-        self._forget()
-        level = self._level
-        if seconds > budget:
-            level = min(level + 1, len(SCALES) - 1)
-        elif level and seconds * (SCALES[level - 1] / self.scale) ** 2 < _SLACK * budget:
-            level -= 1
-        height, width = shrunk(frame, SCALES[level]).shape[:2]
-        if level != self._level and min(height, width) >= MINIMUM_SIZE:
-            self._next = level, self._compiler.submit(self.stylizer.prepare, height, width)
+    def _take_next(self, height: int, width: int) -> None:
+        if self._next is None:
+            return
+        if self._next.runs != self._stylizer.runs and self._next.runs in self._costs:
+            self._next.scale = self._scale_for(self._next, height, width, self._allowed)
+        if self._next.is_ready(height, width):
+            if self._next.runs != self._stylizer.runs or self._next.scale != self.scale:
+                self._forget()
+            self._stylizer.become(self._next)
+            self._next = self._compiling = None
+        elif self._compiling is None or self._compiling.done():
+            if self._compiling is not None:
+                self._compiling.result()  # raises what went wrong
+            self._compiling = self._background.submit(self._prepare, self._next, height, width)
 
-    def _take_next(self) -> None:
-        if self._next is not None and self._next[1].done():
-            self._level, compiled = self._next
-            compiled.result()
-            self._next = None
-            self._forget()
+    def _prepare(self, stylizer: Stylizer, height: int, width: int) -> None:
+        """Find the scale that a stylizer has time for, and compile it for that."""
+        if stylizer.runs not in self._costs and self._budget < float("inf"):
+            stylizer.scale = SCALES[-1]
+            size = stylizer.working_size(height, width)
+            grey = np.full((*size, 3), 128, np.uint8)
+            stylizer.stylize_shrunk(grey)  # compiles
+            times = []
+            for _ in range(_CALIBRATED):
+                begin = time.perf_counter()
+                stylizer.stylize_shrunk(grey)
+                times.append(time.perf_counter() - begin)
+            self._costs[stylizer.runs] = min(times) / (size[0] * size[1])
+            stylizer.scale = self._scale_for(stylizer, height, width, self._allowed)
+        stylizer.prepare(height, width)
+
+    def _scale_for(self, stylizer: Stylizer, height: int, width: int, seconds: float) -> float:
+        """The largest scale that is expected to take so long, or the smallest one."""
+        measured = copy.copy(stylizer)
+        for scale in SCALES:
+            measured.scale = scale
+            working = measured.working_size(height, width)
+            if self._costs[stylizer.runs] * working[0] * working[1] <= seconds:
+                return scale
+        return SCALES[-1]
+
+    def _decide(self, height: int, width: int) -> None:
+        seconds = float(np.median(self._times))
+        self._allowed = max(self._budget, float(np.median(self._intervals)))
+        self._forget()
+        working = self._stylizer.working_size(height, width)
+        self._costs[self._stylizer.runs] = seconds / (working[0] * working[1])
+        too_slow = seconds > self._allowed
+        allowed = self._allowed if too_slow else _SLACK * self._allowed
+        scale = self._scale_for(self._stylizer, height, width, allowed)
+        if too_slow or scale > self.scale:
+            wanted = copy.copy(self._stylizer)
+            wanted.scale = scale
+            self._next = wanted if scale != self.scale else None
 
     def _forget(self) -> None:
         self._times.clear()
         self._intervals.clear()
-
-
-def shrunk(frame: Frame, scale: float) -> Frame:
-    """A frame of `scale` times the sides; the frame itself for 1."""
-    if scale == 1:
-        return frame
-    height, width = (max(round(side * scale), 1) for side in frame.shape[:2])
-    return np.asarray(cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def enlarged(painted: Frame, small: Frame, frame: Frame) -> Frame:
-    """Enlarge a small pastiche to a frame's size, with the frame's edges put back.
-
-    Around each pixel the pastiche's brightness is fitted as a linear function of the photo's, at
-    low resolution, as in the guided filter (He et al. 2010, eq. 5). Its slope says how much of the
-    detail that the photo lost by shrinking belongs into the pastiche; the strokes stay as they are.
-
-    Args:
-        painted: the pastiche of `small`, shape (h, w, 3).
-        small: `frame`, shrunk.
-        frame: shape (H, W, 3).
-
-    Returns:
-        Shape (H, W, 3).
-    """
-    size = frame.shape[1], frame.shape[0]
-    guide, target = (
-        cv2.cvtColor(x, cv2.COLOR_BGR2GRAY).astype(np.float32) for x in (small, painted)
-    )
-
-    def mean(x: np.ndarray) -> np.ndarray:
-        return cv2.blur(x, (_WINDOW, _WINDOW))
-
-    guide_mean = mean(guide)
-    covariance = mean(guide * target) - guide_mean * mean(target)
-    variance = mean(guide * guide) - guide_mean**2
-    slope = cv2.resize(mean(covariance / (variance + _NOISE)), size)
-    photo = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY).astype(np.float32)
-    detail = slope * (photo - cv2.resize(guide, size, interpolation=cv2.INTER_CUBIC))
-    large = cv2.resize(painted, size, interpolation=cv2.INTER_CUBIC)
-    added = cv2.add(large, cv2.merge([detail] * 3), dtype=cv2.CV_8U)
-    return np.asarray(added, np.uint8)

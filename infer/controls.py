@@ -5,16 +5,19 @@ from collections.abc import Callable, Mapping, Sequence
 
 from nst_rt.errors import UnknownNameError
 from nst_rt.infer.looks import check_strength
+from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize
 
 FADE_SECONDS = 0.5  # from one style to the next
 NOTE_SECONDS = 2.0
 _STEP = 0.1  # of strength and of the mix of a blend
+_LARGER = 1.25  # of strokes
 
 # What a front end calls the keys, and what they do; the help shows it.
 KEYS = (
     ("1-9, 0", "one of the first ten styles"),
     ("left, right", "the style before, the next one"),
     ("+, -", "strength"),
+    ("[, ]", "finer or coarser strokes"),
     ("b", "blend with the style before; then 1-9, 0, left and right choose the second style"),
     ("up, down", "more or less of the second style"),
     ("p", "the camera's own colours"),
@@ -35,13 +38,14 @@ class LiveControls:
         styles: names of the model's styles, in order.
         style: the one to begin with.
         strength: from 0 (the frame as it is) to 1 (the full style).
+        stroke_size: see `Stylizer`.
         clock: seconds, which fades and notes go by.
 
     Attributes:
         style: the style, or the first one of a blend.
         second: the second one of a blend; None without one.
         mix: part of the second one, 0 to 1.
-        strength: see above.
+        strength, stroke_size: see above.
         keep_colours, compare, recording, full_screen, overlay, help: what is switched on.
         snapshot, quit: what was asked for and the front end has to do.
 
@@ -56,6 +60,7 @@ class LiveControls:
         style: str,
         *,
         strength: float = 1.0,
+        stroke_size: StrokeSize = DEFAULT_STROKES,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         check_strength(strength)
@@ -65,6 +70,7 @@ class LiveControls:
         self.second: str | None = None
         self.mix = 0.5
         self.strength = strength
+        self.stroke_size = stroke_size
         self.keep_colours = self.compare = self.recording = False
         self.full_screen = self.help = False
         self.overlay = True
@@ -84,6 +90,8 @@ class LiveControls:
             "+": lambda: self.strengthen(_STEP),
             "=": lambda: self.strengthen(_STEP),  # the same key without shift
             "-": lambda: self.strengthen(-_STEP),
+            "[": lambda: self.enlarge(1 / _LARGER),
+            "]": lambda: self.enlarge(_LARGER),
             "b": self.blend,
             "up": lambda: self.shift_mix(_STEP),
             "down": lambda: self.shift_mix(-_STEP),
@@ -138,7 +146,7 @@ class LiveControls:
     def blend(self) -> None:
         """Blend with the style before, half and half; then stay with what there is more of."""
         if len(self.styles) == 1:
-            self.say("this model has one style only")
+            self.say("there is no other style")
             return
         if self.second is None:
             self.second, self.mix = self._before, 0.5
@@ -160,6 +168,11 @@ class LiveControls:
     def strengthen(self, change: float) -> None:
         """Make the style stronger (or weaker, below 0)."""
         self.strength = _stepped(self.strength, change)
+
+    def enlarge(self, factor: float) -> None:
+        """Make strokes so many times larger."""
+        self.stroke_size = self.stroke_size.scaled(factor)
+        self.say(f"strokes {self.stroke_size}")
 
     def weights(self) -> dict[str, float]:
         """What to paint now: names with weights that sum to 1, on the way to what was chosen."""

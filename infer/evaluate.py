@@ -92,7 +92,7 @@ def evaluate_model(
     precision: Precision = "auto",
     on_progress: OnProgress | None = None,
 ) -> Evaluation:
-    """Measure a style model, through `Stylizer`, as its users have it.
+    """Measure a style model, through `Stylizer`, at the size of the photos.
 
     Boldness is that of the photos at 512 px on the long side. Where scikit-image, whose photos the
     pan error is of, is not installed, the rest is measured.
@@ -126,7 +126,12 @@ def evaluate_model(
         logger.warning("%s", error)
         panned = []
     stylizer = Stylizer(
-        loaded, loaded.style_names[0], backend=backend, device=device, precision=precision
+        loaded,
+        loaded.style_names[0],
+        stroke_size="1:1",
+        backend=backend,
+        device=device,
+        precision=precision,
     )
 
     work = 2 * len(chosen) + len(panned) * PAN_FRAMES

@@ -9,13 +9,14 @@ from tempfile import TemporaryDirectory
 from typing import Literal, get_args
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from nst_rt.errors import BackendError
 from nst_rt.files import check_format, check_output
-from nst_rt.infer.backends import Frames, StyleVector
-from nst_rt.infer.frame_net import FrameNet, exported
+from nst_rt.infer.backends import Frames
+from nst_rt.infer.frame_net import StyledFrameNet, exported
 from nst_rt.infer.onnx_graph import onnx_graph
 from nst_rt.style_model import find_style
 
@@ -25,7 +26,7 @@ _SUFFIXES: dict[ExportFormat, str] = {"onnx": ".onnx", "openvino": ".xml", "torc
 _CHECKED_SIZES = ((480, 640), (45, 67))
 _MOST_DIFFERENT = 1  # levels of 255, anywhere, in float32
 
-Run = Callable[[Frames, StyleVector], Frames]
+Run = Callable[[Frames, npt.NDArray[np.float32]], Frames]
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def export_model(
         check_output(output.with_suffix(".bin"), overwrite=overwrite)
     chosen = next(name for name in EXPORT_FORMATS if _SUFFIXES[name] == suffix)
     found, _ = find_style(str(model))
-    net = FrameNet(found.network)
+    net = StyledFrameNet(found.network)
     with TemporaryDirectory(dir=output.parent, prefix=f".{output.stem}-") as folder:
         file = Path(folder, f"model{suffix}")
         run = _WRITERS[chosen](exported(net), found.style_names, file)
@@ -93,7 +94,7 @@ def export_model(
     return Export(output, chosen, found.style_names, difference)
 
 
-def _difference(run: Run, net: FrameNet) -> int:
+def _difference(run: Run, net: StyledFrameNet) -> int:
     """The largest one between two ways to run a network, in levels, at several sizes and blends."""
     generator = np.random.default_rng(0)
     styles = net.network.styles
@@ -133,7 +134,7 @@ def _write_torch(program: torch.export.ExportedProgram, styles: list[str], file:
     torch.export.save(program, file, extra_files={"styles.json": json.dumps(styles)})
     loaded = torch.export.load(file).module()
 
-    def run(frames: Frames, style: StyleVector) -> Frames:
+    def run(frames: Frames, style: npt.NDArray[np.float32]) -> Frames:
         with torch.no_grad():
             stylized: Tensor = loaded(torch.from_numpy(frames), torch.from_numpy(style))
         return np.asarray(stylized)

@@ -80,7 +80,9 @@ def evaluate_clip(
     if frames < 2:
         raise InputError(f"flicker shows between frames: at least 2 are needed, not {frames}")
     reader = VideoReader(clip)
-    stylizer = load_style(model, backend=backend, device=device, precision=precision)
+    stylizer = load_style(
+        model, stroke_size="1:1", backend=backend, device=device, precision=precision
+    )
     count = 0
 
     def counted() -> Iterable[Frame]:

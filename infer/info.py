@@ -54,7 +54,7 @@ def machine_info(*, on_size: Callable[[int, int, str], None] | None = None) -> M
     Args:
         on_size: called with the number of sizes timed, that of all, and the last size.
     """
-    stylizer = load_style()
+    stylizer = load_style(stroke_size="1:1")
     fps = {}
     for width, height in SIZES:
         frame = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)

@@ -13,19 +13,20 @@ from typing import Any
 
 from nst_rt.errors import CameraError, InputError, InterruptedWorkError
 from nst_rt.files import check_format
-from nst_rt.infer.adaptive import AdaptiveStylizer
+from nst_rt.infer.adaptive import LivePainter
 from nst_rt.infer.backends import BackendName, Precision
+from nst_rt.infer.blend import whole_palette
 from nst_rt.infer.camera import Camera, Size
 from nst_rt.infer.controls import LiveControls
 from nst_rt.infer.mjpeg import MjpegServer
+from nst_rt.infer.painter import Painter
 from nst_rt.infer.pipeline import polled
 from nst_rt.infer.session import IDLE, LiveSession, painted_frames, waiting_picture
 from nst_rt.infer.sinks import RECORDINGS, Sink, VirtualCamera
+from nst_rt.infer.stabilize import Stabilizer
+from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.infer.window import Window, windows_would_hang
-from nst_rt.style_model import find_style
-
-_ANY_RATE = 1e-6  # frames per second, which no machine is too slow for
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ def show_webcam(
     *,
     style: str = "starry_night",
     strength: float = 1.0,
+    stroke_size: StrokeSize | str | float = DEFAULT_STROKES,
     keep_colours: bool = False,
     compare: bool = False,
     fps: float = 30.0,
@@ -75,12 +77,12 @@ def show_webcam(
 
     Args:
         source: see `Camera`.
-        style: see `load_style`; the keys go through all styles of its model.
-        strength: from 0 (the frame as it is) to 1 (the full style).
+        style: see `load_style`; the keys go through all styles of its model and of the gallery.
+        strength, stroke_size: see `Stylizer`.
         keep_colours: begin with the source's own colours.
         compare: begin with the source on the left and the painting on the right.
-        fps: frames per second to hold by painting smaller, see `AdaptiveStylizer`; 0 paints frames
-            as large as they are, however long it takes.
+        fps: frames per second to hold by stylizing at a smaller size, see `LivePainter`; 0 never
+            does, however long it takes.
         size: see `Camera`.
         mirror: left and right swapped; by default for a camera of this machine in a window, but not
             where a virtual camera is fed, whose watchers may want to read what is held up.
@@ -105,8 +107,10 @@ def show_webcam(
     _check(options)
     if window and windows_would_hang():
         return _in_new_process(source, options)
-    model, name = find_style(style)
-    controls = LiveControls(model.style_names, name, strength=strength)
+    palette, name = whole_palette(style)
+    controls = LiveControls(
+        palette.names, name, strength=strength, stroke_size=StrokeSize.parse(stroke_size)
+    )
     controls.keep_colours, controls.compare = keep_colours, compare
     controls.recording = record is not None
     with ExitStack() as stack:
@@ -130,10 +134,19 @@ def show_webcam(
             # Before other threads are busy, since Qt loads libraries for its first window.
             screen.open(waiting_picture(camera.size))
 
-        def load() -> AdaptiveStylizer:
-            stylizer = Stylizer(model, name, backend=backend, device=device, precision=precision)
-            stylizer.prepare(camera.size[1], camera.size[0])
-            return AdaptiveStylizer(stylizer, fps or _ANY_RATE)
+        def load() -> LivePainter:
+            stylizer = Stylizer(
+                palette,
+                name,
+                stroke_size=stroke_size,
+                backend=backend,
+                device=device,
+                precision=precision,
+            )
+            painter = LivePainter(Painter(stylizer, stabilizer=Stabilizer()), fps)
+            painter.calibrate(camera.size[1], camera.size[0])
+            palette.prepare()  # or the first frame of each style would be late
+            return painter
 
         loading = stack.enter_context(ThreadPoolExecutor(1, "load")).submit(load)
         stack.callback(_close, loading)
@@ -157,7 +170,7 @@ def show_webcam(
                 size=camera.size,
             )
     done = loading.done() and not loading.exception()
-    engine = str(loading.result().stylizer) if done else ""
+    engine = loading.result().engine if done else ""
     return LiveReport(session.frames, session.seconds, tuple(session.files), engine)
 
 
@@ -181,7 +194,7 @@ def _check(options: dict[str, Any]) -> None:
         check_format(options["record"], "video", RECORDINGS, overwrite=options["overwrite"])
 
 
-def _close(loading: Future[AdaptiveStylizer]) -> None:
+def _close(loading: Future[LivePainter]) -> None:
     with suppress(Exception):  # raised where pictures are made
         loading.result().close()
 

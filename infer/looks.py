@@ -4,6 +4,7 @@ All of them go pixel by pixel, without statistics of the picture, so that a vide
 its frames and its pastiche are.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -99,6 +100,15 @@ def with_strength(frame: Frame, painted: Frame, strength: float) -> Frame:
     if strength == 1:
         return painted
     return np.asarray(cv2.addWeighted(painted, strength, frame, 1 - strength, 0), np.uint8)
+
+
+def mixed(frames: Sequence[tuple[Frame, float]]) -> Frame:
+    """The mean of frames of one shape, weighted by shares that sum to 1."""
+    result, share = frames[0]
+    for frame, weight in frames[1:]:
+        share += weight
+        result = with_strength(result, frame, weight / share)
+    return result
 
 
 def split(frame: Frame, painted: Frame, *, position: float = 0.5) -> Frame:

@@ -28,7 +28,9 @@ def onnx_versions() -> dict[str, str]:
 
 
 def onnx_graph(program: torch.export.ExportedProgram) -> "ModelProto":
-    """An exported `FrameNet` in ONNX; inputs `frames` and `style`, output `stylized`.
+    """An exported `FrameNet` or `StyledFrameNet` in ONNX, its inputs named as there.
+
+    The output is named `stylized`.
 
     Raises:
         BackendError: a package is not installed.
@@ -37,7 +39,7 @@ def onnx_graph(program: torch.export.ExportedProgram) -> "ModelProto":
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     made = torch.onnx.export(
         program,
-        input_names=["frames", "style"],
+        input_names=program.graph_signature.user_inputs,
         output_names=["stylized"],
         dynamo=True,
         verbose=False,

@@ -8,14 +8,16 @@ import numpy.typing as npt
 
 from nst_rt.images import Frame
 from nst_rt.infer.backends import BackendName, Precision
-from nst_rt.infer.looks import PLAIN, Look
+from nst_rt.infer.looks import PLAIN, Look, with_strength
 from nst_rt.infer.stabilize import Stabilizer
+from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize, brought_back
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.infer.timeline import DEFAULT_FADE, Timeline, parse_style
 
 State = dict[str, npt.NDArray[Any]]
 
 _SECONDS = "seconds"
+_FADING = 3  # what is kept of an old style through a fade of many frames: e^-3 of it at most
 
 
 class Painter:
@@ -25,9 +27,11 @@ class Painter:
         stylizer: that paints.
         timeline: styles of the stylizer's model over time; None for what the stylizer is set to.
         look: what becomes of the pastiche in the end.
-        stabilizer: that steadies the pastiche, before it gets its look; none by default.
+        stabilizer: that steadies what was stylized, at the working size; none by default.
 
     Attributes:
+        stylizer: as it was given.
+        look: as it was given; another one may be set between two frames.
         stabilizer: as it was given; another one may be set between two videos.
     """
 
@@ -39,28 +43,29 @@ class Painter:
         look: Look = PLAIN,
         stabilizer: Stabilizer | None = None,
     ) -> None:
-        self._stylizer = stylizer
+        self.stylizer = stylizer
         self._timeline = timeline
-        self._look = look
+        self.look = look
         self.stabilizer = stabilizer
         self._seconds: float | None = None  # of the last frame
         self._begun: float | None = None  # seconds of the last frame that was begun
-        self._painted: Frame | None = None  # what the last frame became, before its look
+        self._blend = stylizer.blend  # that the last frame was stylized in
+        self._painted: Frame | None = None  # what the last frame became, at the working size
 
     def __str__(self) -> str:
         """Engine, precision and device, as they really are."""
-        return str(self._stylizer)
+        return str(self.stylizer)
 
     @property
     def identity(self) -> dict[str, str]:
         """All that decides how a frame is painted, in words and digests."""
         if self._timeline is not None:  # or it would be that of the last frame's style
-            self._stylizer.set_style(self._timeline.at(0))
+            self.stylizer.set_style(self._timeline.at(0))
         return {
             "engine": str(self),
-            "style": self._stylizer.identity,
+            "style": self.stylizer.identity,
             "timeline": str(self._timeline),
-            "look": str(self._look),
+            "look": str(self.look),
             "stabilize": "no" if self.stabilizer is None else "yes",
         }
 
@@ -72,13 +77,17 @@ class Painter:
             seconds: of the frame in the video that is written, wherever painting began.
 
         Returns:
-            Same shape; the frame itself at a strength of 0.
+            Same shape; the frame's own pixels at a strength of 0.
 
         Raises:
             InputError: see `Stylizer.stylize`.
         """
         self._set_style(seconds)
-        return self._finished(frame, seconds, lambda: self._stylizer.stylize(frame))
+        if self._is_plain:
+            return self._plain(frame, seconds)
+        small = self.stylizer.shrunk(frame)
+        painted = self.stylizer.stylize_shrunk(small)
+        return self._finished(frame, small, painted, seconds, self.stylizer.strength)
 
     def start(self, frame: Frame, seconds: float, *, repeated: bool = False) -> Callable[[], Frame]:
         """Begin to paint the next frame, as `paint`; what is returned waits for it.
@@ -91,31 +100,46 @@ class Painter:
             repeated: it is the last frame once more, which is stylized anew only if the style is
                 another one by now.
         """
-        if self._look.strength == 0:
-            return lambda: self.paint(frame, seconds)
+        if self._is_plain:
+            return lambda: self._plain(frame, seconds)
         if repeated and self._begun is not None and not self._changes(self._begun, seconds):
             return lambda: self._again(frame)
         self._begun = seconds
         self._set_style(seconds)
-        pending = self._stylizer.start(frame)
-        return lambda: self._finished(frame, seconds, pending)
+        small, strength = self.stylizer.shrunk(frame), self.stylizer.strength
+        pending = self.stylizer.start_shrunk(small)
+        return lambda: self._finished(frame, small, pending(), seconds, strength)
 
     def _set_style(self, seconds: float) -> None:
         if self._timeline is not None:
-            self._stylizer.set_style(self._timeline.at(seconds))
+            self.stylizer.set_style(self._timeline.at(seconds))
 
-    def _finished(self, frame: Frame, seconds: float, pending: Callable[[], Frame]) -> Frame:
-        painted = frame
-        if self._look.strength > 0:
-            painted = pending()
-            if self.stabilizer is not None:
-                painted = self.stabilizer.steady(frame, painted, valid=self._still_valid(seconds))
+    @property
+    def _is_plain(self) -> bool:
+        """Whether frames stay as they are, so that nothing need be computed."""
+        return self.look.strength == 0 or self.stylizer.strength == 0
+
+    def _plain(self, frame: Frame, seconds: float) -> Frame:
+        self._seconds = seconds
+        return self.look.apply(frame, frame)
+
+    def _finished(
+        self, frame: Frame, small: Frame, painted: Frame, seconds: float, strength: float
+    ) -> Frame:
+        """What a frame becomes; `small` and `painted` are of the working size."""
+        if self.stabilizer is not None:
+            painted = self.stabilizer.steady(small, painted, valid=self._still_valid(seconds))
         self._seconds, self._painted = seconds, painted
-        return self._look.apply(frame, painted)
+        return self._brought_back(frame, small, painted, strength)
 
     def _again(self, frame: Frame) -> Frame:
         assert self._painted is not None
-        return self._look.apply(frame, self._painted)
+        small = self.stylizer.shrunk(frame)
+        return self._brought_back(frame, small, self._painted, self.stylizer.strength)
+
+    def _brought_back(self, frame: Frame, small: Frame, painted: Frame, strength: float) -> Frame:
+        whole = brought_back(painted, small, frame)
+        return self.look.apply(frame, with_strength(frame, whole, strength))
 
     def _changes(self, before: float, now: float) -> bool:
         """Whether the style at two times differs."""
@@ -141,9 +165,13 @@ class Painter:
 
     def _still_valid(self, seconds: float) -> float:
         """How much of the last picture may be kept: an old style must not ghost in a new one."""
-        if self._timeline is None or self._seconds is None:
+        if self._seconds is None:
             return 1.0
-        return self._timeline.still_valid(self._seconds, seconds)
+        if self._timeline is not None:
+            return self._timeline.still_valid(self._seconds, seconds)
+        before, self._blend = self._blend, self.stylizer.blend
+        common = sum(min(before.get(name, 0), weight) for name, weight in self._blend.items())
+        return common**_FADING
 
 
 def load_painter(
@@ -153,6 +181,7 @@ def load_painter(
     strength: float = 1.0,
     keep_colours: bool = False,
     compare: bool = False,
+    stroke_size: StrokeSize | str | float = DEFAULT_STROKES,
     backend: BackendName = "auto",
     device: str | None = None,
     precision: Precision = "auto",
@@ -163,7 +192,7 @@ def load_painter(
         style: see `load_style`; styles over time as a `Timeline` or a text for `parse_style`.
         fade: seconds of cross-fade between the styles of such a text.
         strength, keep_colours, compare: see `Look`.
-        backend, device, precision: see `Stylizer`.
+        stroke_size, backend, device, precision: see `Stylizer`.
 
     Raises:
         InputError: a text or a number that cannot be used; styles of several model files.
@@ -175,5 +204,12 @@ def load_painter(
     elif not isinstance(style, Timeline):
         style = Timeline(((0, style),))
     model, timeline = style.load()
-    stylizer = Stylizer(model, timeline.at(0), backend=backend, device=device, precision=precision)
+    stylizer = Stylizer(
+        model,
+        timeline.at(0),
+        stroke_size=stroke_size,
+        backend=backend,
+        device=device,
+        precision=precision,
+    )
     return Painter(stylizer, timeline=timeline, look=look)

@@ -14,10 +14,10 @@ import numpy as np
 
 from nst_rt.errors import StyleTransferError
 from nst_rt.images import Frame, save_image
-from nst_rt.infer.adaptive import AdaptiveStylizer
+from nst_rt.infer.adaptive import LivePainter
 from nst_rt.infer.camera import Captured, Size
 from nst_rt.infer.controls import KEYS, LiveControls
-from nst_rt.infer.looks import split, with_original_colours
+from nst_rt.infer.looks import Look
 from nst_rt.infer.overlay import write_lines, write_recording
 from nst_rt.infer.sinks import Recorder, Sink
 from nst_rt.infer.window import Window
@@ -45,7 +45,7 @@ class Picture:
 
 def painted_frames(
     frames: Iterable[Captured | None],
-    loading: Future[AdaptiveStylizer],
+    loading: Future[LivePainter],
     controls: LiveControls,
     *,
     mirror: bool = False,
@@ -73,12 +73,11 @@ def painted_frames(
             yield Picture(frame, captured.at, "")
             continue
         painter = loading.result()
-        painter.stylizer.set_style(controls.weights(), strength=controls.strength)
-        painted = painter.stylize(frame, interval=captured.interval)
-        if controls.keep_colours:
-            painted = with_original_colours(frame, painted)
-        if controls.compare:
-            painted = split(frame, painted)
+        painter.set_style(
+            controls.weights(), strength=controls.strength, stroke_size=controls.stroke_size
+        )
+        painter.set_look(Look(keep_colours=controls.keep_colours, compare=controls.compare))
+        painted = painter.paint(frame, interval=captured.interval)
         yield Picture(painted, captured.at, str(painter))
 
 

@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +13,10 @@ from rich.text import Text
 from torch import Tensor
 
 from nst_rt.images import Frame, frame_to_tensor, load_image, tensor_to_frame
+from nst_rt.infer.blend import Palette, load_palette
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.sheets import contact_sheet
-from nst_rt.style_model import Style, StyleModel, gallery
+from nst_rt.style_model import Style, gallery
 
 SHEET_CELL = 480  # pixels, long side
 COLUMNS = 4
@@ -23,26 +24,12 @@ _PREVIEW_SIZE = 96
 _PREVIEW_QUALITY = 80
 
 
-def in_all_styles(
-    frame: Frame, models: Mapping[str, Path] | None = None
-) -> Iterator[tuple[str, Frame]]:
-    """Paint a frame in every style.
-
-    Args:
-        frame: shape (H, W, 3), uint8 BGR.
-        models: style name -> the model file that holds it; by default the gallery.
-
-    Yields:
-        The style's name and the frame in it, model by model.
-    """
-    by_file: dict[Path, list[str]] = {}
-    for name, file in (gallery() if models is None else models).items():
-        by_file.setdefault(file, []).append(name)
-    for file, names in by_file.items():
-        stylizer = Stylizer(StyleModel.load(file), names[0])
-        for name in names:
-            stylizer.set_style(name)
-            yield name, stylizer.stylize(frame)
+def in_all_styles(frame: Frame, palette: Palette) -> Iterator[tuple[str, Frame]]:
+    """Stylize a frame, shape (H, W, 3), uint8 BGR, in every style; yields the names and results."""
+    stylizer = Stylizer(palette, palette.names[0])
+    for name in palette.names:
+        stylizer.set_style(name)
+        yield name, stylizer.stylize(frame)
 
 
 def style_sheet(
@@ -65,12 +52,12 @@ def style_sheet(
         InputError: a photo or a size that cannot be used.
     """
     image = load_image(photo, size=size)
-    models = gallery()
+    palette, _ = load_palette([*gallery()])
     pictures = {"photo": image}
-    for name, painted in in_all_styles(tensor_to_frame(image), models):
+    for name, painted in in_all_styles(tensor_to_frame(image), palette):
         pictures[name] = frame_to_tensor(painted)
         if on_progress is not None:
-            on_progress(len(pictures) - 1, len(models), name)
+            on_progress(len(pictures) - 1, len(palette.names), name)
     return contact_sheet(list(pictures.values()), list(pictures), columns=COLUMNS)
 
 

@@ -1,6 +1,5 @@
 """Pictures too large to paint at once, in tiles that show no seams."""
 
-import copy
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 
 from nst_rt.errors import InputError
 from nst_rt.images import Frame, frame_to_tensor, tensor_to_frame
-from nst_rt.infer.backends import StyleVector
+from nst_rt.infer.frame_net import FrameNet, StyleWeights
 from nst_rt.layers import ConditionalInstanceNorm
 from nst_rt.transformer import MULTIPLE, TransformerNet
 
@@ -48,11 +47,31 @@ def tile_for(
     for tile in (None, *TILES):
         if peak(height * width, tile) <= memory:
             return tile
-    largest = (memory - peak(0, None) - peak(TILES[-1] ** 2, TILES[-1])) / _PICTURE
-    share = math.sqrt(max(largest, 0) / (height * width))
+    spent = peak(0, None) + peak(TILES[-1] ** 2, TILES[-1])
+    raise _too_large(height, width, peak(height * width, TILES[-1]), memory, spent)
+
+
+def check_fits(height: int, width: int, memory: float) -> None:
+    """Check that a picture that is stylized at a smaller size can be brought back to its own.
+
+    Args:
+        height, width: of the picture, pixels.
+        memory: bytes.
+
+    Raises:
+        InputError: it does not fit; the message says which size would.
+    """
+    needed = height * width * _PICTURE
+    if needed > memory:
+        raise _too_large(height, width, needed, memory, 0)
+
+
+def _too_large(height: int, width: int, needed: float, memory: float, spent: float) -> InputError:
+    """What to say of a picture; `spent` is the memory that one of no size would take."""
+    share = math.sqrt(max((memory - spent) / _PICTURE, 0) / (height * width))
     size = int(max(height, width) * min(share, 1)) // 64 * 64
-    raise InputError(
-        f"a picture of {width}x{height} px would take {peak(height * width, TILES[-1]) / 1e9:.1f} "
+    return InputError(
+        f"a picture of {width}x{height} px would take {needed / 1e9:.1f} "
         f"GB of memory, of which there are {memory / 1e9:.1f}: "
         + (f"--size {size} would fit" if size else "nor would any smaller size fit")
     )
@@ -90,7 +109,8 @@ class TiledNet:
     normalizations, of half the layers on average, in memory that does not grow with the picture.
 
     Args:
-        network: it is copied.
+        network: of any style; its architecture counts.
+        weights: of the style, see `style_weights`.
         device, dtype: to compute on and in.
         tile: side of what a tile adds, pixels.
     """
@@ -98,39 +118,42 @@ class TiledNet:
     def __init__(
         self,
         network: TransformerNet,
+        weights: StyleWeights,
         *,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
         tile: int = TILES[0],
     ) -> None:
-        self._network = copy.deepcopy(network).to(device, dtype).eval().requires_grad_(False)
+        net = FrameNet(network)
+        net.load(torch.from_numpy(weights))
+        self._network = net.network.to(device, dtype)
         self._network.use_channels_last()
+        self._style = torch.ones(1, 1, device=device, dtype=dtype)
         self._device, self._dtype = device, dtype
         self._tile = math.ceil(tile / MULTIPLE) * MULTIPLE
         self._norms = [m for m in self._network.modules() if isinstance(m, ConditionalInstanceNorm)]
 
     @torch.inference_mode()
-    def stylize(self, frame: Frame, weights: StyleVector) -> Frame:
-        """Paint a frame, shape (H, W, 3), uint8 BGR, with style weights of shape (1, S)."""
+    def stylize(self, frame: Frame) -> Frame:
+        """Stylize a frame, shape (H, W, 3), uint8 BGR."""
         height, width = frame.shape[:2]
         below, right = -height % MULTIPLE, -width % MULTIPLE
         whole = np.asarray(
             cv2.copyMakeBorder(frame, 0, below, 0, right, cv2.BORDER_REFLECT_101), np.uint8
         )
-        style = torch.from_numpy(weights).to(self._device, self._dtype)
         tiles = list(self._tiles(*whole.shape[:2]))
         for norm in self._norms:
             norm.moments = None
         for norm in self._norms:  # in the order that they are defined, and run, in
-            norm.moments = self._moments(norm, whole, tiles, style)
+            norm.moments = self._moments(norm, whole, tiles)
         painted = np.empty_like(whole)
         for tile in tiles:
-            pastiche = self._network(self._image(whole, tile), style).float()
-            painted[tile.kept] = tensor_to_frame(pastiche)[tile.inside]
+            pastiche = self._network(self._image(whole, tile), self._style).float()
+            painted[tile.kept] = tensor_to_frame(pastiche.flip(1))[tile.inside]
         return painted[:height, :width]
 
     def _moments(
-        self, norm: ConditionalInstanceNorm, whole: Frame, tiles: list[Tile], style: Tensor
+        self, norm: ConditionalInstanceNorm, whole: Frame, tiles: list[Tile]
     ) -> tuple[Tensor, Tensor]:
         """Mean and variance over the picture of what comes into a normalization."""
 
@@ -144,7 +167,7 @@ class TiledNet:
             for tile in tiles:
                 image = self._image(whole, tile)
                 try:
-                    self._network(image, style)
+                    self._network(image, self._style)
                 except _Found as found:
                     features = found.features[0]
                 scale = image.shape[-1] / features.shape[-1]
@@ -168,7 +191,7 @@ class TiledNet:
 
     def _image(self, whole: Frame, tile: Tile) -> Tensor:
         image = frame_to_tensor(np.ascontiguousarray(whole[tile.painted]))
-        return image.to(self._device, self._dtype)
+        return image.flip(1).to(self._device, self._dtype)  # in the order that `FrameNet` takes
 
     def _tiles(self, height: int, width: int) -> Iterator[Tile]:
         for rows in self._parts(height):

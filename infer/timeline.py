@@ -7,7 +7,8 @@ from functools import cached_property
 from itertools import pairwise
 
 from nst_rt.errors import InputError
-from nst_rt.style_model import SUFFIX, StyleModel, find_styles, normalized_weights
+from nst_rt.infer.blend import Palette, load_palette
+from nst_rt.style_model import SUFFIX, normalized_weights
 from nst_rt.times import parse_time
 
 Blend = Mapping[str, float]
@@ -48,20 +49,20 @@ class Timeline:
                 )
         _ = self._blends  # checks the weights
 
-    def load(self) -> "tuple[StyleModel, Timeline]":
-        """The model that holds all its styles, and the same timeline in that model's names.
+    def load(self) -> "tuple[Palette, Timeline]":
+        """A palette of all its styles, and the same timeline in the palette's names.
 
         Raises:
-            InputError, UnknownNameError, StyleModelError: see `find_styles`.
+            InputError, UnknownNameError, StyleModelError: see `find_style`.
         """
-        model, names = find_styles([name for blend in self._blends for name in blend])
+        palette, names = load_palette([name for blend in self._blends for name in blend])
         moments = []
         for (seconds, _), blend in zip(self.moments, self._blends, strict=True):
             parts: dict[str, float] = {}
             for name, weight in blend.items():  # two of the names may be one style
                 parts[names[name]] = parts.get(names[name], 0) + weight
             moments.append((seconds, parts))
-        return model, Timeline(tuple(moments), self.fade)
+        return palette, Timeline(tuple(moments), self.fade)
 
     def at(self, seconds: float) -> dict[str, float]:
         """The blend at a time: names with positive weights, whose sum is 1."""

@@ -5,7 +5,7 @@ import signal
 import sys
 from typing import Any
 
-from nst_rt.cli_looks import KEEP_COLOURS
+from nst_rt.cli_looks import KEEP_COLOURS, STROKE_SIZE_HELP
 from nst_rt.console import Report, frame_size
 from nst_rt.files import shown_source
 
@@ -21,6 +21,7 @@ def add_webcam_arguments(p: argparse.ArgumentParser) -> None:
     )
     add("--list", action="store_true", help="list the cameras of this machine, and stop")
     add("--strength", type=float, metavar="X", help="0 to 1; default: 1")
+    add("--stroke-size", metavar="S", help=STROKE_SIZE_HELP)
     add(*KEEP_COLOURS, dest="keep_colours", action="store_true", help="begin with the camera's")
     add("--compare", action="store_true", help="begin with the camera beside the painting")
     add("--size", type=frame_size, metavar="WxH", help="to ask a camera for; default: 1280x720")
@@ -28,7 +29,7 @@ def add_webcam_arguments(p: argparse.ArgumentParser) -> None:
         "--fps",
         type=float,
         metavar="N",
-        help="rate to hold by painting smaller; 0: never; default: 30",
+        help="rate to hold by stylizing at a smaller size; 0: never; default: 30",
     )
     add(
         "--mirror",

@@ -13,11 +13,15 @@ if TYPE_CHECKING:
     from nst_rt.infer.stylizer import Stylizer
 
 STYLE_HELP = "a name of nst-rt styles, a model FILE or FILE:NAME; default: starry_night"
+STROKE_SIZE_HELP = (
+    "from one stroke to the next: of the picture's long side (2%%), in pixels (40px), or 1:1 to "
+    "stylize at full size; default: 2%%"
+)
 # As people call it, in both spellings.
 KEEP_COLOURS = ("--preserve-colors", "--preserve-colours", "--keep-colors", "--keep-colours")
 
 _LOOK = ("strength", "keep_colours", "compare")
-_ENGINE = ("backend", "device", "precision")
+_STYLIZER = ("stroke_size", "backend", "device", "precision")
 
 
 def add_look_arguments(parser: argparse.ArgumentParser, *, over_time: bool = False) -> None:
@@ -32,6 +36,7 @@ def add_look_arguments(parser: argparse.ArgumentParser, *, over_time: bool = Fal
     add("--strength", type=float, metavar="X", help="0 to 1; default: 1")
     add(*KEEP_COLOURS, dest="keep_colours", action="store_true", help="those of the source")
     add("--compare", action="store_true", help="split screen, the source on the left")
+    add("--stroke-size", metavar="S", help=STROKE_SIZE_HELP)
 
 
 def take_painter(options: dict[str, Any]) -> "Painter":
@@ -42,7 +47,7 @@ def take_painter(options: dict[str, Any]) -> "Painter":
     """
     from nst_rt.infer.painter import load_painter
 
-    settings = _taken(options, "fade", *_LOOK, *_ENGINE)
+    settings = _taken(options, "fade", *_LOOK, *_STYLIZER)
     return load_painter(**_style(options), **settings)
 
 
@@ -63,7 +68,7 @@ def take_stylizer(options: dict[str, Any]) -> "tuple[Stylizer, Look]":
         if len(moments) > 1:
             raise InputError("styles over time are for videos; --blend mixes styles in a photo")
         [(_, style["style"])] = moments
-    settings = _taken(options, "memory", *_ENGINE)
+    settings = _taken(options, "memory", *_STYLIZER)
     return load_style(*style.values(), **settings), look
 
 

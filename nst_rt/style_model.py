@@ -5,7 +5,7 @@ file.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -243,37 +243,32 @@ def find_style(name: str) -> tuple[StyleModel, str]:
         InputError: no such file.
         StyleModelError: a file that is not a style model.
     """
-    model, names = find_styles([name])
-    return model, names[name]
+    [(model, style)] = find_styles([name]).values()
+    return model, style
 
 
-def find_styles(names: Sequence[str]) -> tuple[StyleModel, dict[str, str]]:
-    """Load the one model that holds several styles.
+def find_styles(names: Iterable[str]) -> dict[str, tuple[StyleModel, str]]:
+    """Load the models that hold some styles, each file once.
 
     Args:
-        names: at least one, each as `find_style` takes it.
+        names: each as `find_style` takes it.
 
     Returns:
-        The model, and for each name the style's name in it.
+        For each name the model, and the style's name in it.
 
     Raises:
-        InputError: no such file, or styles of several files.
-        UnknownNameError, StyleModelError: see `find_style`.
+        UnknownNameError, InputError, StyleModelError: see `find_style`.
     """
     places = {name: _place(name) for name in names}
-    file, _ = places[names[0]]
-    for name, (other, _) in places.items():
-        if other.resolve() != file.resolve():
-            raise InputError(
-                f"styles can only be mixed within one model file: {names[0]!r} is in {file}, "
-                f"{name!r} in {other}"
-            )
-    model = StyleModel.load(file)
-    first = model.styles[0].name
-    found = {name: first if style is None else style for name, (_, style) in places.items()}
-    for style in found.values():
+    models = {file.resolve(): file for file, _ in places.values()}
+    loaded = {real: StyleModel.load(file) for real, file in models.items()}
+    found = {}
+    for name, (file, style) in places.items():
+        model = loaded[file.resolve()]
+        style = model.styles[0].name if style is None else style
         model.style_weights(style)  # which knows the names
-    return model, found
+        found[name] = model, style
+    return found
 
 
 def normalized_weights(weights: Mapping[str, float]) -> dict[str, float]:

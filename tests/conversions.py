@@ -34,7 +34,9 @@ class Grainy(Untouched):
 
 def painting(model: Path) -> Stylizer:
     """A real one, whose network is compiled once for all processes."""
-    return Stylizer(StyleModel.load(model), "waves", backend="openvino", device="cpu")
+    return Stylizer(
+        StyleModel.load(model), "waves", backend="openvino", device="cpu", stroke_size="1:1"
+    )
 
 
 def run(function: Any, *arguments: Any) -> int:

@@ -47,7 +47,9 @@ def frame_of(file: str) -> Frame:
 
 
 def painted(style: str | dict[str, float]) -> Frame:
-    stylizer = Stylizer(StyleModel.load(TWO), style, backend="torch", precision="f32")
+    stylizer = Stylizer(
+        StyleModel.load(TWO), style, backend="torch", precision="f32", stroke_size="1:1"
+    )
     return stylizer.stylize(frame_of("photo.png"))
 
 
@@ -83,7 +85,9 @@ def test_a_video_in_styles_over_time(run: Run) -> None:
     assert run(*arguments)[0] == 0
     source, output = (list(VideoReader(file)) for file in ("in.mp4", "out.mp4"))
     assert len(output) == len(source) == 25
-    stylizer = Stylizer(StyleModel.load(TWO), "waves", backend="torch", precision="f32")
+    stylizer = Stylizer(
+        StyleModel.load(TWO), "waves", backend="torch", precision="f32", stroke_size="1:1"
+    )
     for number, (before, after) in enumerate(zip(source, output, strict=True)):
         stylizer.set_style("waves" if number < 13 else "night")
         expected = stylizer.stylize(before.frame).astype(int)

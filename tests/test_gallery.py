@@ -46,7 +46,7 @@ def painted(model: StyleModel, photos: Path) -> dict[str, list[Frame]]:
         tensor_to_frame(load_image(photos / name, size=512))
         for name in ("astronaut.png", "coffee.png")
     ]
-    stylizer = Stylizer(model, STYLES[0])
+    stylizer = Stylizer(model, STYLES[0], stroke_size="1:1")
     pictures = {}
     for name in STYLES:
         stylizer.set_style(name)
@@ -85,7 +85,11 @@ def test_a_blend_lies_between(
     model: StyleModel, painted: dict[str, list[Frame]], photos: Path
 ) -> None:
     frame = tensor_to_frame(load_image(photos / "astronaut.png", size=512))
-    blend = Stylizer(model, {"starry_night": 0.5, "the_scream": 0.5}).stylize(frame).astype(float)
+    blend = (
+        Stylizer(model, {"starry_night": 0.5, "the_scream": 0.5}, stroke_size="1:1")
+        .stylize(frame)
+        .astype(float)
+    )
     ends = [painted[name][0].astype(float) for name in ("starry_night", "the_scream")]
     apart = np.abs(ends[0] - ends[1]).mean()
     for end in ends:
@@ -125,7 +129,7 @@ def test_the_classic_paints_the_same_painting_with_another_network(
     classic, name = find_style("starry_night_classic")
     assert classic.network.architecture == "classic"
     frame = tensor_to_frame(load_image(photos / "coffee.png", size=512))
-    found = fingerprint(frame_to_tensor(Stylizer(classic, name).stylize(frame)))
+    found = fingerprint(frame_to_tensor(Stylizer(classic, name, stroke_size="1:1").stylize(frame)))
     distances = {s.name: fingerprint_distance(found, s.fingerprint) for s in model.styles}
     assert min(distances, key=distances.__getitem__) == "starry_night"
 

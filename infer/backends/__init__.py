@@ -15,13 +15,14 @@ import torch
 from nst_rt.devices import fast_dtype
 from nst_rt.errors import BackendError
 from nst_rt.infer.cache import Cache
+from nst_rt.infer.frame_net import StyleWeights, style_weights
 from nst_rt.infer.timing import frames_per_second
+from nst_rt.palette import with_styles
 from nst_rt.transformer import TransformerNet
 
 logger = logging.getLogger(__name__)
 
 Frames = npt.NDArray[np.uint8]
-StyleVector = npt.NDArray[np.float32]
 Pending = Callable[[], Frames]  # waits for frames that are being painted
 
 BackendName = Literal["auto", "openvino", "torch", "onnx"]
@@ -40,7 +41,7 @@ _TIMED_FRAME = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8
 
 
 class Backend(Protocol):
-    """A network on one device, compiled for each frame size that it meets.
+    """An architecture on one device, compiled for each frame size that it meets.
 
     Attributes:
         name: of the engine.
@@ -56,11 +57,17 @@ class Backend(Protocol):
     def device(self) -> str:
         """Name of the device that it really runs on."""
 
-    def __call__(self, frames: Frames, style: StyleVector) -> Frames:
-        """Stylize frames (N, H, W, 3), uint8 BGR, in the style weights (1, S), float32."""
+    def __call__(self, frames: Frames, weights: StyleWeights) -> Frames:
+        """Stylize frames (N, H, W, 3), uint8 BGR, by the weights of a style, see `style_weights`.
 
-    def start(self, frames: Frames, style: StyleVector) -> Pending:
+        An array of weights must not be written to once it was used.
+        """
+
+    def start(self, frames: Frames, weights: StyleWeights) -> Pending:
         """Begin to stylize, for throughput: with `IN_FLIGHT` at a time the device is never idle."""
+
+    def is_ready(self, shape: tuple[int, ...]) -> bool:
+        """Whether frames of a shape are stylized without compiling anything."""
 
     def prepare(self, shape: tuple[int, ...]) -> None:
         """Compile for frames of a shape (N, H, W, 3), in any thread."""
@@ -84,7 +91,7 @@ def create_backend(
     """Make the engine that was asked for; never another one.
 
     Args:
-        network: what it runs.
+        network: of any style of the architecture that it runs.
         name: `openvino`, `torch` or `onnx`; for `auto` see `choose`.
         device: `cpu`; for openvino also `gpu`, for torch `cuda`, `cuda:1`, `mps` and so on, for
             onnx what it has a provider for; by default the CPU for openvino, and for torch see
@@ -143,7 +150,7 @@ def _fastest(
     failed: dict[str, str] = {}  # perhaps only now, as when a GPU's memory is full
     for name in BACKENDS[1:]:
         try:
-            rates[name] = _frame_rate(_engine(name)(network, device, precision), network.styles)
+            rates[name] = _frame_rate(_engine(name)(network, device, precision), network)
         except BackendError as error:
             missing[name] = str(error)
         except RuntimeError as error:
@@ -160,9 +167,9 @@ def _listed(reasons: dict[str, str]) -> str:
     return "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
 
 
-def _frame_rate(engine: Backend, styles: int) -> float:
-    style = np.full((1, styles), 1 / styles, np.float32)
-    return frames_per_second(lambda frame: engine(frame[None], style), _TIMED_FRAME)
+def _frame_rate(engine: Backend, network: TransformerNet) -> float:
+    weights = style_weights(with_styles(network, [0]) if network.styles > 1 else network)
+    return frames_per_second(lambda frame: engine(frame[None], weights), _TIMED_FRAME)
 
 
 def installed_version(package: str) -> str | None:

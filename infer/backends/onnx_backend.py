@@ -4,9 +4,9 @@ import numpy as np
 import torch
 
 from nst_rt.errors import BackendError
-from nst_rt.infer.backends import Frames, Pending, Precision, StyleVector
+from nst_rt.infer.backends import Frames, Pending, Precision
 from nst_rt.infer.cache import Cache
-from nst_rt.infer.frame_net import FrameNet, digest, exported
+from nst_rt.infer.frame_net import FrameNet, StyleWeights, digest, exported
 from nst_rt.infer.onnx_graph import onnx_graph, onnx_versions
 from nst_rt.transformer import TransformerNet
 
@@ -59,16 +59,20 @@ class ONNXBackend:
         if self._session.get_providers()[0] != providers[self.device]:
             raise BackendError(f"ONNX Runtime cannot use {device!r} here, though it lists it")
 
-    def __call__(self, frames: Frames, style: StyleVector) -> Frames:
+    def __call__(self, frames: Frames, weights: StyleWeights) -> Frames:
         """See `Backend`."""
-        inputs = {"frames": np.ascontiguousarray(frames), "style": style}
+        inputs = {"frames": np.ascontiguousarray(frames), "weights": weights}
         stylized: Frames = self._session.run(None, inputs)[0]
         return stylized
 
-    def start(self, frames: Frames, style: StyleVector) -> Pending:
+    def start(self, frames: Frames, weights: StyleWeights) -> Pending:
         """See `Backend`; a frame alone keeps all cores busy."""
-        painted = self(frames, style)
+        painted = self(frames, weights)
         return lambda: painted
+
+    def is_ready(self, shape: tuple[int, ...]) -> bool:
+        """See `Backend`."""
+        return True
 
     def prepare(self, shape: tuple[int, ...]) -> None:
         """Nothing is compiled for a shape."""

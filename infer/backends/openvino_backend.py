@@ -16,9 +16,9 @@ import torch
 
 from nst_rt.devices import fast_dtype
 from nst_rt.errors import BackendError
-from nst_rt.infer.backends import IN_FLIGHT, Frames, Pending, Precision, StyleVector
+from nst_rt.infer.backends import IN_FLIGHT, Frames, Pending, Precision
 from nst_rt.infer.cache import Cache
-from nst_rt.infer.frame_net import FrameNet, digest, exported
+from nst_rt.infer.frame_net import FrameNet, StyleWeights, digest, exported
 from nst_rt.transformer import TransformerNet
 
 # Fastest first.
@@ -104,19 +104,23 @@ class OpenVINOBackend:
         """Name of the device."""
         return str(self._core.get_property(self._device, "FULL_DEVICE_NAME")).strip()
 
-    def __call__(self, frames: Frames, style: StyleVector) -> Frames:
+    def __call__(self, frames: Frames, weights: StyleWeights) -> Frames:
         """See `Backend`."""
-        return self._run(frames, style, several=False)()
+        return self._run(frames, weights, several=False)()
 
-    def start(self, frames: Frames, style: StyleVector) -> Pending:
+    def start(self, frames: Frames, weights: StyleWeights) -> Pending:
         """See `Backend`."""
-        return self._run(frames, style, several=True)
+        return self._run(frames, weights, several=True)
+
+    def is_ready(self, shape: tuple[int, ...]) -> bool:
+        """See `Backend`."""
+        return (*shape, False) in self._requests
 
     def prepare(self, shape: tuple[int, ...]) -> None:
         """See `Backend`."""
         self._ready(shape, several=False)
 
-    def _run(self, frames: Frames, style: StyleVector, *, several: bool) -> Pending:
+    def _run(self, frames: Frames, weights: StyleWeights, *, several: bool) -> Pending:
         requests = self._ready(frames.shape, several=several)
         requests.rotate()
         request = requests[0]
@@ -124,9 +128,9 @@ class OpenVINOBackend:
         engine.wait()  # for what it painted before, if that was not waited for
         # The engine reads and writes the frames where they are.
         source, painted = np.ascontiguousarray(frames), np.empty(frames.shape, np.uint8)
-        request.arrays = source, style, painted
+        request.arrays = source, weights, painted
         engine.set_input_tensor(0, ov.Tensor(source, shared_memory=True))
-        engine.set_input_tensor(1, ov.Tensor(style, shared_memory=True))
+        engine.set_input_tensor(1, ov.Tensor(weights, shared_memory=True))
         engine.set_output_tensor(0, ov.Tensor(painted, shared_memory=True))
         engine.start_async()
 
@@ -163,7 +167,7 @@ class OpenVINOBackend:
             with suppress(RuntimeError):
                 return self._core.import_model(entry, self._device, settings)
         graph = self._graph()
-        graph.reshape({0: list(shape), 1: [1, self._network.styles]})
+        graph.reshape({0: list(shape)})
         compiled = self._core.compile_model(graph, self._device, settings)
         stream = io.BytesIO()
         compiled.export_model(stream)
@@ -176,7 +180,9 @@ class OpenVINOBackend:
         weights_key = self._key | {"part": "weights"}
         graph, weights = self._cache.get(key), self._cache.get(weights_key)
         if graph is None or weights is None:
-            model = ov.convert_model(exported(FrameNet(self._network)))
+            net = FrameNet(self._network)
+            model = ov.convert_model(exported(net))
+            model.reshape({1: [net.size]})  # which it takes to be unknown
             with TemporaryDirectory() as folder:
                 file = Path(folder, "graph.xml")
                 ov.save_model(model, file, compress_to_fp16=False)

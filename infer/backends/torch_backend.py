@@ -4,8 +4,8 @@ import numpy as np
 import torch
 
 from nst_rt.devices import fast_dtype, torch_device
-from nst_rt.infer.backends import DTYPES, Frames, Pending, Precision, StyleVector
-from nst_rt.infer.frame_net import FrameNet
+from nst_rt.infer.backends import DTYPES, Frames, Pending, Precision
+from nst_rt.infer.frame_net import FrameNet, StyleWeights
 from nst_rt.transformer import TransformerNet
 
 
@@ -29,9 +29,9 @@ class TorchBackend:
         else:
             dtype = DTYPES[precision]
         self.precision = next(name for name, value in DTYPES.items() if value == dtype)
-        self._dtype = dtype
         self._net = FrameNet(network).to(self.torch_device, dtype)
         self._net.network.use_channels_last()
+        self._loaded: StyleWeights | None = None
 
     @property
     def device(self) -> str:
@@ -40,17 +40,23 @@ class TorchBackend:
             return torch.cuda.get_device_name(self.torch_device)
         return str(self.torch_device)
 
-    def __call__(self, frames: Frames, style: StyleVector) -> Frames:
+    def __call__(self, frames: Frames, weights: StyleWeights) -> Frames:
         """See `Backend`."""
-        return self.start(frames, style)()
+        return self.start(frames, weights)()
 
     @torch.inference_mode()
-    def start(self, frames: Frames, style: StyleVector) -> Pending:
+    def start(self, frames: Frames, weights: StyleWeights) -> Pending:
         """See `Backend`; devices work on while the next frame is prepared."""
+        if weights is not self._loaded:
+            self._net.load(torch.from_numpy(weights).to(self.torch_device))
+            self._loaded = weights
         device_frames = torch.from_numpy(np.ascontiguousarray(frames)).to(self.torch_device)
-        weights = torch.from_numpy(style).to(self.torch_device, self._dtype)
-        painted = self._net(device_frames, weights)
+        painted = self._net.stylize(device_frames)
         return lambda: np.ascontiguousarray(painted.cpu().numpy())
+
+    def is_ready(self, shape: tuple[int, ...]) -> bool:
+        """See `Backend`."""
+        return True
 
     def prepare(self, shape: tuple[int, ...]) -> None:
         """Nothing is compiled for a shape."""

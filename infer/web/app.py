@@ -142,7 +142,6 @@ class _Studio:
                 "artist": style.artist,
                 "year": style.year,
                 "preview": style.preview,
-                "partners": self._engine.partners(style.name),
             }
             for style in known
         ]
@@ -233,10 +232,11 @@ class _Studio:
         return JSONResponse({})
 
     async def painted(self, request: Request) -> Response:
-        """A photo in a mix of styles, at its own size or smaller; `suffix` is .jpg or .png."""
+        """A photo in a mix of styles, at its own size or smaller, as JPEG or PNG."""
         photo = self._upload(request, request.path_params["id"], "photo")
         query = request.query_params
-        mix = Mix.parse({"styles": _weights(query), "strength": query.get("strength", 1)})
+        chosen = {name: query[name] for name in ("strength", "strokes") if name in query}
+        mix = Mix.parse({"styles": _weights(query), **chosen})
         size = number(query["size"], int) if "size" in query else None
         suffix = ".png" if query.get("format") == "png" else ".jpg"
         stylizer = self._engine.stylizer(mix)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import cached_property
 from io import BytesIO
 from typing import Any
 
@@ -13,10 +14,14 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from nst_rt.errors import InputError, UnknownNameError
+from nst_rt.errors import InputError
 from nst_rt.images import Frame
-from nst_rt.infer.adaptive import AdaptiveStylizer
-from nst_rt.infer.backends import BackendName, Frames, Precision
+from nst_rt.infer.adaptive import LivePainter
+from nst_rt.infer.backends import BackendName, Precision
+from nst_rt.infer.blend import Palette, Pass
+from nst_rt.infer.painter import Painter
+from nst_rt.infer.stabilize import Stabilizer
+from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.style_model import Style, StyleModel
 from nst_rt.transformer import MINIMUM_SIZE
@@ -54,28 +59,24 @@ class SharedStylizer(Stylizer):
     """A stylizer whose copies have a style of their own, and take turns at one compiled network.
 
     Args:
-        model, style: see `Stylizer`.
-        turns: that are taken for each batch of frames.
+        palette, style: see `Stylizer`.
+        turns: that are taken for each frame.
         engine: backend, device and precision, see `Stylizer`.
     """
 
-    def __init__(self, model: StyleModel, style: str, *, turns: Turns, **engine: Any) -> None:
-        super().__init__(model, style, **engine)
+    def __init__(self, palette: Palette, style: str, *, turns: Turns, **engine: Any) -> None:
+        super().__init__(palette, style, **engine)
         self._turns = turns
 
-    def stylize_batch(self, frames: Frames) -> Frames:
-        """See `Stylizer.stylize_batch`; waits for its turn."""
-        self._check(frames)
-        if self._strength and self._tile(*frames.shape[1:3]) is None:
-            # Before the turn: to compile for a new size takes seconds, in which others can paint.
-            self._backend.prepare(frames.shape)
+    def _begin_pass(self, each: Pass, frame: Frame, *, several: bool) -> Callable[[], Frame]:
+        """See `Stylizer`; waits for its turn. One frame each, so that videos leave viewers some."""
+        backend = self._backends.of(each.network)
+        if self._tile(each.network, backend, *frame.shape[:2]) is None:
+            # Before the turn: to compile for a new size takes seconds, in which others can go on.
+            backend.prepare((1, *frame.shape))
         with self._turns:
-            return super().stylize_batch(frames)
-
-    def start(self, frame: Frame) -> Callable[[], Frame]:
-        """See `Stylizer.start`; one frame a turn, so that a video leaves viewers theirs."""
-        painted = self.stylize(frame)
-        return lambda: painted
+            stylized = super()._begin_pass(each, frame, several=False)()
+        return lambda: stylized
 
 
 @dataclass(frozen=True)
@@ -85,28 +86,31 @@ class Mix:
     Attributes:
         styles: names with their weights in the blend.
         strength: from 0 to 1.
+        stroke_size: see `Stylizer`.
     """
 
     styles: Mapping[str, float]
     strength: float = 1.0
+    stroke_size: StrokeSize = DEFAULT_STROKES
 
     @classmethod
     def parse(cls, value: Any) -> "Mix":
-        """From JSON: `{"styles": {"starry_night": 0.7, "great_wave": 0.3}, "strength": 0.8}`.
+        """From JSON: `{"styles": {"udnie": 0.7, "the_scream": 0.3}, "strokes": "2%"}` and the like.
 
         Raises:
             InputError: anything else.
         """
         try:
             styles = {str(name): float(weight) for name, weight in value["styles"].items()}
-            return cls(styles, float(value.get("strength", 1)))
+            strokes = StrokeSize.parse(value.get("strokes", DEFAULT_STROKES))
+            return cls(styles, float(value.get("strength", 1)), strokes)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(f"not a look: {str(value)[:200]}") from error
 
 
 @dataclass
 class Engine:
-    """The models that the studio has, each compiled once and shared by all.
+    """The styles that the studio has, and the compiled networks, shared by all.
 
     Attributes:
         backend, device, precision: see `Stylizer`.
@@ -115,64 +119,50 @@ class Engine:
     backend: BackendName = "auto"
     device: str | None = None
     precision: Precision = "auto"
-    _stylizers: list[SharedStylizer] = field(default_factory=list)
-    _turns: Turns = field(default_factory=Turns)
+    _palette: Palette = field(default_factory=Palette)
 
     def add(self, model: StyleModel) -> None:
         """Take a model in; its styles can be chosen from now on."""
-        added = SharedStylizer(
-            model,
-            model.styles[0].name,
-            turns=self._turns,
-            backend=self.backend,
-            device=self.device,
-            precision=self.precision,
-        )
-        self._stylizers = [*self._stylizers, added]
+        self._palette.add(model)
 
     def remove(self, model: StyleModel) -> None:
-        """Forget a model; who paints with it may go on."""
-        self._stylizers = [s for s in self._stylizers if s.model is not model]
+        """Forget a model; who stylizes with it may go on."""
+        self._palette.remove(model)
 
     def prepare(self, height: int = 480, width: int = 640) -> None:
-        """Compile the first model for a size before the first frame comes."""
-        self._stylizers[0].prepare(height, width)
+        """Compile the first style's network for a size before the first frame comes."""
+        self._shared.prepare(height, width)
 
     @property
     def styles(self) -> dict[str, Style]:
         """All styles by name, in the order in which they came."""
-        known: dict[str, Style] = {}
-        for stylizer in self._stylizers:
-            for style in stylizer.model.styles:
-                known.setdefault(style.name, style)
-        return known
-
-    def partners(self, name: str) -> list[str]:
-        """The styles that one can be blended with: those of the same networks."""
-        names = (s.model.style_names for s in self._stylizers if name in s.model.style_names)
-        return sorted({other for those in names for other in those} - {name})
+        return self._palette.styles
 
     def stylizer(self, mix: Mix) -> SharedStylizer:
-        """One that paints so, for one caller.
+        """One that stylizes so, for one caller.
 
         Raises:
             UnknownNameError: a style that is not there.
-            InputError: styles that no network has together, or numbers out of range.
+            InputError: numbers out of range.
         """
-        known = self.styles
-        for name in mix.styles:
-            if name not in known:
-                raise UnknownNameError("style", name, known)
-        for stylizer in self._stylizers:
-            if set(mix.styles) <= set(stylizer.model.style_names):
-                mine = copy.copy(stylizer)
-                mine.set_style(mix.styles, strength=mix.strength)
-                return mine
-        raise InputError(f"no network has both of these styles: {', '.join(mix.styles)}")
+        mine = copy.copy(self._shared)
+        mine.set_style(mix.styles, strength=mix.strength, stroke_size=mix.stroke_size)
+        return mine
 
     def __str__(self) -> str:
-        """Engine, precision and device, as they really are."""
-        return str(self._stylizers[0])
+        """Backend, precision and device, as they really are."""
+        return str(self._shared)
+
+    @cached_property
+    def _shared(self) -> SharedStylizer:
+        return SharedStylizer(
+            self._palette,
+            self._palette.names[0],
+            turns=Turns(),
+            backend=self.backend,
+            device=self.device,
+            precision=self.precision,
+        )
 
 
 class Viewer:
@@ -188,17 +178,14 @@ class Viewer:
     """
 
     def __init__(self, engine: Engine, mix: Mix, *, fps: float) -> None:
-        self._engine = engine
-        self._fps = fps
-        self._adaptive: AdaptiveStylizer | None = None
-        self._came = self._done = 0.0  # when the last frame came, and was painted
-        self._stylizer = engine.stylizer(mix)
-        self.set_mix(mix)
+        painter = Painter(engine.stylizer(mix), stabilizer=Stabilizer())
+        self._painter = LivePainter(painter, fps)
+        self._came = self._done = 0.0  # when the last frame came, and was stylized
 
     @property
     def scale(self) -> float:
-        """Of the frames' sides, that they are painted at."""
-        return 1.0 if self._adaptive is None else self._adaptive.scale
+        """Of the sides of the working size, see `LivePainter`."""
+        return self._painter.scale
 
     def set_mix(self, mix: Mix) -> None:
         """Choose what the next frames look like.
@@ -206,14 +193,7 @@ class Viewer:
         Raises:
             UnknownNameError, InputError: a mix that cannot be had; the one before stays.
         """
-        wanted = self._engine.stylizer(mix)
-        if wanted.model is self._stylizer.model:
-            self._stylizer.set_style(mix.styles, strength=mix.strength)
-            wanted = self._stylizer
-        if self._fps and (self._adaptive is None or self._adaptive.stylizer is not wanted):
-            self.close()
-            self._adaptive = AdaptiveStylizer(wanted, self._fps)
-        self._stylizer = wanted
+        self._painter.set_style(mix.styles, strength=mix.strength, stroke_size=mix.stroke_size)
 
     def paint(self, jpeg: bytes) -> bytes:
         """Paint one frame.
@@ -222,12 +202,7 @@ class Viewer:
             InputError: not a JPEG, or one of a size that is not for live pictures.
         """
         interval = self._interval(time.perf_counter())
-        frame = decoded(jpeg)
-        if self._adaptive is None:
-            painted = self._stylizer.stylize(frame)
-        else:
-            painted = self._adaptive.stylize(frame, interval=interval)
-        jpeg = encoded(painted)
+        jpeg = encoded(self._painter.paint(decoded(jpeg), interval=interval))
         self._done = time.perf_counter()
         return jpeg
 
@@ -242,8 +217,7 @@ class Viewer:
 
     def close(self) -> None:
         """End what works in the background."""
-        if self._adaptive is not None:
-            self._adaptive.close()
+        self._painter.close()
 
 
 def decoded(jpeg: bytes) -> Frame:

@@ -8,4 +8,4 @@ from nst_rt.style_model import StyleModel
 
 @pytest.fixture(scope="session")
 def stylizer(two_styles: StyleModel) -> Stylizer:
-    return Stylizer(two_styles, "waves", backend="openvino")
+    return Stylizer(two_styles, "waves", backend="openvino", stroke_size="1:1")

@@ -1,174 +1,252 @@
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import cycle
-from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
-from nst_rt.errors import InputError
-from nst_rt.images import Frame, load_image, tensor_to_frame
+from nst_rt.errors import InputError, UnknownNameError
+from nst_rt.images import Frame
 from nst_rt.infer import adaptive
-from nst_rt.infer.adaptive import SCALES, AdaptiveStylizer, enlarged, shrunk
-from nst_rt.infer.stylizer import Stylizer, load_style
+from nst_rt.infer.adaptive import LivePainter
+from nst_rt.infer.blend import Palette
+from nst_rt.infer.looks import Look
+from nst_rt.infer.painter import Painter
+from nst_rt.infer.stabilize import Stabilizer
+from nst_rt.infer.stylizer import Stylizer
+from nst_rt.style_model import Style, StyleModel
+from nst_rt.transformer import TransformerNet
 
 FRAME = np.random.default_rng(0).integers(0, 256, (120, 160, 3), np.uint8)
+PIXELS = 120 * 160
 
 
-class Machine:
-    """A stylizer that takes some nanoseconds of a clock for each pixel."""
+@dataclass
+class Clock:
+    """Time that passes by what is computed only."""
 
-    def __init__(self) -> None:
-        self.now = 0.0
-        self.nanoseconds = 1000
-        self.prepared: list[tuple[int, int]] = []
+    now: float = 0.0
+    nanoseconds: float = 1000  # that a pixel takes
+    compiled: list[tuple[object, tuple[int, int]]] = field(default_factory=list)
 
     def perf_counter(self) -> float:
         return self.now
 
-    def prepare(self, height: int, width: int) -> None:
-        self.prepared.append((height, width))
 
-    def stylize(self, frame: Frame) -> Frame:
-        self.now += frame.shape[0] * frame.shape[1] * self.nanoseconds / 1e9
+class Machine(Stylizer):
+    """A stylizer that takes some nanoseconds of a clock for each pixel, and notes compilations."""
+
+    clock: Clock
+
+    def prepare(self, height: int, width: int) -> None:
+        self.clock.compiled.append((self.runs, self.working_size(height, width)))
+
+    def is_ready(self, height: int, width: int) -> bool:
+        return (self.runs, self.working_size(height, width)) in self.clock.compiled
+
+    def stylize_shrunk(self, frame: Frame) -> Frame:
+        self.clock.now += frame.shape[0] * frame.shape[1] * self.clock.nanoseconds / 1e9
         return frame
 
 
 @pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
-    machine = Machine()
-    monkeypatch.setattr(adaptive, "time", machine)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(adaptive, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def machine(clock: Clock, two_styles: StyleModel) -> Machine:
+    machine = Machine(two_styles, "waves", backend="torch", stroke_size="1:1")
+    machine.clock = clock
     return machine
 
 
 @pytest.fixture
-def held(machine: Machine) -> Iterator[AdaptiveStylizer]:
+def held(machine: Machine) -> Iterator[LivePainter]:
     """Held at 100 frames per second, which is 10 million nanoseconds a frame."""
-    stylizer = AdaptiveStylizer(machine, 100)  # type: ignore[arg-type]
-    yield stylizer
-    stylizer.close()
+    painter = LivePainter(Painter(machine), 100)
+    yield painter
+    painter.close()
 
 
 def play(
-    stylizer: AdaptiveStylizer, frames: int = 100, *, intervals: Sequence[float] = (0.0,)
+    painter: LivePainter, frames: int = 100, *, intervals: Sequence[float] = (0.0,)
 ) -> list[float]:
     scales = []
     for _, interval in zip(range(frames), cycle(intervals), strict=False):
-        painted = stylizer.stylize(FRAME, interval=interval)
-        assert painted.shape == FRAME.shape
-        if stylizer._next:
-            stylizer._next[1].result()  # the compiler is as fast as the clock
-        scales.append(stylizer.scale)
+        assert painter.paint(FRAME, interval=interval).shape == FRAME.shape
+        if painter._compiling:
+            painter._compiling.result()  # the compiler is as fast as the clock
+        scales.append(painter.scale)
     return scales
 
 
-def test_frames_that_are_fast_enough_stay_whole(held: AdaptiveStylizer, machine: Machine) -> None:
-    machine.nanoseconds = 500  # 9.6 million a frame
-    assert set(play(held)) == {1.0}
-    assert not machine.prepared
-    assert held.stylize(FRAME) is FRAME
-
-
-def test_the_largest_scale_that_holds_the_rate_is_found(
-    held: AdaptiveStylizer, machine: Machine
+@pytest.mark.parametrize(
+    ("nanoseconds", "scale"), [(500, 1.0), (600, 0.84), (1000, 0.7), (1400, 0.6), (10**6, 0.35)]
+)
+def test_the_first_frame_has_the_scale_that_there_is_time_for(
+    held: LivePainter, clock: Clock, nanoseconds: int, scale: float
 ) -> None:
-    machine.nanoseconds = 1000  # 19.2 million a frame, so that 0.7 of the sides is 9.4 million
-    scales = play(held)
-    assert scales[-1] == 0.7
-    assert len(set(scales[-50:])) == 1  # and stays
+    clock.nanoseconds = nanoseconds
+    assert set(play(held)) == {scale}
+    assert len(clock.compiled) == 1
 
 
-def test_it_goes_up_again_when_there_is_time(held: AdaptiveStylizer, machine: Machine) -> None:
-    machine.nanoseconds = 2000
-    assert play(held)[-1] < 0.7
-    machine.nanoseconds = 300
+def test_frames_that_are_fast_enough_stay_whole(held: LivePainter, clock: Clock) -> None:
+    clock.nanoseconds = 500
+    held.calibrate(120, 160)
+    assert held.paint(FRAME) is FRAME
+
+
+def test_it_follows_the_speed_of_the_machine(held: LivePainter, clock: Clock) -> None:
+    clock.nanoseconds = 500
+    play(held)
+    clock.nanoseconds = 1000  # others are busy, too
+    assert play(held)[-1] == 0.7
+    clock.nanoseconds = 2000
+    assert play(held)[-1] == 0.5
+    clock.nanoseconds = 300
     assert play(held)[-1] == 1.0
 
 
-def test_a_slow_source_is_painted_as_large_as_its_own_rate_lets(
-    held: AdaptiveStylizer, machine: Machine
+def test_it_goes_to_the_right_scale_at_once(held: LivePainter, clock: Clock) -> None:
+    clock.nanoseconds = 500
+    play(held, 96)
+    clock.nanoseconds = 2800
+    scales = play(held, 20)
+    assert sorted(set(scales), reverse=True) == [1.0, 0.42]
+    assert len(clock.compiled) == 2
+
+
+def test_a_slow_machine_decides_after_a_second(machine: Machine, clock: Clock) -> None:
+    painter = LivePainter(Painter(machine), 10)
+    clock.nanoseconds = 0.1 / PIXELS * 1e9
+    play(painter, 4)
+    clock.nanoseconds *= 8  # 0.8 seconds a frame
+    assert play(painter, 8)[-1] < 0.4
+    painter.close()
+
+
+def test_a_slow_source_is_stylized_as_large_as_its_own_rate_lets(
+    held: LivePainter, clock: Clock
 ) -> None:
-    machine.nanoseconds = 1000  # 19.2 million a frame
-    assert set(play(held, intervals=[0.02])) == {1.0}  # the source's 50 frames per second are held
+    clock.nanoseconds = 1000  # 19.2 million a frame
+    assert play(held, intervals=[0.03])[-1] == 1.0  # the source's 33 frames per second are held
     assert play(held, intervals=[0.01])[-1] == 0.7  # it has become faster
     assert play(held, intervals=[0.03])[-1] == 1.0
     assert play(held, intervals=[0.0])[-1] == 0.7  # and if it is not known, the rate is that asked
 
 
-def test_a_source_that_is_too_fast_for_the_machine_is_held_at_its_rate(
-    held: AdaptiveStylizer, machine: Machine
-) -> None:
-    machine.nanoseconds = 2000  # 38.4 million a frame, of which 0.7 of the sides is 18.8 million
+def test_a_scale_that_holds_the_rate_stays(held: LivePainter, clock: Clock) -> None:
+    clock.nanoseconds = 2000  # 38.4 million a frame, of which 0.7 of the sides is 18.8 million
     scales = play(held, intervals=[0.02])
-    assert scales[-1] == 0.7
     assert len(set(scales[-50:])) == 1
 
 
-def test_a_source_that_halts_once_changes_nothing(held: AdaptiveStylizer, machine: Machine) -> None:
-    machine.nanoseconds = 1000
+def test_a_source_that_halts_once_changes_nothing(held: LivePainter, clock: Clock) -> None:
+    clock.nanoseconds = 1000
     play(held)
     assert set(play(held, intervals=[*[0.01] * 7, 5.0])) == {0.7}
 
 
-def test_there_is_a_least_scale(held: AdaptiveStylizer, machine: Machine) -> None:
-    machine.nanoseconds = 10**6
-    assert play(held)[-1] == SCALES[-1]
+def test_without_a_rate_to_hold_it_never_gets_smaller(machine: Machine, clock: Clock) -> None:
+    painter = LivePainter(Painter(machine), 0)
+    clock.nanoseconds = 10**7
+    assert set(play(painter, 10)) == {1.0}
+    painter.close()
 
 
-def test_scales_are_compiled_before_they_are_used(held: AdaptiveStylizer, machine: Machine) -> None:
-    machine.nanoseconds = 700
-    play(held)
-    assert machine.prepared == [shrunk(FRAME, SCALES[1]).shape[:2]]
-
-
-@pytest.mark.parametrize("fps", [0, -1, float("nan"), float("inf")])
+@pytest.mark.parametrize("fps", [-1, float("nan"), float("inf")])
 def test_a_rate_that_cannot_be(machine: Machine, fps: float) -> None:
-    with pytest.raises(InputError, match="must be positive"):
-        AdaptiveStylizer(machine, fps)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="must be 0 or more"):
+        LivePainter(Painter(machine), fps)
 
 
-def test_a_real_stylizer_is_prepared(stylizer: Stylizer) -> None:
+def test_styles_of_one_architecture_switch_on_the_next_frame(
+    held: LivePainter, machine: Machine, clock: Clock
+) -> None:
+    clock.nanoseconds = 500
+    play(held, 3)
+    for style in ("night", {"waves": 0.4, "night": 0.6}, "waves"):
+        held.set_style(style)
+        held.paint(FRAME)
+        assert machine.blend == (style if isinstance(style, dict) else {style: 1.0})
+    assert len(clock.compiled) == 1
+
+
+@pytest.fixture
+def strangers(clock: Clock, two_styles: StyleModel) -> Machine:
+    """A stylizer whose palette has a style of another architecture, too."""
+    network = TransformerNet("classic", width=4, blocks=1).eval()
+    palette = Palette(two_styles, StyleModel(network, (Style("mine"),)))
+    machine = Machine(palette, "waves", backend="torch", stroke_size="1:1")
+    machine.clock = clock
+    return machine
+
+
+def test_frames_go_on_while_another_architecture_is_compiled(
+    strangers: Machine, clock: Clock
+) -> None:
+    clock.nanoseconds = 500
+    painter = LivePainter(Painter(strangers), 100)
+    play(painter, 3)
+    painter.set_style("mine")
+    painter.paint(FRAME)
+    assert strangers.blend == {"waves": 1.0}
+    assert painter._compiling
+    painter._compiling.result()
+    painter.paint(FRAME)
+    assert strangers.blend == {"mine": 1.0}
+    painter.set_style("waves")
+    painter.paint(FRAME)
+    assert strangers.blend == {"waves": 1.0}
+    assert len(clock.compiled) == 2
+    painter.close()
+
+
+def test_what_cannot_be_chosen_changes_nothing(held: LivePainter, machine: Machine) -> None:
+    play(held, 2)
+    with pytest.raises(UnknownNameError):
+        held.set_style("day")
+    with pytest.raises(InputError):
+        held.set_style("night", strength=2)
+    held.paint(FRAME)
+    assert machine.blend == {"waves": 1.0}
+
+
+def test_strength_strokes_and_looks_are_taken(held: LivePainter, machine: Machine) -> None:
+    play(held, 2)
+    held.set_style("waves", strength=0.5, stroke_size="40px")
+    held.set_look(Look(compare=True))
+    for _ in range(2):
+        shown = held.paint(FRAME)
+        if held._compiling:
+            held._compiling.result()
+    assert machine.strength == 0.5
+    assert machine.working_size(120, 160) == (60, 80)
+    np.testing.assert_array_equal(shown[:, :80], np.where(shown[:, :80] == 255, 255, FRAME[:, :80]))
+
+
+def test_another_scale_fades_in(two_styles: StyleModel) -> None:
+    """The stabilizer carries what was there over to the new size."""
+    stylizer = Stylizer(two_styles, "waves", backend="torch", stroke_size="1:1")
+    steadied = Painter(stylizer, stabilizer=Stabilizer())
+    plain = Painter(stylizer)
+    for number in range(3):
+        before = steadied.paint(FRAME, number)
+    stylizer.scale = 0.7
+    jump = np.abs(plain.paint(FRAME, 3).astype(float) - before).mean()
+    smooth = np.abs(steadied.paint(FRAME, 3).astype(float) - before).mean()
+    assert smooth < 0.6 * jump
+
+
+def test_a_real_stylizer_is_prepared(two_styles: StyleModel) -> None:
+    stylizer = Stylizer(two_styles, "waves", backend="openvino", stroke_size="1:1")
+    assert not stylizer.is_ready(40, 48)
     stylizer.prepare(40, 48)
-    assert (1, 40, 48, 3, False) in stylizer._backend._requests
+    assert stylizer.is_ready(40, 48)
+    stylizer.set_style("night")
+    assert stylizer.is_ready(40, 48)
     assert stylizer.stylize(FRAME[:40, :48]).shape == (40, 48, 3)
-
-
-@pytest.fixture(scope="module")
-def photo(astronaut: Path) -> Frame:
-    return tensor_to_frame(load_image(astronaut))
-
-
-def error(one: Frame, other: Frame) -> float:
-    """Of the brightness, root mean square, in levels."""
-    grey = [cv2.cvtColor(x, cv2.COLOR_BGR2GRAY).astype(float) for x in (one, other)]
-    return float(np.sqrt(np.mean((grey[0] - grey[1]) ** 2)))
-
-
-def test_what_was_not_changed_gets_its_detail_back(photo: Frame) -> None:
-    small = shrunk(photo, 0.5)
-    plain = cv2.resize(small, photo.shape[1::-1], interpolation=cv2.INTER_CUBIC)
-    assert error(enlarged(small, small, photo), photo) < 0.6 * error(plain, photo)
-
-
-def test_edges_of_a_pastiche_become_sharper(photo: Frame) -> None:
-    """Nearer to the photo's edges than plain enlarging is, and no farther from the pastiche."""
-    stylizer = load_style("starry_night", backend="openvino")
-    small = shrunk(photo, 0.5)
-    painted = stylizer.stylize(small)
-    plain = np.asarray(
-        cv2.resize(painted, photo.shape[1::-1], interpolation=cv2.INTER_CUBIC), np.uint8
-    )
-    restored = enlarged(painted, small, photo)
-
-    def sharpness(frame: Frame) -> float:
-        return float(cv2.Laplacian(cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY), cv2.CV_32F).std())
-
-    assert sharpness(restored) > 1.1 * sharpness(plain)
-    assert error(shrunk(restored, 0.5), painted) < 12
-
-
-def test_flat_frames_stay_flat() -> None:
-    grey = np.full((64, 80, 3), 128, np.uint8)
-    painted = np.full((32, 40, 3), (10, 200, 90), np.uint8)
-    large = enlarged(painted, shrunk(grey, 0.5), grey)
-    assert np.abs(large.astype(int) - (10, 200, 90)).max() <= 1

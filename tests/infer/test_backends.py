@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from blends import blended_weights
 from torch import Tensor
 
 from nst_rt.errors import BackendError
@@ -19,7 +20,7 @@ from nst_rt.infer.backends import (
     create_backend,
     openvino_backend,
 )
-from nst_rt.infer.frame_net import FrameNet
+from nst_rt.infer.frame_net import StyledFrameNet
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.palette import with_styles
 from nst_rt.style_model import StyleModel, find_style
@@ -58,7 +59,7 @@ def frame_of(photo: Tensor, height: int, width: int) -> Frame:
 def levels(network: TransformerNet, backend: str, precision: str, frame: Frame) -> np.ndarray:
     engine = create_backend(network, backend, device="cpu", precision=precision)  # type: ignore[arg-type]
     assert (engine.name, engine.precision) == (backend, precision)
-    return engine(frame[None], first_style(network).numpy())[0].astype(int)
+    return engine(frame[None], blended_weights(network))[0].astype(int)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -155,8 +156,7 @@ def test_reduced_precision_paints_blends_of_any_size(
     trained: TransformerNet, photo: Tensor, size: tuple[int, int], backend: str, precision: str
 ) -> None:
     frame = frame_of(photo, *size)[None]
-    style = np.zeros((1, trained.styles), np.float32)
-    style[0, :2] = 0.4, 0.6
+    style = blended_weights(trained, 0.4, 0.6)
     try:
         reduced = create_backend(trained, backend, device="cpu", precision=precision)
     except BackendError as error:
@@ -172,8 +172,7 @@ def test_a_frame_of_one_colour_gets_no_pattern(
 ) -> None:
     # Where there is nothing to normalize, rounding is all that there is, above all in bfloat16.
     frame = np.full((1, 240, 320, 3), level, np.uint8)
-    style = np.eye(1, trained.styles, dtype=np.float32)
-    painted = create_backend(trained, backend, device="cpu")(frame, style)
+    painted = create_backend(trained, backend, device="cpu")(frame, blended_weights(trained))
     assert painted.std((1, 2)).max() < 1
 
 
@@ -185,13 +184,16 @@ def test_reversing_channels_is_exact(architecture: str) -> None:
     style = torch.tensor([[0.25, 0.75]])
     with torch.no_grad():
         expected = tensor_to_frame(network(frame_to_tensor(frame), style))
-        got = FrameNet(network)(torch.from_numpy(frame[None]), style)[0].numpy()
+        got = StyledFrameNet(network)(torch.from_numpy(frame[None]), style)[0].numpy()
     assert np.abs(got.astype(int) - expected).max() <= 1
+    weights = blended_weights(network, 0.25, 0.75)
+    engine = create_backend(network, "torch", device="cpu", precision="f32")
+    assert np.abs(engine(frame[None], weights)[0].astype(int) - expected).max() <= 1
 
 
 def test_blends_agree(two_styles: StyleModel, photo: Tensor) -> None:
     frame = frame_of(photo, 64, 80)[None]
-    style = np.array([[0.3, 0.7]], np.float32)
+    style = blended_weights(two_styles.network, 0.3, 0.7)
     ours, theirs, others = (
         create_backend(two_styles.network, name, device="cpu", precision="f32")(frame, style)
         for name in ("openvino", "torch", "onnx")
@@ -277,7 +279,7 @@ def test_an_engine_that_was_asked_for_is_not_measured(
 
 
 def test_auto_says_what_it_took_and_why(two_styles: StyleModel) -> None:
-    stylizer = Stylizer(two_styles, "waves")
+    stylizer = Stylizer(two_styles, "waves", stroke_size="1:1")
     assert stylizer.backend == stylizer.choice.name
     assert f"{stylizer.backend} " in stylizer.choice.why
     assert stylizer.precision in ("f32", "bf16", "f16")
@@ -327,12 +329,10 @@ def test_ctrl_c_works_after_the_last_network_went_in_another_thread() -> None:
 import signal, threading
 import numpy as np
 from nst_rt.infer.backends.openvino_backend import OpenVINOBackend
-from nst_rt.palette import with_styles
-from nst_rt.style_model import find_style
+from nst_rt.infer.stylizer import load_style
 
-backends = [OpenVINOBackend(find_style("starry_night")[0].network)]
-styles = backends[0]._network.styles
-backends[0](np.zeros((1, 16, 16, 3), np.uint8), np.full((1, styles), 1 / styles, np.float32))
+backends = [load_style(backend="openvino")]
+backends[0].stylize(np.zeros((16, 16, 3), np.uint8))
 thread = threading.Thread(target=backends.clear)
 thread.start()
 thread.join()
@@ -370,17 +370,17 @@ load_style(backend=sys.argv[1]).stylize(np.zeros((16, 16, 3), np.uint8))
 
 @pytest.mark.parametrize("name", ["openvino", "torch", "onnx"])
 def test_any_view_of_a_frame_is_painted(two_styles: StyleModel, name: BackendName) -> None:
-    stylizer = Stylizer(two_styles, "waves", backend=name, precision="f32")
+    stylizer = Stylizer(two_styles, "waves", backend=name, precision="f32", stroke_size="1:1")
     frame = np.random.default_rng(0).integers(0, 256, (32, 48, 3), np.uint8)
     expected = stylizer.stylize(frame[:, ::-1].copy())
     np.testing.assert_array_equal(stylizer.stylize(frame[:, ::-1]), expected)
 
 
 def test_what_nobody_waits_for_does_no_harm(two_styles: StyleModel) -> None:
-    stylizer = Stylizer(two_styles, "waves", backend="openvino", precision="f32")
+    stylizer = Stylizer(two_styles, "waves", backend="openvino", precision="f32", stroke_size="1:1")
     frames = np.random.default_rng(0).integers(0, 256, (8, 240, 320, 3), np.uint8)
-    expected = [stylizer.start(frame)() for frame in frames]
+    expected = [stylizer.start_shrunk(frame)() for frame in frames]
     for _ in range(20):
-        stylizer.start(frames[0].copy())
+        stylizer.start_shrunk(frames[0].copy())
     for frame, painted in zip(frames, expected, strict=True):
-        np.testing.assert_array_equal(stylizer.start(frame)(), painted)
+        np.testing.assert_array_equal(stylizer.start_shrunk(frame)(), painted)

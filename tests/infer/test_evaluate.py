@@ -125,7 +125,9 @@ def test_an_evaluation_says_what_was_measured(
     evaluation: Evaluation, two_styles: StyleModel, model: Path, painting: Path
 ) -> None:
     assert evaluation.model == str(model)
-    assert evaluation.engine == str(Stylizer(two_styles, "night", backend="torch"))
+    assert evaluation.engine == str(
+        Stylizer(two_styles, "night", backend="torch", stroke_size="1:1")
+    )
     assert evaluation.parameters == sum(p.numel() for p in two_styles.network.parameters())
     assert evaluation.styles["night"].style_image == str(painting)
 
@@ -144,7 +146,7 @@ def test_the_objective_is_that_of_what_users_get(
     collection: Path,
     objective: QualityObjective,
 ) -> None:
-    stylizer = Stylizer(two_styles, "night", backend="torch")
+    stylizer = Stylizer(two_styles, "night", backend="torch", stroke_size="1:1")
     objectives = []
     for photo in find_photos(collection)[1:3]:
         square = quality_photo(photo.load())
@@ -157,7 +159,7 @@ def test_the_objective_is_that_of_what_users_get(
 def test_boldness_is_that_of_what_users_get(
     evaluation: Evaluation, two_styles: StyleModel, collection: Path, painting: Path
 ) -> None:
-    stylizer = Stylizer(two_styles, "night", backend="torch")
+    stylizer = Stylizer(two_styles, "night", backend="torch", stroke_size="1:1")
     figures = []
     for photo in find_photos(collection)[1:3]:
         content = resize(photo.load(), 512)

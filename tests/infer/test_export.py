@@ -12,7 +12,7 @@ from nst_rt.errors import BackendError, InputError, OutputExistsError, UnknownNa
 from nst_rt.images import load_image, tensor_to_frame
 from nst_rt.infer import export
 from nst_rt.infer.export import export_model
-from nst_rt.infer.frame_net import FrameNet
+from nst_rt.infer.frame_net import StyledFrameNet
 from nst_rt.style_model import StyleModel
 
 FILES = ["two.onnx", "two.xml", "two.pt2"]
@@ -81,7 +81,7 @@ def test_other_programs_paint_the_same(
         check=True,
     )
     with torch.no_grad():
-        wanted = FrameNet(StyleModel.load(model).network)(
+        wanted = StyledFrameNet(StyleModel.load(model).network)(
             torch.from_numpy(frames), torch.from_numpy(style)
         ).numpy()
     got = np.load(tmp_path / "out.npy")

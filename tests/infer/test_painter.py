@@ -27,7 +27,7 @@ def frames() -> list[Frame]:
 
 @pytest.fixture
 def stylizer(two_styles: StyleModel) -> Stylizer:
-    return Stylizer(two_styles, "waves", backend="torch", precision="f32")
+    return Stylizer(two_styles, "waves", backend="torch", precision="f32", stroke_size="1:1")
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ def test_a_state_outlives_the_next_frame(stylizer: Stylizer, frames: list[Frame]
 def test_frames_in_flight_are_painted_the_same(two_styles: StyleModel, frames: list[Frame]) -> None:
     """Across a cross-fade and a cut of styles."""
     timeline = Timeline(((0, "waves"), (0.4, "night"), (0.9, "waves")), fade=0.2)
-    stylizer = Stylizer(two_styles, "waves", backend="torch", precision="f32")
+    stylizer = Stylizer(two_styles, "waves", backend="torch", precision="f32", stroke_size="1:1")
     one, two = (Painter(stylizer, timeline=timeline, stabilizer=Stabilizer()) for _ in range(2))
     expected = painted(one, frames)
     got = []
@@ -162,9 +162,9 @@ class Counting(Stylizer):
 
     begun = 0
 
-    def start(self, frame: Frame) -> Callable[[], Frame]:
+    def start_shrunk(self, frame: Frame) -> Callable[[], Frame]:
         self.begun += 1
-        return super().start(frame)
+        return super().start_shrunk(frame)
 
 
 def repeated(painter: Painter, frames: Sequence[Frame], times: int) -> list[Frame]:

@@ -19,12 +19,14 @@ from streams import free_port, mjpeg_stream
 from nst_rt.errors import InputError, OutputExistsError
 from nst_rt.images import Frame
 from nst_rt.infer import session
-from nst_rt.infer.adaptive import AdaptiveStylizer
+from nst_rt.infer.adaptive import LivePainter
 from nst_rt.infer.camera import Captured
 from nst_rt.infer.controls import LiveControls
 from nst_rt.infer.live import show_webcam
+from nst_rt.infer.looks import Look
 from nst_rt.infer.pipeline import polled
 from nst_rt.infer.session import IDLE, LiveSession, Picture, painted_frames
+from nst_rt.infer.strokes import StrokeSize
 from nst_rt.infer.video import VideoReader
 from nst_rt.style_model import StyleModel
 
@@ -63,20 +65,23 @@ class Engine:
     """What paints, as far as `painted_frames` knows it."""
 
     def __init__(self, paint: Callable[[Frame], Frame] = lambda frame: frame) -> None:
-        self.stylizer = self
         self.set: list[object] = []
         self.intervals: list[float] = []
         self._paint = paint
+        self._look = Look()
 
-    def stylize(self, frame: Frame, *, interval: float) -> Frame:
+    def paint(self, frame: Frame, *, interval: float) -> Frame:
         self.intervals.append(interval)
-        return self._paint(frame)
+        return self._look.apply(frame, self._paint(frame))
 
-    def set_style(self, weights: object, *, strength: float) -> None:
-        self.set.append((weights, strength))
+    def set_style(self, weights: object, *, strength: float, stroke_size: StrokeSize) -> None:
+        self.set.append((weights, strength, str(stroke_size)))
 
-    def ready(self) -> Future[AdaptiveStylizer]:
-        loading: Future[AdaptiveStylizer] = Future()
+    def set_look(self, look: Look) -> None:
+        self._look = look
+
+    def ready(self) -> Future[LivePainter]:
+        loading: Future[LivePainter] = Future()
         loading.set_result(self)  # type: ignore[arg-type]
         return loading
 
@@ -109,7 +114,7 @@ def test_frames_are_painted_as_the_controls_say() -> None:
     ramp = np.repeat(np.arange(64, dtype=np.uint8)[None, :, None], 3, axis=2).repeat(16, axis=0)
     frames: list[Captured | None] = [Captured(ramp, 1.0, 0.04), None]
     pictures = list(painted_frames(frames, engine.ready(), controls, mirror=True))
-    assert engine.set == [({"night": 1.0}, 0.5)]
+    assert engine.set == [({"night": 1.0}, 0.5, "2%")]
     assert engine.intervals == [0.04]
     assert pictures[1] is None
     assert pictures[0] is not None

@@ -11,6 +11,7 @@ from rich.console import Console
 from nst_rt.errors import InputError
 from nst_rt.images import load_image, tensor_to_frame
 from nst_rt.infer import showcase
+from nst_rt.infer.blend import Palette, load_palette
 from nst_rt.infer.showcase import in_all_styles, preview, preview_text, style_sheet
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.style_model import Style, StyleModel
@@ -22,14 +23,12 @@ def models(two_styles: StyleModel, tmp_path: Path) -> dict[str, Path]:
     return dict.fromkeys(two_styles.style_names, file)
 
 
-def test_each_style_paints_as_it_does_alone(
-    models: dict[str, Path], two_styles: StyleModel, astronaut: Path
-) -> None:
+def test_each_style_paints_as_it_does_alone(two_styles: StyleModel, astronaut: Path) -> None:
     frame = tensor_to_frame(load_image(astronaut, size=64))
-    painted = dict(in_all_styles(frame, models))
+    painted = dict(in_all_styles(frame, Palette(two_styles)))
     assert list(painted) == ["waves", "night"]
     for name, picture in painted.items():
-        alone = Stylizer(StyleModel.load(models[name]), name).stylize(frame)
+        alone = Stylizer(two_styles, name).stylize(frame)
         np.testing.assert_array_equal(picture, alone)
     assert not np.array_equal(painted["waves"], painted["night"])
 
@@ -37,13 +36,15 @@ def test_each_style_paints_as_it_does_alone(
 def test_sheet_shows_the_photo_and_all_styles(
     models: dict[str, Path], astronaut: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    palette, _ = load_palette([str(models["waves"])])
     monkeypatch.setattr(showcase, "gallery", lambda: models)
+    monkeypatch.setattr(showcase, "load_palette", lambda names: (palette, {}))
     told: list[tuple[int, int, str]] = []
     sheet = style_sheet(astronaut, size=64, on_progress=lambda *news: told.append(news))
     assert told == [(1, 2, "waves"), (2, 2, "night")]
     photo = load_image(astronaut, size=64)
     np.testing.assert_allclose(sheet[..., :64, :64], photo, atol=1 / 255)
-    painted = dict(in_all_styles(tensor_to_frame(photo), models))
+    painted = dict(in_all_styles(tensor_to_frame(photo), palette))
     shown = tensor_to_frame(sheet[..., :64, 64:128])
     np.testing.assert_array_equal(shown, painted["waves"])
 

@@ -38,23 +38,17 @@ def test_views_and_mirrored_frames_are_taken(stylizer: Stylizer, frame: Frame) -
     )
 
 
-def test_a_batch_is_its_frames(stylizer: Stylizer, frame: Frame) -> None:
-    batch = np.stack([frame, 255 - frame])
-    singles = np.stack([stylizer.stylize(f) for f in batch]).astype(int)
-    assert np.abs(stylizer.stylize_batch(batch) - singles).max() <= 1
-
-
 def test_styles_change_without_compiling_again(
     two_styles: StyleModel, frame: Frame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stylizer = Stylizer(two_styles, "waves", backend="openvino")
+    stylizer = Stylizer(two_styles, "waves", backend="openvino", stroke_size="1:1")
     waves = stylizer.stylize(frame)
-    stylizer.start(frame)()
+    stylizer.start_shrunk(frame)()
     monkeypatch.setattr(stylizer._backend, "_compiled", lambda *_: pytest.fail("compiled again"))
     stylizer.set_style("night")
     night = stylizer.stylize(frame)
     assert np.abs(night.astype(int) - waves).mean() > 1
-    assert np.abs(night.astype(int) - stylizer.start(frame)()).max() <= 1
+    assert np.abs(night.astype(int) - stylizer.start_shrunk(frame)()).max() <= 1
     stylizer.set_style({"waves": 3, "night": 0})
     np.testing.assert_array_equal(stylizer.stylize(frame), waves)
 
@@ -63,24 +57,19 @@ def test_styles_change_without_compiling_again(
 def test_frames_in_flight_are_those_painted_one_by_one(
     two_styles: StyleModel, frame: Frame, backend: BackendName
 ) -> None:
-    stylizer = Stylizer(two_styles, "waves", backend=backend, precision="f32")
+    stylizer = Stylizer(two_styles, "waves", backend=backend, precision="f32", stroke_size="1:1")
     frames = [frame, 255 - frame, np.ascontiguousarray(frame[::-1]), frame // 2]
     singly, started = [], []
     for index, each in enumerate(frames):
-        stylizer.set_style("waves" if index < 2 else "night", strength=1 - index / 8)
+        stylizer.set_style("waves" if index < 2 else "night")
         singly.append(stylizer.stylize(each))
-        started.append(stylizer.start(each))  # more of them than there are requests
+        started.append(stylizer.start_shrunk(each))  # more of them than there are requests
     for wait, one in zip(started, singly, strict=True):
         assert np.abs(wait().astype(int) - one).max() <= 1
 
 
-def test_what_is_no_frame_does_not_start(stylizer: Stylizer, frame: Frame) -> None:
-    with pytest.raises(InputError, match="too small"):
-        stylizer.start(frame[:8])
-
-
 def test_strength_goes_from_the_frame_to_the_style(two_styles: StyleModel, frame: Frame) -> None:
-    stylizer = Stylizer(two_styles, "waves", backend="openvino")
+    stylizer = Stylizer(two_styles, "waves", backend="openvino", stroke_size="1:1")
     full = stylizer.stylize(frame)
     stylizer.set_style("waves", strength=0)
     np.testing.assert_array_equal(stylizer.stylize(frame), frame)
@@ -90,12 +79,16 @@ def test_strength_goes_from_the_frame_to_the_style(two_styles: StyleModel, frame
 
 
 def test_what_is_not_given_stays(two_styles: StyleModel, frame: Frame) -> None:
-    stylizer = Stylizer(two_styles, "waves", strength=0.25, backend="openvino")
+    stylizer = Stylizer(two_styles, "waves", strength=0.25, backend="openvino", stroke_size="1:1")
     stylizer.set_style("night")
-    night = Stylizer(two_styles, "night", strength=0.25, backend="openvino").stylize(frame)
+    night = Stylizer(
+        two_styles, "night", strength=0.25, backend="openvino", stroke_size="1:1"
+    ).stylize(frame)
     np.testing.assert_array_equal(stylizer.stylize(frame), night)
     stylizer.set_style(strength=0.5)
-    night = Stylizer(two_styles, "night", strength=0.5, backend="openvino").stylize(frame)
+    night = Stylizer(
+        two_styles, "night", strength=0.5, backend="openvino", stroke_size="1:1"
+    ).stylize(frame)
     np.testing.assert_array_equal(stylizer.stylize(frame), night)
     with pytest.raises(InputError):
         stylizer.set_style("waves", strength=2)
@@ -136,8 +129,8 @@ def test_the_shipped_style_paints(frame: Frame) -> None:
 
 
 @pytest.mark.parametrize("frame", [None, "photo.jpg", Image.new("RGB", (32, 32))])
-@pytest.mark.parametrize("method", ["stylize", "start"])
+@pytest.mark.parametrize("method", ["stylize", "shrunk"])
 def test_what_is_no_array_is_no_frame(two_styles: StyleModel, frame: Any, method: str) -> None:
-    stylizer = Stylizer(two_styles, "waves", backend="torch")
+    stylizer = Stylizer(two_styles, "waves", backend="torch", stroke_size="1:1")
     with pytest.raises(InputError, match=type(frame).__name__):
         getattr(stylizer, method)(frame)

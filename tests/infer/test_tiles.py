@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from blends import blended_weights
 
 from nst_rt.errors import InputError
 from nst_rt.images import Frame, frame_to_tensor, load_image, tensor_to_frame
@@ -28,7 +29,7 @@ def whole(network: TransformerNet, frame: Frame, style: torch.Tensor) -> np.ndar
 def test_tiles_make_the_whole(frame: Frame, tile: int) -> None:
     network = find_style("starry_night")[0].network
     style = torch.full((1, network.styles), 1 / network.styles)
-    painted = TiledNet(network, tile=tile).stylize(frame, style.numpy())
+    painted = TiledNet(network, blended_weights(network, *style[0]), tile=tile).stylize(frame)
     assert painted.shape == frame.shape
     assert np.abs(painted - whole(network, frame, style)).max() <= 1
 
@@ -36,22 +37,14 @@ def test_tiles_make_the_whole(frame: Frame, tile: int) -> None:
 def test_tiles_of_the_classic_network_make_the_whole(frame: Frame) -> None:
     network = TransformerNet("classic", 2, width=8, blocks=2).eval()
     style = torch.tensor([[0.3, 0.7]])
-    painted = TiledNet(network, tile=96).stylize(frame, style.numpy())
+    painted = TiledNet(network, blended_weights(network, 0.3, 0.7), tile=96).stylize(frame)
     assert np.abs(painted - whole(network, frame, style)).max() <= 1
-
-
-def test_styles_may_change_between_pictures(two_styles: StyleModel, frame: Frame) -> None:
-    net = TiledNet(two_styles.network, tile=128)
-    for name in ("waves", "night", "waves"):
-        style = two_styles.style_weights(name)
-        painted = net.stylize(frame, style.numpy())
-        assert np.abs(painted - whole(two_styles.network, frame, style)).max() <= 1
 
 
 def test_the_network_stays_as_it_is(two_styles: StyleModel, frame: Frame) -> None:
     style = two_styles.style_weights("waves")
     before = whole(two_styles.network, frame, style)
-    TiledNet(two_styles.network, tile=128).stylize(frame, style.numpy())
+    TiledNet(two_styles.network, blended_weights(two_styles.network), tile=128).stylize(frame)
     np.testing.assert_array_equal(whole(two_styles.network, frame, style), before)
 
 
@@ -77,17 +70,18 @@ def test_the_stylizer_paints_in_tiles_what_is_too_large(
     two_styles: StyleModel, frame: Frame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     large = np.asarray(cv2.resize(frame, (1300, 900)), np.uint8)
-    whole_picture = Stylizer(two_styles, "waves", precision="f32").stylize(large)
-    tiled = Stylizer(two_styles, "waves", precision="f32", memory=0.11)
-    monkeypatch.setattr(tiled, "_backend", Refusing(tiled._backend))
+    whole_picture = Stylizer(two_styles, "waves", precision="f32", stroke_size="1:1").stylize(large)
+    tiled = Stylizer(two_styles, "waves", precision="f32", memory=0.11, stroke_size="1:1")
+    refusing = Refusing(tiled._backend)
+    monkeypatch.setattr(tiled._backends, "of", lambda network: refusing)
     painted = tiled.stylize(large)
     assert np.abs(painted.astype(int) - whole_picture).max() <= 1
     with pytest.raises(InputError, match="would fit"):
-        Stylizer(two_styles, "waves", memory=0.05).stylize(large)
+        Stylizer(two_styles, "waves", memory=0.05, stroke_size="1:1").stylize(large)
     monkeypatch.setattr(stylizer_module, "_SURELY_FITS", 1000)
     monkeypatch.setattr(stylizer_module, "available_memory", lambda _: 1e5)
     with pytest.raises(InputError, match="nor would any smaller"):
-        Stylizer(two_styles, "waves").stylize(large)
+        Stylizer(two_styles, "waves", stroke_size="1:1").stylize(large)
 
 
 class Refusing:
@@ -106,4 +100,4 @@ class Refusing:
 @pytest.mark.parametrize("memory", [0.0, -1.0, float("nan")])
 def test_a_memory_that_cannot_be(two_styles: StyleModel, memory: float) -> None:
     with pytest.raises(InputError, match="positive number of GB"):
-        Stylizer(two_styles, "waves", memory=memory)
+        Stylizer(two_styles, "waves", memory=memory, stroke_size="1:1")

@@ -3,10 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from blends import blended_weights
 
 from nst_rt.errors import InputError, StyleModelError, UnknownNameError
 from nst_rt.infer.backends import create_backend
-from nst_rt.infer.frame_net import FrameNet
+from nst_rt.infer.frame_net import StyledFrameNet
 from nst_rt.palette import folded, one_style, palette, palette_model, with_styles
 from nst_rt.style_model import Style, StyleModel
 from nst_rt.transformer import Architecture, TransformerNet
@@ -118,11 +119,11 @@ def test_engines_paint_styles_and_blends_of_it(backend: str) -> None:
     engine = create_backend(palette(networks), backend, precision="f32")  # type: ignore[arg-type]
     frames = np.random.default_rng(0).integers(0, 256, (1, 48, 64, 3), np.uint8)
     for style in ([1, 0], [0, 1], [0.5, 0.5]):
-        weights = np.array([style], np.float32)
+        weights = blended_weights(palette(networks), *style)
         states = [each.state_dict() for each in networks]
         blended = network(0)
         blended.load_state_dict(
             {k: style[0] * states[0][k] + style[1] * states[1][k] for k in states[0]}
         )
-        wanted = FrameNet(blended)(torch.from_numpy(frames), ONE).numpy()
+        wanted = StyledFrameNet(blended)(torch.from_numpy(frames), ONE).numpy()
         assert np.abs(engine(frames, weights).astype(int) - wanted).max() <= 1

@@ -7,6 +7,7 @@ import { byId, dropzone, save, stem, telling } from "./ui.js";
 
 const VIEW = 1024; // pixels, long side
 const THUMB = 200;
+const THUMB_STROKES = "5%"; // so small a picture would not show finer ones
 const KEY = "nst-rt photo"; // of what a reload finds again
 const WAIT_MS = 150; // while a slider moves
 
@@ -71,7 +72,7 @@ export class ImageTab {
     byId("image-tools").hidden = false;
     this.drop.compact(true);
     this.drop.say(describe(photo));
-    this.picker.showOn((name) => `${address(photo)}?style=${encodeURIComponent(name)}&size=${THUMB}`);
+    this.picker.showOn((name) => `${address(photo)}?style=${encodeURIComponent(name)}&strokes=${THUMB_STROKES}&size=${THUMB}`);
     this.#paint();
   }
 

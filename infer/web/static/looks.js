@@ -3,6 +3,8 @@
 import { element, slider } from "./ui.js";
 
 const percent = (value) => `${Math.round(value * 100)} %`;
+const STROKES = 2; // percent of the long side, at the middle of the slider
+const strokes = (octaves) => `${(STROKES * 2 ** octaves).toFixed(2)}%`;
 
 /** The controls of one tab. `onChange` is called with the look as the studio takes it. */
 export class LookPicker {
@@ -18,6 +20,8 @@ export class LookPicker {
     this.second = element("select", {});
     this.mix = slider("Amount of it", { value: 0.5, show: percent, onInput: change });
     this.strength = slider("Strength", { value: 1, show: percent, onInput: change });
+    // In octaves around the default.
+    this.strokes = slider("Stroke size", { value: 0, min: -2, max: 2, show: strokes, onInput: change });
     form.addEventListener("submit", (event) => event.preventDefault());
     this.grid.addEventListener("change", () => {
       this.#offerPartners();
@@ -31,6 +35,7 @@ export class LookPicker {
     form.replaceChildren(
       element("fieldset", { className: "styles" }, legend, this.grid),
       this.strength.root,
+      this.strokes.root,
       element("label", { className: "field block" }, "Blend with", this.second),
       this.mix.root,
     );
@@ -46,14 +51,18 @@ export class LookPicker {
     const mix = this.second.value ? Number(this.mix.input.value) : 0;
     const styles = { [this.name]: 1 - mix };
     if (mix > 0) styles[this.second.value] = mix;
-    return { styles, strength: Number(this.strength.input.value) };
+    return {
+      styles,
+      strength: Number(this.strength.input.value),
+      strokes: strokes(Number(this.strokes.input.value)),
+    };
   }
 
   /** The look as the query of an address. */
   get query() {
-    const { styles, strength } = this.look;
+    const { styles, strength, strokes } = this.look;
     const weights = Object.entries(styles).map(([name, weight]) => `${name}:${weight.toFixed(3)}`);
-    return new URLSearchParams({ style: weights.join(","), strength }).toString();
+    return new URLSearchParams({ style: weights.join(","), strength, strokes }).toString();
   }
 
   /** Offer these styles; what was chosen stays chosen if it is still there. */
@@ -96,11 +105,11 @@ export class LookPicker {
   }
 
   #offerPartners() {
-    const partners = this.#styles.find((style) => style.name === this.name)?.partners ?? [];
+    const partners = this.#styles.map((style) => style.name).filter((name) => name !== this.name);
     const titles = new Map(this.#styles.map((style) => [style.name, style.title]));
     const before = this.second.value;
     this.second.replaceChildren(
-      element("option", { value: "", textContent: partners.length ? "Nothing" : "Nothing (it stands alone)" }),
+      element("option", { value: "", textContent: "Nothing" }),
       ...partners.map((name) => element("option", { value: name, textContent: titles.get(name) })),
     );
     this.second.value = partners.includes(before) ? before : "";

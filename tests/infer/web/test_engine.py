@@ -67,21 +67,36 @@ def test_viewers_of_one_model_share_what_is_compiled(engine: Engine) -> None:
     assert one._backend is other._backend
 
 
+def test_a_viewer_chooses_the_size_of_strokes(engine: Engine) -> None:
+    viewer = Viewer(engine, Mix({"waves": 1}), fps=0)
+    before = viewer.paint(encoded(FRAME))
+    viewer.set_mix(Mix.parse({"styles": {"waves": 1}, "strokes": "8%"}))
+    shown = [viewer.paint(encoded(FRAME)) for _ in range(2)]  # another size may have to be compiled
+    while shown[-1] == before:
+        shown.append(viewer.paint(encoded(FRAME)))
+    viewer.close()
+    for strokes in ("", "wide", {}, -1):
+        with pytest.raises(InputError):
+            Mix.parse({"styles": {"waves": 1}, "strokes": strokes})
+
+
 def test_others_paint_while_one_s_size_is_compiled(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, other = (Viewer(engine, Mix({"waves": 1}), fps=0) for _ in range(2))
     compiling, painted = threading.Event(), threading.Event()
     large = FRAME.repeat(2, 0)
-    prepare = one._stylizer._backend.prepare
+    backend = engine.stylizer(Mix({"waves": 1}))._backend
+    working = engine.stylizer(Mix({"waves": 1})).working_size(*large.shape[:2])
+    prepare = backend.prepare
 
     def slow(shape: tuple[int, ...]) -> None:
-        if shape[1:] == large.shape:
+        if shape[1:3] == working:
             compiling.set()
             assert painted.wait(300)
         prepare(shape)
 
-    monkeypatch.setattr(one._stylizer._backend, "prepare", slow)
+    monkeypatch.setattr(backend, "prepare", slow)
     late: list[bytes] = []
     thread = threading.Thread(target=lambda: late.append(one.paint(encoded(large))))
     thread.start()
@@ -112,7 +127,7 @@ class Painter:
     def perf_counter(self) -> float:
         return self.now
 
-    def stylize(self, frame: Frame, *, interval: float) -> Frame:
+    def paint(self, frame: Frame, *, interval: float) -> Frame:
         self.told.append(interval)
         self.now += self._seconds
         return frame
@@ -125,7 +140,7 @@ def test_the_rate_of_a_camera_is_known_where_its_frames_are_waited_for(
     viewer.close()
     painter = Painter(0.05)
     monkeypatch.setattr(engine_module, "time", painter)
-    monkeypatch.setattr(viewer, "_adaptive", painter)
+    monkeypatch.setattr(viewer, "_painter", painter)
     jpeg = encoded(FRAME)
     viewer.paint(jpeg)
     for _ in range(3):  # fifteen frames per second
@@ -144,14 +159,11 @@ def test_a_model_that_is_taken_in_can_be_chosen_and_forgotten(two_styles: StyleM
     mine = StyleModel(two_styles.network, (Style("mine"), Style("night")))
     viewer = Viewer(engine, Mix({"waves": 1}), fps=24)
     engine.add(mine)
-    assert list(engine.styles) == ["waves", "night", "mine"]
-    assert engine.partners("mine") == ["night"]
-    assert engine.partners("night") == ["mine", "waves"]
+    assert list(engine.styles) == ["waves", "night", "mine", "night 2"]
     before = viewer.paint(encoded(FRAME))
-    viewer.set_mix(Mix({"mine": 1}))  # the same weights under another name
-    assert viewer.paint(encoded(FRAME)) == before
-    with pytest.raises(InputError, match="no network has both"):
-        engine.stylizer(Mix({"mine": 1, "waves": 1}))
+    for mix in ({"mine": 1}, {"mine": 1, "waves": 1}):  # the same weights under another name
+        viewer.set_mix(Mix(mix))
+        assert viewer.paint(encoded(FRAME)) == before
     engine.remove(mine)
     assert list(engine.styles) == ["waves", "night"]
     assert viewer.paint(encoded(FRAME)) == before  # who has it may go on
