@@ -61,7 +61,7 @@ class Painter:
             "style": self._stylizer.identity,
             "timeline": str(self._timeline),
             "look": str(self._look),
-            "stabilize": "no" if self.stabilizer is None else "yes",
+            "stability": f"{0 if self.stabilizer is None else self.stabilizer.stability:g}",
         }
 
     def paint(self, frame: Frame, seconds: float) -> Frame:
