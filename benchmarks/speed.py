@@ -32,7 +32,7 @@ from nst_rt.errors import BackendError
 from nst_rt.images import Frame
 from nst_rt.infer.backends import BackendName, Precision
 from nst_rt.infer.demo import packaged_film
-from nst_rt.infer.stabilize import Stabilize, Stabilizer
+from nst_rt.infer.stabilize import DEFAULT_STABILITY, Stabilizer
 from nst_rt.infer.stylizer import Stylizer, load_style
 from nst_rt.infer.video import VideoReader, convert_video
 from nst_rt.style_model import Style, StyleModel, find_style
@@ -192,14 +192,14 @@ def file_rates(
         for frame, painted in pairs:
             stabilizer.steady(frame, painted)
 
-    def convert(source: Path, style: Stylizer, stabilize: Stabilize) -> None:
-        convert_video(source, output, style=style, stabilize=stabilize, overwrite=True)
+    def convert(source: Path, style: Stylizer, stability: float) -> None:
+        convert_video(source, output, style=style, stability=stability, overwrite=True)
 
     work = {
         "decoding alone": lambda: decode(film),
-        "decoding and encoding alone": lambda: convert(folder / "stylized.mp4", plain, "off"),
-        "ours, not stabilized": lambda: convert(film, stylizer, "off"),
-        "ours": lambda: convert(film, stylizer, "on"),
+        "decoding and encoding alone": lambda: convert(folder / "stylized.mp4", plain, 0),
+        "ours, not stabilized": lambda: convert(film, stylizer, 0),
+        "ours": lambda: convert(film, stylizer, DEFAULT_STABILITY),
     }
     steadied = {"stabilizing alone": steady}
     rounds = max(rounds // 2, 1)
@@ -221,7 +221,7 @@ def resized_film(film: Path, size: tuple[int, int], seconds: float) -> int:
     """Write a film of that size, with sound; returns its number of frames."""
     plain = load_style(strength=0)  # leaves frames as they are
     return convert_video(
-        packaged_film(), film, style=plain, size=size, end=seconds, stabilize="off"
+        packaged_film(), film, style=plain, size=size, end=seconds, stability=0
     ).frames
 
 

@@ -108,6 +108,15 @@ class LivePainter:
         """Choose how the next frames are shown."""
         self._painter.look = look
 
+    def set_stability(self, stability: float) -> None:
+        """Choose how stable the next frames are, see `Stabilizer`.
+
+        Raises:
+            InputError: a stability out of its range.
+        """
+        if self._painter.stabilizer is not None:
+            self._painter.stabilizer.stability = stability
+
     def paint(self, frame: Frame, *, interval: float = 0.0) -> Frame:
         """Stylize the next frame; see `Painter.paint`.
 

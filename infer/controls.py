@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from nst_rt.errors import UnknownNameError
 from nst_rt.infer.looks import check_strength
+from nst_rt.infer.stabilize import DEFAULT_STABILITY, check_stability
 from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize
 
 FADE_SECONDS = 0.5  # from one style to the next
@@ -18,6 +19,7 @@ KEYS = (
     ("left, right", "the style before, the next one"),
     ("+, -", "strength"),
     ("[, ]", "finer or coarser strokes"),
+    ("<, >", "less or more stable strokes"),
     ("b", "blend with the style before; then 1-9, 0, left and right choose the second style"),
     ("up, down", "more or less of the second style"),
     ("p", "the camera's own colours"),
@@ -39,13 +41,14 @@ class LiveControls:
         style: the one to begin with.
         strength: from 0 (the frame as it is) to 1 (the full style).
         stroke_size: see `Stylizer`.
+        stability: see `Stabilizer`.
         clock: seconds, which fades and notes go by.
 
     Attributes:
         style: the style, or the first one of a blend.
         second: the second one of a blend; None without one.
         mix: part of the second one, 0 to 1.
-        strength, stroke_size: see above.
+        strength, stroke_size, stability: see above.
         keep_colours, compare, recording, full_screen, overlay, help: what is switched on.
         snapshot, quit: what was asked for and the front end has to do.
 
@@ -61,9 +64,11 @@ class LiveControls:
         *,
         strength: float = 1.0,
         stroke_size: StrokeSize = DEFAULT_STROKES,
+        stability: float = DEFAULT_STABILITY,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         check_strength(strength)
+        check_stability(stability)
         self.styles = list(styles)
         self._check(style)
         self.style = style
@@ -71,6 +76,7 @@ class LiveControls:
         self.mix = 0.5
         self.strength = strength
         self.stroke_size = stroke_size
+        self.stability = stability
         self.keep_colours = self.compare = self.recording = False
         self.full_screen = self.help = False
         self.overlay = True
@@ -92,6 +98,10 @@ class LiveControls:
             "-": lambda: self.strengthen(-_STEP),
             "[": lambda: self.enlarge(1 / _LARGER),
             "]": lambda: self.enlarge(_LARGER),
+            ",": lambda: self.calm(-_STEP),
+            ".": lambda: self.calm(_STEP),
+            "<": lambda: self.calm(-_STEP),
+            ">": lambda: self.calm(_STEP),
             "b": self.blend,
             "up": lambda: self.shift_mix(_STEP),
             "down": lambda: self.shift_mix(-_STEP),
@@ -173,6 +183,11 @@ class LiveControls:
         """Make strokes so many times larger."""
         self.stroke_size = self.stroke_size.scaled(factor)
         self.say(f"strokes {self.stroke_size}")
+
+    def calm(self, change: float) -> None:
+        """Make strokes more stable (or less, below 0)."""
+        self.stability = _stepped(self.stability, change)
+        self.say(f"stability {self.stability:.0%}")
 
     def weights(self) -> dict[str, float]:
         """What to paint now: names with weights that sum to 1, on the way to what was chosen."""

@@ -23,7 +23,7 @@ from nst_rt.infer.painter import Painter
 from nst_rt.infer.pipeline import polled
 from nst_rt.infer.session import IDLE, LiveSession, painted_frames, waiting_picture
 from nst_rt.infer.sinks import RECORDINGS, Sink, VirtualCamera
-from nst_rt.infer.stabilize import Stabilizer
+from nst_rt.infer.stabilize import DEFAULT_STABILITY, Stabilizer
 from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.infer.window import Window, windows_would_hang
@@ -52,6 +52,7 @@ def show_webcam(
     style: str = "starry_night",
     strength: float = 1.0,
     stroke_size: StrokeSize | str | float = DEFAULT_STROKES,
+    stability: float = DEFAULT_STABILITY,
     keep_colours: bool = False,
     compare: bool = False,
     fps: float = 30.0,
@@ -79,6 +80,7 @@ def show_webcam(
         source: see `Camera`.
         style: see `load_style`; the keys go through all styles of its model and of the gallery.
         strength, stroke_size: see `Stylizer`.
+        stability: see `Stabilizer`; 0 for none.
         keep_colours: begin with the source's own colours.
         compare: begin with the source on the left and the painting on the right.
         fps: frames per second to hold by stylizing at a smaller size, see `LivePainter`; 0 never
@@ -109,7 +111,11 @@ def show_webcam(
         return _in_new_process(source, options)
     palette, name = whole_palette(style)
     controls = LiveControls(
-        palette.names, name, strength=strength, stroke_size=StrokeSize.parse(stroke_size)
+        palette.names,
+        name,
+        strength=strength,
+        stroke_size=StrokeSize.parse(stroke_size),
+        stability=stability,
     )
     controls.keep_colours, controls.compare = keep_colours, compare
     controls.recording = record is not None

@@ -66,7 +66,7 @@ class Painter:
             "style": self.stylizer.identity,
             "timeline": str(self._timeline),
             "look": str(self.look),
-            "stabilize": "no" if self.stabilizer is None else "yes",
+            "stability": f"{0 if self.stabilizer is None else self.stabilizer.stability:g}",
         }
 
     def paint(self, frame: Frame, seconds: float) -> Frame:

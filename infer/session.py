@@ -76,6 +76,7 @@ def painted_frames(
         painter.set_style(
             controls.weights(), strength=controls.strength, stroke_size=controls.stroke_size
         )
+        painter.set_stability(controls.stability)
         painter.set_look(Look(keep_colours=controls.keep_colours, compare=controls.compare))
         painted = painter.paint(frame, interval=captured.interval)
         yield Picture(painted, captured.at, str(painter))

@@ -7,7 +7,7 @@ place was in the last frame, and what was painted there then is mixed into what 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Literal, get_args
+from typing import Any
 
 import cv2
 import numpy as np
@@ -28,47 +28,48 @@ from nst_rt.flow import (
 )
 from nst_rt.images import Frame
 
-Stabilize = Literal["auto", "on", "off"]
-STABILIZE: tuple[Stabilize, ...] = get_args(Stabilize)
+DEFAULT_STABILITY = 0.95
 
 _MOVES = 5  # frames per second, from which on pictures are a motion
-_FLOW_SIDE = 128  # pixels of the short side that the flow is estimated at
-_KEEP = 0.75  # of the last output at most, where the scene moved
-_BOILS = 22  # levels from which on that much is kept; less where strokes are calm as it is
-_SHARPEN = 0.5  # of the last output there, which interpolation and mixing blur
-_KEEP_STILL = 0.92  # where it did not: noise of the camera must not make strokes boil
+_FLOW_SIDE = 180  # pixels of the short side that the flow is estimated at
+_KEEP = 0.98  # of the last output at full stability: strokes that never change would wear out
 _STILL = 0.05  # pixels of the small picture that count as no motion, which noise has too
-_UNCHANGED = 3  # levels of brightness that noise may make in the small picture
+_UNCHANGED = 4  # levels of brightness that noise may make in the small picture
 _BRIGHTNESS = 10.0  # levels; where the brightness differs by more, it is another place
 _FOUND = 25  # of 255, the least share of a place that was found again
 _CUT = 0.35  # of the picture that must be found again, or the scene is another one
+_DETAIL = (7, 7)  # pixels; detail is what differs from the mean of so many
+_MOST_DETAIL = 1.0  # that a frame gets back, as a share of what it has
 
 _AROUND = np.ones((3, 3), np.uint8)
+_BLEEDS = np.ones((5, 5), np.uint8)  # how far flow bleeds over edges in the small picture
 # Share that is kept, of 255, by how many levels the brightness differs.
 _ALIKE = np.array([255 * np.exp(-((d / _BRIGHTNESS) ** 2)) for d in range(256)]).astype(np.uint8)
 
 
-def stabilizer_for(mode: Stabilize, rate: Fraction | float) -> "Stabilizer | None":
+def stabilizer_for(stability: float | None, rate: Fraction | float) -> "Stabilizer | None":
     """The stabilizer of a video, or none.
 
-    `auto` has one where the video moves: from 5 frames a second on. Slides and time lapses, whose
-    frames come more slowly, are single pictures to the eye.
+    Slides and time lapses, whose frames come more slowly than 5 a second, are single pictures to
+    the eye: they have none unless it is asked for.
 
     Args:
-        mode: `auto`, `on` or `off`.
+        stability: from 0 (none) to 1; by default `DEFAULT_STABILITY` where the video moves.
         rate: frames per second.
 
     Raises:
-        InputError: another mode.
+        InputError: a stability out of its range.
     """
-    check_stabilize(mode)
-    return Stabilizer() if mode == "on" or (mode == "auto" and rate >= _MOVES) else None
+    if stability is None:
+        return Stabilizer() if rate >= _MOVES else None
+    check_stability(stability)
+    return Stabilizer(stability) if stability else None
 
 
-def check_stabilize(mode: str) -> None:
-    """Raise an InputError unless a mode is one of `STABILIZE`."""
-    if mode not in STABILIZE:
-        raise InputError(f"stabilize must be one of {', '.join(STABILIZE)}, not {mode!r}")
+def check_stability(stability: float) -> None:
+    """Raise an InputError unless a stability is from 0 to 1."""
+    if not 0 <= stability <= 1:
+        raise InputError(f"stability must be between 0 and 1, not {stability:g}")
 
 
 @dataclass(frozen=True)
@@ -108,15 +109,36 @@ class Stabilizer:
 
     It starts over at cuts, and where the last frame does not show a place it leaves what was
     painted as it is.
+
+    Args:
+        stability: see the attribute.
+
+    Raises:
+        InputError: a stability out of its range.
     """
 
-    def __init__(self) -> None:
-        # Patches down to half of the small picture's size: nearer to RubberWhale's true flow than
-        # the preset FAST at 1.5 times the size, in less time. The way there is only compared with.
-        self._back = _flow(refined=True)
-        self._there = _flow(refined=False)
+    def __init__(self, stability: float = DEFAULT_STABILITY) -> None:
+        self.stability = stability
+        # Patches down to half of the small picture's size: as near to the true flow as patches of
+        # its full size are at half of its size, in less time.
+        self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+        self._flow.setFinestScale(1)
+        self._flow.setVariationalRefinementIterations(3)
         self._last: _Last | None = None
         self._buffer = _Buffers()
+
+    @property
+    def stability(self) -> float:
+        """How much of what was painted before is kept, from 0 (nothing) to 1 (all but all).
+
+        It may be set at any time, and holds from the next frame on.
+        """
+        return self._stability
+
+    @stability.setter
+    def stability(self, stability: float) -> None:
+        check_stability(stability)
+        self._stability = stability
 
     def reset(self) -> None:
         """Forget what came before."""
@@ -156,54 +178,65 @@ class Stabilizer:
         """
         grey = self._halved(frame)
         small = _small(grey)
-        last = self._last
-        if last is not None and last.output.shape[:2] == painted.shape[:2] and valid > 0:
-            painted = self._mixed(last, grey, small, painted, valid)
+        last, most = self._last, _KEEP * self.stability * valid
+        if last is not None and most > 0:
+            if last.output.shape[:2] != painted.shape[:2]:
+                last = _resized(last, grey, painted)
+            painted = self._mixed(last, grey, small, painted, most)
         # A copy, since the caller may draw on it.
         output = self._buffer("output", (*painted.shape[:2], 4))
         cv2.cvtColor(painted, cv2.COLOR_BGR2BGRA, dst=output)
         self._last = _Last(grey, small, output)
         return painted
 
-    def _mixed(self, last: _Last, grey: Grey, small: Grey, painted: Frame, valid: float) -> Frame:
-        """What is painted now, with the last output where it still holds."""
-        back, share, small_still = self._found(last, grey, small)
+    def _mixed(self, last: _Last, grey: Grey, small: Grey, painted: Frame, most: float) -> Frame:
+        """What is painted now, with the last output, at most so much, where it still holds."""
+        back, share = self._found(last, grey, small)
         if np.count_nonzero(share > _FOUND) < _CUT * share.size:
             return painted
-        shape = painted.shape
-        size, plane = shape[1::-1], shape[:2]
-        kept, other = self._buffer("kept", shape), self._buffer("other", shape)
+        kept, other = (self._buffer(name, painted.shape) for name in ("kept", "other"))
         cv2.cvtColor(self._moved("moved", last.output, back), cv2.COLOR_BGRA2BGR, dst=kept)
-        still = cv2.resize(small_still, size, dst=self._buffer("still", plane))
-        # Interpolating and mixing blur; what is still is neither interpolated nor changed much.
-        cv2.blur(kept, (3, 3), dst=other)
-        cv2.addWeighted(kept, 1 + _SHARPEN, other, -_SHARPEN, 0, dst=other)
-        boils = self._buffer("boils", plane)
-        cv2.copyTo(other, cv2.bitwise_not(still, dst=boils), kept)
-        cv2.cvtColor(cv2.absdiff(kept, painted, dst=other), cv2.COLOR_BGR2GRAY, dst=boils)
-        cv2.multiply(boils, boils, dst=boils, scale=255 / _BOILS**2)
-        keep = cv2.resize(share, size, dst=self._buffer("keep", plane))
-        cv2.multiply(keep, cv2.max(boils, still, dst=boils), dst=keep, scale=valid / 255)
+        kept = self._detailed(kept, painted)
+        keep = cv2.resize(share, painted.shape[1::-1], dst=self._buffer("keep", painted.shape[:2]))
+        cv2.convertScaleAbs(keep, dst=keep, alpha=most)
         cv2.cvtColor(keep, cv2.COLOR_GRAY2BGR, dst=other)
         cv2.multiply(kept, other, dst=kept, scale=1 / 255)
         cv2.multiply(painted, cv2.bitwise_not(other, dst=other), dst=other, scale=1 / 255)
         return np.asarray(cv2.add(kept, other), np.uint8)
 
+    def _detailed(self, kept: Frame, painted: Frame) -> Frame:
+        """What is kept, sharpened until it has as much detail as what is painted now.
+
+        Interpolating and mixing take some away, frame by frame; sharpening by a fixed amount would
+        give back too little or too much, which adds up as well.
+        """
+        smooth, difference = (self._buffer(name, kept.shape) for name in ("smooth", "other"))
+
+        def detail(image: Frame) -> float:
+            cv2.blur(image, _DETAIL, dst=smooth)
+            return 1 + sum(cv2.mean(cv2.absdiff(image, smooth, dst=difference)))
+
+        lacking = min(detail(painted) / detail(kept) - 1, _MOST_DETAIL)
+        if lacking <= 0:
+            return kept
+        sharpened = cv2.addWeighted(kept, 1 + lacking, smooth, -lacking, 0, dst=smooth)
+        return np.asarray(sharpened, np.uint8)
+
     def correspondence(self, before: Frame, now: Frame) -> Correspondence:
         """What it goes by between two frames, scaled up to their size; nothing is remembered."""
         last, grey = self._halved(before), self._halved(now)
-        back, keep, _ = self._found(_Last(last, _small(last), before), grey, _small(grey))
+        back, keep = self._found(_Last(last, _small(last), before), grey, _small(grey))
         scale = np.divide(now.shape[1::-1], back.shape[1::-1], dtype=np.float32)
         positions = resized(back * scale, now.shape) + pixel_grid(*now.shape[:2])
         return Correspondence(positions, resized(keep, now.shape) > 0)
 
-    def _found(self, last: _Last, grey: Grey, small: Grey) -> tuple[Field, Grey, Grey]:
-        """Where each pixel was relative to where it is, its share that is kept, and what is still.
+    def _found(self, last: _Last, grey: Grey, small: Grey) -> tuple[Field, Grey]:
+        """Where each pixel was relative to where it is, and what share of it holds.
 
-        The flow and what is still (255) are at the small size; the share, of 255, at half size.
+        The flow is at the small size; the share, of 255, at half size.
         """
-        back = estimated_flow(self._back, small, last.small)
-        there = estimated_flow(self._there, last.small, small)
+        back = estimated_flow(self._flow, small, last.small)
+        there = estimated_flow(self._flow, last.small, small)
         motion = np.maximum(*np.abs(cv2.split(back)))
         # While the camera stands, what looks the same is, whatever the flow of flat places says.
         shift = np.abs(np.median(back[::4, ::4], axis=(0, 1))).max()
@@ -212,12 +245,10 @@ class Stabilizer:
         still = (changes <= _UNCHANGED) & (camera_stands | (motion <= _STILL))
         found = consistent(back, there)
         back[still] = 0  # or what is held would be interpolated again and again
-        share = np.where(still, np.float32(255 * _KEEP_STILL), np.float32(255 * _KEEP) * found)
-        # What is hidden grows by a pixel, since flow bleeds over edges.
-        share = cv2.erode(share.astype(np.uint8), _AROUND)
+        share = cv2.erode((still | found).astype(np.uint8) * 255, _BLEEDS)
         alike = cv2.LUT(cv2.absdiff(self._moved("grey", last.grey, back), grey), _ALIKE)
         keep = cv2.multiply(resized(share, grey.shape), alike, scale=1 / 255)
-        return back, np.asarray(keep, np.uint8), still.astype(np.uint8) * 255
+        return back, np.asarray(keep, np.uint8)
 
     def _moved(self, name: str, image: Image, back: Field) -> Image:
         """See `moved`; in buffers of that name."""
@@ -232,11 +263,10 @@ class Stabilizer:
         return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _flow(*, refined: bool) -> cv2.DISOpticalFlow:
-    flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
-    flow.setFinestScale(1)
-    flow.setVariationalRefinementIterations(3 if refined else 0)
-    return flow
+def _resized(last: _Last, grey: Grey, painted: Frame) -> _Last:
+    """What is remembered, at another size: strokes of a new size fade in then, and do not jump."""
+    before, output = resized(last.grey, grey.shape), resized(last.output, painted.shape)
+    return _Last(before, _small(before), output)
 
 
 def _small(grey: Grey) -> Grey:

@@ -22,6 +22,7 @@ def add_webcam_arguments(p: argparse.ArgumentParser) -> None:
     add("--list", action="store_true", help="list the cameras of this machine, and stop")
     add("--strength", type=float, metavar="X", help="0 to 1; default: 1")
     add("--stroke-size", metavar="S", help=STROKE_SIZE_HELP)
+    add("--stability", type=float, metavar="X", help="of strokes, 0 to 1; default: 0.95")
     add(*KEEP_COLOURS, dest="keep_colours", action="store_true", help="begin with the camera's")
     add("--compare", action="store_true", help="begin with the camera beside the painting")
     add("--size", type=frame_size, metavar="WxH", help="to ask a camera for; default: 1280x720")

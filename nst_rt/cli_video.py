@@ -34,7 +34,7 @@ _SETTINGS = (
     "size",
     "scale",
     "fps",
-    "stabilize",
+    "stability",
     "overwrite",
     "resume",
     "segment",
@@ -72,9 +72,10 @@ def add_video_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--scale", type=float, metavar="X", help="of both sides, such as 0.5")
     p.add_argument("--fps", type=_rate, metavar="N", help="a constant rate, such as 30000/1001")
     p.add_argument(
-        "--stabilize",
-        metavar="WHEN",
-        help="keep strokes in their places: auto, on or off; default: auto (where it moves)",
+        "--stability",
+        type=float,
+        metavar="0..1",
+        help="keep strokes in their places: 0 (off) to 1; default: 0.95 where it moves",
     )
     p.add_argument(
         "--resume", action="store_true", help="go on with what was interrupted, if anything was"

@@ -170,7 +170,7 @@ BAD = [
     (["video", FILM, "out.doc"], "unknown video format"),
     (["video", FILM, "out.mp4", "--style", "nobody"], "known are .*starry_night"),
     (["video", FILM, "out.mp4", "--crf", "99"], "between 0 and 51"),
-    (["video", FILM, "out.mp4", "--stabilize", "maybe"], "one of auto, on, off, not 'maybe'"),
+    (["video", FILM, "out.mp4", "--stability", "2"], "between 0 and 1, not 2"),
     (["video", FILM, "out.mp4", "--preset", "warp"], "must be one of ultrafast"),
     # training
     (["train", "--style", "no.png", "--photos", "@photos", "--name", "x"], "no such file"),

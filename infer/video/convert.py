@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nst_rt.errors import PartialResultError
 from nst_rt.infer.painter import Painter, load_painter
-from nst_rt.infer.stabilize import Stabilize, stabilizer_for
+from nst_rt.infer.stabilize import stabilizer_for
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.infer.video.damage import Damage
 from nst_rt.infer.video.info import VideoInfo
@@ -65,7 +65,7 @@ def convert_video(
     size: Size | None = None,
     scale: float | None = None,
     fps: Fraction | float | None = None,
-    stabilize: Stabilize = "auto",
+    stability: float | None = None,
     overwrite: bool = False,
     resume: bool = False,
     segment: int = SEGMENT,
@@ -95,8 +95,8 @@ def convert_video(
         scale: of both sides, instead of a size.
         fps: a constant rate, by repeating and leaving out frames; of a folder, its rate. What is
             repeated is stylized once.
-        stabilize: keep strokes where they are in the scene: `auto`, `on` or `off`, see
-            `stabilizer_for`; this decides for a Painter, too.
+        stability: how much of what was painted before is kept where it is in the scene, from 0
+            (every frame for itself) to 1, see `stabilizer_for`; this decides for a Painter, too.
         overwrite: replace an existing output, or an interrupted conversion to it.
         resume: go on with an interrupted conversion, if there is one.
         segment: frames of a segment.
@@ -112,11 +112,11 @@ def convert_video(
             the error the `Conversion` as its result. Or a full disk.
     """
     settings = Settings(
-        codec, crf, preset, start, end, size, scale, fps, stabilize, overwrite, resume, segment
+        codec, crf, preset, start, end, size, scale, fps, stability, overwrite, resume, segment
     )
     request = check_conversion(source, output, settings)
     painter = _painter(style)
-    painter.stabilizer = stabilizer_for(stabilize, settings.rate or request.reader.info.rate)
+    painter.stabilizer = stabilizer_for(stability, settings.rate or request.reader.info.rate)
     begin = time.perf_counter()
     with opened_job(request, painter, settings) as job:
         job.run(on_frame)

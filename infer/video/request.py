@@ -10,7 +10,7 @@ from typing import Any
 
 from nst_rt.errors import InputError, OutputExistsError
 from nst_rt.files import check_format, check_output, partial_path
-from nst_rt.infer.stabilize import Stabilize, check_stabilize
+from nst_rt.infer.stabilize import check_stability
 from nst_rt.infer.video.encoding import VIDEO_SUFFIXES, Encoding, choose_encoding
 from nst_rt.infer.video.info import STDIO, Packet
 from nst_rt.infer.video.picture_sinks import ANIMATION_SUFFIXES, check_pattern, is_pattern
@@ -39,7 +39,7 @@ class Settings:
     size: Size | None = None
     scale: float | None = None
     fps: Fraction | float | None = None
-    stabilize: Stabilize = "auto"
+    stability: float | None = None
     overwrite: bool = False
     resume: bool = False
     segment: int = SEGMENT
@@ -76,7 +76,8 @@ def check_conversion(
         InputError, OutputExistsError, VideoError: see `convert_video`.
     """
     settings = settings or Settings()
-    check_stabilize(settings.stabilize)
+    if settings.stability is not None:
+        check_stability(settings.stability)
     check_shape(size=settings.size, scale=settings.scale, fps=settings.fps)
     if settings.segment < 1:
         raise InputError(f"a segment must have a frame at least, not {settings.segment}")

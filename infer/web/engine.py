@@ -20,7 +20,7 @@ from nst_rt.infer.adaptive import LivePainter
 from nst_rt.infer.backends import BackendName, Precision
 from nst_rt.infer.blend import Palette, Pass
 from nst_rt.infer.painter import Painter
-from nst_rt.infer.stabilize import Stabilizer
+from nst_rt.infer.stabilize import DEFAULT_STABILITY, Stabilizer, check_stability
 from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.style_model import Style, StyleModel
@@ -87,11 +87,16 @@ class Mix:
         styles: names with their weights in the blend.
         strength: from 0 to 1.
         stroke_size: see `Stylizer`.
+        stability: of videos and live pictures, see `Stabilizer`.
     """
 
     styles: Mapping[str, float]
     strength: float = 1.0
     stroke_size: StrokeSize = DEFAULT_STROKES
+    stability: float = DEFAULT_STABILITY
+
+    def __post_init__(self) -> None:
+        check_stability(self.stability)
 
     @classmethod
     def parse(cls, value: Any) -> "Mix":
@@ -103,7 +108,8 @@ class Mix:
         try:
             styles = {str(name): float(weight) for name, weight in value["styles"].items()}
             strokes = StrokeSize.parse(value.get("strokes", DEFAULT_STROKES))
-            return cls(styles, float(value.get("strength", 1)), strokes)
+            stability = float(value.get("stability", DEFAULT_STABILITY))
+            return cls(styles, float(value.get("strength", 1)), strokes, stability)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(f"not a look: {str(value)[:200]}") from error
 
@@ -178,7 +184,7 @@ class Viewer:
     """
 
     def __init__(self, engine: Engine, mix: Mix, *, fps: float) -> None:
-        painter = Painter(engine.stylizer(mix), stabilizer=Stabilizer())
+        painter = Painter(engine.stylizer(mix), stabilizer=Stabilizer(mix.stability))
         self._painter = LivePainter(painter, fps)
         self._came = self._done = 0.0  # when the last frame came, and was stylized
 
@@ -194,6 +200,7 @@ class Viewer:
             UnknownNameError, InputError: a mix that cannot be had; the one before stays.
         """
         self._painter.set_style(mix.styles, strength=mix.strength, stroke_size=mix.stroke_size)
+        self._painter.set_stability(mix.stability)
 
     def paint(self, jpeg: bytes) -> bytes:
         """Paint one frame.

@@ -57,7 +57,11 @@ def video_work(engine: Engine, source: Upload, mix: Mix, limits: Limits) -> Call
             # Browsers play MP4 of H.264.
             offer(
                 convert_video(
-                    source.path, job.folder / "video.mp4", style=stylizer, on_frame=on_frame
+                    source.path,
+                    job.folder / "video.mp4",
+                    style=stylizer,
+                    stability=mix.stability,
+                    on_frame=on_frame,
                 )
             )
         except PartialResultError as error:

@@ -4,9 +4,11 @@ import pytest
 
 from nst_rt.errors import InputError
 from nst_rt.flicker import warping_error
-from nst_rt.images import Frame
+from nst_rt.images import Frame, frame_to_tensor, resize
 from nst_rt.infer.evaluate import pan_photos
-from nst_rt.infer.stabilize import Stabilize, Stabilizer, stabilizer_for
+from nst_rt.infer.stabilize import DEFAULT_STABILITY, Stabilizer, stabilizer_for
+from nst_rt.infer.stylizer import Stylizer, load_style
+from nst_rt.metrics.boldness import SIZE, even_areas, stroke_energy
 from nst_rt.metrics.stability import PanError, pan, pan_error, pan_photo
 from nst_rt.motion import layered_clip
 
@@ -160,16 +162,92 @@ def test_it_can_start_over(photo: Frame) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "rate", "steadied"),
-    [("auto", 24, True), ("auto", 2, False), ("on", 2, True), ("off", 24, False)],
+    ("stability", "rate", "expected"),
+    [(None, 24, DEFAULT_STABILITY), (None, 2, None), (0.5, 2, 0.5), (0, 24, None)],
 )
-def test_automatically_it_is_for_what_moves(mode: Stabilize, rate: int, steadied: bool) -> None:
-    assert (stabilizer_for(mode, rate) is not None) == steadied
+def test_by_default_it_is_for_what_moves(
+    stability: float | None, rate: int, expected: float | None
+) -> None:
+    stabilizer = stabilizer_for(stability, rate)
+    assert (None if stabilizer is None else stabilizer.stability) == expected
 
 
-def test_another_mode_is_refused() -> None:
-    with pytest.raises(InputError, match="must be one of auto, on, off, not 'maybe'"):
-        stabilizer_for("maybe", 24)  # type: ignore[arg-type]
+@pytest.mark.parametrize("stability", [-0.1, 1.5, float("nan")])
+def test_a_stability_out_of_range_is_refused(stability: float) -> None:
+    stabilizer = Stabilizer(0.5)
+    with pytest.raises(InputError, match="stability must be between 0 and 1, not"):
+        stabilizer.stability = stability
+    with pytest.raises(InputError):
+        stabilizer_for(stability, 24)
+    assert stabilizer.stability == 0.5
+
+
+def test_at_0_frames_stay_as_they_are_painted(photo: Frame) -> None:
+    stabilizer = Stabilizer(0)
+    for frame in pan(photo)[:3]:
+        painted = boiling(frame)
+        assert stabilizer.steady(frame, painted) is painted
+
+
+def test_more_stability_is_calmer_from_the_next_frame_on(photo: Frame) -> None:
+    frame = pan(photo)[0]
+    painted = [boiling(frame) for _ in range(2)]
+    changes = []
+    for stability in (0, 0.3, 0.6, DEFAULT_STABILITY, 1):
+        stabilizer = Stabilizer()
+        before = stabilizer.steady(frame, painted[0]).astype(float)
+        stabilizer.stability = stability
+        changes.append(np.abs(stabilizer.steady(frame, painted[1]) - before).mean())
+    assert changes == sorted(changes, reverse=True)
+    assert changes[-1] < 0.1 * changes[0]
+
+
+@pytest.fixture(scope="module")
+def bold() -> Stylizer:
+    return load_style("starry_night")
+
+
+def test_more_stability_lowers_the_pan_error_and_keeps_the_strokes(
+    photo: Frame, bold: Stylizer
+) -> None:
+    frames = pan(photo)
+    painted = [bold.stylize(frame) for frame in frames]
+    content = resize(frame_to_tensor(frames[-1]), SIZE)
+    even = even_areas(content)
+
+    def measured(stability: float) -> tuple[float, float]:
+        stabilizer, rest = Stabilizer(stability), iter(painted)
+        outputs: list[Frame] = []
+
+        def steady(frame: Frame) -> Frame:
+            outputs.append(stabilizer.steady(frame, next(rest)))
+            return outputs[-1]
+
+        relative = pan_error(steady, [photo]).relative
+        return relative, stroke_energy(resize(frame_to_tensor(outputs[-1]), SIZE), even)
+
+    errors, strokes = zip(*(measured(stability) for stability in (0, 0.5, 0.95)), strict=True)
+    assert errors[0] > errors[1] > errors[2]
+    assert errors[2] <= 0.1
+    assert strokes[2] >= 0.95 * strokes[0]
+
+
+def test_just_uncovered_places_are_no_worse_than_as_painted(photo: Frame) -> None:
+    frames, truth = layered_clip(pan_photo(photo), 8)
+    stabilizer = Stabilizer()
+    before, after = [], []
+    for number, frame in enumerate(frames):
+        clean = np.clip(frame * 0.6 + 50, 0, 255)
+        painted = boiling(frame)
+        output = stabilizer.steady(frame, painted)
+        if number:
+            found = truth[number - 1]
+            assert found.positions is not None
+            inside = ((found.positions > 2) & (found.positions < (637, 357))).all(-1)
+            hidden = cv2.erode((inside & ~found.visible).astype(np.uint8), np.ones((5, 5))) > 0
+            before.append(np.square(painted - clean)[hidden].mean())
+            after.append(np.square(output - clean)[hidden].mean())
+    assert np.mean(after) <= np.mean(before)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (16, 16), (17, 300), (1000, 16), (63, 65)])

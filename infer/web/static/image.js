@@ -19,7 +19,7 @@ export class ImageTab {
     this.view = byId("image-view");
     this.stage = byId("image-stage");
     this.original = byId("image-original");
-    this.picker = new LookPicker(byId("image-look"), { onChange: () => this.#later() });
+    this.picker = new LookPicker(byId("image-look"), { moving: false, onChange: () => this.#later() });
     this.drop = dropzone(byId("image-drop"), {
       label: "Choose or drop a photo",
       hint: "JPEG, PNG, WebP, TIFF",

@@ -12,7 +12,7 @@ export class LookPicker {
   #pictures = null;
   #swatches = new Map();
 
-  constructor(form, { title = "Style", onChange = () => {} } = {}) {
+  constructor(form, { title = "Style", moving = true, onChange = () => {} } = {}) {
     this.form = form;
     this.onChange = onChange;
     const change = () => this.onChange(this.look);
@@ -22,6 +22,8 @@ export class LookPicker {
     this.strength = slider("Strength", { value: 1, show: percent, onInput: change });
     // In octaves around the default.
     this.strokes = slider("Stroke size", { value: 0, min: -2, max: 2, show: strokes, onInput: change });
+    this.stability = slider("Stability", { value: 0.95, show: percent, onInput: change });
+    this.stability.root.hidden = !moving;
     form.addEventListener("submit", (event) => event.preventDefault());
     this.grid.addEventListener("change", () => {
       this.#offerPartners();
@@ -36,6 +38,7 @@ export class LookPicker {
       element("fieldset", { className: "styles" }, legend, this.grid),
       this.strength.root,
       this.strokes.root,
+      this.stability.root,
       element("label", { className: "field block" }, "Blend with", this.second),
       this.mix.root,
     );
@@ -55,6 +58,7 @@ export class LookPicker {
       styles,
       strength: Number(this.strength.input.value),
       strokes: strokes(Number(this.strokes.input.value)),
+      stability: Number(this.stability.input.value),
     };
   }
 

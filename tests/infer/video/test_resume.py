@@ -26,7 +26,7 @@ from nst_rt.infer.video import VideoReader, convert_video, work_path
 from nst_rt.infer.video.segments import Segment, SegmentWriter, work_folder
 from nst_rt.style_model import StyleModel
 
-SETTINGS: dict[str, Any] = {"segment": 10, "stabilize": "on"}
+SETTINGS: dict[str, Any] = {"segment": 10, "stability": 0.9}
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +154,7 @@ def test_interrupted_work_is_neither_overwritten_nor_resumed_unasked(
     ("changed", "said"),
     [
         ({"crf": 30}, r"crf \(20 then, 30 now\)"),
-        ({"stabilize": "off"}, r"stabilize \(yes then, no now\)"),
+        ({"stability": 0}, r"stability \(0.95 then, 0 now\)"),
         ({"style": Untouched()}, r"style \(grainy then, nothing now\)"),
         ({"segment": 7}, r"segment \(10 then, 7 now\)"),
         ({"end": 1.0}, r"end \(None then, 1.0 now\)"),

@@ -57,7 +57,7 @@ def test_sound_of_a_pipe_is_not_kept_for_pictures(tmp_path: Path, name: str) -> 
 def test_frames_become_numbered_pictures(tmp_path: Path, untouched: Stylizer) -> None:
     source = write_clip(tmp_path / "in.mp4")
     pattern = tmp_path / "50%" / "a%04d.png"
-    assert convert_video(source, pattern, style=untouched, end=0.4, stabilize="off").frames == 10
+    assert convert_video(source, pattern, style=untouched, end=0.4, stability=0).frames == 10
     names = sorted(path.name for path in pattern.parent.iterdir())
     assert names == [f"a{number:04d}.png" for number in range(1, 11)]
     picture = cv2.imread(str(pattern.parent / "a0005.png"))
@@ -74,7 +74,7 @@ def test_a_per_cent_sign_in_a_videos_name_is_no_number(
     tmp_path: Path, untouched: Stylizer, name: str
 ) -> None:
     source = write_clip(tmp_path / "in.mp4", pts=range(0, 2560, 512))
-    assert convert_video(source, tmp_path / name, style=untouched, stabilize="off").frames == 5
+    assert convert_video(source, tmp_path / name, style=untouched, stability=0).frames == 5
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, "in.mp4"])
 
 
@@ -108,7 +108,7 @@ def test_codecs(
 ) -> None:
     source = write_clip(tmp_path / "in.mp4", size=(128, 96))
     output = tmp_path / f"out{suffix}"
-    convert_video(source, output, style=untouched, codec=codec, segment=10, stabilize="off")
+    convert_video(source, output, style=untouched, codec=codec, segment=10, stability=0)
     assert stamps(output) == stamps(source)
     with av.open(str(output)) as container:
         stream = container.streams.video[0]
@@ -160,16 +160,16 @@ def test_what_is_advised_instead_works(
     source = write_clip(tmp_path / "in.mp4", size=size, pixels="yuv444p")
     output = tmp_path / f"out{suffix}"
     with pytest.raises(VideoError, match=advice) as caught:
-        convert_video(source, output, style=untouched, codec=codec, stabilize="off")
+        convert_video(source, output, style=untouched, codec=codec, stability=0)
     other = str(caught.value).partition("--codec ")[2].split()[:1]
     asked: dict[str, Any] = {"codec": other[0]} if other else {"codec": codec, "size": 64}
-    assert convert_video(source, output, style=untouched, stabilize="off", **asked).frames == 25
+    assert convert_video(source, output, style=untouched, stability=0, **asked).frames == 25
 
 
 def test_a_rate_that_a_codec_does_not_take_is_said(tmp_path: Path, untouched: Stylizer) -> None:
     source, output = write_clip(tmp_path / "in.mp4", size=(64, 64)), tmp_path / "out.mp4"
     with pytest.raises(VideoError, match=r"av1 .* 64x64 at 1000 .*--fps"):
-        convert_video(source, output, style=untouched, codec="av1", fps=1000, stabilize="off")
+        convert_video(source, output, style=untouched, codec="av1", fps=1000, stability=0)
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
 
 

@@ -252,7 +252,7 @@ def test_a_folder_of_pictures_is_a_video(tmp_path: Path, untouched: Stylizer) ->
         level = numbered_frame(number, 64, 48)
         Image.fromarray(level).save(tmp_path / "frames" / f"a{number}.png")
     output = tmp_path / "out.mp4"
-    done = convert_video(tmp_path / "frames", output, style=untouched, fps=10, stabilize="off")
+    done = convert_video(tmp_path / "frames", output, style=untouched, fps=10, stability=0)
     assert done.frames == 5
     assert stamps(output) == [Fraction(number, 10) for number in range(5)]
     levels = [timed.frame.mean() for timed in VideoReader(output)]
