@@ -17,7 +17,7 @@ from nst_rt.infer.timeline import DEFAULT_FADE, Timeline, parse_style
 State = dict[str, npt.NDArray[Any]]
 
 _SECONDS = "seconds"
-_FADING = 3  # what is kept of an old style through a fade of many frames: e^-3 of it at most
+_FADING = 3  # of an old style no more than e^-3 is left when a fade of many frames ends
 
 
 class Painter:
@@ -50,6 +50,7 @@ class Painter:
         self._seconds: float | None = None  # of the last frame
         self._begun: float | None = None  # seconds of the last frame that was begun
         self._blend = stylizer.blend  # that the last frame was stylized in
+        self._changing = False  # whether it was not that of the frame before
         self._painted: Frame | None = None  # what the last frame became, at the working size
 
     def __str__(self) -> str:
@@ -170,6 +171,9 @@ class Painter:
         if self._timeline is not None:
             return self._timeline.still_valid(self._seconds, seconds)
         before, self._blend = self._blend, self.stylizer.blend
+        was_changing, self._changing = self._changing, self._blend != before
+        if not self._changing:
+            return 0.0 if was_changing else 1.0  # so that nothing of an old style is left
         common = sum(min(before.get(name, 0), weight) for name, weight in self._blend.items())
         return common**_FADING
 

@@ -1,12 +1,13 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from nst_rt.errors import InputError, UnknownNameError
-from nst_rt.images import Frame
+from nst_rt.images import Frame, load_image, tensor_to_frame
 from nst_rt.infer import adaptive
 from nst_rt.infer.adaptive import LivePainter
 from nst_rt.infer.blend import Palette
@@ -216,7 +217,10 @@ def test_what_cannot_be_chosen_changes_nothing(held: LivePainter, machine: Machi
     assert machine.blend == {"waves": 1.0}
 
 
-def test_strength_strokes_and_looks_are_taken(held: LivePainter, machine: Machine) -> None:
+def test_strength_strokes_and_looks_are_taken(
+    held: LivePainter, machine: Machine, clock: Clock
+) -> None:
+    clock.nanoseconds = 500
     play(held, 2)
     held.set_style("waves", strength=0.5, stroke_size="40px")
     held.set_look(Look(compare=True))
@@ -229,16 +233,17 @@ def test_strength_strokes_and_looks_are_taken(held: LivePainter, machine: Machin
     np.testing.assert_array_equal(shown[:, :80], np.where(shown[:, :80] == 255, 255, FRAME[:, :80]))
 
 
-def test_another_scale_fades_in(two_styles: StyleModel) -> None:
+def test_another_scale_fades_in(two_styles: StyleModel, astronaut: Path) -> None:
     """The stabilizer carries what was there over to the new size."""
+    frame = tensor_to_frame(load_image(astronaut, size=256))
     stylizer = Stylizer(two_styles, "waves", backend="torch", stroke_size="1:1")
     steadied = Painter(stylizer, stabilizer=Stabilizer())
     plain = Painter(stylizer)
     for number in range(3):
-        before = steadied.paint(FRAME, number)
+        before = steadied.paint(frame, number)
     stylizer.scale = 0.7
-    jump = np.abs(plain.paint(FRAME, 3).astype(float) - before).mean()
-    smooth = np.abs(steadied.paint(FRAME, 3).astype(float) - before).mean()
+    jump = np.abs(plain.paint(frame, 3).astype(float) - before).mean()
+    smooth = np.abs(steadied.paint(frame, 3).astype(float) - before).mean()
     assert smooth < 0.6 * jump
 
 

@@ -159,7 +159,12 @@ def test_notes_go_away(controls: LiveControls, clock: Clock) -> None:
 
 def test_every_key_in_the_help_does_something(controls: LiveControls) -> None:
     keys = {"1-9, 0": ["1", "2"], "left, right": ["left", "right"], "up, down": ["up", "down"]}
-    keys |= {"+, -": ["+", "-"], "[, ]": ["[", "]"], "<, >": [",", ".", "<", ">"], "q, Esc": ["q", "escape"]}
+    keys |= {
+        "+, -": ["+", "-"],
+        "[, ]": ["[", "]"],
+        "<, >": [",", ".", "<", ">"],
+        "q, Esc": ["q", "escape"],
+    }
     for names, what in KEYS:
         assert what.isascii()
         press(controls, *keys.get(names, [names]))

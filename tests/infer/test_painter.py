@@ -1,5 +1,6 @@
 import io
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -265,6 +266,21 @@ def test_nothing_of_the_old_style_is_left_when_a_fade_ends(
     plain = painted(Painter(stylizer, timeline=timeline), still)
     assert np.abs(got[5] - plain[5].astype(float)).mean() > 1  # it does steady within the fade
     np.testing.assert_array_equal(got[8], plain[8])
+
+
+def test_nothing_of_the_old_style_is_left_after_a_live_fade(
+    stylizer: Stylizer, frames: list[Frame]
+) -> None:
+    painter = Painter(stylizer, stabilizer=Stabilizer())
+    shown = []
+    for number in range(9):
+        share = min(max(number - 2, 0) / 4, 1)
+        stylizer.set_style({"waves": 1 - share, "night": share})
+        shown.append(painter.paint(frames[0], number).astype(float))
+    night = stylizer.stylize(frames[0])
+    np.testing.assert_array_equal(shown[8], night)
+    steps = [np.abs(after - before).mean() for before, after in pairwise(shown)]
+    assert max(steps) < 0.5 * np.abs(shown[0] - night).mean()  # and it does not jump
 
 
 def test_what_a_text_says_is_loaded(file: Path, frames: list[Frame]) -> None:

@@ -77,6 +77,9 @@ class Engine:
     def set_style(self, weights: object, *, strength: float, stroke_size: StrokeSize) -> None:
         self.set.append((weights, strength, str(stroke_size)))
 
+    def set_stability(self, stability: float) -> None:
+        assert stability == 0.95
+
     def set_look(self, look: Look) -> None:
         self._look = look
 
