@@ -36,6 +36,8 @@ _KEEP = 0.98  # of the last output at full stability: strokes that never change 
 _STILL = 0.05  # pixels of the small picture that count as no motion, which noise has too
 _UNCHANGED = 4  # levels of brightness that noise may make in the small picture
 _BRIGHTNESS = 10.0  # levels; where the brightness differs by more, it is another place
+_FADE = 3.0  # levels that the whole picture may become brighter or darker by from frame to frame
+_ALIKE_LEVELS = 2  # that the output may differ by from what is painted, for good
 _FOUND = 25  # of 255, the least share of a place that was found again
 _CUT = 0.35  # of the picture that must be found again, or the scene is another one
 _DETAIL = (7, 7)  # pixels; detail is what differs from the mean of so many
@@ -199,10 +201,19 @@ class Stabilizer:
         kept = self._detailed(kept, painted)
         keep = cv2.resize(share, painted.shape[1::-1], dst=self._buffer("keep", painted.shape[:2]))
         cv2.convertScaleAbs(keep, dst=keep, alpha=most)
-        cv2.cvtColor(keep, cv2.COLOR_GRAY2BGR, dst=other)
-        cv2.multiply(kept, other, dst=kept, scale=1 / 255)
-        cv2.multiply(painted, cv2.bitwise_not(other, dst=other), dst=other, scale=1 / 255)
-        return np.asarray(cv2.add(kept, other), np.uint8)
+        taken = cv2.cvtColor(cv2.bitwise_not(keep, dst=keep), cv2.COLOR_GRAY2BGR, dst=other)
+        change, least = (self._buffer(name, painted.shape) for name in ("change", "least"))
+        result = kept.copy()
+        for brighter, darker, add in (
+            (painted, kept, cv2.add),
+            (kept, painted, cv2.subtract),
+        ):
+            cv2.subtract(brighter, darker, dst=change)
+            # A small share of a small change rounds to nothing, and what was there would stay.
+            cv2.min(cv2.subtract(change, _ALIKE_LEVELS, dst=least), 1, dst=least)
+            cv2.multiply(change, taken, dst=change, scale=1 / 255)
+            add(result, cv2.max(change, least, dst=change), dst=result)
+        return np.asarray(result, np.uint8)
 
     def _detailed(self, kept: Frame, painted: Frame) -> Frame:
         """What is kept, sharpened until it has as much detail as what is painted now.
@@ -246,8 +257,12 @@ class Stabilizer:
         found = consistent(back, there)
         back[still] = 0  # or what is held would be interpolated again and again
         share = cv2.erode((still | found).astype(np.uint8) * 255, _BLEEDS)
-        alike = cv2.LUT(cv2.absdiff(self._moved("grey", last.grey, back), grey), _ALIKE)
-        keep = cv2.multiply(resized(share, grey.shape), alike, scale=1 / 255)
+        before = self._moved("grey", last.grey, back)
+        alike = cv2.LUT(cv2.absdiff(before, grey), _ALIKE)
+        # A fade of the whole picture must not lag behind.
+        fade = float(np.median(grey[::8, ::8].astype(np.int16) - before[::8, ::8]))
+        alone = np.exp(-((fade / _FADE) ** 2)) / 255
+        keep = cv2.multiply(resized(share, grey.shape), alike, scale=alone)
         return back, np.asarray(keep, np.uint8)
 
     def _moved(self, name: str, image: Image, back: Field) -> Image:

@@ -47,9 +47,7 @@ def frame_of(file: str) -> Frame:
 
 
 def painted(style: str | dict[str, float]) -> Frame:
-    stylizer = Stylizer(
-        StyleModel.load(TWO), style, backend="torch", precision="f32", stroke_size="1:1"
-    )
+    stylizer = Stylizer(StyleModel.load(TWO), style, backend="torch", precision="f32")
     return stylizer.stylize(frame_of("photo.png"))
 
 
@@ -85,9 +83,7 @@ def test_a_video_in_styles_over_time(run: Run) -> None:
     assert run(*arguments)[0] == 0
     source, output = (list(VideoReader(file)) for file in ("in.mp4", "out.mp4"))
     assert len(output) == len(source) == 25
-    stylizer = Stylizer(
-        StyleModel.load(TWO), "waves", backend="torch", precision="f32", stroke_size="1:1"
-    )
+    stylizer = Stylizer(StyleModel.load(TWO), "waves", backend="torch", precision="f32")
     for number, (before, after) in enumerate(zip(source, output, strict=True)):
         stylizer.set_style("waves" if number < 13 else "night")
         expected = stylizer.stylize(before.frame).astype(int)
@@ -128,7 +124,8 @@ def test_every_option_of_a_video_reaches_the_library(
     [
         (["--style", f"{TWO}:waves@0,{TWO}:nite@1"], "'nite': did you mean 'night'"),
         (["--style", "starry_night@0,great_wafe@1"], "did you mean 'great_wave'"),
-        (["--style", f"{TWO}@0,starry_night@1"], "can only be mixed within one model file"),
+        (["--stroke-size", "wide"], "a stroke size is a fraction of the picture"),
+        (["--stroke-size", "0px"], "a stroke size is a fraction of the picture"),
         (["--style", "starry_night@1"], "must begin at 0 seconds, not at 1"),
         (["--style", "starry_night@0,great_wave@2,night_cafe@1"], "1 comes after 2"),
         (["--style", "starry_night@0,great_wave"], "is not of this form"),

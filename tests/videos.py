@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import av
@@ -15,6 +16,8 @@ class Untouched(Stylizer):
     """Leaves frames as they are, for tests of what is around it."""
 
     identity = "nothing"
+    strength = 1.0
+    blend = MappingProxyType({"nothing": 1.0})
 
     def __init__(self) -> None:
         pass
@@ -25,9 +28,15 @@ class Untouched(Stylizer):
     def stylize(self, frame: np.ndarray) -> np.ndarray:
         return frame
 
-    def start(self, frame: np.ndarray) -> Callable[[], np.ndarray]:
-        painted = self.stylize(frame)
-        return lambda: painted
+    def shrunk(self, frame: np.ndarray) -> np.ndarray:
+        return frame
+
+    def stylize_shrunk(self, frame: np.ndarray) -> np.ndarray:
+        return self.stylize(frame)
+
+    def start_shrunk(self, frame: np.ndarray) -> Callable[[], np.ndarray]:
+        stylized = self.stylize(frame)
+        return lambda: stylized
 
 
 def stamps(path: Path, kind: str = "video", track: int = 0) -> list[Fraction]:

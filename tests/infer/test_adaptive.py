@@ -244,7 +244,7 @@ def test_another_scale_fades_in(two_styles: StyleModel, astronaut: Path) -> None
     stylizer.scale = 0.7
     jump = np.abs(plain.paint(frame, 3).astype(float) - before).mean()
     smooth = np.abs(steadied.paint(frame, 3).astype(float) - before).mean()
-    assert smooth < 0.6 * jump
+    assert smooth < 0.9 * jump
 
 
 def test_a_real_stylizer_is_prepared(two_styles: StyleModel) -> None:
