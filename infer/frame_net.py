@@ -66,7 +66,7 @@ class FrameNet(nn.Module):
         return _framed(frames, lambda image: self.network(image, style), style.dtype)
 
     def _named(self, weights: Tensor) -> dict[str, Tensor]:
-        parts = weights.split([shape.numel() for shape in self._shapes.values()])
+        parts = torch.split(weights, [shape.numel() for shape in self._shapes.values()])
         named = zip(self._shapes.items(), parts, strict=True)
         return {name: part.view(shape) for (name, shape), part in named}
 

@@ -37,7 +37,6 @@ _STILL = 0.05  # pixels of the small picture that count as no motion, which nois
 _UNCHANGED = 4  # levels of brightness that noise may make in the small picture
 _BRIGHTNESS = 10.0  # levels; where the brightness differs by more, it is another place
 _FADE = 3.0  # levels that the whole picture may become brighter or darker by from frame to frame
-_ALIKE_LEVELS = 2  # that the output may differ by from what is painted, for good
 _FOUND = 25  # of 255, the least share of a place that was found again
 _CUT = 0.35  # of the picture that must be found again, or the scene is another one
 _DETAIL = (7, 7)  # pixels; detail is what differs from the mean of so many
@@ -45,6 +44,8 @@ _MOST_DETAIL = 1.0  # that a frame gets back, as a share of what it has
 
 _AROUND = np.ones((3, 3), np.uint8)
 _BLEEDS = np.ones((5, 5), np.uint8)  # how far flow bleeds over edges in the small picture
+# Levels that the output comes nearer to what is painted at least, by how many it differs by.
+_LEAST = np.array([0, 0, 0] + [1] * 253, np.uint8)
 # Share that is kept, of 255, by how many levels the brightness differs.
 _ALIKE = np.array([255 * np.exp(-((d / _BRIGHTNESS) ** 2)) for d in range(256)]).astype(np.uint8)
 
@@ -210,7 +211,7 @@ class Stabilizer:
         ):
             cv2.subtract(brighter, darker, dst=change)
             # A small share of a small change rounds to nothing, and what was there would stay.
-            cv2.min(cv2.subtract(change, _ALIKE_LEVELS, dst=least), 1, dst=least)
+            cv2.LUT(change, _LEAST, dst=least)
             cv2.multiply(change, taken, dst=change, scale=1 / 255)
             add(result, cv2.max(change, least, dst=change), dst=result)
         return np.asarray(result, np.uint8)

@@ -152,9 +152,9 @@ def brought_back(stylized: Frame, small: Frame, frame: Frame) -> Frame:
     for top in range(0, height, _BAND):
         rows = slice(top, top + _BAND)
         strokes = cv2.min(cv2.max(result[rows], lowest[rows]), highest[rows])
-        share = cv2.merge([of_picture[rows]] * 3)
-        mixed = cv2.multiply(coarse[rows], share, scale=1 / 255)
-        mixed = cv2.add(mixed, cv2.multiply(strokes, cv2.bitwise_not(share), scale=1 / 255))
+        part = cv2.merge([of_picture[rows]] * 3)
+        mixed = cv2.multiply(coarse[rows], part, scale=1 / 255)
+        mixed = cv2.add(mixed, cv2.multiply(strokes, cv2.bitwise_not(part), scale=1 / 255))
         bright = _brightness(frame[rows])
         for brighter, darker, change in (
             (bright, seen[rows], cv2.add),

@@ -254,7 +254,7 @@ class _Backends:
     """A backend for each architecture, made when it is first needed."""
 
     def __init__(self, name: BackendName, device: str | None, precision: Precision) -> None:
-        self._name, self._wanted = name, {"device": device, "precision": precision}
+        self._name, self._device, self._precision = name, device, precision
         self._made: dict[object, tuple[Choice, Backend]] = {}
         self._lock = threading.Lock()
 
@@ -275,8 +275,10 @@ class _Backends:
                 # To measure again takes minutes for large networks, and what is the fastest for one
                 # is for others.
                 known = next((choice for choice, _ in self._made.values()), None)
-                choice = known or choose(network, self._name, **self._wanted)
-                self._made[kind] = choice, create_backend(network, choice.name, **self._wanted)
+                device, precision = self._device, self._precision
+                choice = known or choose(network, self._name, device=device, precision=precision)
+                backend = create_backend(network, choice.name, device=device, precision=precision)
+                self._made[kind] = choice, backend
             return self._made[kind]
 
 

@@ -263,3 +263,25 @@ def test_a_new_size_starts_over(photo: Frame) -> None:
     stabilizer.steady(photo, photo)
     smaller = photo[:300]
     np.testing.assert_array_equal(stabilizer.steady(smaller, smaller), smaller)
+
+
+@pytest.mark.parametrize("levels", [(12, 5, 9), (-12, -5, -9), (120, -80, 3)])
+def test_nothing_old_stays_for_good(photo: Frame, levels: tuple[int, int, int]) -> None:
+    """A small share of a small change rounds to nothing."""
+    scene = pan(photo)[0][:120, :160]
+    before = np.full_like(scene, 128)
+    after = (before + np.array(levels)).astype(np.uint8)
+    stabilizer = Stabilizer()
+    stabilizer.steady(scene, before)
+    for _ in range(100):
+        output = stabilizer.steady(scene, after)
+    assert np.abs(output - after.astype(int)).max() <= 2
+
+
+def test_a_fade_does_not_lag(photo: Frame) -> None:
+    scene = pan(photo)[0]
+    stabilizer = Stabilizer()
+    for factor in np.linspace(1, 0, 25):
+        frame = (scene * factor).astype(np.uint8)
+        output = stabilizer.steady(frame, frame)
+    assert np.abs(output - frame.astype(int)).mean() < 2
