@@ -79,14 +79,20 @@ class Palette:
         for model in models:
             self.add(model)
 
-    def add(self, model: StyleModel) -> dict[str, str]:
+    def add(self, model: StyleModel, *, skip_known: bool = False) -> dict[str, str]:
         """Take the styles of a model in.
 
+        Args:
+            model: any.
+            skip_known: leave out those whose names are taken; else they get a number.
+
         Returns:
-            The names that they have here: their own, with a number behind those that were taken.
+            For each style that was taken in its name here.
         """
         entries, given = dict(self._entries), {}
         for index, style in enumerate(model.styles):
+            if skip_known and style.name in entries:
+                continue
             numbered = (f"{style.name} {number}" for number in count(2))
             free = next(name for name in chain([style.name], numbered) if name not in entries)
             entries[free], given[style.name] = _Entry(model, index), free
@@ -182,7 +188,9 @@ def whole_palette(name: str) -> tuple[Palette, str]:
     Raises:
         UnknownNameError, InputError, StyleModelError: see `find_style`.
     """
-    palette, names = load_palette([name, *gallery()])
+    palette, names = load_palette([name])
+    for file in dict.fromkeys(gallery().values()):
+        palette.add(StyleModel.load(file), skip_known=True)
     return palette, names[name]
 
 

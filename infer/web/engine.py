@@ -128,8 +128,8 @@ class Engine:
     _palette: Palette = field(default_factory=Palette)
 
     def add(self, model: StyleModel) -> None:
-        """Take a model in; its styles can be chosen from now on."""
-        self._palette.add(model)
+        """Take a model in; its styles of new names can be chosen from now on."""
+        self._palette.add(model, skip_known=True)
 
     def remove(self, model: StyleModel) -> None:
         """Forget a model; who stylizes with it may go on."""

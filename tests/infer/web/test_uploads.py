@@ -303,6 +303,23 @@ def test_a_photo_is_painted_small_and_at_full_size_with_its_transparency(
     assert np.array_equal(np.asarray(full)[:, :, 3], levels[:, :, 3])
 
 
+def test_the_download_is_the_picture_that_was_shown(
+    client: Client, tmp_path: Path, astronaut: Path
+) -> None:
+    with Image.open(astronaut) as photo:
+        photo.resize((2600, 2000), Image.Resampling.LANCZOS).save(tmp_path / "large.png")
+    address = f"/api/uploads/{client.upload(tmp_path / 'large.png')['id']}/painted?style=waves"
+    for strokes in ("2%25", "4%25"):
+        shown, full = (
+            Image.open(BytesIO(client.get(f"{address}&strokes={strokes}{more}").content))
+            for more in ("&size=1024&format=png", "&format=png")
+        )
+        assert full.size == (2600, 2000)
+        reduced = full.convert("RGB").resize(shown.size, Image.Resampling.BOX)
+        levels = [np.asarray(x.convert("L")).astype(float) for x in (shown, reduced)]
+        assert np.abs(levels[0] - levels[1]).mean() < 0.1 * levels[0].std() + 4
+
+
 def test_looks_that_cannot_be_had_are_said_to_be(client: Client, astronaut: Path) -> None:
     address = f"/api/uploads/{client.upload(astronaut)['id']}/painted"
     for query, says in (
@@ -312,6 +329,7 @@ def test_looks_that_cannot_be_had_are_said_to_be(client: Client, astronaut: Path
         ("style=waves:x", "not a look"),
         ("style=waves&strength=2", "strength"),
         ("style=waves&strength=nan", "strength"),
+        ("style=waves&strokes=wide", "stroke size"),
         ("style=waves&size=0", "size"),
         ("style=waves&size=x", "not a number"),
         ("", "unknown style"),

@@ -1,0 +1,98 @@
+"""Strokes in proportion beside strokes as trained: time, peak of memory, and how alike sizes look.
+
+    python benchmarks/strokes.py PHOTO --style starry_night
+
+PHOTO is resized to each size. Both are timed in turns; `1:1` is what there was before.
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from nst_rt.images import Frame, frame_to_tensor, load_image, tensor_to_frame
+from nst_rt.infer.strokes import resized
+from nst_rt.infer.stylizer import load_style
+from nst_rt.metrics.boldness import stroke_energy
+
+SIZES = ((640, 480), (1280, 720), (3840, 2160), (4000, 3000))
+KINDS = ("1:1", "2%")
+_SEEN = 1024  # pixels, long side, that pictures of all sizes are looked at
+
+
+def main() -> None:
+    """Print Markdown tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("photo", type=Path)
+    parser.add_argument("--style", default="starry_night")
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    photo = tensor_to_frame(load_image(options.photo))
+    stylizers = {kind: load_style(options.style, stroke_size=kind) for kind in KINDS}
+    print(stylizers["2%"])
+    print("| size | 1:1 | in proportion | times as fast | strokes, 1:1 | in proportion | edges |")
+    print(f"|{' --- |' * 7}")
+    for width, height in SIZES:
+        frame = resized(photo, (height, width))
+        outputs = {kind: stylizer.stylize(frame) for kind, stylizer in stylizers.items()}
+        seconds: dict[str, list[float]] = {kind: [] for kind in KINDS}
+        for _ in range(options.rounds):
+            for kind, stylizer in stylizers.items():
+                begin = time.perf_counter()
+                stylizer.stylize(frame)
+                seconds[kind].append(time.perf_counter() - begin)
+        before, now = (statistics.median(seconds[kind]) for kind in KINDS)
+        strokes = [f"{seen_strokes(outputs[kind]):.1f}" for kind in KINDS]
+        cells = [f"{width}x{height}", f"{1000 * before:.0f} ms", f"{1000 * now:.0f} ms"]
+        cells += [f"{before / now:.2f}", *strokes, f"{edge_energy(outputs['2%'], frame):.2f}"]
+        print(f"| {' | '.join(cells)} |", flush=True)
+    for width, height in ((4000, 3000), (7680, 4320)):
+        peaks = [peak(options.photo, width, height, options.style, kind) for kind in KINDS]
+        print(f"\n{width}x{height}, peak of memory: 1:1 {peaks[0]:.2f} GB, now {peaks[1]:.2f} GB")
+
+
+def seen_strokes(stylized: Frame) -> float:
+    """Stroke energy where the picture is seen at 1024 px, in levels."""
+    height, width = stylized.shape[:2]
+    size = round(height * _SEEN / max(height, width)), round(width * _SEEN / max(height, width))
+    return 255 * stroke_energy(frame_to_tensor(resized(stylized, size)))
+
+
+def edge_energy(stylized: Frame, frame: Frame) -> float:
+    """Energy of the gradients where the photo's are among the largest 2 %, over the photo's."""
+
+    def energy(picture: Frame) -> np.ndarray:
+        grey = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY).astype(np.float32)
+        across, down = (cv2.Sobel(grey, cv2.CV_32F, *way) for way in ((1, 0), (0, 1)))
+        return np.asarray(across**2 + down**2)
+
+    photo = energy(frame)
+    edges = photo >= np.quantile(photo, 0.98)
+    return float(energy(stylized)[edges].mean() / photo[edges].mean())
+
+
+def peak(photo: Path, width: int, height: int, style: str, kind: str) -> float:
+    """Gigabytes that stylizing takes at most, in a process of its own; on Linux."""
+    code = """
+import sys
+import nst_rt
+from nst_rt.images import load_image, tensor_to_frame
+from nst_rt.infer.strokes import resized
+photo, width, height, style, kind = sys.argv[1:]
+frame = resized(tensor_to_frame(load_image(photo)), (int(height), int(width)))
+nst_rt.load_style(style, stroke_size=kind).stylize(frame)
+[peak] = [line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")]
+print(peak)
+"""
+    command = [sys.executable, "-c", code, str(photo), str(width), str(height), style, kind]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return float(done.stdout) * 1024 / 1e9
+
+
+if __name__ == "__main__":
+    main()
