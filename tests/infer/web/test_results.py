@@ -158,7 +158,7 @@ def test_removing_can_be_taken_back_for_a_while(tmp_path: Path) -> None:
 
 
 def test_a_style_goes_and_comes_back_with_its_job(
-    own_engine: Engine, tmp_path: Path, swirls: Path
+    own_engine: Engine, two_styles: StyleModel, tmp_path: Path, swirls: Path
 ) -> None:
     visitor = Client(create_app(own_engine, settings(tmp_path)))
     [cookie] = visitor.cookies.jar
@@ -171,7 +171,9 @@ def test_a_style_goes_and_comes_back_with_its_job(
     assert client.post("/api/jobs/a/undo").is_success
     assert styles(client) == ["waves", "night", "swirls"]
     assert [job["id"] for job in client.get("/api/jobs").json()] == ["a"]
-    soon = same_visitor(visitor, Engine("torch", _stylizers=own_engine._stylizers[:1]), tmp_path)
+    fresh = Engine("torch")
+    fresh.add(two_styles)
+    soon = same_visitor(visitor, fresh, tmp_path)
     assert soon.delete("/api/jobs/a").is_success
     until(lambda: styles(soon) == ["waves", "night"])
     until(lambda: not (tmp_path / "results" / "a").exists())
