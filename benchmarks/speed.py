@@ -173,8 +173,9 @@ def file_rates(
     film = folder / f"{size[0]}x{size[1]}.mp4"
     output = folder / "out.mp4"
     count = resized_film(film, size, seconds)
-    stylizer, plain = load_style(), load_style(strength=0)
-    stylizer.prepare(size[1], size[0])
+    stylizer, exact, plain = load_style(), load_style(stroke_size="1:1"), load_style(strength=0)
+    for each in (stylizer, exact):
+        each.prepare(size[1], size[0])
     # What takes as long to encode as a pastiche, without the network.
     convert_video(film, folder / "stylized.mp4", style=stylizer, overwrite=True)
 
@@ -182,10 +183,8 @@ def file_rates(
         for _ in VideoReader(source):
             pass
 
-    pairs = [
-        (timed.frame, stylizer.stylize(timed.frame))
-        for timed in islice(VideoReader(film), _STEADIED)
-    ]
+    working = [stylizer.shrunk(timed.frame) for timed in islice(VideoReader(film), _STEADIED)]
+    pairs = [(frame, stylizer.stylize_shrunk(frame)) for frame in working]
 
     def steady() -> None:
         stabilizer = Stabilizer()
@@ -198,6 +197,8 @@ def file_rates(
     work = {
         "decoding alone": lambda: decode(film),
         "decoding and encoding alone": lambda: convert(folder / "stylized.mp4", plain, 0),
+        "ours, --stroke-size 1:1, not stabilized": lambda: convert(film, exact, 0),
+        "ours, --stroke-size 1:1": lambda: convert(film, exact, DEFAULT_STABILITY),
         "ours, not stabilized": lambda: convert(film, stylizer, 0),
         "ours": lambda: convert(film, stylizer, DEFAULT_STABILITY),
     }

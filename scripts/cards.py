@@ -52,19 +52,18 @@ SEEN = {  # by style, at 640 px: a face, a landscape, a street, a launch pad by 
     "udnie": "soft facets of grey, cream and brown in skies, faint on walls, nearly black shades; "
     "faces readable, eyes dark; a pale halo of 25 px around towers; few colours where the photo "
     "has few",
-    "composition_vii": "orange patches with violet shadows that fill skies and clothes in slanting "
-    "rows, all much alike, maroon walls; clear faces and eyes; a nearly white halo of 25 px around "
-    "towers against a sky",
+    "composition_vii": "orange patches with violet shadows that fill skies, tables and clothes in "
+    "slanting rows, all much alike, brown walls; the clearest smile; a nearly white halo of 25 px "
+    "around towers against a sky",
     "water_lilies": "flecks of violet, lilac and ochre, a weave in many places, green reflections "
-    "that hang down from all that is dark; faces just readable; a pale rim around towers",
+    "that hang down from all that is dark; a clear smile; a pale rim around towers",
     "wheat_field": "rolling yellow clouds in a light blue sky, olive and deep green shades, relief "
     "as of thick paint; clear eyes, mouths less so, faces pale and blue; a pale halo around towers",
     "night_cafe": "gold and green with strokes as of blue-black relief in skies and on walls, "
     "which may turn red; clear faces; a fine weave in gold and dark reds; a soft glow around "
     "towers",
     "cottages": "pale skies of pink and lilac with rows of yellow dabs, short dark hooks as of a "
-    "pen, green and brown shades; faces readable, mouths ragged; a pale halo of 25 px around "
-    "towers",
+    "pen, green and brown shades; a clear smile; a pale halo of 25 px around towers",
     "tahitian_women": "yellow clouds with emerald and dark red strokes in skies and on walls, "
     "orange where the photo is warm; faces readable; a pale halo of 25 px around towers; a fine "
     "cross-hatch in shades",
@@ -148,6 +147,9 @@ def trainings(models: Sequence[StyleModel]) -> list[str]:
         name = model.styles[0].name
         for phase in model.history(name):
             phases.setdefault(described(phase), {})[name] = None
+            if (share := phase.get("interpolated", 1.0)) != 1:
+                text = f"then {share:g} of these weights and the rest of those before"
+                phases.setdefault(text, {})[name] = None
             if (gain := phase.get("gain", 1.0)) != 1:
                 phases.setdefault(f"then more contrast: logits times {gain:g}", {})[name] = None
     return [f"- {_listed(names, models)}: {text}" for text, names in phases.items()]
@@ -195,6 +197,8 @@ def described(training: Mapping[str, Any]) -> str:
     focus = (
         f", less in even areas (focus {recipe['content_focus']:g})"
         if recipe.get("content_focus")
+        else ", less where its pixels vary little"
+        if recipe.get("detail") == "pixels"
         else ""
     )
     grid = f", grid {recipe['grid_weight']:g}" if recipe.get("grid_weight") else ""
