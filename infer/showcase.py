@@ -26,7 +26,8 @@ _PREVIEW_QUALITY = 80
 
 def in_all_styles(frame: Frame, palette: Palette) -> Iterator[tuple[str, Frame]]:
     """Stylize a frame, shape (H, W, 3), uint8 BGR, in every style; yields the names and results."""
-    stylizer = Stylizer(palette, palette.names[0])
+    # A sheet's pictures are small: strokes in proportion to them would hardly be seen.
+    stylizer = Stylizer(palette, palette.names[0], stroke_size="1:1")
     for name in palette.names:
         stylizer.set_style(name)
         yield name, stylizer.stylize(frame)

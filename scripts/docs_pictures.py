@@ -19,6 +19,7 @@ STILLS = {
     "chelsea.png": ("delaunay_portrait", "wheat_field"),
     "astronaut.png": ("starry_night", "composition_vii"),
 }
+STROKES = "4%"  # which can be seen where the pictures are so small
 CELL = (480, 360)  # width, height, pixels
 LOOKS = (  # as docs/looks.md says
     {"style": {"starry_night": 0.5, "great_wave": 0.5}, "compare": True},
@@ -34,16 +35,16 @@ def main() -> None:
     columns = []
     for name, styles in STILLS.items():
         frame = cropped(tensor_to_frame(load_image(photos[name])), CELL)
-        painted = (load_style(style).stylize(frame) for style in styles)
+        painted = (load_style(style, stroke_size=STROKES).stylize(frame) for style in styles)
         columns.append(np.vstack([frame, *painted]))
     save_image(np.hstack(columns), ROOT / "docs" / "styles.jpg", overwrite=True)
     face = cropped(tensor_to_frame(load_image(photos["astronaut.png"])), (400, 400))
-    looks = [load_painter(**look).paint(face, 0) for look in LOOKS]
+    looks = [load_painter(**look, stroke_size=STROKES).paint(face, 0) for look in LOOKS]
     save_image(np.hstack(looks), ROOT / "docs" / "looks.jpg", overwrite=True)
     convert_video(
         packaged_film(),
         ROOT / "docs" / "film.webp",
-        style=load_painter(FILM, fade=0.4),
+        style=load_painter(FILM, fade=0.4, stroke_size=STROKES),
         size=480,
         fps=12,
         overwrite=True,

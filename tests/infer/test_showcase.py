@@ -28,7 +28,7 @@ def test_each_style_paints_as_it_does_alone(two_styles: StyleModel, astronaut: P
     painted = dict(in_all_styles(frame, Palette(two_styles)))
     assert list(painted) == ["waves", "night"]
     for name, picture in painted.items():
-        alone = Stylizer(two_styles, name).stylize(frame)
+        alone = Stylizer(two_styles, name, stroke_size="1:1").stylize(frame)
         np.testing.assert_array_equal(picture, alone)
     assert not np.array_equal(painted["waves"], painted["night"])
 
