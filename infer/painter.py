@@ -93,8 +93,8 @@ class Painter:
     def start(self, frame: Frame, seconds: float, *, repeated: bool = False) -> Callable[[], Frame]:
         """Begin to paint the next frame, as `paint`; what is returned waits for it.
 
-        For throughput, see `Stylizer.start_shrunk`. Frames are waited for in the order that they were
-        begun in; `state` is that after the last one that was waited for.
+        For throughput, see `Stylizer.start_shrunk`. Frames are waited for in the order that they
+        were begun in; `state` is that after the last one that was waited for.
 
         Args:
             frame, seconds: see `paint`.
