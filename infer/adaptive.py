@@ -38,6 +38,7 @@ class LivePainter:
 
     Attributes:
         scale: of the working size's sides, now.
+        working_size: height and width that the last frame was stylized at.
 
     Raises:
         InputError: a rate that cannot be.
@@ -51,6 +52,7 @@ class LivePainter:
         self._budget = 1 / fps if fps else float("inf")
         self._allowed = self._budget  # seconds per frame, as the source comes
         self._background = ThreadPoolExecutor(1, "compile")
+        self.working_size = (0, 0)
         self._asked: object = None  # of `set_style`
         self._next: Stylizer | None = None  # what takes over as soon as it is compiled
         self._compiling: Future[None] | None = None
@@ -127,6 +129,7 @@ class LivePainter:
         if not self._times and not self._costs:
             self.calibrate(*frame.shape[:2])
         self._take_next(*frame.shape[:2])
+        self.working_size = self._stylizer.working_size(*frame.shape[:2])
         begin = time.perf_counter()
         painted = self._painter.paint(frame, begin)
         self._times.append(time.perf_counter() - begin)

@@ -191,7 +191,7 @@ class _Studio:
             try:
                 if message.get("bytes") is not None:
                     picture = await run_in_threadpool(viewer.paint, message["bytes"])
-                    state = {"scale": viewer.scale, "viewers": self._viewers}
+                    state = {"size": viewer.size, "viewers": self._viewers}
                     if state != told:
                         await socket.send_json(state)
                         told = state

@@ -189,9 +189,9 @@ class Viewer:
         self._came = self._done = 0.0  # when the last frame came, and was stylized
 
     @property
-    def scale(self) -> float:
-        """Of the sides of the working size, see `LivePainter`."""
-        return self._painter.scale
+    def size(self) -> list[int]:
+        """Width and height that the last frame was stylized at."""
+        return [*reversed(self._painter.working_size)]
 
     def set_mix(self, mix: Mix) -> None:
         """Choose what the next frames look like.

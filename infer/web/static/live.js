@@ -29,7 +29,7 @@ export class Live {
   #busy = false;
   #recorder = null;
   #drawn = Promise.resolve();
-  #scale = 1;
+  #size = []; // width and height that frames are stylized at
   #full = false;
   #starts = 0; // a start that waits for the browser ends where a later one, or a stop, has begun
 
@@ -151,7 +151,7 @@ export class Live {
     if (byId("live-trouble").textContent !== reason) byId("live-trouble").textContent = reason;
   }
 
-  #hear({ full, error, lost, scale, viewers }) {
+  #hear({ full, error, lost, size, viewers }) {
     if (full !== undefined) {
       this.#full = true;
       this.stop(`The studio is full: it paints for ${full} ${full === 1 ? "viewer" : "viewers"} at once. Try again when someone has left.`);
@@ -159,7 +159,7 @@ export class Live {
       if (lost) this.#sent.shift();
       tell(error, { bad: true });
     } else {
-      this.#scale = scale;
+      this.#size = size;
       byId("live-others").hidden = viewers < 2;
       byId("live-viewers").textContent = viewers;
     }
@@ -238,8 +238,7 @@ export class Live {
     const trip = recent.reduce((sum, [, each]) => sum + each, 0) / recent.length;
     byId("live-fps").textContent = (((recent.length - 1) * 1000) / (last - first)).toFixed(1);
     byId("live-latency").textContent = trip.toFixed(0);
-    const sides = [this.canvas.width, this.canvas.height].map((side) => Math.round(side * this.#scale));
-    byId("live-size").textContent = sides.join(" × ");
+    byId("live-size").textContent = this.#size.join(" × ");
   }
 
   #say(message) {

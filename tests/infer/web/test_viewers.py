@@ -26,7 +26,7 @@ def test_frames_come_back_in_the_style_that_was_chosen(client: Client) -> None:
             socket.send_json({"styles": {name: 1}})
             socket.send_bytes(JPEG)
             if not pictures:
-                assert socket.receive_json() == {"scale": 1.0, "viewers": 1}
+                assert socket.receive_json() == {"size": [256, 192], "viewers": 1}
             picture = socket.receive_bytes()
             assert Image.open(BytesIO(picture)).size == (64, 48)
             assert pictures.setdefault(name, picture) == picture
