@@ -15,7 +15,7 @@ from nst_rt.style_model import Style, StyleModel, find_styles, gallery, normaliz
 from nst_rt.transformer import TransformerNet
 
 # Cosine between the kernels of two networks, from which on one descends from the other, or both
-# from a third: 0.91 or more between the gallery's styles, 0.1 or less between strangers.
+# from a third: 0.91 or more between the gallery's styles, 0.18 or less between strangers.
 _KINDRED = 0.5
 
 
@@ -119,14 +119,6 @@ class Palette:
         """Of all styles, in order."""
         return list(self._entries)
 
-    def network(self, name: str) -> TransformerNet:
-        """The network of a style.
-
-        Raises:
-            UnknownNameError: no such style.
-        """
-        return self._entry(name).network
-
     def passes(self, style: str | Mapping[str, float]) -> tuple[Pass, ...]:
         """What a style or a blend takes: one pass for all styles that are kindred.
 
@@ -188,10 +180,11 @@ def whole_palette(name: str) -> tuple[Palette, str]:
     Raises:
         UnknownNameError, InputError, StyleModelError: see `find_style`.
     """
-    palette, names = load_palette([name])
-    for file in dict.fromkeys(gallery().values()):
-        palette.add(StyleModel.load(file), skip_known=True)
-    return palette, names[name]
+    found = find_styles([name, *gallery()])
+    palette = Palette()
+    for model in {id(model): model for model, _ in found.values()}.values():
+        palette.add(model, skip_known=True)
+    return palette, found[name][1]
 
 
 def kind_of(network: TransformerNet) -> tuple[object, ...]:

@@ -29,7 +29,7 @@ class FrameNet(nn.Module):
 
     def __init__(self, network: TransformerNet) -> None:
         super().__init__()
-        self.network = _for_frames(with_styles(network, [0]) if network.styles > 1 else network)
+        self.network = _for_frames(_of_first_style(network))
         self._shapes = {name: p.shape for name, p in self.network.named_parameters()}
 
     @property
@@ -88,12 +88,16 @@ class StyledFrameNet(nn.Module):
 
 
 def style_weights(network: TransformerNet) -> StyleWeights:
-    """The weights of a network of one style, shape (P,), as a `FrameNet` takes them.
+    """The weights of a network's first style, shape (P,), as a `FrameNet` takes them.
 
     A blend of networks is computed by the blend of these.
     """
-    parameters = _for_frames(network).parameters()
+    parameters = _for_frames(_of_first_style(network)).parameters()
     return torch.cat([each.detach().float().flatten() for each in parameters]).numpy()
+
+
+def _of_first_style(network: TransformerNet) -> TransformerNet:
+    return with_styles(network, [0]) if network.styles > 1 else network
 
 
 def _for_frames(network: TransformerNet) -> TransformerNet:

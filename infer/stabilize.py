@@ -262,8 +262,8 @@ class Stabilizer:
         alike = cv2.LUT(cv2.absdiff(before, grey), _ALIKE)
         # A fade of the whole picture must not lag behind.
         fade = float(np.median(grey[::8, ::8].astype(np.int16) - before[::8, ::8]))
-        alone = np.exp(-((fade / _FADE) ** 2)) / 255
-        keep = cv2.multiply(resized(share, grey.shape), alike, scale=alone)
+        steady = np.exp(-((fade / _FADE) ** 2))
+        keep = cv2.multiply(resized(share, grey.shape), alike, scale=steady / 255)
         return back, np.asarray(keep, np.uint8)
 
     def _moved(self, name: str, image: Image, back: Field) -> Image:

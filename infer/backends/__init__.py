@@ -17,7 +17,6 @@ from nst_rt.errors import BackendError
 from nst_rt.infer.cache import Cache
 from nst_rt.infer.frame_net import StyleWeights, style_weights
 from nst_rt.infer.timing import frames_per_second
-from nst_rt.palette import with_styles
 from nst_rt.transformer import TransformerNet
 
 logger = logging.getLogger(__name__)
@@ -168,7 +167,7 @@ def _listed(reasons: dict[str, str]) -> str:
 
 
 def _frame_rate(engine: Backend, network: TransformerNet) -> float:
-    weights = style_weights(with_styles(network, [0]) if network.styles > 1 else network)
+    weights = style_weights(network)
     return frames_per_second(lambda frame: engine(frame[None], weights), _TIMED_FRAME)
 
 
