@@ -33,20 +33,21 @@ def in_background(
 
 
 def polled(
-    items: Iterable[T], *, seconds: float, drop: bool = False
+    items: Iterable[T], *, seconds: float, depth: int = 1, drop: bool = False
 ) -> Generator[T | None, None, None]:
-    """`in_background`, one item ahead, giving None each time that nothing came for so long.
+    """`in_background`, giving None each time that nothing came for so long.
 
     For a consumer that has other things to do meanwhile, such as looking at keys.
 
     Args:
         items: what to iterate over.
         seconds: to wait for an item.
+        depth: items ahead.
         drop: give the newest item only; what the consumer was too slow for is dropped, so that its
             latency never grows.
     """
     # What gives the newest item is live, and may hang.
-    return _consume(_Stage(items, 1, drop=drop, patience=PATIENCE if drop else None), seconds)
+    return _consume(_Stage(items, depth, drop=drop, patience=PATIENCE if drop else None), seconds)
 
 
 def _consume(stage: "_Stage[T]", seconds: float | None = None) -> Generator[Any, None, None]:

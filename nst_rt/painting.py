@@ -2,13 +2,10 @@
 
 import hashlib
 import logging
-import signal
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -24,6 +21,7 @@ from nst_rt.errors import (
 from nst_rt.files import atomic_output, check_input, check_not_input, partial_path
 from nst_rt.images import Picture, check_image_output, load_picture, resize, save_image
 from nst_rt.inputs import File, ImageSource, as_image, as_list, is_file
+from nst_rt.interrupts import interrupts_deferred
 from nst_rt.reference import Iterate, Optimization, optimize
 from nst_rt.sheets import LossRecord, check_plot, plot_losses
 from nst_rt.timelapse import Timelapse, check_timelapse
@@ -110,7 +108,9 @@ def paint(
 
     iterate: Iterate | None = None
     with ExitStack() as stack:
-        interrupted = stack.enter_context(_interrupts_deferred())
+        interrupted = stack.enter_context(
+            interrupts_deferred("stopping after this step; Ctrl-C again stops now")
+        )
         video = None
         if film is not None:
             video = stack.enter_context(
@@ -250,26 +250,3 @@ def _digest(value: ImageSource) -> str:
 def _record(iterate: Iterate) -> LossRecord:
     size = max(iterate.image.shape[-2:])
     return LossRecord(iterate.step, size, iterate.content, iterate.style, iterate.tv, iterate.total)
-
-
-@contextmanager
-def _interrupts_deferred() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C sets what is yielded; a second one interrupts at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False  # only the main thread may handle signals
-        return
-    requested = False
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        nonlocal requested
-        if requested:
-            requested = False
-            raise KeyboardInterrupt
-        requested = True
-        logger.warning("stopping after this step; Ctrl-C again stops now")
-
-    before = signal.signal(signal.SIGINT, handle)
-    try:
-        yield lambda: requested
-    finally:
-        signal.signal(signal.SIGINT, before)

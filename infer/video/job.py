@@ -20,7 +20,7 @@ from nst_rt.errors import PartialResultError, VideoError
 from nst_rt.images import Frame
 from nst_rt.infer.backends import IN_FLIGHT, installed_version
 from nst_rt.infer.painter import Painter
-from nst_rt.infer.pipeline import PATIENCE, in_background
+from nst_rt.infer.pipeline import PATIENCE, in_background, polled
 from nst_rt.infer.video.copying import Spool
 from nst_rt.infer.video.encoding import Shape
 from nst_rt.infer.video.info import STDIO, TimedFrame, VideoInfo
@@ -32,6 +32,7 @@ from nst_rt.infer.video.segments import Checkpoint, WorkFolder, work_folder
 from nst_rt.infer.video.shaping import at_rate
 from nst_rt.infer.video.sinks import Painted, PipeSink, SegmentSink, Sink
 from nst_rt.infer.video.tracks import Track, plan_tracks
+from nst_rt.interrupts import interrupts_deferred
 from nst_rt.version import __version__
 
 logger = logging.getLogger(__name__)
@@ -40,6 +41,8 @@ Item = TypeVar("Item")
 
 # What decides how frames look, beside what was asked for; OpenCV has several packages.
 _PACKAGES = ("torch", "openvino", "onnxruntime", "av")
+_GLANCE = 0.2  # seconds between two looks whether Ctrl-C was pressed
+_AHEAD = 4  # painted frames that wait to be encoded
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -110,8 +113,15 @@ class Job:
                 logger.warning("%s: %s", self._request.output, track)
         info = replace(self._reader.info, frames=self._expected())
         try:
-            with closing(in_background(self._painted())) as frames:
+            with (
+                interrupts_deferred() as interrupted,
+                closing(polled(self._painted(), seconds=_GLANCE, depth=_AHEAD)) as frames,
+            ):
                 for painted in frames:
+                    if interrupted():
+                        raise KeyboardInterrupt
+                    if painted is None:
+                        continue
                     with self.clock.stage("encode"):
                         self._sink.write(painted, self._shape(painted))
                         if self._spool is not None:

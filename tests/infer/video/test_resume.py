@@ -3,6 +3,7 @@
 import errno
 import json
 import random
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,22 @@ def test_what_is_interrupted_plays_and_goes_on(
     assert (done.frames, done.resumed) == (60, frames // 10 * 10)
     assert packets(output) == packets(undisturbed(source, tmp_path, **SETTINGS))
     assert {path.name for path in tmp_path.iterdir()} == {"out.mp4", "whole.mp4"}
+
+
+def test_ctrl_c_is_not_lost_where_no_error_gets_through(tmp_path: Path, source: Path) -> None:
+    class Finalized:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    def on_frame(count: int, _: object) -> None:
+        if count == 20:
+            Finalized()
+
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        convert_video(source, tmp_path / "out.mp4", style=Grainy(), on_frame=on_frame, **SETTINGS)
+    assert stamps(tmp_path / "out.partial.mp4") == stamps(source)[:20]
+    assert signal.getsignal(signal.SIGINT) is handler
 
 
 @pytest.fixture
