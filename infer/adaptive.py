@@ -56,7 +56,7 @@ class LivePainter:
         self._asked: object = None  # of `set_style`
         self._next: Stylizer | None = None  # what takes over as soon as it is compiled
         self._compiling: Future[None] | None = None
-        # Seconds per pixel of the working size, by what is run.
+        # Seconds per pixel of the working size, by kind of network.
         self._costs: dict[object, float] = {}
         self._times: deque[float] = deque(maxlen=_FRAMES)
         self._intervals: deque[float] = deque(maxlen=_FRAMES)
@@ -143,7 +143,7 @@ class LivePainter:
     def _take_next(self, height: int, width: int) -> None:
         if self._next is None:
             return
-        if self._next.runs != self._stylizer.runs and self._next.runs in self._costs:
+        if self._next.runs != self._stylizer.runs and self._knows(self._next):
             self._next.scale = self._scale_for(self._next, height, width, self._allowed)
         if self._next.is_ready(height, width):
             if self._next.runs != self._stylizer.runs or self._next.scale != self.scale:
@@ -157,17 +157,18 @@ class LivePainter:
 
     def _prepare(self, stylizer: Stylizer, height: int, width: int) -> None:
         """Find the scale that a stylizer has time for, and compile it for that."""
-        if stylizer.runs not in self._costs and self._budget < float("inf"):
+        if not self._knows(stylizer) and self._budget < float("inf"):
             stylizer.scale = SCALES[-1]
             size = stylizer.working_size(height, width)
             grey = np.full((*size, 3), 128, np.uint8)
-            stylizer.stylize_shrunk(grey)  # compiles
-            times = []
-            for _ in range(_CALIBRATED):
-                begin = time.perf_counter()
-                stylizer.stylize_shrunk(grey)
-                times.append(time.perf_counter() - begin)
-            self._costs[stylizer.runs] = min(times) / (size[0] * size[1])
+            for kind, each in dict(zip(stylizer.runs, stylizer.passes, strict=True)).items():
+                stylizer.stylize_shrunk(grey, [each])  # compiles
+                times = []
+                for _ in range(_CALIBRATED):
+                    begin = time.perf_counter()
+                    stylizer.stylize_shrunk(grey, [each])
+                    times.append(time.perf_counter() - begin)
+                self._costs[kind] = min(times) / (size[0] * size[1])
             stylizer.scale = self._scale_for(stylizer, height, width, self._allowed)
         stylizer.prepare(height, width)
 
@@ -177,16 +178,28 @@ class LivePainter:
         for scale in SCALES:
             measured.scale = scale
             working = measured.working_size(height, width)
-            if self._costs[stylizer.runs] * working[0] * working[1] <= seconds:
+            if self._cost(stylizer) * working[0] * working[1] <= seconds:
                 return scale
         return SCALES[-1]
+
+    def _knows(self, stylizer: Stylizer) -> bool:
+        return all(kind in self._costs for kind in stylizer.runs)
+
+    def _cost(self, stylizer: Stylizer) -> float:
+        """Seconds per pixel of the working size that a frame is expected to take."""
+        costs = [self._costs[kind] for kind in stylizer.runs]
+        return max(costs) if self._painter.takes_turns else sum(costs)
 
     def _decide(self, height: int, width: int) -> None:
         seconds = float(np.median(self._times))
         self._allowed = max(self._budget, float(np.median(self._intervals)))
         self._forget()
         working = self._stylizer.working_size(height, width)
-        self._costs[self._stylizer.runs] = seconds / (working[0] * working[1])
+        kinds = set(self._stylizer.runs)
+        for kind in kinds:
+            self._costs.setdefault(kind, 1.0)  # not calibrated where no rate is to be held
+        slower = seconds / (working[0] * working[1] * self._cost(self._stylizer))
+        self._costs.update({kind: slower * self._costs[kind] for kind in kinds})
         too_slow = seconds > self._allowed
         allowed = self._allowed if too_slow else _SLACK * self._allowed
         scale = self._scale_for(self._stylizer, height, width, allowed)

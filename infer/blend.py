@@ -27,11 +27,13 @@ class Pass:
         network: of one style; its architecture counts.
         weights: that it is run with, shape (P,), see `style_weights`.
         share: of its output in the result.
+        styles: names and shares of what its weights are made of; the same ones paint the same.
     """
 
     network: TransformerNet
     weights: StyleWeights
     share: float = 1.0
+    styles: tuple[tuple[str, float], ...] = ()
 
 
 class _Entry:
@@ -130,16 +132,28 @@ class Palette:
             InputError: weights that are negative, or all zero.
         """
         blend = normalized_weights({style: 1.0} if isinstance(style, str) else style)
-        families: list[list[tuple[_Entry, float]]] = []
+        families: list[dict[str, float]] = []
         for name, weight in blend.items():
             entry = self._entry(name)
             if weight == 0:
                 continue
-            family = next((f for f in families if entry.is_kindred(f[0][0])), None)
+            kindred = (f for f in families if entry.is_kindred(self._entry(next(iter(f)))))
+            family = next(kindred, None)
             if family is None:
-                families.append(family := [])
-            family.append((entry, weight))
-        return tuple(_pass(family) for family in families)
+                families.append(family := {})
+            family[name] = weight
+        return tuple(self._pass(family) for family in families)
+
+    def _pass(self, family: Mapping[str, float]) -> Pass:
+        share = sum(family.values())
+        styles = tuple((name, weight / share) for name, weight in family.items())
+        entries = [(self._entry(name), part) for name, part in styles]
+        first = entries[0][0]
+        if len(entries) == 1:
+            return Pass(first.network, first.weights, share, styles)
+        parts = [np.float32(part) * entry.weights for entry, part in entries]
+        weights = np.sum(parts, axis=0, dtype=np.float32)
+        return Pass(first.network, np.asarray(weights), share, styles)
 
     def _entry(self, name: str) -> _Entry:
         if name not in self._entries:
@@ -191,12 +205,3 @@ def kind_of(network: TransformerNet) -> tuple[object, ...]:
     """What tells networks apart that cannot run on the same compiled one."""
     hyper_parameters = sorted(network.hyper_parameters.items())
     return type(network), network.architecture, *hyper_parameters
-
-
-def _pass(family: list[tuple[_Entry, float]]) -> Pass:
-    share = sum(weight for _, weight in family)
-    first = family[0][0]
-    if len(family) == 1:
-        return Pass(first.network, first.weights, share)
-    parts = (np.float32(weight / share) * entry.weights for entry, weight in family)
-    return Pass(first.network, np.sum(list(parts), axis=0, dtype=np.float32), share)

@@ -1,6 +1,8 @@
 """The painter: what turns the frames of one video, in order, into its pastiche."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -8,16 +10,30 @@ import numpy.typing as npt
 
 from nst_rt.images import Frame
 from nst_rt.infer.backends import BackendName, Precision
+from nst_rt.infer.blend import Pass
 from nst_rt.infer.looks import PLAIN, Look, with_strength
-from nst_rt.infer.stabilize import Stabilizer
+from nst_rt.infer.stabilize import Layer, Stabilizer
 from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize, brought_back
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.infer.timeline import DEFAULT_FADE, Timeline, parse_style
 
 State = dict[str, npt.NDArray[Any]]
+Ages = dict[Hashable, int]  # for how many frames each network of a blend has not run
 
-_SECONDS = "seconds"
+_SECONDS, _AGES = "seconds", "ages"
 _FADING = 3  # of an old style no more than e^-3 is left when a fade of many frames ends
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """A frame that is being painted; `small` and `layers` are of the working size."""
+
+    frame: Frame
+    small: Frame
+    layers: list[Layer]
+    seconds: float
+    strength: float
+    ages: Ages
 
 
 class Painter:
@@ -52,6 +68,8 @@ class Painter:
         self._blend = stylizer.blend  # that the last frame was stylized in
         self._changing = False  # whether it was not that of the frame before
         self._painted: Frame | None = None  # what the last frame became, at the working size
+        self._ages: Ages = {}  # of the last frame that was begun
+        self._last_ages: Ages = {}  # of the last one that was waited for
 
     def __str__(self) -> str:
         """Engine, precision and device, as they really are."""
@@ -86,9 +104,7 @@ class Painter:
         self._set_style(seconds)
         if self._is_plain:
             return self._plain(frame, seconds)
-        small = self.stylizer.shrunk(frame)
-        painted = self.stylizer.stylize_shrunk(small)
-        return self._finished(frame, small, painted, seconds, self.stylizer.strength)
+        return self._finished(self._begin(frame, seconds, several=False))
 
     def start(self, frame: Frame, seconds: float, *, repeated: bool = False) -> Callable[[], Frame]:
         """Begin to paint the next frame, as `paint`; what is returned waits for it.
@@ -107,9 +123,39 @@ class Painter:
             return lambda: self._again(frame)
         self._begun = seconds
         self._set_style(seconds)
-        small, strength = self.stylizer.shrunk(frame), self.stylizer.strength
-        pending = self.stylizer.start_shrunk(small)
-        return lambda: self._finished(frame, small, pending(), seconds, strength)
+        begun = self._begin(frame, seconds, several=True)
+        return lambda: self._finished(begun)
+
+    @property
+    def takes_turns(self) -> bool:
+        """Whether of a blend of strangers each frame runs one network only.
+
+        What the others painted in the frames before is moved along with the scene, which the
+        stabilizer sees.
+        """
+        return self.stabilizer is not None and self.stabilizer.stability > 0
+
+    def _begin(self, frame: Frame, seconds: float, *, several: bool) -> "_Begun":
+        """Begin one of several frames, or one that is waited for at once."""
+        stylizer, passes = self.stylizer, self.stylizer.passes
+        small = stylizer.shrunk(frame)
+        self._ages = next_ages(self._ages, [each.styles for each in passes])
+
+        def layer(chosen: tuple[Pass, ...], name: Hashable, share: float, *, due: bool) -> Layer:
+            if several and due:
+                picture = stylizer.start_shrunk(small, chosen)
+            else:
+                picture = partial(stylizer.stylize_shrunk, small, chosen)
+            return Layer(name, share, picture, due)
+
+        if len(passes) < 2 or not self.takes_turns:
+            layers = [layer(passes, "", 1.0, due=True)]
+        else:
+            layers = [
+                layer((each,), each.styles, each.share, due=self._ages[each.styles] == 0)
+                for each in passes
+            ]
+        return _Begun(frame, small, layers, seconds, stylizer.strength, self._ages)
 
     def _set_style(self, seconds: float) -> None:
         if self._timeline is not None:
@@ -124,14 +170,15 @@ class Painter:
         self._seconds = seconds
         return self.look.apply(frame, frame)
 
-    def _finished(
-        self, frame: Frame, small: Frame, painted: Frame, seconds: float, strength: float
-    ) -> Frame:
-        """What a frame becomes; `small` and `painted` are of the working size."""
-        if self.stabilizer is not None:
-            painted = self.stabilizer.steady(small, painted, valid=self._still_valid(seconds))
-        self._seconds, self._painted = seconds, painted
-        return self._brought_back(frame, small, painted, strength)
+    def _finished(self, begun: "_Begun") -> Frame:
+        """What a frame becomes."""
+        if self.stabilizer is None:
+            painted = begun.layers[0].picture()
+        else:
+            valid = self._still_valid(begun.seconds)
+            painted = self.stabilizer.steady_layers(begun.small, begun.layers, valid=valid)
+        self._seconds, self._painted, self._last_ages = begun.seconds, painted, begun.ages
+        return self._brought_back(begun.frame, begun.small, painted, begun.strength)
 
     def _again(self, frame: Frame) -> Frame:
         assert self._painted is not None
@@ -150,7 +197,8 @@ class Painter:
         """What the next frame depends on beside itself; empty without a stabilizer."""
         if self.stabilizer is None or self._seconds is None:
             return {}
-        return {_SECONDS: np.array(self._seconds), **self.stabilizer.state()}
+        ages = np.array(list(self._last_ages.values()), np.int64)
+        return {_SECONDS: np.array(self._seconds), _AGES: ages, **self.stabilizer.state()}
 
     def restore(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
         """Go on after the frame at which `state` was taken, in a painter of the same making.
@@ -158,10 +206,15 @@ class Painter:
         An empty state begins a new video.
         """
         self._begun = self._painted = None
+        self._ages = self._last_ages = {}
         if self.stabilizer is None:
             return
         self._begun = self._seconds = float(state[_SECONDS]) if state else None
-        self.stabilizer.restore({k: v for k, v in state.items() if k != _SECONDS})
+        if self._seconds is not None:
+            self._set_style(self._seconds)
+            names = [each.styles for each in self.stylizer.passes]
+            self._ages = self._last_ages = dict(zip(names, state[_AGES].tolist(), strict=True))
+        self.stabilizer.restore(state, list(self._ages))
         self._painted = self.stabilizer.output
 
     def _still_valid(self, seconds: float) -> float:
@@ -176,6 +229,25 @@ class Painter:
             return 0.0 if was_changing else 1.0  # so that nothing of an old style is left
         common = sum(min(before.get(name, 0), weight) for name, weight in self._blend.items())
         return common**_FADING
+
+
+def next_ages(ages: Ages, names: Sequence[Hashable]) -> Ages:
+    """Whose turn it is, of the networks of a blend: those that get an age of 0.
+
+    What is new runs at once. Else one network a frame does, the one that has waited longest; and
+    beside what is new, as when a fade changes weights in each frame, it does so when it has waited
+    for as many frames as there are networks.
+
+    Args:
+        ages: of the frame before.
+        names: of the networks.
+    """
+    waited = {name: ages[name] + 1 for name in names if name in ages}
+    after = {name: waited.get(name, 0) for name in names}
+    longest = max(waited, key=waited.__getitem__, default=None)
+    if longest is not None and (len(waited) == len(names) or waited[longest] >= len(names)):
+        after[longest] = 0
+    return after
 
 
 def load_painter(

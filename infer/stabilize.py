@@ -4,8 +4,8 @@ As in Ruder et al. 2016, without their optimization: the optical flow of the inp
 place was in the last frame, and what was painted there then is mixed into what is painted now.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
@@ -27,6 +27,7 @@ from nst_rt.flow import (
     resized,
 )
 from nst_rt.images import Frame
+from nst_rt.infer.looks import mixed
 
 DEFAULT_STABILITY = 0.95
 
@@ -42,6 +43,7 @@ _CUT = 0.35  # of the picture that must be found again, or the scene is another 
 _DETAIL = (7, 7)  # pixels; detail is what differs from the mean of so many
 _MOST_DETAIL = 1.0  # that a frame gets back, as a share of what it has
 
+_LAYER = "layer "  # and its number, in a state
 _AROUND = np.ones((3, 3), np.uint8)
 _BLEEDS = np.ones((5, 5), np.uint8)  # how far flow bleeds over edges in the small picture
 # Levels that the output comes nearer to what is painted at least, by how many it differs by.
@@ -76,15 +78,37 @@ def check_stability(stability: float) -> None:
 
 
 @dataclass(frozen=True)
-class _Last:
-    """What is remembered of the frame before: its brightness in two sizes, and the output.
+class Layer:
+    """What is painted of a frame by one of several networks, the mean of which is shown.
 
-    The output has a fourth channel, since OpenCV interpolates four in half the time of three.
+    Attributes:
+        name: what it is known by from frame to frame.
+        share: of it in what is shown.
+        picture: gives it, shape (H, W, 3), uint8 BGR, in the time that the network takes.
+        due: whether it is to be asked for; else that of the last frame is moved along instead,
+            where there is one.
+    """
+
+    name: Hashable
+    share: float
+    picture: Callable[[], Frame]
+    due: bool = True
+
+
+@dataclass(frozen=True)
+class _Last:
+    """What is remembered of the frame before.
+
+    Attributes:
+        grey, small: its brightness in two sizes.
+        output: with a fourth channel, since OpenCV interpolates four in half the time of three.
+        layers: what it was mixed of, by name, if it was of several.
     """
 
     grey: Grey
     small: Grey
     output: Frame
+    layers: dict[Hashable, Frame] = field(default_factory=dict)
 
 
 class _Buffers:
@@ -152,20 +176,24 @@ class Stabilizer:
         last = self._last
         if last is None:
             return {}
-        return {"grey": last.grey.copy(), "output": last.output[..., :3].copy()}
+        layers = {f"{_LAYER}{n}": layer for n, layer in enumerate(last.layers.values())}
+        return {"grey": last.grey.copy(), "output": last.output[..., :3].copy(), **layers}
 
     @property
     def output(self) -> Frame | None:
         """A copy of what it made of the last frame, None before the first."""
         return None if self._last is None else self._last.output[..., :3].copy()
 
-    def restore(self, state: Mapping[str, npt.NDArray[np.uint8]]) -> None:
-        """Go on from a `state`."""
+    def restore(
+        self, state: Mapping[str, npt.NDArray[np.uint8]], names: Sequence[Hashable] = ()
+    ) -> None:
+        """Go on from a `state`, in which the layers, if there were several, have these names."""
         self._last = None
         if state:
-            grey, output = state["grey"].copy(), state["output"]
-            four = cv2.cvtColor(output, cv2.COLOR_BGR2BGRA)
-            self._last = _Last(grey, _small(grey), np.asarray(four, np.uint8))
+            known = ((name, state.get(f"{_LAYER}{n}")) for n, name in enumerate(names))
+            layers = {name: layer for name, layer in known if layer is not None}
+            grey = state["grey"].copy()
+            self._last = _Last(grey, _small(grey), _four_channels(state["output"]), layers)
 
     def steady(self, frame: Frame, painted: Frame, *, valid: float = 1.0) -> Frame:
         """Steady a frame of the video.
@@ -179,24 +207,49 @@ class Stabilizer:
         Returns:
             Same shape; `painted` itself where there is nothing to keep.
         """
+        return self.steady_layers(frame, [Layer("", 1.0, lambda: painted)], valid=valid)
+
+    def steady_layers(self, frame: Frame, layers: Sequence[Layer], *, valid: float = 1.0) -> Frame:
+        """Steady a frame of which several networks paint a layer each, and not all in each frame.
+
+        Args:
+            frame, valid: see `steady`.
+            layers: at least one.
+
+        Returns:
+            Same shape: the mean of the layers, with what is kept of the last output.
+        """
         grey = self._halved(frame)
         small = _small(grey)
         last, most = self._last, _KEEP * self.stability * valid
-        if last is not None and most > 0:
-            if last.output.shape[:2] != painted.shape[:2]:
-                last = _resized(last, grey, painted)
-            painted = self._mixed(last, grey, small, painted, most)
+        if last is not None and last.grey.shape != grey.shape:
+            last = _resized(last, grey, frame)
+        found = None
+        if last is not None and (most > 0 or not all(layer.due for layer in layers)):
+            found = self._found(last, grey, small)
+        if found is None or last is None:
+            pictures = {layer.name: layer.picture() for layer in layers}
+        else:
+            pictures = {layer.name: self._layer(layer, last, found[0]) for layer in layers}
+        painted = mixed([(pictures[layer.name], layer.share) for layer in layers])
+        if found is not None and last is not None and most > 0:
+            painted = self._mixed(last, *found, painted, most)
         # A copy, since the caller may draw on it.
-        output = self._buffer("output", (*painted.shape[:2], 4))
-        cv2.cvtColor(painted, cv2.COLOR_BGR2BGRA, dst=output)
-        self._last = _Last(grey, small, output)
+        output = _four_channels(painted, self._buffer("output", (*painted.shape[:2], 4)))
+        self._last = _Last(grey, small, output, pictures if len(pictures) > 1 else {})
         return painted
 
-    def _mixed(self, last: _Last, grey: Grey, small: Grey, painted: Frame, most: float) -> Frame:
+    def _layer(self, layer: Layer, last: _Last, back: Field) -> Frame:
+        """What is painted now, or was in the last frame and came along."""
+        before = last.layers.get(layer.name)
+        if layer.due or before is None:
+            return layer.picture()
+        before = _four_channels(before, self._buffer("before", (*before.shape[:2], 4)))
+        come = cv2.cvtColor(self._moved("moved", before, back), cv2.COLOR_BGRA2BGR)
+        return np.asarray(come, np.uint8)
+
+    def _mixed(self, last: _Last, back: Field, share: Grey, painted: Frame, most: float) -> Frame:
         """What is painted now, with the last output, at most so much, where it still holds."""
-        back, share = self._found(last, grey, small)
-        if np.count_nonzero(share > _FOUND) < _CUT * share.size:
-            return painted
         kept, other = (self._buffer(name, painted.shape) for name in ("kept", "other"))
         cv2.cvtColor(self._moved("moved", last.output, back), cv2.COLOR_BGRA2BGR, dst=kept)
         kept = self._detailed(kept, painted)
@@ -237,13 +290,16 @@ class Stabilizer:
     def correspondence(self, before: Frame, now: Frame) -> Correspondence:
         """What it goes by between two frames, scaled up to their size; nothing is remembered."""
         last, grey = self._halved(before), self._halved(now)
-        back, keep = self._found(_Last(last, _small(last), before), grey, _small(grey))
+        found = self._found(_Last(last, _small(last), before), grey, _small(grey))
+        if found is None:
+            return Correspondence(pixel_grid(*now.shape[:2]), np.zeros(now.shape[:2], np.bool_))
+        back, keep = found
         scale = np.divide(now.shape[1::-1], back.shape[1::-1], dtype=np.float32)
         positions = resized(back * scale, now.shape) + pixel_grid(*now.shape[:2])
         return Correspondence(positions, resized(keep, now.shape) > 0)
 
-    def _found(self, last: _Last, grey: Grey, small: Grey) -> tuple[Field, Grey]:
-        """Where each pixel was relative to where it is, and what share of it holds.
+    def _found(self, last: _Last, grey: Grey, small: Grey) -> tuple[Field, Grey] | None:
+        """Where each pixel was relative to where it is, and what share of it holds; None at a cut.
 
         The flow is at the small size; the share, of 255, at half size.
         """
@@ -264,6 +320,8 @@ class Stabilizer:
         fade = float(np.median(grey[::8, ::8].astype(np.int16) - before[::8, ::8]))
         steady = np.exp(-((fade / _FADE) ** 2))
         keep = cv2.multiply(resized(share, grey.shape), alike, scale=steady / 255)
+        if np.count_nonzero(keep > _FOUND) < _CUT * keep.size:
+            return None
         return back, np.asarray(keep, np.uint8)
 
     def _moved(self, name: str, image: Image, back: Field) -> Image:
@@ -279,10 +337,15 @@ class Stabilizer:
         return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _resized(last: _Last, grey: Grey, painted: Frame) -> _Last:
+def _resized(last: _Last, grey: Grey, frame: Frame) -> _Last:
     """What is remembered, at another size: strokes of a new size fade in then, and do not jump."""
-    before, output = resized(last.grey, grey.shape), resized(last.output, painted.shape)
-    return _Last(before, _small(before), output)
+    before, output = resized(last.grey, grey.shape), resized(last.output, frame.shape)
+    layers = {name: resized(layer, frame.shape) for name, layer in last.layers.items()}
+    return _Last(before, _small(before), output, layers)
+
+
+def _four_channels(frame: Frame, output: Frame | None = None) -> Frame:
+    return np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2BGRA, dst=output), np.uint8)
 
 
 def _small(grey: Grey) -> Grey:

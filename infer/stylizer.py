@@ -2,7 +2,7 @@
 
 import hashlib
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -53,6 +53,7 @@ class Stylizer:
     Attributes:
         palette: the styles that it has.
         blend: the names that it stylizes in, with weights that sum to 1.
+        passes: what a frame takes: one for all styles of its blend whose networks are kindred.
         strength: as it was given.
         scale: of the working size that the stroke size asks for; less where there is less time.
 
@@ -83,7 +84,7 @@ class Stylizer:
         self.scale = 1.0
         self._backends = _Backends(backend, device, precision)
         self.set_style(style)
-        self._backends.of(self._passes[0].network)  # what is missing is found now
+        self._backends.of(self.passes[0].network)  # what is missing is found now
 
     def become(self, other: "Stylizer") -> None:
         """Take over the style, strength, stroke size and scale of a copy of this one."""
@@ -96,11 +97,11 @@ class Stylizer:
     @property
     def choice(self) -> Choice:
         """The backend, and why it is this one."""
-        return self._backends.choice(self._passes[0].network)
+        return self._backends.choice(self.passes[0].network)
 
     @property
     def _backend(self) -> Backend:
-        return self._backends.of(self._passes[0].network)
+        return self._backends.of(self.passes[0].network)
 
     @property
     def backend(self) -> str:
@@ -121,7 +122,7 @@ class Stylizer:
     def identity(self) -> str:
         """A digest of the networks, the style, its strength and strokes: how it stylizes."""
         known = hashlib.sha256(f"{self.strength} {self._stroke_size}".encode())
-        for each in self._passes:
+        for each in self.passes:
             known.update(f"{digest(each.network)} {each.share}".encode() + each.weights.tobytes())
         return known.hexdigest()[:16]
 
@@ -146,24 +147,24 @@ class Stylizer:
         if stroke_size is not None:
             self._stroke_size = StrokeSize.parse(stroke_size)
         if style is not None:
-            self._passes = self.palette.passes(style)
+            self.passes = self.palette.passes(style)
             self.blend = normalized_weights({style: 1.0} if isinstance(style, str) else style)
         self.strength = strength
 
     def prepare(self, height: int, width: int) -> None:
         """Compile for frames of a size before they come; any thread may do so."""
-        for each in self._passes:
+        for each in self.passes:
             self._backends.of(each.network).prepare((1, *self.working_size(height, width), 3))
 
     def is_ready(self, height: int, width: int) -> bool:
         """Whether frames of a size are stylized without compiling anything."""
         shape = (1, *self.working_size(height, width), 3)
-        return all(self._backends.is_ready(each.network, shape) for each in self._passes)
+        return all(self._backends.is_ready(each.network, shape) for each in self.passes)
 
     @property
     def runs(self) -> tuple[object, ...]:
         """What decides how long a frame takes, beside its size: the networks that are run."""
-        return tuple(kind_of(each.network) for each in self._passes)
+        return tuple(kind_of(each.network) for each in self.passes)
 
     def stylize(self, frame: Frame) -> Frame:
         """Stylize one frame, shape (H, W, 3), uint8 BGR, of any size from 16 px a side.
@@ -193,22 +194,32 @@ class Stylizer:
             check_fits(height, width, self._available())
         return resized(frame, size)
 
-    def stylize_shrunk(self, frame: Frame) -> Frame:
-        """Stylize a frame at the size that it has, in full strength."""
-        return self._begin(frame, several=False)()
+    def stylize_shrunk(self, frame: Frame, passes: Sequence[Pass] | None = None) -> Frame:
+        """Stylize a frame at the size that it has, in full strength.
 
-    def start_shrunk(self, frame: Frame) -> Callable[[], Frame]:
+        Args:
+            frame: see `stylize`.
+            passes: some of `passes`; by default all.
+        """
+        return self._begin(frame, passes, several=False)()
+
+    def start_shrunk(
+        self, frame: Frame, passes: Sequence[Pass] | None = None
+    ) -> Callable[[], Frame]:
         """Begin to stylize a frame as `stylize_shrunk` does; what is returned waits for it.
 
         For throughput: with `backends.IN_FLIGHT` frames at a time the device is never idle. Styles
         that are set meanwhile are those of the frames after.
         """
-        return self._begin(frame, several=True)
+        return self._begin(frame, passes, several=True)
 
-    def _begin(self, frame: Frame, *, several: bool) -> Callable[[], Frame]:
+    def _begin(
+        self, frame: Frame, passes: Sequence[Pass] | None, *, several: bool
+    ) -> Callable[[], Frame]:
         """Begin one of several frames, or one that is waited for at once."""
         begun = [
-            (self._begin_pass(each, frame, several=several), each.share) for each in self._passes
+            (self._begin_pass(each, frame, several=several), each.share)
+            for each in (self.passes if passes is None else passes)
         ]
         return lambda: mixed([(pending(), share) for pending, share in begun])
 

@@ -17,6 +17,7 @@ class Untouched(Stylizer):
 
     identity = "nothing"
     strength = 1.0
+    passes = ()
     blend = MappingProxyType({"nothing": 1.0})
 
     def __init__(self) -> None:
@@ -31,10 +32,10 @@ class Untouched(Stylizer):
     def shrunk(self, frame: np.ndarray) -> np.ndarray:
         return frame
 
-    def stylize_shrunk(self, frame: np.ndarray) -> np.ndarray:
+    def stylize_shrunk(self, frame: np.ndarray, passes: object = None) -> np.ndarray:
         return self.stylize(frame)
 
-    def start_shrunk(self, frame: np.ndarray) -> Callable[[], np.ndarray]:
+    def start_shrunk(self, frame: np.ndarray, passes: object = None) -> Callable[[], np.ndarray]:
         stylized = self.stylize(frame)
         return lambda: stylized
 

@@ -8,6 +8,7 @@ import pytest
 
 from nst_rt.errors import InputError, UnknownNameError
 from nst_rt.images import Frame
+from nst_rt.infer.blend import Pass
 from nst_rt.infer.evaluate import pan_photos
 from nst_rt.infer.looks import Look
 from nst_rt.infer.painter import Painter, load_painter
@@ -163,9 +164,11 @@ class Counting(Stylizer):
 
     begun = 0
 
-    def start_shrunk(self, frame: Frame) -> Callable[[], Frame]:
-        self.begun += 1
-        return super().start_shrunk(frame)
+    def start_shrunk(
+        self, frame: Frame, passes: Sequence[Pass] | None = None
+    ) -> Callable[[], Frame]:
+        self.begun += len(self.passes if passes is None else passes)
+        return super().start_shrunk(frame, passes)
 
 
 def repeated(painter: Painter, frames: Sequence[Frame], times: int) -> list[Frame]:

@@ -1,0 +1,154 @@
+"""Networks of a blend that take turns, so that it costs one of them a frame."""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from nst_rt.images import Frame
+from nst_rt.infer.blend import Palette, Pass
+from nst_rt.infer.evaluate import pan_photos
+from nst_rt.infer.painter import Painter, next_ages
+from nst_rt.infer.stabilize import Stabilizer
+from nst_rt.infer.stylizer import Stylizer
+from nst_rt.infer.timeline import Timeline
+from nst_rt.metrics.stability import pan
+from nst_rt.style_model import Style, StyleModel
+from nst_rt.transformer import TransformerNet
+
+NAMES = ("one", "two", "three")
+BLEND = {"one": 2.0, "two": 1.0}
+STEP = 0.1  # seconds between frames
+
+
+def stranger(name: str, seed: int) -> StyleModel:
+    generator = torch.Generator().manual_seed(seed)
+    network = TransformerNet("fast", trunk=8, decoder=4, blocks=1).eval().requires_grad_(False)
+    for parameter in network.parameters():
+        parameter.copy_(torch.randn(parameter.shape, generator=generator) / 3)
+    return StyleModel(network, (Style(name),))
+
+
+PALETTE = Palette(*(stranger(name, seed) for seed, name in enumerate(NAMES)))
+
+
+class Counting(Stylizer):
+    """Notes which styles run."""
+
+    def __init__(self, style: dict[str, float]) -> None:
+        super().__init__(PALETTE, style, backend="torch", precision="f32", stroke_size="1:1")
+        self.runs_of: list[str] = []
+
+    def _begin_pass(self, each: Pass, frame: Frame, *, several: bool) -> Callable[[], Frame]:
+        self.runs_of.append("+".join(name for name, _ in each.styles))
+        return super()._begin_pass(each, frame, several=several)
+
+
+@pytest.fixture(scope="module")
+def frames() -> list[Frame]:
+    """A camera that pans, in small."""
+    return [np.ascontiguousarray(frame[:144:, :192]) for frame in pan(pan_photos()[0])[:9]]
+
+
+def painter(blend: dict[str, float], stability: float = 0.9) -> tuple[Painter, list[str]]:
+    stylizer = Counting(blend)
+    return Painter(stylizer, stabilizer=Stabilizer(stability)), stylizer.runs_of
+
+
+def played(painter: Painter, frames: Sequence[Frame], begin: int = 0) -> list[Frame]:
+    return [painter.paint(frame, (begin + n) * STEP) for n, frame in enumerate(frames)]
+
+
+def difference(one: Frame, other: Frame) -> float:
+    return float(np.abs(one.astype(int) - other).mean())
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_each_frame_after_the_first_runs_one_network(frames: list[Frame], count: int) -> None:
+    names = list(NAMES[:count])
+    each, runs = painter(dict.fromkeys(names, 1.0))
+    played(each, frames)
+    assert runs == (names * (len(frames) + 1))[: count + len(frames) - 1]
+
+
+def test_what_stands_still_is_the_mix_of_outputs(frames: list[Frame]) -> None:
+    each, _ = painter(BLEND)
+    [*_, last] = played(each, [frames[0]] * 6)
+    assert np.abs(last.astype(int) - Counting(BLEND).stylize(frames[0])).max() <= 1
+
+
+def test_what_moves_is_nearly_the_mix_of_outputs(frames: list[Frame]) -> None:
+    """Nearer than what is painted of the frame before, which would lag behind."""
+    each, _ = painter(BLEND, stability=0.01)  # so that nothing else is kept
+    got = played(each, frames)
+    whole = [Counting(BLEND).stylize(frame) for frame in frames]
+    error = np.mean([difference(*pair) for pair in zip(got[1:], whole[1:], strict=True)])
+    lag = np.mean([difference(*pair) for pair in pairwise(whole)])
+    assert error < 0.5 * lag
+
+
+def test_a_cut_runs_all(frames: list[Frame]) -> None:
+    each, runs = painter(BLEND)
+    played(each, frames[:3])
+    runs.clear()
+    [other] = played(each, [255 - frames[0][::-1, ::-1]], begin=3)
+    assert sorted(runs) == ["one", "two"]
+    expected = Counting(BLEND).stylize(255 - frames[0][::-1, ::-1])
+    np.testing.assert_array_equal(other, expected)
+
+
+def test_without_a_stabilizer_all_run(frames: list[Frame]) -> None:
+    still, runs = painter(BLEND, stability=0)
+    got = played(still, frames[:3])
+    assert runs == ["one", "two"] * 3
+    got += played(Painter(Counting(BLEND)), frames[:3])
+    for picture, frame in zip(got, frames[:3] * 2, strict=True):
+        np.testing.assert_array_equal(picture, Counting(BLEND).stylize(frame))
+
+
+def test_frames_in_flight_and_after_a_resumption_are_the_same(frames: list[Frame]) -> None:
+    """Across a fade to a blend of three strangers."""
+    timeline = Timeline(((0, "one"), (0.2, {"one": 1, "two": 2, "three": 1})), fade=0.3)
+
+    def made() -> Painter:
+        return Painter(Counting({"one": 1}), timeline=timeline, stabilizer=Stabilizer())
+
+    expected = played(made(), frames)
+    two, got = made(), []
+    begun = two.start(frames[0], 0)
+    for number, frame in enumerate(frames[1:], 1):
+        following = two.start(frame, number * STEP)
+        got.append(begun())
+        if number == 6:
+            state = two.state()
+        begun = following
+    for picture, wanted in zip([*got, begun()], expected, strict=True):
+        np.testing.assert_array_equal(picture, wanted)
+    resumed = made()
+    resumed.restore({name: array.copy() for name, array in state.items()})
+    for picture, wanted in zip(played(resumed, frames[6:], begin=6), expected[6:], strict=True):
+        np.testing.assert_array_equal(picture, wanted)
+
+
+def test_whose_turn_it_is() -> None:
+    ages = next_ages({}, "ab")
+    assert ages == {"a": 0, "b": 0}
+    ages = next_ages(ages, "ab")
+    assert ages == {"a": 0, "b": 1}
+    ages = next_ages(ages, "ab")
+    assert ages == {"a": 1, "b": 0}
+    ages = next_ages(ages, "abc")  # what is new comes first
+    assert ages == {"a": 2, "b": 1, "c": 0}
+    ages = next_ages(ages, "bc")
+    assert ages == {"b": 0, "c": 1}
+
+
+def test_what_waits_beside_a_fade_has_its_turn() -> None:
+    ages, turns = next_ages({}, ["still", "0"]), []
+    for number in range(1, 9):
+        ages = next_ages(ages, ["still", str(number)])  # a blend of others, new in each frame
+        assert ages[str(number)] == 0
+        turns.append(ages["still"] == 0)
+    assert turns == [False, True] * 4
