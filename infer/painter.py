@@ -148,13 +148,13 @@ class Painter:
                 picture = partial(stylizer.stylize_shrunk, small, chosen)
             return Layer(name, share, picture, due)
 
-        if len(passes) < 2 or not self.takes_turns:
-            layers = [layer(passes, "", 1.0, due=True)]
-        else:
+        if self.takes_turns and passes:
             layers = [
                 layer((each,), each.styles, each.share, due=self._ages[each.styles] == 0)
                 for each in passes
             ]
+        else:
+            layers = [layer(passes, "", 1.0, due=True)]
         return _Begun(frame, small, layers, seconds, stylizer.strength, self._ages)
 
     def _set_style(self, seconds: float) -> None:

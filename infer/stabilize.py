@@ -102,7 +102,7 @@ class _Last:
     Attributes:
         grey, small: its brightness in two sizes.
         output: with a fourth channel, since OpenCV interpolates four in half the time of three.
-        layers: what it was mixed of, by name, if it was of several.
+        layers: what it was mixed of, by name, if they may be asked for.
     """
 
     grey: Grey
@@ -187,7 +187,7 @@ class Stabilizer:
     def restore(
         self, state: Mapping[str, npt.NDArray[np.uint8]], names: Sequence[Hashable] = ()
     ) -> None:
-        """Go on from a `state`, in which the layers, if there were several, have these names."""
+        """Go on from a `state`, in which the layers have these names."""
         self._last = None
         if state:
             known = ((name, state.get(f"{_LAYER}{n}")) for n, name in enumerate(names))
@@ -236,7 +236,11 @@ class Stabilizer:
             painted = self._mixed(last, *found, painted, most)
         # A copy, since the caller may draw on it.
         output = _four_channels(painted, self._buffer("output", (*painted.shape[:2], 4)))
-        self._last = _Last(grey, small, output, pictures if len(pictures) > 1 else {})
+        if self.stability > 0:
+            kept = {n: p.copy() if p is painted else p for n, p in pictures.items()}
+        else:
+            kept = {}
+        self._last = _Last(grey, small, output, kept)
         return painted
 
     def _layer(self, layer: Layer, last: _Last, back: Field) -> Frame:

@@ -1,3 +1,4 @@
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle
@@ -10,7 +11,7 @@ from nst_rt.errors import InputError, UnknownNameError
 from nst_rt.images import Frame, load_image, tensor_to_frame
 from nst_rt.infer import adaptive
 from nst_rt.infer.adaptive import LivePainter
-from nst_rt.infer.blend import Palette
+from nst_rt.infer.blend import Palette, Pass
 from nst_rt.infer.looks import Look
 from nst_rt.infer.painter import Painter
 from nst_rt.infer.stabilize import Stabilizer
@@ -24,11 +25,20 @@ PIXELS = 120 * 160
 
 @dataclass
 class Clock:
-    """Time that passes by what is computed only."""
+    """Time that passes by what is computed only, in each thread its own."""
 
-    now: float = 0.0
     nanoseconds: float = 1000  # that a pixel takes
     compiled: list[tuple[object, tuple[int, int]]] = field(default_factory=list)
+    compilers: list[threading.Thread] = field(default_factory=list)
+
+    _local: threading.local = field(default_factory=threading.local)
+
+    @property
+    def now(self) -> float:
+        return getattr(self._local, "now", 0.0)
+
+    def pass_by(self, seconds: float) -> None:
+        self._local.now = self.now + seconds
 
     def perf_counter(self) -> float:
         return self.now
@@ -40,13 +50,16 @@ class Machine(Stylizer):
     clock: Clock
 
     def prepare(self, height: int, width: int) -> None:
+        self.clock.compilers.append(threading.current_thread())
         self.clock.compiled.append((self.runs, self.working_size(height, width)))
 
     def is_ready(self, height: int, width: int) -> bool:
         return (self.runs, self.working_size(height, width)) in self.clock.compiled
 
-    def stylize_shrunk(self, frame: Frame, passes: object = None) -> Frame:
-        self.clock.now += frame.shape[0] * frame.shape[1] * self.clock.nanoseconds / 1e9
+    def stylize_shrunk(self, frame: Frame, passes: Sequence[Pass] | None = None) -> Frame:
+        count = len(self.passes if passes is None else passes)
+        pixels = frame.shape[0] * frame.shape[1]
+        self.clock.pass_by(pixels * count * self.clock.nanoseconds / 1e9)
         return frame
 
 
@@ -204,6 +217,33 @@ def test_frames_go_on_while_another_architecture_is_compiled(
     painter.paint(FRAME)
     assert strangers.blend == {"waves": 1.0}
     assert len(clock.compiled) == 2
+    painter.close()
+
+
+def test_no_frame_is_late_when_styles_switch(strangers: Machine, clock: Clock) -> None:
+    clock.nanoseconds = 500  # 9.6 million a frame, of 10
+    painter = LivePainter(Painter(strangers, stabilizer=Stabilizer()), 100)
+    painter.calibrate(120, 160)
+
+    def late_frames(style: str | dict[str, float]) -> int:
+        painter.set_style(style)
+        late = 0
+        for _ in range(8):
+            begin = clock.now
+            painter.paint(FRAME)
+            late += clock.now - begin > 0.01
+            if painter._compiling:
+                painter._compiling.result()  # which takes frames, and not their time
+        assert strangers.blend.keys() == ({style} if isinstance(style, str) else style.keys())
+        return late
+
+    styles: list[str | dict[str, float]] = ["night", {"waves": 0.4, "night": 0.6}, "waves", "mine"]
+    assert [late_frames(style) for style in styles] == [0, 0, 0, 0]
+    # A stranger joins, and the weights change: one network a frame.
+    blends = [{"mine": 0.5, "waves": 0.5}, {"mine": 0.1, "waves": 0.9}]
+    assert [late_frames(blend) for blend in blends] == [0, 0]
+    assert painter.scale == 1
+    assert threading.current_thread() not in clock.compilers[1:]
     painter.close()
 
 

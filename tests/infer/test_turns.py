@@ -73,6 +73,14 @@ def test_each_frame_after_the_first_runs_one_network(frames: list[Frame], count:
     assert runs == (names * (len(frames) + 1))[: count + len(frames) - 1]
 
 
+def test_a_stranger_that_joins_costs_nothing_more(frames: list[Frame]) -> None:
+    each, runs = painter({"one": 1.0})
+    played(each, frames[:2])
+    each.stylizer.set_style(BLEND)
+    played(each, frames[2:6], begin=2)
+    assert runs == ["one", "one", "two", "one", "two", "one"]
+
+
 def test_what_stands_still_is_the_mix_of_outputs(frames: list[Frame]) -> None:
     each, _ = painter(BLEND)
     [*_, last] = played(each, [frames[0]] * 6)
