@@ -40,7 +40,7 @@ _BRIGHTNESS = 10.0  # levels; where the brightness differs by more, it is anothe
 _FADE = 3.0  # levels that the whole picture may become brighter or darker by from frame to frame
 _FOUND = 25  # of 255, the least share of a place that was found again
 _CUT = 0.35  # of the picture that must be found again, or the scene is another one
-_DETAIL = (7, 7)  # pixels; detail is what differs from the mean of so many
+_DETAIL = (11, 11)  # pixels; detail is what differs from the mean of so many
 _MOST_DETAIL = 1.0  # that a frame gets back, as a share of what it has
 
 _LAYER = "layer "  # and its number, in a state
