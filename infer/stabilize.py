@@ -7,6 +7,7 @@ place was in the last frame, and what was painted there then is mixed into what 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 import cv2
@@ -40,7 +41,10 @@ _BRIGHTNESS = 10.0  # levels; where the brightness differs by more, it is anothe
 _FADE = 3.0  # levels that the whole picture may become brighter or darker by from frame to frame
 _FOUND = 25  # of 255, the least share of a place that was found again
 _CUT = 0.35  # of the picture that must be found again, or the scene is another one
-_DETAIL = (11, 11)  # pixels; detail is what differs from the mean of so many
+# Fine detail is what differs from the mean of so many pixels a side, coarse detail that from the
+# mean of more; thin strokes are the one, thick ones the other.
+_DETAIL = (7, 25)
+_SAMPLED = 4  # one row of so many tells how much there is
 _MOST_DETAIL = 1.0  # that a frame gets back, as a share of what it has
 
 _LAYER = "layer "  # and its number, in a state
@@ -279,17 +283,29 @@ class Stabilizer:
         Interpolating and mixing take some away, frame by frame; sharpening by a fixed amount would
         give back too little or too much, which adds up as well.
         """
-        smooth, difference = (self._buffer(name, kept.shape) for name in ("smooth", "other"))
+        levels = [kept, *(self._smooth("kept", kept, side) for side in _DETAIL)]
+        wanted = [painted, *(self._smooth("painted", painted, side) for side in _DETAIL)]
 
-        def detail(image: Frame) -> float:
-            cv2.blur(image, _DETAIL, dst=smooth)
-            return 1 + sum(cv2.mean(cv2.absdiff(image, smooth, dst=difference)))
+        def detail(band: tuple[Frame, Frame]) -> float:
+            rows = (image[::_SAMPLED] for image in band)
+            return 1 + sum(cv2.mean(cv2.absdiff(*rows)))
 
-        lacking = min(detail(painted) / detail(kept) - 1, _MOST_DETAIL)
-        if lacking <= 0:
-            return kept
-        sharpened = cv2.addWeighted(kept, 1 + lacking, smooth, -lacking, 0, dst=smooth)
+        fine, coarse = (
+            min(max(detail(there) / detail(here) - 1, 0), _MOST_DETAIL)
+            for here, there in zip(pairwise(levels), pairwise(wanted), strict=True)
+        )
+        shape = kept.shape
+        fine_added, coarse_added = (self._buffer(n, shape, np.int16) for n in ("fine", "coarse"))
+        cv2.addWeighted(kept, 1 + fine, levels[1], -fine, 0, dst=fine_added, dtype=cv2.CV_16S)
+        cv2.addWeighted(
+            levels[1], coarse, levels[2], -coarse, 0, dst=coarse_added, dtype=cv2.CV_16S
+        )
+        sharpened = cv2.add(fine_added, coarse_added, dst=kept, dtype=cv2.CV_8U)
         return np.asarray(sharpened, np.uint8)
+
+    def _smooth(self, name: str, image: Frame, side: int) -> Frame:
+        smooth = self._buffer(f"{name}, smooth {side}", image.shape)
+        return np.asarray(cv2.blur(image, (side, side), dst=smooth), np.uint8)
 
     def correspondence(self, before: Frame, now: Frame) -> Correspondence:
         """What it goes by between two frames, scaled up to their size; nothing is remembered."""
