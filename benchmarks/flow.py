@@ -18,7 +18,7 @@ import numpy as np
 from nst_rt.flow import Correspondence, Field, flow_correspondence, pixel_grid
 from nst_rt.images import Frame
 from nst_rt.infer.evaluate import pan_photos
-from nst_rt.infer.stabilize import Stabilizer
+from nst_rt.infer.tracking import Tracker
 from nst_rt.metrics.stability import pan_photo
 from nst_rt.motion import layered_clip
 
@@ -37,7 +37,7 @@ def main() -> None:
     truth = true_flow(folder / "rubberwhale_flow.flo")
     methods = {
         "figures (DIS, preset medium)": flow_correspondence,
-        "stabilizer": Stabilizer().correspondence,
+        "stabilizer": Tracker().correspondence,
     }
     print("| flow | RubberWhale, end-point error, px | median | over 1 px | layered clip | ms |")
     print("| --- | --- | --- | --- | --- | --- |")

@@ -222,7 +222,7 @@ class Painter:
         if self._seconds is None:
             return 1.0
         if self._timeline is not None:
-            return self._timeline.still_valid(self._seconds, seconds)
+            return self._timeline.still_valid(self._seconds, seconds) ** _FADING
         before, self._blend = self._blend, self.stylizer.blend
         was_changing, self._changing = self._changing, self._blend != before
         if not self._changing:

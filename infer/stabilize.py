@@ -8,52 +8,32 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
-from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from nst_rt.errors import InputError
-from nst_rt.flow import (
-    LEAST_SIDE,
-    Correspondence,
-    Field,
-    Grey,
-    Image,
-    consistent,
-    estimated_flow,
-    moved,
-    pixel_grid,
-    resized,
-)
+from nst_rt.flow import Grey, resized
 from nst_rt.images import Frame
 from nst_rt.infer.looks import mixed
+from nst_rt.infer.tracking import FOUND, Buffers, Motion, Tracker, View
 
 DEFAULT_STABILITY = 0.95
 
 _MOVES = 5  # frames per second, from which on pictures are a motion
-_FLOW_SIDE = 180  # pixels of the short side that the flow is estimated at
 _KEEP = 0.98  # of the last output at full stability: strokes that never change would wear out
-_STILL = 0.05  # pixels of the small picture that count as no motion, which noise has too
-_UNCHANGED = 4  # levels of brightness that noise may make in the small picture
-_BRIGHTNESS = 10.0  # levels; where the brightness differs by more, it is another place
-_FADE = 3.0  # levels that the whole picture may become brighter or darker by from frame to frame
-_FOUND = 25  # of 255, the least share of a place that was found again
-_CUT = 0.35  # of the picture that must be found again, or the scene is another one
 # Fine detail is what differs from the mean of so many pixels a side, coarse detail that from the
 # mean of more; thin strokes are the one, thick ones the other.
 _DETAIL = (7, 25)
+_WORN = (0.4, 0.7)  # of the fine detail of what is painted now: nothing is kept, or all of it
+_CELL = 16  # pixels a side, in which this is measured
 _SAMPLED = 4  # one row of so many tells how much there is
 _MOST_DETAIL = 1.0  # that a frame gets back, as a share of what it has
 
 _LAYER = "layer "  # and its number, in a state
-_AROUND = np.ones((3, 3), np.uint8)
-_BLEEDS = np.ones((5, 5), np.uint8)  # how far flow bleeds over edges in the small picture
 # Levels that the output comes nearer to what is painted at least, by how many it differs by.
 _LEAST = np.array([0, 0, 0] + [1] * 253, np.uint8)
-# Share that is kept, of 255, by how many levels the brightness differs.
-_ALIKE = np.array([255 * np.exp(-((d / _BRIGHTNESS) ** 2)) for d in range(256)]).astype(np.uint8)
 
 
 def stabilizer_for(stability: float | None, rate: Fraction | float) -> "Stabilizer | None":
@@ -104,35 +84,14 @@ class _Last:
     """What is remembered of the frame before.
 
     Attributes:
-        grey, small: its brightness in two sizes.
+        view: its brightness.
         output: with a fourth channel, since OpenCV interpolates four in half the time of three.
         layers: what it was mixed of, by name, if they may be asked for.
     """
 
-    grey: Grey
-    small: Grey
+    view: View
     output: Frame
     layers: dict[Hashable, Frame] = field(default_factory=dict)
-
-
-class _Buffers:
-    """Arrays that are used again for each frame.
-
-    Fresh ones cost more than what is computed in them: the system hands out their memory page by
-    page (moving a frame of 1280x720 px took 11 ms with them, and 4 without).
-    """
-
-    def __init__(self) -> None:
-        self._arrays: dict[str, npt.NDArray[Any]] = {}
-
-    def __call__(
-        self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike = np.uint8
-    ) -> npt.NDArray[Any]:
-        """The array of that name, with anything in it."""
-        array = self._arrays.get(name)
-        if array is None or array.shape != shape:
-            array = self._arrays[name] = np.empty(shape, dtype)
-        return array
 
 
 class Stabilizer:
@@ -150,13 +109,9 @@ class Stabilizer:
 
     def __init__(self, stability: float = DEFAULT_STABILITY) -> None:
         self.stability = stability
-        # Patches down to half of the small picture's size: as near to the true flow as patches of
-        # its full size are at half of its size, in less time.
-        self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
-        self._flow.setFinestScale(1)
-        self._flow.setVariationalRefinementIterations(3)
+        self._tracker = Tracker()
         self._last: _Last | None = None
-        self._buffer = _Buffers()
+        self._buffer = Buffers()
 
     @property
     def stability(self) -> float:
@@ -181,7 +136,7 @@ class Stabilizer:
         if last is None:
             return {}
         layers = {f"{_LAYER}{n}": layer for n, layer in enumerate(last.layers.values())}
-        return {"grey": last.grey.copy(), "output": last.output[..., :3].copy(), **layers}
+        return {"grey": last.view.half.copy(), "output": last.output[..., :3].copy(), **layers}
 
     @property
     def output(self) -> Frame | None:
@@ -197,7 +152,7 @@ class Stabilizer:
             known = ((name, state.get(f"{_LAYER}{n}")) for n, name in enumerate(names))
             layers = {name: layer for name, layer in known if layer is not None}
             grey = state["grey"].copy()
-            self._last = _Last(grey, _small(grey), _four_channels(state["output"]), layers)
+            self._last = _Last(View.of_half(grey), _four_channels(state["output"]), layers)
 
     def steady(self, frame: Frame, painted: Frame, *, valid: float = 1.0) -> Frame:
         """Steady a frame of the video.
@@ -223,48 +178,60 @@ class Stabilizer:
         Returns:
             Same shape: the mean of the layers, with what is kept of the last output.
         """
-        grey = self._halved(frame)
-        small = _small(grey)
+        view = self._tracker.view(frame)
         last, most = self._last, _KEEP * self.stability * valid
-        if last is not None and last.grey.shape != grey.shape:
-            last = _resized(last, grey, frame)
-        found = None
+        if last is not None and last.view.half.shape != view.half.shape:
+            last = _resized(last, view, frame)
+        motion = None
         if last is not None and (most > 0 or not all(layer.due for layer in layers)):
-            found = self._found(last, grey, small)
-        if found is None or last is None:
+            motion = self._tracker.motion(last.view, view)
+        if last is None or motion is None:
             pictures = {layer.name: layer.picture() for layer in layers}
         else:
-            pictures = {layer.name: self._layer(layer, last, found[0]) for layer in layers}
+            pictures = self._layers(layers, last, motion)
         painted = mixed([(pictures[layer.name], layer.share) for layer in layers])
-        if found is not None and last is not None and most > 0:
-            painted = self._mixed(last, *found, painted, most)
+        if last is not None and motion is not None and most > 0:
+            painted = self._mixed(last, motion, painted, most)
         # A copy, since the caller may draw on it.
         output = _four_channels(painted, self._buffer("output", (*painted.shape[:2], 4)))
         if self.stability > 0:
             kept = {n: p.copy() if p is painted else p for n, p in pictures.items()}
         else:
             kept = {}
-        self._last = _Last(grey, small, output, kept)
+        self._last = _Last(view, output, kept)
         return painted
 
-    def _layer(self, layer: Layer, last: _Last, back: Field) -> Frame:
+    def _layers(
+        self, layers: Sequence[Layer], last: _Last, motion: Motion
+    ) -> dict[Hashable, Frame]:
         """What is painted now, or was in the last frame and came along."""
-        before = last.layers.get(layer.name)
-        if layer.due or before is None:
-            return layer.picture()
-        before = _four_channels(before, self._buffer("before", (*before.shape[:2], 4)))
-        come = cv2.cvtColor(self._moved("moved", before, back), cv2.COLOR_BGRA2BGR)
-        return np.asarray(come, np.uint8)
+        asked = [layer for layer in layers if layer.due or layer.name not in last.layers]
+        pictures = {layer.name: layer.picture() for layer in asked}
+        fresh = next(iter(pictures.values()), None)
+        for layer in layers:
+            if layer.name not in pictures:
+                before = last.layers[layer.name]
+                before = _four_channels(before, self._buffer("before", (*before.shape[:2], 4)))
+                moved = self._tracker.moved("moved", before, motion.back)
+                come = np.asarray(cv2.cvtColor(moved, cv2.COLOR_BGRA2BGR), np.uint8)
+                if fresh is not None:  # what the last frame did not show
+                    new = resized(motion.share, come.shape) == 0
+                    come[new] = fresh[new]
+                pictures[layer.name] = come
+        return {layer.name: pictures[layer.name] for layer in layers}  # `state` counts on the order
 
-    def _mixed(self, last: _Last, back: Field, share: Grey, painted: Frame, most: float) -> Frame:
+    def _mixed(self, last: _Last, motion: Motion, painted: Frame, most: float) -> Frame:
         """What is painted now, with the last output, at most so much, where it still holds."""
-        kept, other = (self._buffer(name, painted.shape) for name in ("kept", "other"))
-        cv2.cvtColor(self._moved("moved", last.output, back), cv2.COLOR_BGRA2BGR, dst=kept)
-        kept = self._detailed(kept, painted)
-        keep = cv2.resize(share, painted.shape[1::-1], dst=self._buffer("keep", painted.shape[:2]))
-        cv2.convertScaleAbs(keep, dst=keep, alpha=most)
+        shape = painted.shape
+        kept, other = (self._buffer(name, shape) for name in ("kept", "other"))
+        moved = self._tracker.moved("moved", last.output, motion.back)
+        kept = np.asarray(cv2.cvtColor(moved, cv2.COLOR_BGRA2BGR, dst=kept), np.uint8)
+        keep = cv2.resize(motion.share, shape[1::-1], dst=self._buffer("keep", shape[:2]))
+        kept = self._faded(kept, painted, np.asarray(keep, np.uint8), motion.fade)
+        levels = self._levels("painted", painted)
+        keep = cv2.multiply(keep, self._unworn(kept, levels), dst=keep, scale=most / 255)
         taken = cv2.cvtColor(cv2.bitwise_not(keep, dst=keep), cv2.COLOR_GRAY2BGR, dst=other)
-        change, least = (self._buffer(name, painted.shape) for name in ("change", "least"))
+        change, least = (self._buffer(name, shape) for name in ("change", "least"))
         result = kept.copy()
         for brighter, darker, add in (
             (painted, kept, cv2.add),
@@ -275,16 +242,51 @@ class Stabilizer:
             cv2.LUT(change, _LEAST, dst=least)
             cv2.multiply(change, taken, dst=change, scale=1 / 255)
             add(result, cv2.max(change, least, dst=change), dst=result)
-        return np.asarray(result, np.uint8)
+        return self._detailed(result, levels)
 
-    def _detailed(self, kept: Frame, painted: Frame) -> Frame:
-        """What is kept, sharpened until it has as much detail as what is painted now.
+    def _faded(self, kept: Frame, painted: Frame, keep: Grey, fade: float) -> Frame:
+        """What is kept, as much brighter as what is painted now became by a fade of the picture.
+
+        Strokes stay then while a camera adapts its exposure, and brightness does not lag behind.
+        """
+        follows = 1 - float(np.exp(-(fade**2)))
+        if follows == 0:
+            return kept
+        holds = (keep > FOUND).astype(np.uint8)
+        change = np.subtract(cv2.mean(painted, holds), cv2.mean(kept, holds))
+        for change_by, add in ((change, cv2.add), (-change, cv2.subtract)):
+            add(kept, np.maximum(np.rint(follows * change_by), 0), dst=kept)
+        return kept
+
+    def _unworn(self, kept: Frame, levels: Sequence[Frame]) -> Grey:
+        """Where what is kept has still got strokes, of 255; elsewhere they are painted anew.
+
+        Beside something that moves the flow of what is flat is wrong, and wipes strokes off.
+        """
+        height, width = kept.shape[:2]
+        size = max(width // _CELL, 1), max(height // _CELL, 1)
+
+        def detail(image: Frame, smooth: Frame) -> npt.NDArray[np.float32]:
+            difference = cv2.absdiff(image, smooth, dst=self._buffer("other", image.shape))
+            cells = cv2.resize(difference, size, interpolation=cv2.INTER_AREA)
+            return np.asarray(2 + cv2.blur(cells.sum(-1, dtype=np.float32), (3, 3)), np.float32)
+
+        ratio = detail(kept, self._smooth("kept", kept, _DETAIL[0])) / detail(*levels[:2])
+        least, enough = _WORN
+        share = np.clip((ratio - least) / (enough - least), 0, 1)
+        return resized((255 * share).astype(np.uint8), kept.shape)
+
+    def _detailed(self, result: Frame, levels: Sequence[Frame]) -> Frame:
+        """A result sharpened until it has as much detail as what is painted now.
 
         Interpolating and mixing take some away, frame by frame; sharpening by a fixed amount would
         give back too little or too much, which adds up as well.
+
+        Args:
+            result: shape (H, W, 3), uint8 BGR.
+            levels: see `_levels`, of what is painted now.
         """
-        levels = [kept, *(self._smooth("kept", kept, side) for side in _DETAIL)]
-        wanted = [painted, *(self._smooth("painted", painted, side) for side in _DETAIL)]
+        own = self._levels("result", result)
 
         def detail(band: tuple[Frame, Frame]) -> float:
             rows = (image[::_SAMPLED] for image in band)
@@ -292,85 +294,29 @@ class Stabilizer:
 
         fine, coarse = (
             min(max(detail(there) / detail(here) - 1, 0), _MOST_DETAIL)
-            for here, there in zip(pairwise(levels), pairwise(wanted), strict=True)
+            for here, there in zip(pairwise(own), pairwise(levels), strict=True)
         )
-        shape = kept.shape
-        fine_added, coarse_added = (self._buffer(n, shape, np.int16) for n in ("fine", "coarse"))
-        cv2.addWeighted(kept, 1 + fine, levels[1], -fine, 0, dst=fine_added, dtype=cv2.CV_16S)
-        cv2.addWeighted(
-            levels[1], coarse, levels[2], -coarse, 0, dst=coarse_added, dtype=cv2.CV_16S
-        )
-        sharpened = cv2.add(fine_added, coarse_added, dst=kept, dtype=cv2.CV_8U)
-        return np.asarray(sharpened, np.uint8)
+        shape = result.shape
+        added, more = (self._buffer(name, shape, np.int16) for name in ("fine", "coarse"))
+        cv2.addWeighted(own[0], 1 + fine, own[1], -fine, 0, dst=added, dtype=cv2.CV_16S)
+        cv2.addWeighted(own[1], coarse, own[2], -coarse, 0, dst=more, dtype=cv2.CV_16S)
+        return np.asarray(cv2.add(added, more, dst=result, dtype=cv2.CV_8U), np.uint8)
+
+    def _levels(self, name: str, image: Frame) -> list[Frame]:
+        """An image, and without its fine and its coarse detail; in buffers of that name."""
+        return [image, *(self._smooth(name, image, side) for side in _DETAIL)]
 
     def _smooth(self, name: str, image: Frame, side: int) -> Frame:
         smooth = self._buffer(f"{name}, smooth {side}", image.shape)
         return np.asarray(cv2.blur(image, (side, side), dst=smooth), np.uint8)
 
-    def correspondence(self, before: Frame, now: Frame) -> Correspondence:
-        """What it goes by between two frames, scaled up to their size; nothing is remembered."""
-        last, grey = self._halved(before), self._halved(now)
-        found = self._found(_Last(last, _small(last), before), grey, _small(grey))
-        if found is None:
-            return Correspondence(pixel_grid(*now.shape[:2]), np.zeros(now.shape[:2], np.bool_))
-        back, keep = found
-        scale = np.divide(now.shape[1::-1], back.shape[1::-1], dtype=np.float32)
-        positions = resized(back * scale, now.shape) + pixel_grid(*now.shape[:2])
-        return Correspondence(positions, resized(keep, now.shape) > 0)
 
-    def _found(self, last: _Last, grey: Grey, small: Grey) -> tuple[Field, Grey] | None:
-        """Where each pixel was relative to where it is, and what share of it holds; None at a cut.
-
-        The flow is at the small size; the share, of 255, at half size.
-        """
-        back = estimated_flow(self._flow, small, last.small)
-        there = estimated_flow(self._flow, last.small, small)
-        motion = np.maximum(*np.abs(cv2.split(back)))
-        # While the camera stands, what looks the same is, whatever the flow of flat places says.
-        shift = np.abs(np.median(back[::4, ::4], axis=(0, 1))).max()
-        camera_stands = shift <= _STILL and np.median(motion[::4, ::4]) <= 2 * _STILL
-        changes = cv2.dilate(cv2.absdiff(last.small, small), _AROUND)
-        still = (changes <= _UNCHANGED) & (camera_stands | (motion <= _STILL))
-        found = consistent(back, there)
-        back[still] = 0  # or what is held would be interpolated again and again
-        share = cv2.erode((still | found).astype(np.uint8) * 255, _BLEEDS)
-        before = self._moved("grey", last.grey, back)
-        alike = cv2.LUT(cv2.absdiff(before, grey), _ALIKE)
-        # A fade of the whole picture must not lag behind.
-        fade = float(np.median(grey[::8, ::8].astype(np.int16) - before[::8, ::8]))
-        steady = np.exp(-((fade / _FADE) ** 2))
-        keep = cv2.multiply(resized(share, grey.shape), alike, scale=steady / 255)
-        if np.count_nonzero(keep > _FOUND) < _CUT * keep.size:
-            return None
-        return back, np.asarray(keep, np.uint8)
-
-    def _moved(self, name: str, image: Image, back: Field) -> Image:
-        """See `moved`; in buffers of that name."""
-        field = self._buffer(f"{name}, field", (*image.shape[:2], 2), np.float32)
-        return moved(image, back, field=field, output=self._buffer(name, image.shape))
-
-    def _halved(self, frame: Frame) -> Grey:
-        """Brightness, at half the size."""
-        height, width = frame.shape[:2]
-        grey = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY, dst=self._buffer("bright", frame.shape[:2]))
-        size = (width + 1) // 2, (height + 1) // 2
-        return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def _resized(last: _Last, grey: Grey, frame: Frame) -> _Last:
+def _resized(last: _Last, view: View, frame: Frame) -> _Last:
     """What is remembered, at another size: strokes of a new size fade in then, and do not jump."""
-    before, output = resized(last.grey, grey.shape), resized(last.output, frame.shape)
+    output = resized(last.output, frame.shape)
     layers = {name: resized(layer, frame.shape) for name, layer in last.layers.items()}
-    return _Last(before, _small(before), output, layers)
+    return _Last(last.view.resized(view), output, layers)
 
 
 def _four_channels(frame: Frame, output: Frame | None = None) -> Frame:
     return np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2BGRA, dst=output), np.uint8)
-
-
-def _small(grey: Grey) -> Grey:
-    """Small enough to estimate flow on."""
-    height, width = grey.shape
-    scale = min(_FLOW_SIDE / min(height, width), 1)
-    size = max(round(width * scale), LEAST_SIDE), max(round(height * scale), LEAST_SIDE)
-    return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.uint8)

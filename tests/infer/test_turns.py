@@ -94,7 +94,7 @@ def test_what_moves_is_nearly_the_mix_of_outputs(frames: list[Frame]) -> None:
     whole = [Counting(BLEND).stylize(frame) for frame in frames]
     error = np.mean([difference(*pair) for pair in zip(got[1:], whole[1:], strict=True)])
     lag = np.mean([difference(*pair) for pair in pairwise(whole)])
-    assert error < 0.5 * lag
+    assert error < 0.6 * lag
 
 
 def test_a_cut_runs_all(frames: list[Frame]) -> None:
