@@ -21,7 +21,7 @@ _LARGEST_FACTOR = 4.0  # that small pictures are enlarged by, to get strokes as 
 _WINDOW = 3  # pixels of half the working size that a local fit goes over
 _NOISE = 50.0  # variance, in levels squared, at which a place is half an edge
 _SLOPES = (1.2, 2.0)  # range of how many times an edge keeps its contrast
-_STEEP = 2.0  # of unsharp masking, which makes enlarged strokes steep again
+_STEEP = 2.0  # of unsharp masking at most, which makes enlarged strokes steep again
 _BLUR = 1.4  # pixels of the small picture, sigma
 _BAND = 32  # rows that are worked on together: their planes stay in the processor's cache
 
@@ -147,7 +147,9 @@ def brought_back(stylized: Frame, small: Frame, frame: Frame) -> Frame:
     around = np.ones((3, 3), np.uint8)
     lowest = enlarged(cv2.erode(stylized, around), cv2.INTER_LINEAR)
     highest = enlarged(cv2.dilate(stylized, around), cv2.INTER_LINEAR)
-    steep = cv2.addWeighted(stylized, 1 + _STEEP, blurred, -_STEEP, 0)
+    # What is enlarged less needs less of it, and would show its pixels as stairs.
+    amount = min(_STEEP, max(width / small.shape[1] - 1, 0))
+    steep = cv2.addWeighted(stylized, 1 + amount, blurred, -amount, 0)
     result = enlarged(steep, cv2.INTER_CUBIC)
     for top in range(0, height, _BAND):
         rows = slice(top, top + _BAND)

@@ -158,7 +158,7 @@ class Tracker:
 
 def _brighter(grey: Grey, levels: float) -> Grey:
     """As much brighter, or darker below 0."""
-    return np.asarray(cv2.add(grey, (round(levels),)), np.uint8)
+    return np.clip(grey.astype(np.int16) + round(levels), 0, 255).astype(np.uint8)
 
 
 def _slope(grey: Grey) -> npt.NDArray[np.int16]:
