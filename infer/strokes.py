@@ -65,7 +65,8 @@ class StrokeSize:
         largest = 1.0 if unit == "of the picture" else float(2**15)
         if not 0 < value <= largest:
             raise InputError(
-                f"a stroke size is a fraction of the picture (2%), pixels (40px) or 1:1, not {size}"
+                "a stroke size is a fraction of the picture above 0% and up to 100% (2%), so many "
+                f"pixels (40px), or 1:1, not {size}"
             )
         return cls(value, unit)
 
