@@ -26,9 +26,9 @@ _KEEP = 0.98  # of the last output at full stability: strokes that never change 
 # Fine detail is what differs from the mean of so many pixels a side, coarse detail that from the
 # mean of more; thin strokes are the one, thick ones the other.
 _DETAIL = (7, 25)
-_WORN = (0.4, 0.7)  # of the fine detail of what is painted now: nothing is kept, or all of it
+_WORN = (0.25, 0.5)  # of the fine detail of what is painted now: nothing is kept, or all of it
 _CELL = 16  # pixels a side, in which this is measured
-_SAMPLED = 4  # one row of so many tells how much there is
+_LITTLE = 0.01  # of the coarse detail, for which it is not worth the time
 _MOST_DETAIL = 1.0  # that a frame gets back, as a share of what it has
 
 _LAYER = "layer "  # and its number, in a state
@@ -228,8 +228,8 @@ class Stabilizer:
         kept = np.asarray(cv2.cvtColor(moved, cv2.COLOR_BGRA2BGR, dst=kept), np.uint8)
         keep = cv2.resize(motion.share, shape[1::-1], dst=self._buffer("keep", shape[:2]))
         kept = self._faded(kept, painted, np.asarray(keep, np.uint8), motion.fade)
-        levels = self._levels("painted", painted)
-        keep = cv2.multiply(keep, self._unworn(kept, levels), dst=keep, scale=most / 255)
+        wanted = _details(painted)
+        keep = cv2.multiply(keep, self._unworn(kept, wanted), dst=keep, scale=most / 255)
         taken = cv2.cvtColor(cv2.bitwise_not(keep, dst=keep), cv2.COLOR_GRAY2BGR, dst=other)
         change, least = (self._buffer(name, shape) for name in ("change", "least"))
         result = kept.copy()
@@ -242,7 +242,7 @@ class Stabilizer:
             cv2.LUT(change, _LEAST, dst=least)
             cv2.multiply(change, taken, dst=change, scale=1 / 255)
             add(result, cv2.max(change, least, dst=change), dst=result)
-        return self._detailed(result, levels)
+        return self._detailed(result, wanted)
 
     def _faded(self, kept: Frame, painted: Frame, keep: Grey, fade: float) -> Frame:
         """What is kept, as much brighter as what is painted now became by a fade of the picture.
@@ -258,7 +258,7 @@ class Stabilizer:
             add(kept, np.maximum(np.rint(follows * change_by), 0), dst=kept)
         return kept
 
-    def _unworn(self, kept: Frame, levels: Sequence[Frame]) -> Grey:
+    def _unworn(self, kept: Frame, wanted: Sequence[Grey]) -> Grey:
         """Where what is kept has still got strokes, of 255; elsewhere they are painted anew.
 
         Beside something that moves the flow of what is flat is wrong, and wipes strokes off.
@@ -266,17 +266,16 @@ class Stabilizer:
         height, width = kept.shape[:2]
         size = max(width // _CELL, 1), max(height // _CELL, 1)
 
-        def detail(image: Frame, smooth: Frame) -> npt.NDArray[np.float32]:
-            difference = cv2.absdiff(image, smooth, dst=self._buffer("other", image.shape))
-            cells = cv2.resize(difference, size, interpolation=cv2.INTER_AREA)
-            return np.asarray(2 + cv2.blur(cells.sum(-1, dtype=np.float32), (3, 3)), np.float32)
+        def amount(detail: Grey) -> npt.NDArray[np.float32]:
+            cells = cv2.resize(detail, size, interpolation=cv2.INTER_AREA)
+            return np.asarray(1 + cv2.blur(cells.astype(np.float32), (3, 3)), np.float32)
 
-        ratio = detail(kept, self._smooth("kept", kept, _DETAIL[0])) / detail(*levels[:2])
+        ratio = amount(_details(kept)[0]) / amount(wanted[0])
         least, enough = _WORN
         share = np.clip((ratio - least) / (enough - least), 0, 1)
         return resized((255 * share).astype(np.uint8), kept.shape)
 
-    def _detailed(self, result: Frame, levels: Sequence[Frame]) -> Frame:
+    def _detailed(self, result: Frame, wanted: Sequence[Grey]) -> Frame:
         """A result sharpened until it has as much detail as what is painted now.
 
         Interpolating and mixing take some away, frame by frame; sharpening by a fixed amount would
@@ -284,30 +283,25 @@ class Stabilizer:
 
         Args:
             result: shape (H, W, 3), uint8 BGR.
-            levels: see `_levels`, of what is painted now.
+            wanted: `_details` of what is painted now.
         """
-        own = self._levels("result", result)
-
-        def detail(band: tuple[Frame, Frame]) -> float:
-            rows = (image[::_SAMPLED] for image in band)
-            return 1 + sum(cv2.mean(cv2.absdiff(*rows)))
-
         fine, coarse = (
-            min(max(detail(there) / detail(here) - 1, 0), _MOST_DETAIL)
-            for here, there in zip(pairwise(own), pairwise(levels), strict=True)
+            min(max(cv2.mean(there)[0] / max(cv2.mean(here)[0], 1) - 1, 0), _MOST_DETAIL)
+            for here, there in zip(_details(result), wanted, strict=True)
         )
+        smooth = self._smooth(result, _DETAIL[0])
+        if coarse < _LITTLE:
+            cv2.addWeighted(result, 1 + fine, smooth, -fine, 0, dst=result)
+            return result
         shape = result.shape
         added, more = (self._buffer(name, shape, np.int16) for name in ("fine", "coarse"))
-        cv2.addWeighted(own[0], 1 + fine, own[1], -fine, 0, dst=added, dtype=cv2.CV_16S)
-        cv2.addWeighted(own[1], coarse, own[2], -coarse, 0, dst=more, dtype=cv2.CV_16S)
+        cv2.addWeighted(result, 1 + fine, smooth, -fine, 0, dst=added, dtype=cv2.CV_16S)
+        smoother = self._smooth(result, _DETAIL[1])
+        cv2.addWeighted(smooth, coarse, smoother, -coarse, 0, dst=more, dtype=cv2.CV_16S)
         return np.asarray(cv2.add(added, more, dst=result, dtype=cv2.CV_8U), np.uint8)
 
-    def _levels(self, name: str, image: Frame) -> list[Frame]:
-        """An image, and without its fine and its coarse detail; in buffers of that name."""
-        return [image, *(self._smooth(name, image, side) for side in _DETAIL)]
-
-    def _smooth(self, name: str, image: Frame, side: int) -> Frame:
-        smooth = self._buffer(f"{name}, smooth {side}", image.shape)
+    def _smooth(self, image: Frame, side: int) -> Frame:
+        smooth = self._buffer(f"smooth {side}", image.shape)
         return np.asarray(cv2.blur(image, (side, side), dst=smooth), np.uint8)
 
 
@@ -316,6 +310,16 @@ def _resized(last: _Last, view: View, frame: Frame) -> _Last:
     output = resized(last.output, frame.shape)
     layers = {name: resized(layer, frame.shape) for name, layer in last.layers.items()}
     return _Last(last.view.resized(view), output, layers)
+
+
+def _details(frame: Frame) -> list[Grey]:
+    """The fine and the coarse detail of a frame's brightness, in levels without a sign.
+
+    At every other pixel of every other row, which tells as well how much there is.
+    """
+    grey = np.ascontiguousarray(cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)[::2, ::2])
+    levels = [grey, *(cv2.blur(grey, (side // 2 | 1,) * 2) for side in _DETAIL)]
+    return [np.asarray(cv2.absdiff(*pair), np.uint8) for pair in pairwise(levels)]
 
 
 def _four_channels(frame: Frame, output: Frame | None = None) -> Frame:

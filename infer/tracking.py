@@ -25,8 +25,8 @@ FOUND = 25  # of 255, the least share of a place that was found again
 
 _FLOW_SIDE = 180  # pixels of the short side that the flow is estimated at
 _STILL = 0.05  # pixels of the small picture that count as no motion, which noise has too
-_UNCHANGED = 4  # levels of brightness that noise may make in the small picture
-_BRIGHTNESS = 10.0  # levels; where the brightness differs by more, it is another place
+_UNCHANGED = 6  # levels of brightness that noise may make in the small picture
+_BRIGHTNESS = 16.0  # levels; where the brightness differs by more, it is another place
 _FADE = 10.0  # levels by which the whole picture becomes another one from frame to frame
 _FLAT = 40  # slope of brightness (Sobel's) below which a place is flat: flow finds nothing there
 _NOISE = 0.85  # of flat places that look the same, what flow must find again, or it is noise
