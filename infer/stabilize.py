@@ -4,10 +4,9 @@ As in Ruder et al. 2016, without their optimization: the optical flow of the inp
 place was in the last frame, and what was painted there then is mixed into what is painted now.
 """
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -228,7 +227,7 @@ class Stabilizer:
         kept = np.asarray(cv2.cvtColor(moved, cv2.COLOR_BGRA2BGR, dst=kept), np.uint8)
         keep = cv2.resize(motion.share, shape[1::-1], dst=self._buffer("keep", shape[:2]))
         kept = self._faded(kept, painted, np.asarray(keep, np.uint8), motion.fade)
-        wanted = _details(painted)
+        wanted = list(_details(painted))
         keep = cv2.multiply(keep, self._unworn(kept, wanted), dst=keep, scale=most / 255)
         taken = cv2.cvtColor(cv2.bitwise_not(keep, dst=keep), cv2.COLOR_GRAY2BGR, dst=other)
         change, least = (self._buffer(name, shape) for name in ("change", "least"))
@@ -267,10 +266,11 @@ class Stabilizer:
         size = max(width // _CELL, 1), max(height // _CELL, 1)
 
         def amount(detail: Grey) -> npt.NDArray[np.float32]:
-            cells = cv2.resize(detail, size, interpolation=cv2.INTER_AREA)
+            sampled = np.ascontiguousarray(detail[::2, ::2])
+            cells = cv2.resize(sampled, size, interpolation=cv2.INTER_AREA)
             return np.asarray(1 + cv2.blur(cells.astype(np.float32), (3, 3)), np.float32)
 
-        ratio = amount(_details(kept)[0]) / amount(wanted[0])
+        ratio = amount(next(_details(kept))) / amount(wanted[0])
         least, enough = _WORN
         share = np.clip((ratio - least) / (enough - least), 0, 1)
         return resized((255 * share).astype(np.uint8), kept.shape)
@@ -312,14 +312,13 @@ def _resized(last: _Last, view: View, frame: Frame) -> _Last:
     return _Last(last.view.resized(view), output, layers)
 
 
-def _details(frame: Frame) -> list[Grey]:
-    """The fine and the coarse detail of a frame's brightness, in levels without a sign.
-
-    At every other pixel of every other row, which tells as well how much there is.
-    """
-    grey = np.ascontiguousarray(cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)[::2, ::2])
-    levels = [grey, *(cv2.blur(grey, (side // 2 | 1,) * 2) for side in _DETAIL)]
-    return [np.asarray(cv2.absdiff(*pair), np.uint8) for pair in pairwise(levels)]
+def _details(frame: Frame) -> Iterator[Grey]:
+    """The fine, then the coarse detail of a frame's brightness, in levels without a sign."""
+    grey = level = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)
+    for side in _DETAIL:
+        smooth = cv2.blur(grey, (side, side))
+        yield np.asarray(cv2.absdiff(level, smooth), np.uint8)
+        level = smooth
 
 
 def _four_channels(frame: Frame, output: Frame | None = None) -> Frame:
