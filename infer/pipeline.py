@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 PATIENCE = 1.0  # seconds that a live source may take to notice that it should end
-_GLANCE = 0.2  # seconds between two looks of a stage that waits whether it should end
+GLANCE = 0.2  # seconds between two looks of a stage that waits whether it should end
 _thread = threading.local()  # `stage`: whose thread it is
 
 
@@ -87,7 +87,7 @@ class _Stage(Generic[T]):
                 return None
         while not consumer._stopped.is_set():
             with contextlib.suppress(queue.Empty):
-                return self._queue.get(timeout=_GLANCE)
+                return self._queue.get(timeout=GLANCE)
         return self.end
 
     def stop(self) -> None:

@@ -228,7 +228,7 @@ class Stabilizer:
         keep = cv2.resize(motion.share, shape[1::-1], dst=self._buffer("keep", shape[:2]))
         kept = self._faded(kept, painted, np.asarray(keep, np.uint8), motion.fade)
         wanted = list(_details(painted))
-        keep = cv2.multiply(keep, self._unworn(kept, wanted), dst=keep, scale=most / 255)
+        keep = cv2.multiply(keep, self._unworn(kept, wanted[0]), dst=keep, scale=most / 255)
         taken = cv2.cvtColor(cv2.bitwise_not(keep, dst=keep), cv2.COLOR_GRAY2BGR, dst=other)
         change, least = (self._buffer(name, shape) for name in ("change", "least"))
         result = kept.copy()
@@ -257,7 +257,7 @@ class Stabilizer:
             add(kept, np.maximum(np.rint(follows * change_by), 0), dst=kept)
         return kept
 
-    def _unworn(self, kept: Frame, wanted: Sequence[Grey]) -> Grey:
+    def _unworn(self, kept: Frame, wanted: Grey) -> Grey:
         """Where what is kept has still got strokes, of 255; elsewhere they are painted anew.
 
         Beside something that moves the flow of what is flat is wrong, and wipes strokes off.
@@ -270,7 +270,7 @@ class Stabilizer:
             cells = cv2.resize(sampled, size, interpolation=cv2.INTER_AREA)
             return np.asarray(1 + cv2.blur(cells.astype(np.float32), (3, 3)), np.float32)
 
-        ratio = amount(next(_details(kept))) / amount(wanted[0])
+        ratio = amount(next(_details(kept))) / amount(wanted)
         least, enough = _WORN
         share = np.clip((ratio - least) / (enough - least), 0, 1)
         return resized((255 * share).astype(np.uint8), kept.shape)

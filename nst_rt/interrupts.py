@@ -26,11 +26,9 @@ def interrupts_deferred(notice: str = "") -> Iterator[Callable[[], bool]]:
     Yields:
         Whether Ctrl-C was pressed.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False  # only the main thread may handle signals
-        return
     before = signal.getsignal(signal.SIGINT)
-    if before is not signal.default_int_handler:
+    is_main = threading.current_thread() is threading.main_thread()  # others may not handle signals
+    if not is_main or before is not signal.default_int_handler:
         yield lambda: False
         return
     requested = False

@@ -20,7 +20,7 @@ from nst_rt.errors import PartialResultError, VideoError
 from nst_rt.images import Frame
 from nst_rt.infer.backends import IN_FLIGHT, installed_version
 from nst_rt.infer.painter import Painter
-from nst_rt.infer.pipeline import PATIENCE, in_background, polled
+from nst_rt.infer.pipeline import GLANCE, PATIENCE, in_background, polled
 from nst_rt.infer.video.copying import Spool
 from nst_rt.infer.video.encoding import Shape
 from nst_rt.infer.video.info import STDIO, TimedFrame, VideoInfo
@@ -41,7 +41,6 @@ Item = TypeVar("Item")
 
 # What decides how frames look, beside what was asked for; OpenCV has several packages.
 _PACKAGES = ("torch", "openvino", "onnxruntime", "av")
-_GLANCE = 0.2  # seconds between two looks whether Ctrl-C was pressed
 _AHEAD = 4  # painted frames that wait to be encoded
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -115,7 +114,7 @@ class Job:
         try:
             with (
                 interrupts_deferred() as interrupted,
-                closing(polled(self._painted(), seconds=_GLANCE, depth=_AHEAD)) as frames,
+                closing(polled(self._painted(), seconds=GLANCE, depth=_AHEAD)) as frames,
             ):
                 for painted in frames:
                     if interrupted():
