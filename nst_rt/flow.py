@@ -24,6 +24,7 @@ _FAR = 1e4  # pixels, which no flow is
 _UNCHANGED = 6  # levels that noise may make
 _AROUND = 7  # pixels, the side of what is looked at around a pixel
 _SAME_PLACE = 12  # levels that the same place's brightness may differ by
+_MOVES = 0.5  # pixels a frame, from which on a place moves, or the camera
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,9 @@ def flow_correspondence(before: Frame, now: Frame) -> Correspondence:
     """Where the pixels of a frame were, by the optical flow at full size (DIS, preset medium).
 
     What the flow both ways disagrees on, or is more than 12 levels brighter or darker there (over
-    7x7 px), does not count as visible.
+    7x7 px), does not count as visible. Neither does what looks the same as before where it is,
+    while the camera stands, and yet moves by more than half a pixel, says the flow: it is wrong in
+    flat places beside something that moves, and in noise.
 
     Args:
         before, now: consecutive frames, shape (H, W, 3), uint8 BGR.
@@ -119,8 +122,12 @@ def flow_correspondence(before: Frame, now: Frame) -> Correspondence:
     apart = cv2.absdiff(moved(greys[0], back), greys[1])
     found = consistent(back, there) & (cv2.blur(apart, (_AROUND, _AROUND)) <= _SAME_PLACE)
     scale = np.divide((width, height), size, dtype=np.float32)
-    positions = resized(back * scale, now.shape) + pixel_grid(height, width)
+    grid = pixel_grid(height, width)
+    positions = resized(back * scale, now.shape) + grid
     visible = resized(found.astype(np.uint8), now.shape).astype(np.bool_)
+    flow = positions - grid
+    if np.linalg.norm(np.median(flow, axis=(0, 1))) < _MOVES:
+        visible &= ~(unchanged(before, now).visible & (_squares(flow) > _MOVES**2))
     return Correspondence(np.asarray(positions, np.float32), visible)
 
 

@@ -120,7 +120,9 @@ def aligned_error(first: Tensor, second: Tensor, pair: MovingPair) -> Tensor:
     return (squares.sum((1, 2, 3)) / seen).mean()
 
 
-def layered_clip(photo: Frame, frames: int = 12) -> tuple[list[Frame], list[Correspondence]]:
+def layered_clip(
+    photo: Frame, frames: int = 12, *, camera_moves: bool = True
+) -> tuple[list[Frame], list[Correspondence]]:
     """A clip whose motion and occlusions are known exactly, the same one for the same photo.
 
     The camera moves over the photo by a homography, by about 3 px a frame, and an ellipse out of
@@ -129,13 +131,14 @@ def layered_clip(photo: Frame, frames: int = 12) -> tuple[list[Frame], list[Corr
     Args:
         photo: shape (H, W, 3), uint8 BGR, at least 720 px a side.
         frames: how many, at most 15, or the camera leaves the photo.
+        camera_moves: it stands otherwise, and only the ellipse moves.
 
     Returns:
         The frames, 640x360, and for each one but the first where its pixels were in the one before.
     """
     height, width = _CLIP_SIZE
     grid = pixel_grid(height, width)
-    views = [_camera_view(number) for number in range(frames)]
+    views = [_camera_view(number * camera_moves) for number in range(frames)]
     layers = [_layer_view(number) for number in range(frames)]
     textures = photo, np.ascontiguousarray(photo[::-1, ::-1])
     pictures = []
