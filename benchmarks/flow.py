@@ -118,9 +118,7 @@ def hidden(method: Method) -> tuple[float, float, float]:
 
 def clips(*, camera_moves: bool = True) -> list[Clip]:
     """Layered clips of the photos of scikit-image."""
-    return [
-        layered_clip(pan_photo(photo), 4, camera_moves=camera_moves) for photo in pan_photos()
-    ]
+    return [layered_clip(pan_photo(photo), 4, camera_moves=camera_moves) for photo in pan_photos()]
 
 
 def noisy_clips() -> list[Clip]:
