@@ -24,7 +24,7 @@ _MOVES = 5  # frames per second, from which on pictures are a motion
 _KEEP = 0.98  # of the last output at full stability: strokes that never change would wear out
 # Fine detail is what differs from the mean of so many pixels a side, coarse detail that from the
 # mean of more; thin strokes are the one, thick ones the other.
-_DETAIL = (7, 25)
+_DETAIL = (7, 45)
 _WORN = (0.25, 0.5)  # of the fine detail of what is painted now: nothing is kept, or all of it
 _CELL = 16  # pixels a side, in which this is measured
 _LITTLE = 0.01  # of the coarse detail, for which it is not worth the time
@@ -226,7 +226,10 @@ class Stabilizer:
         moved = self._tracker.moved("moved", last.output, motion.back)
         kept = np.asarray(cv2.cvtColor(moved, cv2.COLOR_BGRA2BGR, dst=kept), np.uint8)
         keep = cv2.resize(motion.share, shape[1::-1], dst=self._buffer("keep", shape[:2]))
-        kept = self._faded(kept, painted, np.asarray(keep, np.uint8), motion.fade)
+        # During a fade what is painted is another picture in each frame: mixed, they would be none.
+        fading = 1 - float(np.exp(-(motion.fade**2)))
+        most = 1 - (1 - most) * (1 - most * fading)
+        kept = self._faded(kept, painted, np.asarray(keep, np.uint8), fading)
         wanted = list(_details(painted))
         keep = cv2.multiply(keep, self._unworn(kept, wanted[0]), dst=keep, scale=most / 255)
         taken = cv2.cvtColor(cv2.bitwise_not(keep, dst=keep), cv2.COLOR_GRAY2BGR, dst=other)
@@ -243,19 +246,22 @@ class Stabilizer:
             add(result, cv2.max(change, least, dst=change), dst=result)
         return self._detailed(result, wanted)
 
-    def _faded(self, kept: Frame, painted: Frame, keep: Grey, fade: float) -> Frame:
-        """What is kept, as much brighter as what is painted now became by a fade of the picture.
+    def _faded(self, kept: Frame, painted: Frame, keep: Grey, fading: float) -> Frame:
+        """What is kept, in the brightness and contrast of what is painted now, as far as it fades.
 
         Strokes stay then while a camera adapts its exposure, and brightness does not lag behind.
         """
-        follows = 1 - float(np.exp(-(fade**2)))
-        if follows == 0:
+        if fading == 0:
             return kept
         holds = (keep > FOUND).astype(np.uint8)
-        change = np.subtract(cv2.mean(painted, holds), cv2.mean(kept, holds))
-        for change_by, add in ((change, cv2.add), (-change, cv2.subtract)):
-            add(kept, np.maximum(np.rint(follows * change_by), 0), dst=kept)
-        return kept
+        (mean, deviation), (wanted, contrast) = (
+            [number.ravel() for number in cv2.meanStdDev(image, mask=holds)]
+            for image in (kept, painted)
+        )
+        levels = np.arange(256)[:, None]
+        faded = wanted + contrast / np.maximum(deviation, 1) * (levels - mean)
+        table = np.rint(levels + fading * (faded - levels)).clip(0, 255).astype(np.uint8)
+        return np.asarray(cv2.LUT(kept, table[None], dst=kept), np.uint8)
 
     def _unworn(self, kept: Frame, wanted: Grey) -> Grey:
         """Where what is kept has still got strokes, of 255; elsewhere they are painted anew.

@@ -13,6 +13,7 @@ from nst_rt.flow import (
     Field,
     Grey,
     Image,
+    Mask,
     consistent,
     estimated_flow,
     moved,
@@ -27,9 +28,10 @@ _FLOW_SIDE = 180  # pixels of the short side that the flow is estimated at
 _STILL = 0.05  # pixels of the small picture that count as no motion, which noise has too
 _UNCHANGED = 6  # levels of brightness that noise may make in the small picture
 _BRIGHTNESS = 16.0  # levels; where the brightness differs by more, it is another place
-_FADE = 10.0  # levels by which the whole picture becomes another one from frame to frame
+_FADE = 20.0  # levels by which the whole picture becomes another one from frame to frame
 _FLAT = 40  # slope of brightness (Sobel's) below which a place is flat: flow finds nothing there
 _NOISE = 0.85  # of flat places that look the same, what flow must find again, or it is noise
+_LARGE = 0.05  # of the picture, flat places of a region that says it
 _CUT = 0.35  # of the picture that must be found again, or the scene is another one
 _AROUND = np.ones((3, 3), np.uint8)
 _BLEEDS = np.ones((5, 5), np.uint8)  # how far flow bleeds over edges in the small picture
@@ -126,10 +128,7 @@ class Tracker:
         unchanged = changes <= _UNCHANGED
         found = consistent(back, there)
         still = unchanged & (camera_stands | (motion <= _STILL))
-        # Where flow of flat places is noise, as while a camera adapts its exposure, they stand.
-        flat = unchanged & (cv2.dilate(_slope(small), _BLEEDS) < _FLAT)
-        if flat.any() and found[flat].mean() < _NOISE:
-            still |= flat
+        still |= _flow_is_noise(unchanged, found, small)
         back[still] = 0  # or what is held would be interpolated again and again
         share = cv2.erode((still | found).astype(np.uint8) * 255, _BLEEDS)
         before = _brighter(self.moved("grey", last.half, back), fade)
@@ -159,6 +158,20 @@ class Tracker:
 def _brighter(grey: Grey, levels: float) -> Grey:
     """As much brighter, or darker below 0."""
     return np.clip(grey.astype(np.int16) + round(levels), 0, 255).astype(np.uint8)
+
+
+def _flow_is_noise(unchanged: Mask, found: Mask, grey: Grey) -> Mask:
+    """Regions that look the same, in whose flat places flow finds nothing again: they stand.
+
+    So it is with a road while the camera adapts its exposure, but not with the roof of a car on it.
+    """
+    count, regions = cv2.connectedComponents(unchanged.astype(np.uint8))
+    flat = unchanged & (cv2.dilate(_slope(grey), _BLEEDS) < _FLAT)
+    pixels, found_again = (
+        np.bincount(regions[where], minlength=count) for where in (flat, flat & found)
+    )
+    noise = (found_again < _NOISE * pixels) & (pixels >= _LARGE * grey.size)
+    return np.asarray(noise[regions], np.bool_)
 
 
 def _slope(grey: Grey) -> npt.NDArray[np.int16]:
