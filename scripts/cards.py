@@ -58,7 +58,8 @@ SEEN = {  # by style, at 640 px: a face, a landscape, a street, a launch pad by 
     "water_lilies": "flecks of violet, lilac and ochre, a weave in many places, green reflections "
     "that hang down from all that is dark; a clear smile; a pale rim around towers",
     "wheat_field": "rolling yellow clouds in a light blue sky, olive and deep green shades, relief "
-    "as of thick paint; clear eyes, mouths less so, faces pale and blue; a pale halo around towers",
+    "as of thick paint, on dark things, too; clear eyes and smile, faces pale; a pale halo around "
+    "towers",
     "night_cafe": "gold and green with strokes as of blue-black relief in skies and on walls, "
     "which may turn red; clear faces; a fine weave in gold and dark reds; a soft glow around "
     "towers",
