@@ -33,6 +33,10 @@ _FLAT = 40  # slope of brightness (Sobel's) below which a place is flat: flow fi
 _NOISE = 0.85  # of flat places that look the same, what flow must find again, or it is noise
 _LARGE = 0.05  # of the picture, flat places of a region that says it
 _CUT = 0.35  # of the picture that must be found again, or the scene is another one
+_CELL = 4  # pixels of the small picture a side
+_HALO = np.ones((7, 7), np.uint8)  # in cells, how far the halo of a thing reaches, both ways
+_PASSES = 1.0  # pixels of the small picture that motion differs by around a thing that moves
+_KEPT_IN_HALO = 230  # of 255
 _AROUND = np.ones((3, 3), np.uint8)
 _BLEEDS = np.ones((5, 5), np.uint8)  # how far flow bleeds over edges in the small picture
 # Share that is kept, of 255, by how many levels the brightness differs.
@@ -131,6 +135,7 @@ class Tracker:
         still |= _flow_is_noise(unchanged, found, small)
         back[still] = 0  # or what is held would be interpolated again and again
         share = cv2.erode((still | found).astype(np.uint8) * 255, _BLEEDS)
+        share = cv2.multiply(share, _beside_motion(back), scale=1 / 255)
         before = _brighter(self.moved("grey", last.half, back), fade)
         alike = cv2.LUT(cv2.absdiff(before, now.half), _ALIKE)
         steady = np.exp(-((fade / _FADE) ** 2))
@@ -158,6 +163,16 @@ class Tracker:
 def _brighter(grey: Grey, levels: float) -> Grey:
     """As much brighter, or darker below 0."""
     return np.clip(grey.astype(np.int16) + round(levels), 0, 255).astype(np.uint8)
+
+
+def _beside_motion(back: Field) -> Grey:
+    """Share that is kept, of 255: less within the halo that networks draw around what moves.
+
+    It would stay behind as a trail.
+    """
+    cells = np.ascontiguousarray(back[::_CELL, ::_CELL])
+    differ = (cv2.dilate(cells, _HALO) - cv2.erode(cells, _HALO)).max(-1) > _PASSES
+    return resized(np.where(differ, _KEPT_IN_HALO, 255).astype(np.uint8), back.shape)
 
 
 def _flow_is_noise(unchanged: Mask, found: Mask, grey: Grey) -> Mask:

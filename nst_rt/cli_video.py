@@ -75,7 +75,7 @@ def add_video_arguments(p: argparse.ArgumentParser) -> None:
         "--stability",
         type=float,
         metavar="0..1",
-        help="keep strokes in their places: 0 (off) to 1; default: 0.95 where it moves",
+        help="keep strokes in place: 0 (off) to 1; default: 0.95, or 0 below 5 frames a second",
     )
     p.add_argument(
         "--resume", action="store_true", help="go on with what was interrupted, if anything was"

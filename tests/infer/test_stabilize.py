@@ -310,3 +310,23 @@ def test_a_fade_does_not_lag(photo: Frame) -> None:
         frame = (scene * factor).astype(np.uint8)
         output = stabilizer.steady(frame, frame)
     assert np.abs(output - frame.astype(int)).mean() < 2
+
+
+def test_strokes_on_a_plain_road_stay_while_the_light_changes() -> None:
+    """The flow of what has hardly any texture is noise then."""
+    random = np.random.default_rng(1)
+    road = random.normal(110, 1, (360, 640, 1)).repeat(3, 2)
+    road[150:250, :160] = random.integers(60, 255, (25, 40, 3)).repeat(4, 0).repeat(4, 1)
+    stabilizer, before = Stabilizer(), None
+    changes, boil = [], []
+    for number in range(20):
+        light = road * (1 - 0.015 * number) + random.normal(0, 1, road.shape)
+        light[150:250, 5 * number :][:, :160] = road[150:250, :160]  # a thing that passes
+        frame = np.clip(light, 0, 255).astype(np.uint8)
+        painted = boiling(frame)
+        output = stabilizer.steady(frame, painted).astype(float)
+        if before is not None:
+            changes.append(np.abs(output - before[0])[260:].mean())
+            boil.append(np.abs(painted - before[1])[260:].mean())
+        before = output, painted.astype(float)
+    assert np.mean(changes) < 0.25 * np.mean(boil)

@@ -1,0 +1,43 @@
+import numpy as np
+import pytest
+
+from nst_rt.images import Frame
+from nst_rt.infer.evaluate import pan_photos
+from nst_rt.infer.tracking import Motion, Tracker
+from nst_rt.metrics.stability import pan
+
+
+@pytest.fixture(scope="module")
+def views() -> list[Frame]:
+    return pan(pan_photos()[0])
+
+
+def motion(before: Frame, now: Frame) -> Motion:
+    tracker = Tracker()
+    found = tracker.motion(tracker.view(before), tracker.view(now))
+    assert found is not None
+    return found
+
+
+def test_what_stands_is_kept_less_beside_what_moves(views: list[Frame]) -> None:
+    """Networks draw halos around things, which would stay behind as trails."""
+    before, now = views[0].copy(), views[0].copy()
+    thing = views[0][::-1][100:180, 200:280]
+    before[140:220, 300:380] = now[140:220, 306:386] = thing
+    share = motion(before, now).share.astype(float)  # at half size
+    beside, away = share[62:66, 155:190], share[:, :80]
+    assert np.median(away) == 255
+    assert 180 < np.median(beside) < 240
+
+
+def test_a_pan_is_kept_in_full(views: list[Frame]) -> None:
+    found = motion(views[0], views[1])
+    assert np.median(found.share[20:-20, 20:-20]) > 245  # brightness differs by a rounding
+    assert np.abs(np.median(found.back, axis=(0, 1)) - (1.5, 1)).max() < 0.1
+    assert found.fade == 0
+
+
+def test_a_fade_is_told_and_a_cut_is_one(views: list[Frame]) -> None:
+    assert motion(views[0], np.asarray(views[0] // 1.1, np.uint8)).fade < -5
+    tracker = Tracker()
+    assert tracker.motion(tracker.view(views[0]), tracker.view(pan(pan_photos()[2])[0])) is None
