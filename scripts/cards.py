@@ -50,8 +50,8 @@ SEEN = {  # by style, at 640 px: a face, a landscape, a street, a launch pad by 
     "dots as foam that form a net in places; clear faces, some with a dark crease by the mouth; "
     "much contrast; a pale halo around towers",
     "udnie": "facets of grey, cream and brown in skies and on walls, clothes and fur, nearly black "
-    "shades; faces readable, eyes dark; a pale halo of 25 px around towers; few colours where the photo "
-    "has few",
+    "shades; faces readable, eyes dark; a pale halo of 25 px around towers; few colours where "
+    "the photo has few",
     "composition_vii": "orange patches with violet shadows that fill skies, tables and clothes in "
     "slanting rows, all much alike, brown walls; the clearest smile; a nearly white halo of 25 px "
     "around towers against a sky",
