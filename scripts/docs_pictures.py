@@ -1,7 +1,15 @@
-"""Pictures of the docs: photos in styles that ship, a film that goes through them, and looks.
+"""Pictures of the docs: photos in styles that ship, a film that goes through them, looks, the window.
 
-python scripts/docs_pictures.py    writes docs/styles.jpg, docs/film.webp and docs/looks.jpg
+    python scripts/docs_pictures.py
+
+Writes styles.jpg, film.webp, looks.jpg and window.jpg into docs; the last one needs Xvfb, and a quiet
+machine, or the window stylizes at a small size.
 """
+
+import os
+import subprocess
+import sys
+import time
 
 import cv2
 import numpy as np
@@ -26,6 +34,8 @@ LOOKS = (  # as docs/looks.md says
     {"style": "wheat_field", "keep_colours": True},
     {"style": "wheat_field", "strength": 0.5},
 )
+WINDOW = (960, 540)  # width, height, pixels
+WINDOW_AFTER = 3.5  # seconds after it is there; the film takes five
 FILM = "starry_night@0,composition_vii@1.3,wheat_field@2.6,udnie@3.9"
 
 
@@ -49,6 +59,26 @@ def main() -> None:
         fps=12,
         overwrite=True,
     )
+    save_image(window(), ROOT / "docs" / "window.jpg", overwrite=True)
+
+
+def window() -> np.ndarray:
+    """What the webcam window shows of the film, on a virtual screen."""
+    sys.path.append(str(ROOT / "benchmarks"))
+    from live import begin_of, screen
+
+    size = "{}x{}".format(*WINDOW)
+    command = [sys.executable, "-m", "nst_rt", "webcam", str(packaged_film()), "--size", size]
+    with screen() as (display, look):
+        env = {**os.environ, "DISPLAY": display}
+        process = subprocess.Popen(command, env=env, cwd=ROOT)
+        try:
+            begin_of(process, env)
+            time.sleep(WINDOW_AFTER)
+            return look(WINDOW).copy()
+        finally:
+            process.terminate()
+            process.wait()
 
 
 def cropped(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
