@@ -1,9 +1,9 @@
-"""Pictures of the docs: photos in styles that ship, a film that goes through them, looks, the window.
+"""Pictures of the docs: photos in styles that ship, a film that goes through them, looks, a window.
 
     python scripts/docs_pictures.py
 
-Writes styles.jpg, film.webp, looks.jpg and window.jpg into docs; the last one needs Xvfb, and a quiet
-machine, or the window stylizes at a small size.
+Writes styles.jpg, film.webp, looks.jpg and window.jpg into docs. The last one needs Xvfb, and a
+quiet machine, or the window stylizes at a small size.
 """
 
 import os
