@@ -36,9 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # What Pillow cannot read is said by us, in one line.
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module=r"PIL\.")
-    parser = _parser()
-    parsed, rest = parser.parse_known_args(arguments)
+    parsed, rest = _parser().parse_known_args(arguments)
     options = vars(parsed)
+    parser: argparse.ArgumentParser = options.pop("parser")
     if rest and options["run"] is optimize and not any(r.startswith("-") for r in rest):
         # argparse gives `*` nothing more once an option came before it: photo -o out painting
         options["style"] = [*options.get("style", []), *rest]
@@ -188,7 +188,7 @@ def _parser() -> argparse.ArgumentParser:
             description=run.__doc__,
             epilog=f"example:\n  nst-rt {run.__name__} {example}",
         )
-        added.set_defaults(run=run, json=False)
+        added.set_defaults(parser=added, run=run, json=False)
         added.add_argument("--json", action="store_true", help="print the facts as JSON")
         return added
 
