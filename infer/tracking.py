@@ -30,12 +30,12 @@ _UNCHANGED = 6  # levels of brightness that noise may make in the small picture
 _BRIGHTNESS = 16.0  # levels; where the brightness differs by more, it is another place
 _FADE = 20.0  # levels by which the whole picture becomes another one from frame to frame
 _FLAT = 40  # slope of brightness (Sobel's) below which a place is flat: flow finds nothing there
-_NOISE = 0.85  # of flat places that look the same, what flow must find again, or it is noise
-_LARGE = 0.05  # of the picture, flat places of a region that says it
+_NOISE = 0.85  # share of a region that flow must find again, or it is noise
+_LARGE = 0.05  # share of the picture, below which a region is too small to tell noise by
 _CUT = 0.35  # of the picture that must be found again, or the scene is another one
-_CELL = 4  # pixels of the small picture a side
-_HALO = np.ones((7, 7), np.uint8)  # in cells, how far the halo of a thing reaches, both ways
-_PASSES = 1.0  # pixels of the small picture that motion differs by around a thing that moves
+_CELL = 4  # pixels of the small picture a side, that motion is compared in
+_HALO = np.ones((7, 7), np.uint8)  # in cells, how far the halo of what moves reaches
+_PASSES = 1.0  # pixels of the small picture by which motion differs within it
 _KEPT_IN_HALO = 230  # of 255
 _AROUND = np.ones((3, 3), np.uint8)
 _BLEEDS = np.ones((5, 5), np.uint8)  # how far flow bleeds over edges in the small picture
@@ -166,9 +166,9 @@ def _brighter(grey: Grey, levels: float) -> Grey:
 
 
 def _beside_motion(back: Field) -> Grey:
-    """Share that is kept, of 255: less within the halo that networks draw around what moves.
+    """Share that is kept, of 255: less near what moves on its own.
 
-    It would stay behind as a trail.
+    Networks draw a halo around it, which would stay behind as a trail.
     """
     cells = np.ascontiguousarray(back[::_CELL, ::_CELL])
     differ = (cv2.dilate(cells, _HALO) - cv2.erode(cells, _HALO)).max(-1) > _PASSES
@@ -176,9 +176,9 @@ def _beside_motion(back: Field) -> Grey:
 
 
 def _flow_is_noise(unchanged: Mask, found: Mask, grey: Grey) -> Mask:
-    """Regions that look the same, in whose flat places flow finds nothing again: they stand.
+    """Regions that look the same and whose flow is noise in their flat places: they stand.
 
-    So it is with a road while the camera adapts its exposure, but not with the roof of a car on it.
+    Such is a road while the camera adapts its exposure, but not the roof of a car on it.
     """
     count, regions = cv2.connectedComponents(unchanged.astype(np.uint8))
     flat = unchanged & (cv2.dilate(_slope(grey), _BLEEDS) < _FLAT)
