@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nst_rt.errors import InputError
-from nst_rt.flow import Grey, resized
+from nst_rt.flow import Grey, Mask, resized
 from nst_rt.images import Frame
 from nst_rt.infer.looks import mixed
 from nst_rt.infer.tracking import FOUND, Buffers, Motion, Tracker, View
@@ -22,6 +22,9 @@ DEFAULT_STABILITY = 0.95
 
 _MOVES = 5  # frames per second, from which on pictures are a motion
 _KEEP = 0.98  # of the last output at full stability: strokes that never change would wear out
+_BESIDE = 6  # frames that count beside what moves, where networks draw halos
+_SETTLED = 40  # frames after which a place is left alone while the picture fades
+_ALWAYS = 255  # frames that a place counts as seen for, when all begins
 # Fine detail is what differs from the mean of so many pixels a side, coarse detail that from the
 # mean of more; thin strokes are the one, thick ones the other.
 _DETAIL = (7, 45)
@@ -85,11 +88,13 @@ class _Last:
     Attributes:
         view: its brightness.
         output: with a fourth channel, since OpenCV interpolates four in half the time of three.
+        seen: for how many frames each place was followed, at the small size of the view.
         layers: what it was mixed of, by name, if they may be asked for.
     """
 
     view: View
     output: Frame
+    seen: Grey
     layers: dict[Hashable, Frame] = field(default_factory=dict)
 
 
@@ -135,7 +140,8 @@ class Stabilizer:
         if last is None:
             return {}
         layers = {f"{_LAYER}{n}": layer for n, layer in enumerate(last.layers.values())}
-        return {"grey": last.view.half.copy(), "output": last.output[..., :3].copy(), **layers}
+        output = last.output[..., :3].copy()
+        return {"grey": last.view.half.copy(), "output": output, "seen": last.seen.copy(), **layers}
 
     @property
     def output(self) -> Frame | None:
@@ -150,8 +156,8 @@ class Stabilizer:
         if state:
             known = ((name, state.get(f"{_LAYER}{n}")) for n, name in enumerate(names))
             layers = {name: layer for name, layer in known if layer is not None}
-            grey = state["grey"].copy()
-            self._last = _Last(View.of_half(grey), _four_channels(state["output"]), layers)
+            view, output = View.of_half(state["grey"].copy()), _four_channels(state["output"])
+            self._last = _Last(view, output, state["seen"].copy(), layers)
 
     def steady(self, frame: Frame, painted: Frame, *, valid: float = 1.0) -> Frame:
         """Steady a frame of the video.
@@ -186,18 +192,21 @@ class Stabilizer:
             motion = self._tracker.motion(last.view, view)
         if last is None or motion is None:
             pictures = {layer.name: layer.picture() for layer in layers}
+            seen = np.full_like(view.small, _ALWAYS)
         else:
             pictures = self._layers(layers, last, motion)
+            seen = self._seen(last, motion)
         painted = mixed([(pictures[layer.name], layer.share) for layer in layers])
         if last is not None and motion is not None and most > 0:
-            painted = self._mixed(last, motion, painted, most)
+            complete = cv2.subtract(seen, len(layers) - 1)  # a layer that takes turns is late
+            painted = self._mixed(last, motion, painted, most, complete)
         # A copy, since the caller may draw on it.
         output = _four_channels(painted, self._buffer("output", (*painted.shape[:2], 4)))
         if self.stability > 0:
             kept = {n: p.copy() if p is painted else p for n, p in pictures.items()}
         else:
             kept = {}
-        self._last = _Last(view, output, kept)
+        self._last = _Last(view, output, seen, kept)
         return painted
 
     def _layers(
@@ -213,25 +222,34 @@ class Stabilizer:
                 before = _four_channels(before, self._buffer("before", (*before.shape[:2], 4)))
                 moved = self._tracker.moved("moved", before, motion.back)
                 come = np.asarray(cv2.cvtColor(moved, cv2.COLOR_BGRA2BGR), np.uint8)
-                if fresh is not None:  # what the last frame did not show
-                    new = resized(motion.share, come.shape) == 0
-                    come[new] = fresh[new]
+                new = resized(motion.share, come.shape) == 0
+                if fresh is not None and new.any():  # what the last frame did not show
+                    come[new] = _in_colours_of(come, fresh, ~new)[new]
                 pictures[layer.name] = come
         return {layer.name: pictures[layer.name] for layer in layers}  # `state` counts on the order
 
-    def _mixed(self, last: _Last, motion: Motion, painted: Frame, most: float) -> Frame:
+    def _seen(self, last: _Last, motion: Motion) -> Grey:
+        """For how many frames each place was followed; few count beside what moves."""
+        seen = cv2.add(self._tracker.moved("seen", last.seen, motion.back), 1)
+        seen[resized(motion.share, seen.shape) <= FOUND] = 0
+        return np.minimum(seen, _BESIDE, out=seen, where=motion.beside)
+
+    def _mixed(self, last: _Last, motion: Motion, painted: Frame, most: float, seen: Grey) -> Frame:
         """What is painted now, with the last output, at most so much, where it still holds."""
         shape = painted.shape
         kept, other = (self._buffer(name, shape) for name in ("kept", "other"))
         moved = self._tracker.moved("moved", last.output, motion.back)
         kept = np.asarray(cv2.cvtColor(moved, cv2.COLOR_BGRA2BGR, dst=kept), np.uint8)
-        keep = cv2.resize(motion.share, shape[1::-1], dst=self._buffer("keep", shape[:2]))
-        # During a fade what is painted is another picture in each frame: mixed, they would be none.
         fading = 1 - float(np.exp(-(motion.fade**2)))
-        most = 1 - (1 - most) * (1 - most * fading)
+        share = cv2.multiply(
+            motion.share,
+            resized(cv2.LUT(seen, _kept_by_age(most, fading)), motion.share.shape),
+            scale=1 / 255,
+        )
+        keep = cv2.resize(share, shape[1::-1], dst=self._buffer("keep", shape[:2]))
         kept = self._faded(kept, painted, np.asarray(keep, np.uint8), fading)
         wanted = list(_details(painted))
-        keep = cv2.multiply(keep, self._unworn(kept, wanted[0]), dst=keep, scale=most / 255)
+        keep = cv2.multiply(keep, self._unworn(kept, wanted[0]), dst=keep, scale=1 / 255)
         taken = cv2.cvtColor(cv2.bitwise_not(keep, dst=keep), cv2.COLOR_GRAY2BGR, dst=other)
         change, least = (self._buffer(name, shape) for name in ("change", "least"))
         result = kept.copy()
@@ -311,11 +329,40 @@ class Stabilizer:
         return np.asarray(cv2.blur(image, (side, side), dst=smooth), np.uint8)
 
 
+def _kept_by_age(most: float, fading: float) -> Grey:
+    """Share that is kept, of 255, by for how many frames a place was followed.
+
+    At first what is shown is the mean of all of them (Schied et al. 2017, section 4.2), so that
+    what networks draw around a thing that passes does not stay behind as a trail. During a fade
+    what is painted is another picture in each frame: mixed in, they would wipe out all strokes.
+    """
+    age = np.arange(256)
+    held = 1 - (1 - most) * (1 - most * fading)
+    share = np.minimum(np.where(age < _SETTLED, most, held), age / (age + 1))
+    return np.rint(255 * share).astype(np.uint8)
+
+
 def _resized(last: _Last, view: View, frame: Frame) -> _Last:
     """What is remembered, at another size: strokes of a new size fade in then, and do not jump."""
     output = resized(last.output, frame.shape)
     layers = {name: resized(layer, frame.shape) for name, layer in last.layers.items()}
-    return _Last(last.view.resized(view), output, layers)
+    seen = resized(last.seen, view.small.shape)
+    return _Last(last.view.resized(view), output, seen, layers)
+
+
+def _in_colours_of(image: Frame, other: Frame, known: Mask) -> Frame:
+    """Another image in the colours that this one has nearby, as far as it is known."""
+    height, width = known.shape
+    size = max(width // _CELL, 1), max(height // _CELL, 1)
+
+    def nearby(x: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        cells = cv2.resize(x, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+        return np.asarray(cv2.blur(cells, (5, 5)), np.float32)
+
+    mask = known.astype(np.uint8) * 255
+    change = nearby(cv2.copyTo(image, mask)) - nearby(cv2.copyTo(other, mask))
+    change /= np.maximum(nearby(mask) / 255, 0.01)[..., None]
+    return np.clip(other + cv2.resize(change, (width, height)), 0, 255).astype(np.uint8)
 
 
 def _details(frame: Frame) -> Iterator[Grey]:

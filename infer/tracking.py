@@ -31,12 +31,14 @@ _BRIGHTNESS = 16.0  # levels; where the brightness differs by more, it is anothe
 _FADE = 20.0  # levels by which the whole picture becomes another one from frame to frame
 _FLAT = 40  # slope of brightness (Sobel's) below which a place is flat: flow finds nothing there
 _NOISE = 0.85  # share of a region that flow must find again, or it is noise
+_VARIES = 0.7  # of a region's motion, by which it varies within it, or more, if it is noise
+_EXPLAINS = 0.93  # of the change from frame to frame, that noise leaves unexplained, or more
 _LARGE = 0.05  # share of the picture, below which a region is too small to tell noise by
+_SPECK = 30  # pixels of the small picture that single ones make with those around them
 _CUT = 0.35  # of the picture that must be found again, or the scene is another one
 _CELL = 4  # pixels of the small picture a side, that motion is compared in
-_HALO = np.ones((7, 7), np.uint8)  # in cells, how far the halo of what moves reaches
-_PASSES = 1.0  # pixels of the small picture by which motion differs within it
-_KEPT_IN_HALO = 230  # of 255
+_NEAR = np.ones((7, 7), np.uint8)  # in cells, what is near
+_PASSES = 1.0  # pixels of the small picture by which motion differs near what passes
 _AROUND = np.ones((3, 3), np.uint8)
 _BLEEDS = np.ones((5, 5), np.uint8)  # how far flow bleeds over edges in the small picture
 # Share that is kept, of 255, by how many levels the brightness differs.
@@ -71,11 +73,13 @@ class Motion:
     Attributes:
         back: where each place was relative to where it is, at the small size.
         share: how much of what was there holds, of 255, at half size.
+        beside: what is near something that moves on its own, at the small size.
         fade: levels that the whole picture became brighter by.
     """
 
     back: Field
     share: Grey
+    beside: Mask
     fade: float
 
 
@@ -128,21 +132,20 @@ class Tracker:
         shift = np.abs(np.median(back[::4, ::4], axis=(0, 1))).max()
         camera_stands = shift <= _STILL and np.median(motion[::4, ::4]) <= 2 * _STILL
         fade = float(np.median(small.astype(np.int16) - last.small))
-        changes = cv2.dilate(cv2.absdiff(_brighter(last.small, fade), small), _AROUND)
-        unchanged = changes <= _UNCHANGED
+        before = _brighter(last.small, fade)
+        unchanged = cv2.dilate(cv2.absdiff(before, small), _AROUND) <= _UNCHANGED
         found = consistent(back, there)
         still = unchanged & (camera_stands | (motion <= _STILL))
-        still |= _flow_is_noise(unchanged, found, small)
+        still |= _flow_is_noise(unchanged, found, back, before, small)
         back[still] = 0  # or what is held would be interpolated again and again
         share = cv2.erode((still | found).astype(np.uint8) * 255, _BLEEDS)
-        share = cv2.multiply(share, _beside_motion(back), scale=1 / 255)
         before = _brighter(self.moved("grey", last.half, back), fade)
         alike = cv2.LUT(cv2.absdiff(before, now.half), _ALIKE)
         steady = np.exp(-((fade / _FADE) ** 2))
         keep = cv2.multiply(resized(share, now.half.shape), alike, scale=steady / 255)
         if np.count_nonzero(keep > FOUND) < _CUT * keep.size:
             return None
-        return Motion(back, np.asarray(keep, np.uint8), fade)
+        return Motion(back, np.asarray(keep, np.uint8), _beside_motion(back), fade)
 
     def moved(self, name: str, image: Image, back: Field) -> Image:
         """See `moved`; in buffers of that name."""
@@ -165,28 +168,38 @@ def _brighter(grey: Grey, levels: float) -> Grey:
     return np.clip(grey.astype(np.int16) + round(levels), 0, 255).astype(np.uint8)
 
 
-def _beside_motion(back: Field) -> Grey:
-    """Share that is kept, of 255: less near what moves on its own.
-
-    Networks draw a halo around it, which would stay behind as a trail.
-    """
+def _beside_motion(back: Field) -> Mask:
+    """Whether motion differs nearby."""
     cells = np.ascontiguousarray(back[::_CELL, ::_CELL])
-    differ = (cv2.dilate(cells, _HALO) - cv2.erode(cells, _HALO)).max(-1) > _PASSES
-    return resized(np.where(differ, _KEPT_IN_HALO, 255).astype(np.uint8), back.shape)
+    differs = (cv2.dilate(cells, _NEAR) - cv2.erode(cells, _NEAR)).max(-1) > _PASSES
+    return resized(differs.astype(np.uint8), back.shape).astype(np.bool_)
 
 
-def _flow_is_noise(unchanged: Mask, found: Mask, grey: Grey) -> Mask:
+def _flow_is_noise(unchanged: Mask, found: Mask, back: Field, before: Grey, now: Grey) -> Mask:
     """Regions that look the same and whose flow is noise in their flat places: they stand.
 
     Such is a road while the camera adapts its exposure, but not the roof of a car on it.
     """
     count, regions = cv2.connectedComponents(unchanged.astype(np.uint8))
-    flat = unchanged & (cv2.dilate(_slope(grey), _BLEEDS) < _FLAT)
-    pixels, found_again = (
-        np.bincount(regions[where], minlength=count) for where in (flat, flat & found)
-    )
-    noise = (found_again < _NOISE * pixels) & (pixels >= _LARGE * grey.size)
-    return np.asarray(noise[regions], np.bool_)
+    flat = unchanged & (cv2.dilate(_slope(now), _BLEEDS) < _FLAT)
+    sampled = np.s_[::2, ::2]  # which is enough to judge large regions
+    labels = np.where(flat, regions, 0)[sampled]
+    noise = np.zeros(count, np.bool_)
+    for region in 1 + np.flatnonzero(np.bincount(labels.ravel())[1:] >= _LARGE * labels.size):
+        where = labels == region
+        noise[region] = found[sampled][where].mean() < _NOISE
+        flow = back[sampled][where]
+        middle = np.median(flow, axis=0)
+        varies = np.median(np.abs(flow - middle).max(-1))
+        if not noise[region] and varies > _VARIES * np.abs(middle).max():
+            as_before, as_moved = (
+                cv2.absdiff(p, now)[sampled][where].mean() for p in (before, moved(before, back))
+            )
+            noise[region] = as_moved > _EXPLAINS * as_before
+    # Specks in them, of single pixels that noise changed, stand, too.
+    others = np.uint8(1) - noise[regions]
+    _, labels, sizes, _ = cv2.connectedComponentsWithStats(others)
+    return np.asarray((others == 0) | (sizes[:, cv2.CC_STAT_AREA] <= _SPECK)[labels], np.bool_)
 
 
 def _slope(grey: Grey) -> npt.NDArray[np.int16]:

@@ -312,6 +312,21 @@ def test_a_fade_does_not_lag(photo: Frame) -> None:
     assert np.abs(output - frame.astype(int)).mean() < 2
 
 
+def test_the_halo_of_a_thing_that_passes_leaves_no_trail(photo: Frame) -> None:
+    scene = pan(photo)[0]
+    thing = np.ascontiguousarray(scene[::-1][100:160, 200:260])
+    stabilizer = Stabilizer()
+    for left in range(0, 480, 4):
+        frame = scene.copy()
+        frame[150:210, left : left + 60] = thing
+        painted = frame.copy()
+        painted[130:230, max(left - 20, 0) : left + 80] //= 2  # as networks do around things
+        output = stabilizer.steady(frame, painted)
+    wake = np.s_[150:210, left - 120 : left - 80]  # it left that 15 to 25 frames ago
+    halo = painted[wake] / 2
+    assert np.abs(output[wake].astype(int) - painted[wake]).mean() < 0.2 * halo.mean()
+
+
 def test_strokes_on_a_plain_road_stay_while_the_light_changes() -> None:
     """The flow of what has hardly any texture is noise then."""
     random = np.random.default_rng(1)
