@@ -63,6 +63,10 @@ class StrokeSize:
         if text.endswith("%"):
             value /= 100
         largest = 1.0 if unit == "of the picture" else float(2**15)
+        if unit == "pixels" and 0 < value < STROKE / _LARGEST_FACTOR:
+            raise InputError(
+                f"a stroke size of {size} is too fine: {STROKE / _LARGEST_FACTOR:g}px is the least"
+            )
         if not 0 < value <= largest:
             raise InputError(
                 "a stroke size is a fraction of the picture above 0% and up to 100% (2%), so many "

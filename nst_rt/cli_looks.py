@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 STYLE_HELP = "a name of nst-rt styles, a model FILE or FILE:NAME; default: starry_night"
 STROKE_SIZE_HELP = (
-    "from one stroke to the next: of the picture's long side (2%%), in pixels (40px), or 1:1 to "
+    "distance between strokes: of the picture's long side (2%%), in pixels (40px), or 1:1 to "
     "stylize at full size; default: 2%%"
 )
 # As people call it, in both spellings.

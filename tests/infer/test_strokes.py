@@ -47,7 +47,9 @@ def test_less_time_means_a_smaller_working_size() -> None:
     assert StrokeSize.parse("1:1").working_size(480, 640, scale=0.5) == (240, 320)
 
 
-@pytest.mark.parametrize("text", ["", "big", "0%", "-2%", "101%", "0px", "1:2", "nan", 0, 2.0])
+@pytest.mark.parametrize(
+    "text", ["", "big", "0%", "-2%", "101%", "0px", "4px", "1:2", "nan", 0, 2.0]
+)
 def test_what_is_no_stroke_size(text: str | float) -> None:
     with pytest.raises(InputError, match="stroke size"):
         StrokeSize.parse(text)
