@@ -22,7 +22,7 @@ DEFAULT_STABILITY = 0.95
 
 _MOVES = 5  # frames per second, from which on pictures are a motion
 _KEEP = 0.98  # of the last output at full stability: strokes that never change would wear out
-_BESIDE = 6  # frames that count beside what moves, where networks draw halos
+_BESIDE = 8  # frames that count beside what moves, where networks draw halos
 _SETTLED = 40  # frames after which a place is left alone while the picture fades
 _ALWAYS = 255  # frames that a place counts as seen for, when all begins
 # Fine detail is what differs from the mean of so many pixels a side, coarse detail that from the
