@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nst_rt.errors import InputError
-from nst_rt.flow import Grey, Mask, resized
+from nst_rt.flow import Grey, Image, Mask, resized
 from nst_rt.images import Frame
 from nst_rt.infer.looks import mixed
 from nst_rt.infer.tracking import FOUND, Buffers, Motion, Tracker, View
@@ -198,8 +198,8 @@ class Stabilizer:
             seen = self._seen(last, motion)
         painted = mixed([(pictures[layer.name], layer.share) for layer in layers])
         if last is not None and motion is not None and most > 0:
-            complete = cv2.subtract(seen, len(layers) - 1)  # a layer that takes turns is late
-            painted = self._mixed(last, motion, painted, most, complete)
+            late = np.uint8(len(layers) - 1)  # frames, until the last of them had its turn
+            painted = self._mixed(last, motion, painted, most, np.maximum(seen, late) - late)
         # A copy, since the caller may draw on it.
         output = _four_channels(painted, self._buffer("output", (*painted.shape[:2], 4)))
         if self.stability > 0:
@@ -230,9 +230,11 @@ class Stabilizer:
 
     def _seen(self, last: _Last, motion: Motion) -> Grey:
         """For how many frames each place was followed; few count beside what moves."""
-        seen = cv2.add(self._tracker.moved("seen", last.seen, motion.back), 1)
+        before = self._tracker.moved("seen", last.seen, motion.back)
+        seen = np.asarray(np.minimum(before, _ALWAYS - 1) + 1, np.uint8)
         seen[resized(motion.share, seen.shape) <= FOUND] = 0
-        return np.minimum(seen, _BESIDE, out=seen, where=motion.beside)
+        seen[motion.beside] = np.minimum(seen[motion.beside], _BESIDE)
+        return seen
 
     def _mixed(self, last: _Last, motion: Motion, painted: Frame, most: float, seen: Grey) -> Frame:
         """What is painted now, with the last output, at most so much, where it still holds."""
@@ -332,14 +334,14 @@ class Stabilizer:
 def _kept_by_age(most: float, fading: float) -> Grey:
     """Share that is kept, of 255, by for how many frames a place was followed.
 
-    At first what is shown is the mean of all of them (Schied et al. 2017, section 4.2), so that
+    At first what is shown is the mean of all of them (as in Schied et al. 2017), so that
     what networks draw around a thing that passes does not stay behind as a trail. During a fade
     what is painted is another picture in each frame: mixed in, they would wipe out all strokes.
     """
     age = np.arange(256)
     held = 1 - (1 - most) * (1 - most * fading)
     share = np.minimum(np.where(age < _SETTLED, most, held), age / (age + 1))
-    return np.rint(255 * share).astype(np.uint8)
+    return np.asarray(np.rint(255 * share), np.uint8)
 
 
 def _resized(last: _Last, view: View, frame: Frame) -> _Last:
@@ -355,14 +357,14 @@ def _in_colours_of(image: Frame, other: Frame, known: Mask) -> Frame:
     height, width = known.shape
     size = max(width // _CELL, 1), max(height // _CELL, 1)
 
-    def nearby(x: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    def nearby(x: Image) -> Image:
         cells = cv2.resize(x, size, interpolation=cv2.INTER_AREA).astype(np.float32)
-        return np.asarray(cv2.blur(cells, (5, 5)), np.float32)
+        return cv2.blur(cells, (5, 5))
 
     mask = known.astype(np.uint8) * 255
     change = nearby(cv2.copyTo(image, mask)) - nearby(cv2.copyTo(other, mask))
-    change /= np.maximum(nearby(mask) / 255, 0.01)[..., None]
-    return np.clip(other + cv2.resize(change, (width, height)), 0, 255).astype(np.uint8)
+    change = change / np.maximum(nearby(mask) / 255, 0.01)[..., None]
+    return np.asarray(np.clip(other + resized(change, known.shape), 0, 255), np.uint8)
 
 
 def _details(frame: Frame) -> Iterator[Grey]:

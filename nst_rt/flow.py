@@ -125,9 +125,9 @@ def flow_correspondence(before: Frame, now: Frame) -> Correspondence:
     grid = pixel_grid(height, width)
     positions = resized(back * scale, now.shape) + grid
     visible = resized(found.astype(np.uint8), now.shape).astype(np.bool_)
-    flow = positions - grid
-    if np.linalg.norm(np.median(flow, axis=(0, 1))) < _MOVES:
-        visible &= ~(unchanged(before, now).visible & (_squares(flow) > _MOVES**2))
+    motion = np.asarray(positions - grid, np.float32)
+    if np.linalg.norm(np.median(motion, axis=(0, 1))) < _MOVES:
+        visible &= ~(unchanged(before, now).visible & (_squares(motion) > _MOVES**2))
     return Correspondence(np.asarray(positions, np.float32), visible)
 
 
