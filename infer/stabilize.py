@@ -86,7 +86,7 @@ class _Last:
     """What is remembered of the frame before.
 
     Attributes:
-        view: its brightness.
+        view: what its input looked like.
         output: with a fourth channel, since OpenCV interpolates four in half the time of three.
         seen: for how many frames each place was followed, at the small size of the view.
         layers: what it was mixed of, by name, if they may be asked for.
@@ -140,8 +140,13 @@ class Stabilizer:
         if last is None:
             return {}
         layers = {f"{_LAYER}{n}": layer for n, layer in enumerate(last.layers.values())}
-        output = last.output[..., :3].copy()
-        return {"grey": last.view.half.copy(), "output": output, "seen": last.seen.copy(), **layers}
+        return {
+            "grey": last.view.half.copy(),
+            "colours": last.view.colours.copy(),
+            "output": last.output[..., :3].copy(),
+            "seen": last.seen.copy(),
+            **layers,
+        }
 
     @property
     def output(self) -> Frame | None:
@@ -156,7 +161,8 @@ class Stabilizer:
         if state:
             known = ((name, state.get(f"{_LAYER}{n}")) for n, name in enumerate(names))
             layers = {name: layer for name, layer in known if layer is not None}
-            view, output = View.of_half(state["grey"].copy()), _four_channels(state["output"])
+            view = View(state["grey"].copy(), state["colours"].copy())
+            output = _four_channels(state["output"])
             self._last = _Last(view, output, state["seen"].copy(), layers)
 
     def steady(self, frame: Frame, painted: Frame, *, valid: float = 1.0) -> Frame:

@@ -1,6 +1,7 @@
 """How a video's scene moves from frame to frame: by optical flow, as far as it can be trusted."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import cv2
@@ -26,7 +27,7 @@ FOUND = 25  # of 255, the least share of a place that was found again
 
 _FLOW_SIDE = 180  # pixels of the short side that the flow is estimated at
 _STILL = 0.05  # pixels of the small picture that count as no motion, which noise has too
-_UNCHANGED = 6  # levels of brightness that noise may make in the small picture
+_UNCHANGED = 12  # levels that noise may make in the small picture
 _BRIGHTNESS = 16.0  # levels; where the brightness differs by more, it is another place
 _FADE = 20.0  # levels by which the whole picture becomes another one from frame to frame
 _FLAT = 40  # slope of brightness (Sobel's) below which a place is flat: flow finds nothing there
@@ -47,23 +48,25 @@ _ALIKE = np.array([255 * np.exp(-((d / _BRIGHTNESS) ** 2)) for d in range(256)])
 
 @dataclass(frozen=True)
 class View:
-    """The brightness of a frame: at half its size, and small enough to estimate flow on."""
+    """What a frame looks like.
+
+    Attributes:
+        half: its brightness at half its size.
+        colours: BGR, small enough to estimate flow on.
+    """
 
     half: Grey
-    small: Grey
+    colours: Frame
 
-    @staticmethod
-    def of_half(half: Grey) -> "View":
-        """With the small one made of it."""
-        height, width = half.shape
-        scale = min(_FLOW_SIDE / min(height, width), 1)
-        size = max(round(width * scale), LEAST_SIDE), max(round(height * scale), LEAST_SIDE)
-        small = cv2.resize(half, size, interpolation=cv2.INTER_AREA)
-        return View(half, np.asarray(small, np.uint8))
+    @cached_property
+    def small(self) -> Grey:
+        """The brightness of the small picture."""
+        return np.asarray(cv2.cvtColor(self.colours, cv2.COLOR_BGR2GRAY), np.uint8)
 
     def resized(self, other: "View") -> "View":
         """At the size of another one."""
-        return View.of_half(resized(self.half, other.half.shape))
+        half = resized(self.half, other.half.shape)
+        return View(half, resized(self.colours, other.colours.shape))
 
 
 @dataclass(frozen=True)
@@ -116,11 +119,17 @@ class Tracker:
 
     def view(self, frame: Frame) -> View:
         """What it looks at of a frame, shape (H, W, 3), uint8 BGR."""
-        height, width = frame.shape[:2]
-        grey = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY, dst=self._buffer("bright", frame.shape[:2]))
-        size = (width + 1) // 2, (height + 1) // 2
-        half = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
-        return View.of_half(np.asarray(half, np.uint8))
+        height, width = (frame.shape[0] + 1) // 2, (frame.shape[1] + 1) // 2
+        half = cv2.resize(
+            frame,
+            (width, height),
+            dst=self._buffer("half", (height, width, 3)),
+            interpolation=cv2.INTER_AREA,
+        )
+        scale = min(_FLOW_SIDE / min(height, width), 1)
+        size = max(round(width * scale), LEAST_SIDE), max(round(height * scale), LEAST_SIDE)
+        colours = np.asarray(cv2.resize(half, size, interpolation=cv2.INTER_AREA), np.uint8)
+        return View(np.asarray(cv2.cvtColor(half, cv2.COLOR_BGR2GRAY), np.uint8), colours)
 
     def motion(self, last: View, now: View) -> Motion | None:
         """What became of the last frame, of the same size; None at a cut."""
@@ -132,13 +141,16 @@ class Tracker:
         shift = np.abs(np.median(back[::4, ::4], axis=(0, 1))).max()
         camera_stands = shift <= _STILL and np.median(motion[::4, ::4]) <= 2 * _STILL
         fade = float(np.median(small.astype(np.int16) - last.small))
-        before = _brighter(last.small, fade)
-        unchanged = cv2.dilate(cv2.absdiff(before, small), _AROUND) <= _UNCHANGED
+        changes = cv2.absdiff(_brighter(last.colours, fade), now.colours).max(-1)
+        unchanged = cv2.dilate(changes, _AROUND) <= _UNCHANGED
         found = consistent(back, there)
         still = unchanged & (camera_stands | (motion <= _STILL))
-        still |= _flow_is_noise(unchanged, found, back, before, small)
+        still |= _flow_is_noise(unchanged, found, back, _brighter(last.small, fade), small)
         back[still] = 0  # or what is held would be interpolated again and again
-        share = cv2.erode((still | found).astype(np.uint8) * 255, _BLEEDS)
+        share = cv2.max(
+            cv2.erode((still | found).astype(np.uint8) * 255, _BLEEDS),
+            cv2.erode(still.astype(np.uint8) * 255, _AROUND),
+        )
         before = _brighter(self.moved("grey", last.half, back), fade)
         alike = cv2.LUT(cv2.absdiff(before, now.half), _ALIKE)
         steady = np.exp(-((fade / _FADE) ** 2))
@@ -163,9 +175,9 @@ class Tracker:
         return Correspondence(positions, resized(motion.share, now.shape) > 0)
 
 
-def _brighter(grey: Grey, levels: float) -> Grey:
+def _brighter(image: Image, levels: float) -> Image:
     """As much brighter, or darker below 0."""
-    return np.clip(grey.astype(np.int16) + round(levels), 0, 255).astype(np.uint8)
+    return np.clip(image.astype(np.int16) + round(levels), 0, 255).astype(np.uint8)
 
 
 def _beside_motion(back: Field) -> Mask:
