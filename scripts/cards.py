@@ -43,8 +43,8 @@ SEEN = {  # by style, at 640 px: a face, a landscape, a street, a launch pad by 
     "rim around towers",
     "starry_night": "blue strokes that flow through skies and over walls, with yellow clouds; "
     "clear eyes, a soft smile; a pale halo of 15 px around towers against a sky; no suns or swirls",
-    "the_scream": "short orange and grey streaks in skies and over walls, level or slanting rather "
-    "than winding, dark green shades; a smile, soft eyes, at 512 px a dark band; a fine "
+    "the_scream": "strong red, orange and grey streaks in skies, over walls and clothes, level or "
+    "slanting rather than winding, dark green shades; a smile, eyes as a dark line; a fine "
     "cross-hatch; a beige seam around towers",
     "great_wave": "ripples of blue or slate on cream in skies, over walls and grass, with rows of "
     "dots as foam that form a net in places; clear faces, some with a dark crease by the mouth; "
