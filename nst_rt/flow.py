@@ -24,7 +24,8 @@ _FAR = 1e4  # pixels, which no flow is
 _UNCHANGED = 6  # levels that noise may make
 _AROUND = 7  # pixels, the side of what is looked at around a pixel
 _SAME_PLACE = 12  # levels that the same place's brightness may differ by
-_MOVES = 0.5  # pixels a frame, from which on a place moves, or the camera
+_MOVES = 0.25  # pixels a frame, from which on a place moves
+_STANDS = 0.5  # pixels a frame, below which the flow of a picture means that the camera stands
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def flow_correspondence(before: Frame, now: Frame) -> Correspondence:
 
     What the flow both ways disagrees on, or is more than 12 levels brighter or darker there (over
     7x7 px), does not count as visible. Neither does what looks the same as before where it is,
-    while the camera stands, and yet moves by more than half a pixel, says the flow: it is wrong in
+    while the camera stands, and yet moves by over a quarter pixel, says the flow: it is wrong in
     flat places beside something that moves, and in noise.
 
     Args:
@@ -126,7 +127,7 @@ def flow_correspondence(before: Frame, now: Frame) -> Correspondence:
     positions = resized(back * scale, now.shape) + grid
     visible = resized(found.astype(np.uint8), now.shape).astype(np.bool_)
     motion = np.asarray(positions - grid, np.float32)
-    if np.linalg.norm(np.median(motion, axis=(0, 1))) < _MOVES:
+    if np.linalg.norm(np.median(motion, axis=(0, 1))) < _STANDS:
         visible &= ~(unchanged(before, now).visible & (_squares(motion) > _MOVES**2))
     return Correspondence(np.asarray(positions, np.float32), visible)
 
