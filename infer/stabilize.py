@@ -29,7 +29,7 @@ _ALWAYS = 255  # frames that a place counts as seen for, when all begins
 # mean of more; thin strokes are the one, thick ones the other.
 _DETAIL = (7, 45)
 _WORN = (0.25, 0.5)  # of the fine detail of what is painted now: nothing is kept, or all of it
-_CELL = 16  # pixels a side, in which this is measured
+_CELL = 16  # pixels a side, of what is measured by place
 _LITTLE = 0.01  # of the coarse detail, for which it is not worth the time
 _MOST_DETAIL = 1.0  # that a frame gets back, as a share of what it has
 
@@ -294,15 +294,11 @@ class Stabilizer:
 
         Beside something that moves the flow of what is flat is wrong, and wipes strokes off.
         """
-        height, width = kept.shape[:2]
-        size = max(width // _CELL, 1), max(height // _CELL, 1)
-
-        def amount(detail: Grey) -> npt.NDArray[np.float32]:
-            sampled = np.ascontiguousarray(detail[::2, ::2])
-            cells = cv2.resize(sampled, size, interpolation=cv2.INTER_AREA)
-            return np.asarray(1 + cv2.blur(cells.astype(np.float32), (3, 3)), np.float32)
-
-        ratio = amount(next(_details(kept))) / amount(wanted)
+        here, there = (
+            1 + _around(np.ascontiguousarray(detail[::2, ::2]), kept.shape, 3)
+            for detail in (next(_details(kept)), wanted)
+        )
+        ratio = here / there
         least, enough = _WORN
         share = np.clip((ratio - least) / (enough - least), 0, 1)
         return resized((255 * share).astype(np.uint8), kept.shape)
@@ -360,17 +356,20 @@ def _resized(last: _Last, view: View, frame: Frame) -> _Last:
 
 def _in_colours_of(image: Frame, other: Frame, known: Mask) -> Frame:
     """Another image in the colours that this one has nearby, as far as it is known."""
-    height, width = known.shape
-    size = max(width // _CELL, 1), max(height // _CELL, 1)
-
-    def nearby(x: Image) -> Image:
-        cells = cv2.resize(x, size, interpolation=cv2.INTER_AREA).astype(np.float32)
-        return cv2.blur(cells, (5, 5))
-
     mask = known.astype(np.uint8) * 255
-    change = nearby(cv2.copyTo(image, mask)) - nearby(cv2.copyTo(other, mask))
-    change = change / np.maximum(nearby(mask) / 255, 0.01)[..., None]
+    here, there, share = (
+        _around(x, known.shape, 5) for x in (cv2.copyTo(image, mask), cv2.copyTo(other, mask), mask)
+    )
+    change = (here - there) / np.maximum(share / 255, 0.01)[..., None]
     return np.asarray(np.clip(other + resized(change, known.shape), 0, 255), np.uint8)
+
+
+def _around(image: Image, shape: tuple[int, ...], cells: int) -> Image:
+    """Means of an image, over so many cells a side around each cell of a frame of that shape."""
+    height, width = shape[:2]
+    size = max(width // _CELL, 1), max(height // _CELL, 1)
+    means = cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+    return cv2.blur(means, (cells, cells))
 
 
 def _details(frame: Frame) -> Iterator[Grey]:

@@ -27,7 +27,10 @@ _BAND = 32  # rows that are worked on together: their planes stay in the process
 
 Plane = npt.NDArray[np.float32]
 Unit = Literal["of the picture", "pixels", "as trained"]
-_SENSIBLE: dict[Unit, tuple[float, float]] = {"of the picture": (0.005, 0.1), "pixels": (5, 200)}
+_SENSIBLE: dict[Unit, tuple[float, float]] = {
+    "of the picture": (0.005, 0.1),
+    "pixels": (STROKE / _LARGEST_FACTOR, 200),
+}
 
 
 @dataclass(frozen=True)
@@ -63,10 +66,9 @@ class StrokeSize:
         if text.endswith("%"):
             value /= 100
         largest = 1.0 if unit == "of the picture" else float(2**15)
-        if unit == "pixels" and 0 < value < STROKE / _LARGEST_FACTOR:
-            raise InputError(
-                f"a stroke size of {size} is too fine: {STROKE / _LARGEST_FACTOR:g}px is the least"
-            )
+        least, _ = _SENSIBLE["pixels"]
+        if unit == "pixels" and 0 < value < least:
+            raise InputError(f"a stroke size of {size} is too fine: {least:g}px is the least")
         if not 0 < value <= largest:
             raise InputError(
                 "a stroke size is a fraction of the picture above 0% and up to 100% (2%), so many "

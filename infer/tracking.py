@@ -197,17 +197,14 @@ def _flow_is_noise(unchanged: Mask, found: Mask, back: Field, before: Grey, now:
     sampled = np.s_[::2, ::2]  # which is enough to judge large regions
     labels = np.where(flat, regions, 0)[sampled]
     noise = np.zeros(count, np.bool_)
+    change, left = (cv2.absdiff(p, now)[sampled] for p in (before, moved(before, back)))
     for region in 1 + np.flatnonzero(np.bincount(labels.ravel())[1:] >= _LARGE * labels.size):
         where = labels == region
-        noise[region] = found[sampled][where].mean() < _NOISE
         flow = back[sampled][where]
         middle = np.median(flow, axis=0)
-        varies = np.median(np.abs(flow - middle).max(-1))
-        if not noise[region] and varies > _VARIES * np.abs(middle).max():
-            as_before, as_moved = (
-                cv2.absdiff(p, now)[sampled][where].mean() for p in (before, moved(before, back))
-            )
-            noise[region] = as_moved > _EXPLAINS * as_before
+        varies = np.median(np.abs(flow - middle).max(-1)) > _VARIES * np.abs(middle).max()
+        unexplained = left[where].mean() > _EXPLAINS * change[where].mean()
+        noise[region] = found[sampled][where].mean() < _NOISE or (varies and unexplained)
     # Specks in them, of single pixels that noise changed, stand, too.
     others = np.uint8(1) - noise[regions]
     _, labels, sizes, _ = cv2.connectedComponentsWithStats(others)

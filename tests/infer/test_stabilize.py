@@ -57,7 +57,7 @@ def test_a_still_scene_does_not_drift_in_hundreds_of_noisy_frames(photo: Frame) 
         output = stabilizer.steady(frame, np.clip(painted + 2 * noise, 0, 255).astype(np.uint8))
     difference = output.astype(float) - painted
     assert abs(difference.mean()) < 0.5
-    assert np.abs(difference).mean() < 1.1 * np.abs(2 * noise).mean()  # nor is it blurred
+    assert np.abs(difference).mean() < np.abs(2 * noise).mean()  # nor is it blurred
 
 
 def test_strokes_neither_lag_behind_nor_blur_in_a_slow_pan(photo: Frame) -> None:
@@ -247,7 +247,7 @@ def test_just_uncovered_places_are_no_worse_than_as_painted(photo: Frame) -> Non
             hidden = cv2.erode((inside & ~found.visible).astype(np.uint8), np.ones((5, 5))) > 0
             before.append(np.square(painted - clean)[hidden].mean())
             after.append(np.square(output - clean)[hidden].mean())
-    assert np.mean(after) <= 1.1 * np.mean(before)  # what is sharpened is a little noisier
+    assert np.mean(after) <= np.mean(before)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (16, 16), (17, 300), (1000, 16), (63, 65)])
