@@ -25,6 +25,7 @@ _UNCHANGED = 6  # levels that noise may make
 _AROUND = 7  # pixels, the side of what is looked at around a pixel
 _SAME_PLACE = 12  # levels that the same place's brightness may differ by
 _MOVES = 0.25  # pixels a frame, from which on a place moves
+_EXPLAINED = 0.5  # of a place's change, that its flow leaves unexplained at most
 _STANDS = 0.5  # pixels a frame, below which the flow of a picture means that the camera stands
 
 
@@ -105,9 +106,11 @@ def flow_correspondence(before: Frame, now: Frame) -> Correspondence:
     """Where the pixels of a frame were, by the optical flow at full size (DIS, preset medium).
 
     What the flow both ways disagrees on, or is more than 12 levels brighter or darker there (over
-    7x7 px), does not count as visible. Neither does what looks the same as before where it is,
-    while the camera stands, and yet moves by over a quarter pixel, says the flow: it is wrong in
-    flat places beside something that moves, and in noise.
+    7x7 px), does not count as visible.
+
+    While the camera stands, flow bleeds from what moves into flat places beside it, and follows
+    noise. So what moves by a quarter pixel at most is where it was. What moves by more counts only
+    if it looks different (see `unchanged`) and its flow explains half of that (over 7x7 px).
 
     Args:
         before, now: consecutive frames, shape (H, W, 3), uint8 BGR.
@@ -120,16 +123,20 @@ def flow_correspondence(before: Frame, now: Frame) -> Correspondence:
     ]
     flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     back, there = estimated_flow(flow, *greys[::-1]), estimated_flow(flow, *greys)
-    apart = cv2.absdiff(moved(greys[0], back), greys[1])
-    found = consistent(back, there) & (cv2.blur(apart, (_AROUND, _AROUND)) <= _SAME_PLACE)
+    apart, change = (
+        cv2.blur(cv2.absdiff(grey, greys[1]), (_AROUND, _AROUND))
+        for grey in (moved(greys[0], back), greys[0])
+    )
+    found = consistent(back, there) & (apart <= _SAME_PLACE)
+    explained = resized((apart <= _EXPLAINED * change).astype(np.uint8), now.shape).astype(np.bool_)
     scale = np.divide((width, height), size, dtype=np.float32)
-    grid = pixel_grid(height, width)
-    positions = resized(back * scale, now.shape) + grid
+    motion = resized(back * scale, now.shape)
     visible = resized(found.astype(np.uint8), now.shape).astype(np.bool_)
-    motion = np.asarray(positions - grid, np.float32)
     if np.linalg.norm(np.median(motion, axis=(0, 1))) < _STANDS:
-        visible &= ~(unchanged(before, now).visible & (_squares(motion) > _MOVES**2))
-    return Correspondence(np.asarray(positions, np.float32), visible)
+        stands = _squares(motion) <= _MOVES**2
+        motion[stands] = 0
+        visible &= stands | (explained & ~unchanged(before, now).visible)
+    return Correspondence(motion + pixel_grid(height, width), visible)
 
 
 def unchanged(before: Frame, now: Frame) -> Correspondence:
