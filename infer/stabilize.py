@@ -4,7 +4,7 @@ As in Ruder et al. 2016, without their optimization: the optical flow of the inp
 place was in the last frame, and what was painted there then is mixed into what is painted now.
 """
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from nst_rt.errors import InputError
-from nst_rt.flow import Grey, Image, Mask, resized
+from nst_rt.flow import Grey, Mask, resized
 from nst_rt.images import Frame
+from nst_rt.infer.detail import around, details, with_details
 from nst_rt.infer.looks import mixed
 from nst_rt.infer.tracking import FOUND, Buffers, Motion, Tracker, View
 
@@ -25,13 +26,7 @@ _KEEP = 0.98  # of the last output at full stability: strokes that never change 
 _BESIDE = 8  # frames that count beside what moves, where networks draw halos
 _SETTLED = 40  # frames after which a place is left alone while the picture fades
 _ALWAYS = 255  # frames that a place counts as seen for, when all begins
-# Fine detail is what differs from the mean of so many pixels a side, coarse detail that from the
-# mean of more; thin strokes are the one, thick ones the other.
-_DETAIL = (7, 45)
 _WORN = (0.25, 0.5)  # of the fine detail of what is painted now: nothing is kept, or all of it
-_CELL = 16  # pixels a side, of what is measured by place
-_LITTLE = 0.01  # of the coarse detail, for which it is not worth the time
-_MOST_DETAIL = 1.0  # that a frame gets back, as a share of what it has
 
 _LAYER = "layer "  # and its number, in a state
 # Levels that the output comes nearer to what is painted at least, by how many it differs by.
@@ -256,7 +251,7 @@ class Stabilizer:
         )
         keep = cv2.resize(share, shape[1::-1], dst=self._buffer("keep", shape[:2]))
         kept = self._faded(kept, painted, np.asarray(keep, np.uint8), fading)
-        wanted = list(_details(painted))
+        wanted = list(details(painted))
         keep = cv2.multiply(keep, self._unworn(kept, wanted[0]), dst=keep, scale=1 / 255)
         taken = cv2.cvtColor(cv2.bitwise_not(keep, dst=keep), cv2.COLOR_GRAY2BGR, dst=other)
         change, least = (self._buffer(name, shape) for name in ("change", "least"))
@@ -270,7 +265,7 @@ class Stabilizer:
             cv2.LUT(change, _LEAST, dst=least)
             cv2.multiply(change, taken, dst=change, scale=1 / 255)
             add(result, cv2.max(change, least, dst=change), dst=result)
-        return self._detailed(result, wanted)
+        return with_details(result, wanted, self._buffer)
 
     def _faded(self, kept: Frame, painted: Frame, keep: Grey, fading: float) -> Frame:
         """What is kept, in the brightness and contrast of what is painted now, as far as it fades.
@@ -295,42 +290,13 @@ class Stabilizer:
         Beside something that moves the flow of what is flat is wrong, and wipes strokes off.
         """
         here, there = (
-            1 + _around(np.ascontiguousarray(detail[::2, ::2]), kept.shape, 3)
-            for detail in (next(_details(kept)), wanted)
+            1 + around(np.ascontiguousarray(detail[::2, ::2]), kept.shape, 3)
+            for detail in (next(details(kept)), wanted)
         )
         ratio = here / there
         least, enough = _WORN
         share = np.clip((ratio - least) / (enough - least), 0, 1)
         return resized((255 * share).astype(np.uint8), kept.shape)
-
-    def _detailed(self, result: Frame, wanted: Sequence[Grey]) -> Frame:
-        """A result sharpened until it has as much detail as what is painted now.
-
-        Interpolating and mixing take some away, frame by frame; sharpening by a fixed amount would
-        give back too little or too much, which adds up as well.
-
-        Args:
-            result: shape (H, W, 3), uint8 BGR.
-            wanted: `_details` of what is painted now.
-        """
-        fine, coarse = (
-            min(max(cv2.mean(there)[0] / max(cv2.mean(here)[0], 1) - 1, 0), _MOST_DETAIL)
-            for here, there in zip(_details(result), wanted, strict=True)
-        )
-        smooth = self._smooth(result, _DETAIL[0])
-        if coarse < _LITTLE:
-            cv2.addWeighted(result, 1 + fine, smooth, -fine, 0, dst=result)
-            return result
-        shape = result.shape
-        added, more = (self._buffer(name, shape, np.int16) for name in ("fine", "coarse"))
-        cv2.addWeighted(result, 1 + fine, smooth, -fine, 0, dst=added, dtype=cv2.CV_16S)
-        smoother = self._smooth(result, _DETAIL[1])
-        cv2.addWeighted(smooth, coarse, smoother, -coarse, 0, dst=more, dtype=cv2.CV_16S)
-        return np.asarray(cv2.add(added, more, dst=result, dtype=cv2.CV_8U), np.uint8)
-
-    def _smooth(self, image: Frame, side: int) -> Frame:
-        smooth = self._buffer(f"smooth {side}", image.shape)
-        return np.asarray(cv2.blur(image, (side, side), dst=smooth), np.uint8)
 
 
 def _kept_by_age(most: float, fading: float) -> Grey:
@@ -358,27 +324,10 @@ def _in_colours_of(image: Frame, other: Frame, known: Mask) -> Frame:
     """Another image in the colours that this one has nearby, as far as it is known."""
     mask = known.astype(np.uint8) * 255
     here, there, share = (
-        _around(x, known.shape, 5) for x in (cv2.copyTo(image, mask), cv2.copyTo(other, mask), mask)
+        around(x, known.shape, 5) for x in (cv2.copyTo(image, mask), cv2.copyTo(other, mask), mask)
     )
     change = (here - there) / np.maximum(share / 255, 0.01)[..., None]
     return np.asarray(np.clip(other + resized(change, known.shape), 0, 255), np.uint8)
-
-
-def _around(image: Image, shape: tuple[int, ...], cells: int) -> Image:
-    """Means of an image, over so many cells a side around each cell of a frame of that shape."""
-    height, width = shape[:2]
-    size = max(width // _CELL, 1), max(height // _CELL, 1)
-    means = cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.float32)
-    return cv2.blur(means, (cells, cells))
-
-
-def _details(frame: Frame) -> Iterator[Grey]:
-    """The fine, then the coarse detail of a frame's brightness, in levels without a sign."""
-    grey = level = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)
-    for side in _DETAIL:
-        smooth = cv2.blur(grey, (side, side))
-        yield np.asarray(cv2.absdiff(level, smooth), np.uint8)
-        level = smooth
 
 
 def _four_channels(frame: Frame, output: Frame | None = None) -> Frame:
