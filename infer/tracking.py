@@ -114,7 +114,7 @@ class Tracker:
         # its full size are at half of its size, in less time.
         self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
         self._flow.setFinestScale(1)
-        self._flow.setVariationalRefinementIterations(8)
+        self._flow.setVariationalRefinementIterations(10)
         self._buffer = Buffers()
 
     def view(self, frame: Frame) -> View:
