@@ -65,9 +65,9 @@ SEEN = {  # by style, at 640 px: a face, a landscape, a street, a launch pad by 
     "towers",
     "cottages": "pale skies of pink and lilac with rows of yellow dabs, short dark hooks as of a "
     "pen, green and brown shades; a clear smile; a pale halo of 25 px around towers",
-    "tahitian_women": "yellow clouds with emerald and dark red strokes in skies and on walls, "
-    "orange where the photo is warm; faces readable; a pale halo of 25 px around towers; a fine "
-    "cross-hatch in shades",
+    "tahitian_women": "yellow clouds with emerald, violet and dark red strokes in skies and on "
+    "walls, orange where the photo is warm; clear eyes and smile, some green specks on faces; a "
+    "pale halo of 20 px around towers; a fine cross-hatch in shades",
     "delaunay_portrait": "a mosaic of rounded tiles in white, indigo and teal, with rows of yellow "
     "ones, everywhere; large faces readable, small ones made of tiles; a pale halo of 20 px around "
     "towers",
