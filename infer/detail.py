@@ -13,9 +13,11 @@ from nst_rt.infer.tracking import Buffers
 # mean of more, at half the size; thin strokes are the one, thick ones the other.
 _FINE, _COARSE = 7, 23
 _CELL = 16  # pixels a side, of what is measured by place
-_REGION = 13  # cells a side, that are to have as much detail as what is wanted
-_MOST = (0.06, 0.1)  # fine and coarse, that a frame gets back, as a share of what it has
+_REGION = 7  # cells a side, that are to have as much detail as what is wanted
+_MOST = (0.06, 0.2)  # fine and coarse, that a frame gets back, as a share of what it has
+_STRONG = 2.5  # times the mean: coarse detail that is so strong gets little more
 _STEPS = 1024  # of such a share
+_FINER = 64  # steps of a level
 
 
 def details(frame: Frame) -> Iterator[Grey]:
@@ -39,7 +41,9 @@ def with_details(frame: Frame, wanted: Sequence[Grey], buffer: Buffers) -> Frame
 
     Interpolating and mixing take some away, frame by frame; sharpening by a fixed amount would give
     back too little or too much, which adds up as well. So would one amount for the whole picture:
-    what was not mixed gets grainy then, for the strokes that were averaged elsewhere.
+    what was not mixed gets grainy then, for the strokes that were averaged elsewhere. And where
+    few strokes are left, all would be given to them until they glare: so it is the weak ones that
+    are made stronger.
 
     Args:
         frame: shape (H, W, 3), uint8 BGR; the result is put there.
@@ -51,11 +55,18 @@ def with_details(frame: Frame, wanted: Sequence[Grey], buffer: Buffers) -> Frame
         for here, there, most in zip(details(frame), wanted, _MOST, strict=True)
     )
     smooth = cv2.blur(frame, (_FINE, _FINE), dst=buffer("smooth", frame.shape))
-    added = _band("fine", frame, smooth, fine, buffer)
-    half = np.asarray(cv2.resize(smooth, _half(frame)), np.uint8)
-    smoother = cv2.blur(half, (_COARSE, _COARSE), dst=buffer("smoother", half.shape))
-    band = _band("coarse", half, smoother, coarse, buffer)
-    more = cv2.resize(band, frame.shape[1::-1], dst=buffer("more", frame.shape, np.int16))
+    added = buffer("fine", frame.shape, np.int16)
+    cv2.subtract(frame, smooth, dst=added, dtype=cv2.CV_16S)
+    _scale(added, fine, 1, buffer("fine share", frame.shape, np.int16))
+
+    half = cv2.resize(smooth, _half(frame))
+    difference = cv2.addWeighted(half, 1, cv2.blur(half, (_COARSE, _COARSE)), -1, 128)
+    levels = np.arange(256) - 128
+    strong = _STRONG * max(cv2.mean(wanted[1])[0], 1)
+    weak = levels * np.exp(-((levels / strong) ** 2))
+    band = cv2.LUT(difference, np.rint(_FINER * weak).astype(np.int16))
+    _scale(band, coarse, 1 / _FINER, buffer("coarse share", half.shape, np.int16))
+    more = cv2.resize(band, frame.shape[1::-1], dst=buffer("coarse", frame.shape, np.int16))
     cv2.add(added, more, dst=added)
     return np.asarray(cv2.add(frame, added, dst=frame, dtype=cv2.CV_8U), np.uint8)
 
@@ -85,12 +96,10 @@ def _missing(here: Grey, there: Grey, shape: tuple[int, ...], most: float) -> Im
     return np.rint(_STEPS * np.clip(wanted / has - 1, 0, most)).astype(np.int16)
 
 
-def _band(name: str, image: Frame, smooth: Image, share: Image, buffer: Buffers) -> Image:
-    """A share of the difference between an image and a smoother one, int16."""
-    band, factor = (buffer(f"{name}, {part}", image.shape, np.int16) for part in ("band", "factor"))
-    cv2.resize(cv2.merge([share] * 3), image.shape[1::-1], dst=factor)
-    cv2.subtract(image, smooth, dst=band, dtype=cv2.CV_16S)
-    return np.asarray(cv2.multiply(band, factor, dst=band, scale=1 / _STEPS), np.int16)
+def _scale(band: Image, share: Image, scale: float, factor: Image) -> None:
+    """Multiply by a share that is given by cells in steps of 1/1024; `factor` is computed in."""
+    cv2.resize(cv2.merge([share] * 3), band.shape[1::-1], dst=factor)
+    cv2.multiply(band, factor, dst=band, scale=scale / _STEPS)
 
 
 def _half(frame: Frame) -> tuple[int, int]:

@@ -24,6 +24,7 @@ DEFAULT_STABILITY = 0.95
 _MOVES = 5  # frames per second, from which on pictures are a motion
 _KEEP = 0.98  # of the last output at full stability: strokes that never change would wear out
 _BESIDE = 8  # frames that count beside what moves, where networks draw halos
+_PASSED = 2  # frames that count when it has passed, and the halo with it
 _SETTLED = 40  # frames after which a place is left alone while the picture fades
 _ALWAYS = 255  # frames that a place counts as seen for, when all begins
 _WORN = (0.25, 0.5)  # of the fine detail of what is painted now: nothing is kept, or all of it
@@ -84,12 +85,14 @@ class _Last:
         view: what its input looked like.
         output: with a fourth channel, since OpenCV interpolates four in half the time of three.
         seen: for how many frames each place was followed, at the small size of the view.
+        beside: whether it was beside what moves, likewise.
         layers: what it was mixed of, by name, if they may be asked for.
     """
 
     view: View
     output: Frame
     seen: Grey
+    beside: Mask
     layers: dict[Hashable, Frame] = field(default_factory=dict)
 
 
@@ -140,6 +143,7 @@ class Stabilizer:
             "colours": last.view.colours.copy(),
             "output": last.output[..., :3].copy(),
             "seen": last.seen.copy(),
+            "beside": last.beside.astype(np.uint8),
             **layers,
         }
 
@@ -158,7 +162,8 @@ class Stabilizer:
             layers = {name: layer for name, layer in known if layer is not None}
             view = View(state["grey"].copy(), state["colours"].copy())
             output = _four_channels(state["output"])
-            self._last = _Last(view, output, state["seen"].copy(), layers)
+            beside = state["beside"].astype(np.bool_)
+            self._last = _Last(view, output, state["seen"].copy(), beside, layers)
 
     def steady(self, frame: Frame, painted: Frame, *, valid: float = 1.0) -> Frame:
         """Steady a frame of the video.
@@ -194,9 +199,10 @@ class Stabilizer:
         if last is None or motion is None:
             pictures = {layer.name: layer.picture() for layer in layers}
             seen = np.full_like(view.small, _ALWAYS)
+            beside = np.zeros(seen.shape, np.bool_)
         else:
             pictures = self._layers(layers, last, motion)
-            seen = self._seen(last, motion)
+            seen, beside = self._seen(last, motion), motion.beside
         painted = mixed([(pictures[layer.name], layer.share) for layer in layers])
         if last is not None and motion is not None and most > 0:
             late = np.uint8(len(layers) - 1)  # frames, until the last of them had its turn
@@ -207,7 +213,7 @@ class Stabilizer:
             kept = {n: p.copy() if p is painted else p for n, p in pictures.items()}
         else:
             kept = {}
-        self._last = _Last(view, output, seen, kept)
+        self._last = _Last(view, output, seen, beside, kept)
         return painted
 
     def _layers(
@@ -230,11 +236,13 @@ class Stabilizer:
         return {layer.name: pictures[layer.name] for layer in layers}  # `state` counts on the order
 
     def _seen(self, last: _Last, motion: Motion) -> Grey:
-        """For how many frames each place was followed; few count beside what moves."""
+        """For how many frames each place counts as followed; few do where something moves by."""
         before = self._tracker.moved("seen", last.seen, motion.back)
         seen = np.asarray(np.minimum(before, _ALWAYS - 1) + 1, np.uint8)
         seen[resized(motion.share, seen.shape) <= FOUND] = 0
-        seen[motion.beside] = np.minimum(seen[motion.beside], _BESIDE)
+        beside = self._tracker.moved("beside", last.beside.astype(np.uint8), motion.back) > 0
+        for where, most in ((motion.beside, _BESIDE), (beside & ~motion.beside, _PASSED)):
+            seen[where] = np.minimum(seen[where], most)
         return seen
 
     def _mixed(self, last: _Last, motion: Motion, painted: Frame, most: float, seen: Grey) -> Frame:
@@ -317,7 +325,8 @@ def _resized(last: _Last, view: View, frame: Frame) -> _Last:
     output = resized(last.output, frame.shape)
     layers = {name: resized(layer, frame.shape) for name, layer in last.layers.items()}
     seen = resized(last.seen, view.small.shape)
-    return _Last(last.view.resized(view), output, seen, layers)
+    beside = resized(last.beside.astype(np.uint8), seen.shape) > 0
+    return _Last(last.view.resized(view), output, seen, beside, layers)
 
 
 def _in_colours_of(image: Frame, other: Frame, known: Mask) -> Frame:
