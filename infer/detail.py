@@ -15,7 +15,7 @@ _FINE, _COARSE = 7, 23
 _CELL = 16  # pixels a side, of what is measured by place
 _REGION = 7  # cells a side, that are to have as much detail as what is wanted
 _MOST = (0.06, 0.2)  # fine and coarse, that a frame gets back, as a share of what it has
-_STRONG = 2.5  # times the mean: coarse detail that is so strong gets little more
+_STRONG = 2.5  # times the mean of the detail that is wanted: what is so strong gets little more
 _STEPS = 1024  # of such a share
 _FINER = 64  # steps of a level
 
@@ -36,7 +36,9 @@ def details(frame: Frame) -> Iterator[Grey]:
     yield np.asarray(cv2.absdiff(half, cv2.blur(half, (_COARSE, _COARSE))), np.uint8)
 
 
-def with_details(frame: Frame, wanted: Sequence[Grey], buffer: Buffers) -> Frame:
+def with_details(
+    frame: Frame, wanted: Sequence[Grey], buffer: Buffers, *, blurred: bool = False
+) -> Frame:
     """A frame sharpened, region by region, until it has as much detail as another one.
 
     Interpolating and mixing take some away, frame by frame; sharpening by a fixed amount would give
@@ -49,24 +51,20 @@ def with_details(frame: Frame, wanted: Sequence[Grey], buffer: Buffers) -> Frame
         frame: shape (H, W, 3), uint8 BGR; the result is put there.
         wanted: `details` of the other one, of the same size.
         buffer: to compute in.
+        blurred: whether the frame was interpolated, so that sharp edges need it as well.
     """
     fine, coarse = (
         _missing(here, there, frame.shape, most)
         for here, there, most in zip(details(frame), wanted, _MOST, strict=True)
     )
+    usual = [max(cv2.mean(detail)[0], 1.0) for detail in wanted]
     smooth = cv2.blur(frame, (_FINE, _FINE), dst=buffer("smooth", frame.shape))
-    added = buffer("fine", frame.shape, np.int16)
-    cv2.subtract(frame, smooth, dst=added, dtype=cv2.CV_16S)
-    _scale(added, fine, 1, buffer("fine share", frame.shape, np.int16))
-
-    half = cv2.resize(smooth, _half(frame))
-    difference = cv2.addWeighted(half, 1, cv2.blur(half, (_COARSE, _COARSE)), -1, 128)
-    levels = np.arange(256) - 128
-    strong = _STRONG * max(cv2.mean(wanted[1])[0], 1)
-    weak = levels * np.exp(-((levels / strong) ** 2))
-    band = cv2.LUT(difference, np.rint(_FINER * weak).astype(np.int16))
-    _scale(band, coarse, 1 / _FINER, buffer("coarse share", half.shape, np.int16))
-    more = cv2.resize(band, frame.shape[1::-1], dst=buffer("coarse", frame.shape, np.int16))
+    limit = None if blurred else _STRONG * usual[0]
+    added = _band("fine", frame, smooth, fine, limit, buffer)
+    half = np.asarray(cv2.resize(smooth, _half(frame)), np.uint8)
+    smoother = cv2.blur(half, (_COARSE, _COARSE), dst=buffer("smoother", half.shape))
+    band = _band("coarse", half, smoother, coarse, _STRONG * usual[1], buffer)
+    more = cv2.resize(band, frame.shape[1::-1], dst=buffer("more", frame.shape, np.int16))
     cv2.add(added, more, dst=added)
     return np.asarray(cv2.add(frame, added, dst=frame, dtype=cv2.CV_8U), np.uint8)
 
@@ -96,10 +94,21 @@ def _missing(here: Grey, there: Grey, shape: tuple[int, ...], most: float) -> Im
     return np.rint(_STEPS * np.clip(wanted / has - 1, 0, most)).astype(np.int16)
 
 
-def _scale(band: Image, share: Image, scale: float, factor: Image) -> None:
-    """Multiply by a share that is given by cells in steps of 1/1024; `factor` is computed in."""
-    cv2.resize(cv2.merge([share] * 3), band.shape[1::-1], dst=factor)
-    cv2.multiply(band, factor, dst=band, scale=scale / _STEPS)
+def _band(
+    name: str, image: Frame, smooth: Image, share: Image, limit: float | None, buffer: Buffers
+) -> Image:
+    """A share of the difference between an image and a smooth one, less from about a limit on."""
+    band, factor = (buffer(f"{name}, {part}", image.shape, np.int16) for part in ("band", "factor"))
+    cv2.resize(cv2.merge([share] * 3), image.shape[1::-1], dst=factor)
+    if limit is None:
+        cv2.subtract(image, smooth, dst=band, dtype=cv2.CV_16S)
+        return np.asarray(cv2.multiply(band, factor, dst=band, scale=1 / _STEPS), np.int16)
+    difference = buffer(f"{name}, difference", image.shape)
+    cv2.addWeighted(image, 1, smooth, -1, 128, dst=difference)
+    levels = np.arange(256) - 128
+    weak = np.rint(_FINER * levels * np.exp(-((levels / limit) ** 2))).astype(np.int16)
+    cv2.LUT(difference, weak, dst=band)
+    return np.asarray(cv2.multiply(band, factor, dst=band, scale=1 / (_STEPS * _FINER)), np.int16)
 
 
 def _half(frame: Frame) -> tuple[int, int]:

@@ -23,8 +23,8 @@ DEFAULT_STABILITY = 0.95
 
 _MOVES = 5  # frames per second, from which on pictures are a motion
 _KEEP = 0.98  # of the last output at full stability: strokes that never change would wear out
-_BESIDE = 8  # frames that count beside what moves, where networks draw halos
-_PASSED = 2  # frames that count when it has passed, and the halo with it
+_BESIDE = 10  # frames that count beside what moves, where networks draw halos
+_PASSED = 3  # frames that count when it has passed, and the halo with it
 _SETTLED = 40  # frames after which a place is left alone while the picture fades
 _ALWAYS = 255  # frames that a place counts as seen for, when all begins
 _WORN = (0.25, 0.5)  # of the fine detail of what is painted now: nothing is kept, or all of it
@@ -273,7 +273,8 @@ class Stabilizer:
             cv2.LUT(change, _LEAST, dst=least)
             cv2.multiply(change, taken, dst=change, scale=1 / 255)
             add(result, cv2.max(change, least, dst=change), dst=result)
-        return with_details(result, wanted, self._buffer)
+        moves = np.count_nonzero(motion.back[::4, ::4]) > motion.back[::4, ::4].size / 2
+        return with_details(result, wanted, self._buffer, blurred=moves)
 
     def _faded(self, kept: Frame, painted: Frame, keep: Grey, fading: float) -> Frame:
         """What is kept, in the brightness and contrast of what is painted now, as far as it fades.
