@@ -91,7 +91,7 @@ def around(image: Image, shape: tuple[int, ...], cells: int) -> Image:
 def _missing(here: Grey, there: Grey, shape: tuple[int, ...], most: float) -> Image:
     """By what share of the detail here there is more there, by cells, in steps of 1/1024."""
     has, wanted = (1 + around(detail, shape, _REGION) for detail in (here, there))
-    return np.rint(_STEPS * np.clip(wanted / has - 1, 0, most)).astype(np.int16)
+    return np.asarray(np.rint(_STEPS * np.clip(wanted / has - 1, 0, most)), np.int16)
 
 
 def _band(

@@ -273,8 +273,7 @@ class Stabilizer:
             cv2.LUT(change, _LEAST, dst=least)
             cv2.multiply(change, taken, dst=change, scale=1 / 255)
             add(result, cv2.max(change, least, dst=change), dst=result)
-        moves = np.count_nonzero(motion.back[::4, ::4]) > motion.back[::4, ::4].size / 2
-        return with_details(result, wanted, self._buffer, blurred=moves)
+        return with_details(result, wanted, self._buffer, blurred=motion.camera_moves)
 
     def _faded(self, kept: Frame, painted: Frame, keep: Grey, fading: float) -> Frame:
         """What is kept, in the brightness and contrast of what is painted now, as far as it fades.

@@ -85,6 +85,12 @@ class Motion:
     beside: Mask
     fade: float
 
+    @property
+    def camera_moves(self) -> bool:
+        """Whether most places moved."""
+        moves = self.back.any(-1)
+        return bool(np.count_nonzero(moves) > moves.size / 2)
+
 
 class Buffers:
     """Arrays that are used again for each frame.
