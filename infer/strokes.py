@@ -71,7 +71,7 @@ class StrokeSize:
             raise InputError(f"a stroke size of {size} is too fine: {least:g}px is the least")
         if not 0 < value <= largest:
             raise InputError(
-                "a stroke size is a fraction of the picture above 0% and up to 100% (2%), so many "
+                "a stroke size is a share of the picture's long side, up to 100% (2%), a length in "
                 f"pixels (40px), or 1:1, not {size}"
             )
         return cls(value, unit)
