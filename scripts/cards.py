@@ -69,7 +69,7 @@ SEEN = {  # by style, at 640 px: a face, a landscape, a street, a launch pad by 
     "walls, orange where the photo is warm; clear eyes and smile, some green specks on faces; a "
     "pale halo of 20 px around towers; a fine cross-hatch in shades",
     "delaunay_portrait": "a mosaic of rounded tiles in white, indigo and teal, with rows of yellow "
-    "ones, everywhere; large faces readable, small ones made of tiles; a pale halo of 20 px around "
+    "ones, everywhere; faces readable, some tiles on them; a pale halo of 20 px around "
     "towers",
 }
 # At least, or from and to; the classic network is for stills, whose strokes are worth more.
