@@ -24,9 +24,11 @@ def test_beside_what_moves_is_told(views: list[Frame]) -> None:
     before, now = views[0].copy(), views[0].copy()
     thing = views[0][::-1][100:180, 200:280]
     before[140:220, 300:380] = now[140:220, 306:386] = thing
-    beside = resized(motion(before, now).beside.astype(np.uint8), now.shape)
+    found = motion(before, now)
+    beside = resized(found.beside.astype(np.uint8), now.shape)
     assert beside[124:132, 310:380].mean() > 0.9
     assert beside[:, :160].mean() < 0.02
+    assert not found.camera_moves
 
 
 def test_a_pan_is_kept_in_full(views: list[Frame]) -> None:
@@ -35,6 +37,7 @@ def test_a_pan_is_kept_in_full(views: list[Frame]) -> None:
     scale = len(found.back) / len(views[0])
     assert np.abs(np.median(found.back, axis=(0, 1)) / scale - (3, 2)).max() < 0.2
     assert found.beside[20:-20, 20:-20].mean() < 0.05
+    assert found.camera_moves
     assert found.fade == 0
 
 
