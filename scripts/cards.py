@@ -46,15 +46,9 @@ SEEN = {  # by style, at 640 px: a face, a landscape, a street, a launch pad by 
     "the_scream": "strong red, orange and grey streaks in skies, over walls and clothes, level or "
     "slanting rather than winding, dark green shades; a smile, eyes as a dark line; a fine "
     "cross-hatch; a beige seam around towers",
-    "great_wave": "waves and ripples of blue or slate on cream in skies, over walls and grass, with "
-    "rows of dots as foam that form a net in places; clear eyes and smile; much contrast; a pale "
-    "halo around towers",
-    "the_scream": "strong red, orange and grey streaks in skies, over walls and clothes, level or "
-    "slanting rather than winding, dark green shades; a smile, eyes as a dark line; a fine "
-    "cross-hatch; a beige seam around towers",
-    "great_wave": "ripples of blue or slate on cream in skies, over walls and grass, with rows of "
-    "dots as foam that form a net in places; clear faces, some with a dark crease by the mouth; "
-    "much contrast; a pale halo around towers",
+    "great_wave": "waves and ripples of blue or slate on cream in skies, over walls and grass, "
+    "with rows of dots as foam that form a net in places; clear eyes and smile; much contrast; a "
+    "pale halo around towers",
     "udnie": "facets of grey, cream and brown in skies and on walls, clothes and fur, nearly black "
     "shades; faces readable, eyes dark; a pale halo of 25 px around towers; few colours where "
     "the photo has few",
