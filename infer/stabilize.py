@@ -25,6 +25,7 @@ _MOVES = 5  # frames per second, from which on pictures are a motion
 _KEEP = 0.98  # of the last output at full stability: strokes that never change would wear out
 _BESIDE = 10  # frames that count beside what moves, where networks draw halos
 _PASSED = 3  # frames that count when it has passed, and the halo with it
+_LASTS = 5  # frames in a row, from which on something moves, which noise does not for as long
 _SETTLED = 40  # frames after which a place is left alone while the picture fades
 _ALWAYS = 255  # frames that a place counts as seen for, when all begins
 _WORN = (0.25, 0.5)  # of the fine detail of what is painted now: nothing is kept, or all of it
@@ -85,14 +86,14 @@ class _Last:
         view: what its input looked like.
         output: with a fourth channel, since OpenCV interpolates four in half the time of three.
         seen: for how many frames each place was followed, at the small size of the view.
-        beside: whether it was beside what moves, likewise.
+        beside: for how many frames in a row it was beside what moves, likewise.
         layers: what it was mixed of, by name, if they may be asked for.
     """
 
     view: View
     output: Frame
     seen: Grey
-    beside: Mask
+    beside: Grey
     layers: dict[Hashable, Frame] = field(default_factory=dict)
 
 
@@ -143,7 +144,7 @@ class Stabilizer:
             "colours": last.view.colours.copy(),
             "output": last.output[..., :3].copy(),
             "seen": last.seen.copy(),
-            "beside": last.beside.astype(np.uint8),
+            "beside": last.beside.copy(),
             **layers,
         }
 
@@ -162,8 +163,8 @@ class Stabilizer:
             layers = {name: layer for name, layer in known if layer is not None}
             view = View(state["grey"].copy(), state["colours"].copy())
             output = _four_channels(state["output"])
-            beside = state["beside"].astype(np.bool_)
-            self._last = _Last(view, output, state["seen"].copy(), beside, layers)
+            seen, beside = state["seen"].copy(), state["beside"].copy()
+            self._last = _Last(view, output, seen, beside, layers)
 
     def steady(self, frame: Frame, painted: Frame, *, valid: float = 1.0) -> Frame:
         """Steady a frame of the video.
@@ -199,10 +200,10 @@ class Stabilizer:
         if last is None or motion is None:
             pictures = {layer.name: layer.picture() for layer in layers}
             seen = np.full_like(view.small, _ALWAYS)
-            beside = np.zeros(seen.shape, np.bool_)
+            beside = np.zeros_like(seen)
         else:
             pictures = self._layers(layers, last, motion)
-            seen, beside = self._seen(last, motion), motion.beside
+            seen, beside = self._seen(last, motion)
         painted = mixed([(pictures[layer.name], layer.share) for layer in layers])
         if last is not None and motion is not None and most > 0:
             late = np.uint8(len(layers) - 1)  # frames, until the last of them had its turn
@@ -235,15 +236,21 @@ class Stabilizer:
                 pictures[layer.name] = come
         return {layer.name: pictures[layer.name] for layer in layers}  # `state` counts on the order
 
-    def _seen(self, last: _Last, motion: Motion) -> Grey:
-        """For how many frames each place counts as followed; few do where something moves by."""
-        before = self._tracker.moved("seen", last.seen, motion.back)
-        seen = np.asarray(np.minimum(before, _ALWAYS - 1) + 1, np.uint8)
+    def _seen(self, last: _Last, motion: Motion) -> tuple[Grey, Grey]:
+        """For how many frames each place counts as followed, and has been beside what moves.
+
+        Few frames count where something moves by.
+        """
+        seen, before = (
+            np.asarray(np.minimum(self._tracker.moved(name, frames, motion.back), _ALWAYS - 1) + 1)
+            for name, frames in (("seen", last.seen), ("beside", last.beside))
+        )
         seen[resized(motion.share, seen.shape) <= FOUND] = 0
-        beside = self._tracker.moved("beside", last.beside.astype(np.uint8), motion.back) > 0
-        for where, most in ((motion.beside, _BESIDE), (beside & ~motion.beside, _PASSED)):
+        beside = np.where(motion.beside, before, 0).astype(np.uint8)
+        passed = (before > _LASTS) & ~motion.beside
+        for where, most in ((beside >= _LASTS, _BESIDE), (passed, _PASSED)):
             seen[where] = np.minimum(seen[where], most)
-        return seen
+        return seen, beside
 
     def _mixed(self, last: _Last, motion: Motion, painted: Frame, most: float, seen: Grey) -> Frame:
         """What is painted now, with the last output, at most so much, where it still holds."""
@@ -325,7 +332,7 @@ def _resized(last: _Last, view: View, frame: Frame) -> _Last:
     output = resized(last.output, frame.shape)
     layers = {name: resized(layer, frame.shape) for name, layer in last.layers.items()}
     seen = resized(last.seen, view.small.shape)
-    beside = resized(last.beside.astype(np.uint8), seen.shape) > 0
+    beside = resized(last.beside, seen.shape)
     return _Last(last.view.resized(view), output, seen, beside, layers)
 
 
