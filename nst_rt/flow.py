@@ -123,18 +123,20 @@ def flow_correspondence(before: Frame, now: Frame) -> Correspondence:
     ]
     flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     back, there = estimated_flow(flow, *greys[::-1]), estimated_flow(flow, *greys)
-    apart, change = (
-        cv2.blur(cv2.absdiff(grey, greys[1]), (_AROUND, _AROUND))
-        for grey in (moved(greys[0], back), greys[0])
-    )
-    found = consistent(back, there) & (apart <= _SAME_PLACE)
-    explained = resized((apart <= _EXPLAINED * change).astype(np.uint8), now.shape).astype(np.bool_)
+
+    def change_from(grey: Grey) -> Grey:
+        return np.asarray(cv2.blur(cv2.absdiff(grey, greys[1]), (_AROUND, _AROUND)), np.uint8)
+
+    unexplained = change_from(moved(greys[0], back))
+    found = consistent(back, there) & (unexplained <= _SAME_PLACE)
     scale = np.divide((width, height), size, dtype=np.float32)
     motion = resized(back * scale, now.shape)
     visible = resized(found.astype(np.uint8), now.shape).astype(np.bool_)
     if np.linalg.norm(np.median(motion, axis=(0, 1))) < _STANDS:
         stands = _squares(motion) <= _MOVES**2
         motion[stands] = 0
+        explained = unexplained <= _EXPLAINED * change_from(greys[0])
+        explained = resized(explained.astype(np.uint8), now.shape).astype(np.bool_)
         visible &= stands | (explained & ~unchanged(before, now).visible)
     return Correspondence(motion + pixel_grid(height, width), visible)
 

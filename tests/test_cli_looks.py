@@ -124,8 +124,8 @@ def test_every_option_of_a_video_reaches_the_library(
     [
         (["--style", f"{TWO}:waves@0,{TWO}:nite@1"], "'nite': did you mean 'night'"),
         (["--style", "starry_night@0,great_wafe@1"], "did you mean 'great_wave'"),
-        (["--stroke-size", "wide"], "a stroke size is"),
-        (["--stroke-size", "0px"], "a stroke size is"),
+        (["--stroke-size", "wide"], "a stroke size is a share of the picture's long side"),
+        (["--stroke-size", "0px"], "a stroke size is a share of the picture's long side"),
         (["--style", "starry_night@1"], "must begin at 0 seconds, not at 1"),
         (["--style", "starry_night@0,great_wave@2,night_cafe@1"], "1 comes after 2"),
         (["--style", "starry_night@0,great_wave"], "is not of this form"),
