@@ -21,13 +21,13 @@ from peer import Stylize, built_in_styles
 from torch import Tensor
 
 from nst_rt.files import atomic_output
-from nst_rt.images import Frame, frame_to_tensor, resize, tensor_to_frame
-from nst_rt.infer.evaluate import pan_photos
+from nst_rt.images.collection import find_photos, is_held_out
+from nst_rt.images.io import Frame, frame_to_tensor, resize, tensor_to_frame
+from nst_rt.infer.evaluate.model import pan_photos
 from nst_rt.infer.stylizer import load_style
 from nst_rt.metrics.boldness import LEAST_EVEN, SIZE, even_areas, stroke_energy
 from nst_rt.metrics.stability import pan_error
-from nst_rt.photos import find_photos, is_held_out
-from nst_rt.style_model import gallery
+from nst_rt.models.style_model import gallery
 
 Content = tuple[Tensor, NDArray[np.bool_]]  # a photo, and where it is even
 Point = tuple[float, float]  # stroke energy, levels of 255; relative pan error

@@ -15,9 +15,9 @@ from pathlib import Path
 import torch
 from torch.nn import functional as F
 
-from nst_rt.style_model import StyleModel, find_style
-from nst_rt.train.photos import Photos
-from nst_rt.transformer import TransformerNet
+from nst_rt.models.style_model import StyleModel, find_style
+from nst_rt.models.transformer import TransformerNet
+from nst_rt.train.data import Photos
 
 
 def main() -> None:

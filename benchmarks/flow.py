@@ -15,12 +15,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from nst_rt.flow import Correspondence, Field, flow_correspondence, pixel_grid
-from nst_rt.images import Frame
-from nst_rt.infer.evaluate import pan_photos
-from nst_rt.infer.tracking import Tracker
+from nst_rt.images.io import Frame
+from nst_rt.infer.evaluate.model import pan_photos
+from nst_rt.infer.stability.tracking import Tracker
+from nst_rt.metrics.flow import Correspondence, Field, flow_correspondence, pixel_grid
+from nst_rt.metrics.motion import layered_clip
 from nst_rt.metrics.stability import pan_photo
-from nst_rt.motion import layered_clip
 
 Method = Callable[[Frame, Frame], Correspondence]
 Clip = tuple[list[Frame], list[Correspondence]]

@@ -30,12 +30,12 @@ import cv2
 import numpy as np
 from time_code import BITS, numbered, read_number
 
-from nst_rt.images import Frame
+from nst_rt.images.io import Frame
 from nst_rt.infer.demo import packaged_film
-from nst_rt.infer.mjpeg import MjpegServer
+from nst_rt.infer.live.mjpeg import MjpegServer
+from nst_rt.infer.live.window import TITLE
 from nst_rt.infer.stylizer import load_style
 from nst_rt.infer.video import VideoReader
-from nst_rt.infer.window import TITLE
 
 _LOOK = 0.002  # seconds from look to look
 _SEARCH = ["xdotool", "search", "--name", f"^{TITLE}$"]

@@ -28,7 +28,7 @@ import psutil
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
-from nst_rt.images import Frame
+from nst_rt.images.io import Frame
 from nst_rt.infer.demo import packaged_film
 
 _BITS = 8

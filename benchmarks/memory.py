@@ -41,7 +41,7 @@ def work(options: argparse.Namespace) -> None:
     import torch
 
     import nst_rt
-    from nst_rt.images import load_image
+    from nst_rt.images.io import load_image
 
     size, dtype, optimizer = options.worker
     # Squares, the worst case of a long side.

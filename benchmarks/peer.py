@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from nst_rt.images import Frame
+from nst_rt.images.io import Frame
 
 Stylize = Callable[[Frame], Frame]
 

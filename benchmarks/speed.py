@@ -29,14 +29,14 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from nst_rt.errors import BackendError
-from nst_rt.images import Frame
+from nst_rt.images.io import Frame
 from nst_rt.infer.backends import BackendName, Precision
 from nst_rt.infer.demo import packaged_film
-from nst_rt.infer.stabilize import DEFAULT_STABILITY, Stabilizer
+from nst_rt.infer.stability.stabilizer import DEFAULT_STABILITY, Stabilizer
 from nst_rt.infer.stylizer import Stylizer, load_style
 from nst_rt.infer.video import VideoReader, convert_video
-from nst_rt.style_model import Style, StyleModel, find_style
-from nst_rt.transformer import ClassicNet, TransformerNet
+from nst_rt.models.style_model import Style, StyleModel, find_style
+from nst_rt.models.transformer import ClassicNet, TransformerNet
 
 SIZES = ((640, 480), (1280, 720), (1920, 1080))
 JOHNSON = "Johnson et al., PyTorch f32"

@@ -15,7 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from nst_rt.images import Frame, load_image, tensor_to_frame
+from nst_rt.images.io import Frame, load_image, tensor_to_frame
 from nst_rt.infer.strokes import resized
 from nst_rt.infer.stylizer import load_style
 
@@ -71,7 +71,7 @@ def peak(photo: Path, width: int, height: int, style: str, kind: str) -> float:
     code = """
 import sys
 import nst_rt
-from nst_rt.images import load_image, tensor_to_frame
+from nst_rt.images.io import load_image, tensor_to_frame
 from nst_rt.infer.strokes import resized
 photo, width, height, style, kind = sys.argv[1:]
 frame = resized(tensor_to_frame(load_image(photo)), (int(height), int(width)))

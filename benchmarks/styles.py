@@ -12,11 +12,11 @@ from pathlib import Path
 
 from peer import arbitrary_style
 
-from nst_rt.images import frame_to_tensor, load_image, save_image, tensor_to_frame
+from nst_rt.images.contact_sheet import contact_sheet
+from nst_rt.images.io import frame_to_tensor, load_image, save_image, tensor_to_frame
 from nst_rt.infer.demo import packaged_photos
 from nst_rt.infer.stylizer import load_style
-from nst_rt.sheets import contact_sheet
-from nst_rt.style_model import gallery
+from nst_rt.models.style_model import gallery
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ lighter than dark. A check sum rejects what was read in the middle of a change.
 import cv2
 import numpy as np
 
-from nst_rt.images import Frame
+from nst_rt.images.io import Frame
 
 BITS = 12
 _CHECK = 4  # further bits

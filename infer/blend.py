@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 from nst_rt.errors import UnknownNameError
-from nst_rt.infer.frame_net import StyleWeights, style_weights
-from nst_rt.palette import with_styles
-from nst_rt.style_model import Style, StyleModel, find_styles, gallery, normalized_weights
-from nst_rt.transformer import TransformerNet
+from nst_rt.infer.backends.frame_net import StyleWeights, style_weights
+from nst_rt.models.merge import with_styles
+from nst_rt.models.style_model import Style, StyleModel, find_styles, gallery, normalized_weights
+from nst_rt.models.transformer import TransformerNet
 
 # Cosine between the kernels of two networks, from which on one descends from the other, or both
 # from a third: 0.91 or more between the gallery's styles, 0.18 or less between strangers.

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from nst_rt.errors import InputError
-from nst_rt.images import Frame, save_image
+from nst_rt.images.io import Frame, save_image
 from nst_rt.infer.stylizer import load_style
 from nst_rt.infer.video import Conversion, VideoInfo, VideoReader, convert_video
 
@@ -84,7 +84,7 @@ def packaged_photos(need: str = "the demo needs scikit-image") -> list[Path]:
 
 
 def _paintings() -> list[Path]:
-    return sorted(Path(str(resources.files("nst_rt.paintings"))).glob("*.jpg"))
+    return sorted(Path(str(resources.files("nst_rt.assets.styles"))).glob("*.jpg"))
 
 
 def _missing(need: str) -> InputError:

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from nst_rt.errors import InputError
-from nst_rt.images import Frame
-from nst_rt.transformer import MINIMUM_SIZE
+from nst_rt.images.io import Frame
+from nst_rt.models.transformer import MINIMUM_SIZE
 
 STROKE = 20  # pixels from one stroke to the next in what a network makes, of any style about
 _LARGEST_FACTOR = 4.0  # that small pictures are enlarged by, to get strokes as fine

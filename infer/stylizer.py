@@ -8,7 +8,7 @@ import numpy as np
 
 from nst_rt.devices import available_memory
 from nst_rt.errors import InputError
-from nst_rt.images import Frame
+from nst_rt.images.io import Frame
 from nst_rt.infer.backends import (
     DTYPES,
     Backend,
@@ -18,14 +18,14 @@ from nst_rt.infer.backends import (
     choose,
     create_backend,
 )
+from nst_rt.infer.backends.frame_net import digest
 from nst_rt.infer.blend import Palette, Pass, kind_of
-from nst_rt.infer.frame_net import digest
-from nst_rt.infer.looks import check_strength, mixed, with_strength
+from nst_rt.infer.postprocess import check_strength, mixed, with_strength
 from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize, brought_back, resized
-from nst_rt.infer.tiles import TiledNet, check_fits, tile_for
+from nst_rt.infer.tiled import TiledNet, check_fits, tile_for
 from nst_rt.infer.timeline import Timeline
-from nst_rt.style_model import StyleModel, normalized_weights
-from nst_rt.transformer import MINIMUM_SIZE, TransformerNet
+from nst_rt.models.style_model import StyleModel, normalized_weights
+from nst_rt.models.transformer import MINIMUM_SIZE, TransformerNet
 
 _SURELY_FITS_PIXELS = 4096 * 2160
 _SURELY_FITS = _SURELY_FITS_PIXELS * 32  # activations of a network's widest layer

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from nst_rt.errors import InputError
 from nst_rt.infer.blend import Palette, load_palette
-from nst_rt.style_model import SUFFIX, normalized_weights
+from nst_rt.models.style_model import SUFFIX, normalized_weights
 from nst_rt.times import parse_time
 
 Blend = Mapping[str, float]

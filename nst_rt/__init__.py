@@ -17,14 +17,14 @@ os.environ.setdefault("QT_LOGGING_RULES", "default.warning=false")
 
 if TYPE_CHECKING:
     from nst_rt.errors import StyleTransferError
-    from nst_rt.images import load_image, save_image
-    from nst_rt.infer.live import show_webcam
-    from nst_rt.infer.painter import load_painter
+    from nst_rt.images.io import load_image, save_image
+    from nst_rt.infer.frame_stylizer import load_painter
+    from nst_rt.infer.live.webcam import show_webcam
     from nst_rt.infer.stylizer import Stylizer, load_style
     from nst_rt.infer.video import convert_video
-    from nst_rt.painting import paint
-    from nst_rt.reference import Iterate, optimize
-    from nst_rt.style_model import StyleModel, gallery
+    from nst_rt.models.style_model import StyleModel, gallery
+    from nst_rt.optimization.optimizer import Iterate, optimize
+    from nst_rt.optimization.runs import paint
     from nst_rt.train.run import train_style
 
 __all__ = [
@@ -46,19 +46,19 @@ __all__ = [
 ]
 
 _MODULES = {
-    "Iterate": "nst_rt.reference",
-    "StyleModel": "nst_rt.style_model",
+    "Iterate": "nst_rt.optimization.optimizer",
+    "StyleModel": "nst_rt.models.style_model",
     "StyleTransferError": "nst_rt.errors",
     "Stylizer": "nst_rt.infer.stylizer",
     "convert_video": "nst_rt.infer.video",
-    "gallery": "nst_rt.style_model",
-    "load_image": "nst_rt.images",
-    "load_painter": "nst_rt.infer.painter",
+    "gallery": "nst_rt.models.style_model",
+    "load_image": "nst_rt.images.io",
+    "load_painter": "nst_rt.infer.frame_stylizer",
     "load_style": "nst_rt.infer.stylizer",
-    "optimize": "nst_rt.reference",
-    "paint": "nst_rt.painting",
-    "save_image": "nst_rt.images",
-    "show_webcam": "nst_rt.infer.live",
+    "optimize": "nst_rt.optimization.optimizer",
+    "paint": "nst_rt.optimization.runs",
+    "save_image": "nst_rt.images.io",
+    "show_webcam": "nst_rt.infer.live.webcam",
     "train_style": "nst_rt.train.run",
 }
 

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from nst_rt.devices import fast_dtype
 from nst_rt.errors import InputError
-from nst_rt.vgg import VGG19Features, layer_name
+from nst_rt.models.vgg import VGG19Features, layer_name
 
 Features = Mapping[str, Tensor]
 

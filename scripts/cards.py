@@ -7,9 +7,9 @@ from typing import Any
 
 from bare_tree import ROOT
 
-from nst_rt.images import save_image
-from nst_rt.palette import one_style
-from nst_rt.style_model import SUFFIX, StyleModel
+from nst_rt.images.io import save_image
+from nst_rt.models.merge import one_style
+from nst_rt.models.style_model import SUFFIX, StyleModel
 
 CHECKPOINTS = ROOT / "checkpoints"
 GALLERY = CHECKPOINTS / f"gallery{SUFFIX}"
@@ -82,7 +82,7 @@ CALM = 0.45  # relative pan error, at most
 def write_cards() -> None:
     """The sheet, and the README of the checkpoints."""
     from nst_rt.infer.demo import packaged_photos
-    from nst_rt.infer.showcase import style_sheet
+    from nst_rt.infer.previews import style_sheet
 
     sheet = style_sheet(packaged_photos()[0])
     save_image(sheet, ROOT / "docs" / "gallery.jpg", overwrite=True)

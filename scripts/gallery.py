@@ -22,11 +22,11 @@ from artworks import ARTWORKS
 from cards import CHECKPOINTS, GALLERY, write_cards
 
 from nst_rt.errors import InputError, StyleTransferError, UnknownNameError
-from nst_rt.images import load_image, tensor_to_frame
+from nst_rt.images.collection import find_photos, is_held_out
+from nst_rt.images.io import load_image, tensor_to_frame
 from nst_rt.metrics.fingerprint import fingerprint
-from nst_rt.palette import one_style, palette_model, with_styles
-from nst_rt.photos import find_photos, is_held_out
-from nst_rt.style_model import SUFFIX, StyleModel
+from nst_rt.models.merge import one_style, palette_model, with_styles
+from nst_rt.models.style_model import SUFFIX, StyleModel
 
 CLASSIC = "classic"  # of its styles' names, and of files beside the gallery
 
@@ -141,7 +141,7 @@ def is_fast(model: StyleModel) -> bool:
 def measured(model: StyleModel, data: Path) -> StyleModel:
     """A model of one style with its figures, its preview and its painting's fingerprint."""
     from nst_rt.infer.demo import packaged_photos
-    from nst_rt.infer.showcase import preview
+    from nst_rt.infer.previews import preview
     from nst_rt.infer.stylizer import Stylizer
 
     style = model.styles[0]
@@ -172,7 +172,7 @@ def photo_sources(photos: Path) -> dict[str, int]:
 
 def figures(model: StyleModel, painting: Path, photos: Path) -> dict[str, float | None]:
     """What `evaluate_model` finds over the first held-out photos, which takes a minute."""
-    from nst_rt.infer.evaluate import evaluate_model
+    from nst_rt.infer.evaluate.model import evaluate_model
 
     name = model.styles[0].name
     with TemporaryDirectory() as folder:

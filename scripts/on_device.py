@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def pack(options: argparse.Namespace) -> None:
     """Pack the kit."""
-    from nst_rt.train.kit import pack_kit
+    from nst_rt.train.resident.kit import pack_kit
 
     size = pack_kit(
         options.data,
@@ -50,7 +50,7 @@ def train(options: argparse.Namespace) -> None:
     """Train a model of each painting, and end in time."""
     import torch
 
-    from nst_rt.train.kit import PARENT, train_kit
+    from nst_rt.train.resident.kit import PARENT, train_kit
 
     end = STARTED + 60 * options.minutes
     last = threading.Timer(end - time.monotonic() - 1, _end_at_once)

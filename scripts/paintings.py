@@ -343,7 +343,7 @@ def ink(rng: Generator) -> Image:
 def main() -> None:
     """Paint every picture into the output directory."""
     parser = argparse.ArgumentParser(description="Paint the style pictures.")
-    default = Path(__file__).resolve().parent.parent / "nst_rt" / "paintings"
+    default = Path(__file__).resolve().parent.parent / "nst_rt" / "assets" / "styles"
     parser.add_argument("output", nargs="?", type=Path, default=default, metavar="OUTPUT_DIR")
     output: Path = parser.parse_args().output
     output.mkdir(parents=True, exist_ok=True)

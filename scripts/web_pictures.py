@@ -24,7 +24,7 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
-from nst_rt.images import Frame
+from nst_rt.images.io import Frame
 from nst_rt.infer.demo import packaged_photos
 
 _ROOT = Path(__file__).parent.parent
@@ -140,7 +140,7 @@ def live(page: webdriver.Chrome, style: str) -> None:
 def optimize(page: webdriver.Chrome) -> None:
     """The optimizer when it is done."""
     page.find_element(By.ID, "tab-optimize").click()
-    painting = _ROOT / "nst_rt" / "paintings" / "mosaic.jpg"
+    painting = _ROOT / "nst_rt" / "assets" / "styles" / "mosaic.jpg"
     for role, file in (("content", _PHOTOS["chelsea"]), ("style", painting)):
         page.find_element(By.CSS_SELECTOR, f"#optimize-{role} input").send_keys(str(file))
     page.find_element(By.CSS_SELECTOR, "#optimize-form option[value='256']").click()

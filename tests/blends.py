@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from nst_rt.infer.frame_net import StyleWeights, style_weights
-from nst_rt.palette import with_styles
-from nst_rt.transformer import TransformerNet
+from nst_rt.infer.backends.frame_net import StyleWeights, style_weights
+from nst_rt.models.merge import with_styles
+from nst_rt.models.transformer import TransformerNet
 
 
 def blended_weights(network: TransformerNet, *parts: float) -> StyleWeights:

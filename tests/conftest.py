@@ -16,10 +16,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from nst_rt.images import load_image
+from nst_rt.images.io import load_image
 from nst_rt.infer.demo import packaged_film
-from nst_rt.style_model import Style, StyleModel
-from nst_rt.transformer import TransformerNet
+from nst_rt.models.style_model import Style, StyleModel
+from nst_rt.models.transformer import TransformerNet
 
 # A program that is started in the background may ignore Ctrl-C, and so would what it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -47,7 +47,7 @@ def astronaut(photos: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def painting() -> Path:
-    return Path(str(resources.files("nst_rt.paintings") / "swirls.jpg"))
+    return Path(str(resources.files("nst_rt.assets.styles") / "swirls.jpg"))
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from videos import Untouched
 from nst_rt.errors import InputError
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.infer.video import Settings, VideoReader, check_conversion, convert_video
-from nst_rt.style_model import StyleModel
+from nst_rt.models.style_model import StyleModel
 
 # Starts processes fast, since PyTorch is imported once.
 CONTEXT = multiprocessing.get_context("forkserver")

@@ -12,7 +12,7 @@ from PIL import Image
 from PIL.PngImagePlugin import putchunk
 from torch import Tensor
 
-from nst_rt.images import load_image, load_picture
+from nst_rt.images.io import load_image, load_picture
 
 Array = np.ndarray[Any, Any]
 

@@ -13,7 +13,7 @@ import av
 import cv2
 import numpy as np
 
-from nst_rt.infer.mjpeg import MjpegServer
+from nst_rt.infer.live.mjpeg import MjpegServer
 
 _EVERY = 0.03  # seconds
 

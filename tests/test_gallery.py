@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nst_rt.images import Frame, frame_to_tensor, load_image, tensor_to_frame
+from nst_rt.images.contact_sheet import contact_sheet
+from nst_rt.images.io import Frame, frame_to_tensor, load_image, tensor_to_frame
 from nst_rt.infer.demo import packaged_photos
-from nst_rt.infer.showcase import COLUMNS, SHEET_CELL
+from nst_rt.infer.previews import COLUMNS, SHEET_CELL
 from nst_rt.infer.stylizer import Stylizer, load_style
 from nst_rt.metrics.boldness import stroke_energy
 from nst_rt.metrics.fingerprint import fingerprint, fingerprint_distance
-from nst_rt.palette import one_style
-from nst_rt.sheets import contact_sheet
-from nst_rt.style_model import StyleModel, find_style, gallery
+from nst_rt.models.merge import one_style
+from nst_rt.models.style_model import StyleModel, find_style, gallery
 
 ROOT = Path(__file__).parents[1]
 STYLES = [

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from nst_rt.palette import one_style
-from nst_rt.style_model import StyleModel
+from nst_rt.models.merge import one_style
+from nst_rt.models.style_model import StyleModel
 
 ROOT = Path(__file__).parents[1]
 # Lightning itself takes rich, TensorBoard and the like wherever they are installed.
@@ -48,7 +48,8 @@ def test_the_kit_is_trained_from_a_bare_tree_with_few_packages(tmp_path: Path) -
     (tmp_path / "checkpoints").mkdir()
     done = run(
         tmp_path,
-        "import gallery, nst_rt.train.kit as kit; print(kit.__file__); sys.exit(gallery.main())",
+        "import gallery, sys, nst_rt.train.resident.kit as kit; print(kit.__file__)\n"
+        "sys.exit(gallery.main())",
         *["missing_folder", "--device", "cpu", "--minutes", "1"],
     )
     assert done.returncode == 2, done.stderr

@@ -41,9 +41,9 @@ def test_the_wheel_holds_everything(installed: Path) -> None:
     for file in (
         "py.typed",
         "train/task.py",
-        "infer/backends/openvino_backend.py",
+        "infer/backends/openvino.py",
         "checkpoints/gallery.safetensors",
-        "paintings/swirls.jpg",
+        "assets/styles/swirls.jpg",
         "infer/web/static/index.html",
     ):
         assert (installed / "nst_rt" / file).is_file()

@@ -17,11 +17,11 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 from torchvision.utils import make_grid
 
-from nst_rt.console import progress
-from nst_rt.images import save_image
-from nst_rt.photos import Photo
+from nst_rt.cli.report import progress
+from nst_rt.images.collection import Photo
+from nst_rt.images.io import save_image
 from nst_rt.train.averaging import WeightEMA
-from nst_rt.train.photos import Batch, RandomCrops
+from nst_rt.train.data import Batch, RandomCrops
 from nst_rt.train.task import StyleTraining
 
 logger = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from nst_rt.errors import InputError, OutputExistsError
-from nst_rt.style_model import FORMAT_VERSION
+from nst_rt.models.style_model import FORMAT_VERSION
 from nst_rt.train.settings import Training
 
 _PARTS = ("checkpoints", "samples", "tensorboard")

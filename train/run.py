@@ -7,11 +7,11 @@ from pathlib import Path
 
 from nst_rt.errors import InputError, OutputExistsError, StyleTransferError
 from nst_rt.files import check_format
-from nst_rt.style_model import SUFFIX
+from nst_rt.models.style_model import SUFFIX
+from nst_rt.models.vgg import load_weights
 from nst_rt.train.record import training_record
 from nst_rt.train.resume import RunIdentity, checkpoints, earlier_run_aside, find_checkpoint
 from nst_rt.train.settings import Training, quiet_lightning, refusals_in_one_line
-from nst_rt.vgg import load_weights
 
 
 def train_style(

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import OneCycleLR
 
-from nst_rt.transformer import TransformerNet, is_affine
+from nst_rt.models.transformer import TransformerNet, is_affine
 
 _LEAST = 0.1  # of the style weight, at first
 

@@ -38,7 +38,7 @@ from nst_rt.train.callbacks import (
     SkippedPhotos,
     Termination,
 )
-from nst_rt.train.photos import Photos
+from nst_rt.train.data import Photos
 from nst_rt.train.recipes import DEFAULT_RECIPE, recipe_file
 from nst_rt.train.task import StyleTraining
 

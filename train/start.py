@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from nst_rt.errors import InputError
-from nst_rt.images import load_image
+from nst_rt.images.io import load_image
+from nst_rt.images.style_image import Crop
 from nst_rt.metrics.fingerprint import fingerprint, fingerprint_distance
-from nst_rt.palette import with_styles
-from nst_rt.style_image import Crop
-from nst_rt.style_model import Style, StyleModel, find_style
-from nst_rt.transformer import TransformerNet
+from nst_rt.models.merge import with_styles
+from nst_rt.models.style_model import Style, StyleModel, find_style
+from nst_rt.models.transformer import TransformerNet
 
 GALLERY = "gallery"  # what to start from when any trained network will do
 _GALLERY_STYLE = "starry_night"

@@ -11,6 +11,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from nst_rt.errors import InputError, NotFiniteError, UnknownNameError
+from nst_rt.images.style_image import SMALLEST, Crop, check_style_image, load_style_image
 from nst_rt.losses import (
     BatchTerms,
     PerceptualLoss,
@@ -18,21 +19,20 @@ from nst_rt.losses import (
     grid_pattern,
     layer_weights,
 )
-from nst_rt.motion import MotionRange, aligned_error, moving_pair
-from nst_rt.palette import with_styles
-from nst_rt.style_image import SMALLEST, Crop, check_style_image, load_style_image
-from nst_rt.style_model import BY_STYLE, Style, StyleModel
-from nst_rt.train.averaging import WeightEMA
-from nst_rt.train.photos import Batch
-from nst_rt.train.schedule import adam_one_cycle, risen
-from nst_rt.train.start import extended
-from nst_rt.transformer import (
+from nst_rt.metrics.motion import MotionRange, aligned_error, moving_pair
+from nst_rt.models.merge import with_styles
+from nst_rt.models.style_model import BY_STYLE, Style, StyleModel
+from nst_rt.models.transformer import (
     MINIMUM_SIZE,
     MULTIPLE,
     Architecture,
     TransformerNet,
     is_affine,
 )
+from nst_rt.train.averaging import WeightEMA
+from nst_rt.train.data import Batch
+from nst_rt.train.schedule import adam_one_cycle, risen
+from nst_rt.train.start import extended
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class StyleTraining(L.LightningModule):
         style_crops: by the style's name, the part of the painting to learn from, in pixels of the
             file: WIDTHxHEIGHT+LEFT+TOP.
         prepare: stretch the levels of a dull painting and denoise a noisy one, see
-            `nst_rt.style_image`.
+            `nst_rt.images.style_image`.
         content_layers: VGG19 layer -> weight.
         style_layers: VGG19 layer -> weight.
         content_weight, style_weight, tv_weight: factors of the losses' terms.

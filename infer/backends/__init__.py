@@ -14,10 +14,10 @@ import torch
 
 from nst_rt.devices import fast_dtype
 from nst_rt.errors import BackendError
-from nst_rt.infer.cache import Cache
-from nst_rt.infer.frame_net import StyleWeights, style_weights
-from nst_rt.infer.timing import frames_per_second
-from nst_rt.transformer import TransformerNet
+from nst_rt.infer.backends.cache import Cache
+from nst_rt.infer.backends.frame_net import StyleWeights, style_weights
+from nst_rt.infer.backends.timing import frames_per_second
+from nst_rt.models.transformer import TransformerNet
 
 logger = logging.getLogger(__name__)
 
@@ -184,13 +184,13 @@ def _engine(
 ) -> Callable[[TransformerNet, str | None, Precision], Backend]:
     # Imported when used: each engine takes a second to load.
     if name == "torch":
-        from nst_rt.infer.backends.torch_backend import TorchBackend
+        from nst_rt.infer.backends.torch import TorchBackend
 
         return TorchBackend
     if name == "onnx":
-        from nst_rt.infer.backends.onnx_backend import ONNXBackend
+        from nst_rt.infer.backends.onnx import ONNXBackend
 
         return ONNXBackend
-    from nst_rt.infer.backends.openvino_backend import OpenVINOBackend
+    from nst_rt.infer.backends.openvino import OpenVINOBackend
 
     return OpenVINOBackend

@@ -6,9 +6,9 @@ puts them together; `tracks` and `copying` are about all that is not picture.
 """
 
 from nst_rt.infer.video.convert import Conversion, convert_video
-from nst_rt.infer.video.encoding import CODECS, VIDEO_SUFFIXES
-from nst_rt.infer.video.info import TimedFrame, VideoInfo, probe
-from nst_rt.infer.video.reading import VideoReader
+from nst_rt.infer.video.encoder import CODECS, VIDEO_SUFFIXES
+from nst_rt.infer.video.probe import TimedFrame, VideoInfo, probe
+from nst_rt.infer.video.reader import VideoReader
 from nst_rt.infer.video.request import Settings, check_conversion
 from nst_rt.infer.video.segments import work_path
 

@@ -7,15 +7,15 @@ from fractions import Fraction
 from pathlib import Path
 
 from nst_rt.errors import PartialResultError
-from nst_rt.infer.painter import Painter, load_painter
-from nst_rt.infer.stabilize import stabilizer_for
+from nst_rt.infer.frame_stylizer import Painter, load_painter
+from nst_rt.infer.stability.stabilizer import stabilizer_for
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.infer.video.damage import Damage
-from nst_rt.infer.video.info import VideoInfo
 from nst_rt.infer.video.job import opened_job
+from nst_rt.infer.video.probe import VideoInfo
 from nst_rt.infer.video.request import SEGMENT, Settings, check_conversion
-from nst_rt.infer.video.shaping import Size
 from nst_rt.infer.video.tracks import Track
+from nst_rt.infer.video.transforms import Size
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from av.stream import AttachmentStream, Disposition, Stream
 from av.subtitles.stream import SubtitleStream
 
 from nst_rt.infer.video.damage import Damage, with_damage
-from nst_rt.infer.video.info import Packet, clock_origin, main_video, url
+from nst_rt.infer.video.probe import Packet, clock_origin, main_video, url
 from nst_rt.infer.video.sound import SoundEncoder, add_sound
 from nst_rt.infer.video.tracks import AUDIO_CODECS, SUBTITLE_CODECS, plan_tracks
 

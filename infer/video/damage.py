@@ -6,7 +6,7 @@ from typing import Any
 
 import av
 
-from nst_rt.infer.video.info import VideoInfo
+from nst_rt.infer.video.probe import VideoInfo
 
 _SUSPECT = 40  # frames after a sign of damage in which a jump in time is taken for its trace
 _JUMP = 1.75  # frames that such a jump is long at least

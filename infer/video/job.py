@@ -17,21 +17,21 @@ import av
 import cv2
 
 from nst_rt.errors import PartialResultError, VideoError
-from nst_rt.images import Frame
+from nst_rt.images.io import Frame
 from nst_rt.infer.backends import IN_FLIGHT, installed_version
-from nst_rt.infer.painter import Painter
-from nst_rt.infer.pipeline import GLANCE, PATIENCE, in_background, polled
+from nst_rt.infer.frame_stylizer import Painter
+from nst_rt.infer.threads import GLANCE, PATIENCE, in_background, polled
 from nst_rt.infer.video.copying import Spool
-from nst_rt.infer.video.encoding import Shape
-from nst_rt.infer.video.info import STDIO, TimedFrame, VideoInfo
-from nst_rt.infer.video.picture_sinks import AnimationSink, FolderSink, is_pattern
-from nst_rt.infer.video.pictures import PictureReader, Source
-from nst_rt.infer.video.reading import Mark, VideoReader, digest
+from nst_rt.infer.video.encoder import Shape
+from nst_rt.infer.video.picture_reader import PictureReader, Source
+from nst_rt.infer.video.picture_writers import AnimationSink, FolderSink, is_pattern
+from nst_rt.infer.video.probe import STDIO, TimedFrame, VideoInfo
+from nst_rt.infer.video.reader import Mark, VideoReader, digest
 from nst_rt.infer.video.request import Request, Settings, fingerprint
 from nst_rt.infer.video.segments import Checkpoint, WorkFolder, work_folder
-from nst_rt.infer.video.shaping import at_rate
-from nst_rt.infer.video.sinks import Painted, PipeSink, SegmentSink, Sink
 from nst_rt.infer.video.tracks import Track, plan_tracks
+from nst_rt.infer.video.transforms import at_rate
+from nst_rt.infer.video.writers import Painted, PipeSink, SegmentSink, Sink
 from nst_rt.interrupts import interrupts_deferred
 from nst_rt.version import __version__
 

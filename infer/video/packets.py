@@ -9,7 +9,7 @@ from av.container import InputContainer
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
-from nst_rt.infer.video.info import Packet
+from nst_rt.infer.video.probe import Packet
 
 _TRIES = 200  # packets in a row that cannot be read, until the rest is given up
 _HOLE = 256  # bytes of a Matroska file that belong to no packet, more than it needs between two

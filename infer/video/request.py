@@ -10,19 +10,19 @@ from typing import Any
 
 from nst_rt.errors import InputError, OutputExistsError
 from nst_rt.files import check_format, check_output, partial_path
-from nst_rt.infer.stabilize import check_stability
-from nst_rt.infer.video.encoding import VIDEO_SUFFIXES, Encoding, choose_encoding
-from nst_rt.infer.video.info import STDIO, Packet
-from nst_rt.infer.video.picture_sinks import ANIMATION_SUFFIXES, check_pattern, is_pattern
-from nst_rt.infer.video.pictures import (
+from nst_rt.infer.stability.stabilizer import check_stability
+from nst_rt.infer.video.encoder import VIDEO_SUFFIXES, Encoding, choose_encoding
+from nst_rt.infer.video.picture_reader import (
     FOLDER_RATE,
     PICTURE_SUFFIXES,
     PictureReader,
     is_animation,
 )
-from nst_rt.infer.video.reading import VideoReader
+from nst_rt.infer.video.picture_writers import ANIMATION_SUFFIXES, check_pattern, is_pattern
+from nst_rt.infer.video.probe import STDIO, Packet
+from nst_rt.infer.video.reader import VideoReader
 from nst_rt.infer.video.segments import work_path
-from nst_rt.infer.video.shaping import Size, check_shape, exact_rate
+from nst_rt.infer.video.transforms import Size, check_shape, exact_rate
 
 SEGMENT = 250  # frames; of work that is lost at most
 

@@ -22,9 +22,9 @@ import numpy.typing as npt
 
 from nst_rt.errors import InputError, OutputExistsError
 from nst_rt.files import sync
-from nst_rt.infer.video.encoding import Encoding, FrameEncoder, Shape
-from nst_rt.infer.video.info import url
-from nst_rt.infer.video.reading import Mark
+from nst_rt.infer.video.encoder import Encoding, FrameEncoder, Shape
+from nst_rt.infer.video.probe import url
+from nst_rt.infer.video.reader import Mark
 
 State = dict[str, npt.NDArray[Any]]
 

@@ -10,7 +10,7 @@ from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
 
-from nst_rt.infer.video.info import Packet
+from nst_rt.infer.video.probe import Packet
 
 _BIT_RATES = {"aac": 80_000, "libopus": 64_000}  # a second and channel
 _HIGHEST = 48_000  # samples per second; what players of all kinds take, and all that is heard

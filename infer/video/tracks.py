@@ -10,7 +10,7 @@ from av.container import InputContainer, OutputContainer
 from av.stream import AttachmentStream, DataStream, Discard, Stream
 from av.subtitles.stream import SubtitleStream
 
-from nst_rt.infer.video.info import codec_name, main_video
+from nst_rt.infer.video.probe import codec_name, main_video
 from nst_rt.infer.video.sound import add_sound, sound_rate
 
 FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}

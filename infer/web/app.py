@@ -24,7 +24,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from nst_rt.errors import InputError, StyleTransferError
-from nst_rt.images import load_picture, save_image, tensor_to_frame
+from nst_rt.images.io import load_picture, save_image, tensor_to_frame
 from nst_rt.infer.web.checks import TooLargeError
 from nst_rt.infer.web.engine import Engine, Mix, Viewer, encoded
 from nst_rt.infer.web.job_routes import JobRoutes

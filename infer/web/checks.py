@@ -10,11 +10,11 @@ from typing import Any
 import av
 from PIL import Image
 
-from nst_rt.decoding import readable_image
 from nst_rt.errors import InputError, StyleTransferError, VideoError
-from nst_rt.images import IMAGE_SUFFIXES, image_shape, load_picture
-from nst_rt.infer.video.info import open_media, video_stream
-from nst_rt.transformer import MINIMUM_SIZE
+from nst_rt.images.decoding import readable_image
+from nst_rt.images.io import IMAGE_SUFFIXES, image_shape, load_picture
+from nst_rt.infer.video.probe import open_media, video_stream
+from nst_rt.models.transformer import MINIMUM_SIZE
 
 # What decoders are let loose on: no formats that name other files (playlists), or run programs.
 _IMAGE_FORMATS = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "BMP": ".bmp", "TIFF": ".tif"}

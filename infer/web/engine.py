@@ -15,16 +15,16 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from nst_rt.errors import InputError
-from nst_rt.images import Frame
-from nst_rt.infer.adaptive import LivePainter
+from nst_rt.images.io import Frame
 from nst_rt.infer.backends import BackendName, Precision
 from nst_rt.infer.blend import Palette, Pass
-from nst_rt.infer.painter import Painter
-from nst_rt.infer.stabilize import DEFAULT_STABILITY, Stabilizer, check_stability
+from nst_rt.infer.frame_stylizer import Painter
+from nst_rt.infer.live.adaptive import LivePainter
+from nst_rt.infer.stability.stabilizer import DEFAULT_STABILITY, Stabilizer, check_stability
 from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize
 from nst_rt.infer.stylizer import Stylizer
-from nst_rt.style_model import Style, StyleModel
-from nst_rt.transformer import MINIMUM_SIZE
+from nst_rt.models.style_model import Style, StyleModel
+from nst_rt.models.transformer import MINIMUM_SIZE
 
 _JPEG_QUALITY = 85
 _LARGEST_LIVE = 1920 * 1080  # pixels of a viewer's frame

@@ -15,8 +15,9 @@ import uvicorn
 
 from nst_rt.errors import InputError
 from nst_rt.files import check_input
-from nst_rt.infer.addresses import in_url, is_any, is_loopback, reached_at
+from nst_rt.images.collection import find_photos
 from nst_rt.infer.backends import BackendName, Precision
+from nst_rt.infer.live.addresses import in_url, is_any, is_loopback, reached_at
 from nst_rt.infer.web.app import create_app
 from nst_rt.infer.web.certificates import names_in
 from nst_rt.infer.web.certificates import self_signed as make_certificate
@@ -25,8 +26,7 @@ from nst_rt.infer.web.engine import Engine
 from nst_rt.infer.web.security import is_named
 from nst_rt.infer.web.settings import Settings
 from nst_rt.infer.web.storage import default_results, temporary_folder
-from nst_rt.photos import find_photos
-from nst_rt.style_model import StyleModel, gallery
+from nst_rt.models.style_model import StyleModel, gallery
 
 _LARGEST_FRAME = 4 * 2**20  # bytes of a live JPEG
 _PATIENCE = 3  # seconds that requests have when the server ends

@@ -14,16 +14,16 @@ from typing import Any
 
 from nst_rt.errors import InputError, PartialResultError, StyleTransferError
 from nst_rt.files import atomic_output
-from nst_rt.images import load_image, save_image, tensor_to_frame
-from nst_rt.infer.showcase import preview
+from nst_rt.images.io import load_image, save_image, tensor_to_frame
+from nst_rt.infer.previews import preview
 from nst_rt.infer.video import Conversion, VideoInfo, convert_video
 from nst_rt.infer.web.checks import Limits, TooLargeError
 from nst_rt.infer.web.engine import Engine, Mix, encoded
 from nst_rt.infer.web.jobs import Job
 from nst_rt.infer.web.settings import usual_steps
 from nst_rt.infer.web.uploads import Upload
-from nst_rt.reference import Iterate, optimize
-from nst_rt.style_model import StyleModel
+from nst_rt.models.style_model import StyleModel
+from nst_rt.optimization.optimizer import Iterate, optimize
 
 logger = logging.getLogger(__name__)
 

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nst_rt.colour import luminance
 from nst_rt.errors import InputError
-from nst_rt.images import resize, resize_to, scaled_shape
+from nst_rt.images.color import luminance
+from nst_rt.images.io import resize, resize_to, scaled_shape
 
 SIZE = 512  # pixels of the long side, at which everything is measured
 LEAST_EVEN = 0.1

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from nst_rt.images import resize
+from nst_rt.images.io import resize
 from nst_rt.losses import gram_matrix
-from nst_rt.vgg import VGG19Features
+from nst_rt.models.vgg import VGG19Features
 
 _SIZE = 512
 _LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")

@@ -4,11 +4,11 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2.functional import center_crop, gaussian_blur
 
-from nst_rt.colour import luminance
 from nst_rt.devices import torch_device
-from nst_rt.images import resize, resize_to
+from nst_rt.images.color import luminance
+from nst_rt.images.io import resize, resize_to
 from nst_rt.losses import PerceptualLoss
-from nst_rt.presets import CONTENT_LAYERS, STYLE_LAYERS
+from nst_rt.optimization.presets import CONTENT_LAYERS, STYLE_LAYERS
 
 PHOTO_SIZE = 256
 PAINTING_SIZE = 512

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from nst_rt.images import Frame
+from nst_rt.images.io import Frame
 
 PAN_FRAMES = 12
 

@@ -3,7 +3,7 @@
 import pytest
 
 from nst_rt.infer.stylizer import Stylizer
-from nst_rt.style_model import StyleModel
+from nst_rt.models.style_model import StyleModel
 
 
 @pytest.fixture(scope="session")

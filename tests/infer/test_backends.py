@@ -11,20 +11,21 @@ from blends import blended_weights
 from torch import Tensor
 
 from nst_rt.errors import BackendError
-from nst_rt.images import Frame, frame_to_tensor, load_image, tensor_to_frame
-from nst_rt.infer import backends, onnx_graph
+from nst_rt.images.io import Frame, frame_to_tensor, load_image, tensor_to_frame
+from nst_rt.infer import backends
 from nst_rt.infer.backends import (
     BackendName,
     Choice,
     choose,
     create_backend,
+    onnx_graph,
     openvino_backend,
 )
-from nst_rt.infer.frame_net import StyledFrameNet
+from nst_rt.infer.backends.frame_net import StyledFrameNet
 from nst_rt.infer.stylizer import Stylizer
-from nst_rt.palette import with_styles
-from nst_rt.style_model import StyleModel, find_style
-from nst_rt.transformer import TransformerNet
+from nst_rt.models.merge import with_styles
+from nst_rt.models.style_model import StyleModel, find_style
+from nst_rt.models.transformer import TransformerNet
 
 SIZES = [(16, 16), (17, 31), (45, 64), (96, 128), (333, 517)]
 
@@ -328,7 +329,7 @@ def test_ctrl_c_works_after_the_last_network_went_in_another_thread() -> None:
     script = """
 import signal, threading
 import numpy as np
-from nst_rt.infer.backends.openvino_backend import OpenVINOBackend
+from nst_rt.infer.backends.openvino import OpenVINOBackend
 from nst_rt.infer.stylizer import load_style
 
 backends = [load_style(backend="openvino")]

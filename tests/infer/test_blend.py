@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from nst_rt.errors import InputError, UnknownNameError
-from nst_rt.images import Frame, frame_to_tensor, load_image, tensor_to_frame
+from nst_rt.images.io import Frame, frame_to_tensor, load_image, tensor_to_frame
 from nst_rt.infer.blend import Palette, load_palette, whole_palette
-from nst_rt.infer.painter import Painter, load_painter
+from nst_rt.infer.frame_stylizer import Painter, load_painter
 from nst_rt.infer.stylizer import Stylizer, load_style
-from nst_rt.palette import with_styles
-from nst_rt.style_model import Style, StyleModel, gallery
-from nst_rt.transformer import TransformerNet
+from nst_rt.models.merge import with_styles
+from nst_rt.models.style_model import Style, StyleModel, gallery
+from nst_rt.models.transformer import TransformerNet
 
 
 def model(name: str, seed: int, parent: StyleModel | None = None) -> StyleModel:

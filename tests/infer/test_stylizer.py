@@ -6,10 +6,10 @@ import pytest
 from PIL import Image
 
 from nst_rt.errors import InputError, UnknownNameError
-from nst_rt.images import Frame
+from nst_rt.images.io import Frame
 from nst_rt.infer.backends import BackendName
 from nst_rt.infer.stylizer import Stylizer, load_style
-from nst_rt.style_model import StyleModel
+from nst_rt.models.style_model import StyleModel
 
 
 @pytest.fixture

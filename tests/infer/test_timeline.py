@@ -6,7 +6,7 @@ import pytest
 
 from nst_rt.errors import InputError, UnknownNameError
 from nst_rt.infer.timeline import Timeline, parse_blend, parse_style
-from nst_rt.style_model import StyleModel
+from nst_rt.models.style_model import StyleModel
 
 A, B, C = {"a": 1.0}, {"b": 1.0}, {"c": 1.0}
 

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from nst_rt.images import Frame
+from nst_rt.images.io import Frame
 from nst_rt.infer.blend import Palette, Pass
-from nst_rt.infer.evaluate import pan_photos
-from nst_rt.infer.painter import Painter, next_ages
-from nst_rt.infer.stabilize import Stabilizer
+from nst_rt.infer.evaluate.model import pan_photos
+from nst_rt.infer.frame_stylizer import Painter, next_ages
+from nst_rt.infer.stability.stabilizer import Stabilizer
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.infer.timeline import Timeline
 from nst_rt.metrics.stability import pan
-from nst_rt.style_model import Style, StyleModel
-from nst_rt.transformer import TransformerNet
+from nst_rt.models.style_model import Style, StyleModel
+from nst_rt.models.transformer import TransformerNet
 
 NAMES = ("one", "two", "three")
 BLEND = {"one": 2.0, "two": 1.0}

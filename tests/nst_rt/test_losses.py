@@ -12,7 +12,7 @@ from nst_rt.losses import (
     style_loss,
     total_variation,
 )
-from nst_rt.vgg import VGG19Features
+from nst_rt.models.vgg import VGG19Features
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:

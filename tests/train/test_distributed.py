@@ -9,7 +9,7 @@ import torch
 from tiny_training import SIZE, Train
 from torch import Tensor
 
-from nst_rt.style_model import StyleModel
+from nst_rt.models.style_model import StyleModel
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
 

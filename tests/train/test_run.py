@@ -24,9 +24,9 @@ from nst_rt.errors import (
     UnknownNameError,
     WeightsError,
 )
-from nst_rt.images import load_image
-from nst_rt.style_model import StyleModel
-from nst_rt.train.photos import Batch
+from nst_rt.images.io import load_image
+from nst_rt.models.style_model import StyleModel
+from nst_rt.train.data import Batch
 from nst_rt.train.recipes import recipe_values
 from nst_rt.train.task import StyleTraining
 
@@ -254,7 +254,7 @@ def test_a_damaged_checkpoint_is_an_error(train: Train, finished: Path, tmp_path
     ("changes", "says"),
     [
         ({"steps": STEPS + 2}, f"steps = {STEPS}, not {STEPS + 2}"),
-        ({"style": Path(__file__).parents[2] / "nst_rt/paintings/ink.jpg"}, "for the paintings"),
+        ({"style": INK}, "for the paintings"),
         ({"settings": {"trainer.precision": OTHER_PRECISION}}, f"precision .* {OTHER_PRECISION}"),
         ({"settings": {"trainer.accumulate_grad_batches": 2}}, "batches = 1, not 2"),
         ({"start_from": "starry_night"}, "begun with"),

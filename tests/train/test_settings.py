@@ -17,7 +17,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from tiny_training import Train
 
 from nst_rt.errors import InputError, NotFiniteError, UnknownNameError
-from nst_rt.style_model import StyleModel
+from nst_rt.models.style_model import StyleModel
 from nst_rt.train import callbacks
 from nst_rt.train.settings import all_settings, cluster_environment, is_further_process
 from nst_rt.train.task import StyleTraining

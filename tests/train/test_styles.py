@@ -11,12 +11,12 @@ from tiny_training import STEPS, Train
 from torch import Tensor
 
 from nst_rt.errors import InputError, UnknownNameError
-from nst_rt.images import load_image, resize, save_image
+from nst_rt.images.io import load_image, resize, save_image
+from nst_rt.images.style_image import Crop
 from nst_rt.metrics.fingerprint import fingerprint
-from nst_rt.style_image import Crop
-from nst_rt.style_model import Style, StyleModel, find_style
+from nst_rt.models.style_model import Style, StyleModel, find_style
+from nst_rt.models.transformer import is_affine
 from nst_rt.train.start import extended as started
-from nst_rt.transformer import is_affine
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
 

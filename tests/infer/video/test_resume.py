@@ -25,7 +25,7 @@ from nst_rt.files import sync
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.infer.video import VideoReader, convert_video, work_path
 from nst_rt.infer.video.segments import Segment, SegmentWriter, work_folder
-from nst_rt.style_model import StyleModel
+from nst_rt.models.style_model import StyleModel
 
 SETTINGS: dict[str, Any] = {"segment": 10, "stability": 0.9}
 
@@ -217,7 +217,7 @@ def test_segments_stay_until_the_whole_is_on_the_disk(
         kept.append((path.suffix, len(list(work_path(interrupted).glob("0*.nut")))))
         sync(path)
 
-    monkeypatch.setattr("nst_rt.infer.video.assemble.sync", watched)
+    monkeypatch.setattr("nst_rt.infer.video.mux.sync", watched)
     convert_video(source, interrupted, style=Grainy(), segment=10, resume=True)
     assert kept == [(".mp4", 6), ("", 6)]  # the file, then its name
 

@@ -9,7 +9,7 @@ from visitors import Client, Studio, serving, settings
 from nst_rt.infer.web.app import create_app
 from nst_rt.infer.web.engine import Engine
 from nst_rt.infer.web.settings import Settings
-from nst_rt.style_model import StyleModel
+from nst_rt.models.style_model import StyleModel
 
 
 @pytest.fixture(scope="session")

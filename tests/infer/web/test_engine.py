@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from nst_rt.errors import InputError, UnknownNameError
-from nst_rt.images import Frame
+from nst_rt.images.io import Frame
 from nst_rt.infer.web import engine as engine_module
 from nst_rt.infer.web.engine import Engine, Mix, Turns, Viewer, decoded, encoded
-from nst_rt.style_model import Style, StyleModel
+from nst_rt.models.style_model import Style, StyleModel
 
 # Smooth, so that JPEG keeps it.
 FRAME = np.random.default_rng(0).integers(0, 256, (3, 4, 3), np.uint8).repeat(16, 0).repeat(16, 1)

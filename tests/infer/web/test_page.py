@@ -27,7 +27,7 @@ from nst_rt.infer.web.app import create_app
 from nst_rt.infer.web.checks import Limits
 from nst_rt.infer.web.engine import Engine
 from nst_rt.infer.web.settings import Settings, usual_steps
-from nst_rt.style_model import StyleModel
+from nst_rt.models.style_model import StyleModel
 
 T = TypeVar("T")
 Elsewhere = Callable[..., AbstractContextManager["Page"]]

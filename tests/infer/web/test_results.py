@@ -19,7 +19,7 @@ from nst_rt.infer.web.app import create_app
 from nst_rt.infer.web.engine import Engine
 from nst_rt.infer.web.jobs import Job, Jobs
 from nst_rt.infer.web.storage import RECORD, Kind, Result, Results, temporary_folder
-from nst_rt.style_model import StyleModel
+from nst_rt.models.style_model import StyleModel
 
 LATER = 3600.0  # seconds for which no test waits
 

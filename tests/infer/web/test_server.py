@@ -28,7 +28,7 @@ from nst_rt.infer.web.certificates import names_in, self_signed
 from nst_rt.infer.web.checks import Limits
 from nst_rt.infer.web.server import Ready, _listening, serve
 from nst_rt.infer.web.settings import Settings
-from nst_rt.style_model import StyleModel
+from nst_rt.models.style_model import StyleModel
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.7", "::", "studio.example"])

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from nst_rt.images import load_image
+from nst_rt.images.io import load_image
 from nst_rt.metrics.fingerprint import fingerprint, fingerprint_distance
 
 

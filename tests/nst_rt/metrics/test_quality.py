@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2.functional import gaussian_blur
 
-from nst_rt.images import load_image
+from nst_rt.images.io import load_image
 from nst_rt.losses import gram_matrix
 from nst_rt.metrics.quality import QualityObjective, noise_figure, quality_photo, roughness
-from nst_rt.vgg import VGG19Features
+from nst_rt.models.vgg import VGG19Features
 
 
 def noise(shape: tuple[int, ...], deviation: float) -> Tensor:

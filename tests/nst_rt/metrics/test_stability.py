@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nst_rt.images import Frame, load_image, tensor_to_frame
+from nst_rt.images.io import Frame, load_image, tensor_to_frame
 from nst_rt.metrics.stability import PanError, pan, pan_error
 
 

@@ -1,0 +1,1 @@
+"""Live sessions: cameras, the window, recordings, virtual cameras and MJPEG streams."""

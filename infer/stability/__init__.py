@@ -1,0 +1,1 @@
+"""Stable videos: what was stylized before moves along with the scene."""

@@ -1,0 +1,1 @@
+"""Images: files, arrays and tensors, their colors, and collections of photos."""

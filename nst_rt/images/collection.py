@@ -1,0 +1,270 @@
+"""Collections of photos: a folder, a list or a zip archive of them, and which are held out."""
+
+import logging
+import lzma
+import os
+import zipfile
+import zlib
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path, PurePath, PurePosixPath
+
+from torch import Tensor
+
+from nst_rt.errors import InputError
+from nst_rt.files import check_input, shown_source
+from nst_rt.images.decoding import SIGNATURE_SIZE, is_photo
+from nst_rt.images.io import IMAGE_SUFFIXES, load_image
+
+logger = logging.getLogger(__name__)
+
+HELD_OUT = 0.05
+_UTF_8 = 0x800  # the flag of members whose names are in it
+# What damaged, encrypted (RuntimeError) and unknown (NotImplementedError) archives raise.
+_UNREADABLE = (
+    MemoryError,
+    OSError,
+    EOFError,
+    KeyError,
+    ValueError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+)
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photo of a collection: a file, or a member of a zip archive.
+
+    Attributes:
+        path: of the file or of the archive.
+        member: the photo's name in the archive; empty for a file.
+    """
+
+    path: Path
+    member: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.member}" if self.member else str(self.path)
+
+    @property
+    def name(self) -> str:
+        """The file name, without folders."""
+        return PurePosixPath(self.member).name if self.member else self.path.name
+
+    @property
+    def place(self) -> PurePath:
+        """Where it lies, absolute: in the archive, or in the file system."""
+        if self.member:
+            return PurePosixPath("/" + self.member.lstrip("/"))
+        return Path(os.path.normpath(self.path.absolute()))
+
+    def load(self, *, size: int | None = None, at_least: int | None = None) -> Tensor:
+        """Read it, as `load_image` does: shape (1, 3, H, W), RGB in [0, 1].
+
+        Raises:
+            InputError: not an image, a damaged one, or one that is no longer there.
+        """
+        return load_image(str(self), size=size, content=self.read_bytes(), at_least=at_least)
+
+    def read_bytes(self) -> bytes:
+        """The encoded file.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        try:
+            if not self.member:
+                return check_input(self.path).read_bytes()
+            return _archive(self.path).read(self.member)
+        except _UNREADABLE as error:
+            raise InputError(f"{self}: cannot be read ({error})") from error
+
+
+def _archive(path: Path) -> zipfile.ZipFile:
+    # By process: workers that are forked would move one another's place in a shared file. By time:
+    # an archive that is written anew is another one.
+    return _opened(path, os.getpid(), path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=4)
+def _opened(path: Path, process: int, modified: int) -> zipfile.ZipFile:
+    archive = zipfile.ZipFile(path)
+    names = [
+        member.orig_filename.encode("cp437")
+        for member in archive.infolist()
+        if not (member.flag_bits & _UTF_8 or member.orig_filename.isascii())
+    ]
+    if not names:
+        return archive
+    archive.close()
+    return zipfile.ZipFile(path, metadata_encoding=_encoding_of(names))
+
+
+def _encoding_of(names: Sequence[bytes]) -> str:
+    """Of names, none in ASCII, whose archive does not tell: UTF-8, GBK or CP 437.
+
+    Nearly any name can be read as GBK. Its usual characters, those of GB 2312, are pairs of bytes
+    from 0xA1 up; in CP 437 and its kin, letters with accents are single bytes, and mostly below.
+    """
+    if all(_decodes(name, "utf-8") for name in names):
+        return "utf-8"
+    usual = any(_decodes(name, "gb2312") for name in names)
+    return "gbk" if usual and all(_decodes(name, "gbk") for name in names) else "cp437"
+
+
+def _decodes(name: bytes, encoding: str) -> bool:
+    try:
+        name.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def find_photos(source: Path | str) -> list[Photo]:
+    """All photos of a collection, in name order: the same for a folder and for an archive of it.
+
+    Files are photos by their suffix or, whatever it is, by their content. Links to folders are
+    followed, and no folder is searched twice.
+
+    Args:
+        source: a folder, nested or flat; a zip archive; or a text file with a path a line, relative
+            to the file's folder (empty lines and those that start with # are skipped).
+
+    Raises:
+        InputError: no such file or folder, a damaged archive, no photos in it, or a list that names
+            a missing file.
+    """
+    if not str(source):
+        raise InputError("photos: give a folder, a list or a zip archive of photos")
+    source = Path(source)
+    if not source.exists():
+        raise InputError(f"{shown_source(source)}: no such folder, list or zip archive")
+    if source.is_dir():
+        photos = [Photo(path) for path in _files(source) if _holds_photo(path)]
+    elif zipfile.is_zipfile(source):
+        photos = _packed(check_input(source))
+    elif _holds_photo(source):
+        raise InputError(f"{source}: one image; give a folder, a list or a zip archive of photos")
+    else:
+        photos = _listed(check_input(source))
+    if not photos:
+        raise InputError(f"{source}: no photos in it ({', '.join(IMAGE_SUFFIXES)})")
+    return sorted(photos, key=lambda photo: (photo.path, PurePosixPath(photo.member)))
+
+
+def is_collection(source: Path | str) -> bool:
+    """Whether `source` is a folder, a zip archive or a list rather than one photo."""
+    source = Path(source)
+    return source.is_dir() or source.suffix.lower() == ".txt" or zipfile.is_zipfile(source)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """All files below a folder; those behind links to folders by the link's name, and last."""
+    searched: set[tuple[int, int]] = set()  # so that loops of links end
+    waiting = deque([folder])
+    while waiting:
+        place = waiting.popleft()
+        try:
+            status = place.stat()
+            entries = list(place.iterdir())
+            folders = [entry for entry in entries if entry.is_dir()]
+        except OSError as error:
+            logger.warning("%s: skipped, cannot be searched (%s)", place, error.strerror)
+            continue
+        if (status.st_dev, status.st_ino) in searched:
+            continue
+        searched.add((status.st_dev, status.st_ino))
+        waiting.extendleft(entry for entry in folders if not entry.is_symlink())
+        waiting.extend(entry for entry in folders if entry.is_symlink())
+        yield from set(entries).difference(folders)
+
+
+def _holds_photo(path: Path) -> bool:
+    """Whether a file is a photo by its name or its content; a link to nothing is by its name."""
+    if path.exists() and not path.is_file():  # a pipe, say, which would wait for ever
+        return False
+    if _is_named_photo(path):
+        return True
+    try:
+        with path.open("rb") as file:
+            return not _is_foreign(path) and is_photo(file.read(SIGNATURE_SIZE))
+    except OSError:
+        return False
+
+
+def _is_named_photo(path: PurePath) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES and not _is_foreign(path)
+
+
+def _is_foreign(path: PurePath) -> bool:
+    # macOS puts a ._NAME beside each file that it copies to other disks or archives.
+    return path.name.startswith("._")
+
+
+def _packed(source: Path) -> list[Photo]:
+    try:
+        archive = _archive(source)
+        names = set(archive.namelist())
+    except _UNREADABLE as error:
+        raise InputError(f"{source}: damaged zip archive ({error})") from error
+    # An archive may hold several members of one name; the last is read.
+    return [Photo(source, name) for name in names if _packs_photo(archive, name)]
+
+
+def _packs_photo(archive: zipfile.ZipFile, name: str) -> bool:
+    path = PurePosixPath(name)
+    if name.endswith("/") or _is_foreign(path) or _is_named_photo(path):
+        return _is_named_photo(path)
+    try:
+        with archive.open(name) as member:
+            return is_photo(member.read(SIGNATURE_SIZE))
+    except _UNREADABLE:
+        return False
+
+
+def _listed(source: Path) -> list[Photo]:
+    photos = []
+    try:
+        with source.open(encoding="utf-8-sig") as lines:
+            for number, line in enumerate(lines, 1):
+                if (name := line.strip()) and not name.startswith("#"):
+                    photos.append(Photo(source.parent / name))
+                    if not photos[-1].path.is_file():
+                        raise InputError(f"{source}, line {number}: {photos[-1]}: no such file")
+    except UnicodeDecodeError as error:
+        with source.open("rb") as file:
+            cut = file.read(2) == b"PK"
+        raise InputError(
+            f"{source}: an incomplete zip archive; download or make it again"
+            if cut
+            else f"{source}: neither a zip archive nor a list of photos"
+        ) from error
+    return photos
+
+
+def is_held_out(photo: Photo, fraction: float = HELD_OUT) -> bool:
+    """Whether a photo is kept out of training: by its file name alone, so that it always is.
+
+    Args:
+        photo: its name's CRC-32 decides.
+        fraction: of all photos; taken as one in N, N a whole number. 0 holds out none.
+    """
+    # Names that are not UTF-8 have bytes that only this gives back.
+    name = photo.name.encode(errors="surrogateescape")
+    return fraction > 0 and zlib.crc32(name) % round(1 / fraction) == 0
+
+
+def count_by_folder(photos: Sequence[Photo]) -> dict[str, int]:
+    """Number of photos by the folder that they lie in, relative to what they have in common."""
+    if not photos:
+        return {}
+    folders = [str(photo.place.parent) for photo in photos]
+    common = Path(os.path.commonpath(folders))
+    here = photos[0].path.stem if photos[0].member else common.name
+    inner = (os.path.relpath(folder, common) for folder in folders)
+    return dict(Counter(here if folder == "." else folder for folder in inner))

@@ -1,0 +1,1 @@
+"""Networks, the features of VGG19, and style model files."""

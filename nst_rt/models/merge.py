@@ -1,0 +1,84 @@
+"""Networks of several styles, put together and taken apart."""
+
+import copy
+from collections.abc import Sequence
+
+import torch
+
+from nst_rt.errors import InputError
+from nst_rt.models.layers import SubPixelConv2d
+from nst_rt.models.style_model import BY_STYLE, StyleModel
+from nst_rt.models.transformer import TransformerNet, is_affine
+
+
+def with_styles(network: TransformerNet, sources: Sequence[int]) -> TransformerNet:
+    """A copy of a network with other styles (Dumoulin et al. 2017, section 3.1).
+
+    Args:
+        network: any, with its weights.
+        sources: for each style of the copy, the one that it has or starts as.
+    """
+    shared = network.shared or len(sources) == 1
+    copied = TransformerNet(
+        network.architecture, len(sources), shared=shared, **network.hyper_parameters
+    )
+    state = network.state_dict()
+    if network.shared:
+        state = {k: v[list(sources)] if is_affine(k) else v for k, v in state.items()}
+    else:
+        state = {k: v[sources[0] if shared else list(sources)] for k, v in state.items()}
+    copied.load_state_dict(state)
+    return copied
+
+
+def palette(networks: Sequence[TransformerNet]) -> TransformerNet:
+    """One network of several, of one style each, which share no weights in it.
+
+    Raises:
+        InputError: networks of several styles or of different architectures.
+    """
+    first = networks[0]
+    kinds = {(n.architecture, n.styles, *sorted(n.hyper_parameters.items())) for n in networks}
+    if len(kinds) > 1 or first.styles != 1 or not all(each.shared for each in networks):
+        raise InputError("only networks of one style each, and of one architecture, go together")
+    # Not made anew, since its enlargements may be folded.
+    together = copy.deepcopy(first)
+    together.shared, together.styles = False, len(networks)
+    states = [network.net.state_dict() for network in networks]
+    together.replace_weights({k: torch.stack([s[k] for s in states]) for k in states[0]})
+    return together
+
+
+def folded(network: TransformerNet) -> TransformerNet:
+    """A copy with what does not change once a network is trained no more computed once."""
+    if not network.shared:
+        return palette([folded(with_styles(network, [s])) for s in range(network.styles)])
+    copied = copy.deepcopy(network)
+    for module in list(copied.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, SubPixelConv2d):
+                setattr(module, name, child.folded())
+    return copied
+
+
+def palette_model(models: Sequence[StyleModel]) -> StyleModel:
+    """One model of several, of one style each, with the record of each.
+
+    Raises:
+        InputError: see `palette`.
+    """
+    network = palette([model.network for model in models]).eval().requires_grad_(False)
+    styles = tuple(model.styles[0] for model in models)
+    records = {model.styles[0].name: dict(model.training) for model in models}
+    return StyleModel(network, styles, {BY_STYLE: records})
+
+
+def one_style(model: StyleModel, name: str) -> StyleModel:
+    """One style of a model, with its record.
+
+    Raises:
+        UnknownNameError: a style that the model does not have.
+    """
+    index = int(model.style_weights(name).argmax())
+    network = with_styles(model.network, [index]).eval().requires_grad_(False)
+    return StyleModel(network, (model.styles[index],), model.record(name))

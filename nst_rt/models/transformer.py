@@ -1,0 +1,240 @@
+"""The feed-forward networks: an image in, its pastiche out, N styles in one network.
+
+`classic` is the network of Johnson et al. 2016, `fast` does nearly all its work at a quarter of
+the resolution. Both take the style as convex weights over their N styles.
+"""
+
+from collections.abc import Mapping
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from nst_rt.errors import InputError, UnknownNameError
+from nst_rt.models.layers import BlurredConv2d, ConvNorm, Enlarge, ResidualBlock, surrounded
+
+Architecture = Literal["fast", "classic"]
+ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)
+
+MINIMUM_SIZE = 16  # pixels a side
+MULTIPLE = 4  # of the sides that a network halves twice, pixels
+
+
+class FastNet(nn.Module):
+    """Residual blocks at a quarter of the resolution, between pixel-unshuffle and -shuffle.
+
+    What comes after them enlarges, but is computed at a quarter of the resolution as well.
+
+    Attributes:
+        reach: how far away a pixel of the image may be that an output pixel depends on, but for
+            the normalizations, which depend on all.
+        activations: numbers per pixel of the image that it has to keep at the same time.
+
+    Args:
+        styles: how many.
+        trunk: channels of the residual blocks.
+        decoder: channels at half resolution.
+        blocks: how many.
+        dilation: of the first convolution in each block.
+    """
+
+    def __init__(
+        self,
+        styles: int,
+        *,
+        trunk: int = 32,
+        decoder: int = 16,
+        blocks: int = 5,
+        dilation: int = 2,
+    ) -> None:
+        super().__init__()
+        self.hyper_parameters = {
+            "trunk": trunk,
+            "decoder": decoder,
+            "blocks": blocks,
+            "dilation": dilation,
+        }
+        self.reach = 4 * (blocks * (dilation + 1) + 4)
+        self.activations = trunk
+        self.encode = ConvNorm(48, trunk, 3, styles)
+        self.blocks = nn.ModuleList(
+            ResidualBlock(trunk, styles, dilation=dilation) for _ in range(blocks)
+        )
+        self.decode = Enlarge(trunk, decoder, styles)
+        self.paint = BlurredConv2d(decoder, 12, phases=4)
+
+    def forward(self, x: Tensor, style: Tensor) -> Tensor:
+        """Logits (N, 3, H, W) of the pastiche of `x`; H and W are multiples of `MULTIPLE`."""
+        x = self.encode(F.pixel_unshuffle(x, MULTIPLE), style)
+        for block in self.blocks:
+            x = block(x, style)
+        return F.pixel_shuffle(self.paint(surrounded(self.decode(x, style))), MULTIPLE)
+
+    def reverse_channels(self) -> None:
+        """Turn the network into one for BGR images, in place, by reordering its outer weights."""
+        _reverse_groups(self.encode.conv.weight, dim=-3)
+        _reverse_groups(self.paint.weight, dim=-4)
+        _reverse_groups(self.paint.bias, dim=-1)
+
+
+class ClassicNet(nn.Module):
+    """The network of Johnson et al. 2016, with upsampling + convolution for its deconvolutions.
+
+    Attributes:
+        reach, activations: see `FastNet`.
+    """
+
+    def __init__(self, styles: int, *, width: int = 32, blocks: int = 5) -> None:
+        super().__init__()
+        self.hyper_parameters = {"width": width, "blocks": blocks}
+        self.reach = 8 * blocks + 20
+        self.activations = 8 * width
+        w = width
+        self.first = ConvNorm(3, w, 9, styles)
+        self.encode = nn.ModuleList(
+            [
+                ConvNorm(w, 2 * w, 3, styles, stride=2),
+                ConvNorm(2 * w, 4 * w, 3, styles, stride=2),
+            ]
+        )
+        self.blocks = nn.ModuleList(ResidualBlock(4 * w, styles) for _ in range(blocks))
+        self.decode = nn.ModuleList(
+            [
+                ConvNorm(4 * w, 2 * w, 3, styles),
+                ConvNorm(2 * w, w, 3, styles),
+            ]
+        )
+        self.paint = nn.Conv2d(w, 3, 9, padding=4, padding_mode="reflect")
+
+    def forward(self, x: Tensor, style: Tensor) -> Tensor:
+        """Logits (N, 3, H, W) of the pastiche of `x`; H and W are multiples of `MULTIPLE`."""
+        for layer in [self.first, *self.encode, *self.blocks]:
+            x = layer(x, style)
+        for layer in self.decode:
+            x = layer(F.interpolate(x, scale_factor=2, mode="nearest"), style)
+        logits: Tensor = self.paint(x)
+        return logits
+
+    def reverse_channels(self) -> None:
+        """Turn the network into one for BGR images, in place, by reordering its outer weights."""
+        _reverse_groups(self.first.conv.weight, dim=-3)
+        _reverse_groups(self.paint.weight, dim=-4)
+        _reverse_groups(self.paint.bias, dim=-1)
+
+
+class TransformerNet(nn.Module):
+    """An image transformation network for N styles.
+
+    Styles share all weights but their affine pairs (Dumoulin et al. 2017), or each has all weights
+    of its own, with a leading dimension for the styles. A blend is then computed by the blend of
+    the weights, which takes no longer than one style; it looks like one where the styles were
+    trained from the same network (Wang et al. 2019, "Deep network interpolation").
+
+    Args:
+        architecture: `fast` or `classic`.
+        styles: how many styles the network holds.
+        shared: whether the styles share their weights.
+        **hyper_parameters: of `FastNet` (`trunk`, `decoder`, `blocks`, `dilation`) or of
+            `ClassicNet` (`width`, `blocks`).
+
+    Raises:
+        UnknownNameError: another architecture.
+    """
+
+    def __init__(
+        self,
+        architecture: Architecture = "fast",
+        styles: int = 1,
+        *,
+        shared: bool = True,
+        **hyper_parameters: int,
+    ) -> None:
+        super().__init__()
+        if architecture not in ARCHITECTURES:
+            raise UnknownNameError("architecture", architecture, ARCHITECTURES)
+        self.architecture = architecture
+        self.styles = styles
+        self.shared = shared
+        self._is_channels_last = False
+        kind = FastNet if architecture == "fast" else ClassicNet
+        self.net: FastNet | ClassicNet = kind(styles if shared else 1, **hyper_parameters)
+        if not shared:
+            self.replace_weights(
+                {name: torch.stack([w] * styles) for name, w in self.net.state_dict().items()}
+            )
+
+    @property
+    def hyper_parameters(self) -> dict[str, int]:
+        """All of them, given or default, so that a file does not depend on later defaults."""
+        return self.net.hyper_parameters
+
+    def forward(self, image: Tensor, style: Tensor) -> Tensor:
+        """Paint `image` in a style.
+
+        Args:
+            image: shape (N, 3, H, W), RGB in [0, 1]; H and W of at least 16, in any combination.
+            style: convex weights over the network's S styles, shape (N, S), or (1, S) for all.
+
+        Returns:
+            The pastiche, shape (N, 3, H, W), RGB in [0, 1].
+
+        Raises:
+            InputError: an image of less than 16 px a side.
+        """
+        h, w = image.shape[-2:]
+        if min(h, w) < MINIMUM_SIZE:
+            raise InputError(f"an image of {w}x{h} px is too small: {MINIMUM_SIZE} px a side")
+        # Up to the next multiple.
+        padding = (0, -w % MULTIPLE, 0, -h % MULTIPLE)
+        x = F.pad(image, padding, mode="reflect")
+        x = self.net(x, style) if self.shared else self._blended(x, style)
+        return torch.sigmoid(x[..., :h, :w])
+
+    def _blended(self, x: Tensor, style: Tensor) -> Tensor:
+        """What the network makes of `x` whose weights are a blend of those of the styles."""
+        if style.shape[0] > 1:
+            each = (slice(i, i + 1) for i in range(style.shape[0]))
+            return torch.cat([self._blended(x[one], style[one]) for one in each])
+        weights = {
+            name: (style @ each.flatten(1)).view(each.shape[1:])
+            for name, each in self.net.named_parameters()
+        }
+        if self._is_channels_last:
+            weights = {name: _channels_last(each) for name, each in weights.items()}
+        logits: Tensor = functional_call(self.net, weights, (x, torch.ones_like(style[:, :1])))
+        return logits
+
+    def use_channels_last(self) -> None:
+        """Lay out convolutions, in place, as PyTorch is fastest with."""
+        self._is_channels_last = True
+        for weights in self.parameters():
+            weights.data = _channels_last(weights.data)
+
+    def replace_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Give all parameters of `net` other values, and another shape where these have one."""
+        for name, value in weights.items():
+            module, _, own = name.rpartition(".")
+            old = self.net.get_parameter(name)
+            new = nn.Parameter(value.detach(), requires_grad=old.requires_grad)
+            setattr(self.net.get_submodule(module), own, new)
+
+
+def is_affine(name: str) -> bool:
+    """Whether a weight of that name belongs to the affine pairs, which alone make a style."""
+    return name.endswith((".norm.scale", ".norm.shift"))
+
+
+def _channels_last(weights: Tensor) -> Tensor:
+    is_kernel = weights.ndim == 4
+    return weights.contiguous(memory_format=torch.channels_last) if is_kernel else weights
+
+
+@torch.no_grad()
+def _reverse_groups(weights: Tensor | None, dim: int) -> None:
+    """Reverse the order of the three groups, one per colour, that `dim` consists of."""
+    assert weights is not None
+    groups_dim = dim % weights.ndim
+    groups = weights.unflatten(groups_dim, (3, -1))  # type: ignore[no-untyped-call]
+    weights.copy_(groups.flip(groups_dim).flatten(groups_dim, groups_dim + 1))

@@ -1,0 +1,1 @@
+"""The reference path: the perceptual loss minimized over the pixels of one image."""

@@ -1,0 +1,113 @@
+"""How much memory the per-image optimizer takes, predicted before the work starts.
+
+Linux kills a process that runs out of memory: there is nothing to catch afterwards. The constants
+were fitted to peaks measured by `benchmarks/memory.py`.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from nst_rt.devices import available_memory
+from nst_rt.errors import InputError
+from nst_rt.images.io import scaled_shape
+from nst_rt.models.vgg import VGG19Features
+from nst_rt.optimization.presets import Settings
+
+Shape = tuple[int, int]
+
+_GB = 1e9
+# The interpreter, PyTorch and its kernels, and VGG19's weights.
+_BASE = 0.9 * _GB
+# An image as the optimizer keeps it: three float32 channels.
+_IMAGE = 12
+# Images kept besides the optimizer's own: pixels, gradient, iterate, photo, best one.
+_IMAGES = 8
+# Likewise of each painting.
+_STYLE_IMAGES = 2
+# Values per pixel of a tile: the activations that are kept for the gradient, and what the heaviest
+# layer needs for the moment.
+_ACTIVATIONS = 560
+# Values per pixel kept of the whole image, however it is tiled: the content features.
+_TARGET = 24
+# Beyond this, tiles are the better bargain unless the user grants more: half as long again a step,
+# but the machine stays usable.
+_COMFORT = 4 * _GB
+_SMALLEST_TILE = 512
+# Images that the optimizers keep.
+_OPTIMIZER_IMAGES = {"lbfgs": 25, "adam": 4}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How an image is optimized within the memory.
+
+    Attributes:
+        tile: side of the tiles, pixels; None for the whole image at once.
+        peak: predicted memory of the process, bytes.
+    """
+
+    tile: int | None
+    peak: float
+
+
+def plan(
+    shapes: Sequence[Shape],
+    settings: Settings,
+    features: VGG19Features,
+    device: torch.device,
+    memory: float | None = None,
+) -> Plan:
+    """How to optimize an image within `memory` GB, or within what is free.
+
+    Args:
+        shapes: (H, W) of the content image, and of each style image.
+
+    Raises:
+        InputError: it cannot fit; the message says which size would.
+    """
+    if memory is not None and not 0 < memory < math.inf:
+        raise InputError(f"the memory must be a positive number of GB, not {memory}")
+    limit = available_memory(device) if memory is None else memory * _GB
+
+    def peak(shapes: Sequence[Shape], tile: int | None = _SMALLEST_TILE) -> float:
+        content, *styles = (height * width for height, width in shapes)
+        images = (_IMAGES + _OPTIMIZER_IMAGES[settings.optimizer]) * content
+        images += _STYLE_IMAGES * sum(styles)
+        target = content * _TARGET * features.dtype.itemsize
+        return _BASE + images * _IMAGE + target + _activations(shapes, features, tile)
+
+    for tile in (None, 2048, 1024, _SMALLEST_TILE):
+        moderate = memory is not None or device.type == "cuda" or tile == _SMALLEST_TILE
+        if peak(shapes, tile) <= limit and (
+            moderate or _activations(shapes, features, tile) <= _COMFORT
+        ):
+            return Plan(tile, peak(shapes, tile))
+    height, width = shapes[0]
+    fits = _largest(shapes, lambda smaller: peak(smaller) <= limit)
+    remedy = f"--size {fits} would fit" if fits else "nor would any smaller size"
+    raise InputError(
+        f"{width}x{height} px would take {peak(shapes) / _GB:.1f} GB of memory, and there are "
+        f"{limit / _GB:.1f} GB: {remedy}"
+    )
+
+
+def _activations(shapes: Sequence[Shape], features: VGG19Features, tile: int | None) -> float:
+    """Of the largest tile of all images, bytes."""
+    margin = 2 * features.reach
+    windows = [
+        math.prod(side if tile is None else min(side, tile + margin) for side in shape)
+        for shape in shapes
+    ]
+    return float(max(windows) * _ACTIVATIONS * features.dtype.itemsize)
+
+
+def _largest(shapes: Sequence[Shape], fits: Callable[[Sequence[Shape]], bool]) -> int:
+    """Long side, a multiple of 64, of the largest result that fits; 0 for none."""
+    long = max(shapes[0])
+    for size in range(long // 64 * 64, 0, -64):
+        if fits([scaled_shape(shape, max(shape) * size // long) for shape in shapes]):
+            return size
+    return 0

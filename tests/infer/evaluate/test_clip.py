@@ -1,0 +1,78 @@
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from clips import write_clip
+
+from nst_rt.errors import InputError, VideoError
+from nst_rt.images.io import Frame
+from nst_rt.infer.evaluate.clip import INPUT, clip_errors, evaluate_clip, stabilized, summary
+from nst_rt.infer.evaluate.model import pan_photos
+from nst_rt.metrics.stability import pan
+from nst_rt.models.style_model import StyleModel
+
+RANDOM = np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def still() -> Frame:
+    return np.ascontiguousarray(pan(pan_photos()[0])[0][:200, :300])
+
+
+@pytest.fixture(scope="module")
+def model(two_styles: StyleModel, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(two_styles.save(tmp_path_factory.mktemp("model") / "two.safetensors"))
+
+
+def boiling(frame: Frame) -> Frame:
+    return np.clip(frame + RANDOM.normal(0, 20, frame.shape), 0, 255).astype(np.uint8)
+
+
+def test_a_fixed_camera_has_both_errors_and_the_stabilizer_lowers_them(still: Frame) -> None:
+    painters = {"plain": boiling, "stabilized": stabilized(boiling)}
+    found = clip_errors([still] * 4, painters)
+    assert found[INPUT].static is not None
+    assert found[INPUT].static.error == 0
+    for kind in ("moving", "static"):
+        plain, calm = (getattr(found[name], kind) for name in painters)
+        assert plain.error == pytest.approx(20 * 2**0.5 / 255, rel=0.2)
+        assert calm.error < 0.5 * plain.error
+        assert plain.seen > 0.9
+
+
+def test_a_camera_that_moves_shows_nothing_unchanged() -> None:
+    frames = pan(pan_photos()[2])[:3]
+    found = clip_errors(frames, {})[INPUT]
+    assert found.moving is not None
+    assert found.moving.error < 0.01
+    assert found.static is None or found.static.seen < 0.3
+
+
+def test_a_cut_counts_for_nothing(still: Frame) -> None:
+    other = 255 - still[::-1, ::-1]
+    found = clip_errors([still, np.ascontiguousarray(other)], {})[INPUT]
+    assert found.static is None
+    assert found.moving is None or found.moving.seen < 0.3
+
+
+def test_a_model_is_measured_on_a_clip(model: str, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", pts=range(0, 512 * 6, 512))
+    told: list[tuple[int, int]] = []
+    done = evaluate_clip(
+        model, clip, frames=4, backend="torch", on_frame=lambda *counts: told.append(counts)
+    )
+    assert told == [(number, 4) for number in (1, 2, 3, 4)]
+    assert done.frames == 4
+    assert list(done.errors) == [INPUT, "plain", "stabilized"]
+    assert "torch" in summary(done)
+    assert json.loads(json.dumps(dataclasses.asdict(done)))["errors"]["plain"]["moving"]
+
+
+def test_what_does_not_move_cannot_be_measured(model: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="at least 2 are needed, not 1"):
+        evaluate_clip(model, tmp_path / "none.mp4", frames=1)
+    single = write_clip(tmp_path / "single.mp4", pts=[0])
+    with pytest.raises(VideoError, match="it has only 1"):
+        evaluate_clip(model, single, backend="torch")

@@ -1,0 +1,132 @@
+import itertools
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from clips import write_clip
+from videos import Untouched, stamps
+
+from nst_rt.errors import InputError
+from nst_rt.infer.stylizer import Stylizer
+from nst_rt.infer.video import TimedFrame, VideoReader, convert_video, probe
+from nst_rt.infer.video.transforms import at_rate, exact_rate
+
+FRAME = np.zeros((16, 16, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("fps", "exact"),
+    [
+        (25.0, Fraction(25)),
+        (29.97, Fraction(30000, 1001)),
+        (23.976, Fraction(24000, 1001)),
+        (59.94, Fraction(60000, 1001)),
+        (12.5, Fraction(25, 2)),
+        (Fraction(45000, 1499), Fraction(45000, 1499)),
+    ],
+)
+def test_rates_are_exact(fps: Fraction | float, exact: Fraction) -> None:
+    assert exact_rate(fps) == exact
+
+
+@pytest.mark.parametrize("rate", [Fraction(10), Fraction(24), Fraction(30000, 1001), Fraction(60)])
+def test_at_a_constant_rate_each_moment_shows_what_is_on_display(rate: Fraction) -> None:
+    times = np.cumsum([0, 40, 40, 100, 7, 8, 300, 40]).tolist()
+    frames = [TimedFrame(FRAME, pts, 40, pts) for pts in times]
+    made = list(at_rate(frames, Fraction(1, 1000), rate))
+    assert [frame.pts for frame in made] == list(range(len(made)))
+    assert abs(len(made) / rate - Fraction(times[-1] + 40, 1000)) <= 1 / rate
+    for frame in made:
+        moment = frame.pts / rate * 1000
+        assert frame.source == max(time for time in times if time <= moment)
+
+
+def test_a_constant_rate_of_a_file(tmp_path: Path, untouched: Stylizer) -> None:
+    times = np.cumsum(np.random.default_rng(0).integers(10, 100, 60)).tolist()
+    source = write_clip(tmp_path / "in.mkv", pts=times, time_base=Fraction(1, 1000))
+    convert_video(source, tmp_path / "out.mp4", style=untouched, fps=29.97)
+    assert probe(tmp_path / "out.mp4").rate == Fraction(30000, 1001)
+    ours = stamps(tmp_path / "out.mp4")
+    assert {b - a for a, b in itertools.pairwise(ours)} == {Fraction(1001, 30000)}
+    assert abs(ours[-1] - stamps(source)[-1]) < 0.1
+
+
+class Counting(Untouched):
+    """Counts the frames that it stylizes."""
+
+    begun = 0
+
+    def stylize(self, frame: np.ndarray) -> np.ndarray:
+        self.begun += 1
+        return frame
+
+
+def test_frames_that_a_constant_rate_repeats_are_stylized_once(tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "in.mp4")
+    style = Counting()
+    done = convert_video(source, tmp_path / "out.mp4", style=style, fps=75)
+    assert (done.frames, style.begun) == (75, 25)
+    levels = np.reshape(
+        [timed.frame.mean() for timed in VideoReader(tmp_path / "out.mp4")], (25, 3)
+    )
+    assert np.ptp(levels, axis=1).max() < 2
+    assert np.diff(levels.mean(axis=1)).min() > 5
+
+
+@pytest.mark.parametrize(
+    ("asked", "got"),
+    [
+        ({"size": 32}, (32, 24)),
+        ({"size": (80, 40)}, (80, 40)),
+        ({"scale": 1.5}, (96, 72)),
+        ({"scale": 0.52}, (34, 24)),
+    ],
+)
+def test_frames_are_resized(
+    tmp_path: Path, untouched: Stylizer, asked: dict[str, object], got: tuple[int, int]
+) -> None:
+    source = write_clip(tmp_path / "in.mp4")
+    convert_video(source, tmp_path / "out.mp4", style=untouched, **asked)
+    info = probe(tmp_path / "out.mp4")
+    assert (info.width, info.height, info.frames) == (*got, 25)
+
+
+@pytest.mark.parametrize("index", [True, False])
+def test_a_part_is_the_same_frames(tmp_path: Path, untouched: Stylizer, index: bool) -> None:
+    """Found by seeking, or, where a file cannot be sought in, by decoding all before it."""
+    source = write_clip(
+        tmp_path / ("in.mkv" if index else "in.h264"),
+        pts=range(0, 512 * 100, 512),
+        options={"g": "12"},
+    )
+    whole = [timed.frame for timed in VideoReader(source)]
+    reader = VideoReader(source, start=2, end=3)
+    part = list(reader)
+    assert [timed.pts * reader.time_base for timed in part] == [Fraction(n, 25) for n in range(25)]
+    for timed, frame in zip(part, whole[50:75], strict=True):
+        np.testing.assert_array_equal(timed.frame, frame)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"start": 5.0}, "ends at 1.00 s, before the start"),
+        ({"start": -1.0}, "start must be"),
+        ({"start": 0.5, "end": 0.2}, "must come after the start"),
+        ({"size": 3}, "size must be"),
+        ({"size": 64, "scale": 2.0}, "not both"),
+        ({"scale": 0.0}, "scale must be"),
+        ({"fps": 0}, "frames per second must be"),
+        ({"codec": "divx"}, "must be one of h264, hevc"),
+        ({"codec": "vp9", "preset": "fast"}, "preset of vp9 must be one of 0, 1"),
+        ({"segment": 0}, "must have a frame"),
+    ],
+)
+def test_what_cannot_be_asked_for(
+    tmp_path: Path, untouched: Stylizer, asked: dict[str, object], said: str
+) -> None:
+    source = write_clip(tmp_path / "in.mp4")
+    with pytest.raises(InputError, match=said):
+        convert_video(source, tmp_path / "out.mp4", style=untouched, **asked)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]

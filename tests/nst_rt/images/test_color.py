@@ -1,0 +1,212 @@
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from nst_rt.images.color import luminance, match_colours, match_luminance, with_luminance
+from nst_rt.images.io import load_image
+
+# Rows: I and Q of YIQ, from RGB.
+CHROMA = torch.tensor([[0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
+
+
+@pytest.fixture(scope="module")
+def style(painting: Path) -> Tensor:
+    return load_image(painting, size=128)
+
+
+@pytest.fixture(scope="module")
+def muted(photo: Tensor) -> Tensor:
+    """A photo whose colours, taken on by the painting, stay within [0, 1]."""
+    return 0.5 + 0.25 * (photo - 0.5)
+
+
+def plain(*colour: float) -> Tensor:
+    return torch.tensor(colour).view(1, 3, 1, 1).expand(1, 3, 20, 30).contiguous()
+
+
+def chroma(image: Tensor) -> Tensor:
+    """I and Q, shape (2, N)."""
+    return CHROMA @ image[0].flatten(1)
+
+
+def mean_and_covariance(image: Tensor) -> tuple[Tensor, Tensor]:
+    pixels = image[0].flatten(1).double()
+    return pixels.mean(1), pixels.cov(correction=0)
+
+
+def test_luminance_by_hand() -> None:
+    assert luminance(plain(1, 0, 0)).unique().item() == pytest.approx(0.299)
+    assert luminance(plain(0, 1, 0)).unique().item() == pytest.approx(0.587)
+    assert luminance(plain(0, 0, 1)).unique().item() == pytest.approx(0.114)
+    assert luminance(plain(0.2, 0.4, 0.6)).shape == (1, 1, 20, 30)
+
+
+def test_luminance_of_grey_is_its_level() -> None:
+    levels = torch.linspace(0, 1, 50).view(1, 1, 5, 10)
+    torch.testing.assert_close(luminance(levels.expand(1, 3, 5, 10)), levels)
+
+
+def test_an_image_with_its_own_luminance_is_itself(photo: Tensor) -> None:
+    torch.testing.assert_close(with_luminance(photo, luminance(photo)), photo, atol=1e-5, rtol=0)
+
+
+def test_new_luminance_is_exact(photo: Tensor) -> None:
+    luma = luminance(photo.flip(3))
+    image = with_luminance(photo, luma)
+    assert image.min() >= 0
+    assert image.max() <= 1
+    torch.testing.assert_close(luminance(image), luma, atol=1e-6, rtol=0)
+
+
+def test_chroma_is_kept_where_it_fits(photo: Tensor) -> None:
+    luma = luminance(photo.flip(3))
+    image = with_luminance(photo, luma)
+    moved = photo + luma - luminance(photo)
+    fits = ((moved >= 0) & (moved <= 1)).all(1)[0].flatten()
+    assert 0.3 < fits.float().mean() < 1
+    torch.testing.assert_close(chroma(image)[:, fits], chroma(photo)[:, fits], atol=1e-5, rtol=0)
+
+
+def test_hue_is_kept_and_saturation_only_falls_as_far_as_it_must(photo: Tensor) -> None:
+    image = with_luminance(photo, luminance(photo.flip(3)))
+    before, after = chroma(photo), chroma(image)
+    # The same direction in the plane of I and Q, and no longer.
+    assert (before[0] * after[1] - before[1] * after[0]).abs().max() < 1e-6
+    assert (before * after).sum(0).min() >= -1e-6
+    assert (after.norm(dim=0) <= before.norm(dim=0) + 1e-5).all()
+    # Where it fell, one channel is at the limit.
+    fell = after.norm(dim=0) < before.norm(dim=0) - 1e-3
+    pixels = image[0].flatten(1)
+    margin = torch.minimum(pixels.amin(0), 1 - pixels.amax(0))
+    assert fell.any()
+    assert margin[fell].max() < 1e-5
+
+
+def test_luminance_beyond_the_limits_is_black_or_white(photo: Tensor) -> None:
+    shape = luminance(photo).shape
+    assert with_luminance(photo, torch.full(shape, -0.5)).abs().max() < 1e-6
+    assert (with_luminance(photo, torch.full(shape, 1.5)) - 1).abs().max() < 1e-6
+
+
+def test_grey_stays_grey() -> None:
+    luma = torch.rand(1, 1, 20, 30, generator=torch.Generator().manual_seed(0))
+    image = with_luminance(plain(0.3, 0.3, 0.3), luma)
+    torch.testing.assert_close(image, luma.expand(1, 3, 20, 30), atol=1e-6, rtol=0)
+
+
+def test_inputs_are_left_alone(photo: Tensor, style: Tensor) -> None:
+    copies = photo.clone(), style.clone()
+    with_luminance(photo, luminance(photo))
+    match_luminance(luminance(style), luminance(photo))
+    match_colours(style, photo)
+    assert torch.equal(photo, copies[0])
+    assert torch.equal(style, copies[1])
+
+
+def test_matched_luminance_has_the_statistics_of_the_content(photo: Tensor, style: Tensor) -> None:
+    content = luminance(photo)
+    matched = match_luminance(luminance(style), content)
+    assert matched.shape == luminance(style).shape
+    assert matched.dtype == torch.float32
+    torch.testing.assert_close(matched.mean(), content.mean())
+    torch.testing.assert_close(matched.std(correction=0), content.std(correction=0))
+
+
+def test_matched_luminance_is_a_linear_function_of_the_styles(photo: Tensor, style: Tensor) -> None:
+    luma = luminance(style)
+    matched = match_luminance(luma, luminance(photo))
+    correlation = torch.stack([luma.flatten(), matched.flatten()]).corrcoef()[0, 1]
+    assert correlation == pytest.approx(1)
+
+
+def test_luminance_without_contrast_gets_the_mean(photo: Tensor) -> None:
+    content = luminance(photo)
+    matched = match_luminance(torch.full((1, 1, 20, 30), 0.7), content)
+    torch.testing.assert_close(matched, content.mean().expand(1, 1, 20, 30))
+    matched = match_luminance(content, torch.full((1, 1, 20, 30), 0.7))
+    torch.testing.assert_close(matched, torch.full_like(content, 0.7))
+
+
+def test_matched_colours_have_the_statistics_of_the_content(style: Tensor, muted: Tensor) -> None:
+    matched = match_colours(style, muted)
+    assert matched.shape == style.shape
+    assert matched.dtype == torch.float32
+    assert matched.min() > 0
+    assert matched.max() < 1
+    for statistic, expected in zip(
+        mean_and_covariance(matched), mean_and_covariance(muted), strict=True
+    ):
+        torch.testing.assert_close(statistic, expected, atol=1e-7, rtol=1e-5)
+
+
+def test_matched_colours_stay_within_the_limits(style: Tensor, photo: Tensor) -> None:
+    matched = match_colours(style, photo)
+    assert matched.min() >= 0
+    assert matched.max() <= 1
+    mean, expected = mean_and_covariance(matched)[0], mean_and_covariance(photo)[0]
+    assert (mean - expected).abs().max() < 0.03
+
+
+def test_an_image_matched_to_itself_is_itself(style: Tensor) -> None:
+    torch.testing.assert_close(match_colours(style, style), style, atol=1e-5, rtol=0)
+
+
+def test_only_the_colours_of_the_content_count(style: Tensor, muted: Tensor) -> None:
+    shuffled = muted.flip(2).transpose(2, 3)
+    torch.testing.assert_close(match_colours(style, shuffled), match_colours(style, muted))
+
+
+def test_order_of_the_channels_does_not_matter(style: Tensor, muted: Tensor) -> None:
+    matched = match_colours(style.flip(1), muted.flip(1)).flip(1)
+    torch.testing.assert_close(matched, match_colours(style, muted), atol=1e-5, rtol=0)
+
+
+def test_large_images_are_read_in_chunks(
+    style: Tensor, muted: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = match_colours(style, muted)
+    monkeypatch.setattr("nst_rt.images.color._CHUNK", 1000)
+    torch.testing.assert_close(match_colours(style, muted), whole)
+
+
+def test_memory_format_does_not_matter(style: Tensor, muted: Tensor) -> None:
+    channels_last = style.contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(match_colours(channels_last, muted), match_colours(style, muted))
+
+
+def test_style_matched_to_a_grey_photo_is_grey(style: Tensor, muted: Tensor) -> None:
+    grey = luminance(muted).expand(1, 3, -1, -1)
+    matched = match_colours(style, grey)
+    assert (matched.amax(1) - matched.amin(1)).max() < 1e-5
+    torch.testing.assert_close(matched.std(), grey.std(), rtol=0.01, atol=0)
+
+
+def test_grey_style_gets_one_line_of_colours(style: Tensor, muted: Tensor) -> None:
+    matched = match_colours(luminance(style).expand(1, 3, -1, -1), muted)
+    mean, covariance = mean_and_covariance(matched)
+    variances = torch.linalg.eigvalsh(covariance)
+    assert variances[1] < 1e-6 * variances[2]
+    torch.testing.assert_close(mean, mean_and_covariance(muted)[0], atol=1e-5, rtol=0)
+    assert variances[2] > 0.5 * torch.linalg.eigvalsh(mean_and_covariance(muted)[1])[2]
+
+
+def test_rounding_of_a_grey_style_is_not_scaled_up_to_colours(style: Tensor, photo: Tensor) -> None:
+    noise = torch.randn(style.shape, generator=torch.Generator().manual_seed(0)) * 1e-4
+    grey = luminance(style).expand(1, 3, -1, -1)
+    difference = match_colours(grey + noise, photo) - match_colours(grey, photo)
+    assert difference.abs().max() < 0.02
+
+
+@pytest.mark.parametrize("level", [0.0, 0.4, 1.0])
+def test_plain_style_gets_the_mean_colour(level: float, photo: Tensor) -> None:
+    matched = match_colours(plain(level, level, level), photo)
+    mean = photo.mean((2, 3), keepdim=True)
+    torch.testing.assert_close(matched, mean.expand_as(matched), atol=1e-5, rtol=0)
+
+
+def test_style_matched_to_a_plain_photo_is_plain(style: Tensor) -> None:
+    matched = match_colours(style, plain(0.2, 0.4, 0.6))
+    expected = plain(0.2, 0.4, 0.6)[..., :1, :1].expand_as(style)
+    torch.testing.assert_close(matched, expected, atol=1e-4, rtol=0)

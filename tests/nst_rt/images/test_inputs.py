@@ -1,0 +1,165 @@
+"""Every way to give an image, and what is refused."""
+
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+import nst_rt
+from nst_rt.errors import InputError
+from nst_rt.images.inputs import as_image, as_list
+from nst_rt.images.io import load_image
+
+LEVELS = np.arange(48 * 64 * 3, dtype=np.uint32).reshape(48, 64, 3) % 251
+ARRAY = LEVELS.astype(np.uint8)
+TENSOR = torch.from_numpy(LEVELS.astype(np.float32) / 255).permute(2, 0, 1)[None]
+PICTURE = Image.fromarray(ARRAY)
+QUICK: dict[str, Any] = {
+    "size": 48,
+    "steps": [2],
+    "content_layers": {"relu1_1": 1.0},
+    "style_layers": {"relu1_1": 1.0},
+}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    PICTURE.save(tmp_path / "a.png")
+    return tmp_path / "a.png"
+
+
+def test_all_ways_give_the_same_image(file: Path) -> None:
+    for value in (file, str(file), ARRAY, PICTURE, TENSOR, TENSOR.double(), TENSOR.clone()):
+        image = as_image(value, "content")
+        assert image.dtype == torch.float32
+        torch.testing.assert_close(image, TENSOR, atol=1e-6, rtol=0)
+
+
+@pytest.mark.filterwarnings("error")
+def test_arrays_may_be_views_and_read_only() -> None:
+    mirrored = as_image(ARRAY[:, ::-1], "content")
+    assert torch.equal(mirrored, as_image(ARRAY, "content").flip(3))
+    frozen = ARRAY.copy()
+    frozen.flags.writeable = False
+    assert torch.equal(as_image(frozen, "content"), as_image(ARRAY, "content"))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGBA", "CMYK", "YCbCr"])
+def test_other_modes_of_pillow_become_rgb(mode: str) -> None:
+    image = as_image(PICTURE.convert("RGB").convert(mode), "content")
+    expected = PICTURE.convert(mode).convert("RGB")
+    torch.testing.assert_close(image, as_image(np.asarray(expected), "a"), atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_what_is_transparent_in_pillow_goes_over_white(mode: str) -> None:
+    clear = Image.new("RGBA", (20, 20), (255, 0, 0, 0)).convert(mode)
+    if mode == "P":
+        clear = Image.new("P", (20, 20), 0)
+        clear.info["transparency"] = 0
+    assert torch.equal(as_image(clear, "content"), torch.ones(1, 3, 20, 20))
+
+
+def test_pillow_images_are_turned_as_files_are(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    PICTURE.save(tmp_path / "a.png", exif=exif)
+    with Image.open(tmp_path / "a.png") as opened:
+        image = as_image(opened, "content")
+    assert image.shape == (1, 3, 64, 48)
+    assert torch.equal(image, load_image(tmp_path / "a.png"))
+
+
+def test_rounding_is_no_range() -> None:
+    image = as_image(TENSOR.where(TENSOR < 0.9, 1 + 1e-6).where(TENSOR > 0.1, -1e-6), "content")
+    assert (image.min(), image.max()) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("value", "word"),
+    [
+        (TENSOR * 255, "0, 1"),
+        (TENSOR - 0.5, "0, 1"),
+        (TENSOR * torch.nan, "0, 1"),
+        (TENSOR[0], "shape"),
+        (TENSOR.expand(2, 3, 48, 64), "shape"),
+        (TENSOR[:, :2], "shape"),
+        (TENSOR[:, :, :0], "shape"),
+        (TENSOR.permute(0, 2, 3, 1), "shape"),
+        ((TENSOR * 255).byte(), "uint8"),
+        (TENSOR.numpy(), "shape"),
+        (TENSOR[0].permute(1, 2, 0).numpy(), "float32"),
+        (ARRAY.astype(np.uint16), "uint16"),
+        (ARRAY[:, :, 0], "shape"),
+        (ARRAY[:, :, :2], "shape"),
+        (np.dstack([ARRAY, ARRAY[:, :, :1]]), "shape"),
+        (ARRAY[None], "shape"),
+        (ARRAY[:0], "shape"),
+        (Image.new("F", (48, 64)), "mode F"),
+        (Image.new("I;16", (48, 64)), "mode I;16"),
+        (Image.new("HSV", (48, 64)), "HSV"),
+        (3, "int"),
+        (None, "NoneType"),
+        (b"a.png", "bytes"),
+    ],
+)
+def test_anything_else_is_an_error_that_names_the_option(value: Any, word: str) -> None:
+    with pytest.raises(InputError, match=f"content.*{word}") as caught:
+        as_image(value, "content")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_name_is_one_image_and_lists_are_several() -> None:
+    for one in ("style.jpg", Path("style.jpg"), ARRAY, TENSOR, PICTURE):
+        assert as_list(one) == [one] or as_list(one)[0] is one
+    for several in (["a.jpg", TENSOR], ("a.jpg", TENSOR), deque(["a.jpg", TENSOR])):
+        assert as_list(several) == list(several)
+
+
+@pytest.mark.parametrize("value", [ARRAY, PICTURE, TENSOR])
+def test_the_optimizer_takes_images_as_it_takes_files(
+    file: Path, value: np.ndarray | Image.Image | Tensor
+) -> None:
+    settings = QUICK | {"init": value, "dtype": torch.float32}
+    *_, given = nst_rt.optimize(value, [value], **settings)
+    *_, read = nst_rt.optimize(file, file, **settings | {"init": file})
+    torch.testing.assert_close(given.image, read.image, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("option", ["content", "style", "init"])
+@pytest.mark.parametrize("value", [TENSOR * 255, TENSOR[0], (TENSOR * 255).byte(), LEVELS])
+def test_the_optimizer_says_which_image_is_wrong(file: Path, option: str, value: Any) -> None:
+    images = {"content": file, "style": file, "init": file} | {option: value}
+    with pytest.raises(InputError, match=option):
+        nst_rt.optimize(**images, **QUICK)
+
+
+def test_one_style_is_painted_by_its_name(file: Path, tmp_path: Path) -> None:
+    done = [
+        nst_rt.paint(str(file), style, tmp_path / f"{number}.png", **QUICK)
+        for number, style in enumerate([str(file), file, [str(file)], PICTURE])
+    ]
+    first, *others = (load_image(painting.output) for painting in done)
+    for other in others:
+        torch.testing.assert_close(other, first, atol=0.01, rtol=0)
+
+
+def test_what_images_were_interrupted_is_known_by_their_content(tmp_path: Path) -> None:
+    def interrupt(iterate: nst_rt.Iterate) -> None:
+        if iterate.step == 3:
+            raise KeyboardInterrupt
+
+    output = tmp_path / "out.png"
+    settings: dict[str, Any] = QUICK | {"steps": [4], "save_every": 2, "init": PICTURE}
+    with pytest.raises(nst_rt.StyleTransferError, match="interrupted"):
+        nst_rt.paint(ARRAY, TENSOR, output, on_iterate=interrupt, **settings)
+    for changes in ({"content": 255 - ARRAY}, {"styles": 1 - TENSOR}, {"init": "noise"}):
+        images = {"content": ARRAY, "styles": TENSOR} | changes
+        with pytest.raises(InputError, match="other settings"):
+            nst_rt.paint(output=output, resume=True, **settings | images)
+    assert nst_rt.paint(ARRAY, TENSOR, output, resume=True, **settings).iterate.step == 4

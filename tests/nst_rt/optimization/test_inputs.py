@@ -1,0 +1,357 @@
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from nst_rt.errors import InputError
+from nst_rt.images.color import luminance
+from nst_rt.images.io import load_image, save_image
+from nst_rt.optimization.inputs import Scene, load_scene, scene_shapes
+
+RED, BLUE, GREEN = "#ff0000", "#0000ff", "#00ff00"
+
+
+@pytest.fixture(scope="session")
+def coffee(photos: Path) -> Path:
+    return photos / "coffee.png"
+
+
+@pytest.fixture
+def content_mask(tmp_path: Path) -> Path:
+    """Red on the left, blue on the right, green below; at the photo's aspect ratio."""
+    return striped(tmp_path / "regions.png", 150, 100, [RED, BLUE], below=GREEN)
+
+
+def striped(
+    path: Path, width: int, height: int, colours: Sequence[str], below: str | None = None
+) -> Path:
+    picture = Image.new("RGB", (width, height))
+    for k, colour in enumerate(colours):
+        picture.paste(colour, (width * k // len(colours), 0, width, height))
+    if below is not None:
+        picture.paste(below, (0, height * 3 // 4, width, height))
+    picture.save(path)
+    return path
+
+
+def scene_of(coffee: Path, *styles: Path, **changes: Any) -> Scene:
+    return load_scene(coffee, styles, **{"size": 96} | changes)
+
+
+def statistics(image: Tensor) -> tuple[Tensor, Tensor]:
+    pixels = image[0].flatten(1)
+    return pixels.mean(1), pixels.cov()
+
+
+def chroma(image: Tensor) -> Tensor:
+    """I and Q of YIQ, shape (1, 2, H, W)."""
+    axes = torch.tensor([[0.595716, -0.274453, -0.321263], [0.211456, -0.522591, 0.311135]])
+    return torch.einsum("kc,nchw->nkhw", axes, image)
+
+
+def test_scene_is_photo_and_paintings_at_their_sizes(coffee: Path, painting: Path) -> None:
+    scene = scene_of(coffee, painting, painting)
+    assert torch.equal(scene.content, load_image(coffee, size=96))
+    assert (scene.shape, scene.size) == ((64, 96), 96)
+    for style in scene.styles:
+        assert torch.equal(style.image, load_image(painting, size=96))
+        assert (style.weight, style.region, style.mask) == (1, 0, None)
+    assert scene.regions == ()
+
+
+def test_tensors_are_taken_as_files_are(coffee: Path, painting: Path) -> None:
+    scene = load_scene(load_image(coffee), [load_image(painting)], size=96)
+    from_files = scene_of(coffee, painting)
+    assert torch.equal(scene.content, from_files.content)
+    assert torch.equal(scene.styles[0].image, from_files.styles[0].image)
+
+
+@pytest.mark.parametrize("scale", [0.5, 1.0, 1.7])
+def test_style_scale_scales_the_painting_alone(coffee: Path, painting: Path, scale: float) -> None:
+    scene = scene_of(coffee, painting, style_scale=scale)
+    assert max(scene.styles[0].image.shape) == round(96 * scale)
+    assert scene.size == 96
+
+
+@pytest.mark.parametrize("scale", [0.3, 1.0, 2.0])
+def test_shapes_are_known_before_anything_is_loaded(
+    coffee: Path, painting: Path, scale: float
+) -> None:
+    scene = scene_of(coffee, painting, style_scale=scale)
+    for sources in ((coffee, painting), (load_image(coffee), load_image(painting))):
+        content, *styles = sources
+        shapes = scene_shapes(content, styles, size=96, style_scale=scale, smallest=16)
+        assert shapes == [scene.shape, scene.styles[0].image.shape[-2:]]
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, math.nan, math.inf])
+def test_style_scale_must_be_positive(coffee: Path, painting: Path, scale: float) -> None:
+    with pytest.raises(InputError, match=f"style scale must be positive, not {scale}"):
+        scene_shapes(coffee, [painting], size=96, style_scale=scale, smallest=1)
+
+
+def test_there_must_be_a_style(coffee: Path) -> None:
+    with pytest.raises(InputError, match="at least one style"):
+        scene_shapes(coffee, [], size=96, style_scale=1, smallest=1)
+
+
+def test_too_small_an_image_is_an_error_that_names_it(coffee: Path, painting: Path) -> None:
+    with pytest.raises(InputError, match=r"coffee\.png: at 20x13 px .* needs 16 px"):
+        scene_shapes(coffee, [painting], size=20, style_scale=1, smallest=16)
+    with pytest.raises(InputError, match=r"swirls\.jpg: at 14x11 px .* needs 16 px"):
+        scene_shapes(coffee, [painting], size=48, style_scale=0.3, smallest=16)
+    with pytest.raises(InputError, match="the style image: at 8x8 px"):
+        scene_shapes(coffee, [torch.rand(1, 3, 9, 9)], size=24, style_scale=1 / 3, smallest=16)
+
+
+def test_mix_weighs_the_styles(coffee: Path, painting: Path) -> None:
+    scene = scene_of(coffee, painting, painting, mix=[3, 0.5])
+    assert [style.weight for style in scene.styles] == [3, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("mix", "message"),
+    [
+        ([1.0], "mix has 1 weights for 2 style images"),
+        ([1.0, 2.0, 3.0], "mix has 3 weights for 2 style images"),
+        ([1.0, -1.0], r"must be positive, not \[1.0, -1.0\]"),
+        ([0.0, 1.0], "must be positive"),
+        ([math.nan, 1.0], "must be positive"),
+        ([1.0, math.inf], "must be positive"),
+    ],
+)
+def test_unusable_mix_is_an_error(
+    coffee: Path, painting: Path, mix: list[float], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        scene_of(coffee, painting, painting, mix=mix)
+
+
+def test_masks_by_colour_give_whole_paintings_to_regions(
+    coffee: Path, painting: Path, content_mask: Path
+) -> None:
+    scene = scene_of(
+        coffee, painting, painting, content_mask=content_mask, style_masks=["blue", "#f00"]
+    )
+    assert [(style.region, style.mask) for style in scene.styles] == [(0, None), (1, None)]
+    right, left = scene.regions  # the third one takes no style
+    assert right[0, 0, 10].tolist() == [0.0] * 75 + [1.0] * 75
+    assert torch.equal(left[..., :75, :], 1 - right[..., :75, :])
+    assert left[..., 75:, :].max() == right[..., 75:, :].max() == 0
+
+
+def test_masks_by_file_give_parts_of_paintings_to_regions(
+    coffee: Path, painting: Path, content_mask: Path, tmp_path: Path
+) -> None:
+    mask = striped(tmp_path / "style.png", 64, 51, [BLUE, GREEN])
+    scene = scene_of(
+        coffee, painting, painting, mix=[1, 3], content_mask=content_mask, style_masks=[mask, BLUE]
+    )
+    first, second, third = scene.styles
+    assert len(scene.regions) == 2
+    assert [s.weight for s in scene.styles] == [1, 1, 3]
+    assert first.mask is not None
+    assert second.mask is not None
+    assert third.mask is None
+    assert torch.equal(first.mask + second.mask, torch.ones(1, 1, 51, 64))
+    by_colour = {
+        float(style.mask[..., :32].mean()): scene.regions[style.region]
+        for style in (first, second)
+        if style.mask is not None
+    }
+    assert by_colour[1.0][0, 0, 10].tolist() == [0.0] * 75 + [1.0] * 75  # blue, on the right
+    assert by_colour[0.0][..., 75:, :].min() == 1  # green, below
+    assert torch.equal(scene.regions[third.region], by_colour[1.0])
+
+
+def test_colours_that_jpeg_has_changed_a_little_still_match(
+    coffee: Path, painting: Path, tmp_path: Path
+) -> None:
+    mask = striped(tmp_path / "regions.jpg", 150, 100, [RED, BLUE])
+    scene = scene_of(coffee, painting, content_mask=mask, style_masks=["red"])
+    assert scene.regions[0].mean() == pytest.approx(0.5, abs=0.02)
+
+
+def test_a_style_for_a_region_that_is_not_there_is_an_error_that_names_both(
+    coffee: Path, painting: Path, content_mask: Path, tmp_path: Path
+) -> None:
+    mask = striped(tmp_path / "style.png", 64, 51, [BLUE, "#ffff00"])
+    for given in (mask, "yellow"):
+        with pytest.raises(
+            InputError, match=rf"{given}: .*#ffff00 is not in {content_mask}.*{RED}"
+        ):
+            scene_of(coffee, painting, content_mask=content_mask, style_masks=[given])
+
+
+def test_each_style_needs_a_mask(coffee: Path, painting: Path, content_mask: Path) -> None:
+    with pytest.raises(InputError, match="1 style masks for 2 styles"):
+        scene_of(coffee, painting, painting, content_mask=content_mask, style_masks=["red"])
+
+
+def test_masks_come_for_the_content_and_the_styles(
+    coffee: Path, painting: Path, content_mask: Path
+) -> None:
+    with pytest.raises(InputError, match="a style mask needs a content mask"):
+        scene_of(coffee, painting, style_masks=["red"])
+    with pytest.raises(InputError, match="a content mask needs a style mask"):
+        scene_of(coffee, painting, content_mask=content_mask)
+
+
+def test_what_is_neither_a_mask_nor_a_colour_is_an_error(
+    coffee: Path, painting: Path, content_mask: Path
+) -> None:
+    with pytest.raises(InputError, match=r"maks\.png: neither a file nor a colour"):
+        scene_of(coffee, painting, content_mask=content_mask, style_masks=["maks.png"])
+    with pytest.raises(InputError, match=r"maks\.png"):
+        scene_of(coffee, painting, content_mask="maks.png", style_masks=["red"])
+
+
+def test_mask_of_another_aspect_ratio_is_an_error(
+    coffee: Path, painting: Path, content_mask: Path, tmp_path: Path
+) -> None:
+    square = striped(tmp_path / "square.png", 100, 100, [RED, BLUE])
+    with pytest.raises(InputError, match=r"square\.png: 100x100 px does not fit .* 96x64 px"):
+        scene_of(coffee, painting, content_mask=square, style_masks=["red"])
+    with pytest.raises(InputError, match=r"square\.png: 100x100 px does not fit .* 96x77 px"):
+        scene_of(coffee, painting, content_mask=content_mask, style_masks=[square])
+
+
+def test_coarser_scenes_are_smaller_all_over(coffee: Path, painting: Path) -> None:
+    scene = scene_of(coffee, painting, style_scale=1.5, keep_colours="luminance", init="style")
+    small = scene.at(48)
+    assert small.content.shape == (1, 3, 32, 48)
+    assert small.styles[0].image.shape[-2:] == (58, 72)
+    assert small.photo is not None
+    assert small.init is not None
+    assert small.photo.shape == small.init.shape == small.content.shape
+
+
+@pytest.mark.parametrize("size", [96, 61, 40, 24])
+def test_regions_sum_to_one_at_all_scales(
+    coffee: Path, painting: Path, content_mask: Path, size: int
+) -> None:
+    scene = scene_of(
+        coffee, *[painting] * 3, content_mask=content_mask, style_masks=[RED, BLUE, GREEN]
+    )
+    small = scene.at(size)
+    masks = torch.cat(small.regions)
+    assert masks.shape == (3, 1, *small.content.shape[-2:])
+    torch.testing.assert_close(masks.sum(0), torch.ones(masks.shape[1:]), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("size", [300, 400])
+def test_edges_of_regions_are_soft_in_proportion_to_the_image(
+    coffee: Path, painting: Path, content_mask: Path, size: int
+) -> None:
+    scene = scene_of(coffee, painting, size=400, content_mask=content_mask, style_masks=[BLUE])
+    (mask,) = scene.at(size).regions
+    distances = (torch.arange(size) + 0.5) / size - 0.5
+    expected = (1 + torch.erf(distances / (0.005 * math.sqrt(2)))) / 2
+    torch.testing.assert_close(mask[0, 0, size // 6], expected, atol=0.02, rtol=0)
+
+
+def test_masks_and_weights_of_paintings_stay_at_coarser_scales(
+    coffee: Path, painting: Path, content_mask: Path, tmp_path: Path
+) -> None:
+    mask = striped(tmp_path / "style.png", 64, 51, [BLUE, GREEN])
+    scene = scene_of(coffee, painting, mix=[2], content_mask=content_mask, style_masks=[mask])
+    for style, small in zip(scene.styles, scene.at(48).styles, strict=True):
+        assert (small.weight, small.region, small.mask) == (2, style.region, style.mask)
+
+
+def test_smallest_size_leaves_every_image_its_side(coffee: Path, painting: Path) -> None:
+    for scale in (0.5, 1.0, 3.0):
+        scene = scene_of(coffee, painting, style_scale=scale)
+        small = scene.at(math.ceil(scene.smallest_size(16)))
+        sides = [*small.content.shape[-2:], *small.styles[0].image.shape[-2:]]
+        assert min(sides) in (16, 17)
+
+
+def test_keeping_luminance_shows_greys_to_the_losses(coffee: Path, painting: Path) -> None:
+    scene = scene_of(coffee, painting, keep_colours="luminance")
+    photo = load_image(coffee, size=96)
+    for image in (scene.content, scene.styles[0].image):
+        assert image.shape[1] == 3
+        torch.testing.assert_close(image, luminance(image).expand(-1, 3, -1, -1))
+    torch.testing.assert_close(luminance(scene.content), luminance(photo))
+    mean, cov = statistics(scene.styles[0].image)
+    expected_mean, expected_cov = statistics(scene.content)
+    torch.testing.assert_close(mean, expected_mean, atol=0.02, rtol=0)  # some of it is clamped
+    torch.testing.assert_close(cov, expected_cov, atol=0.01, rtol=0)
+
+
+def test_keeping_luminance_gives_the_result_the_photos_chroma(coffee: Path, painting: Path) -> None:
+    scene = scene_of(coffee, painting, keep_colours="luminance")
+    image = load_image(painting, size=96)[..., :64, :]
+    result = scene.finished(image)
+    torch.testing.assert_close(luminance(result), luminance(image), atol=1e-5, rtol=0)
+    photo = load_image(coffee, size=96)
+    wanted = photo - luminance(photo) + luminance(image)
+    fits = ((wanted >= 0) & (wanted <= 1)).all(1)[0]
+    assert fits.float().mean() > 0.5
+    difference = (chroma(result) - chroma(photo)).abs().amax(1)[0]
+    assert difference[fits].max() < 1e-3
+    # What does not fit loses chroma, but keeps its hue.
+    lengths = chroma(result).norm(dim=1)[0], chroma(photo).norm(dim=1)[0]
+    assert (lengths[0] <= lengths[1] + 1e-3).all()
+    along = (chroma(result) * chroma(photo)).sum(1)[0]
+    torch.testing.assert_close(along, lengths[0] * lengths[1], atol=1e-4, rtol=1e-3)
+
+
+def test_coarse_results_get_the_photos_chroma_too(coffee: Path, painting: Path) -> None:
+    scene = scene_of(coffee, painting, keep_colours="luminance")
+    assert scene.finished(scene.at(48).content).shape == (1, 3, 32, 48)
+    torch.testing.assert_close(scene.finished(scene.content), load_image(coffee, size=96))
+
+
+def test_matching_gives_the_paintings_the_photos_colours(coffee: Path, painting: Path) -> None:
+    scene = scene_of(coffee, painting, keep_colours="match")
+    mean, cov = statistics(scene.styles[0].image)
+    expected_mean, expected_cov = statistics(scene.content)
+    torch.testing.assert_close(mean, expected_mean, atol=0.02, rtol=0)  # some of it is clamped
+    torch.testing.assert_close(cov, expected_cov, atol=0.01, rtol=0)
+    assert torch.equal(scene.content, load_image(coffee, size=96))
+    assert torch.equal(scene.finished(scene.content), scene.content)
+
+
+def test_unknown_way_to_keep_colours_is_an_error(coffee: Path, painting: Path) -> None:
+    with pytest.raises(InputError, match="luminance or match, not by hue"):
+        scene_of(coffee, painting, keep_colours="hue")
+
+
+def test_start_is_the_content_image_or_left_to_chance(coffee: Path, painting: Path) -> None:
+    init = scene_of(coffee, painting, init="content").init
+    assert init is not None
+    assert torch.equal(init, load_image(coffee, size=96))
+    assert scene_of(coffee, painting, init="noise").init is None
+
+
+def test_start_from_the_style_is_its_middle_in_the_photos_shape(
+    coffee: Path, painting: Path
+) -> None:
+    init = scene_of(coffee, painting, init="style").init
+    assert init is not None
+    assert init.shape == (1, 3, 64, 96)
+    # The painting at 96 px is 77 px high.
+    torch.testing.assert_close(init, load_image(painting, size=96)[..., 6:70, :])
+
+
+@pytest.mark.parametrize("shape", [(64, 96), (20, 200), (200, 20), (7, 7), (301, 300)])
+def test_start_from_a_file_covers_the_photo(
+    coffee: Path, painting: Path, tmp_path: Path, shape: tuple[int, int]
+) -> None:
+    plain = torch.tensor([0.2, 0.4, 0.8]).view(1, 3, 1, 1)
+    file = save_image(plain.expand(1, 3, *shape), tmp_path / "plain.png")
+    init = scene_of(coffee, painting, init=str(file)).init
+    assert init is not None
+    torch.testing.assert_close(init, plain.expand(1, 3, 64, 96), atol=1e-5, rtol=0)
+
+
+def test_start_from_a_missing_file_is_an_error(coffee: Path, painting: Path) -> None:
+    with pytest.raises(InputError, match=r"missing\.png"):
+        scene_of(coffee, painting, init="missing.png")

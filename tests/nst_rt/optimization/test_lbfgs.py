@@ -1,0 +1,159 @@
+import io
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from nst_rt.optimization.lbfgs import ProjectedLBFGS
+
+Loss = Callable[[Tensor], Tensor]
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def parameter(image: Tensor) -> Tensor:
+    return image.clone().requires_grad_()
+
+
+def minimise(optimizer: ProjectedLBFGS, pixels: Tensor, loss: Loss, steps: int) -> list[Tensor]:
+    """The pixels before each step, and after the last one."""
+    path = [pixels.detach().clone()]
+    for _ in range(steps):
+        optimizer.zero_grad()
+        value = loss(pixels)
+        value.backward()  # type: ignore[no-untyped-call]
+        optimizer.step(value.detach)
+        path.append(pixels.detach().clone())
+    return path
+
+
+def bowl(target: Tensor, condition: float = 100.0) -> Loss:
+    """A quadratic with its minimum at `target`, along the axes."""
+    curvatures = torch.logspace(0, torch.tensor(condition).log10().item(), target.numel())
+    return lambda x: (curvatures.view_as(target) * (x - target).square()).sum()
+
+
+def tilted_bowl(target: Tensor) -> Loss:
+    """A quadratic whose axes are not those of the pixels."""
+    n = target.numel()
+    mix = random(n, n, seed=1) - 0.5
+    hessian = mix @ mix.T + 0.1 * torch.eye(n)
+    return lambda x: (x - target).flatten() @ hessian @ (x - target).flatten()
+
+
+def test_bowl_is_solved_where_no_bound_is_in_the_way() -> None:
+    target = random(1, 3, 8, 8) * 0.8 + 0.1
+    pixels = parameter(torch.full_like(target, 0.5))
+    minimise(ProjectedLBFGS(pixels), pixels, bowl(target), 60)
+    torch.testing.assert_close(pixels.detach(), target, atol=1e-3, rtol=0)
+
+
+def test_minimum_beyond_the_bounds_is_projected_onto_them() -> None:
+    target = random(1, 3, 8, 8) * 2 - 0.5
+    pixels = parameter(torch.full_like(target, 0.5))
+    minimise(ProjectedLBFGS(pixels), pixels, bowl(target), 60)
+    torch.testing.assert_close(pixels.detach(), target.clamp(0, 1), atol=1e-3, rtol=0)
+
+
+def test_gradient_vanishes_inside_and_points_outwards_at_the_bounds() -> None:
+    # For a tilted bowl the bounded minimum is not the clamped one; these conditions define it.
+    target = random(1, 3, 4, 4) * 2 - 0.5
+    pixels = parameter(torch.full_like(target, 0.5))
+    loss = tilted_bowl(target)
+    minimise(ProjectedLBFGS(pixels), pixels, loss, 200)
+    (grad,) = torch.autograd.grad(loss(pixels), pixels)
+    low, high = pixels <= 0, pixels >= 1
+    assert low.any()
+    assert high.any()
+    assert grad[low].min() > -1e-2
+    assert grad[high].max() < 1e-2
+    assert grad[~(low | high)].abs().max() < 1e-2
+
+
+def test_pixels_stay_within_0_and_1() -> None:
+    target = random(1, 3, 8, 8) * 20 - 10
+    pixels = parameter(random(1, 3, 8, 8, seed=1))
+    path = torch.cat(minimise(ProjectedLBFGS(pixels, lr=5.0), pixels, tilted_bowl(target), 30))
+    assert path.min() >= 0
+    assert path.max() <= 1
+
+
+def test_pixels_leave_a_bound_when_the_gradient_asks_for_it() -> None:
+    target = random(1, 3, 8, 8) * 0.8 + 0.1
+    for start in (torch.zeros_like(target), torch.ones_like(target)):
+        pixels = parameter(start)
+        minimise(ProjectedLBFGS(pixels), pixels, bowl(target), 60)
+        torch.testing.assert_close(pixels.detach(), target, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_first_step_has_a_known_length_whatever_the_scale_of_the_loss(scale: float) -> None:
+    loss = bowl(random(1, 3, 8, 8) * 0.2 + 0.4)
+    pixels = parameter(torch.full((1, 3, 8, 8), 0.5))
+    start, end = minimise(ProjectedLBFGS(pixels), pixels, lambda x: scale * loss(x), 1)
+    assert (end - start).square().mean().sqrt() == pytest.approx(0.02, rel=1e-3)
+
+
+def test_a_step_that_raises_the_loss_is_taken_back_in_part() -> None:
+    target = random(1, 3, 8, 8) * 0.2 + 0.4
+    pixels = parameter(target + 0.001)  # nearer than the first step is long
+    loss = bowl(target)
+    start, raised, back, *_, end = minimise(ProjectedLBFGS(pixels), pixels, loss, 12)
+    assert loss(raised) > loss(start)
+    torch.testing.assert_close(back - start, 0.3 * (raised - start), atol=1e-6, rtol=1e-3)
+    assert loss(end) < loss(start)
+
+
+@pytest.mark.parametrize("lr", [0.03, 0.01])
+def test_a_small_learning_rate_still_learns_the_curvature(lr: float) -> None:
+    target = random(1, 3, 8, 8) * 0.8 + 0.1
+    pixels = parameter(torch.full_like(target, 0.5))
+    optimizer = ProjectedLBFGS(pixels, lr=lr)
+    minimise(optimizer, pixels, bowl(target), 15)
+    assert len(optimizer.state[pixels]["moves"]) == 10
+
+
+def test_history_is_bounded() -> None:
+    target = random(1, 3, 8, 8) * 0.8 + 0.1
+    pixels = parameter(torch.full_like(target, 0.5))
+    optimizer = ProjectedLBFGS(pixels, history=3)
+    minimise(optimizer, pixels, bowl(target), 15)
+    state = optimizer.state[pixels]
+    assert len(state["moves"]) == len(state["changes"]) == 3
+
+
+@pytest.mark.parametrize("before", [1, 2, 7])
+def test_a_saved_state_goes_on_bit_by_bit(before: int) -> None:
+    loss = tilted_bowl(random(1, 3, 8, 8) * 2 - 0.5)
+    pixels = parameter(torch.full((1, 3, 8, 8), 0.5))
+    optimizer = ProjectedLBFGS(pixels)
+    minimise(optimizer, pixels, loss, before)
+    file = io.BytesIO()
+    torch.save(optimizer.state_dict(), file)
+    file.seek(0)
+    state: dict[str, Any] = torch.load(file, weights_only=True)
+    other = parameter(pixels.detach())
+    resumed = ProjectedLBFGS(other)
+    resumed.load_state_dict(state)
+    for one, two in zip(
+        minimise(optimizer, pixels, loss, 12), minimise(resumed, other, loss, 12), strict=True
+    ):
+        assert torch.equal(one, two)
+
+
+def test_zero_gradient_leaves_the_pixels() -> None:
+    start = random(1, 3, 8, 8)
+    pixels = parameter(start)
+    minimise(ProjectedLBFGS(pixels), pixels, lambda x: (x * 0).sum(), 5)
+    assert torch.equal(pixels.detach(), start)
+
+
+def test_minimum_is_not_left_again() -> None:
+    # All pixels are at a bound and none may move: nothing is left of the direction.
+    pixels = parameter(torch.zeros(1, 3, 8, 8))
+    minimise(ProjectedLBFGS(pixels), pixels, lambda x: x.sum(), 5)
+    assert torch.equal(pixels.detach(), torch.zeros(1, 3, 8, 8))

@@ -1,0 +1,119 @@
+import math
+import re
+from dataclasses import replace
+
+import psutil
+import pytest
+import torch
+
+from nst_rt.devices import available_memory
+from nst_rt.errors import InputError
+from nst_rt.models.vgg import VGG19Features
+from nst_rt.optimization import memory
+from nst_rt.optimization.memory import Plan
+from nst_rt.optimization.presets import Settings
+
+CPU = torch.device("cpu")
+LARGE = (2000, 3000)
+
+
+def features(dtype: torch.dtype = torch.float32) -> VGG19Features:
+    settings = Settings()
+    return VGG19Features([*settings.content_layers, *settings.style_layers], dtype=dtype)
+
+
+@pytest.fixture(scope="module")
+def vgg() -> VGG19Features:
+    return features()
+
+
+def plan(
+    shape: tuple[int, int],
+    vgg: VGG19Features,
+    gigabytes: float | None = None,
+    settings: Settings | None = None,
+    style: tuple[int, int] = (384, 512),
+) -> Plan:
+    return memory.plan([shape, style], settings or Settings(), vgg, CPU, gigabytes)
+
+
+@pytest.mark.parametrize("gigabytes", [2.0, 8.0, 1000.0])
+def test_a_small_image_is_done_whole(vgg: VGG19Features, gigabytes: float) -> None:
+    assert plan((384, 512), vgg, gigabytes).tile is None
+
+
+def test_a_large_image_is_done_whole_where_the_memory_is_granted(vgg: VGG19Features) -> None:
+    assert plan(LARGE, vgg, 1000).tile is None
+
+
+def test_what_does_not_fit_as_a_whole_is_done_in_tiles(vgg: VGG19Features) -> None:
+    planned = plan(LARGE, vgg, 1000)
+    for _ in range(3):
+        limit = planned.peak * 0.99
+        tiled = plan(LARGE, vgg, limit / 1e9)
+        assert tiled.tile is not None
+        assert tiled.tile < (planned.tile or math.inf)
+        assert tiled.peak <= limit
+        planned = tiled
+
+
+def test_memory_that_is_not_granted_is_used_with_moderation(
+    vgg: VGG19Features, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "available_memory", lambda device: 1e12)
+    assert plan(LARGE, vgg).tile is not None
+    assert plan(LARGE, vgg).peak < plan(LARGE, vgg, 1000).peak
+    assert plan((384, 512), vgg).tile is None
+
+
+@pytest.mark.parametrize("shape", [(4000, 6000), (6000, 4000), (1111, 9999)])
+@pytest.mark.parametrize("gigabytes", [2.6, 3.7])
+def test_what_cannot_fit_is_an_error_with_the_largest_size_that_does(
+    vgg: VGG19Features, shape: tuple[int, int], gigabytes: float
+) -> None:
+    with pytest.raises(InputError, match=rf"{shape[1]}x{shape[0]} px would take .* GB") as caught:
+        plan(shape, vgg, gigabytes)
+    found = re.search(r"--size (\d+) would fit", str(caught.value))
+    assert found is not None
+    size = int(found[1])
+    height, width = (round(side * size / max(shape)) for side in shape)
+    assert plan((height, width), vgg, gigabytes).peak <= gigabytes * 1e9
+    height, width = (round(side * (size + 64) / max(shape)) for side in shape)
+    with pytest.raises(InputError, match="would fit"):
+        plan((height, width), vgg, gigabytes)
+
+
+def test_memory_too_small_for_anything_is_an_error_without_advice(vgg: VGG19Features) -> None:
+    with pytest.raises(InputError, match=r"there are 0\.5 GB: nor would any smaller size"):
+        plan((384, 512), vgg, 0.5)
+
+
+def test_prediction_grows_with_the_size(vgg: VGG19Features) -> None:
+    peaks = [plan((s, s), vgg, 1000).peak for s in (64, 256, 1024, 4096)]
+    assert peaks == sorted(set(peaks))
+
+
+def test_prediction_grows_with_the_precision(vgg: VGG19Features) -> None:
+    assert plan(LARGE, features(torch.bfloat16), 1000).peak < plan(LARGE, vgg, 1000).peak
+
+
+def test_a_large_painting_is_planned_for_too(vgg: VGG19Features) -> None:
+    whole = plan((384, 512), vgg, 1000, style=LARGE)
+    assert whole.peak > 3 * plan((384, 512), vgg, 1000).peak
+    assert plan(LARGE, vgg, 1000, style=LARGE).peak > plan(LARGE, vgg, 1000).peak
+    assert plan((384, 512), vgg, whole.peak / 1e9 * 0.9, style=LARGE).tile is not None
+
+
+def test_adam_takes_less_than_lbfgs(vgg: VGG19Features) -> None:
+    adam = replace(Settings(), optimizer="adam")
+    assert plan(LARGE, vgg, 1000, adam).peak < plan(LARGE, vgg, 1000).peak
+
+
+@pytest.mark.parametrize("gigabytes", [0.0, -1.0, math.nan, math.inf])
+def test_memory_must_be_positive(vgg: VGG19Features, gigabytes: float) -> None:
+    with pytest.raises(InputError, match=f"not {gigabytes}"):
+        plan((384, 512), vgg, gigabytes)
+
+
+def test_available_memory_is_at_most_the_machines() -> None:
+    assert 0 < available_memory(CPU) <= psutil.virtual_memory().total

@@ -1,0 +1,229 @@
+from collections.abc import Sequence
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from nst_rt.errors import InputError, OutputExistsError
+from nst_rt.optimization.timelapse import TIMELAPSE_SUFFIXES, Timelapse, check_timelapse
+
+HOLD = 30
+# Where each of them survives the encoder best.
+COLOURS = ((0.9, 0.1, 0.1), (0.1, 0.9, 0.1), (0.1, 0.1, 0.9), (0.8, 0.5, 0.15), (0.5, 0.5, 0.5))
+
+
+def plain(colour: tuple[float, ...], height: int = 48, width: int = 64) -> Tensor:
+    return torch.tensor(colour).view(1, 3, 1, 1).expand(1, 3, height, width).clone()
+
+
+def grey(number: int) -> Tensor:
+    """An image of one grey level per number, which survives encoding."""
+    return plain((0.1 + 0.08 * number,) * 3)
+
+
+def write(path: Path, count: int, *, first: int = 0, earlier: int = 0) -> None:
+    with Timelapse(path, (48, 64), earlier=earlier) as film:
+        for number in range(first, first + count):
+            film.write(grey(number))
+
+
+def break_off(path: Path, images: Sequence[Tensor], *, earlier: int = 0) -> None:
+    """Write images, then fail."""
+
+    def broken_off() -> None:
+        with Timelapse(path, (48, 64), earlier=earlier) as film:
+            for image in images:
+                film.write(image)
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        broken_off()
+
+
+def shown(path: Path) -> list[np.ndarray]:
+    """All frames, RGB in [0, 1], in the colours that the file says it has."""
+    with av.open(str(path)) as container:
+        return [f.to_ndarray(format="rgb24") / 255 for f in container.decode(video=0)]
+
+
+def numbers(path: Path) -> list[int]:
+    """Which `grey` each frame is."""
+    return [round((float(frame.mean()) - 0.1) / 0.08) for frame in shown(path)]
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("suffix", [*TIMELAPSE_SUFFIXES, ".MP4"])
+def test_each_image_is_a_frame_and_the_last_one_stays(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"t{suffix}"
+    write(path, 5)
+    assert names(tmp_path) == [path.name]
+    assert numbers(path) == [0, 1, 2, 3] + [4] * (1 + HOLD)
+    video = cv2.VideoCapture(str(path))
+    assert video.get(cv2.CAP_PROP_FRAME_COUNT) == 5 + HOLD
+    assert video.get(cv2.CAP_PROP_FPS) == 30
+    video.release()
+
+
+def test_players_can_show_it(tmp_path: Path) -> None:
+    write(tmp_path / "t.mp4", 2)
+    with av.open(str(tmp_path / "t.mp4")) as container:
+        (stream,) = container.streams
+        assert isinstance(stream, av.video.stream.VideoStream)
+        assert (stream.codec_context.name, stream.pix_fmt) == ("h264", "yuv420p")
+        assert float(stream.duration * stream.time_base) == pytest.approx((2 + HOLD) / 30)
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((48, 64), (48, 64)),
+        ((47, 65), (46, 64)),  # chroma has half the size: even sides
+        ((1, 64), (2, 64)),
+        ((1000, 1921), (998, 1920)),
+        ((3840, 2160), (1920, 1080)),
+    ],
+)
+def test_sides_are_even_and_at_most_1920(
+    tmp_path: Path, shape: tuple[int, int], expected: tuple[int, int]
+) -> None:
+    with Timelapse(tmp_path / "t.mp4", shape) as film:
+        film.write(torch.full((1, 3, *shape), 0.6))
+        film.write(torch.full((1, 3, *(max(side // 4, 1) for side in shape)), 0.6))  # coarser
+    with av.open(str(tmp_path / "t.mp4")) as container:
+        video = container.streams.video[0]
+        assert (video.height, video.width) == expected
+        for frame in container.decode(video=0):
+            levels = frame.to_ndarray(format="rgb24")
+            assert np.abs(levels - 0.6 * 255).max() <= 4
+
+
+def test_a_coarse_image_fills_the_frame(tmp_path: Path) -> None:
+    image = torch.zeros(1, 3, 12, 16)
+    image[..., 8:] = 1
+    with Timelapse(tmp_path / "t.mp4", (48, 64)) as film:
+        film.write(image)
+    frame = shown(tmp_path / "t.mp4")[0]
+    assert frame.shape == (48, 64, 3)
+    assert frame[:, :28].max() < 0.1
+    assert frame[:, 36:].min() > 0.9
+
+
+@pytest.mark.parametrize("shape", [(48, 64), (720, 1280)])
+def test_colours_survive(tmp_path: Path, shape: tuple[int, int]) -> None:
+    with Timelapse(tmp_path / "t.mp4", shape) as film:
+        for colour in COLOURS:
+            film.write(plain(colour, *shape))
+    frames = shown(tmp_path / "t.mp4")
+    for frame, colour in zip(frames, COLOURS, strict=False):
+        assert np.abs(frame.mean((0, 1)) - colour).max() < 0.02
+    last = frames[-1].mean((0, 1))
+    assert np.abs(last - COLOURS[-1]).max() < 0.02
+
+
+def test_the_file_says_what_its_colours_mean(tmp_path: Path) -> None:
+    """Or players guess by the size: BT.709 from 720 lines on, BT.601 below."""
+    write(tmp_path / "t.mp4", 1)
+    with av.open(str(tmp_path / "t.mp4")) as container:
+        frame = next(container.decode(video=0))
+        assert (frame.colorspace, frame.color_range) == (1, 1)  # BT.709, limited
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, KeyboardInterrupt])
+def test_an_exception_leaves_a_film_that_plays(tmp_path: Path, kind: type[BaseException]) -> None:
+    path = tmp_path / "t.mp4"
+    path.write_text("an earlier one")
+
+    def broken_off() -> None:
+        with Timelapse(path, (48, 64)) as film:
+            for number in range(7):
+                film.write(grey(number))
+            raise kind("stop")
+
+    with pytest.raises(kind, match="stop"):
+        broken_off()
+    assert path.read_text() == "an earlier one"
+    assert names(tmp_path) == ["t.mp4", "t.partial.mp4"]
+    assert numbers(tmp_path / "t.partial.mp4") == list(range(7))
+
+
+@pytest.mark.parametrize("suffix", TIMELAPSE_SUFFIXES)
+def test_an_exception_before_the_first_frame_leaves_nothing(tmp_path: Path, suffix: str) -> None:
+    break_off(tmp_path / f"t{suffix}", [])
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["t.mp4", "t.mkv", "100%02d.mp4", "a:b.mp4"])
+def test_a_film_goes_on_where_it_broke_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    break_off(Path(name), [grey(number) for number in range(4)])
+    write(Path(name), 3, first=4, earlier=99)
+    assert numbers(tmp_path / name) == [0, 1, 2, 3, 4, 5] + [6] * (1 + HOLD)
+    assert names(tmp_path) == [name]
+
+
+def test_breaking_off_before_a_new_frame_keeps_the_earlier_ones(tmp_path: Path) -> None:
+    break_off(tmp_path / "t.mp4", [grey(number) for number in range(4)])
+    break_off(tmp_path / "t.mp4", [], earlier=99)
+    assert names(tmp_path) == ["t.partial.mp4"]
+    assert numbers(tmp_path / "t.partial.mp4") == [0, 1, 2, 3]
+
+
+def test_going_on_keeps_the_colours(tmp_path: Path) -> None:
+    path = tmp_path / "t.mp4"
+    break_off(path, [plain(colour) for colour in COLOURS])
+    for _ in range(2):
+        break_off(path, [grey(0)], earlier=99)
+    with Timelapse(path, (48, 64), earlier=99) as film:
+        film.write(grey(0))
+    for frame, colour in zip(shown(path), COLOURS, strict=False):
+        assert np.abs(frame.mean((0, 1)) - colour).max() < 0.03
+
+
+def test_a_film_begins_anew_unless_it_is_to_go_on(tmp_path: Path) -> None:
+    break_off(tmp_path / "t.mp4", [grey(number) for number in range(4)])
+    write(tmp_path / "t.mp4", 2)
+    assert numbers(tmp_path / "t.mp4") == [0] + [1] * (1 + HOLD)
+
+
+def test_what_a_killed_process_left_is_not_part_of_a_new_film(tmp_path: Path) -> None:
+    write(tmp_path / ".t.partial.mp4", 3)  # where resuming moves the earlier frames to
+    write(tmp_path / "t.mp4", 2)
+    assert numbers(tmp_path / "t.mp4") == [0] + [1] * (1 + HOLD)
+
+
+def test_nothing_to_go_on_from_is_no_error(tmp_path: Path) -> None:
+    write(tmp_path / "t.mp4", 2, earlier=99)
+    assert numbers(tmp_path / "t.mp4") == [0] + [1] * (1 + HOLD)
+
+
+def test_an_unreadable_beginning_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "t.partial.mp4").write_text("killed before its index was written")
+    write(tmp_path / "t.mp4", 2, earlier=99)
+    assert numbers(tmp_path / "t.mp4") == [0] + [1] * (1 + HOLD)
+    (warning,) = caplog.messages
+    assert "t.mp4: what there was of the timelapse cannot be read" in warning
+    assert names(tmp_path) == ["t.mp4"]
+
+
+@pytest.mark.parametrize("name", ["t.txt", "t", "t.gif", "t.webm"])
+def test_an_unknown_suffix_is_an_error(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match=r"unknown video format .*use one of \.mp4, \.mkv, \.mov"):
+        check_timelapse(tmp_path / name)
+
+
+def test_an_existing_file_is_not_replaced_unasked(tmp_path: Path) -> None:
+    (tmp_path / "t.mp4").touch()
+    with pytest.raises(OutputExistsError, match=r"t\.mp4: exists already"):
+        check_timelapse(tmp_path / "t.mp4")
+    assert check_timelapse(str(tmp_path / "t.mp4"), overwrite=True) == tmp_path / "t.mp4"
+    with pytest.raises(InputError, match="does not exist"):
+        check_timelapse(tmp_path / "nowhere" / "t.mp4")

@@ -1,0 +1,463 @@
+import itertools
+import logging
+import pickle
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import lightning as L
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from nst_rt.errors import InputError
+from nst_rt.images.collection import Photo, find_photos, is_held_out
+from nst_rt.images.io import load_image, resize_to
+from nst_rt.train.data import Batch, CentreCrops, EndlessSampler, Photos, RandomCrops, collate
+
+PLAIN = 10
+
+
+def grainy(width: int, height: int, number: int) -> Image.Image:
+    """An image whose mean, 12 levels a number, tells its number from any crop; not flat."""
+    random = np.random.default_rng(number)
+    blocks = random.choice([-8, 8], (height // 4 + 1, width // 4 + 1))
+    grain = np.kron(blocks, np.ones((4, 4)))[:height, :width]
+    return Image.fromarray((12 * number + 40 + grain).astype(np.uint8))
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of photos of about one grey each, so that every crop tells which photo it is from."""
+    folder = tmp_path_factory.mktemp("plain")
+    for grey in range(PLAIN):
+        grainy(30 + grey, 40, grey).save(folder / f"{grey}.png")
+    return folder
+
+
+@pytest.fixture
+def real(photos: Path) -> list[Photo]:
+    names = ("astronaut.png", "coffee.png", "chelsea.png", "rocket.jpg")
+    return [Photo(photos / name) for name in names]
+
+
+@pytest.fixture
+def corrupt(tmp_path: Path, real: list[Photo]) -> Photo:
+    (tmp_path / "corrupt.jpg").write_bytes(real[-1].read_bytes()[:5000])
+    return Photo(tmp_path / "corrupt.jpg")
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Photo:
+    Image.new("RGB", (300, 15)).save(tmp_path / "tiny.png")
+    return Photo(tmp_path / "tiny.png")
+
+
+def greys(crops: Tensor) -> list[int]:
+    return [round((float(crop.mean() * 255) - 40) / 12) for crop in crops]
+
+
+def stack(crops: RandomCrops, indices: range) -> Tensor:
+    return torch.stack([crops[index].image for index in indices])
+
+
+def same(one: Batch, other: Batch) -> bool:
+    tensors = zip(one[:2], other[:2], strict=True)
+    return all(torch.equal(a, b) for a, b in tensors) and one[2:] == other[2:]
+
+
+def trainer(**settings: int) -> Any:
+    defaults = {"global_step": 0, "accumulate_grad_batches": 1, "global_rank": 0, "world_size": 1}
+    return SimpleNamespace(**defaults | settings)
+
+
+def test_crops_are_square_images(real: list[Photo]) -> None:
+    for crop in stack(RandomCrops(real, 48, seed=0), range(12)):
+        assert crop.shape == (3, 48, 48)
+        assert crop.min() >= 0
+        assert crop.max() <= 1
+        assert crop.std() > 0.02
+
+
+@pytest.mark.parametrize("shape", [(32, 32), (32, 400), (400, 33), (64, 64), (65, 64), (301, 299)])
+def test_photos_of_any_shape_can_be_cropped(tmp_path: Path, shape: tuple[int, int]) -> None:
+    grainy(*shape, 1).save(tmp_path / "a.png")
+    crops = RandomCrops([Photo(tmp_path / "a.png")], 64, seed=0)
+    assert stack(crops, range(20)).shape == (20, 3, 64, 64)
+
+
+def test_crops_show_most_of_the_short_side_and_reach_all_of_a_photo(tmp_path: Path) -> None:
+    # Red tells the row, green the column.
+    gradient = torch.linspace(0, 1, 256)
+    rows, columns = gradient[:128, None] * 2, gradient[None]
+    image = torch.stack([rows.expand(128, 256), columns.expand(128, 256), rows.new_zeros(128, 256)])
+    levels = (image * 255).round().byte().permute(1, 2, 0).numpy()
+    Image.fromarray(levels).save(tmp_path / "a.png")
+    crops = stack(RandomCrops([Photo(tmp_path / "a.png")], 32, seed=0), range(80))[:, :2]
+    height, width = (crops.amax((2, 3)) - crops.amin((2, 3))).T
+    assert 1 / 1.3 - 0.05 < height.min() < 0.85 < 0.95 < height.max()
+    assert torch.allclose(width * 2, height, atol=0.1)  # square
+    assert (crops.amin((0, 2, 3)) < 0.05).all()
+    assert (crops.amax((0, 2, 3)) > 0.95).all()
+    mirrored = crops[:, 1, :, 0] > crops[:, 1, :, -1]
+    assert 20 < mirrored[:, 0].sum() < 60
+
+
+def test_a_crop_is_what_resizing_all_of_the_photo_would_give(tmp_path: Path) -> None:
+    Image.effect_noise((192, 96), 80).save(tmp_path / "a.png")
+    photo = Photo(tmp_path / "a.png")
+    (crop,) = CentreCrops([photo], 48)
+    whole = resize_to(photo.load(), (48, 96))[0, :, :, 24:72]
+    assert torch.allclose(crop.image[:, :, 3:-3], whole[:, :, 3:-3], atol=1e-5)
+    assert (crop.image - whole).abs().mean() < 1e-2
+
+
+def test_crops_depend_on_seed_and_index_alone(real: list[Photo], corrupt: Photo) -> None:
+    photos = [*real, corrupt]
+    first, second = RandomCrops(photos, 32, seed=5), RandomCrops(photos, 32, seed=5)
+    forwards = stack(first, range(15))
+    torch.manual_seed(1)
+    backwards = torch.stack([second[index].image for index in reversed(range(15))]).flip(0)
+    assert torch.equal(forwards, backwards)
+
+
+def test_another_seed_gives_other_crops(real: list[Photo]) -> None:
+    first, second = (stack(RandomCrops(real, 32, seed=seed), range(4)) for seed in (0, 1))
+    assert not torch.equal(first, second)
+
+
+def test_a_photo_is_cropped_differently_each_time(real: list[Photo]) -> None:
+    crops = stack(RandomCrops(real[:1], 32, seed=0), range(8))
+    assert len({tuple(crop.flatten().tolist()) for crop in crops}) == 8
+
+
+def test_every_photo_is_seen_once_before_any_is_seen_again(plain: Path) -> None:
+    crops = RandomCrops(find_photos(plain), 16, seed=0)
+    epochs = [
+        greys(stack(crops, range(start, start + PLAIN))) for start in range(0, 5 * PLAIN, PLAIN)
+    ]
+    assert all(sorted(epoch) == list(range(PLAIN)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == 5  # shuffled anew
+
+
+def test_a_photo_of_one_colour_is_skipped_and_named(tmp_path: Path, real: list[Photo]) -> None:
+    Image.new("RGB", (80, 80), "white").save(tmp_path / "white.png")
+    crops = RandomCrops([Photo(tmp_path / "white.png"), real[0]], 32, seed=0)
+    found = [crops[index] for index in range(6)]
+    assert {crop.photo for crop in found} == {str(real[0])}
+    [reason] = {reason for crop in found for reason in crop.skipped.values()}
+    assert reason.endswith("white.png: of one colour all over")
+
+
+def test_a_crop_of_one_colour_is_left_out_but_not_its_photo(tmp_path: Path) -> None:
+    picture = Image.new("RGB", (400, 80), "blue")
+    picture.paste(grainy(80, 80, 1), (0, 0))
+    picture.save(tmp_path / "sky.png")
+    crops = RandomCrops([Photo(tmp_path / "sky.png"), *[Photo(tmp_path / "sky.png")] * 9], 32, 0)
+    found = [crops[index] for index in range(12)]
+    assert all(crop.image.std((1, 2)).max() > 0.01 and not crop.skipped for crop in found)
+
+
+def test_crops_tell_their_photo_and_position(plain: Path) -> None:
+    crop = RandomCrops(find_photos(plain), 16, seed=0)[7]
+    assert crop.position == 7
+    assert greys(crop.image[None]) == [int(Path(crop.photo).stem)]
+    assert crop.skipped == {}
+
+
+def test_crops_can_be_sent_to_spawned_workers(real: list[Photo]) -> None:
+    crops = RandomCrops(real, 32, seed=0)
+    expected = crops[3]
+    assert torch.equal(pickle.loads(pickle.dumps(crops))[3].image, expected.image)
+
+
+def test_photos_that_cannot_be_used_are_skipped_and_named(
+    real: list[Photo], corrupt: Photo, tiny: Photo, caplog: pytest.LogCaptureFixture
+) -> None:
+    crops = RandomCrops([real[0], corrupt, tiny], 32, seed=0)
+    # Long enough for them to end an epoch and to begin the next one.
+    seen = [crops[index] for index in range(20)]
+    assert {crop.photo for crop in seen} == {str(real[0])}
+    skipped = {photo: reason for crop in seen for photo, reason in crop.skipped.items()}
+    assert skipped.keys() == {str(corrupt), str(tiny)}
+    assert "damaged" in skipped[str(corrupt)]
+    assert "tiny.png: too small for crops of 32 px (300x15)" in skipped[str(tiny)]
+    assert not caplog.messages  # workers have no business on the screen
+
+
+def test_photos_that_cannot_be_used_are_read_once(
+    real: list[Photo], corrupt: Photo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[Photo] = []
+    read = Photo.read_bytes
+
+    def counted(photo: Photo) -> bytes:
+        reads.append(photo)
+        return read(photo)
+
+    monkeypatch.setattr(Photo, "read_bytes", counted)
+    stack(RandomCrops([real[0], corrupt], 32, seed=0), range(12))
+    assert reads.count(corrupt) == 1
+    assert reads.count(real[0]) == 12
+
+
+def test_nothing_but_unusable_photos_is_an_error(corrupt: Photo, tiny: Photo) -> None:
+    with pytest.raises(InputError, match=r"none of the 2 photos can be used: .*(corrupt|tiny)\."):
+        RandomCrops([corrupt, tiny], 32, seed=0)[0]
+
+
+def test_a_batch_holds_what_its_crops_do(plain: Path, corrupt: Photo) -> None:
+    crops = RandomCrops([*find_photos(plain), corrupt], 16, seed=0)
+    batch = collate([crops[index] for index in range(11)])
+    assert batch.images.shape == (11, 3, 16, 16)
+    assert batch.images.dtype == torch.float32
+    assert batch.indices.dtype == torch.int64
+    assert batch.indices.tolist() == list(range(11))
+    assert [int(Path(photo).stem) for photo in batch.photos] == greys(batch.images)
+    assert list(batch.skipped) == [str(corrupt)]
+
+
+def test_sampler_goes_on_from_where_it_is_told() -> None:
+    assert list(itertools.islice(EndlessSampler(7), 4)) == [7, 8, 9, 10]
+
+
+def test_ranks_share_the_indices_between_them() -> None:
+    shares = [list(itertools.islice(EndlessSampler(10, rank, 3), 4)) for rank in range(3)]
+    assert shares[1] == [11, 14, 17, 20]
+    assert sorted(index for share in shares for index in share) == list(range(10, 22))
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Path:
+    """Folder of files that are named like photos."""
+    folder = tmp_path / "many"
+    for index in range(60):
+        (folder / ("even" if index % 2 == 0 else "")).mkdir(parents=True, exist_ok=True)
+        (folder / ("even" if index % 2 == 0 else "") / f"{index}.jpg").touch()
+    return folder
+
+
+@pytest.mark.parametrize("fraction", [0.05, 0.2, "0.2"])
+def test_photos_are_trained_on_or_held_out(many: Path, fraction: float | str) -> None:
+    data = Photos(str(many), validation=fraction)
+    found = find_photos(many)
+    assert data.held_out == [photo for photo in found if is_held_out(photo, float(fraction))]
+    assert data.training == [photo for photo in found if photo not in data.held_out]
+    assert data.held_out
+    assert sum(data.sources.values()) == len(data.training)
+    assert data.sources.keys() == {"many", "even"}
+
+
+@pytest.mark.parametrize("fraction", [0, "0"])
+def test_all_photos_can_be_trained_on(many: Path, fraction: float | str) -> None:
+    data = Photos(str(many), validation=fraction)
+    assert data.training == find_photos(many)
+    assert data.held_out == []
+    assert data.val_dataloader() == []
+
+
+def test_photos_to_validate_on_can_be_given(many: Path, plain: Path) -> None:
+    data = Photos(str(many), validation=str(plain))
+    assert data.training == find_photos(many)
+    assert data.held_out == find_photos(plain)
+
+
+@pytest.mark.parametrize("fraction", [-0.1, 0.6, 1, "2", float("nan")])
+def test_a_fraction_out_of_range_is_an_error(many: Path, fraction: float | str) -> None:
+    with pytest.raises(InputError, match=f"from 0 to 0.5, not {fraction}"):
+        Photos(str(many), validation=fraction)
+
+
+def test_missing_photos_to_validate_on_are_an_error(many: Path) -> None:
+    with pytest.raises(InputError, match="missing: no such folder"):
+        Photos(str(many), validation=str(many / "missing"))
+
+
+def test_if_all_photos_would_be_held_out_they_are_trained_on(tmp_path: Path) -> None:
+    name = next(name for i in range(100) if is_held_out(Photo(Path(name := f"{i}.jpg"))))
+    (tmp_path / name).touch()
+    assert Photos(str(tmp_path)).training == [Photo(tmp_path / name)]
+
+
+def test_few_photos_are_warned_of_with_their_number(
+    plain: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        data = Photos(str(plain))
+    assert f"only {len(data.training)} photos" in caplog.text
+
+
+def test_some_photo_must_be_of_use(plain: Path, many: Path) -> None:
+    Photos(str(plain), size=16).check()
+    for folder, size in ((plain, 100), (many, 16)):
+        with pytest.raises(InputError, match="none of the"):
+            Photos(str(folder), size=size).check()
+
+
+@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_batches_are_the_crops_in_order(
+    plain: Path, tmp_path: Path, workers: int, inside: bool
+) -> None:
+    (tmp_path / "album").mkdir()
+    for photo in plain.iterdir():
+        (tmp_path / "album" / photo.name).write_bytes(photo.read_bytes())
+    (tmp_path / "album" / "corrupt.png").touch()
+    source = tmp_path / "album"
+    if inside:
+        source = tmp_path / "album.zip"
+        with zipfile.ZipFile(source, "w") as opened:
+            for photo in (tmp_path / "album").iterdir():
+                opened.write(photo, photo.name)
+    data = Photos(str(source), size=16, batch_size=3, workers=workers, seed=4)
+    crops = RandomCrops(data.training, 16, seed=4)
+    batches = list(itertools.islice(data.train_dataloader(), 5))
+    for start, batch in zip(range(0, 15, 3), batches, strict=True):
+        assert same(batch, collate([crops[index] for index in range(start, start + 3)]))
+    assert any(batch.skipped for batch in batches)
+
+
+def test_a_worker_takes_one_thread(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nst_rt.train.data.collate", lambda _: torch.get_num_threads())
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert next(iter(Photos(str(plain), size=16, workers=1).train_dataloader())) == 1
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_a_resumed_run_goes_on_with_the_photos_it_had_not_seen(plain: Path) -> None:
+    data = Photos(str(plain), size=16, batch_size=2, workers=0)
+    data.trainer = trainer(global_step=5, accumulate_grad_batches=4, global_rank=1, world_size=3)
+    start = 5 * 4 * 2 * 3
+    batch = next(iter(data.train_dataloader()))
+    assert batch.indices.tolist() == [start + 1, start + 4]
+    crops = RandomCrops(data.training, 16, seed=0)
+    assert same(batch, collate([crops[start + 1], crops[start + 4]]))
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_validation_sees_the_same_crop_of_each_held_out_photo(
+    plain: Path, real: list[Photo], tmp_path: Path, workers: int
+) -> None:
+    for index, photo in enumerate(real[:3]):
+        (tmp_path / f"{2 * index}.png").write_bytes(photo.read_bytes())
+    (tmp_path / "1.png").touch()
+    (tmp_path / "5.png").touch()  # and nothing that can be used behind it
+    data = Photos(str(plain), size=32, validation=str(tmp_path), batch_size=2, workers=workers)
+    data.trainer = trainer(global_rank=1, world_size=3)
+    loader = cast(Any, data.val_dataloader())
+    batches, again = list(loader), list(loader)
+    assert all(same(*pair) for pair in zip(batches, again, strict=True))
+    assert [Path(photo).name for batch in batches for photo in batch.photos] == [
+        "0.png",
+        "2.png",
+        "4.png",
+    ]
+    assert [batch.indices.tolist() for batch in batches] == [[0, 2], [3]]
+    assert [[Path(photo).name for photo in batch.skipped] for batch in batches] == [
+        ["1.png"],
+        ["5.png"],
+    ]
+    astronaut = resize_to(load_image(tmp_path / "0.png"), (32, 32))[0]  # a square photo
+    assert torch.equal(batches[0].images[0], astronaut)
+
+
+def test_validation_takes_a_few_photos_only(tmp_path: Path, plain: Path) -> None:
+    for index in range(40):
+        grainy(16, 16, index % 12).save(tmp_path / f"{index:02d}.png")
+    data = Photos(str(plain), size=16, validation=str(tmp_path), batch_size=20, workers=0)
+    seen = [photo for batch in cast(Any, data.val_dataloader()) for photo in batch.photos]
+    assert [Path(photo).stem for photo in seen] == [f"{index:02d}" for index in range(32)]
+
+
+def test_a_run_resumes_with_the_same_photos_wherever_they_lie(plain: Path, tmp_path: Path) -> None:
+    state = Photos(str(plain), size=16).state_dict()
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for photo in plain.iterdir():
+        (moved / photo.name).touch()
+    Photos(str(moved), size=16).check_resumed(state)
+    Photos(str(moved), size=16).load_state_dict(state)
+
+
+@pytest.mark.parametrize("change", ["removed", "renamed"])
+def test_a_run_does_not_resume_with_other_photos(many: Path, change: str) -> None:
+    data = Photos(str(many))
+    state, number = data.state_dict(), len(data.training)
+    if change == "removed":
+        data.training[3].path.unlink()
+        now = number - 1
+    else:
+        data.training[3].path.rename(many / "other.jpg")
+        now = number
+    other = Photos(str(many))
+    for check in (other.check_resumed, other.load_state_dict):
+        with pytest.raises(InputError, match=f"{number} photos, which are not these {now}"):
+            check(state)
+
+
+@pytest.mark.parametrize("change", [{"batch_size": 3}, {"seed": 1}])
+def test_a_run_does_not_resume_with_other_settings(plain: Path, change: dict[str, int]) -> None:
+    state = Photos(str(plain)).state_dict()
+    ((name, value),) = change.items()
+    with pytest.raises(InputError, match=f"{name} = {state[name]}, not {value}"):
+        Photos(str(plain), **cast(Any, change)).check_resumed(state)
+
+
+class Watching(L.LightningModule):
+    """Trains nothing, and remembers what it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.trained: list[int] = []
+        self.validated: list[str] = []
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        self.trained += batch.indices.tolist()
+        return self.weight * batch.images.mean()
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        self.validated += batch.photos
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0)
+
+
+def fit(steps: int, data: Photos, checkpoint: Path | None = None) -> tuple[L.Trainer, Watching]:
+    task = Watching()
+    trained = L.Trainer(
+        max_steps=steps,
+        accumulate_grad_batches=2,
+        limit_train_batches=2 * steps,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+    )
+    trained.fit(task, data, ckpt_path=checkpoint)
+    return trained, task
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")  # Lightning's own
+def test_lightning_trains_validates_and_resumes(plain: Path, many: Path, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"size": 16, "batch_size": 3, "workers": 0}
+    trained, task = fit(2, Photos(str(plain), validation=str(plain), **settings))
+    assert task.trained == list(range(2 * 2 * 3))
+    assert task.validated == [str(photo) for photo in find_photos(plain)]
+    trained.save_checkpoint(tmp_path / "a.ckpt")
+    state = torch.load(tmp_path / "a.ckpt", weights_only=True)["Photos"]
+    assert state["photos"] == PLAIN
+
+    data = Photos(str(plain), validation=0, **settings)
+    assert fit(3, data, tmp_path / "a.ckpt")[1].trained == list(range(12, 18))
+    with pytest.raises(InputError, match="was begun with 10 photos"):
+        fit(3, Photos(str(many), **settings), tmp_path / "a.ckpt")

