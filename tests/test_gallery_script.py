@@ -53,7 +53,7 @@ def test_the_kit_is_trained_from_a_bare_tree_with_few_packages(tmp_path: Path) -
         *["missing_folder", "--device", "cpu", "--minutes", "1"],
     )
     assert done.returncode == 2, done.stderr
-    assert done.stdout.split()[0] == str(tmp_path / "train" / "kit.py")
+    assert done.stdout.split()[0] == str(tmp_path / "train" / "resident" / "kit.py")
     assert done.stderr.count("\n") == 1
     assert "no such file" in done.stderr
 

@@ -35,6 +35,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWa
 
 
 # Not what a training here has by itself.
+INK = Path(__file__).parents[2] / "nst_rt/assets/styles/ink.jpg"
 OTHER_PRECISION = "bf16-mixed" if fast_dtype(torch_device()) == torch.float32 else "32-true"
 
 
