@@ -90,17 +90,17 @@ def peers(painting: Path) -> Contenders:
     def video(smooth: float) -> Paint:
         last: list[np.ndarray] = []
 
-        def paint(frame: Frame) -> Frame:
+        def stylize(frame: Frame) -> Frame:
             # It paints videos at 640 px at most; figures compare at one size.
             image = np.ascontiguousarray(frame[:, :, ::-1])
-            painted = engine.stylize_with(image, painting, max_size=max(frame.shape))
-            values = np.asarray(painted, np.float32)
+            stylized = engine.stylize_with(image, painting, max_size=max(frame.shape))
+            values = np.asarray(stylized, np.float32)
             if smooth and last:
                 values = smooth * last.pop() + (1 - smooth) * values
             last[:] = [values]
             return np.ascontiguousarray(values[:, :, ::-1].astype(np.uint8))
 
-        return paint
+        return stylize
 
     return {PEER: lambda: video(0.0), f"{PEER} --smooth {SMOOTH}": lambda: video(SMOOTH)}
 
@@ -130,8 +130,8 @@ def layer_figures(contenders: Contenders, photos: Sequence[Frame]) -> dict[str, 
         frames, truth = layered_clip(pan_photo(photo))
         figures[INPUT].append(figure(warping_error(frames, truth)))
         for name, start in contenders.items():
-            paint = start()
-            outputs = [paint(frame) for frame in frames]
+            stylize = start()
+            outputs = [stylize(frame) for frame in frames]
             figures[name].append(figure(warping_error(outputs, truth)))
     return {name: mean(values) for name, values in figures.items()}
 
@@ -176,8 +176,8 @@ def style_losses(
     for name, start in contenders.items():
         last = []
         for photo in photos:
-            paint = start()
-            *_, output = [paint(frame) for frame in pan(photo)]
+            stylize = start()
+            *_, output = [stylize(frame) for frame in pan(photo)]
             last.append(objective.style(frame_to_tensor(output)))
         losses[name] = statistics.fmean(last)
     return losses

@@ -56,27 +56,30 @@ def main() -> None:
     options = parser.parse_args()
     width, height = (int(side) for side in options.size.split("x"))
     load_style(options.style).prepare(height, width)  # into the cache, as earlier sessions do
-    with NumberedCamera((width, height), options.camera_fps) as camera, screen() as (display, look):
+    with (
+        NumberedCamera((width, height), options.camera_fps) as camera,
+        screen() as (display, post_processing),
+    ):
         begin = time.perf_counter()
         command = [sys.executable, "-m", "nst_rt", "webcam", camera.url, "--style", options.style]
         env = {**os.environ, "DISPLAY": display}
         window = subprocess.Popen([*command, *options.options], env=env)
         try:
             opened = begin_of(window, env) - begin
-            painted = first_number(look, (width, height)) - begin
+            stylized = first_number(post_processing, (width, height)) - begin
             time.sleep(5)  # until the scale that holds the rate is found
-            figures = measured(camera, look, (width, height), options.seconds)
+            figures = measured(camera, post_processing, (width, height), options.seconds)
         finally:
             subprocess.run(
                 [*_SEARCH, "windowfocus", "key", "q"], env=env, stdout=subprocess.DEVNULL
             )
             window.wait()
-    figures |= {"size": options.size, "window_s": opened, "first_frame_s": painted}
+    figures |= {"size": options.size, "window_s": opened, "first_frame_s": stylized}
     print("| size | shown | latency, median | latency, 95 % | window after | first frame after |")
     print("| --- | --- | --- | --- | --- | --- |")
     print(
         f"| {options.size} | {figures['fps']:.1f} fps | {figures['latency_ms']:.0f} ms | "
-        f"{figures['latency_95_ms']:.0f} ms | {opened:.1f} s | {painted:.1f} s |"
+        f"{figures['latency_95_ms']:.0f} ms | {opened:.1f} s | {stylized:.1f} s |"
     )
     print(f"\n{figures['read']:.0%} of the looks could be read; camera: {figures['sent']:.1f} fps")
     if options.output:
@@ -120,16 +123,16 @@ class NumberedCamera:
             self._server.write(marked, 0.0)
 
 
-class Look:
+class PostProcessing:
     """The screen of an X server as it is now, from the file that it keeps it in (XWD)."""
 
     def __init__(self, file: Path) -> None:
         with file.open("r+b") as opened:
             self._memory = mmap.mmap(opened.fileno(), 0)
         header = struct.unpack(f">{_XWD_HEADER}I", self._memory[: 4 * _XWD_HEADER])
-        size, width, height, stride, colours = header[0], *header[4:6], header[12], header[19]
+        size, width, height, stride, colors = header[0], *header[4:6], header[12], header[19]
         self._pixels = np.frombuffer(
-            self._memory, np.uint8, stride * height, offset=size + 12 * colours
+            self._memory, np.uint8, stride * height, offset=size + 12 * colors
         ).reshape(height, stride // 4, 4)[:, :width]
 
     def __call__(self, size: tuple[int, int]) -> Frame:
@@ -138,7 +141,7 @@ class Look:
 
 
 @contextmanager
-def screen() -> Iterator[tuple[str, Look]]:
+def screen() -> Iterator[tuple[str, PostProcessing]]:
     """A virtual screen: its name, and what is on it."""
     with tempfile.TemporaryDirectory() as folder:
         read, write = os.pipe()
@@ -152,7 +155,7 @@ def screen() -> Iterator[tuple[str, Look]]:
         with os.fdopen(read) as pipe:
             display = f":{pipe.readline().strip()}"
         try:
-            yield display, Look(Path(folder) / "Xvfb_screen0")
+            yield display, PostProcessing(Path(folder) / "Xvfb_screen0")
         finally:
             server.terminate()
             server.wait()
@@ -168,15 +171,15 @@ def begin_of(window: subprocess.Popen[bytes], env: dict[str, str]) -> float:
     raise SystemExit("the window ended before it was there")
 
 
-def first_number(look: Look, size: tuple[int, int]) -> float:
+def first_number(post_processing: PostProcessing, size: tuple[int, int]) -> float:
     """When a numbered picture was seen for the first time."""
-    while read_number(look(size)) is None:
+    while read_number(post_processing(size)) is None:
         time.sleep(0.01)
     return time.perf_counter()
 
 
 def measured(
-    camera: NumberedCamera, look: Look, size: tuple[int, int], seconds: float
+    camera: NumberedCamera, post_processing: PostProcessing, size: tuple[int, int], seconds: float
 ) -> dict[str, float]:
     """Rate and latency of what is shown: each picture's age when it is seen first."""
     ages: list[float] = []
@@ -185,7 +188,7 @@ def measured(
     begin = time.perf_counter()
     sent_before = camera.sent
     while (now := time.perf_counter()) < begin + seconds:
-        number = read_number(look(size))
+        number = read_number(post_processing(size))
         looks += 1
         if number is None:
             misread += 1

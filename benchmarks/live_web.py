@@ -47,13 +47,13 @@ function read(source, width) {
   const side = block * width / 640;
   context.drawImage(source, 0, 0, side * (bits + 2), side, 0, 0, strip.width, 4);
   const levels = context.getImageData(0, 2, strip.width, 1).data;
-  const grey = [...Array(bits + 2).keys()].map((i) => {
+  const gray = [...Array(bits + 2).keys()].map((i) => {
     const at = (i * 4 + 2) * 4;
     return levels[at] + levels[at + 1] + levels[at + 2];
   });
-  const middle = (grey[0] + grey[1]) / 2;
+  const middle = (gray[0] + gray[1]) / 2;
   let gray = 0;
-  for (let i = 0; i < bits; i++) gray = gray * 2 + (grey[i + 2] > middle ? 1 : 0);
+  for (let i = 0; i < bits; i++) gray = gray * 2 + (gray[i + 2] > middle ? 1 : 0);
   for (let shift = bits >> 1; shift; shift >>= 1) gray ^= gray >> shift;
   return gray;
 }

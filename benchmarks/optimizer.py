@@ -3,7 +3,7 @@
     python benchmarks/optimizer.py PHOTO PAINTING
 
 Both start from the photo, with the same layers, weights and sizes. pastiche runs 100 iterations of
-L-BFGS; ours minimises the same loss, coarse to fine. The judge is pastiche's own loss: how long
+L-BFGS; ours minimizes the same loss, coarse to fine. The judge is pastiche's own loss: how long
 until an image of ours has no more of it than pastiche's best one. Its images are not kept within
 [0, 255] and lose by being saved; ours are, so that the comparison is against what pastiche says of
 itself, and a second one against what it saves.

@@ -86,7 +86,7 @@ def pastiche(
 
 
 def fitted(image: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
-    """Centred on white, scaled down to fit (H, W)."""
+    """Centered on white, scaled down to fit (H, W)."""
     picture = Image.fromarray(tensor_to_frame(image))
     picture.thumbnail((shape[1], shape[0]), Image.Resampling.LANCZOS)
     canvas = Image.new("RGB", (shape[1], shape[0]), "white")

@@ -34,7 +34,7 @@ from nst_rt.infer.backends import BackendName, Precision
 from nst_rt.infer.demo import packaged_film
 from nst_rt.infer.stability.stabilizer import DEFAULT_STABILITY, Stabilizer
 from nst_rt.infer.stylizer import Stylizer, load_style
-from nst_rt.infer.video import VideoReader, convert_video
+from nst_rt.infer.video import VideoReader, stylize_video
 from nst_rt.models.style_model import Style, StyleModel, find_style
 from nst_rt.models.transformer import ClassicNet, TransformerNet
 
@@ -71,7 +71,7 @@ class JohnsonNet(ClassicNet):
             x = layer(x, style)
         for layer in self.decode:
             x = layer(x)
-        logits: Tensor = self.paint(x)
+        logits: Tensor = self.stylize(x)
         return logits
 
 
@@ -177,7 +177,7 @@ def file_rates(
     for each in (stylizer, exact):
         each.prepare(size[1], size[0])
     # What takes as long to encode as a pastiche, without the network.
-    convert_video(film, folder / "stylized.mp4", style=stylizer, overwrite=True)
+    stylize_video(film, folder / "stylized.mp4", style=stylizer, overwrite=True)
 
     def decode(source: Path) -> None:
         for _ in VideoReader(source):
@@ -188,11 +188,11 @@ def file_rates(
 
     def steady() -> None:
         stabilizer = Stabilizer()
-        for frame, painted in pairs:
-            stabilizer.steady(frame, painted)
+        for frame, stylized in pairs:
+            stabilizer.steady(frame, stylized)
 
     def convert(source: Path, style: Stylizer, stability: float) -> None:
-        convert_video(source, output, style=style, stability=stability, overwrite=True)
+        stylize_video(source, output, style=style, stability=stability, overwrite=True)
 
     work = {
         "decoding alone": lambda: decode(film),
@@ -221,7 +221,7 @@ def medians(work: dict[str, Callable[[], object]], frames: int, rounds: int) -> 
 def resized_film(film: Path, size: tuple[int, int], seconds: float) -> int:
     """Write a film of that size, with sound; returns its number of frames."""
     plain = load_style(strength=0)  # leaves frames as they are
-    return convert_video(
+    return stylize_video(
         packaged_film(), film, style=plain, size=size, end=seconds, stability=0
     ).frames
 
@@ -231,7 +231,7 @@ def conversion_memory(film: Path) -> float:
     # Not by getrusage: a program that is started inherits the peak of the one that starts it.
     code = """
 import sys, nst_rt
-nst_rt.convert_video(sys.argv[1], sys.argv[2])
+nst_rt.stylize_video(sys.argv[1], sys.argv[2])
 [peak] = [line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")]
 print(peak)
 """

@@ -57,8 +57,8 @@ def edge_energy(stylized: Frame, frame: Frame) -> float:
     """Energy of the gradients where the photo's are among the largest 2 %, over the photo's."""
 
     def energy(picture: Frame) -> np.ndarray:
-        grey = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY).astype(np.float32)
-        across, down = (cv2.Sobel(grey, cv2.CV_32F, *way) for way in ((1, 0), (0, 1)))
+        gray = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY).astype(np.float32)
+        across, down = (cv2.Sobel(gray, cv2.CV_32F, *way) for way in ((1, 0), (0, 1)))
         return np.asarray(across**2 + down**2)
 
     photo = energy(frame)

@@ -1,7 +1,7 @@
 """A number in large blocks along the lower edge of a frame, that survives being painted.
 
 Each bit is a pair of blocks, light then dark for 1, dark then light for 0, so that reading compares
-neighbours and needs no threshold: a style may change colours and contrast, as long as light stays
+neighbors and needs no threshold: a style may change colors and contrast, as long as light stays
 lighter than dark. A check sum rejects what was read in the middle of a change.
 """
 
@@ -32,13 +32,13 @@ def read_number(frame: np.ndarray) -> int | None:
     """The number in a frame or a screenshot of it; None where it cannot be told for sure.
 
     Args:
-        frame: shape (H, W, 3), any colours of 8 bits.
+        frame: shape (H, W, 3), any colors of 8 bits.
     """
     rows = _ROWS * _side(frame.shape[1])  # the rest is not looked at, which is faster
-    grey = cv2.cvtColor(np.ascontiguousarray(frame[-rows:, :, :3]), cv2.COLOR_BGR2GRAY)
+    gray = cv2.cvtColor(np.ascontiguousarray(frame[-rows:, :, :3]), cv2.COLOR_BGR2GRAY)
     word = 0
-    for index, (first, second) in enumerate(_blocks(*grey.shape)):
-        difference = float(_core(grey[first]).mean() - _core(grey[second]).mean())
+    for index, (first, second) in enumerate(_blocks(*gray.shape)):
+        difference = float(_core(gray[first]).mean() - _core(gray[second]).mean())
         if abs(difference) < _LEAST:
             return None
         word |= (difference > 0) << index

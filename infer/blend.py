@@ -66,7 +66,7 @@ class _Entry:
         return float(self.kernels @ other.kernels) >= _KINDRED
 
 
-class Palette:
+class StyleSet:
     """The styles of any number of models, by name.
 
     Styles whose networks descend from one another, as all that were trained from the gallery do,
@@ -161,7 +161,7 @@ class Palette:
         return self._entries[name]
 
 
-def load_palette(names: Sequence[str]) -> tuple[Palette, dict[str, str]]:
+def load_style_set(names: Sequence[str]) -> tuple[StyleSet, dict[str, str]]:
     """Load styles by their names, with all others of their models.
 
     Args:
@@ -174,15 +174,15 @@ def load_palette(names: Sequence[str]) -> tuple[Palette, dict[str, str]]:
         UnknownNameError, InputError, StyleModelError: see `find_style`.
     """
     found = find_styles(names)
-    palette = Palette()
+    style_set = StyleSet()
     given: dict[int, dict[str, str]] = {}
     for model, _ in found.values():
         if id(model) not in given:
-            given[id(model)] = palette.add(model)
-    return palette, {name: given[id(model)][style] for name, (model, style) in found.items()}
+            given[id(model)] = style_set.add(model)
+    return style_set, {name: given[id(model)][style] for name, (model, style) in found.items()}
 
 
-def whole_palette(name: str) -> tuple[Palette, str]:
+def full_style_set(name: str) -> tuple[StyleSet, str]:
     """All styles to choose from while one is shown: those of its model, then the gallery's.
 
     Args:
@@ -195,10 +195,10 @@ def whole_palette(name: str) -> tuple[Palette, str]:
         UnknownNameError, InputError, StyleModelError: see `find_style`.
     """
     found = find_styles([name, *gallery()])
-    palette = Palette()
+    style_set = StyleSet()
     for model in {id(model): model for model, _ in found.values()}.values():
-        palette.add(model, skip_known=True)
-    return palette, found[name][1]
+        style_set.add(model, skip_known=True)
+    return style_set, found[name][1]
 
 
 def kind_of(network: TransformerNet) -> tuple[object, ...]:

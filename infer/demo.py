@@ -12,7 +12,7 @@ import numpy as np
 from nst_rt.errors import InputError
 from nst_rt.images.io import Frame, save_image
 from nst_rt.infer.stylizer import load_style
-from nst_rt.infer.video import Conversion, VideoInfo, VideoReader, convert_video
+from nst_rt.infer.video import VideoInfo, VideoReader, VideoResult, stylize_video
 
 PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")
 _FILM = "bigbuckbunny.mp4"
@@ -23,7 +23,7 @@ def run_demo(
     *,
     style: str = "starry_night",
     on_frame: Callable[[int, VideoInfo], None] | None = None,
-) -> Conversion:
+) -> VideoResult:
     """Stylize a 720p clip of Big Buck Bunny, with its audio, and lay out things to try next.
 
     `folder` gets the stylized film, a before/after picture, and, to try the other verbs on, the
@@ -33,7 +33,7 @@ def run_demo(
     Args:
         folder: is made if it is not there.
         style: see `load_style`.
-        on_frame: see `convert_video`.
+        on_frame: see `stylize_video`.
 
     Raises:
         InputError: the packages with the film and the photos are not installed.
@@ -47,7 +47,7 @@ def run_demo(
             shutil.copyfile(file, folder / target / file.name)
     shutil.copyfile(film, folder / _FILM)
     output = folder / f"{film.stem}_{Path(style).stem}.mp4"
-    done = convert_video(film, output, style=stylizer, overwrite=True, on_frame=on_frame)
+    done = stylize_video(film, output, style=stylizer, overwrite=True, on_frame=on_frame)
     before_after = np.hstack([_middle_frame(film), _middle_frame(output)])
     save_image(before_after, folder / "before_after.png", overwrite=True)
     return done

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from nst_rt.images.io import Frame
 from nst_rt.infer.backends import BackendName, Precision
 from nst_rt.infer.blend import Pass
-from nst_rt.infer.postprocess import PLAIN, Look, with_strength
+from nst_rt.infer.postprocess import PLAIN, PostProcessing, with_strength
 from nst_rt.infer.stability.stabilizer import Layer, Stabilizer
 from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize, brought_back
 from nst_rt.infer.stylizer import Stylizer
@@ -36,7 +36,7 @@ class _Begun:
     ages: Ages
 
 
-class Painter:
+class FrameStylizer:
     """Paints the frames of one video, in order.
 
     Args:
@@ -56,12 +56,12 @@ class Painter:
         stylizer: Stylizer,
         *,
         timeline: Timeline | None = None,
-        look: Look = PLAIN,
+        post_processing: PostProcessing = PLAIN,
         stabilizer: Stabilizer | None = None,
     ) -> None:
         self.stylizer = stylizer
         self._timeline = timeline
-        self.look = look
+        self.post_processing = post_processing
         self.stabilizer = stabilizer
         self._seconds: float | None = None  # of the last frame
         self._begun: float | None = None  # seconds of the last frame that was begun
@@ -84,11 +84,11 @@ class Painter:
             "engine": str(self),
             "style": self.stylizer.identity,
             "timeline": str(self._timeline),
-            "look": str(self.look),
+            "look": str(self.post_processing),
             "stability": f"{0 if self.stabilizer is None else self.stabilizer.stability:g}",
         }
 
-    def paint(self, frame: Frame, seconds: float) -> Frame:
+    def stylize(self, frame: Frame, seconds: float) -> Frame:
         """Paint the next frame.
 
         Args:
@@ -107,13 +107,13 @@ class Painter:
         return self._finished(self._begin(frame, seconds, several=False))
 
     def start(self, frame: Frame, seconds: float, *, repeated: bool = False) -> Callable[[], Frame]:
-        """Begin to paint the next frame, as `paint`; what is returned waits for it.
+        """Begin to paint the next frame, as `stylize`; what is returned waits for it.
 
         For throughput, see `Stylizer.start_shrunk`. Frames are waited for in the order that they
         were begun in; `state` is that after the last one that was waited for.
 
         Args:
-            frame, seconds: see `paint`.
+            frame, seconds: see `stylize`.
             repeated: it is the last frame once more, which is stylized anew only if the style is
                 another one by now.
         """
@@ -164,30 +164,30 @@ class Painter:
     @property
     def _is_plain(self) -> bool:
         """Whether frames stay as they are, so that nothing need be computed."""
-        return self.look.strength == 0 or self.stylizer.strength == 0
+        return self.post_processing.strength == 0 or self.stylizer.strength == 0
 
     def _plain(self, frame: Frame, seconds: float) -> Frame:
         self._seconds = seconds
-        return self.look.apply(frame, frame)
+        return self.post_processing.apply(frame, frame)
 
     def _finished(self, begun: "_Begun") -> Frame:
         """What a frame becomes."""
         if self.stabilizer is None:
-            painted = begun.layers[0].picture()
+            stylized = begun.layers[0].picture()
         else:
             valid = self._still_valid(begun.seconds)
-            painted = self.stabilizer.steady_layers(begun.small, begun.layers, valid=valid)
-        self._seconds, self._painted, self._last_ages = begun.seconds, painted, begun.ages
-        return self._brought_back(begun.frame, begun.small, painted, begun.strength)
+            stylized = self.stabilizer.steady_layers(begun.small, begun.layers, valid=valid)
+        self._seconds, self._painted, self._last_ages = begun.seconds, stylized, begun.ages
+        return self._brought_back(begun.frame, begun.small, stylized, begun.strength)
 
     def _again(self, frame: Frame) -> Frame:
         assert self._painted is not None
         small = self.stylizer.shrunk(frame)
         return self._brought_back(frame, small, self._painted, self.stylizer.strength)
 
-    def _brought_back(self, frame: Frame, small: Frame, painted: Frame, strength: float) -> Frame:
-        whole = brought_back(painted, small, frame)
-        return self.look.apply(frame, with_strength(frame, whole, strength))
+    def _brought_back(self, frame: Frame, small: Frame, stylized: Frame, strength: float) -> Frame:
+        whole = brought_back(stylized, small, frame)
+        return self.post_processing.apply(frame, with_strength(frame, whole, strength))
 
     def _changes(self, before: float, now: float) -> bool:
         """Whether the style at two times differs."""
@@ -250,31 +250,33 @@ def next_ages(ages: Ages, names: Sequence[Hashable]) -> Ages:
     return after
 
 
-def load_painter(
+def load_frame_stylizer(
     style: str | Mapping[str, float] | Timeline = "starry_night",
     *,
     fade: float = DEFAULT_FADE,
     strength: float = 1.0,
-    keep_colours: bool = False,
+    preserve_colors: bool = False,
     compare: bool = False,
     stroke_size: StrokeSize | str | float = DEFAULT_STROKES,
     backend: BackendName = "auto",
     device: str | None = None,
     precision: Precision = "auto",
-) -> Painter:
+) -> FrameStylizer:
     """Load what paints a video.
 
     Args:
         style: see `load_style`; styles over time as a `Timeline` or a text for `parse_style`.
         fade: seconds of cross-fade between the styles of such a text.
-        strength, keep_colours, compare: see `Look`.
+        strength, preserve_colors, compare: see `PostProcessing`.
         stroke_size, backend, device, precision: see `Stylizer`.
 
     Raises:
         InputError: a text or a number that cannot be used; styles of several model files.
         UnknownNameError, StyleModelError, BackendError: see `load_style`.
     """
-    look = Look(strength=strength, keep_colours=keep_colours, compare=compare)
+    post_processing = PostProcessing(
+        strength=strength, preserve_colors=preserve_colors, compare=compare
+    )
     if isinstance(style, str):
         style = parse_style(style, fade=fade)
     elif not isinstance(style, Timeline):
@@ -288,4 +290,4 @@ def load_painter(
         device=device,
         precision=precision,
     )
-    return Painter(stylizer, timeline=timeline, look=look)
+    return FrameStylizer(stylizer, timeline=timeline, post_processing=post_processing)

@@ -15,8 +15,8 @@ from nst_rt.images.io import (
     save_image,
     tensor_to_frame,
 )
-from nst_rt.infer.frame_stylizer import Painter
-from nst_rt.infer.postprocess import PLAIN, Look
+from nst_rt.infer.frame_stylizer import FrameStylizer
+from nst_rt.infer.postprocess import PLAIN, PostProcessing
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.models.transformer import MINIMUM_SIZE
 
@@ -38,12 +38,12 @@ class Batch:
     skipped: dict[str, str] = field(default_factory=dict)
 
 
-def stylize_photo(
+def stylize_image(
     stylizer: Stylizer,
     photo: Photo,
     output: Path | str,
     *,
-    look: Look = PLAIN,
+    post_processing: PostProcessing = PLAIN,
     size: int | None = None,
     max_pixels: int | None = None,
     overwrite: bool = False,
@@ -72,17 +72,19 @@ def stylize_photo(
     if min(height, width) < MINIMUM_SIZE:
         raise InputError(f"{photo}: {width}x{height} px, and {MINIMUM_SIZE} a side are needed")
     check_image_size(output, height, width)
-    painted = Painter(stylizer, look=look).paint(tensor_to_frame(picture.image), 0)
-    save_image(painted, output, overwrite=overwrite, alpha=picture.alpha)
-    return painted.shape[0], painted.shape[1]
+    stylized = FrameStylizer(stylizer, post_processing=post_processing).stylize(
+        tensor_to_frame(picture.image), 0
+    )
+    save_image(stylized, output, overwrite=overwrite, alpha=picture.alpha)
+    return stylized.shape[0], stylized.shape[1]
 
 
-def stylize_photos(
+def stylize_images(
     stylizer: Stylizer,
     source: Path | str,
     folder: Path | str,
     *,
-    look: Look = PLAIN,
+    post_processing: PostProcessing = PLAIN,
     size: int | None = None,
     max_pixels: int | None = None,
     overwrite: bool = False,
@@ -99,7 +101,7 @@ def stylize_photos(
         stylizer: that paints.
         source: a folder, a zip archive or a list of photos.
         folder: where the results go; it is made if need be.
-        look, size, max_pixels, overwrite: see `stylize_photo`.
+        look, size, max_pixels, overwrite: see `stylize_image`.
         resume: leave results alone that are there already.
         on_photo: called with the number of photos done, that of all, and the last one's name.
 
@@ -127,11 +129,11 @@ def stylize_photos(
             continue
         try:
             output.parent.mkdir(parents=True, exist_ok=True)
-            stylize_photo(
+            stylize_image(
                 stylizer,
                 photo,
                 output,
-                look=look,
+                post_processing=post_processing,
                 size=size,
                 max_pixels=max_pixels,
                 overwrite=overwrite,

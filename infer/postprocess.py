@@ -19,12 +19,12 @@ _WHITE = 255
 
 
 @dataclass(frozen=True)
-class Look:
+class PostProcessing:
     """How a pastiche is shown.
 
     Attributes:
         strength: from 0 (the frame as it is) to 1 (the full style).
-        keep_colours: see `with_original_colours`.
+        preserve_colors: see `with_original_colors`.
         compare: see `split`.
 
     Raises:
@@ -32,23 +32,23 @@ class Look:
     """
 
     strength: float = 1.0
-    keep_colours: bool = False
+    preserve_colors: bool = False
     compare: bool = False
 
     def __post_init__(self) -> None:
         check_strength(self.strength)
 
-    def apply(self, frame: Frame, painted: Frame) -> Frame:
+    def apply(self, frame: Frame, stylized: Frame) -> Frame:
         """Both frames of shape (H, W, 3), and so is the result, which may be one of them."""
-        # Without the style there is nothing to take colours for, and rounding would show.
-        if self.keep_colours and self.strength > 0:
-            painted = with_original_colours(frame, painted)
-        painted = with_strength(frame, painted, self.strength)
-        return split(frame, painted) if self.compare else painted
+        # Without the style there is nothing to take colors for, and rounding would show.
+        if self.preserve_colors and self.strength > 0:
+            stylized = with_original_colors(frame, stylized)
+        stylized = with_strength(frame, stylized, self.strength)
+        return split(frame, stylized) if self.compare else stylized
 
 
-def with_original_colours(frame: Frame, painted: Frame) -> Frame:
-    """The pastiche in the frame's own colours: its luma, and the frame's chroma.
+def with_original_colors(frame: Frame, stylized: Frame) -> Frame:
+    """The pastiche in the frame's own colors: its luma, and the frame's chroma.
 
     What `nst_rt.images.color.with_luminance` does for images, in a few milliseconds and to within
     a few levels: where a color is too strong for its new luma, it becomes paler, never another hue.
@@ -63,15 +63,15 @@ def with_original_colours(frame: Frame, painted: Frame) -> Frame:
     result = np.empty(frame.shape, np.uint8)
     for top in range(0, len(frame), _ROWS):
         rows = slice(top, top + _ROWS)
-        result[rows] = _recoloured(frame[rows], painted[rows])
+        result[rows] = _recolored(frame[rows], stylized[rows])
     return result
 
 
-def _recoloured(frame: Frame, painted: Frame) -> Frame:
-    luma = cv2.cvtColor(painted, cv2.COLOR_BGR2GRAY)
+def _recolored(frame: Frame, stylized: Frame) -> Frame:
+    luma = cv2.cvtColor(stylized, cv2.COLOR_BGR2GRAY)
     own = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)
     planes = cv2.split(frame)
-    # How far the colour reaches beyond its luma, both ways, and how far it may beyond the new one.
+    # How far the color reaches beyond its luma, both ways, and how far it may beyond the new one.
     above = cv2.subtract(cv2.max(cv2.max(planes[0], planes[1]), planes[2]), own)
     below = cv2.subtract(own, cv2.min(cv2.min(planes[0], planes[1]), planes[2]))
     room_above = cv2.divide(cv2.bitwise_not(luma), np.maximum(above, 1), dtype=cv2.CV_32F)
@@ -84,7 +84,7 @@ def _recoloured(frame: Frame, painted: Frame) -> Frame:
     return np.asarray(merged, np.uint8)
 
 
-def with_strength(frame: Frame, painted: Frame, strength: float) -> Frame:
+def with_strength(frame: Frame, stylized: Frame, strength: float) -> Frame:
     """Frame and pastiche mixed: at 0 exactly the one, at 1 exactly the other.
 
     Args:
@@ -98,8 +98,8 @@ def with_strength(frame: Frame, painted: Frame, strength: float) -> Frame:
     if strength == 0:
         return frame
     if strength == 1:
-        return painted
-    return np.asarray(cv2.addWeighted(painted, strength, frame, 1 - strength, 0), np.uint8)
+        return stylized
+    return np.asarray(cv2.addWeighted(stylized, strength, frame, 1 - strength, 0), np.uint8)
 
 
 def mixed(frames: Sequence[tuple[Frame, float]]) -> Frame:
@@ -111,7 +111,7 @@ def mixed(frames: Sequence[tuple[Frame, float]]) -> Frame:
     return result
 
 
-def split(frame: Frame, painted: Frame, *, position: float = 0.5) -> Frame:
+def split(frame: Frame, stylized: Frame, *, position: float = 0.5) -> Frame:
     """The frame on the left, its pastiche on the right, a thin white line between them.
 
     Args:
@@ -130,7 +130,7 @@ def split(frame: Frame, painted: Frame, *, position: float = 0.5) -> Frame:
     width = frame.shape[1]
     thickness = max(round(width / _LINE), 1)
     left = min(round(position * width), width - thickness)
-    result = painted.copy()
+    result = stylized.copy()
     result[:, :left] = frame[:, :left]
     result[:, left : left + thickness] = _WHITE
     return result
@@ -142,4 +142,4 @@ def check_strength(strength: float) -> None:
         raise InputError(f"the strength must be between 0 and 1, not {strength}")
 
 
-PLAIN = Look()
+PLAIN = PostProcessing()

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from nst_rt.images.contact_sheet import contact_sheet
 from nst_rt.images.io import Frame, frame_to_tensor, load_image, tensor_to_frame
-from nst_rt.infer.blend import Palette, load_palette
+from nst_rt.infer.blend import StyleSet, load_style_set
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.models.style_model import Style, gallery
 
@@ -24,11 +24,11 @@ _PREVIEW_SIZE = 96
 _PREVIEW_QUALITY = 80
 
 
-def in_all_styles(frame: Frame, palette: Palette) -> Iterator[tuple[str, Frame]]:
+def in_all_styles(frame: Frame, style_set: StyleSet) -> Iterator[tuple[str, Frame]]:
     """Stylize a frame, shape (H, W, 3), uint8 BGR, in every style; yields the names and results."""
     # A sheet's pictures are small: strokes in proportion to them would hardly be seen.
-    stylizer = Stylizer(palette, palette.names[0], stroke_size="1:1")
-    for name in palette.names:
+    stylizer = Stylizer(style_set, style_set.names[0], stroke_size="1:1")
+    for name in style_set.names:
         stylizer.set_style(name)
         yield name, stylizer.stylize(frame)
 
@@ -53,18 +53,18 @@ def style_sheet(
         InputError: a photo or a size that cannot be used.
     """
     image = load_image(photo, size=size)
-    palette, _ = load_palette([*gallery()])
+    style_set, _ = load_style_set([*gallery()])
     pictures = {"photo": image}
-    for name, painted in in_all_styles(tensor_to_frame(image), palette):
-        pictures[name] = frame_to_tensor(painted)
+    for name, stylized in in_all_styles(tensor_to_frame(image), style_set):
+        pictures[name] = frame_to_tensor(stylized)
         if on_progress is not None:
-            on_progress(len(pictures) - 1, len(palette.names), name)
+            on_progress(len(pictures) - 1, len(style_set.names), name)
     return contact_sheet(list(pictures.values()), list(pictures), columns=COLUMNS)
 
 
-def preview(painted: Frame) -> str:
+def preview(stylized: Frame) -> str:
     """The small picture that a `Style` carries: WebP of 96 px, in base64."""
-    picture = Image.fromarray(painted[:, :, ::-1])
+    picture = Image.fromarray(stylized[:, :, ::-1])
     picture.thumbnail((_PREVIEW_SIZE, _PREVIEW_SIZE), Image.Resampling.LANCZOS)
     file = io.BytesIO()
     picture.save(file, "WEBP", quality=_PREVIEW_QUALITY)

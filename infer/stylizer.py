@@ -19,7 +19,7 @@ from nst_rt.infer.backends import (
     create_backend,
 )
 from nst_rt.infer.backends.frame_net import digest
-from nst_rt.infer.blend import Palette, Pass, kind_of
+from nst_rt.infer.blend import Pass, StyleSet, kind_of
 from nst_rt.infer.postprocess import check_strength, mixed, with_strength
 from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize, brought_back, resized
 from nst_rt.infer.tiled import TiledNet, check_fits, tile_for
@@ -40,7 +40,7 @@ class Stylizer:
 
     Args:
         styles: a palette, or a loaded style model.
-        style: one style's name, or names with weights for a blend, see `Palette.passes`.
+        style: one style's name, or names with weights for a blend, see `StyleSet.passes`.
         strength: from 0 (the frame as it is) to 1 (the full style).
         stroke_size: how far a stroke is from the next one: `2%` or 0.02 of the long side, `40px`,
             or `1:1` to stylize at the frame's own size; see `StrokeSize`.
@@ -65,7 +65,7 @@ class Stylizer:
 
     def __init__(
         self,
-        styles: Palette | StyleModel,
+        styles: StyleSet | StyleModel,
         style: str | Mapping[str, float],
         *,
         strength: float = 1.0,
@@ -77,7 +77,7 @@ class Stylizer:
     ) -> None:
         if memory is not None and not 0 < memory < float("inf"):
             raise InputError(f"the memory must be a positive number of GB, not {memory}")
-        self.palette = styles if isinstance(styles, Palette) else Palette(styles)
+        self.style_set = styles if isinstance(styles, StyleSet) else StyleSet(styles)
         self._memory = memory
         self.strength = strength
         self._stroke_size = StrokeSize.parse(stroke_size)
@@ -147,7 +147,7 @@ class Stylizer:
         if stroke_size is not None:
             self._stroke_size = StrokeSize.parse(stroke_size)
         if style is not None:
-            self.passes = self.palette.passes(style)
+            self.passes = self.style_set.passes(style)
             self.blend = normalized_weights({style: 1.0} if isinstance(style, str) else style)
         self.strength = strength
 
@@ -176,8 +176,8 @@ class Stylizer:
             _check(frame)
             return frame.copy()
         small = self.shrunk(frame)
-        painted = brought_back(self.stylize_shrunk(small), small, frame)
-        return with_strength(frame, painted, self.strength)
+        stylized = brought_back(self.stylize_shrunk(small), small, frame)
+        return with_strength(frame, stylized, self.strength)
 
     def shrunk(self, frame: Frame) -> Frame:
         """A frame at the size at which it is stylized.
@@ -329,9 +329,9 @@ def load_style(
         InputError, StyleModelError: a file that is missing, or not a style model.
         BackendError: an engine, device or precision that is not there.
     """
-    palette, timeline = Timeline(((0, name),)).load()
+    style_set, timeline = Timeline(((0, name),)).load()
     return Stylizer(
-        palette,
+        style_set,
         timeline.at(0),
         strength=strength,
         stroke_size=stroke_size,

@@ -41,8 +41,8 @@ def tile_for(
     """
 
     def peak(pixels: float, tile: int | None) -> float:
-        painted = pixels if tile is None else min(pixels, (tile + 2 * network.net.reach) ** 2)
-        return pixels * _PICTURE + painted * (_FRAMES + network.net.activations * itemsize)
+        stylized = pixels if tile is None else min(pixels, (tile + 2 * network.net.reach) ** 2)
+        return pixels * _PICTURE + stylized * (_FRAMES + network.net.activations * itemsize)
 
     for tile in (None, *TILES):
         if peak(height * width, tile) <= memory:
@@ -81,15 +81,15 @@ def _too_large(height: int, width: int, needed: float, memory: float, spent: flo
 class Tile:
     """A tile's place along both axes: what is painted, and what of it is kept."""
 
-    painted: tuple[slice, slice]
+    stylized: tuple[slice, slice]
     kept: tuple[slice, slice]
 
     @property
     def inside(self) -> tuple[slice, slice]:
-        """`kept`, seen from within `painted`."""
+        """`kept`, seen from within `stylized`."""
         return tuple(  # type: ignore[return-value]
-            slice(kept.start - painted.start, kept.stop - painted.start)
-            for painted, kept in zip(self.painted, self.kept, strict=True)
+            slice(kept.start - stylized.start, kept.stop - stylized.start)
+            for stylized, kept in zip(self.stylized, self.kept, strict=True)
         )
 
 
@@ -146,11 +146,11 @@ class TiledNet:
             norm.moments = None
         for norm in self._norms:  # in the order that they are defined, and run, in
             norm.moments = self._moments(norm, whole, tiles)
-        painted = np.empty_like(whole)
+        stylized = np.empty_like(whole)
         for tile in tiles:
             pastiche = self._network(self._image(whole, tile), self._style).float()
-            painted[tile.kept] = tensor_to_frame(pastiche.flip(1))[tile.inside]
-        return painted[:height, :width]
+            stylized[tile.kept] = tensor_to_frame(pastiche.flip(1))[tile.inside]
+        return stylized[:height, :width]
 
     def _moments(
         self, norm: ConditionalInstanceNorm, whole: Frame, tiles: list[Tile]
@@ -190,7 +190,7 @@ class TiledNet:
         return mean.float().to(self._device), variance.clamp(min=0).float().to(self._device)
 
     def _image(self, whole: Frame, tile: Tile) -> Tensor:
-        image = frame_to_tensor(np.ascontiguousarray(whole[tile.painted]))
+        image = frame_to_tensor(np.ascontiguousarray(whole[tile.stylized]))
         return image.flip(1).to(self._device, self._dtype)  # in the order that `FrameNet` takes
 
     def _tiles(self, height: int, width: int) -> Iterator[Tile]:

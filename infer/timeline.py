@@ -7,7 +7,7 @@ from functools import cached_property
 from itertools import pairwise
 
 from nst_rt.errors import InputError
-from nst_rt.infer.blend import Palette, load_palette
+from nst_rt.infer.blend import StyleSet, load_style_set
 from nst_rt.models.style_model import SUFFIX, normalized_weights
 from nst_rt.times import parse_time
 
@@ -19,7 +19,7 @@ DEFAULT_FADE = 1.0  # seconds
 class Timeline:
     """Styles, or blends of them, each from a time on, with cross-fades between them.
 
-    A cross-fade is centred: at its time a style has half of the picture. Where styles follow each
+    A cross-fade is centered: at its time a style has half of the picture. Where styles follow each
     other faster than a cross-fade takes, it is shortened, so that each one comes into its own.
 
     Attributes:
@@ -49,20 +49,20 @@ class Timeline:
                 )
         _ = self._blends  # checks the weights
 
-    def load(self) -> "tuple[Palette, Timeline]":
+    def load(self) -> "tuple[StyleSet, Timeline]":
         """A palette of all its styles, and the same timeline in the palette's names.
 
         Raises:
             InputError, UnknownNameError, StyleModelError: see `find_style`.
         """
-        palette, names = load_palette([name for blend in self._blends for name in blend])
+        style_set, names = load_style_set([name for blend in self._blends for name in blend])
         moments = []
         for (seconds, _), blend in zip(self.moments, self._blends, strict=True):
             parts: dict[str, float] = {}
             for name, weight in blend.items():  # two of the names may be one style
                 parts[names[name]] = parts.get(names[name], 0) + weight
             moments.append((seconds, parts))
-        return palette, Timeline(tuple(moments), self.fade)
+        return style_set, Timeline(tuple(moments), self.fade)
 
     def at(self, seconds: float) -> dict[str, float]:
         """The blend at a time: names with positive weights, whose sum is 1."""

@@ -18,10 +18,10 @@ os.environ.setdefault("QT_LOGGING_RULES", "default.warning=false")
 if TYPE_CHECKING:
     from nst_rt.errors import StyleTransferError
     from nst_rt.images.io import load_image, save_image
-    from nst_rt.infer.frame_stylizer import load_painter
-    from nst_rt.infer.live.webcam import show_webcam
+    from nst_rt.infer.frame_stylizer import load_frame_stylizer
+    from nst_rt.infer.live.webcam import stylize_webcam
     from nst_rt.infer.stylizer import Stylizer, load_style
-    from nst_rt.infer.video import convert_video
+    from nst_rt.infer.video import stylize_video
     from nst_rt.models.style_model import StyleModel, gallery
     from nst_rt.optimization.optimizer import Iterate, optimize
     from nst_rt.optimization.runs import paint
@@ -33,15 +33,15 @@ __all__ = [
     "StyleTransferError",
     "Stylizer",
     "__version__",
-    "convert_video",
     "gallery",
+    "load_frame_stylizer",
     "load_image",
-    "load_painter",
     "load_style",
     "optimize",
     "paint",
     "save_image",
-    "show_webcam",
+    "stylize_video",
+    "stylize_webcam",
     "train_style",
 ]
 
@@ -50,15 +50,15 @@ _MODULES = {
     "StyleModel": "nst_rt.models.style_model",
     "StyleTransferError": "nst_rt.errors",
     "Stylizer": "nst_rt.infer.stylizer",
-    "convert_video": "nst_rt.infer.video",
+    "stylize_video": "nst_rt.infer.video",
     "gallery": "nst_rt.models.style_model",
     "load_image": "nst_rt.images.io",
-    "load_painter": "nst_rt.infer.frame_stylizer",
+    "load_frame_stylizer": "nst_rt.infer.frame_stylizer",
     "load_style": "nst_rt.infer.stylizer",
     "optimize": "nst_rt.optimization.optimizer",
     "paint": "nst_rt.optimization.runs",
     "save_image": "nst_rt.images.io",
-    "show_webcam": "nst_rt.infer.live.webcam",
+    "stylize_webcam": "nst_rt.infer.live.webcam",
     "train_style": "nst_rt.train.run",
 }
 

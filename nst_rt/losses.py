@@ -20,7 +20,7 @@ from nst_rt.models.vgg import VGG19Features, layer_name
 Features = Mapping[str, Tensor]
 
 _LEAST_WEIGHT = 0.1  # of what is even: its tone shall stay
-_NEIGHBOURS = 3  # side of the window, positions; a larger one leaves a halo around towers
+_NEIGHBORS = 3  # side of the window, positions; a larger one leaves a halo around towers
 
 # "relative": each term over the size of its target. "absolute": as the papers write them, so that
 # weights depend on the layers, the network's weights and the image.
@@ -91,7 +91,7 @@ def detail_weights(target: Tensor, focus: float) -> Tensor:
 
     A network that must keep even areas even paints no strokes there. So the content loss counts
     them for a tenth: the weight of a position is the variance of the activations over it and its
-    neighbours, over their mean square in the image, divided by `focus`, from 0.1 to 1.
+    neighbors, over their mean square in the image, divided by `focus`, from 0.1 to 1.
 
     Args:
         target: activations of the content images, shape (N, C, H, W).
@@ -103,7 +103,7 @@ def detail_weights(target: Tensor, focus: float) -> Tensor:
     """
 
     def around(values: Tensor) -> Tensor:
-        return F.avg_pool2d(values, _NEIGHBOURS, 1, _NEIGHBOURS // 2, count_include_pad=False)
+        return F.avg_pool2d(values, _NEIGHBORS, 1, _NEIGHBORS // 2, count_include_pad=False)
 
     target = target.float()
     variance = (around(target.square()) - around(target).square()).mean(1, keepdim=True)
@@ -128,7 +128,7 @@ def style_loss(gram: Tensor, target: Tensor, normalization: Normalization = "rel
 
 
 def total_variation(image: Tensor) -> Tensor:
-    """Mean squared difference of vertical plus that of horizontal neighbours.
+    """Mean squared difference of vertical plus that of horizontal neighbors.
 
     Args:
         image: shape (N, C, H, W), H and W of at least 2.
@@ -166,7 +166,7 @@ def grid_pattern(image: Tensor, cell: int = 4, around: int = 15) -> Tensor:
 
 
 def absolute_variation(image: Tensor) -> Tensor:
-    """Sum of the absolute differences of neighbours, as `tf.image.total_variation` has it.
+    """Sum of the absolute differences of neighbors, as `tf.image.total_variation` has it.
 
     Args:
         image: shape (N, C, H, W).

@@ -2,7 +2,7 @@
 
 # In the order of the models' styles; the first one is where new styles start from.
 ARTWORKS = {
-    name: {"title": title, "artist": artist, "year": year, "licence": "public domain"}
+    name: {"title": title, "artist": artist, "year": year, "license": "public domain"}
     for name, title, artist, year in (
         ("starry_night", "The Starry Night", "Vincent van Gogh", "1889"),
         ("great_wave", "The Great Wave off Kanagawa", "Katsushika Hokusai", "c. 1831"),

@@ -43,14 +43,14 @@ SEEN = {  # by style, at 640 px: a face, a landscape, a street, a launch pad by 
     "rim around towers",
     "starry_night": "blue strokes that flow through skies and over walls, with yellow clouds; "
     "clear eyes, a soft smile; a pale halo of 15 px around towers against a sky; no suns or swirls",
-    "the_scream": "strong red, orange and grey streaks in skies, over walls and clothes, level or "
+    "the_scream": "strong red, orange and gray streaks in skies, over walls and clothes, level or "
     "slanting rather than winding, dark green shades; a smile, eyes as a dark line; a fine "
     "cross-hatch; a beige seam around towers",
     "great_wave": "waves and ripples of blue or slate on cream in skies, over walls and grass, "
     "with rows of dots as foam that form a net in places; clear eyes and smile; much contrast; a "
     "pale halo around towers",
-    "udnie": "facets of grey, cream and brown in skies and on walls, clothes and fur, nearly black "
-    "shades; faces readable, eyes dark; a pale halo of 25 px around towers; few colours where "
+    "udnie": "facets of gray, cream and brown in skies and on walls, clothes and fur, nearly black "
+    "shades; faces readable, eyes dark; a pale halo of 25 px around towers; few colors where "
     "the photo has few",
     "composition_vii": "orange patches with violet shadows that fill skies, tables and clothes in "
     "slanting rows, all much alike, brown walls; the clearest smile; a nearly white halo of 25 px "

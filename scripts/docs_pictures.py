@@ -17,9 +17,9 @@ from bare_tree import ROOT
 
 from nst_rt.images.io import load_image, save_image, tensor_to_frame
 from nst_rt.infer.demo import packaged_film, packaged_photos
-from nst_rt.infer.frame_stylizer import load_painter
+from nst_rt.infer.frame_stylizer import load_frame_stylizer
 from nst_rt.infer.stylizer import load_style
-from nst_rt.infer.video import convert_video
+from nst_rt.infer.video import stylize_video
 
 STILLS = {
     "rocket.jpg": ("starry_night_classic", "tahitian_women"),
@@ -31,7 +31,7 @@ STROKES = "4%"  # which can be seen where the pictures are so small
 CELL = (480, 360)  # width, height, pixels
 LOOKS = (  # as docs/looks.md says
     {"style": {"starry_night": 0.5, "great_wave": 0.5}, "compare": True},
-    {"style": "wheat_field", "keep_colours": True},
+    {"style": "wheat_field", "preserve_colors": True},
     {"style": "wheat_field", "strength": 0.5},
 )
 WINDOW = (960, 540)  # width, height, pixels
@@ -45,16 +45,19 @@ def main() -> None:
     columns = []
     for name, styles in STILLS.items():
         frame = cropped(tensor_to_frame(load_image(photos[name])), CELL)
-        painted = (load_style(style, stroke_size=STROKES).stylize(frame) for style in styles)
-        columns.append(np.vstack([frame, *painted]))
+        stylized = (load_style(style, stroke_size=STROKES).stylize(frame) for style in styles)
+        columns.append(np.vstack([frame, *stylized]))
     save_image(np.hstack(columns), ROOT / "docs" / "styles.jpg", overwrite=True)
     face = cropped(tensor_to_frame(load_image(photos["astronaut.png"])), (400, 400))
-    looks = [load_painter(**look, stroke_size=STROKES).paint(face, 0) for look in LOOKS]
+    looks = [
+        load_frame_stylizer(**post_processing, stroke_size=STROKES).stylize(face, 0)
+        for post_processing in LOOKS
+    ]
     save_image(np.hstack(looks), ROOT / "docs" / "looks.jpg", overwrite=True)
-    convert_video(
+    stylize_video(
         packaged_film(),
         ROOT / "docs" / "film.webp",
-        style=load_painter(FILM, fade=0.4, stroke_size=STROKES),
+        style=load_frame_stylizer(FILM, fade=0.4, stroke_size=STROKES),
         size=480,
         fps=12,
         overwrite=True,
@@ -69,13 +72,13 @@ def window() -> np.ndarray:
 
     size = "{}x{}".format(*WINDOW)
     command = [sys.executable, "-m", "nst_rt", "webcam", str(packaged_film()), "--size", size]
-    with screen() as (display, look):
+    with screen() as (display, post_processing):
         env = {**os.environ, "DISPLAY": display}
         process = subprocess.Popen(command, env=env, cwd=ROOT)
         try:
             begin_of(process, env)
             time.sleep(WINDOW_AFTER)
-            return look(WINDOW).copy()
+            return post_processing(WINDOW).copy()
         finally:
             process.terminate()
             process.wait()

@@ -113,7 +113,7 @@ def painting(model: StyleModel) -> str:
 def amplified(model: StyleModel, gain: float) -> StyleModel:
     """A model of one style whose logits are multiplied, which costs nothing at run time."""
     network = with_styles(model.network, [0]).eval().requires_grad_(False)
-    for weights in network.net.paint.parameters():
+    for weights in network.net.to_image.parameters():
         weights *= gain
     gain *= model.training.get("gain", 1.0)
     return replace(model, network=network, training={**model.training, "gain": gain})

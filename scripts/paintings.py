@@ -43,9 +43,9 @@ def smoothstep(low: float, high: float, value: Field | Points) -> Field:
     return np.asarray(t * t * (3 - 2 * t), np.float32)
 
 
-def ramp(position: Field, colours: str) -> Field:
-    """Blend along space-separated hex colours; position runs from 0 to 1."""
-    stops = np.array([list(bytes.fromhex(colour)) for colour in colours.split()])
+def ramp(position: Field, colors: str) -> Field:
+    """Blend along space-separated hex colors; position runs from 0 to 1."""
+    stops = np.array([list(bytes.fromhex(color)) for color in colors.split()])
     at = np.linspace(0, 1, len(stops))
     channels = [np.interp(position, at, stop) for stop in stops.T]
     return np.stack(channels, axis=-1).astype(np.float32)
@@ -101,12 +101,12 @@ def cover(
     canvas: Image,
     rng: Generator,
     flow: Field,
-    colours: Field,
+    colors: Field,
     width: float,
     length: float,
     share: float,
 ) -> None:
-    """Cover a share of the canvas with strokes that follow the flow, each in its local colour."""
+    """Cover a share of the canvas with strokes that follow the flow, each in its local color."""
     gap, steps = width * 0.8, 14
     grid = np.mgrid[0 : HEIGHT + gap : gap, 0 : WIDTH + gap : gap].reshape(2, -1).T
     starts = rng.permutation(grid)[: int(share * len(grid))]
@@ -116,8 +116,8 @@ def cover(
         points.append(points[-1] + flow[y, x] * (length / steps))
     taper = np.sin(np.pi * np.linspace(0.08, 1, steps) ** 0.7) ** 0.7
     y, x = np.clip(points[steps // 2], 0, CORNER).astype(int).T
-    for path, colour in zip(np.stack(points, axis=1), colours[y, x], strict=True):
-        paint = colour * rng.normal(1, 0.1) + rng.normal(0, 10, 3)
+    for path, color in zip(np.stack(points, axis=1), colors[y, x], strict=True):
+        paint = color * rng.normal(1, 0.1) + rng.normal(0, 10, 3)
         stroke(canvas, rng, path, taper * width * rng.uniform(0.55, 1.1), paint=paint)
 
 
@@ -147,10 +147,10 @@ def swirls(rng: Generator) -> Image:
     fire = ramp(bands, "a63c14 d9691a eda024 f8cc4e fdeaa6")
     embers = 0.85 * smoothstep(1.5, 1.9, noise(rng, 70, 2))
     warm = np.maximum(smoothstep(0.3, 0.6, glow + 0.1 * noise(rng, 90)), embers)[..., None]
-    colours = night + (fire - night) * warm
-    canvas = np.dstack([colours, np.zeros_like(XS)]).astype(np.uint8)
+    colors = night + (fire - night) * warm
+    canvas = np.dstack([colors, np.zeros_like(XS)]).astype(np.uint8)
     for width, length, share in [(60, 300, 1), (36, 190, 1), (24, 130, 0.9), (17, 90, 0.6)]:
-        cover(canvas, rng, flow, colours, width, length, share)
+        cover(canvas, rng, flow, colors, width, length, share)
     light = relief(blur(load(canvas), 1.2))
     return finish(canvas[..., :3] * (1 + 3 * np.clip(light, -0.16, 0.16))[..., None])
 
@@ -184,7 +184,7 @@ def lay_tiles(
 
 
 def mosaic(rng: Generator) -> Image:
-    """A blazing sun above rolling fields, in jewel-coloured glass tiles with dark grout."""
+    """A blazing sun above rolling fields, in jewel-colored glass tiles with dark grout."""
     gold, ruby = "d98a14 f7c93c fbe08a", "7d1030 b81532 e2402c"
     radius = np.hypot(XS - 760, YS - 400)
     flames = radius + 46 * np.cos(11 * np.arctan2(YS - 400, XS - 760) + radius / 85)

@@ -122,7 +122,7 @@ def live(page: webdriver.Chrome, style: str) -> None:
     wait(page, f"#live-look input[value={style}]")
     page.execute_script(
         """
-        const input = document.querySelector(`#live-look input[value=${arguments[0]}]`);
+        const input = document.querySelector(`#live-post_processing input[value=${arguments[0]}]`);
         input.click();
         input.parentElement.scrollIntoView({block: "nearest", inline: "center"});
         document.getElementById("live-start").click();""",

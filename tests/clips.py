@@ -13,7 +13,7 @@ _MILLISECOND = Fraction(1, 1000)
 
 
 def numbered_frame(number: int, width: int, height: int) -> np.ndarray:
-    """A frame of one grey level per number, which survives encoding."""
+    """A frame of one gray level per number, which survives encoding."""
     return np.full((height, width, 3), 16 + 7 * number % 224, np.uint8)
 
 
@@ -31,7 +31,7 @@ def write_clip(
     codec: str = "libx264",
     pixels: str = "yuv420p",
     options: dict[str, str] | None = None,
-    colours: tuple[int, int, int, int] | None = None,
+    colors: tuple[int, int, int, int] | None = None,
     aspect: Fraction = Fraction(1),
     rotation: int = 0,
     mirrored: bool = False,
@@ -51,7 +51,7 @@ def write_clip(
         time_base, rate, size, codec, pixels, options: of the video.
         audio: codec of a tone, as long as `audio_seconds`, of `audio_rate` samples a second.
         languages: of tracks with that tone; one track of none by default.
-        colours: matrix, range, primaries and transfer, codes of H.273.
+        colors: matrix, range, primaries and transfer, codes of H.273.
         aspect: width of a pixel by its height.
         rotation, mirrored: of the display matrix; degrees counter-clockwise.
         interlaced: encode frames as two fields.
@@ -72,9 +72,9 @@ def write_clip(
         context.sample_aspect_ratio = aspect
         if rotation or mirrored:
             video.set_display_rotation(rotation, hflip=mirrored)
-        if colours:
-            context.colorspace, context.color_range = colours[:2]
-            context.color_primaries, context.color_trc = colours[2:]
+        if colors:
+            context.colorspace, context.color_range = colors[:2]
+            context.color_primaries, context.color_trc = colors[2:]
         if interlaced:
             video.options = {**video.options, "flags": "+ildct+ilme", "x264-params": "tff=1"}
         # All streams before the first packet, which writes the header.
@@ -103,9 +103,9 @@ def write_clip(
         for number, stamp in enumerate(pts):
             pixels_now = picture(number) if picture else numbered_frame(number, *size)
             frame = av.VideoFrame.from_ndarray(pixels_now, format="bgr24")
-            if colours:
+            if colors:
                 frame = frame.reformat(
-                    format=video.pix_fmt, dst_colorspace=colours[0], dst_color_range=colours[1]
+                    format=video.pix_fmt, dst_colorspace=colors[0], dst_color_range=colors[1]
                 )
             frame.pts, frame.time_base = stamp, time_base
             container.mux(video.encode(frame))

@@ -63,7 +63,7 @@ def two_styles() -> StyleModel:
     network = TransformerNet("fast", 2, trunk=8, decoder=4, blocks=1).eval().requires_grad_(False)
     for parameter in network.parameters():
         parameter.copy_(torch.randn(parameter.shape, generator=generator) / 3)
-    styles = (Style("waves", "The Waves", "A. Painter", "1831", "CC0"), Style("night"))
+    styles = (Style("waves", "The Waves", "A. FrameStylizer", "1831", "CC0"), Style("night"))
     training = {"steps": 12, "photos": {"holidays": 34}, "losses": {"style": 0.25}}
     return StyleModel(network, styles, training)
 

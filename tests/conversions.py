@@ -14,7 +14,7 @@ from videos import Untouched
 
 from nst_rt.errors import InputError
 from nst_rt.infer.stylizer import Stylizer
-from nst_rt.infer.video import Settings, VideoReader, check_conversion, convert_video
+from nst_rt.infer.video import Settings, VideoReader, check_conversion, stylize_video
 from nst_rt.models.style_model import StyleModel
 
 # Starts processes fast, since PyTorch is imported once.
@@ -64,7 +64,7 @@ def killed_at_a_file(
         return done
 
     Path.replace = deadly  # type: ignore[method-assign, assignment]
-    convert_video(source, output, style=Grainy(), resume=True, **settings)
+    stylize_video(source, output, style=Grainy(), resume=True, **settings)
 
 
 def killed_at_a_frame(
@@ -78,7 +78,7 @@ def killed_at_a_frame(
             os.kill(os.getpid(), signal.SIGKILL)
 
     style = Grainy() if model is None else painting(model)
-    convert_video(source, output, style=style, resume=True, on_frame=deadly, **settings)
+    stylize_video(source, output, style=style, resume=True, on_frame=deadly, **settings)
 
 
 def with_a_full_disk(source: Path, output: Path, bytes_: int, settings: dict[str, Any]) -> None:
@@ -86,7 +86,7 @@ def with_a_full_disk(source: Path, output: Path, bytes_: int, settings: dict[str
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_, bytes_))
     try:
-        convert_video(source, output, style=Grainy(), **settings)
+        stylize_video(source, output, style=Grainy(), **settings)
     except Exception as error:
         cause = error.__cause__
         assert isinstance(cause, OSError)
@@ -102,7 +102,7 @@ def through_pipes(source: Path | None, output: Path | None, other: Path) -> None
         os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT), 1)
     begin = "-" if source is not None else other
     end = "-" if output is not None else other
-    convert_video(begin, end, style=Untouched())
+    stylize_video(begin, end, style=Untouched())
 
 
 def over_its_own_pipe(source: Path) -> None:

@@ -52,11 +52,11 @@ def deep_png(
 ) -> bytes:
     """A PNG with 16-bit levels (H, W, 1 to 4), a color for transparency, and further frames."""
     height, width, channels = levels.shape
-    colour_type = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
+    color_type = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in levels)
     file = BytesIO()
     file.write(b"\x89PNG\r\n\x1a\n")
-    putchunk(file, b"IHDR", struct.pack(">2L5B", width, height, 16, colour_type, 0, 0, 0))
+    putchunk(file, b"IHDR", struct.pack(">2L5B", width, height, 16, color_type, 0, 0, 0))
     if profile:
         putchunk(file, b"iCCP", b"a\0\0" + zlib.compress(profile))
     if key:
@@ -76,7 +76,7 @@ def deep_png(
 
 
 def assert_holds(path: Path, levels: Array) -> None:
-    """That the file is read as these levels (H, W, 1 to 4): grey or RGB, with or without alpha."""
+    """That the file is read as these levels (H, W, 1 to 4): gray or RGB, with or without alpha."""
     picture = load_picture(path)
     assert picture.depth == 8 * levels.itemsize
     values = levels / np.float32(np.iinfo(levels.dtype).max)
@@ -88,8 +88,8 @@ def assert_holds(path: Path, levels: Array) -> None:
     np.testing.assert_array_equal(pixels(picture.image), expected)
 
 
-def grey_tiff(content: bytes, *, bits: int, white: int = 1) -> bytes:
-    """An uncompressed TIFF of 8 x 4 pixels of packed grey; `white` is 0 where 0 is white."""
+def gray_tiff(content: bytes, *, bits: int, white: int = 1) -> bytes:
+    """An uncompressed TIFF of 8 x 4 pixels of packed gray; `white` is 0 where 0 is white."""
     tags = {
         256: 8,
         257: 4,

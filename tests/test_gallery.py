@@ -40,7 +40,7 @@ def model() -> StyleModel:
 
 
 @pytest.fixture(scope="module")
-def painted(model: StyleModel, photos: Path) -> dict[str, list[Frame]]:
+def stylized(model: StyleModel, photos: Path) -> dict[str, list[Frame]]:
     """What each style makes of two photos."""
     frames = [
         tensor_to_frame(load_image(photos / name, size=512))
@@ -61,20 +61,20 @@ def test_all_styles_are_in_one_small_file(model: StyleModel) -> None:
         assert value.isfinite().all()
 
 
-def test_all_styles_differ(painted: dict[str, list[Frame]]) -> None:
+def test_all_styles_differ(stylized: dict[str, list[Frame]]) -> None:
     for one, other in itertools.combinations(STYLES, 2):
         difference = statistics.fmean(
             np.abs(a.astype(float) - b).mean()
-            for a, b in zip(painted[one], painted[other], strict=True)
+            for a, b in zip(stylized[one], stylized[other], strict=True)
         )
         assert difference > 8, (one, other)
 
 
 def test_each_style_is_nearest_to_its_own_painting(
-    model: StyleModel, painted: dict[str, list[Frame]]
+    model: StyleModel, stylized: dict[str, list[Frame]]
 ) -> None:
     paintings = {style.name: style.fingerprint for style in model.styles}
-    for name, frames in painted.items():
+    for name, frames in stylized.items():
         prints = [fingerprint(frame_to_tensor(frame)) for frame in frames]
         mean = [statistics.fmean(numbers) for numbers in zip(*prints, strict=True)]
         distances = {other: fingerprint_distance(mean, x) for other, x in paintings.items()}
@@ -82,7 +82,7 @@ def test_each_style_is_nearest_to_its_own_painting(
 
 
 def test_a_blend_lies_between(
-    model: StyleModel, painted: dict[str, list[Frame]], photos: Path
+    model: StyleModel, stylized: dict[str, list[Frame]], photos: Path
 ) -> None:
     frame = tensor_to_frame(load_image(photos / "astronaut.png", size=512))
     blend = (
@@ -90,7 +90,7 @@ def test_a_blend_lies_between(
         .stylize(frame)
         .astype(float)
     )
-    ends = [painted[name][0].astype(float) for name in ("starry_night", "the_scream")]
+    ends = [stylized[name][0].astype(float) for name in ("starry_night", "the_scream")]
     apart = np.abs(ends[0] - ends[1]).mean()
     for end in ends:
         assert 0 < np.abs(blend - end).mean() < apart
@@ -119,12 +119,12 @@ def test_strokes_are_painted_where_the_photo_has_none(name: str) -> None:
     sky = np.linspace(120, 200, 256).astype(np.uint8)[:, None, None].repeat(256, 1).repeat(3, 2)
     inner = np.zeros(sky.shape[:2], bool)
     inner[32:-32, 32:-32] = True
-    painted = frame_to_tensor(load_style(name, stroke_size="1:1").stylize(sky))
-    assert 255 * stroke_energy(painted, inner) > 2.2
+    stylized = frame_to_tensor(load_style(name, stroke_size="1:1").stylize(sky))
+    assert 255 * stroke_energy(stylized, inner) > 2.2
 
 
 def test_the_classic_paints_the_same_painting_with_another_network(
-    model: StyleModel, painted: dict[str, list[Frame]], photos: Path
+    model: StyleModel, stylized: dict[str, list[Frame]], photos: Path
 ) -> None:
     classic, name = find_style("starry_night_classic")
     assert classic.network.architecture == "classic"

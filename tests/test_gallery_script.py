@@ -93,7 +93,7 @@ def test_a_style_takes_its_place_and_leaves_the_others_as_they_are(tmp_path: Pat
         for number, (old, new) in enumerate(
             zip(weights, after.network.state_dict()[key], strict=True)
         ):
-            is_louder = number == landed and key.startswith("net.paint.")
+            is_louder = number == landed and key.startswith("net.to_image.")
             torch.testing.assert_close(new, old * 1.5 if is_louder else old, rtol=2e-3, atol=1e-6)
     records = [one_style(model, "the_scream").training for model in (before, after)]
     assert records[1]["gain"] == 1.5 * records[0].get("gain", 1)

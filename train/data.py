@@ -110,7 +110,7 @@ class RandomCrops(Dataset[Crop]):
                 except InputError as error:
                     self._unusable[photo] = str(error)
             skipped[str(photo)] = self._unusable[photo]
-        reason = next(iter(skipped.values()), "all crops are of one colour")
+        reason = next(iter(skipped.values()), "all crops are of one color")
         raise InputError(f"none of the {len(self.photos)} photos can be used: {reason}")
 
     def _order(self, epoch: int) -> list[int]:
@@ -128,7 +128,7 @@ class RandomCrops(Dataset[Crop]):
         return crop.flip(2) if random.random() < 0.5 else crop
 
 
-class CentreCrops(IterableDataset[Crop]):
+class CenterCrops(IterableDataset[Crop]):
     """The central square of each photo, in order; those that cannot be used are left out.
 
     Args:
@@ -170,12 +170,12 @@ def usable_photo(photo: Photo, size: int) -> Tensor:
     if 2 * min(h, w) < size:
         raise InputError(f"{photo}: too small for crops of {size} px ({w}x{h})")
     if is_flat(image):
-        raise InputError(f"{photo}: of one colour all over")
+        raise InputError(f"{photo}: of one color all over")
     return image
 
 
 def is_flat(images: Tensor) -> Tensor:
-    """Which of the images (N, 3, H, W) are of one colour, shape (N,).
+    """Which of the images (N, 3, H, W) are of one color, shape (N,).
 
     Normalization divides by almost nothing there.
     """
@@ -290,7 +290,7 @@ class Photos(L.LightningDataModule):
             return []
         workers = min(self.workers, 1)  # several would each take all photos
         return DataLoader(
-            CentreCrops(self.held_out[:_MOST_VALIDATED], self.size),
+            CenterCrops(self.held_out[:_MOST_VALIDATED], self.size),
             batch_size=self.batch_size,
             num_workers=workers,
             persistent_workers=workers > 0,

@@ -33,7 +33,7 @@ def train_style(
     title: str = "",
     artist: str = "",
     year: str = "",
-    licence: str = "",
+    license: str = "",
     vgg_weights: str | None = None,
     recipes: Sequence[str] = (),
     settings: Mapping[str, object] | None = None,
@@ -73,7 +73,7 @@ def train_style(
             400x300+20+10: width, height, left, top; of several, by their styles' names.
         prepare: stretch the levels of a dull painting and denoise a noisy one; else paintings are
             used as they are.
-        title, artist, year, licence: of the painting, for the model's record.
+        title, artist, year, license: of the painting, for the model's record.
         vgg_weights: `caffe`, `torchvision` or a path.
         recipes: YAML files, or names of recipes that ship: settings over those of the default one.
         settings: single ones over the recipes', by name: `{"trainer.devices": 2}`.
@@ -96,7 +96,7 @@ def train_style(
         NotFiniteError: the loss became NaN or infinite.
     """
     paintings, name = named_paintings(style, name)
-    artwork = {"title": title, "artist": artist, "year": year, "licence": licence}
+    artwork = {"title": title, "artist": artist, "year": year, "license": license}
     given = {
         "model.paintings": paintings or None,
         "model.artworks": dict.fromkeys(paintings, artwork) if any(artwork.values()) else None,

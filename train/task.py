@@ -1,4 +1,4 @@
-"""The training task: minimise the perceptual loss over the weights of a transformer network."""
+"""The training task: minimize the perceptual loss over the weights of a transformer network."""
 
 import logging
 from collections.abc import Mapping
@@ -51,7 +51,7 @@ class StyleTraining(L.LightningModule):
 
     Args:
         paintings: file of each style's painting, by the style's name.
-        artworks: what is known of each painting, by the style's name: title, artist, year, licence.
+        artworks: what is known of each painting, by the style's name: title, artist, year, license.
         start_from: a trained style to start from: a style of the gallery, `gallery` for the one
             whose painting is most like the new one, or a model file. The model has the paintings'
             styles only, which go on from those of the same names.

@@ -67,8 +67,8 @@ class ONNXBackend:
 
     def start(self, frames: Frames, weights: StyleWeights) -> Pending:
         """See `Backend`; a frame alone keeps all cores busy."""
-        painted = self(frames, weights)
-        return lambda: painted
+        stylized = self(frames, weights)
+        return lambda: stylized
 
     def is_ready(self, shape: tuple[int, ...]) -> bool:
         """See `Backend`."""

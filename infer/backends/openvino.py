@@ -127,16 +127,16 @@ class OpenVINOBackend:
         engine = request.engine
         engine.wait()  # for what it painted before, if that was not waited for
         # The engine reads and writes the frames where they are.
-        source, painted = np.ascontiguousarray(frames), np.empty(frames.shape, np.uint8)
-        request.arrays = source, weights, painted
+        source, stylized = np.ascontiguousarray(frames), np.empty(frames.shape, np.uint8)
+        request.arrays = source, weights, stylized
         engine.set_input_tensor(0, ov.Tensor(source, shared_memory=True))
         engine.set_input_tensor(1, ov.Tensor(weights, shared_memory=True))
-        engine.set_output_tensor(0, ov.Tensor(painted, shared_memory=True))
+        engine.set_output_tensor(0, ov.Tensor(stylized, shared_memory=True))
         engine.start_async()
 
         def finished() -> Frames:
             request.engine.wait()
-            return painted
+            return stylized
 
         return finished
 

@@ -51,8 +51,8 @@ class TorchBackend:
             self._net.load(torch.from_numpy(weights).to(self.torch_device))
             self._loaded = weights
         device_frames = torch.from_numpy(np.ascontiguousarray(frames)).to(self.torch_device)
-        painted = self._net.stylize(device_frames)
-        return lambda: np.ascontiguousarray(painted.cpu().numpy())
+        stylized = self._net.stylize(device_frames)
+        return lambda: np.ascontiguousarray(stylized.cpu().numpy())
 
     def is_ready(self, shape: tuple[int, ...]) -> bool:
         """See `Backend`."""

@@ -100,10 +100,10 @@ def evaluate_clip(
     return ClipEvaluation(str(clip), count, str(stylizer), errors)
 
 
-def stabilized(paint: Paint) -> Paint:
+def stabilized(stylize: Paint) -> Paint:
     """What paints the frames of one video, steadied by a `Stabilizer`."""
     stabilizer = Stabilizer()
-    return lambda frame: stabilizer.steady(frame, paint(frame))
+    return lambda frame: stabilizer.steady(frame, stylize(frame))
 
 
 def clip_errors(frames: Iterable[Frame], painters: Mapping[str, Paint]) -> dict[str, ClipError]:
@@ -119,10 +119,10 @@ def clip_errors(frames: Iterable[Frame], painters: Mapping[str, Paint]) -> dict[
     for frame in frames:
         found = None if before is None else flow_correspondence(before, frame)
         still = None if before is None else unchanged(before, frame)
-        for name, paint in painters.items():
-            painted = paint(frame)
+        for name, stylize in painters.items():
+            stylized = stylize(frame)
             for meter, correspondence in zip(meters[name], (found, still), strict=True):
-                meter.add(painted, correspondence)
+                meter.add(stylized, correspondence)
         before = frame
     return {
         name: ClipError(moving.result(), static.result())

@@ -10,8 +10,8 @@ import numpy as np
 
 from nst_rt.errors import InputError
 from nst_rt.images.io import Frame
-from nst_rt.infer.frame_stylizer import Painter
-from nst_rt.infer.postprocess import Look
+from nst_rt.infer.frame_stylizer import FrameStylizer
+from nst_rt.infer.postprocess import PostProcessing
 from nst_rt.infer.strokes import StrokeSize
 from nst_rt.infer.stylizer import Stylizer
 
@@ -23,7 +23,7 @@ _SLACK = 0.85  # of the time that a frame may take, which a larger scale must be
 _CALIBRATED = 3  # frames that a network of unknown speed is timed with
 
 
-class LivePainter:
+class AdaptiveStylizer:
     """Stylizes live frames at the largest of a few scales that holds a frame rate.
 
     The working size, and so the stroke size, is the one that the stylizer is set to where there is
@@ -44,11 +44,11 @@ class LivePainter:
         InputError: a rate that cannot be.
     """
 
-    def __init__(self, painter: Painter, fps: float) -> None:
+    def __init__(self, frame_stylizer: FrameStylizer, fps: float) -> None:
         if not 0 <= fps < float("inf"):
             raise InputError(f"the frames per second to hold must be 0 or more, not {fps}")
-        self._painter = painter
-        self._stylizer = painter.stylizer
+        self._frame_stylizer = frame_stylizer
+        self._stylizer = frame_stylizer.stylizer
         self._budget = 1 / fps if fps else float("inf")
         self._allowed = self._budget  # seconds per frame, as the source comes
         self._background = ThreadPoolExecutor(1, "compile")
@@ -73,7 +73,7 @@ class LivePainter:
 
     @property
     def scale(self) -> float:
-        """See `LivePainter`."""
+        """See `AdaptiveStylizer`."""
         return self._stylizer.scale
 
     def close(self) -> None:
@@ -106,9 +106,9 @@ class LivePainter:
         wanted.set_style(style, strength=strength, stroke_size=stroke_size)
         self._next = wanted
 
-    def set_look(self, look: Look) -> None:
+    def set_post_processing(self, post_processing: PostProcessing) -> None:
         """Choose how the next frames are shown."""
-        self._painter.look = look
+        self._frame_stylizer.post_processing = post_processing
 
     def set_stability(self, stability: float) -> None:
         """Choose how stable the next frames are, see `Stabilizer`.
@@ -116,11 +116,11 @@ class LivePainter:
         Raises:
             InputError: a stability out of its range.
         """
-        if self._painter.stabilizer is not None:
-            self._painter.stabilizer.stability = stability
+        if self._frame_stylizer.stabilizer is not None:
+            self._frame_stylizer.stabilizer.stability = stability
 
-    def paint(self, frame: Frame, *, interval: float = 0.0) -> Frame:
-        """Stylize the next frame; see `Painter.paint`.
+    def stylize(self, frame: Frame, *, interval: float = 0.0) -> Frame:
+        """Stylize the next frame; see `FrameStylizer.stylize`.
 
         Args:
             frame: see there.
@@ -131,14 +131,14 @@ class LivePainter:
         self._take_next(*frame.shape[:2])
         self.working_size = self._stylizer.working_size(*frame.shape[:2])
         begin = time.perf_counter()
-        painted = self._painter.paint(frame, begin)
+        stylized = self._frame_stylizer.stylize(frame, begin)
         self._times.append(time.perf_counter() - begin)
         self._intervals.append(interval)
         if self._next is None and (
             len(self._times) == _FRAMES or (len(self._times) > 1 and sum(self._times) > _SECONDS)
         ):
             self._decide(*frame.shape[:2])
-        return painted
+        return stylized
 
     def _take_next(self, height: int, width: int) -> None:
         if self._next is None:
@@ -160,13 +160,13 @@ class LivePainter:
         if not self._knows(stylizer) and self._budget < float("inf"):
             stylizer.scale = SCALES[-1]
             size = stylizer.working_size(height, width)
-            grey = np.full((*size, 3), 128, np.uint8)
+            gray = np.full((*size, 3), 128, np.uint8)
             for kind, each in dict(zip(stylizer.runs, stylizer.passes, strict=True)).items():
-                stylizer.stylize_shrunk(grey, [each])  # compiles
+                stylizer.stylize_shrunk(gray, [each])  # compiles
                 times = []
                 for _ in range(_CALIBRATED):
                     begin = time.perf_counter()
-                    stylizer.stylize_shrunk(grey, [each])
+                    stylizer.stylize_shrunk(gray, [each])
                     times.append(time.perf_counter() - begin)
                 self._costs[kind] = min(times) / (size[0] * size[1])
             stylizer.scale = self._scale_for(stylizer, height, width, self._allowed)
@@ -188,7 +188,7 @@ class LivePainter:
     def _cost(self, stylizer: Stylizer) -> float:
         """Seconds per pixel of the working size that a frame is expected to take."""
         costs = [self._costs[kind] for kind in stylizer.runs]
-        return max(costs) if self._painter.takes_turns else sum(costs)
+        return max(costs) if self._frame_stylizer.takes_turns else sum(costs)
 
     def _decide(self, height: int, width: int) -> None:
         seconds = float(np.median(self._times))

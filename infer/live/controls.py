@@ -22,7 +22,7 @@ KEYS = (
     ("<, >", "less or more stable strokes"),
     ("b", "blend with the style before; then 1-9, 0, left and right choose the second style"),
     ("up, down", "more or less of the second style"),
-    ("p", "the camera's own colours"),
+    ("p", "the camera's own colors"),
     ("c", "compare: the camera on the left, the painting on the right"),
     ("s", "snapshot"),
     ("r", "record, and stop"),
@@ -49,7 +49,7 @@ class LiveControls:
         second: the second one of a blend; None without one.
         mix: part of the second one, 0 to 1.
         strength, stroke_size, stability: see above.
-        keep_colours, compare, recording, full_screen, overlay, help: what is switched on.
+        preserve_colors, compare, recording, full_screen, overlay, help: what is switched on.
         snapshot, quit: what was asked for and the front end has to do.
 
     Raises:
@@ -77,7 +77,7 @@ class LiveControls:
         self.strength = strength
         self.stroke_size = stroke_size
         self.stability = stability
-        self.keep_colours = self.compare = self.recording = False
+        self.preserve_colors = self.compare = self.recording = False
         self.full_screen = self.help = False
         self.overlay = True
         self.snapshot = self.quit = False
@@ -105,7 +105,7 @@ class LiveControls:
             "b": self.blend,
             "up": lambda: self.shift_mix(_STEP),
             "down": lambda: self.shift_mix(-_STEP),
-            "p": lambda: self._toggle("keep_colours"),
+            "p": lambda: self._toggle("preserve_colors"),
             "c": lambda: self._toggle("compare"),
             "s": lambda: setattr(self, "snapshot", True),
             "r": lambda: self._toggle("recording"),
@@ -212,7 +212,7 @@ class LiveControls:
         if self.second is not None:
             words = f"{self.style} {1 - self.mix:.0%} + {self.second} {self.mix:.0%}"
         words += f", strength {self.strength:.0%}" if self.strength < 1 else ""
-        return words + (", own colours" if self.keep_colours else "")
+        return words + (", own colors" if self.preserve_colors else "")
 
     def _go(self) -> None:
         target = {self.style: 1.0}

@@ -16,7 +16,7 @@ from nst_rt.errors import CameraError, InputError, VideoError
 from nst_rt.files import check_format, partial_path
 from nst_rt.images.io import Frame
 from nst_rt.infer.video.encoder import FrameEncoder, Shape, choose_encoding
-from nst_rt.infer.video.probe import Colours
+from nst_rt.infer.video.probe import Colors
 
 RECORDINGS = (".mp4", ".mkv", ".mov")
 RATE = 30  # frames per second of recordings
@@ -135,7 +135,7 @@ class Recorder:
     def _encoder(self, container: OutputContainer, frame: Frame) -> FrameEncoder:
         height, width = frame.shape[:2]
         rate = Fraction(self._rate)
-        shape = Shape(width, height, Fraction(1), rate, 1 / rate, Colours())
+        shape = Shape(width, height, Fraction(1), rate, 1 / rate, Colors())
         encoder = FrameEncoder(container, choose_encoding(self.path.suffix.lower()), shape)
         encoder.stream.codec_context.gop_size = _KEY_FRAMES * self._rate
         return encoder

@@ -14,13 +14,13 @@ import numpy as np
 
 from nst_rt.errors import StyleTransferError
 from nst_rt.images.io import Frame, save_image
-from nst_rt.infer.live.adaptive import LivePainter
+from nst_rt.infer.live.adaptive import AdaptiveStylizer
 from nst_rt.infer.live.camera import Captured, Size
 from nst_rt.infer.live.controls import KEYS, LiveControls
 from nst_rt.infer.live.outputs import Recorder, Sink
 from nst_rt.infer.live.overlay import write_lines, write_recording
 from nst_rt.infer.live.window import Window
-from nst_rt.infer.postprocess import Look
+from nst_rt.infer.postprocess import PostProcessing
 
 IDLE = 0.05  # seconds without a picture after which keys are looked at
 _AGAIN = 1.0  # seconds without one after which the last one is sent again
@@ -43,9 +43,9 @@ class Picture:
     engine: str
 
 
-def painted_frames(
+def stylized_frames(
     frames: Iterable[Captured | None],
-    loading: Future[LivePainter],
+    loading: Future[AdaptiveStylizer],
     controls: LiveControls,
     *,
     mirror: bool = False,
@@ -72,14 +72,16 @@ def painted_frames(
         if not loading.done():
             yield Picture(frame, captured.at, "")
             continue
-        painter = loading.result()
-        painter.set_style(
+        frame_stylizer = loading.result()
+        frame_stylizer.set_style(
             controls.weights(), strength=controls.strength, stroke_size=controls.stroke_size
         )
-        painter.set_stability(controls.stability)
-        painter.set_look(Look(keep_colours=controls.keep_colours, compare=controls.compare))
-        painted = painter.paint(frame, interval=captured.interval)
-        yield Picture(painted, captured.at, str(painter))
+        frame_stylizer.set_stability(controls.stability)
+        frame_stylizer.set_post_processing(
+            PostProcessing(preserve_colors=controls.preserve_colors, compare=controls.compare)
+        )
+        stylized = frame_stylizer.stylize(frame, interval=captured.interval)
+        yield Picture(stylized, captured.at, str(frame_stylizer))
 
 
 def waiting_picture(size: Size) -> Frame:

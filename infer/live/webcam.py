@@ -14,14 +14,14 @@ from typing import Any
 from nst_rt.errors import CameraError, InputError, InterruptedWorkError
 from nst_rt.files import check_format
 from nst_rt.infer.backends import BackendName, Precision
-from nst_rt.infer.blend import whole_palette
-from nst_rt.infer.frame_stylizer import Painter
-from nst_rt.infer.live.adaptive import LivePainter
+from nst_rt.infer.blend import full_style_set
+from nst_rt.infer.frame_stylizer import FrameStylizer
+from nst_rt.infer.live.adaptive import AdaptiveStylizer
 from nst_rt.infer.live.camera import Camera, Size
 from nst_rt.infer.live.controls import LiveControls
 from nst_rt.infer.live.mjpeg import MjpegServer
 from nst_rt.infer.live.outputs import RECORDINGS, Sink, VirtualCamera
-from nst_rt.infer.live.session import IDLE, LiveSession, painted_frames, waiting_picture
+from nst_rt.infer.live.session import IDLE, LiveSession, stylized_frames, waiting_picture
 from nst_rt.infer.live.window import Window, windows_would_hang
 from nst_rt.infer.stability.stabilizer import DEFAULT_STABILITY, Stabilizer
 from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize
@@ -46,14 +46,14 @@ class LiveReport:
     engine: str
 
 
-def show_webcam(
+def stylize_webcam(
     source: str | int = 0,
     *,
     style: str = "starry_night",
     strength: float = 1.0,
     stroke_size: StrokeSize | str | float = DEFAULT_STROKES,
     stability: float = DEFAULT_STABILITY,
-    keep_colours: bool = False,
+    preserve_colors: bool = False,
     compare: bool = False,
     fps: float = 30.0,
     size: Size | None = None,
@@ -81,10 +81,10 @@ def show_webcam(
         style: see `load_style`; the keys go through all styles of its model and of the gallery.
         strength, stroke_size: see `Stylizer`.
         stability: see `Stabilizer`; 0 for none.
-        keep_colours: begin with the source's own colours.
+        preserve_colors: begin with the source's own colors.
         compare: begin with the source on the left and the painting on the right.
-        fps: frames per second to hold by stylizing at a smaller size, see `LivePainter`; 0 never
-            does, however long it takes.
+        fps: frames per second to hold by stylizing at a smaller size, see
+            `AdaptiveStylizer`; 0 always stylizes at the full size.
         size: see `Camera`.
         mirror: left and right swapped; by default for a camera of this machine in a window, but not
             where a virtual camera is fed, whose watchers may want to read what is held up.
@@ -109,15 +109,15 @@ def show_webcam(
     _check(options)
     if window and windows_would_hang():
         return _in_new_process(source, options)
-    palette, name = whole_palette(style)
+    style_set, name = full_style_set(style)
     controls = LiveControls(
-        palette.names,
+        style_set.names,
         name,
         strength=strength,
         stroke_size=StrokeSize.parse(stroke_size),
         stability=stability,
     )
-    controls.keep_colours, controls.compare = keep_colours, compare
+    controls.preserve_colors, controls.compare = preserve_colors, compare
     controls.recording = record is not None
     with ExitStack() as stack:
         sinks: list[Sink] = []
@@ -140,19 +140,19 @@ def show_webcam(
             # Before other threads are busy, since Qt loads libraries for its first window.
             screen.open(waiting_picture(camera.size))
 
-        def load() -> LivePainter:
+        def load() -> AdaptiveStylizer:
             stylizer = Stylizer(
-                palette,
+                style_set,
                 name,
                 stroke_size=stroke_size,
                 backend=backend,
                 device=device,
                 precision=precision,
             )
-            painter = LivePainter(Painter(stylizer, stabilizer=Stabilizer()), fps)
-            painter.calibrate(camera.size[1], camera.size[0])
-            palette.prepare()  # or the first frame of each style would be late
-            return painter
+            frame_stylizer = AdaptiveStylizer(FrameStylizer(stylizer, stabilizer=Stabilizer()), fps)
+            frame_stylizer.calibrate(camera.size[1], camera.size[0])
+            style_set.prepare()  # or the first frame of each style would be late
+            return frame_stylizer
 
         loading = stack.enter_context(ThreadPoolExecutor(1, "load")).submit(load)
         stack.callback(_close, loading)
@@ -163,10 +163,10 @@ def show_webcam(
         )
         stack.enter_context(closing(session))
         frames = stack.enter_context(closing(polled(camera, seconds=IDLE, drop=True)))
-        painted = painted_frames(
+        stylized = stylized_frames(
             frames, loading, controls, mirror=mirror, preview=window and camera.is_live
         )
-        pictures = stack.enter_context(closing(polled(painted, seconds=IDLE)))
+        pictures = stack.enter_context(closing(polled(stylized, seconds=IDLE)))
         with suppress(KeyboardInterrupt), screen or nullcontext():
             # The window closes at once, though the rest may take a moment.
             session.run(
@@ -200,7 +200,7 @@ def _check(options: dict[str, Any]) -> None:
         check_format(options["record"], "video", RECORDINGS, overwrite=options["overwrite"])
 
 
-def _close(loading: Future[LivePainter]) -> None:
+def _close(loading: Future[AdaptiveStylizer]) -> None:
     with suppress(Exception):  # raised where pictures are made
         loading.result().close()
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from nst_rt.images.io import Frame
 from nst_rt.infer.stability.tracking import Buffers
-from nst_rt.metrics.flow import Grey, Image
+from nst_rt.metrics.flow import Gray, Image
 
 # Fine detail is what differs from the mean of so many pixels a side, coarse detail that from the
 # mean of more, at half the size; thin strokes are the one, thick ones the other.
@@ -20,7 +20,7 @@ _STEPS = 1024  # of such a share
 _FINER = 64  # steps of a level
 
 
-def details(frame: Frame) -> Iterator[Grey]:
+def details(frame: Frame) -> Iterator[Gray]:
     """The fine, then the coarse detail of a frame's brightness, in levels without a sign.
 
     Args:
@@ -29,15 +29,15 @@ def details(frame: Frame) -> Iterator[Grey]:
     Returns:
         Shapes (H, W) and, at half the size, (H // 2, W // 2).
     """
-    grey = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)
-    smooth = cv2.blur(grey, (_FINE, _FINE))
-    yield np.asarray(cv2.absdiff(grey, smooth), np.uint8)
+    gray = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)
+    smooth = cv2.blur(gray, (_FINE, _FINE))
+    yield np.asarray(cv2.absdiff(gray, smooth), np.uint8)
     half = cv2.resize(smooth, _half(frame))
     yield np.asarray(cv2.absdiff(half, cv2.blur(half, (_COARSE, _COARSE))), np.uint8)
 
 
 def with_details(
-    frame: Frame, wanted: Sequence[Grey], buffer: Buffers, *, blurred: bool = False
+    frame: Frame, wanted: Sequence[Gray], buffer: Buffers, *, blurred: bool = False
 ) -> Frame:
     """A frame sharpened, region by region, until it has as much detail as another one.
 
@@ -88,7 +88,7 @@ def around(image: Image, shape: tuple[int, ...], cells: int) -> Image:
     return cv2.blur(means, (cells, cells))
 
 
-def _missing(here: Grey, there: Grey, shape: tuple[int, ...], most: float) -> Image:
+def _missing(here: Gray, there: Gray, shape: tuple[int, ...], most: float) -> Image:
     """By what share of the detail here there is more there, by cells, in steps of 1/1024."""
     has, wanted = (1 + around(detail, shape, _REGION) for detail in (here, there))
     return np.asarray(np.rint(_STEPS * np.clip(wanted / has - 1, 0, most)), np.int16)

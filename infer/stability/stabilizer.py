@@ -17,7 +17,7 @@ from nst_rt.images.io import Frame
 from nst_rt.infer.postprocess import mixed
 from nst_rt.infer.stability.detail import around, details, with_details
 from nst_rt.infer.stability.tracking import FOUND, Buffers, Motion, Tracker, View
-from nst_rt.metrics.flow import Grey, Mask, resized
+from nst_rt.metrics.flow import Gray, Mask, resized
 
 DEFAULT_STABILITY = 0.95
 
@@ -92,8 +92,8 @@ class _Last:
 
     view: View
     output: Frame
-    seen: Grey
-    beside: Grey
+    seen: Gray
+    beside: Gray
     layers: dict[Hashable, Frame] = field(default_factory=dict)
 
 
@@ -140,8 +140,8 @@ class Stabilizer:
             return {}
         layers = {f"{_LAYER}{n}": layer for n, layer in enumerate(last.layers.values())}
         return {
-            "grey": last.view.half.copy(),
-            "colours": last.view.colours.copy(),
+            "gray": last.view.half.copy(),
+            "colors": last.view.colors.copy(),
             "output": last.output[..., :3].copy(),
             "seen": last.seen.copy(),
             "beside": last.beside.copy(),
@@ -161,12 +161,12 @@ class Stabilizer:
         if state:
             known = ((name, state.get(f"{_LAYER}{n}")) for n, name in enumerate(names))
             layers = {name: layer for name, layer in known if layer is not None}
-            view = View(state["grey"].copy(), state["colours"].copy())
+            view = View(state["gray"].copy(), state["colors"].copy())
             output = _four_channels(state["output"])
             seen, beside = state["seen"].copy(), state["beside"].copy()
             self._last = _Last(view, output, seen, beside, layers)
 
-    def steady(self, frame: Frame, painted: Frame, *, valid: float = 1.0) -> Frame:
+    def steady(self, frame: Frame, stylized: Frame, *, valid: float = 1.0) -> Frame:
         """Steady a frame of the video.
 
         Args:
@@ -176,9 +176,9 @@ class Stabilizer:
                 changes.
 
         Returns:
-            Same shape; `painted` itself where there is nothing to keep.
+            Same shape; `stylized` itself where there is nothing to keep.
         """
-        return self.steady_layers(frame, [Layer("", 1.0, lambda: painted)], valid=valid)
+        return self.steady_layers(frame, [Layer("", 1.0, lambda: stylized)], valid=valid)
 
     def steady_layers(self, frame: Frame, layers: Sequence[Layer], *, valid: float = 1.0) -> Frame:
         """Steady a frame of which several networks paint a layer each, and not all in each frame.
@@ -204,18 +204,18 @@ class Stabilizer:
         else:
             pictures = self._layers(layers, last, motion)
             seen, beside = self._seen(last, motion)
-        painted = mixed([(pictures[layer.name], layer.share) for layer in layers])
+        stylized = mixed([(pictures[layer.name], layer.share) for layer in layers])
         if last is not None and motion is not None and most > 0:
             late = np.uint8(len(layers) - 1)  # frames, until the last of them had its turn
-            painted = self._mixed(last, motion, painted, most, np.maximum(seen, late) - late)
+            stylized = self._mixed(last, motion, stylized, most, np.maximum(seen, late) - late)
         # A copy, since the caller may draw on it.
-        output = _four_channels(painted, self._buffer("output", (*painted.shape[:2], 4)))
+        output = _four_channels(stylized, self._buffer("output", (*stylized.shape[:2], 4)))
         if self.stability > 0:
-            kept = {n: p.copy() if p is painted else p for n, p in pictures.items()}
+            kept = {n: p.copy() if p is stylized else p for n, p in pictures.items()}
         else:
             kept = {}
         self._last = _Last(view, output, seen, beside, kept)
-        return painted
+        return stylized
 
     def _layers(
         self, layers: Sequence[Layer], last: _Last, motion: Motion
@@ -232,11 +232,11 @@ class Stabilizer:
                 come = np.asarray(cv2.cvtColor(moved, cv2.COLOR_BGRA2BGR), np.uint8)
                 new = resized(motion.share, come.shape) == 0
                 if fresh is not None and new.any():  # what the last frame did not show
-                    come[new] = _in_colours_of(come, fresh, ~new)[new]
+                    come[new] = _in_colors_of(come, fresh, ~new)[new]
                 pictures[layer.name] = come
         return {layer.name: pictures[layer.name] for layer in layers}  # `state` counts on the order
 
-    def _seen(self, last: _Last, motion: Motion) -> tuple[Grey, Grey]:
+    def _seen(self, last: _Last, motion: Motion) -> tuple[Gray, Gray]:
         """For how many frames each place counts as followed, and has been beside what moves.
 
         Few frames count where something moves by.
@@ -252,9 +252,11 @@ class Stabilizer:
             seen[where] = np.minimum(seen[where], most)
         return seen, beside
 
-    def _mixed(self, last: _Last, motion: Motion, painted: Frame, most: float, seen: Grey) -> Frame:
+    def _mixed(
+        self, last: _Last, motion: Motion, stylized: Frame, most: float, seen: Gray
+    ) -> Frame:
         """What is painted now, with the last output, at most so much, where it still holds."""
-        shape = painted.shape
+        shape = stylized.shape
         kept, other = (self._buffer(name, shape) for name in ("kept", "other"))
         moved = self._tracker.moved("moved", last.output, motion.back)
         kept = np.asarray(cv2.cvtColor(moved, cv2.COLOR_BGRA2BGR, dst=kept), np.uint8)
@@ -265,15 +267,15 @@ class Stabilizer:
             scale=1 / 255,
         )
         keep = cv2.resize(share, shape[1::-1], dst=self._buffer("keep", shape[:2]))
-        kept = self._faded(kept, painted, np.asarray(keep, np.uint8), fading)
-        wanted = list(details(painted))
+        kept = self._faded(kept, stylized, np.asarray(keep, np.uint8), fading)
+        wanted = list(details(stylized))
         keep = cv2.multiply(keep, self._unworn(kept, wanted[0]), dst=keep, scale=1 / 255)
         taken = cv2.cvtColor(cv2.bitwise_not(keep, dst=keep), cv2.COLOR_GRAY2BGR, dst=other)
         change, least = (self._buffer(name, shape) for name in ("change", "least"))
         result = kept.copy()
         for brighter, darker, add in (
-            (painted, kept, cv2.add),
-            (kept, painted, cv2.subtract),
+            (stylized, kept, cv2.add),
+            (kept, stylized, cv2.subtract),
         ):
             cv2.subtract(brighter, darker, dst=change)
             # A small share of a small change rounds to nothing, and what was there would stay.
@@ -282,7 +284,7 @@ class Stabilizer:
             add(result, cv2.max(change, least, dst=change), dst=result)
         return with_details(result, wanted, self._buffer, blurred=motion.camera_moves)
 
-    def _faded(self, kept: Frame, painted: Frame, keep: Grey, fading: float) -> Frame:
+    def _faded(self, kept: Frame, stylized: Frame, keep: Gray, fading: float) -> Frame:
         """What is kept, in the brightness and contrast of what is painted now, as far as it fades.
 
         Strokes stay then while a camera adapts its exposure, and brightness does not lag behind.
@@ -292,14 +294,14 @@ class Stabilizer:
         holds = (keep > FOUND).astype(np.uint8)
         (mean, deviation), (wanted, contrast) = (
             [number.ravel() for number in cv2.meanStdDev(image, mask=holds)]
-            for image in (kept, painted)
+            for image in (kept, stylized)
         )
         levels = np.arange(256)[:, None]
         faded = wanted + contrast / np.maximum(deviation, 1) * (levels - mean)
         table = np.rint(levels + fading * (faded - levels)).clip(0, 255).astype(np.uint8)
         return np.asarray(cv2.LUT(kept, table[None], dst=kept), np.uint8)
 
-    def _unworn(self, kept: Frame, wanted: Grey) -> Grey:
+    def _unworn(self, kept: Frame, wanted: Gray) -> Gray:
         """Where what is kept has still got strokes, of 255; elsewhere they are painted anew.
 
         Beside something that moves the flow of what is flat is wrong, and wipes strokes off.
@@ -314,7 +316,7 @@ class Stabilizer:
         return resized((255 * share).astype(np.uint8), kept.shape)
 
 
-def _kept_by_age(most: float, fading: float) -> Grey:
+def _kept_by_age(most: float, fading: float) -> Gray:
     """Share that is kept, of 255, by for how many frames a place was followed.
 
     At first what is shown is the mean of all of them (as in Schied et al. 2017), so that
@@ -336,8 +338,8 @@ def _resized(last: _Last, view: View, frame: Frame) -> _Last:
     return _Last(last.view.resized(view), output, seen, beside, layers)
 
 
-def _in_colours_of(image: Frame, other: Frame, known: Mask) -> Frame:
-    """Another image in the colours that this one has nearby, as far as it is known."""
+def _in_colors_of(image: Frame, other: Frame, known: Mask) -> Frame:
+    """Another image in the colors that this one has nearby, as far as it is known."""
     mask = known.astype(np.uint8) * 255
     here, there, share = (
         around(x, known.shape, 5) for x in (cv2.copyTo(image, mask), cv2.copyTo(other, mask), mask)

@@ -13,7 +13,7 @@ from nst_rt.metrics.flow import (
     LEAST_SIDE,
     Correspondence,
     Field,
-    Grey,
+    Gray,
     Image,
     Mask,
     consistent,
@@ -52,21 +52,21 @@ class View:
 
     Attributes:
         half: its brightness at half its size.
-        colours: BGR, small enough to estimate flow on.
+        colors: BGR, small enough to estimate flow on.
     """
 
-    half: Grey
-    colours: Frame
+    half: Gray
+    colors: Frame
 
     @cached_property
-    def small(self) -> Grey:
+    def small(self) -> Gray:
         """The brightness of the small picture."""
-        return np.asarray(cv2.cvtColor(self.colours, cv2.COLOR_BGR2GRAY), np.uint8)
+        return np.asarray(cv2.cvtColor(self.colors, cv2.COLOR_BGR2GRAY), np.uint8)
 
     def resized(self, other: "View") -> "View":
         """At the size of another one."""
         half = resized(self.half, other.half.shape)
-        return View(half, resized(self.colours, other.colours.shape))
+        return View(half, resized(self.colors, other.colors.shape))
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Motion:
     """
 
     back: Field
-    share: Grey
+    share: Gray
     beside: Mask
     fade: float
 
@@ -136,8 +136,8 @@ class Tracker:
         )
         scale = min(_FLOW_SIDE / min(height, width), 1)
         size = max(round(width * scale), LEAST_SIDE), max(round(height * scale), LEAST_SIDE)
-        colours = np.asarray(cv2.resize(half, size, interpolation=cv2.INTER_AREA), np.uint8)
-        return View(np.asarray(cv2.cvtColor(half, cv2.COLOR_BGR2GRAY), np.uint8), colours)
+        colors = np.asarray(cv2.resize(half, size, interpolation=cv2.INTER_AREA), np.uint8)
+        return View(np.asarray(cv2.cvtColor(half, cv2.COLOR_BGR2GRAY), np.uint8), colors)
 
     def motion(self, last: View, now: View) -> Motion | None:
         """What became of the last frame, of the same size; None at a cut."""
@@ -149,7 +149,7 @@ class Tracker:
         shift = np.abs(np.median(back[::4, ::4], axis=(0, 1))).max()
         camera_stands = shift <= _STILL and np.median(motion[::4, ::4]) <= 2 * _STILL
         fade = float(np.median(small.astype(np.int16) - last.small))
-        changes = cv2.absdiff(_brighter(last.colours, fade), now.colours).max(-1)
+        changes = cv2.absdiff(_brighter(last.colors, fade), now.colors).max(-1)
         unchanged = cv2.dilate(changes, _AROUND) <= _UNCHANGED
         found = consistent(back, there)
         still = unchanged & (camera_stands | (motion <= _STILL))
@@ -157,7 +157,7 @@ class Tracker:
         back[still] = 0  # or what is held would be interpolated again and again
         share = cv2.erode((still | found).astype(np.uint8) * 255, _BLEEDS)
         share[still] = 255
-        before = _brighter(self.moved("grey", last.half, back), fade)
+        before = _brighter(self.moved("gray", last.half, back), fade)
         alike = cv2.LUT(cv2.absdiff(before, now.half), _ALIKE)
         steady = np.exp(-((fade / _FADE) ** 2))
         keep = cv2.multiply(resized(share, now.half.shape), alike, scale=steady / 255)
@@ -193,7 +193,7 @@ def _beside_motion(back: Field) -> Mask:
     return resized(differs.astype(np.uint8), back.shape).astype(np.bool_)
 
 
-def _flow_is_noise(unchanged: Mask, found: Mask, back: Field, before: Grey, now: Grey) -> Mask:
+def _flow_is_noise(unchanged: Mask, found: Mask, back: Field, before: Gray, now: Gray) -> Mask:
     """Regions that look the same and whose flow is noise in their flat places: they stand.
 
     Such is a road while the camera adapts its exposure, but not the roof of a car on it.
@@ -217,7 +217,7 @@ def _flow_is_noise(unchanged: Mask, found: Mask, back: Field, before: Grey, now:
     return np.asarray((others == 0) | (sizes[:, cv2.CC_STAT_AREA] <= _SPECK)[labels], np.bool_)
 
 
-def _slope(grey: Grey) -> npt.NDArray[np.int16]:
+def _slope(gray: Gray) -> npt.NDArray[np.int16]:
     """How steeply brightness changes from pixel to pixel."""
-    x, y = (cv2.Sobel(grey, cv2.CV_16S, *direction) for direction in ((1, 0), (0, 1)))
+    x, y = (cv2.Sobel(gray, cv2.CV_16S, *direction) for direction in ((1, 0), (0, 1)))
     return np.asarray(np.abs(x) + np.abs(y), np.int16)

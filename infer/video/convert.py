@@ -7,7 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from nst_rt.errors import PartialResultError
-from nst_rt.infer.frame_stylizer import Painter, load_painter
+from nst_rt.infer.frame_stylizer import FrameStylizer, load_frame_stylizer
 from nst_rt.infer.stability.stabilizer import stabilizer_for
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.infer.video.damage import Damage
@@ -19,7 +19,7 @@ from nst_rt.infer.video.transforms import Size
 
 
 @dataclass(frozen=True)
-class Conversion:
+class VideoResult:
     """What a conversion did.
 
     Attributes:
@@ -52,11 +52,11 @@ class Conversion:
         return (self.frames - self.resumed) / self.seconds
 
 
-def convert_video(
+def stylize_video(
     source: Path | str,
     output: Path | str,
     *,
-    style: str | Stylizer | Painter = "starry_night",
+    style: str | Stylizer | FrameStylizer = "starry_night",
     codec: str | None = None,
     crf: int | None = None,
     preset: str | None = None,
@@ -70,7 +70,7 @@ def convert_video(
     resume: bool = False,
     segment: int = SEGMENT,
     on_frame: Callable[[int, VideoInfo], None] | None = None,
-) -> Conversion:
+) -> VideoResult:
     """Stylize a video: every frame once, with its time, and all that goes along with it.
 
     Reading, painting and writing run in threads of their own, with few frames between them, so
@@ -85,7 +85,7 @@ def convert_video(
         output: .mp4, .mkv, .mov or .webm; .gif or .webp; a name such as `frames/%06d.png` for
             numbered pictures; or `-` for Matroska on standard output. A file appears when it is
             complete.
-        style: see `load_painter`, or a Stylizer or Painter.
+        style: see `load_frame_stylizer`, or a Stylizer or FrameStylizer.
         codec: h264 (default), hevc, av1, vp9 (default of .webm), h264_nvenc or hevc_nvenc.
         crf: quality, from 0 (best) to 51, of av1 and vp9 63; by default 20 for h264.
         preset: how much time encoding may take: veryfast (default) and the like for h264 and
@@ -96,7 +96,7 @@ def convert_video(
         fps: a constant rate, by repeating and leaving out frames; of a folder, its rate. What is
             repeated is stylized once.
         stability: how much of what was painted before is kept where it is in the scene, from 0
-            (every frame for itself) to 1, see `stabilizer_for`; this decides for a Painter, too.
+            (every frame for itself) to 1, see `stabilizer_for`; of a FrameStylizer, too.
         overwrite: replace an existing output, or an interrupted conversion to it.
         resume: go on with an interrupted conversion, if there is one.
         segment: frames of a segment.
@@ -109,27 +109,27 @@ def convert_video(
         VideoError: a source that is not a video or without frames; a codec or a size that cannot
             be encoded.
         PartialResultError: a source of which not all can be decoded; the output has the rest, and
-            the error the `Conversion` as its result. Or a full disk.
+            the error the `VideoResult` as its result. Or a full disk.
     """
     settings = Settings(
         codec, crf, preset, start, end, size, scale, fps, stability, overwrite, resume, segment
     )
     request = check_conversion(source, output, settings)
-    painter = _painter(style)
-    painter.stabilizer = stabilizer_for(stability, settings.rate or request.reader.info.rate)
+    frame_stylizer = _frame_stylizer(style)
+    frame_stylizer.stabilizer = stabilizer_for(stability, settings.rate or request.reader.info.rate)
     begin = time.perf_counter()
-    with opened_job(request, painter, settings) as job:
+    with opened_job(request, frame_stylizer, settings) as job:
         job.run(on_frame)
     reader = request.reader
     tracks = job.tracks
     kept = (track for track in tracks if track.action != "left out")
     audio = next((track.codec for track in kept if track.kind == "audio"), None)
-    done = Conversion(
+    done = VideoResult(
         request.output,
         job.done,
         time.perf_counter() - begin,
         audio,
-        str(painter),
+        str(frame_stylizer),
         job.resumed,
         job.clock.seconds,
         tracks,
@@ -146,7 +146,7 @@ def convert_video(
     return done
 
 
-def _painter(style: str | Stylizer | Painter) -> Painter:
-    if isinstance(style, Painter):
+def _frame_stylizer(style: str | Stylizer | FrameStylizer) -> FrameStylizer:
+    if isinstance(style, FrameStylizer):
         return style
-    return load_painter(style) if isinstance(style, str) else Painter(style)
+    return load_frame_stylizer(style) if isinstance(style, str) else FrameStylizer(style)

@@ -15,7 +15,7 @@ from av.video.reformatter import Colorspace, VideoReformatter
 
 from nst_rt.errors import InputError, VideoError
 from nst_rt.images.io import Frame
-from nst_rt.infer.video.probe import Colours
+from nst_rt.infer.video.probe import Colors
 
 CodecName = Literal["h264", "hevc", "av1", "vp9", "h264_nvenc", "hevc_nvenc"]
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".webm")
@@ -254,7 +254,7 @@ class Shape:
         aspect: width of a pixel by its height.
         rate: frames per second, on average.
         time_base: seconds per tick of their times.
-        colours: that YUV is to be written in.
+        colors: that YUV is to be written in.
     """
 
     width: int
@@ -262,7 +262,7 @@ class Shape:
     aspect: Fraction
     rate: Fraction
     time_base: Fraction
-    colours: Colours
+    colors: Colors
 
     @property
     def frame_ticks(self) -> int:
@@ -278,13 +278,13 @@ class Shape:
     def from_facts(facts: Mapping[str, Any]) -> "Shape":
         """What `facts` gave."""
         fractions = {name: Fraction(facts[name]) for name in ("aspect", "rate", "time_base")}
-        return Shape(**{**facts, **fractions, "colours": Colours(**facts["colours"])})
+        return Shape(**{**facts, **fractions, "colors": Colors(**facts["colors"])})
 
 
-def set_colours(context: av.VideoCodecContext, colours: Colours) -> None:
-    """Say what colours a video is written in; players would guess by its size."""
-    context.colorspace, context.color_range = colours.matrix, colours.range
-    context.color_primaries, context.color_trc = colours.primaries, colours.transfer
+def set_colors(context: av.VideoCodecContext, colors: Colors) -> None:
+    """Say what colors a video is written in; players would guess by its size."""
+    context.colorspace, context.color_range = colors.matrix, colors.range
+    context.color_primaries, context.color_trc = colors.primaries, colors.transfer
 
 
 @contextmanager
@@ -332,7 +332,7 @@ class FrameEncoder:
         context.options = encoding.options
         context.time_base = self.stream.time_base = shape.time_base
         context.sample_aspect_ratio = shape.aspect
-        set_colours(context, shape.colours)
+        set_colors(context, shape.colors)
         try:
             with _scheduling_kept():
                 context.open()
@@ -350,8 +350,8 @@ class FrameEncoder:
         picture = self._reformatter.reformat(
             av.VideoFrame.from_ndarray(frame, format="bgr24"),
             format=self._pixels,
-            dst_colorspace=_COLORSPACES[self._shape.colours.matrix],
-            dst_color_range=self._shape.colours.range,
+            dst_colorspace=_COLORSPACES[self._shape.colors.matrix],
+            dst_color_range=self._shape.colors.range,
         )
         picture.pts, picture.time_base = pts, self._shape.time_base
         self._container.mux(self.stream.encode(picture))

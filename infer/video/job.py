@@ -19,7 +19,7 @@ import cv2
 from nst_rt.errors import PartialResultError, VideoError
 from nst_rt.images.io import Frame
 from nst_rt.infer.backends import IN_FLIGHT, installed_version
-from nst_rt.infer.frame_stylizer import Painter
+from nst_rt.infer.frame_stylizer import FrameStylizer
 from nst_rt.infer.threads import GLANCE, PATIENCE, in_background, polled
 from nst_rt.infer.video.copying import Spool
 from nst_rt.infer.video.encoder import Shape
@@ -79,7 +79,7 @@ class Job:
     def __init__(
         self,
         request: Request,
-        painter: Painter,
+        frame_stylizer: FrameStylizer,
         settings: Settings,
         sink: Sink,
         *,
@@ -88,7 +88,7 @@ class Job:
         spool: Spool | None = None,
     ) -> None:
         self._reader: Source = request.reader
-        self._request, self._painter, self._sink = request, painter, sink
+        self._request, self._frame_stylizer, self._sink = request, frame_stylizer, sink
         self._work, self._spool = work, spool
         self._segment = settings.segment
         # A folder's rate is what it is read at.
@@ -116,13 +116,13 @@ class Job:
                 interrupts_deferred() as interrupted,
                 closing(polled(self._painted(), seconds=GLANCE, depth=_AHEAD)) as frames,
             ):
-                for painted in frames:
+                for stylized in frames:
                     if interrupted():
                         raise KeyboardInterrupt
-                    if painted is None:
+                    if stylized is None:
                         continue
                     with self.clock.stage("encode"):
-                        self._sink.write(painted, self._shape(painted))
+                        self._sink.write(stylized, self._shape(stylized))
                         if self._spool is not None:
                             self._spool.keep()
                     self.done += 1
@@ -143,7 +143,7 @@ class Job:
 
     def _painted(self) -> Generator[Painted, None, None]:
         base = self._time_base
-        self._painter.restore({} if self._checkpoint is None else self._checkpoint.state)
+        self._frame_stylizer.restore({} if self._checkpoint is None else self._checkpoint.state)
         count = itertools.count(self.done + 1)
         source = None if self._checkpoint is None else self._checkpoint.mark.pts
         begun: deque[tuple[TimedFrame, Callable[[], Frame]]] = deque()
@@ -152,7 +152,7 @@ class Job:
         with closing(decoded) as frames:
             for timed in frames:
                 with self.clock.stage("paint"):
-                    finish = self._painter.start(
+                    finish = self._frame_stylizer.start(
                         timed.frame, float(timed.pts * base), repeated=timed.source == source
                     )
                     begun.append((timed, finish))
@@ -169,7 +169,7 @@ class Job:
         checkpoint = None
         if self._work is not None and count % self._segment == 0:
             mark = Mark(timed.source, digest(timed.frame))
-            checkpoint = Checkpoint(mark, self._painter.state(), self._reader.state())
+            checkpoint = Checkpoint(mark, self._frame_stylizer.state(), self._reader.state())
         return Painted(picture, timed.pts, timed.duration, checkpoint)
 
     def _frames(self) -> Iterator[TimedFrame]:
@@ -190,8 +190,8 @@ class Job:
     def _time_base(self) -> Fraction:
         return self._reader.time_base if self._rate is None else 1 / self._rate
 
-    def _shape(self, painted: Painted) -> Shape:
-        height, width = painted.frame.shape[:2]
+    def _shape(self, stylized: Painted) -> Shape:
+        height, width = stylized.frame.shape[:2]
         info = self._reader.info
         return Shape(
             width,
@@ -199,7 +199,7 @@ class Job:
             self._reader.aspect,
             self._rate or info.rate,
             self._time_base,
-            info.colours,
+            info.colors,
         )
 
     def _expected(self) -> int:
@@ -223,7 +223,9 @@ class Job:
 
 
 @contextmanager
-def opened_job(request: Request, painter: Painter, settings: Settings) -> Iterator[Job]:
+def opened_job(
+    request: Request, frame_stylizer: FrameStylizer, settings: Settings
+) -> Iterator[Job]:
     """The job that a request is, with its sink."""
     output, reader = request.output, request.reader
     start = float((settings.start or 0) + reader.info.origin * reader.time_base)
@@ -236,17 +238,17 @@ def opened_job(request: Request, painter: Painter, settings: Settings) -> Iterat
         tracks = tuple(plan_tracks(source, suffix).values()) if source is not None else ()
         if request.encoding is None:
             sink: Sink = FolderSink(output) if is_pattern(output) else AnimationSink(output)
-            yield Job(request, painter, settings, sink, tracks=tracks)
+            yield Job(request, frame_stylizer, settings, sink, tracks=tracks)
             return
         if str(output) == STDIO:
             others = request.others or queue.SimpleQueue()
             sink = PipeSink(request.encoding, source=source, others=others, start=start, end=end)
-            yield Job(request, painter, settings, sink, tracks=tracks)
+            yield Job(request, frame_stylizer, settings, sink, tracks=tracks)
             return
         work = stack.enter_context(
             work_folder(
                 output,
-                _plan(request, painter, settings),
+                _plan(request, frame_stylizer, settings),
                 resume=settings.resume,
                 overwrite=settings.overwrite,
                 resumable=str(reader.path) != STDIO,
@@ -263,7 +265,7 @@ def opened_job(request: Request, painter: Painter, settings: Settings) -> Iterat
             start=start,
             end=end,
         )
-        yield Job(request, painter, settings, sink, work=work, tracks=tracks, spool=spool)
+        yield Job(request, frame_stylizer, settings, sink, work=work, tracks=tracks, spool=spool)
 
 
 def _tracks_of(
@@ -274,7 +276,7 @@ def _tracks_of(
     return reader.container if isinstance(reader, VideoReader) else nullcontext
 
 
-def _plan(request: Request, painter: Painter, settings: Settings) -> dict[str, Any]:
+def _plan(request: Request, frame_stylizer: FrameStylizer, settings: Settings) -> dict[str, Any]:
     """All that decides what the output will be, for `work_folder`."""
     assert request.encoding is not None
     same = ("start", "end", "size", "scale", "segment")
@@ -283,7 +285,7 @@ def _plan(request: Request, painter: Painter, settings: Settings) -> dict[str, A
         **{name: getattr(settings, name) for name in same},
         "fps": None if settings.rate is None else str(settings.rate),
         **asdict(request.encoding),
-        **painter.identity,
+        **frame_stylizer.identity,
         **{package: installed_version(package) for package in _PACKAGES},
         "opencv": cv2.__version__,
         "nst-rt": __version__,

@@ -11,7 +11,7 @@ from av.video.stream import VideoStream
 
 from nst_rt.files import atomic_output, sync
 from nst_rt.infer.video.copying import TrackCopier, describe_video
-from nst_rt.infer.video.encoder import Encoding, Shape, set_colours
+from nst_rt.infer.video.encoder import Encoding, Shape, set_colors
 from nst_rt.infer.video.probe import Packet, url
 from nst_rt.infer.video.segments import Segment
 
@@ -71,7 +71,7 @@ def _write(
         video = container.add_stream_from_template(first.streams.video[0], opaque=True)
         video.codec_context.framerate = shape.rate
         video.codec_context.sample_aspect_ratio = shape.aspect
-        set_colours(video.codec_context, shape.colours)
+        set_colors(video.codec_context, shape.colors)
         video.time_base = shape.time_base
         if encoding.tag and path.suffix.lower() in (".mp4", ".mov"):
             video.codec_context.codec_tag = encoding.tag

@@ -47,16 +47,16 @@ class AnimationSink:
             return ()
         return (f"{self._dropped} frames left out, which came too fast for the format",)
 
-    def write(self, painted: Painted, shape: Shape) -> None:
+    def write(self, stylized: Painted, shape: Shape) -> None:
         """Encode a frame."""
         if self._stream is None:
             self._stream = self._new_stream(shape)
-        pts = round(painted.pts * shape.time_base / _HUNDREDTH)
+        pts = round(stylized.pts * shape.time_base / _HUNDREDTH)
         if self._last is not None and pts - self._last < _SHORTEST:
             self._dropped += 1
             return
         self._last = pts
-        picture = av.VideoFrame.from_ndarray(painted.frame, format="bgr24")
+        picture = av.VideoFrame.from_ndarray(stylized.frame, format="bgr24")
         picture.pts, picture.time_base = pts, _HUNDREDTH
         if self._is_gif:
             self._graph.vpush(picture)
@@ -105,12 +105,12 @@ class AnimationSink:
             time_base=_HUNDREDTH,
         )
         split = graph.add("split")
-        palette = graph.add("palettegen", "stats_mode=single")
+        style_set = graph.add("palettegen", "stats_mode=single")
         use = graph.add("paletteuse", "new=1")
         source.link_to(split)
-        split.link_to(palette, 0, 0)
+        split.link_to(style_set, 0, 0)
         split.link_to(use, 1, 0)
-        palette.link_to(use, 0, 1)
+        style_set.link_to(use, 0, 1)
         use.link_to(graph.add("buffersink"))
         graph.configure()
 
@@ -128,11 +128,11 @@ class FolderSink:
         self.warnings = ()
         pattern.parent.mkdir(parents=True, exist_ok=True)
 
-    def write(self, painted: Painted, shape: Shape) -> None:
+    def write(self, stylized: Painted, shape: Shape) -> None:
         """Write a picture."""
         self._count += 1
         path = self._pattern.with_name(self._pattern.name % self._count)
-        save_image(painted.frame, path, overwrite=True)
+        save_image(stylized.frame, path, overwrite=True)
 
     def finish(self) -> None:
         """All is there."""

@@ -1,4 +1,4 @@
-"""What a video is: opened, what its container says of it, its colours, its timed frames."""
+"""What a video is: opened, what its container says of it, its colors, its timed frames."""
 
 import codecs
 import statistics
@@ -46,8 +46,8 @@ _MEASURED = 32  # frames
 
 
 @dataclass(frozen=True)
-class Colours:
-    """How YUV stands for colours: codes of ITU-T H.273.
+class Colors:
+    """How YUV stands for colors: codes of ITU-T H.273.
 
     Attributes:
         matrix: from RGB to YUV.
@@ -74,8 +74,8 @@ class VideoInfo:
         duration: of the video stream in seconds, if the container tells.
         audio: codec of the first audio stream, if there is one.
         aspect: width of a pixel by its height.
-        source_colours: how the source's colours are decoded.
-        colours: what an output is written in; as the source where that says, else BT.709.
+        source_colors: how the source's colors are decoded.
+        colors: what an output is written in; as the source where that says, else BT.709.
         origin: ticks on the container's own clock that count as 0.
         exact: the duration is that of the video alone, to a frame.
         missing: bytes that the file's end lacks.
@@ -90,8 +90,8 @@ class VideoInfo:
     duration: float | None
     audio: str | None
     aspect: Fraction = Fraction(1)
-    source_colours: Colours = Colours()
-    colours: Colours = Colours()
+    source_colors: Colors = Colors()
+    colors: Colors = Colors()
     origin: int = 0
     exact: bool = False
     missing: int = 0
@@ -219,7 +219,7 @@ def video_info(
         end = max(frames_end, _matroska_end(Path(path)))
         missing = max(end - Path(path).stat().st_size, 0)
     duration = _duration(stream)
-    source_colours, colours = _colours(stream)
+    source_colors, colors = _colors(stream)
     return VideoInfo(
         width=stream.width,
         height=stream.height,
@@ -230,8 +230,8 @@ def video_info(
         duration=duration,
         audio=next((codec_name(s) for s in container.streams.audio if s.codec_context), None),
         aspect=stream.sample_aspect_ratio or Fraction(1),
-        source_colours=source_colours,
-        colours=colours,
+        source_colors=source_colors,
+        colors=colors,
         origin=round(clock_origin(container) / time_base),
         exact=container.format.name.startswith(_EXACT),
         missing=missing,
@@ -324,7 +324,7 @@ def _duration(stream: VideoStream) -> float | None:
     return told - float((stream.start_time or 0) * (stream.time_base or 0))
 
 
-def _colours(stream: VideoStream) -> tuple[Colours, Colours]:
+def _colors(stream: VideoStream) -> tuple[Colors, Colors]:
     """Of the source, and of what is made of it."""
     context = stream.codec_context
     pixels = context.format
@@ -332,12 +332,12 @@ def _colours(stream: VideoStream) -> tuple[Colours, Colours]:
     said = is_yuv and context.colorspace in _MATRICES
     guess = _BT709 if stream.height >= _HD else _BT601
     full = is_yuv and context.color_range == _FULL
-    source = Colours(
+    source = Colors(
         matrix=_MATRICES[context.colorspace] if said else guess,
         range=_FULL if full else _LIMITED,
         primaries=context.color_primaries,
         transfer=context.color_trc,
     )
     if not said:
-        return source, Colours(range=source.range)
+        return source, Colors(range=source.range)
     return source, source

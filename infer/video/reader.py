@@ -302,9 +302,9 @@ class VideoReader:
     def _bgr(self, picture: av.VideoFrame) -> Frame:
         if picture.format.components and max(c.bits for c in picture.format.components) > 8:
             self._warn("more than 8 bits per channel: painted and written in 8")
-        colours = self.info.source_colours
+        colors = self.info.source_colors
         if not picture.format.is_rgb and not picture.format.has_palette:
-            picture.colorspace, picture.color_range = colours.matrix, colours.range
+            picture.colorspace, picture.color_range = colors.matrix, colors.range
         if not has_alpha(picture.format):
             return self._pixels(picture, "bgr24")
         frame, is_transparent = over_white(self._pixels(picture, "bgra"))

@@ -29,7 +29,7 @@ SEGMENT = 250  # frames; of work that is lost at most
 
 @dataclass(frozen=True)
 class Settings:
-    """What is made of a video, beside its style; see `convert_video`."""
+    """What is made of a video, beside its style; see `stylize_video`."""
 
     codec: str | None = None
     crf: int | None = None
@@ -73,7 +73,7 @@ def check_conversion(
     """Check a conversion's two ends before any work is done.
 
     Raises:
-        InputError, OutputExistsError, VideoError: see `convert_video`.
+        InputError, OutputExistsError, VideoError: see `stylize_video`.
     """
     settings = settings or Settings()
     if settings.stability is not None:

@@ -118,7 +118,7 @@ def over_white(bgra: Frame) -> tuple[Frame, bool]:
     """Lay pixels over white.
 
     Args:
-        bgra: shape (H, W, 4), uint8; straight colours, not premultiplied.
+        bgra: shape (H, W, 4), uint8; straight colors, not premultiplied.
 
     Returns:
         Shape (H, W, 3), uint8 BGR; and whether any of them was transparent.

@@ -48,7 +48,7 @@ class Sink(Protocol):
     def warnings(self) -> Sequence[str]:
         """What became of frames and tracks that a user may not expect."""
 
-    def write(self, painted: Painted, shape: Shape) -> None:
+    def write(self, stylized: Painted, shape: Shape) -> None:
         """Take a frame; `shape` is the same for all."""
 
     def finish(self) -> None:
@@ -85,15 +85,15 @@ class SegmentSink:
         self._open: SegmentWriter | None = None
         self.warnings: list[str] = []
 
-    def write(self, painted: Painted, shape: Shape) -> None:
+    def write(self, stylized: Painted, shape: Shape) -> None:
         """Encode a frame; a checkpoint ends the segment."""
         if self._open is None:
             _warn(self._output, self._encoding.warnings(shape.width, shape.height), self.warnings)
             self._shape = shape
             self._open = SegmentWriter(self._work.open_video, self._encoding, shape)
-        self._open.write(painted.frame, painted.pts, painted.duration)
-        if painted.checkpoint is not None:
-            self._work.add(self._closed()[0], shape, painted.checkpoint)
+        self._open.write(stylized.frame, stylized.pts, stylized.duration)
+        if stylized.checkpoint is not None:
+            self._work.add(self._closed()[0], shape, stylized.checkpoint)
 
     def finish(self) -> None:
         """Put the output together; the work folder goes."""
@@ -183,7 +183,7 @@ class PipeSink:
         self._tracks: TrackCopier | None = None
         self.warnings: list[str] = []
 
-    def write(self, painted: Painted, shape: Shape) -> None:
+    def write(self, stylized: Painted, shape: Shape) -> None:
         """Encode a frame, and pass on what came with it."""
         if self._encoder is None:
             told = self._encoding.warnings(shape.width, shape.height)
@@ -193,7 +193,7 @@ class PipeSink:
                 self._tracks = TrackCopier(
                     self._source, self._container, ".mkv", start=self._start, end=self._end
                 )
-        self._encoder.encode(painted.frame, painted.pts)
+        self._encoder.encode(stylized.frame, stylized.pts)
         self._pass_on()
 
     def finish(self) -> None:

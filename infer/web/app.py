@@ -64,7 +64,7 @@ def create_app(engine: Engine, settings: Settings) -> Starlette:
             Route("/api/uploads", studio.upload, methods=["POST"]),
             Route("/api/uploads/{id}", studio.remove_upload, methods=["DELETE"]),
             Route("/api/uploads/{id}/photos", studio.add_photo, methods=["POST"]),
-            Route("/api/uploads/{id}/painted", studio.painted),
+            Route("/api/uploads/{id}/painted", studio.stylized),
             *studio.job_routes.routes,
         ],
         middleware=[
@@ -190,7 +190,7 @@ class _Studio:
                 return
             try:
                 if message.get("bytes") is not None:
-                    picture = await run_in_threadpool(viewer.paint, message["bytes"])
+                    picture = await run_in_threadpool(viewer.stylize, message["bytes"])
                     state = {"size": viewer.size, "viewers": self._viewers}
                     if state != told:
                         await socket.send_json(state)
@@ -231,7 +231,7 @@ class _Studio:
         self._uploads.remove(upload)
         return JSONResponse({})
 
-    async def painted(self, request: Request) -> Response:
+    async def stylized(self, request: Request) -> Response:
         """A photo in a mix of styles, at its own size or smaller, as JPEG or PNG."""
         photo = self._upload(request, request.path_params["id"], "photo")
         query = request.query_params
@@ -241,7 +241,7 @@ class _Studio:
         suffix = ".png" if query.get("format") == "png" else ".jpg"
         stylizer = self._engine.stylizer(mix)
 
-        def paint() -> bytes:
+        def stylize() -> bytes:
             own = max(photo.facts["width"], photo.facts["height"])
             picture = load_picture(photo.path, size=None if size is None else min(size, own))
             frame = stylizer.stylize(tensor_to_frame(picture.image))
@@ -252,7 +252,7 @@ class _Studio:
 
         async with self._painting:
             try:
-                content = await run_in_threadpool(paint)
+                content = await run_in_threadpool(stylize)
             except StyleTransferError as error:
                 raise InputError(photo.explained(error)) from error
         kind = "image/png" if suffix == ".png" else "image/jpeg"

@@ -17,9 +17,9 @@ from PIL import Image, UnidentifiedImageError
 from nst_rt.errors import InputError
 from nst_rt.images.io import Frame
 from nst_rt.infer.backends import BackendName, Precision
-from nst_rt.infer.blend import Palette, Pass
-from nst_rt.infer.frame_stylizer import Painter
-from nst_rt.infer.live.adaptive import LivePainter
+from nst_rt.infer.blend import Pass, StyleSet
+from nst_rt.infer.frame_stylizer import FrameStylizer
+from nst_rt.infer.live.adaptive import AdaptiveStylizer
 from nst_rt.infer.stability.stabilizer import DEFAULT_STABILITY, Stabilizer, check_stability
 from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize
 from nst_rt.infer.stylizer import Stylizer
@@ -64,8 +64,8 @@ class SharedStylizer(Stylizer):
         engine: backend, device and precision, see `Stylizer`.
     """
 
-    def __init__(self, palette: Palette, style: str, *, turns: Turns, **engine: Any) -> None:
-        super().__init__(palette, style, **engine)
+    def __init__(self, style_set: StyleSet, style: str, *, turns: Turns, **engine: Any) -> None:
+        super().__init__(style_set, style, **engine)
         self._turns = turns
 
     def _begin_pass(self, each: Pass, frame: Frame, *, several: bool) -> Callable[[], Frame]:
@@ -125,15 +125,15 @@ class Engine:
     backend: BackendName = "auto"
     device: str | None = None
     precision: Precision = "auto"
-    _palette: Palette = field(default_factory=Palette)
+    _style_set: StyleSet = field(default_factory=StyleSet)
 
     def add(self, model: StyleModel) -> None:
         """Take a model in; its styles of new names can be chosen from now on."""
-        self._palette.add(model, skip_known=True)
+        self._style_set.add(model, skip_known=True)
 
     def remove(self, model: StyleModel) -> None:
         """Forget a model; who stylizes with it may go on."""
-        self._palette.remove(model)
+        self._style_set.remove(model)
 
     def prepare(self, height: int = 480, width: int = 640) -> None:
         """Compile the first style's network for a size before the first frame comes."""
@@ -142,7 +142,7 @@ class Engine:
     @property
     def styles(self) -> dict[str, Style]:
         """All styles by name, in the order in which they came."""
-        return self._palette.styles
+        return self._style_set.styles
 
     def stylizer(self, mix: Mix) -> SharedStylizer:
         """One that stylizes so, for one caller.
@@ -162,8 +162,8 @@ class Engine:
     @cached_property
     def _shared(self) -> SharedStylizer:
         return SharedStylizer(
-            self._palette,
-            self._palette.names[0],
+            self._style_set,
+            self._style_set.names[0],
             turns=Turns(),
             backend=self.backend,
             device=self.device,
@@ -184,14 +184,14 @@ class Viewer:
     """
 
     def __init__(self, engine: Engine, mix: Mix, *, fps: float) -> None:
-        painter = Painter(engine.stylizer(mix), stabilizer=Stabilizer(mix.stability))
-        self._painter = LivePainter(painter, fps)
+        frame_stylizer = FrameStylizer(engine.stylizer(mix), stabilizer=Stabilizer(mix.stability))
+        self._frame_stylizer = AdaptiveStylizer(frame_stylizer, fps)
         self._came = self._done = 0.0  # when the last frame came, and was stylized
 
     @property
     def size(self) -> list[int]:
         """Width and height that the last frame was stylized at."""
-        return [*reversed(self._painter.working_size)]
+        return [*reversed(self._frame_stylizer.working_size)]
 
     def set_mix(self, mix: Mix) -> None:
         """Choose what the next frames look like.
@@ -199,17 +199,19 @@ class Viewer:
         Raises:
             UnknownNameError, InputError: a mix that cannot be had; the one before stays.
         """
-        self._painter.set_style(mix.styles, strength=mix.strength, stroke_size=mix.stroke_size)
-        self._painter.set_stability(mix.stability)
+        self._frame_stylizer.set_style(
+            mix.styles, strength=mix.strength, stroke_size=mix.stroke_size
+        )
+        self._frame_stylizer.set_stability(mix.stability)
 
-    def paint(self, jpeg: bytes) -> bytes:
+    def stylize(self, jpeg: bytes) -> bytes:
         """Paint one frame.
 
         Raises:
             InputError: not a JPEG, or one of a size that is not for live pictures.
         """
         interval = self._interval(time.perf_counter())
-        jpeg = encoded(self._painter.paint(decoded(jpeg), interval=interval))
+        jpeg = encoded(self._frame_stylizer.stylize(decoded(jpeg), interval=interval))
         self._done = time.perf_counter()
         return jpeg
 
@@ -224,7 +226,7 @@ class Viewer:
 
     def close(self) -> None:
         """End what works in the background."""
-        self._painter.close()
+        self._frame_stylizer.close()
 
 
 def decoded(jpeg: bytes) -> Frame:

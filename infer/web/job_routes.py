@@ -86,7 +86,7 @@ class JobRoutes:
             style,
             size=number(asked.get("size", 512), int),
             style_weight=None if weight is None else number(weight, float),
-            keep_colours=bool(asked.get("keep_colours")),
+            preserve_colors=bool(asked.get("preserve_colors")),
         )
         title = f"{content.name} as {style.name}"
         inputs = [content, style]

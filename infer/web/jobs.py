@@ -44,7 +44,7 @@ class Job:
         error: why it failed, or what is missing.
         files: what can be fetched, by name; the page fetches them anew when their version rises.
         facts: about the result, for the page.
-        curve: points (step, value, ...) of what is being minimised.
+        curve: points (step, value, ...) of what is being minimized.
         leaving: ends it, if it is active, or removes it, unless that is taken back before.
         size: bytes of its files, once they are kept.
     """

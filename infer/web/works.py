@@ -16,7 +16,7 @@ from nst_rt.errors import InputError, PartialResultError, StyleTransferError
 from nst_rt.files import atomic_output
 from nst_rt.images.io import load_image, save_image, tensor_to_frame
 from nst_rt.infer.previews import preview
-from nst_rt.infer.video import Conversion, VideoInfo, convert_video
+from nst_rt.infer.video import VideoInfo, VideoResult, stylize_video
 from nst_rt.infer.web.checks import Limits, TooLargeError
 from nst_rt.infer.web.engine import Engine, Mix, encoded
 from nst_rt.infer.web.jobs import Job
@@ -49,14 +49,14 @@ def video_work(engine: Engine, source: Upload, mix: Mix, limits: Limits) -> Call
             rate = frames / (time.monotonic() - begin)
             job.report(frames / total, f"frame {frames} of {total}, {rate:.1f} a second")
 
-        def offer(done: Conversion) -> None:
+        def offer(done: VideoResult) -> None:
             job.offer(done.output.name, done.output)
             job.note = f"{done.frames} frames, {done.fps:.1f} a second"
 
         try:
             # Browsers play MP4 of H.264.
             offer(
-                convert_video(
+                stylize_video(
                     source.path,
                     job.folder / "video.mp4",
                     style=stylizer,
@@ -65,7 +65,7 @@ def video_work(engine: Engine, source: Upload, mix: Mix, limits: Limits) -> Call
                 )
             )
         except PartialResultError as error:
-            if isinstance(error.result, Conversion):
+            if isinstance(error.result, VideoResult):
                 offer(error.result)
             raise
 
@@ -73,7 +73,7 @@ def video_work(engine: Engine, source: Upload, mix: Mix, limits: Limits) -> Call
 
 
 def optimize_work(
-    content: Upload, style: Upload, *, size: int, style_weight: float | None, keep_colours: bool
+    content: Upload, style: Upload, *, size: int, style_weight: float | None, preserve_colors: bool
 ) -> Callable[[Job], None]:
     """Optimize a picture; what there is when it is stopped is the result.
 
@@ -91,7 +91,7 @@ def optimize_work(
             style.path,
             size=size,
             style_weight=style_weight,
-            keep_colours="luminance" if keep_colours else None,
+            preserve_colors="luminance" if preserve_colors else None,
         )
         shown = 0.0
         for iterate in iterates:

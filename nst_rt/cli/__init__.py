@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from nst_rt.cli.image import add_image_arguments, add_photos_arguments, image, photos
 from nst_rt.cli.optimize import add_optimize_arguments, optimize
-from nst_rt.cli.options import STYLE_HELP, add_look_arguments
+from nst_rt.cli.options import STYLE_HELP, add_post_processing_arguments
 from nst_rt.cli.report import Report, print_anything, progress
 from nst_rt.cli.styles import add_styles_arguments, styles
 from nst_rt.cli.train import TRAINING_SETTINGS, add_train_arguments, paintings_by_name, train
@@ -220,7 +220,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_image_arguments(p)
     _overwrite(p)
-    add_look_arguments(p)
+    add_post_processing_arguments(p)
     _engine_arguments(p)
 
     p = verb(
@@ -231,7 +231,7 @@ def _parser() -> argparse.ArgumentParser:
         "  nst-rt video *.mp4 painted/ --codec hevc",
     )
     add_video_arguments(p)
-    add_look_arguments(p, over_time=True)
+    add_post_processing_arguments(p, over_time=True)
     _engine_arguments(p)
     _overwrite(p)
 

@@ -48,7 +48,7 @@ def image(photo: str, output: str, **options: Any) -> Report:
     from nst_rt.files import check_input, check_not_input
     from nst_rt.images.collection import Photo, is_collection
     from nst_rt.images.io import check_image_output
-    from nst_rt.infer.photos import stylize_photo
+    from nst_rt.infer.photos import stylize_image
 
     names = ("size", "max_pixels", "overwrite", "resume")
     painting = {name: options.pop(name) for name in names if name in options}
@@ -59,8 +59,10 @@ def image(photo: str, output: str, **options: Any) -> Report:
     target = check_image_output(output, overwrite=painting.get("overwrite", False))
     source = Photo(check_input(photo))
     check_not_input([target], [source.path])
-    stylizer, look = take_stylizer(options)
-    height, width = stylize_photo(stylizer, source, target, look=look, **painting)
+    stylizer, post_processing = take_stylizer(options)
+    height, width = stylize_image(
+        stylizer, source, target, post_processing=post_processing, **painting
+    )
     return Report(
         f"{target}: {width}x{height}, {stylizer}",
         {"output": str(target), "width": width, "height": height, **_engine(stylizer)},
@@ -68,11 +70,13 @@ def image(photo: str, output: str, **options: Any) -> Report:
 
 
 def _collection(source: str, folder: str, style: dict[str, Any], **painting: Any) -> Report:
-    from nst_rt.infer.photos import stylize_photos
+    from nst_rt.infer.photos import stylize_images
 
-    stylizer, look = take_stylizer(style)
+    stylizer, post_processing = take_stylizer(style)
     with progress("painting") as advance:
-        batch = stylize_photos(stylizer, source, folder, look=look, on_photo=advance, **painting)
+        batch = stylize_images(
+            stylizer, source, folder, post_processing=post_processing, on_photo=advance, **painting
+        )
     for reason in batch.skipped.values():
         print(f"nst-rt: skipped a photo: {reason}", file=sys.stderr)
     counts = [f"{len(batch.outputs)} photos"]

@@ -25,7 +25,7 @@ def optimize(
     **options: Any,
 ) -> Report:
     """Paint one picture with the per-image optimizer."""
-    from nst_rt.optimization.batches import paint_batch, paint_grid
+    from nst_rt.optimization.batches import optimize_grid, optimize_list
     from nst_rt.optimization.runs import paint
 
     alone = {"timelapse", "plot"} & set(options) or ({"save-every"} if save_every else set())
@@ -50,7 +50,7 @@ def optimize(
         if batch is not None:
             if content or style or output or grid:
                 raise InputError("--batch takes all files from its list; give nothing else")
-            done = paint_batch(
+            done = optimize_list(
                 batch, parse=parse_setting, on_pair=on_next, on_iterate=on_iterate, **options
             )
             return _batch_report(done)
@@ -66,7 +66,7 @@ def optimize(
                 name: [(text, parse_setting(name, text.replace("+", ","))) for text in texts]
                 for name, texts in grid
             }
-            sheet = paint_grid(
+            sheet = optimize_grid(
                 content, style, output, cells, on_cell=on_next, on_iterate=on_iterate, **options
             )
             count = math.prod(len(values) for values in cells.values())
@@ -107,7 +107,7 @@ def add_optimize_arguments(parser: argparse.ArgumentParser) -> None:
     add("-o", "--output", metavar="OUT", help="image to write")
     for name, (reader, metavar, text) in _SETTINGS.items():
         flag = "--" + name.replace("_", "-")
-        spellings = [flag, flag.replace("colours", "colors")] if "colours" in flag else [flag]
+        spellings = [flag, flag.replace("colors", "colors")] if "colors" in flag else [flag]
         add(*spellings, dest=name, type=reader, metavar=metavar, help=text)
     add("--save-every", type=int, metavar="N", help="also write OUT-NNNN every N steps")
     add("--timelapse", metavar="FILE", help="video of all steps: .mp4, .mkv or .mov")
@@ -191,9 +191,9 @@ _SETTINGS: Mapping[str, tuple[Callable[[str], Any], str, str]] = {
     "seed": (int, "N", "of noise; default: 0"),
     "mix": (_numbers, "W,W,...", "how much of each painting; default: equal parts"),
     "style_scale": (float, "X", "size of the strokes; default: 1"),
-    "keep_colours": (str, "HOW", "of the photo: luminance or match"),
-    "content_mask": (str, "FILE", "regions of the photo, in flat colours"),
-    "style_masks": (_names, "M,M,...", "of each painting: such a file, or the colour it is for"),
+    "preserve_colors": (str, "HOW", "of the photo: luminance or match"),
+    "content_mask": (str, "FILE", "regions of the photo, in flat colors"),
+    "style_masks": (_names, "M,M,...", "of each painting: such a file, or the color it is for"),
     "memory": (float, "GB", "that the work may take; default: what is free, with moderation"),
     "device": (str, "D", "cpu, cuda, ...; default: a GPU if there is one"),
 }

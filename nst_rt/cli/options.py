@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from nst_rt.errors import InputError
 
 if TYPE_CHECKING:
-    from nst_rt.infer.frame_stylizer import Painter
-    from nst_rt.infer.postprocess import Look
+    from nst_rt.infer.frame_stylizer import FrameStylizer
+    from nst_rt.infer.postprocess import PostProcessing
     from nst_rt.infer.stylizer import Stylizer
 
 STYLE_HELP = "a name of nst-rt styles, a model FILE or FILE:NAME; default: starry_night"
@@ -17,14 +17,14 @@ STROKE_SIZE_HELP = (
     "distance between strokes: of the picture's long side (2%%), in pixels (40px), or 1:1 to "
     "stylize at full size; default: 2%%"
 )
-# As people call it, in both spellings.
-KEEP_COLOURS = ("--preserve-colors", "--preserve-colours", "--keep-colors", "--keep-colours")
 
-_LOOK = ("strength", "keep_colours", "compare")
+_LOOK = ("strength", "preserve_colors", "compare")
 _STYLIZER = ("stroke_size", "backend", "device", "precision")
 
 
-def add_look_arguments(parser: argparse.ArgumentParser, *, over_time: bool = False) -> None:
+def add_post_processing_arguments(
+    parser: argparse.ArgumentParser, *, over_time: bool = False
+) -> None:
     """Add the options of styles and looks; `over_time` for videos, whose styles may change."""
     style = parser.add_mutually_exclusive_group()
     change = "; or styles over time: S@SECONDS,S@SECONDS" if over_time else ""
@@ -34,34 +34,36 @@ def add_look_arguments(parser: argparse.ArgumentParser, *, over_time: bool = Fal
     if over_time:
         add("--fade", type=float, metavar="SECONDS", help="between styles over time; default: 1")
     add("--strength", type=float, metavar="X", help="0 to 1; default: 1")
-    add(*KEEP_COLOURS, dest="keep_colours", action="store_true", help="those of the source")
+    add(
+        "--preserve-colors", dest="preserve_colors", action="store_true", help="those of the source"
+    )
     add("--compare", action="store_true", help="split screen, the source on the left")
     add("--stroke-size", metavar="S", help=STROKE_SIZE_HELP)
 
 
-def take_painter(options: dict[str, Any]) -> "Painter":
+def take_painter(options: dict[str, Any]) -> "FrameStylizer":
     """What paints a video as the options say; those that it uses are taken out of them.
 
     Raises:
-        StyleTransferError: see `load_painter`.
+        StyleTransferError: see `load_frame_stylizer`.
     """
-    from nst_rt.infer.frame_stylizer import load_painter
+    from nst_rt.infer.frame_stylizer import load_frame_stylizer
 
     settings = _taken(options, "fade", *_LOOK, *_STYLIZER)
-    return load_painter(**_style(options), **settings)
+    return load_frame_stylizer(**_style(options), **settings)
 
 
-def take_stylizer(options: dict[str, Any]) -> "tuple[Stylizer, Look]":
+def take_stylizer(options: dict[str, Any]) -> "tuple[Stylizer, PostProcessing]":
     """What paints photos as the options say; those that it uses are taken out of them.
 
     Raises:
-        StyleTransferError: see `load_style` and `Look`.
+        StyleTransferError: see `load_style` and `PostProcessing`.
     """
-    from nst_rt.infer.postprocess import Look
+    from nst_rt.infer.postprocess import PostProcessing
     from nst_rt.infer.stylizer import load_style
     from nst_rt.infer.timeline import parse_style
 
-    look = Look(**_taken(options, *_LOOK))
+    post_processing = PostProcessing(**_taken(options, *_LOOK))
     style = _style(options)
     if isinstance(text := style.get("style"), str):
         moments = parse_style(text).moments
@@ -69,7 +71,7 @@ def take_stylizer(options: dict[str, Any]) -> "tuple[Stylizer, Look]":
             raise InputError("styles over time are for videos; --blend mixes styles in a photo")
         [(_, style["style"])] = moments
     settings = _taken(options, "memory", *_STYLIZER)
-    return load_style(*style.values(), **settings), look
+    return load_style(*style.values(), **settings), post_processing
 
 
 def _style(options: dict[str, Any]) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def styles(
         for style in StyleModel.load(file).styles
     }
     facts = {
-        name: {key: getattr(style, key) for key in ("name", "title", "artist", "year", "licence")}
+        name: {key: getattr(style, key) for key in ("name", "title", "artist", "year", "license")}
         for name, style in known.items()
     }
     if sys.stdout.isatty():

@@ -160,7 +160,7 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_false",
         help="use the painting as it is, though dull or noisy",
     )
-    for fact in ("title", "artist", "year", "licence"):
+    for fact in ("title", "artist", "year", "license"):
         add(f"--{fact}", metavar="TEXT", help="of the painting, for the record")
     add("--runs", metavar="DIR", help="logs, samples, checkpoints; default: runs")
     add("--workers", type=int, metavar="N", help="processes that decode; default: 1")

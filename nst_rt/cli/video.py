@@ -21,8 +21,8 @@ from nst_rt.files import shown_source
 from nst_rt.times import parse_time
 
 if TYPE_CHECKING:
-    from nst_rt.infer.frame_stylizer import Painter
-    from nst_rt.infer.video import Conversion, VideoInfo
+    from nst_rt.infer.frame_stylizer import FrameStylizer
+    from nst_rt.infer.video import VideoInfo, VideoResult
 
 _STDIO = "-"
 _SETTINGS = (
@@ -100,7 +100,7 @@ def video(source: list[str], output: str, **options: Any) -> Report:
     return replace(report, beside=output == _STDIO)
 
 
-def conversion_report(done: "Conversion") -> Report:
+def conversion_report(done: "VideoResult") -> Report:
     """What a conversion did, for people and programs."""
     tracks = ", ".join(str(track) for track in done.tracks) or "no audio in the source"
     frames = f"{done.frames} frames"
@@ -130,7 +130,7 @@ def conversion_report(done: "Conversion") -> Report:
 
 
 def on_frame(advance: Advance) -> "Callable[[int, VideoInfo], None]":
-    """For `convert_video`, which a progress bar is to follow."""
+    """For `stylize_video`, which a progress bar is to follow."""
     return lambda frames, info: advance(frames, info.frames or None, "")
 
 
@@ -145,7 +145,7 @@ def _several(
 
     targets = _targets(sources, folder)
     folder.mkdir(parents=True, exist_ok=True)
-    painter: Painter | None = None
+    frame_stylizer: FrameStylizer | None = None
     reports: list[Report] = []
     failed: dict[str, str] = {}
     kept, partial = 0, False
@@ -155,8 +155,8 @@ def _several(
             continue
         try:
             check_conversion(name, target, Settings(**settings))
-            painter = painter or take_painter(looks)
-            reports.append(_converted(name, str(target), painter, settings))
+            frame_stylizer = frame_stylizer or take_painter(looks)
+            reports.append(_converted(name, str(target), frame_stylizer, settings))
         except InterruptedWorkError:
             raise
         except Exception as error:  # of whatever kind: the others are not to suffer
@@ -180,18 +180,20 @@ def _reason(name: str, error: Exception) -> str:
     return f"{name}: {type(error).__name__} {error}".rstrip()
 
 
-def _converted(source: str, output: str, painter: "Painter", settings: dict[str, Any]) -> Report:
+def _converted(
+    source: str, output: str, frame_stylizer: "FrameStylizer", settings: dict[str, Any]
+) -> Report:
     from nst_rt.files import partial_path
-    from nst_rt.infer.video import Conversion, convert_video, work_path
+    from nst_rt.infer.video import VideoResult, stylize_video, work_path
 
     try:
         with progress(Path(source).name or "converting") as advance:
-            done = convert_video(
-                source, output, style=painter, on_frame=on_frame(advance), **settings
+            done = stylize_video(
+                source, output, style=frame_stylizer, on_frame=on_frame(advance), **settings
             )
         return conversion_report(done)
     except PartialResultError as error:
-        if not isinstance(error.result, Conversion):
+        if not isinstance(error.result, VideoResult):
             raise
         print(f"nst-rt: {error}", file=sys.stderr)
         return conversion_report(error.result)

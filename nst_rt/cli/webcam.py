@@ -5,7 +5,7 @@ import signal
 import sys
 from typing import Any
 
-from nst_rt.cli.options import KEEP_COLOURS, STROKE_SIZE_HELP
+from nst_rt.cli.options import STROKE_SIZE_HELP
 from nst_rt.cli.report import Report, frame_size
 from nst_rt.files import shown_source
 
@@ -23,7 +23,12 @@ def add_webcam_arguments(p: argparse.ArgumentParser) -> None:
     add("--strength", type=float, metavar="X", help="0 to 1; default: 1")
     add("--stroke-size", metavar="S", help=STROKE_SIZE_HELP)
     add("--stability", type=float, metavar="X", help="of strokes, 0 to 1; default: 0.95")
-    add(*KEEP_COLOURS, dest="keep_colours", action="store_true", help="begin with the camera's")
+    add(
+        "--preserve-colors",
+        dest="preserve_colors",
+        action="store_true",
+        help="begin with the camera's",
+    )
     add("--compare", action="store_true", help="begin with the camera beside the painting")
     add("--size", type=frame_size, metavar="WxH", help="to ask a camera for; default: 1280x720")
     add(
@@ -52,11 +57,11 @@ def webcam(*, source: str = "0", **options: Any) -> Report:
         return _cameras()
     from dataclasses import asdict
 
-    from nst_rt.infer.live.webcam import show_webcam
+    from nst_rt.infer.live.webcam import stylize_webcam
 
     # What stops a service is as good as Ctrl-C: the recording is finished.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    done = show_webcam(
+    done = stylize_webcam(
         source, on_output=lambda text: print(f"nst-rt: {text}", file=sys.stderr), **options
     )
     text = f"{done.frames} frames in {done.seconds:.1f} seconds"

@@ -1,5 +1,5 @@
-"""Keeping the photo's colours in style transfer (Gatys, Bethge, Hertzmann & Shechtman 2016,
-"Preserving Color in Neural Artistic Style Transfer"): by luminance only, or by recolouring the
+"""Keeping the photo's colors in style transfer (Gatys, Bethge, Hertzmann & Shechtman 2016,
+"Preserving Color in Neural Artistic Style Transfer"): by luminance only, or by recoloring the
 style.
 
 Images are tensors (1, 3, H, W), float32, sRGB values in [0, 1]; large ones are read in chunks.
@@ -69,12 +69,12 @@ def match_luminance(style_luma: Tensor, content_luma: Tensor) -> Tensor:
     return (style_luma - style_mean.item()).mul_(scale).add_(mean.item())
 
 
-def match_colours(style: Tensor, content: Tensor) -> Tensor:
-    """The style recoloured to the mean and the covariance of the content's colours.
+def match_colors(style: Tensor, content: Tensor) -> Tensor:
+    """The style recolored to the mean and the covariance of the content's colors.
 
     The paper's linear transform x -> A x + b with A = C_content^(1/2) C_style^(-1/2), the symmetric
     square roots of image analogies; unlike Cholesky factors they do not depend on the order of the
-    channels. Directions in which the style has no variation (all but one of a grey painting) stay
+    channels. Directions in which the style has no variation (all but one of a gray painting) stay
     without.
 
     Args:
@@ -109,8 +109,8 @@ def _statistics(image: Tensor) -> tuple[Tensor, Tensor]:
     count = image.shape[2] * image.shape[3]
     sums = [_float64(chunk).sum(1, keepdim=True) for chunk in chunks]
     mean = torch.stack(sums).sum(0) / count
-    centred = (_float64(chunk) - mean for chunk in chunks)
-    products = [chunk @ chunk.T for chunk in centred]
+    centered = (_float64(chunk) - mean for chunk in chunks)
+    products = [chunk @ chunk.T for chunk in centered]
     return mean, torch.stack(products).sum(0) / count
 
 

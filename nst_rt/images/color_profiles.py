@@ -1,4 +1,4 @@
-"""ICC profiles: from the colours that a file holds to sRGB, which all other code takes for granted.
+"""ICC profiles: from the colors that a file holds to sRGB, which all other code takes for granted.
 
 LittleCMS, inside Pillow, does the conversion: relative colorimetric with black point compensation,
 as photo editors do. Black point compensation only matters for print (CMYK) profiles.
@@ -24,24 +24,24 @@ _ROUNDINGS = 16
 def srgb_transform(
     profile: bytes | None, mode: str, path: Path
 ) -> ImageCms.ImageCmsTransform | None:
-    """How the colours of a file become sRGB.
+    """How the colors of a file become sRGB.
 
     Args:
         profile: the ICC profile that the file embeds, if any. One that is broken or for other
-            colours is ignored with a warning.
-        mode: Pillow's mode of the file. A grey one may have an RGB profile; the transform then
+            colors is ignored with a warning.
+        mode: Pillow's mode of the file. A gray one may have an RGB profile; the transform then
             expects RGB, as its `input_mode` says.
         path: of the file, for the warning.
 
     Returns:
-        A transform to 8-bit RGB; None where the colours are sRGB already or are taken for it.
+        A transform to 8-bit RGB; None where the colors are sRGB already or are taken for it.
     """
     if mode != "CMYK":
         mode = "L" if Image.getmodebase(mode) == "L" else "RGB"
     try:
         return _built_transform(profile, mode) if profile else None
     except (ImageCms.PyCMSError, OSError, TypeError, ValueError) as error:
-        logger.warning("%s: its colour profile is ignored (%s)", path, error)
+        logger.warning("%s: its color profile is ignored (%s)", path, error)
         return None
 
 
@@ -51,7 +51,7 @@ def _built_transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | 
     source = ImageCms.ImageCmsProfile(BytesIO(profile))
     space = source.profile.xcolor_space.strip()
     if space not in _SPACES[mode]:
-        raise ValueError(f"it is for {space} colours, which the file has not")
+        raise ValueError(f"it is for {space} colors, which the file has not")
     transform = ImageCms.buildTransform(
         source,
         ImageCms.createProfile("sRGB"),
@@ -64,28 +64,28 @@ def _built_transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | 
 
 
 def _changes_nothing(transform: ImageCms.ImageCmsTransform) -> bool:
-    """Whether a grid of colours stays as it is, but for rounding.
+    """Whether a grid of colors stays as it is, but for rounding.
 
     Profiles of sRGB have many names and sizes; what they do tells them best.
     """
     levels = np.arange(0, 256, 17, dtype=np.uint8)
     grid = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(1, -1, 3)
-    colours = Image.fromarray(grid).convert(transform.input_mode)
-    before, after = (np.asarray(x, int) for x in (colours.convert("RGB"), transform.apply(colours)))
+    colors = Image.fromarray(grid).convert(transform.input_mode)
+    before, after = (np.asarray(x, int) for x in (colors.convert("RGB"), transform.apply(colors)))
     return bool(np.abs(after - before).max() <= 1)
 
 
 def deep_to_srgb(
     transform: ImageCms.ImageCmsTransform, levels: npt.NDArray[np.uint16]
 ) -> npt.NDArray[np.float32]:
-    """Apply a transform to 16-bit colours; smooth, and within 1.5 / 255 of exact.
+    """Apply a transform to 16-bit colors; smooth, and within 1.5 / 255 of exact.
 
     Pillow gives LittleCMS 8 bits a channel at most, so this is the mean over roundings of the
-    colours to 8 bits, from always down to almost always up: tetrahedral interpolation, which keeps
-    grey as neutral and as monotonic as it is at 8 bits.
+    colors to 8 bits, from always down to almost always up: tetrahedral interpolation, which keeps
+    gray as neutral and as monotonic as it is at 8 bits.
 
     Args:
-        transform: from grey or RGB.
+        transform: from gray or RGB.
         levels: RGB, shape (H, W, 3).
 
     Returns:

@@ -48,7 +48,7 @@ def plot_losses(records: Sequence[LossRecord], path: Path) -> None:
     sizes = [record.size for record in records]
     for step, old, new in zip(steps[1:], sizes, sizes[1:], strict=False):
         if new != old:
-            axes.axvline(step, color="grey", linestyle=":")
+            axes.axvline(step, color="gray", linestyle=":")
             axes.annotate(f"{new} px", (step, 1), xycoords=("data", "axes fraction"), fontsize=8)
     axes.set(xlabel="step", ylabel="loss, before weighting (total: weighted)", yscale="log")
     axes.legend()

@@ -238,7 +238,7 @@ def read_pixels(
             stored = path.read_bytes() if content is None else content
             levels = _deep_png(stored, orientation, opened.info.get("transparency"))
         elif picture.mode.startswith("I"):
-            levels = _rgba_levels(_grey_levels(picture, opened))
+            levels = _rgba_levels(_gray_levels(picture, opened))
         rgba, depth = _rgba(path, picture, opened.info.get("icc_profile"), levels)
         return Pixels(rgba, depth, shape)
 
@@ -248,8 +248,8 @@ def _rgba(
 ) -> tuple[_Values, Depth]:
     """Colors (sRGB) and alpha of an upright picture, from its `levels` where it has 16 bits."""
     if picture.mode == "F":
-        grey = np.asarray(picture).clip(0, 1)
-        return np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGBA)), 16
+        gray = np.asarray(picture).clip(0, 1)
+        return np.asarray(cv2.cvtColor(gray, cv2.COLOR_GRAY2RGBA)), 16
     transform = srgb_transform(profile, picture.mode, path)
     if levels is None:
         return _shallow(picture, transform), 8
@@ -292,8 +292,8 @@ def _shallow(picture: Image.Image, transform: ImageCms.ImageCmsTransform | None)
     return values
 
 
-def _grey_levels(picture: Image.Image, opened: ImageFile) -> _Levels:
-    """Grey of more than 8 bits, (H, W); Pillow's own conversion to RGB would clip it at 255."""
+def _gray_levels(picture: Image.Image, opened: ImageFile) -> _Levels:
+    """Gray of more than 8 bits, (H, W); Pillow's own conversion to RGB would clip it at 255."""
     levels = np.asarray(picture).clip(0, 65535).astype(np.uint16)
     if isinstance(opened, TiffImageFile):  # which Pillow leaves as it is stored
         [bits, *_] = opened.tag_v2.get(tiff.BITSPERSAMPLE, (16,))
@@ -345,6 +345,6 @@ def _bare_png(content: bytes) -> bytes:
 
 
 def _rgba_levels(stored: MatLike) -> _Levels:
-    """From grey (H, W), BGR or BGRA, as OpenCV decodes it, to RGBA (H, W, 4)."""
+    """From gray (H, W), BGR or BGRA, as OpenCV decodes it, to RGBA (H, W, 4)."""
     to_rgba = {(): cv2.COLOR_GRAY2RGBA, (3,): cv2.COLOR_BGR2RGBA, (4,): cv2.COLOR_BGRA2RGBA}
     return np.asarray(cv2.cvtColor(stored, to_rgba[stored.shape[2:]]), np.uint16)

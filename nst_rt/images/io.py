@@ -40,7 +40,7 @@ class Picture:
     """What an image file holds.
 
     Attributes:
-        image: shape (1, 3, H, W), float32, RGB (sRGB) in [0, 1]; straight colours, that is, not
+        image: shape (1, 3, H, W), float32, RGB (sRGB) in [0, 1]; straight colors, that is, not
             premultiplied; white where alpha is 0.
         alpha: shape (1, 1, H, W), float32 in [0, 1]; None where nothing is transparent.
         depth: bits per channel that were read.
@@ -80,13 +80,13 @@ def load_picture(
 ) -> Picture:
     """Read an image file.
 
-    EXIF orientation is applied, colours of an ICC profile become sRGB (a profile that cannot be
-    used is ignored with a warning), grey and palette become RGB, and values of 9 to 16 bits are
+    EXIF orientation is applied, colors of an ICC profile become sRGB (a profile that cannot be
+    used is ignored with a warning), gray and palette become RGB, and values of 9 to 16 bits are
     scaled. Of an animation, the still image is read, or the first frame.
 
     Args:
         path: any format that Pillow reads; HEIC with `pillow-heif`. More than 8 bits per channel
-            are kept of PNGs and of grey TIFFs; other files are read at 8.
+            are kept of PNGs and of gray TIFFs; other files are read at 8.
         size: long side in pixels to resize to; None keeps the size. Images of more than 50
             megapixels are then decoded reduced, still twice as large, in less memory.
         content: of the file, where `path` is only its name: in an archive, say.
@@ -164,11 +164,11 @@ def scaled_shape(shape: tuple[int, int], size: int) -> tuple[int, int]:
 
 
 def _resize_with_alpha(image: Tensor, alpha: Tensor, shape: Shape) -> tuple[Tensor, Tensor]:
-    """Resize colours weighted by alpha, so that what is transparent does not bleed in."""
+    """Resize colors weighted by alpha, so that what is transparent does not bleed in."""
     if shape == image.shape[-2:]:
         return image, alpha
     both = torch.cat([image * alpha, alpha], dim=1)
-    # Not clamped before the division: colours and alpha overshoot alike.
+    # Not clamped before the division: colors and alpha overshoot alike.
     both = F.interpolate(both, shape, mode="bicubic", antialias=True)
     alpha = both[:, 3:]
     visible = alpha > 0.5 / 65535

@@ -98,7 +98,7 @@ class Vividness:
     def fraction(self) -> float:
         """Of what is vivid, in deviation or chroma, whichever is nearer.
 
-        A painting may be grey (Udnie) or even in its light (The Scream); a bad reproduction takes
+        A painting may be gray (Udnie) or even in its light (The Scream); a bad reproduction takes
         from both alike.
         """
         return max(self.deviation / _VIVID_DEVIATION, self.chroma / _VIVID_CHROMA)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from nst_rt.images.io import Frame
 
 Field = npt.NDArray[np.float32]
-Grey = npt.NDArray[np.uint8]
+Gray = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 Image = npt.NDArray[Any]
 
@@ -42,7 +42,7 @@ class Correspondence:
     visible: Mask
 
 
-def estimated_flow(flow: cv2.DISOpticalFlow, one: Grey, other: Grey) -> Field:
+def estimated_flow(flow: cv2.DISOpticalFlow, one: Gray, other: Gray) -> Field:
     """Where each pixel of `one` is in `other`; both of at least `LEAST_SIDE` px a side."""
     guess = np.zeros((*one.shape, 2), np.float32)  # DIS crashes on what happens to be in memory
     return np.asarray(flow.calc(one, other, guess), np.float32)
@@ -117,17 +117,17 @@ def flow_correspondence(before: Frame, now: Frame) -> Correspondence:
     """
     height, width = now.shape[:2]
     size = max(width, LEAST_SIDE), max(height, LEAST_SIDE)
-    greys = [
+    grays = [
         np.asarray(cv2.resize(cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY), size), np.uint8)
         for frame in (before, now)
     ]
     flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    back, there = estimated_flow(flow, *greys[::-1]), estimated_flow(flow, *greys)
+    back, there = estimated_flow(flow, *grays[::-1]), estimated_flow(flow, *grays)
 
-    def change_from(grey: Grey) -> Grey:
-        return np.asarray(cv2.blur(cv2.absdiff(grey, greys[1]), (_AROUND, _AROUND)), np.uint8)
+    def change_from(gray: Gray) -> Gray:
+        return np.asarray(cv2.blur(cv2.absdiff(gray, grays[1]), (_AROUND, _AROUND)), np.uint8)
 
-    unexplained = change_from(moved(greys[0], back))
+    unexplained = change_from(moved(grays[0], back))
     found = consistent(back, there) & (unexplained <= _SAME_PLACE)
     scale = np.divide((width, height), size, dtype=np.float32)
     motion = resized(back * scale, now.shape)
@@ -135,7 +135,7 @@ def flow_correspondence(before: Frame, now: Frame) -> Correspondence:
     if np.linalg.norm(np.median(motion, axis=(0, 1))) < _STANDS:
         stands = _squares(motion) <= _MOVES**2
         motion[stands] = 0
-        explained = unexplained <= _EXPLAINED * change_from(greys[0])
+        explained = unexplained <= _EXPLAINED * change_from(grays[0])
         explained = resized(explained.astype(np.uint8), now.shape).astype(np.bool_)
         visible &= stands | (explained & ~unchanged(before, now).visible)
     return Correspondence(motion + pixel_grid(height, width), visible)

@@ -212,7 +212,7 @@ def _affine(draws: Tensor, motion: MotionRange, whole: Tensor) -> Tensor:
 
 
 def _pixel_grid(size: int, device: torch.device) -> Tensor:
-    """Centres of the pixels, shape (size, size, 2), (x, y) in pixels from the image's middle."""
+    """Centers of the pixels, shape (size, size, 2), (x, y) in pixels from the image's middle."""
     axis = torch.arange(size, device=device) - (size - 1) / 2
     return torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1)
 

@@ -67,13 +67,13 @@ def pan_photo(photo: Frame) -> Frame:
     return np.asarray(Image.fromarray(photo).resize(size, Image.Resampling.LANCZOS))
 
 
-def _pan_figures(painted: Sequence[Frame]) -> tuple[float, float]:
+def _pan_figures(stylized: Sequence[Frame]) -> tuple[float, float]:
     """Pan error of one photo's outputs, plain and relative."""
-    frames = np.stack(painted).astype(np.float32) / 255
+    frames = np.stack(stylized).astype(np.float32) / 255
     inner = frames[:, _PAN_BORDER:-_PAN_BORDER, _PAN_BORDER:-_PAN_BORDER]
     x, y = _PAN_STEP
     moved = inner[:-1, y:, x:] - inner[1:, :-y, :-x]
     error = float(np.sqrt(np.square(moved).mean(axis=(1, 2, 3))).mean())
     deviation = float(frames.std(dtype=np.float64))
-    # What is of one colour everywhere does not swim.
+    # What is of one color everywhere does not swim.
     return error, error / deviation if deviation else 0.0

@@ -44,7 +44,7 @@ class ConditionalInstanceNorm(nn.Module):
         """By the deviation of all phases of a channel, without moving them together.
 
         Their means are the same but at the sides of the image, and but for rounding, which must not
-        become a pattern where all is of one colour: so each phase loses its own.
+        become a pattern where all is of one color: so each phase loses its own.
         """
         variances, means = torch.var_mean(x, (2, 3), correction=0)
         variance = variances.view(x.shape[0], -1, self.phases).mean(2)

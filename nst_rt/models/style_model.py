@@ -18,12 +18,10 @@ from torch import Tensor
 
 from nst_rt.errors import InputError, StyleModelError, UnknownNameError
 from nst_rt.files import atomic_output, check_input, check_output
-from nst_rt.models.layers import ConditionalInstanceNorm
 from nst_rt.models.transformer import ARCHITECTURES, TransformerNet
 from nst_rt.version import __version__
 
-# 1 had weights without effect as well, which are passed over; 2 knew shared weights alone.
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4  # the one that is read and written
 SUFFIX = ".safetensors"
 BY_STYLE = "by_style"  # in the record of a training
 
@@ -34,7 +32,7 @@ class Style:
 
     Attributes:
         name: by which it is chosen.
-        title, artist, year, licence: of the artwork.
+        title, artist, year, license: of the artwork.
         fingerprint: of the artwork, see `nst_rt.metrics.fingerprint`.
         preview: a small WebP of what the style looks like, in base64.
     """
@@ -43,7 +41,7 @@ class Style:
     title: str = ""
     artist: str = ""
     year: str = ""
-    licence: str = ""
+    license: str = ""
     fingerprint: tuple[float, ...] = ()
     preview: str = ""
 
@@ -153,14 +151,11 @@ class StyleModel:
             )
         try:
             hyper_parameters = json.loads(metadata["hyper_parameters"])
-            shared = bool(json.loads(metadata.get("shared", "true")))
+            shared = bool(json.loads(metadata["shared"]))
             network = TransformerNet(architecture, len(styles), shared=shared, **hyper_parameters)
             training = json.loads(metadata["training"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise StyleModelError(f"{path}: damaged metadata ({error!r})") from error
-        if metadata["format_version"] == "1":
-            dropped = _dropped(network)
-            tensors = {key: tensor for key, tensor in tensors.items() if key not in dropped}
         _check_weights(path, network.state_dict(), tensors)
         network.load_state_dict({key: tensor.float() for key, tensor in tensors.items()})
         return cls(network.eval().requires_grad_(False), styles, training)
@@ -178,10 +173,10 @@ def _read(path: Path, *, weights: bool = True) -> tuple[dict[str, str], dict[str
     version = metadata.get("format_version", "")
     if not version.isdecimal() or "architecture" not in metadata:
         raise StyleModelError(f"{path}: a safetensors file, but not a style model of nst-rt")
-    if int(version) > FORMAT_VERSION:
+    if int(version) != FORMAT_VERSION:
         raise StyleModelError(
-            f"{path}: written in format {version} by nst-rt {metadata.get('nst_rt_version')}, and "
-            f"this version reads up to {FORMAT_VERSION}: upgrade nst-rt"
+            f"{path}: model format {version}, written by nst-rt {metadata.get('nst_rt_version')}; "
+            f"this version reads format {FORMAT_VERSION}"
         )
     return metadata, tensors
 
@@ -194,15 +189,6 @@ def _styles(path: Path, metadata: Mapping[str, str]) -> tuple[Style, ...]:
     if not styles:
         raise StyleModelError(f"{path}: a style model without styles")
     return styles
-
-
-def _dropped(network: TransformerNet) -> set[str]:
-    """Names of the weights of the first format that had no effect: shifts that norms now lack."""
-    return {
-        f"{name}.shift"
-        for name, module in network.named_modules()
-        if isinstance(module, ConditionalInstanceNorm) and module.shift is None
-    }
 
 
 def _check_weights(path: Path, wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:

@@ -63,20 +63,20 @@ class FastNet(nn.Module):
             ResidualBlock(trunk, styles, dilation=dilation) for _ in range(blocks)
         )
         self.decode = Enlarge(trunk, decoder, styles)
-        self.paint = BlurredConv2d(decoder, 12, phases=4)
+        self.to_image = BlurredConv2d(decoder, 12, phases=4)
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         """Logits (N, 3, H, W) of the pastiche of `x`; H and W are multiples of `MULTIPLE`."""
         x = self.encode(F.pixel_unshuffle(x, MULTIPLE), style)
         for block in self.blocks:
             x = block(x, style)
-        return F.pixel_shuffle(self.paint(surrounded(self.decode(x, style))), MULTIPLE)
+        return F.pixel_shuffle(self.to_image(surrounded(self.decode(x, style))), MULTIPLE)
 
     def reverse_channels(self) -> None:
         """Turn the network into one for BGR images, in place, by reordering its outer weights."""
         _reverse_groups(self.encode.conv.weight, dim=-3)
-        _reverse_groups(self.paint.weight, dim=-4)
-        _reverse_groups(self.paint.bias, dim=-1)
+        _reverse_groups(self.to_image.weight, dim=-4)
+        _reverse_groups(self.to_image.bias, dim=-1)
 
 
 class ClassicNet(nn.Module):
@@ -106,7 +106,7 @@ class ClassicNet(nn.Module):
                 ConvNorm(2 * w, w, 3, styles),
             ]
         )
-        self.paint = nn.Conv2d(w, 3, 9, padding=4, padding_mode="reflect")
+        self.to_image = nn.Conv2d(w, 3, 9, padding=4, padding_mode="reflect")
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         """Logits (N, 3, H, W) of the pastiche of `x`; H and W are multiples of `MULTIPLE`."""
@@ -114,14 +114,14 @@ class ClassicNet(nn.Module):
             x = layer(x, style)
         for layer in self.decode:
             x = layer(F.interpolate(x, scale_factor=2, mode="nearest"), style)
-        logits: Tensor = self.paint(x)
+        logits: Tensor = self.to_image(x)
         return logits
 
     def reverse_channels(self) -> None:
         """Turn the network into one for BGR images, in place, by reordering its outer weights."""
         _reverse_groups(self.first.conv.weight, dim=-3)
-        _reverse_groups(self.paint.weight, dim=-4)
-        _reverse_groups(self.paint.bias, dim=-1)
+        _reverse_groups(self.to_image.weight, dim=-4)
+        _reverse_groups(self.to_image.bias, dim=-1)
 
 
 class TransformerNet(nn.Module):
@@ -233,7 +233,7 @@ def _channels_last(weights: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _reverse_groups(weights: Tensor | None, dim: int) -> None:
-    """Reverse the order of the three groups, one per colour, that `dim` consists of."""
+    """Reverse the order of the three groups, one per color, that `dim` consists of."""
     assert weights is not None
     groups_dim = dim % weights.ndim
     groups = weights.unflatten(groups_dim, (3, -1))  # type: ignore[no-untyped-call]

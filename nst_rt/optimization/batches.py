@@ -28,7 +28,7 @@ from nst_rt.optimization.runs import OnIterate, Painting, paint
 logger = logging.getLogger(__name__)
 
 
-def paint_batch(
+def optimize_list(
     pairs: File,
     *,
     overwrite: bool = False,
@@ -142,12 +142,12 @@ def _jobs(path: Path, parse: Callable[[str, str], Any]) -> list[tuple[int, dict[
 
 
 def _beside(path: Path, name: str) -> str:
-    """A file beside `path`, if there is one of that name; else it may be a colour or a word."""
+    """A file beside `path`, if there is one of that name; else it may be a color or a word."""
     file = path.parent / name
     return str(file) if file.is_file() else name
 
 
-def paint_grid(
+def optimize_grid(
     content: ImageSource,
     styles: ImageSource | Sequence[ImageSource],
     output: File,

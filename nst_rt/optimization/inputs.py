@@ -1,6 +1,6 @@
 """What the optimizer paints: the photo, the paintings, and which of them goes where.
 
-Files, sizes, masks and colours are dealt with here; what comes out is tensors.
+Files, sizes, masks and colors are dealt with here; what comes out is tensors.
 """
 
 import math
@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from nst_rt.errors import InputError
-from nst_rt.images.color import luminance, match_colours, match_luminance, with_luminance
+from nst_rt.images.color import luminance, match_colors, match_luminance, with_luminance
 from nst_rt.images.io import image_shape, load_picture, resize, resize_to, scaled_shape
-from nst_rt.optimization.masks import load_labels, matching_label, parse_colour, resized_mask
+from nst_rt.optimization.masks import load_labels, matching_label, parse_color, resized_mask
 
 Source = Tensor | Path | str
-KeepColours = Literal["luminance", "match"]
-KEEP_COLOURS: tuple[KeepColours, ...] = get_args(KeepColours)
+PreserveColors = Literal["luminance", "match"]
+PRESERVE_COLORS: tuple[PreserveColors, ...] = get_args(PreserveColors)
 
 # Standard deviation of the softened edges of regions, as a part of the long side.
 _FEATHER = 0.005
@@ -165,7 +165,7 @@ def load_scene(
     size: int,
     mix: Sequence[float] | None = None,
     style_scale: float = 1.0,
-    keep_colours: KeepColours | None = None,
+    preserve_colors: PreserveColors | None = None,
     content_mask: Path | str | None = None,
     style_masks: Sequence[Path | str] | None = None,
     init: str | Tensor = "content",
@@ -179,17 +179,19 @@ def load_scene(
     """
     original = photo = _image(content, size)
     paintings = [_image(style, max(round(size * style_scale), 1)) for style in styles]
-    grey = keep_colours == "luminance"
-    if grey:
+    gray = preserve_colors == "luminance"
+    if gray:
         luma = luminance(photo)
         photo = luma.expand(-1, 3, -1, -1)
         paintings = [
             match_luminance(luminance(p), luma).clamp(0, 1).expand(-1, 3, -1, -1) for p in paintings
         ]
-    elif keep_colours == "match":
-        paintings = [match_colours(p, photo) for p in paintings]
-    elif keep_colours is not None:
-        raise InputError(f"colours are kept by {' or '.join(KEEP_COLOURS)}, not by {keep_colours}")
+    elif preserve_colors == "match":
+        paintings = [match_colors(p, photo) for p in paintings]
+    elif preserve_colors is not None:
+        raise InputError(
+            f"colors are kept by {' or '.join(PRESERVE_COLORS)}, not by {preserve_colors}"
+        )
     weights = _mix(mix, len(paintings))
     sources = [StyleSource(p, w) for p, w in zip(paintings, weights, strict=True)]
     regions: tuple[Tensor, ...] = ()
@@ -201,7 +203,7 @@ def load_scene(
         tuple(sources),
         regions,
         None if cover is None or cover.min() == 1 else cover,
-        original if grey else None,
+        original if gray else None,
         _init(init, photo, paintings[0]),
     )
 
@@ -236,7 +238,7 @@ def _init(init: str | Tensor, photo: Tensor, painting: Tensor) -> Tensor | None:
 
 
 def _covering(image: Tensor, shape: tuple[int, int] | torch.Size) -> Tensor:
-    """An image scaled to cover `shape` (H, W), and cut to it around its centre."""
+    """An image scaled to cover `shape` (H, W), and cut to it around its center."""
     factor = max(side / old for side, old in zip(shape, image.shape[-2:], strict=True))
     height, width = (
         max(round(old * factor), side) for side, old in zip(shape, image.shape[-2:], strict=True)
@@ -267,12 +269,12 @@ def _guided(
             shape = (source.image.shape[-2], source.image.shape[-1])
             parts = dict(load_labels(mask, like=shape))
         else:
-            parts = {_colour(mask): None}
-        for colour, part in parts.items():
-            label = matching_label(colour, labels)
+            parts = {_color(mask): None}
+        for color, part in parts.items():
+            label = matching_label(color, labels)
             if label is None:
                 raise InputError(
-                    f"{mask}: its colour {colour} is not in {content_mask}, which has "
+                    f"{mask}: its color {color} is not in {content_mask}, which has "
                     f"{', '.join(labels)}"
                 )
             if label not in painted:
@@ -281,8 +283,8 @@ def _guided(
     return guided, tuple(labels[label] for label in painted)
 
 
-def _colour(mask: Path | str) -> str:
+def _color(mask: Path | str) -> str:
     try:
-        return parse_colour(str(mask))
+        return parse_color(str(mask))
     except InputError as error:
-        raise InputError(f"{mask}: neither a file nor a colour such as white or #ff0000") from error
+        raise InputError(f"{mask}: neither a file nor a color such as white or #ff0000") from error

@@ -1,4 +1,4 @@
-"""Label images: pictures whose regions are painted in flat colours, as masks for guided style
+"""Label images: pictures whose regions are painted in flat colors, as masks for guided style
 transfer (Gatys et al. 2017, "Controlling Perceptual Factors in Neural Style Transfer", section 4).
 
 What is done with the masks is not decided here.
@@ -23,45 +23,45 @@ from nst_rt.images.decoding import check_memory, readable_image
 Codes = npt.NDArray[np.uint32]  # 0xRRGGBB
 
 MAX_LABELS = 16
-# A colour is a label from this share of the pixels on; antialiased edges spread over many colours.
+# A color is a label from this share of the pixels on; antialiased edges spread over many colors.
 MIN_COVER = 0.005
-# Colours this close in each channel are one: JPEG turns red's 255 into 254, and makes ripples.
+# Colors this close in each channel are one: JPEG turns red's 255 into 254, and makes ripples.
 ALIKE = 24
-# Share of the pixels that have a label's very colour: at least 0.35 in label images of 128 px and
+# Share of the pixels that have a label's very color: at least 0.35 in label images of 128 px and
 # more, JPEGs of any quality included, at most 0.21 in photos.
 MIN_FLAT = 0.3
-# A second colour of this share, where all of them are alike, is no noise (which reaches 0.04) but
+# A second color of this share, where all of them are alike, is no noise (which reaches 0.04) but
 # regions numbered 0, 1, 2, that would become one without a word.
 NUMBERED = 0.1
 
 _ADVICE = (
-    f"paint each region in one flat colour, at most {MAX_LABELS} clearly different ones, without "
+    f"paint each region in one flat color, at most {MAX_LABELS} clearly different ones, without "
     "shading, and save it as PNG"
 )
 
 
-def parse_colour(text: str) -> str:
-    """A colour's name as the labels are named: `white`, `#fff` and `rgb(255,255,255)`: `#ffffff`.
+def parse_color(text: str) -> str:
+    """A color's name as the labels are named: `white`, `#fff` and `rgb(255,255,255)`: `#ffffff`.
 
     Raises:
-        InputError: no colour that Pillow knows; the message lists the ways to write one.
+        InputError: no color that Pillow knows; the message lists the ways to write one.
     """
     try:
         red, green, blue = ImageColor.getrgb(text.strip())[:3]
     except ValueError as error:
         raise InputError(
-            f"{text!r} is no colour; write a name (red), #ff0000 or rgb(255,0,0)"
+            f"{text!r} is no color; write a name (red), #ff0000 or rgb(255,0,0)"
         ) from error
     # Pillow takes rgb(999,0,0) without a word.
     if max(red, green, blue) > 255:
-        raise InputError(f"{text!r} is no colour: its values must be from 0 to 255")
+        raise InputError(f"{text!r} is no color: its values must be from 0 to 255")
     return f"#{red:02x}{green:02x}{blue:02x}"
 
 
 def load_labels(path: Path | str, *, like: tuple[int, int] | None = None) -> dict[str, Tensor]:
-    """Read a label image: one mask for each of its colours.
+    """Read a label image: one mask for each of its colors.
 
-    A label is a colour that covers at least 0.5 % of the pixels; lines one pixel wide do not count,
+    A label is a color that covers at least 0.5 % of the pixels; lines one pixel wide do not count,
     they are antialiased edges. Labels that differ by at most 24 levels in each channel are one.
     All other pixels go to the nearest label. Transparent parts are laid over black, so that what
     was left unpainted is a region too.
@@ -72,7 +72,7 @@ def load_labels(path: Path | str, *, like: tuple[int, int] | None = None) -> dic
             but must have its aspect ratio, up to 1 % or a pixel.
 
     Returns:
-        Colour (`#rrggbb`) -> mask of the file's own size, shape (1, 1, H, W), float32, 0 or 1, one
+        Color (`#rrggbb`) -> mask of the file's own size, shape (1, 1, H, W), float32, 0 or 1, one
         of them 1 at each pixel. The largest region comes first. A JPEG may hold `#fe0000` where
         `#ff0000` was painted.
 
@@ -80,10 +80,10 @@ def load_labels(path: Path | str, *, like: tuple[int, int] | None = None) -> dic
         InputError: a file that cannot be read, is no label image (a photo, say), or does not fit.
     """
     path = check_input(path)
-    codes = _colour_codes(path)
+    codes = _color_codes(path)
     if like is not None:
         _check_aspect(path, (codes.shape[0], codes.shape[1]), like)
-    labels = _label_colours(path, codes)
+    labels = _label_colors(path, codes)
     index = _nearest_labels(codes, labels)
     areas = np.bincount(index.ravel(), minlength=len(labels))
     return {
@@ -127,8 +127,8 @@ def resized_mask(mask: Tensor, shape: tuple[int, int], feather: float = 0.0) -> 
     return torch.from_numpy(soft).clamp_(0, 1)[None, None].to(mask.device)  # rounding
 
 
-def _colour_codes(path: Path) -> Codes:
-    """The file's pixels as they are stored, shape (H, W); no colour management, no resizing."""
+def _color_codes(path: Path) -> Codes:
+    """The file's pixels as they are stored, shape (H, W); no color management, no resizing."""
     with readable_image(path) as opened:
         check_memory(path, (opened.height, opened.width))
         levels = _rgb_levels(ImageOps.exif_transpose(opened))
@@ -140,10 +140,10 @@ def _colour_codes(path: Path) -> Codes:
 
 def _rgb_levels(picture: Image.Image) -> npt.NDArray[np.uint8]:
     if picture.mode.startswith("I") or picture.mode == "F":
-        # 16-bit grey; Pillow's own conversion to RGB would clip it at 255.
+        # 16-bit gray; Pillow's own conversion to RGB would clip it at 255.
         full = 1 if picture.mode == "F" else 65535
-        grey = np.array(picture, dtype=np.float32).clip(0, full) * (255 / full)
-        picture = Image.fromarray(grey.round().astype(np.uint8))
+        gray = np.array(picture, dtype=np.float32).clip(0, full) * (255 / full)
+        picture = Image.fromarray(gray.round().astype(np.uint8))
     if picture.has_transparency_data:
         rgba = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", rgba.size, "black"), rgba)
@@ -161,29 +161,29 @@ def _check_aspect(path: Path, shape: tuple[int, int], like: tuple[int, int]) -> 
         )
 
 
-def _label_colours(path: Path, codes: Codes) -> Codes:
+def _label_colors(path: Path, codes: Codes) -> Codes:
     """Codes of the labels, the most frequent one first."""
-    colours, counts = np.unique(codes[_flat_pixels(codes)], return_counts=True)
+    colors, counts = np.unique(codes[_flat_pixels(codes)], return_counts=True)
     order = np.argsort(-counts, kind="stable")
     order = order[counts[order] >= MIN_COVER * codes.size]
-    colours, counts = colours[order], counts[order]
+    colors, counts = colors[order], counts[order]
     is_label = np.zeros(len(order), dtype=np.bool_)
-    for k, colour in enumerate(colours):
-        distances = _differences(colours[is_label], colour).max(axis=0)
+    for k, color in enumerate(colors):
+        distances = _differences(colors[is_label], color).max(axis=0)
         is_label[k] = (distances > ALIKE).all()
-    labels, flat = colours[is_label], counts[is_label].sum() / codes.size
+    labels, flat = colors[is_label], counts[is_label].sum() / codes.size
     if flat < MIN_FLAT or len(labels) > MAX_LABELS:
-        found = f"{len(labels)} colours" if flat >= MIN_FLAT else f"{flat:.0%} of it is flat colour"
+        found = f"{len(labels)} colors" if flat >= MIN_FLAT else f"{flat:.0%} of it is flat color"
         raise InputError(f"{path}: not a label image ({found}); {_ADVICE}")
     if len(labels) == 1 and counts[1:].max(initial=0) > NUMBERED * codes.size:
         raise InputError(
-            f"{path}: its colours #{colours[0]:06x} and #{colours[1]:06x} are too alike; {_ADVICE}"
+            f"{path}: its colors #{colors[0]:06x} and #{colors[1]:06x} are too alike; {_ADVICE}"
         )
     return labels
 
 
 def _flat_pixels(codes: Codes) -> npt.NDArray[np.bool_]:
-    """Which pixels are part of a 2x2 block of one colour, shape (H, W)."""
+    """Which pixels are part of a 2x2 block of one color, shape (H, W)."""
     corner = codes[:-1, :-1]
     block = (corner == codes[1:, :-1]) & (corner == codes[:-1, 1:]) & (corner == codes[1:, 1:])
     flat = np.zeros(codes.shape, dtype=np.bool_)
@@ -194,38 +194,38 @@ def _flat_pixels(codes: Codes) -> npt.NDArray[np.bool_]:
 
 def _nearest_labels(codes: Codes, labels: Codes) -> npt.NDArray[np.uint8]:
     """Index of the nearest label in RGB, shape (H, W)."""
-    # A table of all colours, 16 MB, is 10 times faster than sorting or searching.
+    # A table of all colors, 16 MB, is 10 times faster than sorting or searching.
     table = np.zeros(1 << 24, dtype=np.uint8)
     table[codes] = 1
-    colours = np.flatnonzero(table).astype(np.uint32)
-    nearest = np.zeros(colours.shape, dtype=np.uint8)
-    least = np.full(colours.shape, np.iinfo(np.int32).max, dtype=np.int32)
+    colors = np.flatnonzero(table).astype(np.uint32)
+    nearest = np.zeros(colors.shape, dtype=np.uint8)
+    least = np.full(colors.shape, np.iinfo(np.int32).max, dtype=np.int32)
     for k, label in enumerate(labels):
-        distances = np.square(_differences(colours, label)).sum(axis=0)
+        distances = np.square(_differences(colors, label)).sum(axis=0)
         closer = distances < least
         nearest[closer] = k
         least[closer] = distances[closer]
-    table[colours] = nearest
+    table[colors] = nearest
     return table[codes]
 
 
-def _differences(colours: Codes, colour: np.uint32) -> npt.NDArray[np.int32]:
-    """How far the colours (N,) are from a colour in each channel, shape (3, N)."""
+def _differences(colors: Codes, color: np.uint32) -> npt.NDArray[np.int32]:
+    """How far the colors (N,) are from a color in each channel, shape (3, N)."""
     shifts = np.array([16, 8, 0], dtype=np.uint32)[:, None]
-    levels = (colours >> shifts & 255).astype(np.int32)
-    levels -= (colour >> shifts & 255).astype(np.int32)
+    levels = (colors >> shifts & 255).astype(np.int32)
+    levels -= (color >> shifts & 255).astype(np.int32)
     return np.abs(levels, out=levels)
 
 
-def matching_label(colour: str, labels: Iterable[str]) -> str | None:
-    """The label that is `colour`, or so near that it is no other one; None where there is none.
+def matching_label(color: str, labels: Iterable[str]) -> str | None:
+    """The label that is `color`, or so near that it is no other one; None where there is none.
 
     Args:
-        colour: `#rrggbb`, as are the labels.
+        color: `#rrggbb`, as are the labels.
         labels: of a label image.
     """
     codes = {label: np.array([int(label[1:], 16)], dtype=np.uint32) for label in labels}
-    code = np.uint32(int(colour[1:], 16))
+    code = np.uint32(int(color[1:], 16))
     distances = {label: int(_differences(c, code).max()) for label, c in codes.items()}
     nearest = min(distances, key=distances.__getitem__, default=None)
     return nearest if nearest is not None and distances[nearest] <= ALIKE else None

@@ -1,4 +1,4 @@
-"""The reference path: the perceptual loss, minimised over pixels (Gatys et al. 2016)."""
+"""The reference path: the perceptual loss, minimized over pixels (Gatys et al. 2016)."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ from nst_rt.images.inputs import ImageSource, as_image, as_list, is_file
 from nst_rt.images.io import resize, resize_to, scaled_shape
 from nst_rt.losses import LossTerms
 from nst_rt.models.vgg import Pooling, VGG19Features, stride
-from nst_rt.optimization.inputs import KeepColours, Scene, Source, load_scene, scene_shapes
+from nst_rt.optimization.inputs import PreserveColors, Scene, Source, load_scene, scene_shapes
 from nst_rt.optimization.lbfgs import ProjectedLBFGS
 from nst_rt.optimization.memory import Plan, plan
 from nst_rt.optimization.presets import PRESETS, OptimizerName, Settings
@@ -58,7 +58,7 @@ def optimize(
     size: int = 512,
     mix: Sequence[float] | None = None,
     style_scale: float = 1.0,
-    keep_colours: KeepColours | None = None,
+    preserve_colors: PreserveColors | None = None,
     content_mask: Path | str | None = None,
     style_masks: Sequence[Path | str] | None = None,
     optimizer: OptimizerName | None = None,
@@ -88,11 +88,11 @@ def optimize(
         size: long side of the result, pixels.
         mix: how much of each style, relative to each other; by default equal parts.
         style_scale: size of the paintings, and so of their strokes, relative to the result.
-        keep_colours: `luminance` keeps the photo's chroma as it is; `match` gives the paintings the
-            photo's colours beforehand; see `nst_rt.images.color`.
-        content_mask: picture in which each region of the content image has one flat colour.
-        style_masks: for each style the picture of its own regions, in the same colours, or the
-            one colour whose region takes the whole painting. Regions without a style stay as they
+        preserve_colors: `luminance` keeps the photo's chroma; `match` gives the style images
+            the photo's colors first; see `nst_rt.images.color`.
+        content_mask: picture in which each region of the content image has one flat color.
+        style_masks: for each style the picture of its own regions, in the same colors, or the
+            one color whose region takes the whole painting. Regions without a style stay as they
             are.
         optimizer, learning_rate, steps, min_size, content_layers, style_layers, content_weight,
             style_weight, tv_weight, pooling, init: instead of the preset's, see `Settings`; layers
@@ -152,7 +152,7 @@ def optimize(
         size=size,
         mix=mix,
         style_scale=style_scale,
-        keep_colours=keep_colours,
+        preserve_colors=preserve_colors,
         content_mask=content_mask,
         style_masks=style_masks,
         init=start,

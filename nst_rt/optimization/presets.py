@@ -101,7 +101,7 @@ def _check_choice(kind: str, choice: str, choices: tuple[str, ...]) -> None:
 
 PRESETS: Mapping[str, Settings] = {
     # Ours: the layers of Gatys et al. 2016 with scale-free losses, coarse to fine as in Gatys et
-    # al. 2017, section 6: half the time, larger strokes and richer colours than at one scale.
+    # al. 2017, section 6: half the time, larger strokes and richer colors than at one scale.
     "balanced": Settings(),
     # Gatys et al. 2016: layers, average pooling, L-BFGS. Weights, normalization and the start from
     # the photo are of the code that its first author released later, since the paper's belong to a

@@ -240,7 +240,7 @@ def _identity(
 
 
 def _digest(value: ImageSource) -> str:
-    """Of an image's content; colours and the like stay the words that they are."""
+    """Of an image's content; colors and the like stay the words that they are."""
     if not is_file(value):
         return hashlib.sha256(as_image(value, "image").numpy().tobytes()).hexdigest()
     path = Path(value)

@@ -95,8 +95,8 @@ def test_they_agree_where_values_leave_the_range(
     assert raw.min() < -0.01
     assert raw.max() > 1.01
     for name in ("openvino", "torch", "onnx"):
-        painted = levels(exaggerated, name, "f32", frame)
-        assert np.abs(painted - tensor_to_frame(raw)).max() <= 1
+        stylized = levels(exaggerated, name, "f32", frame)
+        assert np.abs(stylized - tensor_to_frame(raw)).max() <= 1
 
 
 @pytest.mark.parametrize("backend", ["openvino", "torch"])
@@ -168,13 +168,13 @@ def test_reduced_precision_paints_blends_of_any_size(
 
 @pytest.mark.parametrize("backend", ["openvino", "torch", "onnx"])
 @pytest.mark.parametrize("level", [0, 128])
-def test_a_frame_of_one_colour_gets_no_pattern(
+def test_a_frame_of_one_color_gets_no_pattern(
     trained: TransformerNet, backend: str, level: int
 ) -> None:
     # Where there is nothing to normalize, rounding is all that there is, above all in bfloat16.
     frame = np.full((1, 240, 320, 3), level, np.uint8)
-    painted = create_backend(trained, backend, device="cpu")(frame, blended_weights(trained))
-    assert painted.std((1, 2)).max() < 1
+    stylized = create_backend(trained, backend, device="cpu")(frame, blended_weights(trained))
+    assert stylized.std((1, 2)).max() < 1
 
 
 @pytest.mark.parametrize("architecture", ["fast", "classic"])
@@ -383,5 +383,5 @@ def test_what_nobody_waits_for_does_no_harm(two_styles: StyleModel) -> None:
     expected = [stylizer.start_shrunk(frame)() for frame in frames]
     for _ in range(20):
         stylizer.start_shrunk(frames[0].copy())
-    for frame, painted in zip(frames, expected, strict=True):
-        np.testing.assert_array_equal(stylizer.start_shrunk(frame)(), painted)
+    for frame, stylized in zip(frames, expected, strict=True):
+        np.testing.assert_array_equal(stylizer.start_shrunk(frame)(), stylized)

@@ -10,8 +10,8 @@ from nst_rt.errors import InputError, UnknownNameError
 from nst_rt.images.io import Frame
 from nst_rt.infer.blend import Pass
 from nst_rt.infer.evaluate.model import pan_photos
-from nst_rt.infer.frame_stylizer import Painter, load_painter
-from nst_rt.infer.postprocess import Look
+from nst_rt.infer.frame_stylizer import FrameStylizer, load_frame_stylizer
+from nst_rt.infer.postprocess import PostProcessing
 from nst_rt.infer.stability.stabilizer import Stabilizer
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.infer.timeline import Timeline
@@ -37,9 +37,10 @@ def file(two_styles: StyleModel, tmp_path: Path) -> Path:
     return two_styles.save(tmp_path / "two.safetensors")
 
 
-def painted(painter: Painter, frames: Sequence[Frame], begin: int = 0) -> list[Frame]:
+def stylized(frame_stylizer: FrameStylizer, frames: Sequence[Frame], begin: int = 0) -> list[Frame]:
     return [
-        painter.paint(frame, number * STEP) for number, frame in enumerate(frames[begin:], begin)
+        frame_stylizer.stylize(frame, number * STEP)
+        for number, frame in enumerate(frames[begin:], begin)
     ]
 
 
@@ -52,14 +53,14 @@ def test_by_default_it_paints_as_the_stylizer_is_set(
 ) -> None:
     stylizer.set_style({"waves": 1, "night": 2}, strength=0.7)
     np.testing.assert_array_equal(
-        Painter(stylizer).paint(frames[0], 100), stylizer.stylize(frames[0])
+        FrameStylizer(stylizer).stylize(frames[0], 100), stylizer.stylize(frames[0])
     )
-    assert str(Painter(stylizer)) == str(stylizer)
+    assert str(FrameStylizer(stylizer)) == str(stylizer)
 
 
 def test_styles_change_over_time(stylizer: Stylizer, frames: list[Frame]) -> None:
     timeline = Timeline(((0, "waves"), (0.5, "night")), fade=0.4)
-    got = painted(Painter(stylizer, timeline=timeline), [frames[0]] * 10)
+    got = stylized(FrameStylizer(stylizer, timeline=timeline), [frames[0]] * 10)
     stylizer.set_style("waves")
     waves = stylizer.stylize(frames[0])
     stylizer.set_style("night")
@@ -79,21 +80,25 @@ def test_styles_over_time_are_as_strong_as_the_stylizer_is_set(
 ) -> None:
     stylizer.set_style("waves", strength=0.5)
     half = stylizer.stylize(frames[0])
-    painter = Painter(stylizer, timeline=Timeline(((0, "waves"), (9, "night"))))
-    np.testing.assert_array_equal(painter.paint(frames[0], 0), half)
+    frame_stylizer = FrameStylizer(stylizer, timeline=Timeline(((0, "waves"), (9, "night"))))
+    np.testing.assert_array_equal(frame_stylizer.stylize(frames[0], 0), half)
 
 
 def test_the_look_comes_last(stylizer: Stylizer, frames: list[Frame]) -> None:
-    look = Look(strength=0.5, keep_colours=True, compare=True)
-    got = painted(Painter(stylizer, look=look, stabilizer=Stabilizer()), frames)
-    steadied = painted(Painter(stylizer, stabilizer=Stabilizer()), frames)
+    post_processing = PostProcessing(strength=0.5, preserve_colors=True, compare=True)
+    got = stylized(
+        FrameStylizer(stylizer, post_processing=post_processing, stabilizer=Stabilizer()), frames
+    )
+    steadied = stylized(FrameStylizer(stylizer, stabilizer=Stabilizer()), frames)
     for frame, picture, plain in zip(frames, got, steadied, strict=True):
-        np.testing.assert_array_equal(picture, look.apply(frame, plain))
+        np.testing.assert_array_equal(picture, post_processing.apply(frame, plain))
 
 
 def test_at_strength_0_frames_are_untouched(stylizer: Stylizer, frames: list[Frame]) -> None:
-    painter = Painter(stylizer, look=Look(strength=0), stabilizer=Stabilizer())
-    for frame, picture in zip(frames, painted(painter, frames), strict=True):
+    frame_stylizer = FrameStylizer(
+        stylizer, post_processing=PostProcessing(strength=0), stabilizer=Stabilizer()
+    )
+    for frame, picture in zip(frames, stylized(frame_stylizer, frames), strict=True):
         assert picture is frame
 
 
@@ -104,40 +109,40 @@ def test_a_resumed_painter_goes_on_as_if_nothing_had_been(
     """Through a file, and in the middle of a cross-fade and at a cut of styles."""
     timeline = Timeline(((0, "waves"), (0.4, "night"), (0.9, "waves")), fade=0.2)
 
-    def painter() -> Painter:
-        return Painter(
+    def frame_stylizer() -> FrameStylizer:
+        return FrameStylizer(
             stylizer,
             timeline=timeline,
-            look=Look(strength=0.8, keep_colours=True),
+            post_processing=PostProcessing(strength=0.8, preserve_colors=True),
             stabilizer=Stabilizer(),
         )
 
-    undisturbed = painted(painter(), frames)
-    first = painter()
-    painted(first, frames[:stop])
+    undisturbed = stylized(frame_stylizer(), frames)
+    first = frame_stylizer()
+    stylized(first, frames[:stop])
     file = io.BytesIO()
     np.savez(file, **first.state())
     file.seek(0)
-    second = painter()
-    painted(second, [255 - frame for frame in frames[:3]])  # it forgets what it knew
+    second = frame_stylizer()
+    stylized(second, [255 - frame for frame in frames[:3]])  # it forgets what it knew
     second.restore(dict(np.load(file)))
-    for got, expected in zip(painted(second, frames, stop), undisturbed[stop:], strict=True):
+    for got, expected in zip(stylized(second, frames, stop), undisturbed[stop:], strict=True):
         np.testing.assert_array_equal(got, expected)
 
 
 def test_without_a_stabilizer_there_is_no_state(stylizer: Stylizer, frames: list[Frame]) -> None:
-    painter = Painter(stylizer, timeline=Timeline(((0, "waves"), (0.5, "night"))))
-    painted(painter, frames)
-    assert painter.state() == {}
-    painter.restore({})
+    frame_stylizer = FrameStylizer(stylizer, timeline=Timeline(((0, "waves"), (0.5, "night"))))
+    stylized(frame_stylizer, frames)
+    assert frame_stylizer.state() == {}
+    frame_stylizer.restore({})
 
 
 def test_a_state_outlives_the_next_frame(stylizer: Stylizer, frames: list[Frame]) -> None:
-    painter = Painter(stylizer, stabilizer=Stabilizer())
-    painted(painter, frames[:3])
-    state = painter.state()
+    frame_stylizer = FrameStylizer(stylizer, stabilizer=Stabilizer())
+    stylized(frame_stylizer, frames[:3])
+    state = frame_stylizer.state()
     kept = {name: array.copy() for name, array in state.items()}
-    painted(painter, frames[3:])
+    stylized(frame_stylizer, frames[3:])
     assert state.keys() == kept.keys()
     for name, array in kept.items():
         np.testing.assert_array_equal(state[name], array)
@@ -147,8 +152,10 @@ def test_frames_in_flight_are_painted_the_same(two_styles: StyleModel, frames: l
     """Across a cross-fade and a cut of styles."""
     timeline = Timeline(((0, "waves"), (0.4, "night"), (0.9, "waves")), fade=0.2)
     stylizer = Stylizer(two_styles, "waves", backend="torch", precision="f32", stroke_size="1:1")
-    one, two = (Painter(stylizer, timeline=timeline, stabilizer=Stabilizer()) for _ in range(2))
-    expected = painted(one, frames)
+    one, two = (
+        FrameStylizer(stylizer, timeline=timeline, stabilizer=Stabilizer()) for _ in range(2)
+    )
+    expected = stylized(one, frames)
     got = []
     numbered = list(enumerate(frames))
     for pair in (numbered[n : n + 2] for n in range(0, len(numbered), 2)):
@@ -171,10 +178,10 @@ class Counting(Stylizer):
         return super().start_shrunk(frame, passes)
 
 
-def repeated(painter: Painter, frames: Sequence[Frame], times: int) -> list[Frame]:
+def repeated(frame_stylizer: FrameStylizer, frames: Sequence[Frame], times: int) -> list[Frame]:
     """Each frame several times, with two in flight."""
     begun = [
-        painter.start(frame, (number * times + turn) * STEP, repeated=turn > 0)
+        frame_stylizer.start(frame, (number * times + turn) * STEP, repeated=turn > 0)
         for number, frame in enumerate(frames)
         for turn in range(times)
     ]
@@ -186,13 +193,13 @@ def test_what_is_repeated_is_stylized_once(
     two_styles: StyleModel, frames: list[Frame], stabilizer: Stabilizer | None
 ) -> None:
     stylizer = Counting(two_styles, "waves", backend="torch", precision="f32")
-    look = Look(strength=0.8, compare=True)
-    painter = Painter(stylizer, look=look, stabilizer=stabilizer)
-    painter.restore({})
-    once = [painter.start(frame, number * STEP)() for number, frame in enumerate(frames)]
-    painter.restore({})
+    post_processing = PostProcessing(strength=0.8, compare=True)
+    frame_stylizer = FrameStylizer(stylizer, post_processing=post_processing, stabilizer=stabilizer)
+    frame_stylizer.restore({})
+    once = [frame_stylizer.start(frame, number * STEP)() for number, frame in enumerate(frames)]
+    frame_stylizer.restore({})
     stylizer.begun = 0
-    got = repeated(painter, frames, 3)
+    got = repeated(frame_stylizer, frames, 3)
     assert stylizer.begun == len(frames)
     for number, picture in enumerate(got):
         np.testing.assert_array_equal(picture, once[number // 3])
@@ -203,9 +210,9 @@ def test_what_is_repeated_while_the_style_changes_is_stylized_anew(
 ) -> None:
     stylizer = Counting(two_styles, "waves", backend="torch", precision="f32")
     timeline = Timeline(((0, "waves"), (0.55, "night")), fade=0.4)  # changes from 0.35 to 0.75
-    got = repeated(Painter(stylizer, timeline=timeline), frames[:1], 10)
+    got = repeated(FrameStylizer(stylizer, timeline=timeline), frames[:1], 10)
     assert stylizer.begun == 1 + 5  # from 0.4 to 0.8
-    expected = painted(Painter(stylizer, timeline=timeline), [frames[0]] * 10)
+    expected = stylized(FrameStylizer(stylizer, timeline=timeline), [frames[0]] * 10)
     for one, other in zip(got, expected, strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -215,17 +222,19 @@ def test_what_is_repeated_is_the_same_after_a_resumption(
     two_styles: StyleModel, frames: list[Frame], stabilizer: Stabilizer | None
 ) -> None:
     stylizer = Counting(two_styles, "waves", backend="torch", precision="f32")
-    painter = Painter(stylizer, look=Look(keep_colours=True), stabilizer=stabilizer)
-    painter.restore({})
-    whole = repeated(painter, frames[:3], 2)[-1]
-    painter.restore({})
-    repeated(painter, frames[:2], 2)
-    painter.start(frames[2], 4 * STEP)()
-    state = painter.state()
-    painter.restore({})
-    repeated(painter, frames[5:], 2)
-    painter.restore(state)
-    np.testing.assert_array_equal(painter.start(frames[2], 5 * STEP, repeated=True)(), whole)
+    frame_stylizer = FrameStylizer(
+        stylizer, post_processing=PostProcessing(preserve_colors=True), stabilizer=stabilizer
+    )
+    frame_stylizer.restore({})
+    whole = repeated(frame_stylizer, frames[:3], 2)[-1]
+    frame_stylizer.restore({})
+    repeated(frame_stylizer, frames[:2], 2)
+    frame_stylizer.start(frames[2], 4 * STEP)()
+    state = frame_stylizer.state()
+    frame_stylizer.restore({})
+    repeated(frame_stylizer, frames[5:], 2)
+    frame_stylizer.restore(state)
+    np.testing.assert_array_equal(frame_stylizer.start(frames[2], 5 * STEP, repeated=True)(), whole)
 
 
 def test_it_is_identified_by_all_that_decides_how_it_paints(
@@ -233,29 +242,31 @@ def test_it_is_identified_by_all_that_decides_how_it_paints(
 ) -> None:
     timeline = Timeline(((0, "waves"), (0.5, "night")))
     painters = [
-        Painter(stylizer),
-        Painter(stylizer, timeline=timeline),
-        Painter(stylizer, timeline=Timeline(timeline.moments, fade=2)),
-        Painter(stylizer, look=Look(compare=True)),
-        Painter(stylizer, stabilizer=Stabilizer()),
+        FrameStylizer(stylizer),
+        FrameStylizer(stylizer, timeline=timeline),
+        FrameStylizer(stylizer, timeline=Timeline(timeline.moments, fade=2)),
+        FrameStylizer(stylizer, post_processing=PostProcessing(compare=True)),
+        FrameStylizer(stylizer, stabilizer=Stabilizer()),
     ]
-    identities = [painter.identity for painter in painters]
+    identities = [frame_stylizer.identity for frame_stylizer in painters]
     assert all(identities.count(identity) == 1 for identity in identities)
-    painted(painters[1], frames)
+    stylized(painters[1], frames)
     assert painters[1].identity == identities[1]
 
 
 def test_a_painter_begins_a_new_video(stylizer: Stylizer, frames: list[Frame]) -> None:
-    painter = Painter(stylizer, stabilizer=Stabilizer())
-    first = painted(painter, frames)
-    painter.restore({})
-    assert painter.state() == {}
-    np.testing.assert_array_equal(painted(painter, frames), first)
+    frame_stylizer = FrameStylizer(stylizer, stabilizer=Stabilizer())
+    first = stylized(frame_stylizer, frames)
+    frame_stylizer.restore({})
+    assert frame_stylizer.state() == {}
+    np.testing.assert_array_equal(stylized(frame_stylizer, frames), first)
 
 
 def test_a_cut_to_another_style_does_not_ghost(stylizer: Stylizer, frames: list[Frame]) -> None:
     timeline = Timeline(((0, "waves"), (0.5, "night")), fade=0)
-    got = painted(Painter(stylizer, timeline=timeline, stabilizer=Stabilizer()), [frames[0]] * 6)
+    got = stylized(
+        FrameStylizer(stylizer, timeline=timeline, stabilizer=Stabilizer()), [frames[0]] * 6
+    )
     stylizer.set_style("night")
     np.testing.assert_array_equal(got[5], stylizer.stylize(frames[0]))
 
@@ -265,8 +276,8 @@ def test_nothing_of_the_old_style_is_left_when_a_fade_ends(
 ) -> None:
     timeline = Timeline(((0, "waves"), (0.5, "night")), fade=0.4)  # until 0.7
     still = [frames[0]] * 9
-    got = painted(Painter(stylizer, timeline=timeline, stabilizer=Stabilizer()), still)
-    plain = painted(Painter(stylizer, timeline=timeline), still)
+    got = stylized(FrameStylizer(stylizer, timeline=timeline, stabilizer=Stabilizer()), still)
+    plain = stylized(FrameStylizer(stylizer, timeline=timeline), still)
     assert np.abs(got[5] - plain[5].astype(float)).mean() > 1  # it does steady within the fade
     np.testing.assert_array_equal(got[8], plain[8])
 
@@ -274,12 +285,12 @@ def test_nothing_of_the_old_style_is_left_when_a_fade_ends(
 def test_nothing_of_the_old_style_is_left_after_a_live_fade(
     stylizer: Stylizer, frames: list[Frame]
 ) -> None:
-    painter = Painter(stylizer, stabilizer=Stabilizer())
+    frame_stylizer = FrameStylizer(stylizer, stabilizer=Stabilizer())
     shown = []
     for number in range(9):
         share = min(max(number - 2, 0) / 4, 1)
         stylizer.set_style({"waves": 1 - share, "night": share})
-        shown.append(painter.paint(frames[0], number).astype(float))
+        shown.append(frame_stylizer.stylize(frames[0], number).astype(float))
     night = stylizer.stylize(frames[0])
     np.testing.assert_array_equal(shown[8], night)
     steps = [np.abs(after - before).mean() for before, after in pairwise(shown)]
@@ -287,38 +298,40 @@ def test_nothing_of_the_old_style_is_left_after_a_live_fade(
 
 
 def test_what_a_text_says_is_loaded(file: Path, frames: list[Frame]) -> None:
-    painter = load_painter(
+    frame_stylizer = load_frame_stylizer(
         f"{file}:waves@0,{file}:night@0.5",
         fade=0,
         strength=0.5,
-        keep_colours=True,
+        preserve_colors=True,
         compare=True,
         backend="torch",
         precision="f32",
     )
     stylizer = Stylizer(StyleModel.load(file), "waves", backend="torch", precision="f32")
-    expected = Painter(
+    expected = FrameStylizer(
         stylizer,
         timeline=Timeline(((0, "waves"), (0.5, "night")), fade=0),
-        look=Look(strength=0.5, keep_colours=True, compare=True),
+        post_processing=PostProcessing(strength=0.5, preserve_colors=True, compare=True),
     )
-    for got, wanted in zip(painted(painter, frames), painted(expected, frames), strict=True):
+    for got, wanted in zip(
+        stylized(frame_stylizer, frames), stylized(expected, frames), strict=True
+    ):
         np.testing.assert_array_equal(got, wanted)
-    assert str(painter).startswith("torch f32")
+    assert str(frame_stylizer).startswith("torch f32")
 
 
 def test_blends_and_timelines_are_loaded(file: Path, frames: list[Frame]) -> None:
     stylizer = Stylizer(StyleModel.load(file), {"waves": 3, "night": 1}, backend="torch")
     blend = {f"{file}:waves": 3.0, f"{file}:night": 1.0}
     for style in (blend, Timeline(((0, blend),))):
-        picture = load_painter(style, backend="torch").paint(frames[0], 7)
+        picture = load_frame_stylizer(style, backend="torch").stylize(frames[0], 7)
         np.testing.assert_array_equal(picture, stylizer.stylize(frames[0]))
 
 
 def test_what_cannot_be_loaded_is_an_error() -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'starry_night'"):
-        load_painter("starry_nigt")
+        load_frame_stylizer("starry_nigt")
     with pytest.raises(InputError, match="strength"):
-        load_painter(strength=2)
+        load_frame_stylizer(strength=2)
     with pytest.raises(InputError, match="must begin at 0"):
-        load_painter("starry_night@3")
+        load_frame_stylizer("starry_night@3")

@@ -10,7 +10,7 @@ from PIL import Image
 from nst_rt.errors import InputError, OutputExistsError
 from nst_rt.images.collection import Photo
 from nst_rt.images.io import Frame, load_image, save_image, tensor_to_frame
-from nst_rt.infer.photos import stylize_photo, stylize_photos
+from nst_rt.infer.photos import stylize_image, stylize_images
 from nst_rt.infer.stylizer import Stylizer
 
 NAMES = ["a.png", "b.jpg", "more/a.png"]
@@ -25,16 +25,16 @@ def album(tmp_path: Path, astronaut: Path) -> Path:
     return folder
 
 
-def painted(folder: Path) -> list[str]:
+def stylized(folder: Path) -> list[str]:
     return sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())
 
 
 def test_a_folder_keeps_its_names(stylizer: Stylizer, album: Path, tmp_path: Path) -> None:
     told = []
-    batch = stylize_photos(
+    batch = stylize_images(
         stylizer, album, tmp_path / "out/put", on_photo=lambda *news: told.append(news)
     )
-    assert painted(tmp_path / "out/put") == NAMES
+    assert stylized(tmp_path / "out/put") == NAMES
     assert batch.outputs == [tmp_path / "out/put" / name for name in NAMES]
     assert told == [(1, 3, "a.png"), (2, 3, "b.jpg"), (3, 3, "a.png")]
     frame = tensor_to_frame(load_image(album / "a.png"))
@@ -47,17 +47,17 @@ def test_an_archive_and_a_list(stylizer: Stylizer, album: Path, tmp_path: Path) 
         for name in NAMES:
             archive.write(album / name, name)
         archive.write(album / "a.png", "../../outside.png")
-    stylize_photos(stylizer, tmp_path / "album.zip", tmp_path / "unpacked")
-    assert painted(tmp_path / "unpacked") == [*NAMES, "outside.png"]
+    stylize_images(stylizer, tmp_path / "album.zip", tmp_path / "unpacked")
+    assert stylized(tmp_path / "unpacked") == [*NAMES, "outside.png"]
     (tmp_path / "list.txt").write_text("album/a.png\nalbum/b.jpg\n")
-    stylize_photos(stylizer, tmp_path / "list.txt", tmp_path / "listed")
-    assert painted(tmp_path / "listed") == NAMES[:2]
+    stylize_images(stylizer, tmp_path / "list.txt", tmp_path / "listed")
+    assert stylized(tmp_path / "listed") == NAMES[:2]
 
 
 def test_what_cannot_be_read_is_skipped(stylizer: Stylizer, album: Path, tmp_path: Path) -> None:
     (album / "b.jpg").write_bytes(b"half")
-    batch = stylize_photos(stylizer, album, tmp_path / "out")
-    assert painted(tmp_path / "out") == [NAMES[0], NAMES[2]]
+    batch = stylize_images(stylizer, album, tmp_path / "out")
+    assert stylized(tmp_path / "out") == [NAMES[0], NAMES[2]]
     [(photo, reason)] = batch.skipped.items()
     assert photo.endswith("b.jpg")
     assert "not an image" in reason
@@ -66,23 +66,23 @@ def test_what_cannot_be_read_is_skipped(stylizer: Stylizer, album: Path, tmp_pat
 def test_results_are_not_replaced_unless_asked(
     stylizer: Stylizer, album: Path, tmp_path: Path
 ) -> None:
-    stylize_photos(stylizer, album, tmp_path / "out")
+    stylize_images(stylizer, album, tmp_path / "out")
     first = tmp_path / "out" / NAMES[0]
     first.write_bytes(b"mine")
     (tmp_path / "out" / NAMES[2]).unlink()
     with pytest.raises(OutputExistsError, match=r"a.png: exists already, as do 1 more"):
-        stylize_photos(stylizer, album, tmp_path / "out")
-    batch = stylize_photos(stylizer, album, tmp_path / "out", resume=True)
+        stylize_images(stylizer, album, tmp_path / "out")
+    batch = stylize_images(stylizer, album, tmp_path / "out", resume=True)
     assert (len(batch.outputs), batch.kept) == (1, 2)
     assert first.read_bytes() == b"mine"
-    stylize_photos(stylizer, album, tmp_path / "out", overwrite=True)
+    stylize_images(stylizer, album, tmp_path / "out", overwrite=True)
     assert first.read_bytes() != b"mine"
 
 
 def test_two_photos_of_one_name(stylizer: Stylizer, album: Path, tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("album/a.png\nalbum/more/a.png\n")
     with pytest.raises(InputError, match="would both become"):
-        stylize_photos(stylizer, tmp_path / "list.txt", tmp_path / "out")
+        stylize_images(stylizer, tmp_path / "list.txt", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -92,7 +92,7 @@ def test_several_photos_need_a_folder(
 ) -> None:
     (tmp_path / "file").write_text("here")
     with pytest.raises(InputError, match="not a folder"):
-        stylize_photos(stylizer, album, tmp_path / name)
+        stylize_images(stylizer, album, tmp_path / name)
 
 
 def test_one_photo_keeps_its_transparency(
@@ -101,7 +101,7 @@ def test_one_photo_keeps_its_transparency(
     cut_out = Image.open(astronaut).resize((40, 36)).convert("RGBA")
     cut_out.putalpha(Image.new("L", (40, 36), 77))
     cut_out.save(tmp_path / "cut.png")
-    assert stylize_photo(stylizer, Photo(tmp_path / "cut.png"), tmp_path / "out.png") == (36, 40)
+    assert stylize_image(stylizer, Photo(tmp_path / "cut.png"), tmp_path / "out.png") == (36, 40)
     assert Image.open(tmp_path / "out.png").getpixel((3, 3))[3] == 77
 
 
@@ -109,15 +109,15 @@ def test_a_folder_of_results_among_the_photos_is_none_of_them(
     stylizer: Stylizer, album: Path
 ) -> None:
     out = album / "more" / "out"
-    first = stylize_photos(stylizer, album, out)
-    assert painted(out) == NAMES
-    again = stylize_photos(stylizer, album, out, resume=True)
+    first = stylize_images(stylizer, album, out)
+    assert stylized(out) == NAMES
+    again = stylize_images(stylizer, album, out, resume=True)
     assert (len(first.outputs), len(again.outputs), again.kept) == (3, 0, 3)
-    stylize_photos(stylizer, album, out, overwrite=True)
-    assert painted(out) == NAMES
+    stylize_images(stylizer, album, out, overwrite=True)
+    assert stylized(out) == NAMES
     # A folder above the photos is not one within them.
-    assert len(stylize_photos(stylizer, album / "more", album.parent).outputs) == 4
-    assert painted(album.parent)[:2] == ["a.png", "album/a.png"]
+    assert len(stylize_images(stylizer, album / "more", album.parent).outputs) == 4
+    assert stylized(album.parent)[:2] == ["a.png", "album/a.png"]
 
 
 @pytest.mark.parametrize("settings", [{}, {"overwrite": True}, {"resume": True}])
@@ -135,10 +135,10 @@ def test_originals_are_never_replaced(
         tmp_path / "list.txt": tmp_path / "link",
     }.items():
         with pytest.raises(InputError):
-            stylize_photos(stylizer, source, folder, **settings)
+            stylize_images(stylizer, source, folder, **settings)
     with pytest.raises(InputError):
-        stylize_photo(stylizer, Photo(album / "b.jpg"), tmp_path / "hard" / "b.jpg", overwrite=True)
-    assert {name: (album / name).read_bytes() for name in painted(album)} == before
+        stylize_image(stylizer, Photo(album / "b.jpg"), tmp_path / "hard" / "b.jpg", overwrite=True)
+    assert {name: (album / name).read_bytes() for name in stylized(album)} == before
 
 
 def test_formats_that_are_not_written_become_pngs(
@@ -148,8 +148,8 @@ def test_formats_that_are_not_written_become_pngs(
     Image.open(album / "a.png").save(album / "raw", "JPEG")
     (album / "b.jpg").rename(album / "b.jfif")
     (album / "c.heic").write_bytes(b"\0\0\0\x1cftypheic" + bytes(20))
-    batch = stylize_photos(stylizer, album, tmp_path / "out")
-    assert painted(tmp_path / "out") == ["a.gif.png", "a.png", "b.jfif", "more/a.png", "raw.png"]
+    batch = stylize_images(stylizer, album, tmp_path / "out")
+    assert stylized(tmp_path / "out") == ["a.gif.png", "a.png", "b.jfif", "more/a.png", "raw.png"]
     assert list(batch.skipped) == [str(album / "c.heic")]
     formats = [Image.open(output).format for output in batch.outputs]
     assert formats == ["PNG", "PNG", "JPEG", "PNG", "PNG"]
@@ -164,7 +164,7 @@ def test_what_cannot_be_written_is_skipped_and_named(
     out = tmp_path / "out"
     out.mkdir()
     (out / "more").touch()  # where a folder needs to be
-    batch = stylize_photos(stylizer, album, out)
+    batch = stylize_images(stylizer, album, out)
     assert [output.name for output in batch.outputs] == ["a.png", "b.jpg"]
     assert {Path(photo).name[:9] for photo in batch.skipped} == {
         "a.png",
@@ -174,7 +174,7 @@ def test_what_cannot_be_written_is_skipped_and_named(
     }
     for photo, reason in batch.skipped.items():
         assert Path(photo).name in reason
-    assert painted(out) == ["a.png", "b.jpg", "more"]
+    assert stylized(out) == ["a.png", "b.jpg", "more"]
 
 
 def fail_at_b(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
@@ -197,8 +197,8 @@ def test_one_bad_photo_stops_none_of_the_others(
     error: Exception,
 ) -> None:
     fail_at_b(monkeypatch, error)
-    batch = stylize_photos(stylizer, album, tmp_path / "out")
-    assert painted(tmp_path / "out") == [NAMES[0], NAMES[2]]
+    batch = stylize_images(stylizer, album, tmp_path / "out")
+    assert stylized(tmp_path / "out") == [NAMES[0], NAMES[2]]
     assert list(batch.skipped) == [str(album / "b.jpg")]
 
 
@@ -207,13 +207,13 @@ def test_a_full_disk_ends_the_work_and_keeps_what_is_done(
 ) -> None:
     fail_at_b(monkeypatch, OSError(errno.ENOSPC, "No space left on device"))
     with pytest.raises(OSError, match="No space"):
-        stylize_photos(stylizer, album, tmp_path / "out")
-    assert painted(tmp_path / "out") == NAMES[:1]
+        stylize_images(stylizer, album, tmp_path / "out")
+    assert stylized(tmp_path / "out") == NAMES[:1]
 
 
 def test_too_large_photos_are_refused_before_they_are_decoded(
     stylizer: Stylizer, album: Path, tmp_path: Path
 ) -> None:
-    batch = stylize_photos(stylizer, album, tmp_path / "out", max_pixels=40 * 36)
+    batch = stylize_images(stylizer, album, tmp_path / "out", max_pixels=40 * 36)
     assert [output.name for output in batch.outputs] == ["a.png"]
     assert len(batch.skipped) == 2

@@ -11,7 +11,7 @@ from rich.console import Console
 from nst_rt.errors import InputError
 from nst_rt.images.io import load_image, tensor_to_frame
 from nst_rt.infer import previews as showcase
-from nst_rt.infer.blend import Palette, load_palette
+from nst_rt.infer.blend import StyleSet, load_style_set
 from nst_rt.infer.previews import in_all_styles, preview, preview_text, style_sheet
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.models.style_model import Style, StyleModel
@@ -25,28 +25,28 @@ def models(two_styles: StyleModel, tmp_path: Path) -> dict[str, Path]:
 
 def test_each_style_paints_as_it_does_alone(two_styles: StyleModel, astronaut: Path) -> None:
     frame = tensor_to_frame(load_image(astronaut, size=64))
-    painted = dict(in_all_styles(frame, Palette(two_styles)))
-    assert list(painted) == ["waves", "night"]
-    for name, picture in painted.items():
+    stylized = dict(in_all_styles(frame, StyleSet(two_styles)))
+    assert list(stylized) == ["waves", "night"]
+    for name, picture in stylized.items():
         alone = Stylizer(two_styles, name, stroke_size="1:1").stylize(frame)
         np.testing.assert_array_equal(picture, alone)
-    assert not np.array_equal(painted["waves"], painted["night"])
+    assert not np.array_equal(stylized["waves"], stylized["night"])
 
 
 def test_sheet_shows_the_photo_and_all_styles(
     models: dict[str, Path], astronaut: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    palette, _ = load_palette([str(models["waves"])])
+    style_set, _ = load_style_set([str(models["waves"])])
     monkeypatch.setattr(showcase, "gallery", lambda: models)
-    monkeypatch.setattr(showcase, "load_palette", lambda names: (palette, {}))
+    monkeypatch.setattr(showcase, "load_style_set", lambda names: (style_set, {}))
     told: list[tuple[int, int, str]] = []
     sheet = style_sheet(astronaut, size=64, on_progress=lambda *news: told.append(news))
     assert told == [(1, 2, "waves"), (2, 2, "night")]
     photo = load_image(astronaut, size=64)
     np.testing.assert_allclose(sheet[..., :64, :64], photo, atol=1 / 255)
-    painted = dict(in_all_styles(tensor_to_frame(photo), palette))
+    stylized = dict(in_all_styles(tensor_to_frame(photo), style_set))
     shown = tensor_to_frame(sheet[..., :64, 64:128])
-    np.testing.assert_array_equal(shown, painted["waves"])
+    np.testing.assert_array_equal(shown, stylized["waves"])
 
 
 @pytest.mark.parametrize("size", [0, -3])
@@ -74,7 +74,7 @@ def test_a_preview_in_the_terminal_has_two_pixels_a_character() -> None:
     with console.capture() as capture:
         console.print(text)
     first, *_, last = capture.get().split("\n")[:5]
-    # Lossy compression moves the colours a little.
+    # Lossy compression moves the colors a little.
     assert "38;2;25" in first
     assert "48;2;0;0;25" in last
     assert not preview_text(replace(style, preview=""), 10).plain

@@ -114,8 +114,8 @@ def test_at_full_size_strokes_would_be_lost(photo: Frame, whole: Frame, painting
 
 def gradients(frame: Frame) -> np.ndarray:
     """Squared, of the brightness."""
-    grey = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY).astype(np.float32)
-    return cv2.Sobel(grey, cv2.CV_32F, 1, 0) ** 2 + cv2.Sobel(grey, cv2.CV_32F, 0, 1) ** 2
+    gray = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY).astype(np.float32)
+    return cv2.Sobel(gray, cv2.CV_32F, 1, 0) ** 2 + cv2.Sobel(gray, cv2.CV_32F, 0, 1) ** 2
 
 
 def test_edges_are_as_sharp_as_those_of_the_photo(photo: Frame, whole: Frame) -> None:
@@ -147,9 +147,9 @@ def test_there_are_no_halos() -> None:
 
 
 def test_flat_pictures_stay_flat() -> None:
-    grey = np.full((640, 800, 3), 128, np.uint8)
+    gray = np.full((640, 800, 3), 128, np.uint8)
     stylized = np.full((320, 400, 3), (10, 200, 90), np.uint8)
-    large = brought_back(stylized, resized(grey, (320, 400)), grey)
+    large = brought_back(stylized, resized(gray, (320, 400)), gray)
     assert np.abs(large.astype(int) - (10, 200, 90)).max() <= 1
 
 

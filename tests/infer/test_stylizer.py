@@ -19,9 +19,9 @@ def frame() -> Frame:
 
 @pytest.mark.parametrize("size", [(16, 16), (45, 31), (64, 64)])
 def test_any_size_stays_as_it_is(stylizer: Stylizer, size: tuple[int, int]) -> None:
-    painted = stylizer.stylize(np.zeros((*size, 3), np.uint8))
-    assert painted.shape == (*size, 3)
-    assert painted.dtype == np.uint8
+    stylized = stylizer.stylize(np.zeros((*size, 3), np.uint8))
+    assert stylized.shape == (*size, 3)
+    assert stylized.dtype == np.uint8
 
 
 def test_results_outlive_the_next_frame(stylizer: Stylizer, frame: Frame) -> None:

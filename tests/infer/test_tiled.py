@@ -29,16 +29,16 @@ def whole(network: TransformerNet, frame: Frame, style: torch.Tensor) -> np.ndar
 def test_tiles_make_the_whole(frame: Frame, tile: int) -> None:
     network = find_style("starry_night")[0].network
     style = torch.full((1, network.styles), 1 / network.styles)
-    painted = TiledNet(network, blended_weights(network, *style[0]), tile=tile).stylize(frame)
-    assert painted.shape == frame.shape
-    assert np.abs(painted - whole(network, frame, style)).max() <= 1
+    stylized = TiledNet(network, blended_weights(network, *style[0]), tile=tile).stylize(frame)
+    assert stylized.shape == frame.shape
+    assert np.abs(stylized - whole(network, frame, style)).max() <= 1
 
 
 def test_tiles_of_the_classic_network_make_the_whole(frame: Frame) -> None:
     network = TransformerNet("classic", 2, width=8, blocks=2).eval()
     style = torch.tensor([[0.3, 0.7]])
-    painted = TiledNet(network, blended_weights(network, 0.3, 0.7), tile=96).stylize(frame)
-    assert np.abs(painted - whole(network, frame, style)).max() <= 1
+    stylized = TiledNet(network, blended_weights(network, 0.3, 0.7), tile=96).stylize(frame)
+    assert np.abs(stylized - whole(network, frame, style)).max() <= 1
 
 
 def test_the_network_stays_as_it_is(two_styles: StyleModel, frame: Frame) -> None:
@@ -74,8 +74,8 @@ def test_the_stylizer_paints_in_tiles_what_is_too_large(
     tiled = Stylizer(two_styles, "waves", precision="f32", memory=0.11, stroke_size="1:1")
     refusing = Refusing(tiled._backend)
     monkeypatch.setattr(tiled._backends, "of", lambda network: refusing)
-    painted = tiled.stylize(large)
-    assert np.abs(painted.astype(int) - whole_picture).max() <= 1
+    stylized = tiled.stylize(large)
+    assert np.abs(stylized.astype(int) - whole_picture).max() <= 1
     with pytest.raises(InputError, match="would fit"):
         Stylizer(two_styles, "waves", memory=0.05, stroke_size="1:1").stylize(large)
     monkeypatch.setattr(stylizer_module, "_SURELY_FITS", 1000)

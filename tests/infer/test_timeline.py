@@ -21,7 +21,7 @@ def test_a_style_lasts_until_the_next_one() -> None:
         assert timeline.at(seconds) == C
 
 
-def test_a_cross_fade_is_centred_at_its_time() -> None:
+def test_a_cross_fade_is_centered_at_its_time() -> None:
     timeline = Timeline(((0, "a"), (10, "b")), fade=4)
     assert timeline.at(8) == A
     assert timeline.at(9) == {"a": 0.75, "b": 0.25}
@@ -156,8 +156,8 @@ def test_texts_that_are_no_blend(text: str, said: str) -> None:
 
 def test_styles_are_found_in_their_file(two_styles: StyleModel, tmp_path: Path) -> None:
     file = two_styles.save(tmp_path / "two.safetensors")
-    palette, timeline = parse_style(f"{file}@0,{file}:night@2").load()
-    assert palette.names == ["waves", "night"]
+    style_set, timeline = parse_style(f"{file}@0,{file}:night@2").load()
+    assert style_set.names == ["waves", "night"]
     assert timeline == Timeline(((0, {"waves": 1.0}), (2, {"night": 1.0})))
 
 
@@ -170,8 +170,8 @@ def test_two_names_of_one_style_are_one(two_styles: StyleModel, tmp_path: Path) 
 
 def test_styles_of_several_files_go_together(two_styles: StyleModel, tmp_path: Path) -> None:
     one, other = (two_styles.save(tmp_path / f"{name}.safetensors") for name in ("a", "b"))
-    palette, timeline = parse_style(f"{one}@0,{other}:night@2,{one}:night@4").load()
-    assert palette.names == ["waves", "night", "waves 2", "night 2"]
+    style_set, timeline = parse_style(f"{one}@0,{other}:night@2,{one}:night@4").load()
+    assert style_set.names == ["waves", "night", "waves 2", "night 2"]
     assert [blend for _, blend in timeline.moments] == [
         {"waves": 1.0},
         {"night 2": 1.0},

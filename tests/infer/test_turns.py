@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from nst_rt.images.io import Frame
-from nst_rt.infer.blend import Palette, Pass
+from nst_rt.infer.blend import Pass, StyleSet
 from nst_rt.infer.evaluate.model import pan_photos
-from nst_rt.infer.frame_stylizer import Painter, next_ages
+from nst_rt.infer.frame_stylizer import FrameStylizer, next_ages
 from nst_rt.infer.stability.stabilizer import Stabilizer
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.infer.timeline import Timeline
@@ -31,7 +31,7 @@ def stranger(name: str, seed: int) -> StyleModel:
     return StyleModel(network, (Style(name),))
 
 
-PALETTE = Palette(*(stranger(name, seed) for seed, name in enumerate(NAMES)))
+PALETTE = StyleSet(*(stranger(name, seed) for seed, name in enumerate(NAMES)))
 
 
 class Counting(Stylizer):
@@ -52,13 +52,15 @@ def frames() -> list[Frame]:
     return [np.ascontiguousarray(frame[:144:, :192]) for frame in pan(pan_photos()[0])[:9]]
 
 
-def painter(blend: dict[str, float], stability: float = 0.9) -> tuple[Painter, list[str]]:
+def frame_stylizer(
+    blend: dict[str, float], stability: float = 0.9
+) -> tuple[FrameStylizer, list[str]]:
     stylizer = Counting(blend)
-    return Painter(stylizer, stabilizer=Stabilizer(stability)), stylizer.runs_of
+    return FrameStylizer(stylizer, stabilizer=Stabilizer(stability)), stylizer.runs_of
 
 
-def played(painter: Painter, frames: Sequence[Frame], begin: int = 0) -> list[Frame]:
-    return [painter.paint(frame, (begin + n) * STEP) for n, frame in enumerate(frames)]
+def played(frame_stylizer: FrameStylizer, frames: Sequence[Frame], begin: int = 0) -> list[Frame]:
+    return [frame_stylizer.stylize(frame, (begin + n) * STEP) for n, frame in enumerate(frames)]
 
 
 def difference(one: Frame, other: Frame) -> float:
@@ -68,13 +70,13 @@ def difference(one: Frame, other: Frame) -> float:
 @pytest.mark.parametrize("count", [2, 3])
 def test_each_frame_after_the_first_runs_one_network(frames: list[Frame], count: int) -> None:
     names = list(NAMES[:count])
-    each, runs = painter(dict.fromkeys(names, 1.0))
+    each, runs = frame_stylizer(dict.fromkeys(names, 1.0))
     played(each, frames)
     assert runs == (names * (len(frames) + 1))[: count + len(frames) - 1]
 
 
 def test_a_stranger_that_joins_costs_nothing_more(frames: list[Frame]) -> None:
-    each, runs = painter({"one": 1.0})
+    each, runs = frame_stylizer({"one": 1.0})
     played(each, frames[:2])
     each.stylizer.set_style(BLEND)
     played(each, frames[2:6], begin=2)
@@ -82,14 +84,14 @@ def test_a_stranger_that_joins_costs_nothing_more(frames: list[Frame]) -> None:
 
 
 def test_what_stands_still_is_the_mix_of_outputs(frames: list[Frame]) -> None:
-    each, _ = painter(BLEND)
+    each, _ = frame_stylizer(BLEND)
     [*_, last] = played(each, [frames[0]] * 6)
     assert np.abs(last.astype(int) - Counting(BLEND).stylize(frames[0])).max() <= 1
 
 
 def test_what_moves_is_nearly_the_mix_of_outputs(frames: list[Frame]) -> None:
     """Nearer than what is painted of the frame before, which would lag behind."""
-    each, _ = painter(BLEND, stability=0.01)  # so that nothing else is kept
+    each, _ = frame_stylizer(BLEND, stability=0.01)  # so that nothing else is kept
     got = played(each, frames)
     whole = [Counting(BLEND).stylize(frame) for frame in frames]
     error = np.mean([difference(*pair) for pair in zip(got[1:], whole[1:], strict=True)])
@@ -98,7 +100,7 @@ def test_what_moves_is_nearly_the_mix_of_outputs(frames: list[Frame]) -> None:
 
 
 def test_a_cut_runs_all(frames: list[Frame]) -> None:
-    each, runs = painter(BLEND)
+    each, runs = frame_stylizer(BLEND)
     played(each, frames[:3])
     runs.clear()
     [other] = played(each, [255 - frames[0][::-1, ::-1]], begin=3)
@@ -108,10 +110,10 @@ def test_a_cut_runs_all(frames: list[Frame]) -> None:
 
 
 def test_without_a_stabilizer_all_run(frames: list[Frame]) -> None:
-    still, runs = painter(BLEND, stability=0)
+    still, runs = frame_stylizer(BLEND, stability=0)
     got = played(still, frames[:3])
     assert runs == ["one", "two"] * 3
-    got += played(Painter(Counting(BLEND)), frames[:3])
+    got += played(FrameStylizer(Counting(BLEND)), frames[:3])
     for picture, frame in zip(got, frames[:3] * 2, strict=True):
         np.testing.assert_array_equal(picture, Counting(BLEND).stylize(frame))
 
@@ -120,8 +122,8 @@ def test_frames_in_flight_and_after_a_resumption_are_the_same(frames: list[Frame
     """Across a fade to a blend of three strangers."""
     timeline = Timeline(((0, "one"), (0.2, {"one": 1, "two": 2, "three": 1})), fade=0.3)
 
-    def made() -> Painter:
-        return Painter(Counting({"one": 1}), timeline=timeline, stabilizer=Stabilizer())
+    def made() -> FrameStylizer:
+        return FrameStylizer(Counting({"one": 1}), timeline=timeline, stabilizer=Stabilizer())
 
     expected = played(made(), frames)
     two, got = made(), []

@@ -45,7 +45,7 @@ def train(album: Path, painting: Path) -> Train:
             "title": "Swirls",
             "artist": "nst-rt",
             "year": "2025",
-            "licence": "CC0",
+            "license": "CC0",
             "progress": False,
         }
         return train_style(**settings | changes)

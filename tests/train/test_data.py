@@ -16,7 +16,7 @@ from torch import Tensor
 from nst_rt.errors import InputError
 from nst_rt.images.collection import Photo, find_photos, is_held_out
 from nst_rt.images.io import load_image, resize_to
-from nst_rt.train.data import Batch, CentreCrops, EndlessSampler, Photos, RandomCrops, collate
+from nst_rt.train.data import Batch, CenterCrops, EndlessSampler, Photos, RandomCrops, collate
 
 PLAIN = 10
 
@@ -31,10 +31,10 @@ def grainy(width: int, height: int, number: int) -> Image.Image:
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of photos of about one grey each, so that every crop tells which photo it is from."""
+    """Folder of photos of about one gray each, so that every crop tells which photo it is from."""
     folder = tmp_path_factory.mktemp("plain")
-    for grey in range(PLAIN):
-        grainy(30 + grey, 40, grey).save(folder / f"{grey}.png")
+    for gray in range(PLAIN):
+        grainy(30 + gray, 40, gray).save(folder / f"{gray}.png")
     return folder
 
 
@@ -56,7 +56,7 @@ def tiny(tmp_path: Path) -> Photo:
     return Photo(tmp_path / "tiny.png")
 
 
-def greys(crops: Tensor) -> list[int]:
+def grays(crops: Tensor) -> list[int]:
     return [round((float(crop.mean() * 255) - 40) / 12) for crop in crops]
 
 
@@ -109,7 +109,7 @@ def test_crops_show_most_of_the_short_side_and_reach_all_of_a_photo(tmp_path: Pa
 def test_a_crop_is_what_resizing_all_of_the_photo_would_give(tmp_path: Path) -> None:
     Image.effect_noise((192, 96), 80).save(tmp_path / "a.png")
     photo = Photo(tmp_path / "a.png")
-    (crop,) = CentreCrops([photo], 48)
+    (crop,) = CenterCrops([photo], 48)
     whole = resize_to(photo.load(), (48, 96))[0, :, :, 24:72]
     assert torch.allclose(crop.image[:, :, 3:-3], whole[:, :, 3:-3], atol=1e-5)
     assert (crop.image - whole).abs().mean() < 1e-2
@@ -137,22 +137,22 @@ def test_a_photo_is_cropped_differently_each_time(real: list[Photo]) -> None:
 def test_every_photo_is_seen_once_before_any_is_seen_again(plain: Path) -> None:
     crops = RandomCrops(find_photos(plain), 16, seed=0)
     epochs = [
-        greys(stack(crops, range(start, start + PLAIN))) for start in range(0, 5 * PLAIN, PLAIN)
+        grays(stack(crops, range(start, start + PLAIN))) for start in range(0, 5 * PLAIN, PLAIN)
     ]
     assert all(sorted(epoch) == list(range(PLAIN)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 5  # shuffled anew
 
 
-def test_a_photo_of_one_colour_is_skipped_and_named(tmp_path: Path, real: list[Photo]) -> None:
+def test_a_photo_of_one_color_is_skipped_and_named(tmp_path: Path, real: list[Photo]) -> None:
     Image.new("RGB", (80, 80), "white").save(tmp_path / "white.png")
     crops = RandomCrops([Photo(tmp_path / "white.png"), real[0]], 32, seed=0)
     found = [crops[index] for index in range(6)]
     assert {crop.photo for crop in found} == {str(real[0])}
     [reason] = {reason for crop in found for reason in crop.skipped.values()}
-    assert reason.endswith("white.png: of one colour all over")
+    assert reason.endswith("white.png: of one color all over")
 
 
-def test_a_crop_of_one_colour_is_left_out_but_not_its_photo(tmp_path: Path) -> None:
+def test_a_crop_of_one_color_is_left_out_but_not_its_photo(tmp_path: Path) -> None:
     picture = Image.new("RGB", (400, 80), "blue")
     picture.paste(grainy(80, 80, 1), (0, 0))
     picture.save(tmp_path / "sky.png")
@@ -164,7 +164,7 @@ def test_a_crop_of_one_colour_is_left_out_but_not_its_photo(tmp_path: Path) -> N
 def test_crops_tell_their_photo_and_position(plain: Path) -> None:
     crop = RandomCrops(find_photos(plain), 16, seed=0)[7]
     assert crop.position == 7
-    assert greys(crop.image[None]) == [int(Path(crop.photo).stem)]
+    assert grays(crop.image[None]) == [int(Path(crop.photo).stem)]
     assert crop.skipped == {}
 
 
@@ -216,7 +216,7 @@ def test_a_batch_holds_what_its_crops_do(plain: Path, corrupt: Photo) -> None:
     assert batch.images.dtype == torch.float32
     assert batch.indices.dtype == torch.int64
     assert batch.indices.tolist() == list(range(11))
-    assert [int(Path(photo).stem) for photo in batch.photos] == greys(batch.images)
+    assert [int(Path(photo).stem) for photo in batch.photos] == grays(batch.images)
     assert list(batch.skipped) == [str(corrupt)]
 
 

@@ -142,7 +142,7 @@ def test_record_tells_what_was_done(finished: Path, album: Path) -> None:
     model = StyleModel.load(finished / "swirls.safetensors")
     (style,) = model.styles
     assert (style.name, style.title, style.artist) == ("swirls", "Swirls", "nst-rt")
-    assert (style.year, style.licence) == ("2025", "CC0")
+    assert (style.year, style.license) == ("2025", "CC0")
     training = model.training
     assert training["steps"] == STEPS
     assert training["batch_size"] == 2
@@ -224,7 +224,7 @@ def test_same_seed_gives_the_same_model_and_another_seed_another(
     train: Train, finished: Path, tmp_path: Path
 ) -> None:
     def weights(path: Path) -> Tensor:
-        return StyleModel.load(path).network.state_dict()["net.paint.weight"]
+        return StyleModel.load(path).network.state_dict()["net.to_image.weight"]
 
     expected = weights(finished / "swirls.safetensors")
     torch.manual_seed(99)

@@ -132,7 +132,9 @@ def test_a_style_s_factor_is_one_of_its_weight(train: Train, tmp_path: Path) -> 
     default = trained("default")
     halved = trained("halved", settings={"model.style_factors": {"swirls": 0.5}})
     torch.testing.assert_close(halved, trained("weight", style_weight=2.0))
-    assert not torch.allclose(halved["net.paint.weight"], default["net.paint.weight"], atol=1e-6)
+    assert not torch.allclose(
+        halved["net.to_image.weight"], default["net.to_image.weight"], atol=1e-6
+    )
 
 
 def test_a_fast_dev_run_writes_nothing(train: Train, tmp_path: Path) -> None:
@@ -156,7 +158,7 @@ def test_a_gradient_that_is_not_finite_stops_before_the_weights_are_touched(
 
 
 def test_kept_weights_are_an_average(train: Train, tmp_path: Path) -> None:
-    key = "net.paint.weight"
+    key = "net.to_image.weight"
     averaged, last = (
         StyleModel.load(train(tmp_path / str(decay), settings={"model.ema_decay": decay}))
         for decay in (0.9, 0.0)

@@ -70,7 +70,7 @@ class ResidentPhotos:
         )
         columns = columns.where(mirrored < 0.5, columns.flip(1))
         crops = self._between(self._starts[which], lengths, rows, columns).permute(0, 3, 1, 2)
-        # What is of one colour gives way to the crop beside it.
+        # What is of one color gives way to the crop beside it.
         return crops.where(~is_flat(crops)[:, None, None, None], crops.roll(1, 0))
 
     def _between(self, starts: Tensor, lengths: Tensor, rows: Tensor, columns: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-// The curve of what is being minimised, on a logarithmic scale, as SVG.
+// The curve of what is being minimized, on a logarithmic scale, as SVG.
 
 const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP] = [360, 200, 44, 24, 22];
 

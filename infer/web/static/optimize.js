@@ -40,7 +40,7 @@ export class OptimizeTab {
           content: this.#files.content.id,
           style: this.#files.style.id,
           size: Number(form.elements.size.value),
-          keep_colours: form.elements.keep.checked,
+          preserve_colors: form.elements.keep.checked,
           ...(Number(weight.value) === USUAL_WEIGHT ? {} : { style_weight: 10 ** weight.value }),
         }),
       ),

@@ -152,8 +152,8 @@ def test_the_objective_is_that_of_what_users_get(
     objectives = []
     for photo in find_photos(collection)[1:3]:
         square = quality_photo(photo.load())
-        painted = frame_to_tensor(stylizer.stylize(tensor_to_frame(square)))
-        objectives.append(objective(painted, square))
+        stylized = frame_to_tensor(stylizer.stylize(tensor_to_frame(square)))
+        objectives.append(objective(stylized, square))
     expected = statistics.median(objectives)
     assert evaluation.styles["night"].objective == pytest.approx(expected, rel=0.01)
 

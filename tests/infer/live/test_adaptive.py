@@ -9,11 +9,11 @@ import pytest
 
 from nst_rt.errors import InputError, UnknownNameError
 from nst_rt.images.io import Frame, load_image, tensor_to_frame
-from nst_rt.infer.blend import Palette, Pass
-from nst_rt.infer.frame_stylizer import Painter
-from nst_rt.infer.live.adaptive import LivePainter
+from nst_rt.infer.blend import Pass, StyleSet
+from nst_rt.infer.frame_stylizer import FrameStylizer
+from nst_rt.infer.live.adaptive import AdaptiveStylizer
 from nst_rt.infer.live.webcam import adaptive
-from nst_rt.infer.postprocess import Look
+from nst_rt.infer.postprocess import PostProcessing
 from nst_rt.infer.stability.stabilizer import Stabilizer
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.models.style_model import Style, StyleModel
@@ -78,22 +78,22 @@ def machine(clock: Clock, two_styles: StyleModel) -> Machine:
 
 
 @pytest.fixture
-def held(machine: Machine) -> Iterator[LivePainter]:
+def held(machine: Machine) -> Iterator[AdaptiveStylizer]:
     """Held at 100 frames per second, which is 10 million nanoseconds a frame."""
-    painter = LivePainter(Painter(machine), 100)
-    yield painter
-    painter.close()
+    frame_stylizer = AdaptiveStylizer(FrameStylizer(machine), 100)
+    yield frame_stylizer
+    frame_stylizer.close()
 
 
 def play(
-    painter: LivePainter, frames: int = 100, *, intervals: Sequence[float] = (0.0,)
+    frame_stylizer: AdaptiveStylizer, frames: int = 100, *, intervals: Sequence[float] = (0.0,)
 ) -> list[float]:
     scales = []
     for _, interval in zip(range(frames), cycle(intervals), strict=False):
-        assert painter.paint(FRAME, interval=interval).shape == FRAME.shape
-        if painter._compiling:
-            painter._compiling.result()  # the compiler is as fast as the clock
-        scales.append(painter.scale)
+        assert frame_stylizer.stylize(FRAME, interval=interval).shape == FRAME.shape
+        if frame_stylizer._compiling:
+            frame_stylizer._compiling.result()  # the compiler is as fast as the clock
+        scales.append(frame_stylizer.scale)
     return scales
 
 
@@ -101,20 +101,20 @@ def play(
     ("nanoseconds", "scale"), [(500, 1.0), (600, 0.84), (1000, 0.7), (1400, 0.6), (10**6, 0.35)]
 )
 def test_the_first_frame_has_the_scale_that_there_is_time_for(
-    held: LivePainter, clock: Clock, nanoseconds: int, scale: float
+    held: AdaptiveStylizer, clock: Clock, nanoseconds: int, scale: float
 ) -> None:
     clock.nanoseconds = nanoseconds
     assert set(play(held)) == {scale}
     assert len(clock.compiled) == 1
 
 
-def test_frames_that_are_fast_enough_stay_whole(held: LivePainter, clock: Clock) -> None:
+def test_frames_that_are_fast_enough_stay_whole(held: AdaptiveStylizer, clock: Clock) -> None:
     clock.nanoseconds = 500
     held.calibrate(120, 160)
-    assert held.paint(FRAME) is FRAME
+    assert held.stylize(FRAME) is FRAME
 
 
-def test_it_follows_the_speed_of_the_machine(held: LivePainter, clock: Clock) -> None:
+def test_it_follows_the_speed_of_the_machine(held: AdaptiveStylizer, clock: Clock) -> None:
     clock.nanoseconds = 500
     play(held)
     clock.nanoseconds = 1000  # others are busy, too
@@ -125,7 +125,7 @@ def test_it_follows_the_speed_of_the_machine(held: LivePainter, clock: Clock) ->
     assert play(held)[-1] == 1.0
 
 
-def test_it_goes_to_the_right_scale_at_once(held: LivePainter, clock: Clock) -> None:
+def test_it_goes_to_the_right_scale_at_once(held: AdaptiveStylizer, clock: Clock) -> None:
     clock.nanoseconds = 500
     play(held, 96)
     clock.nanoseconds = 2800
@@ -135,16 +135,16 @@ def test_it_goes_to_the_right_scale_at_once(held: LivePainter, clock: Clock) -> 
 
 
 def test_a_slow_machine_decides_after_a_second(machine: Machine, clock: Clock) -> None:
-    painter = LivePainter(Painter(machine), 10)
+    frame_stylizer = AdaptiveStylizer(FrameStylizer(machine), 10)
     clock.nanoseconds = 0.1 / PIXELS * 1e9
-    play(painter, 4)
+    play(frame_stylizer, 4)
     clock.nanoseconds *= 8  # 0.8 seconds a frame
-    assert play(painter, 8)[-1] < 0.4
-    painter.close()
+    assert play(frame_stylizer, 8)[-1] < 0.4
+    frame_stylizer.close()
 
 
 def test_a_slow_source_is_stylized_as_large_as_its_own_rate_lets(
-    held: LivePainter, clock: Clock
+    held: AdaptiveStylizer, clock: Clock
 ) -> None:
     clock.nanoseconds = 1000  # 19.2 million a frame
     assert play(held, intervals=[0.03])[-1] == 1.0  # the source's 33 frames per second are held
@@ -153,39 +153,39 @@ def test_a_slow_source_is_stylized_as_large_as_its_own_rate_lets(
     assert play(held, intervals=[0.0])[-1] == 0.7  # and if it is not known, the rate is that asked
 
 
-def test_a_scale_that_holds_the_rate_stays(held: LivePainter, clock: Clock) -> None:
+def test_a_scale_that_holds_the_rate_stays(held: AdaptiveStylizer, clock: Clock) -> None:
     clock.nanoseconds = 2000  # 38.4 million a frame, of which 0.7 of the sides is 18.8 million
     scales = play(held, intervals=[0.02])
     assert len(set(scales[-50:])) == 1
 
 
-def test_a_source_that_halts_once_changes_nothing(held: LivePainter, clock: Clock) -> None:
+def test_a_source_that_halts_once_changes_nothing(held: AdaptiveStylizer, clock: Clock) -> None:
     clock.nanoseconds = 1000
     play(held)
     assert set(play(held, intervals=[*[0.01] * 7, 5.0])) == {0.7}
 
 
 def test_without_a_rate_to_hold_it_never_gets_smaller(machine: Machine, clock: Clock) -> None:
-    painter = LivePainter(Painter(machine), 0)
+    frame_stylizer = AdaptiveStylizer(FrameStylizer(machine), 0)
     clock.nanoseconds = 10**7
-    assert set(play(painter, 10)) == {1.0}
-    painter.close()
+    assert set(play(frame_stylizer, 10)) == {1.0}
+    frame_stylizer.close()
 
 
 @pytest.mark.parametrize("fps", [-1, float("nan"), float("inf")])
 def test_a_rate_that_cannot_be(machine: Machine, fps: float) -> None:
     with pytest.raises(InputError, match="must be 0 or more"):
-        LivePainter(Painter(machine), fps)
+        AdaptiveStylizer(FrameStylizer(machine), fps)
 
 
 def test_styles_of_one_architecture_switch_on_the_next_frame(
-    held: LivePainter, machine: Machine, clock: Clock
+    held: AdaptiveStylizer, machine: Machine, clock: Clock
 ) -> None:
     clock.nanoseconds = 500
     play(held, 3)
     for style in ("night", {"waves": 0.4, "night": 0.6}, "waves"):
         held.set_style(style)
-        held.paint(FRAME)
+        held.stylize(FRAME)
         assert machine.blend == (style if isinstance(style, dict) else {style: 1.0})
     assert len(clock.compiled) == 1
 
@@ -194,8 +194,8 @@ def test_styles_of_one_architecture_switch_on_the_next_frame(
 def strangers(clock: Clock, two_styles: StyleModel) -> Machine:
     """A stylizer whose palette has a style of another architecture, too."""
     network = TransformerNet("classic", width=4, blocks=1).eval()
-    palette = Palette(two_styles, StyleModel(network, (Style("mine"),)))
-    machine = Machine(palette, "waves", backend="torch", stroke_size="1:1")
+    style_set = StyleSet(two_styles, StyleModel(network, (Style("mine"),)))
+    machine = Machine(style_set, "waves", backend="torch", stroke_size="1:1")
     machine.clock = clock
     return machine
 
@@ -204,36 +204,36 @@ def test_frames_go_on_while_another_architecture_is_compiled(
     strangers: Machine, clock: Clock
 ) -> None:
     clock.nanoseconds = 500
-    painter = LivePainter(Painter(strangers), 100)
-    play(painter, 3)
-    painter.set_style("mine")
-    painter.paint(FRAME)
+    frame_stylizer = AdaptiveStylizer(FrameStylizer(strangers), 100)
+    play(frame_stylizer, 3)
+    frame_stylizer.set_style("mine")
+    frame_stylizer.stylize(FRAME)
     assert strangers.blend == {"waves": 1.0}
-    assert painter._compiling
-    painter._compiling.result()
-    painter.paint(FRAME)
+    assert frame_stylizer._compiling
+    frame_stylizer._compiling.result()
+    frame_stylizer.stylize(FRAME)
     assert strangers.blend == {"mine": 1.0}
-    painter.set_style("waves")
-    painter.paint(FRAME)
+    frame_stylizer.set_style("waves")
+    frame_stylizer.stylize(FRAME)
     assert strangers.blend == {"waves": 1.0}
     assert len(clock.compiled) == 2
-    painter.close()
+    frame_stylizer.close()
 
 
 def test_no_frame_is_late_when_styles_switch(strangers: Machine, clock: Clock) -> None:
     clock.nanoseconds = 500  # 9.6 million a frame, of 10
-    painter = LivePainter(Painter(strangers, stabilizer=Stabilizer()), 100)
-    painter.calibrate(120, 160)
+    frame_stylizer = AdaptiveStylizer(FrameStylizer(strangers, stabilizer=Stabilizer()), 100)
+    frame_stylizer.calibrate(120, 160)
 
     def late_frames(style: str | dict[str, float]) -> int:
-        painter.set_style(style)
+        frame_stylizer.set_style(style)
         late = 0
         for _ in range(8):
             begin = clock.now
-            painter.paint(FRAME)
+            frame_stylizer.stylize(FRAME)
             late += clock.now - begin > 0.01
-            if painter._compiling:
-                painter._compiling.result()  # which takes frames, and not their time
+            if frame_stylizer._compiling:
+                frame_stylizer._compiling.result()  # which takes frames, and not their time
         assert strangers.blend.keys() == ({style} if isinstance(style, str) else style.keys())
         return late
 
@@ -242,30 +242,30 @@ def test_no_frame_is_late_when_styles_switch(strangers: Machine, clock: Clock) -
     # A stranger joins, and the weights change: one network a frame.
     blends = [{"mine": 0.5, "waves": 0.5}, {"mine": 0.1, "waves": 0.9}]
     assert [late_frames(blend) for blend in blends] == [0, 0]
-    assert painter.scale == 1
+    assert frame_stylizer.scale == 1
     assert threading.current_thread() not in clock.compilers[1:]
-    painter.close()
+    frame_stylizer.close()
 
 
-def test_what_cannot_be_chosen_changes_nothing(held: LivePainter, machine: Machine) -> None:
+def test_what_cannot_be_chosen_changes_nothing(held: AdaptiveStylizer, machine: Machine) -> None:
     play(held, 2)
     with pytest.raises(UnknownNameError):
         held.set_style("day")
     with pytest.raises(InputError):
         held.set_style("night", strength=2)
-    held.paint(FRAME)
+    held.stylize(FRAME)
     assert machine.blend == {"waves": 1.0}
 
 
 def test_strength_strokes_and_looks_are_taken(
-    held: LivePainter, machine: Machine, clock: Clock
+    held: AdaptiveStylizer, machine: Machine, clock: Clock
 ) -> None:
     clock.nanoseconds = 500
     play(held, 2)
     held.set_style("waves", strength=0.5, stroke_size="40px")
-    held.set_look(Look(compare=True))
+    held.set_post_processing(PostProcessing(compare=True))
     for _ in range(2):
-        shown = held.paint(FRAME)
+        shown = held.stylize(FRAME)
         if held._compiling:
             held._compiling.result()
     assert machine.strength == 0.5
@@ -277,13 +277,13 @@ def test_another_scale_fades_in(two_styles: StyleModel, astronaut: Path) -> None
     """The stabilizer carries what was there over to the new size."""
     frame = tensor_to_frame(load_image(astronaut, size=256))
     stylizer = Stylizer(two_styles, "waves", backend="torch", stroke_size="1:1")
-    steadied = Painter(stylizer, stabilizer=Stabilizer())
-    plain = Painter(stylizer)
+    steadied = FrameStylizer(stylizer, stabilizer=Stabilizer())
+    plain = FrameStylizer(stylizer)
     for number in range(3):
-        before = steadied.paint(frame, number)
+        before = steadied.stylize(frame, number)
     stylizer.scale = 0.7
-    jump = np.abs(plain.paint(frame, 3).astype(float) - before).mean()
-    smooth = np.abs(steadied.paint(frame, 3).astype(float) - before).mean()
+    jump = np.abs(plain.stylize(frame, 3).astype(float) - before).mean()
+    smooth = np.abs(steadied.stylize(frame, 3).astype(float) - before).mean()
     assert smooth < 0.9 * jump
 
 

@@ -65,8 +65,8 @@ def test_passwords_are_not_shown() -> None:
         Camera(f"http://me:s@cret@127.0.0.1:{free_port()}/stream?pwd=hidden")
 
 
-def solid(colour: tuple[int, int, int], width: int = 64, height: int = 48) -> np.ndarray:
-    return np.full((height, width, 3), colour, np.uint8)
+def solid(color: tuple[int, int, int], width: int = 64, height: int = 48) -> np.ndarray:
+    return np.full((height, width, 3), color, np.uint8)
 
 
 BLUE, ORANGE = solid((200, 100, 50)), solid((20, 140, 230))

@@ -136,7 +136,7 @@ def test_strength_goes_by_tenths_within_its_range(controls: LiveControls) -> Non
 
 
 def test_switches(controls: LiveControls) -> None:
-    names = ("keep_colours", "compare", "recording", "full_screen", "help", "overlay")
+    names = ("preserve_colors", "compare", "recording", "full_screen", "help", "overlay")
     before = [getattr(controls, name) for name in names]
     press(controls, *"pcrfho")
     assert [getattr(controls, name) for name in names] == [not value for value in before]

@@ -14,11 +14,11 @@ from nst_rt.errors import InputError
 from nst_rt.images.io import Frame
 from nst_rt.infer.live.mjpeg import VIEWERS, MjpegServer, parsed_address
 
-COLOURS = np.array([(200, 60, 20), (20, 180, 240)])
+COLORS = np.array([(200, 60, 20), (20, 180, 240)])
 
 
 def picture(number: int) -> Frame:
-    return np.full((48, 64, 3), COLOURS[number], np.uint8)
+    return np.full((48, 64, 3), COLORS[number], np.uint8)
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_opencv_watches_the_newest_picture(server: MjpegServer) -> None:
                 # A few pictures are on their way.
                 frames = (capture.read()[1] for _ in range(500))
                 assert any(
-                    np.abs(frame[24, 32].astype(int) - COLOURS[number]).max() < 12
+                    np.abs(frame[24, 32].astype(int) - COLORS[number]).max() < 12
                     for frame in frames
                 )
         for capture in captures:

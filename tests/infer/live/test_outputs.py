@@ -13,7 +13,7 @@ from nst_rt.infer.live.webcam import outputs as sinks
 from nst_rt.infer.video import VideoReader
 
 
-def grey(level: int, width: int = 64, height: int = 48) -> Frame:
+def gray(level: int, width: int = 64, height: int = 48) -> Frame:
     return np.full((height, width, 3), level, np.uint8)
 
 
@@ -27,7 +27,7 @@ def test_a_recording_keeps_the_time_of_irregular_pictures(tmp_path: Path, suffix
     recorder = Recorder(path, rate=10)
     # Half a second of one, two at once, and a second and a half of the last.
     for level, at in ((40, 7.0), (90, 7.5), (140, 7.501), (190, 7.602), (190, 9.0)):
-        recorder.write(grey(level), at)
+        recorder.write(gray(level), at)
     assert recorder.seconds == 2
     assert not path.exists()
     recorder.close()
@@ -40,7 +40,7 @@ def test_a_recording_keeps_the_time_of_irregular_pictures(tmp_path: Path, suffix
 
 def test_a_single_picture_is_a_film_of_one_frame(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path / "out.mp4")
-    recorder.write(grey(90), 3.0)
+    recorder.write(gray(90), 3.0)
     recorder.close()
     assert len(levels(tmp_path / "out.mp4")) == 1
 
@@ -52,8 +52,8 @@ def test_a_recording_without_pictures_is_no_file(tmp_path: Path) -> None:
 
 def test_a_camera_that_comes_back_larger_is_recorded_at_the_first_size(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path / "out.mp4", rate=10)
-    recorder.write(grey(40, 63, 47), 0.0)  # odd
-    recorder.write(grey(200, 128, 96), 0.1)
+    recorder.write(gray(40, 63, 47), 0.0)  # odd
+    recorder.write(gray(200, 128, 96), 0.1)
     recorder.close()
     frames = [timed.frame for timed in VideoReader(tmp_path / "out.mp4")]
     assert [frame.shape for frame in frames] == [(47, 63, 3)] * 2
@@ -77,7 +77,7 @@ def test_a_recording_that_cannot_be_written_is_an_error_and_keeps_nobody_waiting
 
     def go_on() -> None:
         for number in range(10**6):  # it is the encoder's thread that fails
-            recorder.write(grey(90), number / 30)
+            recorder.write(gray(90), number / 30)
 
     with pytest.raises(VideoError, match="cannot be written"):
         go_on()
@@ -93,7 +93,7 @@ def test_a_missing_encoder_keeps_nobody_waiting(
 
     monkeypatch.setattr(sinks, "choose_encoding", none)
     recorder = Recorder(tmp_path / "out.mp4")
-    recorder.write(grey(90), 0.0)
+    recorder.write(gray(90), 0.0)
     with pytest.raises(VideoError, match="no encoder"):
         recorder.close()
 
@@ -125,8 +125,8 @@ def test_a_virtual_camera_gets_the_pictures(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(pyvirtualcam.camera, "BACKENDS", {"loopback": Loopback})
     camera = VirtualCamera((64, 48))
     assert camera.device == "/dev/video9"
-    camera.write(np.dstack([grey(10)[..., 0], grey(20)[..., 0], grey(30)[..., 0]]), 0.0)
-    camera.write(grey(90, 128, 96), 0.1)
+    camera.write(np.dstack([gray(10)[..., 0], gray(20)[..., 0], gray(30)[..., 0]]), 0.0)
+    camera.write(gray(90, 128, 96), 0.1)
     camera.close()
     assert [frame.size for frame in Loopback.sent] == [48 * 64 * 3] * 2
     assert Loopback.sent[0].reshape(-1, 3)[0].tolist() == [10, 20, 30]  # BGR, as it was announced
@@ -141,7 +141,7 @@ def test_a_virtual_camera_that_goes_is_an_error(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(pyvirtualcam.camera, "BACKENDS", {"loopback": Gone})
     with pytest.raises(CameraError, match=r"/dev/video9 is gone \(no such device\)"):
-        VirtualCamera((64, 48)).write(grey(10), 0.0)
+        VirtualCamera((64, 48)).write(gray(10), 0.0)
 
 
 def test_no_loopback_device_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

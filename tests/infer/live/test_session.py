@@ -18,12 +18,12 @@ from streams import free_port, mjpeg_stream
 
 from nst_rt.errors import InputError, OutputExistsError
 from nst_rt.images.io import Frame
-from nst_rt.infer.live.adaptive import LivePainter
+from nst_rt.infer.live.adaptive import AdaptiveStylizer
 from nst_rt.infer.live.camera import Captured
 from nst_rt.infer.live.controls import LiveControls
-from nst_rt.infer.live.session import IDLE, LiveSession, Picture, painted_frames
-from nst_rt.infer.live.webcam import session, show_webcam
-from nst_rt.infer.postprocess import Look
+from nst_rt.infer.live.session import IDLE, LiveSession, Picture, stylized_frames
+from nst_rt.infer.live.webcam import session, stylize_webcam
+from nst_rt.infer.postprocess import PostProcessing
 from nst_rt.infer.strokes import StrokeSize
 from nst_rt.infer.threads import polled
 from nst_rt.infer.video import VideoReader
@@ -54,24 +54,24 @@ class FastCamera:
                 yield Captured(np.full((16, 16, 3), 7, np.uint8), float(self.number))
             self.sent.release()
 
-    def paint(self, frame: Frame) -> Frame:
+    def stylize(self, frame: Frame) -> Frame:
         self._painting.release()
         self.sent.acquire()
         return frame
 
 
 class Engine:
-    """What paints, as far as `painted_frames` knows it."""
+    """What paints, as far as `stylized_frames` knows it."""
 
-    def __init__(self, paint: Callable[[Frame], Frame] = lambda frame: frame) -> None:
+    def __init__(self, stylize: Callable[[Frame], Frame] = lambda frame: frame) -> None:
         self.set: list[object] = []
         self.intervals: list[float] = []
-        self._paint = paint
-        self._look = Look()
+        self._stylize = stylize
+        self._post_processing = PostProcessing()
 
-    def paint(self, frame: Frame, *, interval: float) -> Frame:
+    def stylize(self, frame: Frame, *, interval: float) -> Frame:
         self.intervals.append(interval)
-        return self._look.apply(frame, self._paint(frame))
+        return self._post_processing.apply(frame, self._stylize(frame))
 
     def set_style(self, weights: object, *, strength: float, stroke_size: StrokeSize) -> None:
         self.set.append((weights, strength, str(stroke_size)))
@@ -79,11 +79,11 @@ class Engine:
     def set_stability(self, stability: float) -> None:
         assert stability == 0.95
 
-    def set_look(self, look: Look) -> None:
-        self._look = look
+    def set_post_processing(self, post_processing: PostProcessing) -> None:
+        self._post_processing = post_processing
 
-    def ready(self) -> Future[LivePainter]:
-        loading: Future[LivePainter] = Future()
+    def ready(self) -> Future[AdaptiveStylizer]:
+        loading: Future[AdaptiveStylizer] = Future()
         loading.set_result(self)  # type: ignore[arg-type]
         return loading
 
@@ -96,7 +96,7 @@ def test_pictures_do_not_age_where_the_engine_is_slow() -> None:
     with (
         closing(polled(camera, seconds=1, drop=True)) as frames,
         closing(
-            polled(painted_frames(frames, Engine(camera.paint).ready(), controls), seconds=1)
+            polled(stylized_frames(frames, Engine(camera.stylize).ready(), controls), seconds=1)
         ) as pictures,
     ):
         for picture in pictures:
@@ -115,14 +115,14 @@ def test_frames_are_painted_as_the_controls_say() -> None:
     engine = Engine(lambda frame: np.asarray(255 - frame, np.uint8))
     ramp = np.repeat(np.arange(64, dtype=np.uint8)[None, :, None], 3, axis=2).repeat(16, axis=0)
     frames: list[Captured | None] = [Captured(ramp, 1.0, 0.04), None]
-    pictures = list(painted_frames(frames, engine.ready(), controls, mirror=True))
+    pictures = list(stylized_frames(frames, engine.ready(), controls, mirror=True))
     assert engine.set == [({"night": 1.0}, 0.5, "2%")]
     assert engine.intervals == [0.04]
     assert pictures[1] is None
     assert pictures[0] is not None
     np.testing.assert_array_equal(pictures[0].frame, 255 - ramp[:, ::-1])
     controls.compare = True
-    [both] = painted_frames(frames[:1], engine.ready(), controls)
+    [both] = stylized_frames(frames[:1], engine.ready(), controls)
     assert both is not None
     np.testing.assert_array_equal(both.frame[:, :30], ramp[:, :30])
     np.testing.assert_array_equal(both.frame[:, 34:], 255 - ramp[:, 34:])
@@ -131,7 +131,7 @@ def test_frames_are_painted_as_the_controls_say() -> None:
 def test_a_preview_is_the_frame_as_it_is() -> None:
     controls = LiveControls(["waves"], "waves")
     frames = [Captured(STILL, 1.0)]
-    [picture] = painted_frames(frames, Future(), controls, preview=True)
+    [picture] = stylized_frames(frames, Future(), controls, preview=True)
     assert picture is not None
     assert (picture.engine, picture.frame is STILL) == ("", True)
 
@@ -157,8 +157,8 @@ def test_sinks_get_the_last_picture_when_none_comes_for_long(
     sink = Kept()
     live = LiveSession(LiveControls(["waves"], "waves"), None, [sink], folder=tmp_path)
     now = time.perf_counter()
-    preview, painted = Picture(STILL, now, ""), Picture(STILL, now, "engine")
-    live.run([None, preview, None, painted, None, None])
+    preview, stylized = Picture(STILL, now, ""), Picture(STILL, now, "engine")
+    live.run([None, preview, None, stylized, None, None])
     assert len(sink.at) == sent
     assert sink.at == sorted(sink.at)
     assert live.frames == 1
@@ -186,7 +186,7 @@ def test_slow_pictures_are_recorded_with_the_times_of_their_frames(tmp_path: Pat
 
 def test_a_film_is_recorded_and_ends(model: Path, tmp_path: Path) -> None:
     film = write_clip(tmp_path / "in.mp4")
-    done = show_webcam(
+    done = stylize_webcam(
         str(film),
         style=str(model),
         strength=0,
@@ -208,7 +208,7 @@ def test_a_film_is_recorded_and_ends(model: Path, tmp_path: Path) -> None:
 def test_a_session_ends_after_its_duration(model: Path) -> None:
     said: list[str] = []
     with mjpeg_stream(free_port(), STILL) as url:
-        done = show_webcam(
+        done = stylize_webcam(
             url,
             style=str(model),
             backend="openvino",
@@ -266,11 +266,11 @@ def test_what_cannot_be_is_said_before_the_camera_is_opened(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=message):
-        show_webcam("rtsp://127.0.0.1:1", window=False, **options)  # type: ignore[arg-type]
+        stylize_webcam("rtsp://127.0.0.1:1", window=False, **options)  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
 
 
 def test_a_recording_that_is_there_is_kept(tmp_path: Path) -> None:
     (tmp_path / "out.mp4").write_text("mine")
     with pytest.raises(OutputExistsError):
-        show_webcam(0, window=False, record=tmp_path / "out.mp4")
+        stylize_webcam(0, window=False, record=tmp_path / "out.mp4")

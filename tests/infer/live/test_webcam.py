@@ -18,10 +18,10 @@ from streams import free_port, mjpeg_stream
 from tools import require_tools
 
 from nst_rt.errors import CameraError, InputError
-from nst_rt.infer.live.webcam import show_webcam
+from nst_rt.infer.live.webcam import stylize_webcam
 from nst_rt.infer.live.webcam import webcam as live
 from nst_rt.infer.live.window import TITLE
-from nst_rt.infer.postprocess import split, with_original_colours
+from nst_rt.infer.postprocess import split, with_original_colors
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.infer.video import VideoReader
 from nst_rt.models.style_model import StyleModel
@@ -94,7 +94,7 @@ def watch(screen: str, code: str, *arguments: object) -> subprocess.Popen[str]:
 
 CLI = "import sys; from nst_rt.cli import main; sys.exit(main(sys.argv[1:]))"
 AFTER_PYAV = (
-    "import sys, av, nst_rt; print(nst_rt.show_webcam("
+    "import sys, av, nst_rt; print(nst_rt.stylize_webcam("
     "sys.argv[1], style=sys.argv[2], snapshots=sys.argv[3], size=(320, 240), mirror=True, "
     "backend='openvino', on_output=lambda said: print(said, flush=True)))"
 )
@@ -144,9 +144,9 @@ class Session:
         """What there is to know of a session that hangs, which this ends."""
         geometry = self.geometry()
         before = self.shot()
-        grey = Image.fromarray(before.mean(-1).astype(np.uint8)).resize((80, 30))
+        gray = Image.fromarray(before.mean(-1).astype(np.uint8)).resize((80, 30))
         seen = "\n".join(
-            "".join(" .:-=+*#%@"[level // 26] for level in row) for row in np.array(grey)
+            "".join(" .:-=+*#%@"[level // 26] for level in row) for row in np.array(gray)
         )
         time.sleep(2)
         moves = (self.shot() != before).any()  # the rate is written there
@@ -224,11 +224,11 @@ def test_keys_do_what_the_help_says(
 ) -> None:
     stylizer = Stylizer(two_styles, "waves", backend="openvino")
 
-    def painted(style: str | dict[str, float], strength: float = 1.0) -> np.ndarray:
+    def stylized(style: str | dict[str, float], strength: float = 1.0) -> np.ndarray:
         stylizer.set_style(style, strength=strength)
         return stylizer.stylize(still)
 
-    waves = painted("waves")  # compiles for the session too
+    waves = stylized("waves")  # compiles for the session too
     port = free_port()
     with mjpeg_stream(port, still) as url:
         options = ["--style", model, "--snapshots", tmp_path, "--backend", "openvino", "--fps", 0]
@@ -236,15 +236,15 @@ def test_keys_do_what_the_help_says(
         shot = session.see_picture("the first style", waves)
         assert difference(shot, waves, TOP) > OTHER  # which is written there
         steps: list[tuple[str, np.ndarray]] = [
-            ("2", painted("night")),
-            ("Left", painted("waves")),
-            ("Right", painted("night")),
-            ("b", painted({"night": 0.5, "waves": 0.5})),
-            ("Up", painted({"night": 0.4, "waves": 0.6})),
-            ("b", painted("waves")),
-            ("minus", painted("waves", 0.9)),
-            ("plus", painted("waves")),
-            ("p", with_original_colours(still, waves)),
+            ("2", stylized("night")),
+            ("Left", stylized("waves")),
+            ("Right", stylized("night")),
+            ("b", stylized({"night": 0.5, "waves": 0.5})),
+            ("Up", stylized({"night": 0.4, "waves": 0.6})),
+            ("b", stylized("waves")),
+            ("minus", stylized("waves", 0.9)),
+            ("plus", stylized("waves")),
+            ("p", with_original_colors(still, waves)),
             ("p", waves),
             ("c", split(still, waves)),
             ("c", waves),
@@ -274,10 +274,10 @@ def test_keys_do_what_the_help_says(
     session.press("o")
     session.see("the lines again", lambda shot: difference(shot, waves, TOP) > OTHER)
     with mjpeg_stream(port, np.full_like(still, 128)):
-        grey = stylizer.stylize(np.full_like(still, 128))
-        session.see_picture("the stream again", grey)
-        session.see("no message", lambda shot: difference(shot, grey, MIDDLE) < SAME)
-    session.see("the message again", lambda shot: difference(shot, grey, MIDDLE) > OTHER)
+        gray = stylizer.stylize(np.full_like(still, 128))
+        session.see_picture("the stream again", gray)
+        session.see("no message", lambda shot: difference(shot, gray, MIDDLE) < SAME)
+    session.see("the message again", lambda shot: difference(shot, gray, MIDDLE) > OTHER)
     assert session.end("q") == 0
     out, err = session.program.communicate()
     assert err == ""
@@ -406,7 +406,7 @@ def test_a_screen_that_does_not_answer_is_an_error(
 ) -> None:
     monkeypatch.setenv("DISPLAY", ":4711")
     with pytest.raises(CameraError, match="no screen"):
-        show_webcam(str(film))
+        stylize_webcam(str(film))
 
 
 def test_a_film_that_ends_closes_the_window(screen: str, model: Path, tmp_path: Path) -> None:
@@ -423,7 +423,7 @@ def test_errors_in_a_new_process_are_one_line(
     monkeypatch.setattr(live, "windows_would_hang", lambda: True)
     missing = tmp_path / "nothing.mp4"
     with pytest.raises(CameraError) as caught:
-        show_webcam(str(missing), style=str(model))
+        stylize_webcam(str(missing), style=str(model))
     assert str(caught.value) == f"{missing}: no such file"
 
 
@@ -432,7 +432,7 @@ def test_no_screen_is_an_error(monkeypatch: pytest.MonkeyPatch, film: Path) -> N
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     with pytest.raises(CameraError, match="DISPLAY is not set"):
-        show_webcam(str(film))
+        stylize_webcam(str(film))
 
 
 def test_a_missing_folder_for_snapshots(
@@ -440,7 +440,7 @@ def test_a_missing_folder_for_snapshots(
 ) -> None:
     monkeypatch.setenv("DISPLAY", ":0")
     with pytest.raises(InputError, match="no such folder"):
-        show_webcam(str(film), snapshots=tmp_path / "nowhere")
+        stylize_webcam(str(film), snapshots=tmp_path / "nowhere")
 
 
 def test_pyav_after_opencv_does_not_hang_a_window(screen: str) -> None:

@@ -29,8 +29,8 @@ def boiling(frame: Frame) -> Frame:
 
 def error(photo: Frame, stabilizer: Stabilizer | None) -> PanError:
     def stylize(frame: Frame) -> Frame:
-        painted = boiling(frame)
-        return painted if stabilizer is None else stabilizer.steady(frame, painted)
+        stylized = boiling(frame)
+        return stylized if stabilizer is None else stabilizer.steady(frame, stylized)
 
     return pan_error(stylize, [photo])
 
@@ -49,13 +49,13 @@ def test_what_stands_still_is_held(photo: Frame) -> None:
 
 def test_a_still_scene_does_not_drift_in_hundreds_of_noisy_frames(photo: Frame) -> None:
     scene = pan(photo)[0][:120, :160]
-    painted = boiling(scene)
+    stylized = boiling(scene)
     stabilizer = Stabilizer()
     for _ in range(300):
         noise = np.rint(RANDOM.normal(0, 2, scene.shape))  # or it would darken
         frame = np.clip(scene + noise, 0, 255).astype(np.uint8)
-        output = stabilizer.steady(frame, np.clip(painted + 2 * noise, 0, 255).astype(np.uint8))
-    difference = output.astype(float) - painted
+        output = stabilizer.steady(frame, np.clip(stylized + 2 * noise, 0, 255).astype(np.uint8))
+    difference = output.astype(float) - stylized
     assert abs(difference.mean()) < 0.5
     assert np.abs(difference).mean() < np.abs(2 * noise).mean()  # nor is it blurred
 
@@ -66,23 +66,23 @@ def test_strokes_neither_lag_behind_nor_blur_in_a_slow_pan(photo: Frame) -> None
     for step in range(200):  # 0.3 px a frame
         shift = np.array([[1, 0, -0.3 * step], [0, 1, 0]])
         frame = np.asarray(cv2.warpAffine(large, shift, (240, 160)), np.uint8)
-        painted = np.asarray(255 - frame, np.uint8)  # which stays with the scene
-        output = stabilizer.steady(frame, painted)
-    found, _ = cv2.phaseCorrelate(*(p[..., 1].astype(np.float64) for p in (painted, output)))
+        stylized = np.asarray(255 - frame, np.uint8)  # which stays with the scene
+        output = stabilizer.steady(frame, stylized)
+    found, _ = cv2.phaseCorrelate(*(p[..., 1].astype(np.float64) for p in (stylized, output)))
     assert np.hypot(*found) < 0.3
-    assert cv2.Laplacian(output, cv2.CV_64F).std() > 0.9 * cv2.Laplacian(painted, cv2.CV_64F).std()
+    assert cv2.Laplacian(output, cv2.CV_64F).std() > 0.9 * cv2.Laplacian(stylized, cv2.CV_64F).std()
 
 
 def test_frames_after_a_state_are_the_same_as_without_a_stop(photo: Frame) -> None:
     frames = pan(photo)[:6]
-    painted = [boiling(frame) for frame in frames]
+    stylized = [boiling(frame) for frame in frames]
     stabilizer, resumed = Stabilizer(), Stabilizer()
-    for frame, picture in zip(frames[:3], painted, strict=False):
+    for frame, picture in zip(frames[:3], stylized, strict=False):
         stabilizer.steady(frame, picture)
     state = stabilizer.state()
     assert all(isinstance(value, np.ndarray) for value in state.values())
     resumed.restore(state)
-    for frame, picture in zip(frames[3:], painted[3:], strict=True):
+    for frame, picture in zip(frames[3:], stylized[3:], strict=True):
         expected = stabilizer.steady(frame, picture)
         np.testing.assert_array_equal(resumed.steady(frame, picture), expected)
         expected[:] = 0  # what is done with an output does not matter
@@ -93,16 +93,16 @@ def test_the_state_before_the_first_frame_is_empty(photo: Frame) -> None:
     assert stabilizer.state() == {}
     stabilizer.steady(photo, photo)
     stabilizer.restore({})
-    painted = boiling(photo)
-    np.testing.assert_array_equal(stabilizer.steady(photo, painted), painted)
+    stylized = boiling(photo)
+    np.testing.assert_array_equal(stabilizer.steady(photo, stylized), stylized)
 
 
 def test_known_motion_flickers_half_as_much(photo: Frame) -> None:
     frames, truth = layered_clip(pan_photo(photo), 8)
-    painted = [boiling(frame) for frame in frames]
+    stylized = [boiling(frame) for frame in frames]
     stabilizer = Stabilizer()
-    steadied = [stabilizer.steady(*pair) for pair in zip(frames, painted, strict=True)]
-    plain, calm = warping_error(painted, truth), warping_error(steadied, truth)
+    steadied = [stabilizer.steady(*pair) for pair in zip(frames, stylized, strict=True)]
+    plain, calm = warping_error(stylized, truth), warping_error(steadied, truth)
     assert plain is not None
     assert calm is not None
     assert calm.error < 0.5 * plain.error
@@ -119,11 +119,11 @@ def test_what_was_hidden_is_left_as_it_is_painted(photo: Frame) -> None:
     stabilizer = Stabilizer()
     for left in (200, 212):
         frame = moved(photo, left)
-        painted = boiling(frame)
-        output = stabilizer.steady(frame, painted)
+        stylized = boiling(frame)
+        output = stabilizer.steady(frame, stylized)
     # Behind the square, which has moved on: nothing yellow is left there.
     uncovered = np.s_[108:212, 202:209]
-    difference = np.abs(output[uncovered].astype(float) - painted[uncovered])
+    difference = np.abs(output[uncovered].astype(float) - stylized[uncovered])
     assert difference.mean() < 4
 
 
@@ -137,19 +137,19 @@ def test_a_still_scene_does_not_pump_when_something_bright_enters(photo: Frame) 
     far = np.s_[:, 320:]
     before = stabilizer.steady(scene, normalized(scene))[far].astype(float)
     after = stabilizer.steady(bright, normalized(bright))[far].astype(float)
-    painted = np.abs(normalized(bright)[far].astype(float) - normalized(scene)[far]).mean()
-    assert painted > 10
-    assert np.abs(after - before).mean() < 0.15 * painted
+    stylized = np.abs(normalized(bright)[far].astype(float) - normalized(scene)[far]).mean()
+    assert stylized > 10
+    assert np.abs(after - before).mean() < 0.15 * stylized
 
 
 def test_cuts_do_not_ghost() -> None:
     stabilizer = Stabilizer()
     for photo in pan_photos()[:3]:
         for number, frame in enumerate(pan(photo)[:3]):
-            painted = boiling(frame)
-            output = stabilizer.steady(frame, painted)
+            stylized = boiling(frame)
+            output = stabilizer.steady(frame, stylized)
             if number == 0:
-                assert np.abs(output.astype(float) - painted).mean() < 1
+                assert np.abs(output.astype(float) - stylized).mean() < 1
 
 
 def test_it_can_start_over(photo: Frame) -> None:
@@ -157,8 +157,8 @@ def test_it_can_start_over(photo: Frame) -> None:
     frame = pan(photo)[0]
     stabilizer.steady(frame, boiling(frame))
     stabilizer.reset()
-    painted = boiling(frame)
-    np.testing.assert_array_equal(stabilizer.steady(frame, painted), painted)
+    stylized = boiling(frame)
+    np.testing.assert_array_equal(stabilizer.steady(frame, stylized), stylized)
 
 
 @pytest.mark.parametrize(
@@ -185,19 +185,19 @@ def test_a_stability_out_of_range_is_refused(stability: float) -> None:
 def test_at_0_frames_stay_as_they_are_painted(photo: Frame) -> None:
     stabilizer = Stabilizer(0)
     for frame in pan(photo)[:3]:
-        painted = boiling(frame)
-        assert stabilizer.steady(frame, painted) is painted
+        stylized = boiling(frame)
+        assert stabilizer.steady(frame, stylized) is stylized
 
 
 def test_more_stability_is_calmer_from_the_next_frame_on(photo: Frame) -> None:
     frame = pan(photo)[0]
-    painted = [boiling(frame) for _ in range(2)]
+    stylized = [boiling(frame) for _ in range(2)]
     changes = []
     for stability in (0, 0.3, 0.6, DEFAULT_STABILITY, 1):
         stabilizer = Stabilizer()
-        before = stabilizer.steady(frame, painted[0]).astype(float)
+        before = stabilizer.steady(frame, stylized[0]).astype(float)
         stabilizer.stability = stability
-        changes.append(np.abs(stabilizer.steady(frame, painted[1]) - before).mean())
+        changes.append(np.abs(stabilizer.steady(frame, stylized[1]) - before).mean())
     assert changes == sorted(changes, reverse=True)
     assert changes[-1] < 0.1 * changes[0]
 
@@ -211,12 +211,12 @@ def test_more_stability_lowers_the_pan_error_and_keeps_the_strokes(
     photo: Frame, bold: Stylizer
 ) -> None:
     frames = pan(photo)
-    painted = [bold.stylize(frame) for frame in frames]
+    stylized = [bold.stylize(frame) for frame in frames]
     content = resize(frame_to_tensor(frames[-1]), SIZE)
     even = even_areas(content)
 
     def measured(stability: float) -> tuple[float, float]:
-        stabilizer, rest = Stabilizer(stability), iter(painted)
+        stabilizer, rest = Stabilizer(stability), iter(stylized)
         outputs: list[Frame] = []
 
         def steady(frame: Frame) -> Frame:
@@ -238,14 +238,14 @@ def test_just_uncovered_places_are_no_worse_than_as_painted(photo: Frame) -> Non
     before, after = [], []
     for number, frame in enumerate(frames):
         clean = np.clip(frame * 0.6 + 50, 0, 255)
-        painted = boiling(frame)
-        output = stabilizer.steady(frame, painted)
+        stylized = boiling(frame)
+        output = stabilizer.steady(frame, stylized)
         if number:
             found = truth[number - 1]
             assert found.positions is not None
             inside = ((found.positions > 2) & (found.positions < (637, 357))).all(-1)
             hidden = cv2.erode((inside & ~found.visible).astype(np.uint8), np.ones((5, 5))) > 0
-            before.append(np.square(painted - clean)[hidden].mean())
+            before.append(np.square(stylized - clean)[hidden].mean())
             after.append(np.square(output - clean)[hidden].mean())
     assert np.mean(after) <= np.mean(before)
 
@@ -284,23 +284,23 @@ def test_strokes_stay_while_a_camera_adapts_its_exposure(photo: Frame) -> None:
     boil, change = [], []
     for factor in np.linspace(1, 0.6, 25):
         frame = (scene * factor).astype(np.uint8)
-        painted = boiling(frame)
-        output = stabilizer.steady(frame, painted).astype(float)
+        stylized = boiling(frame)
+        output = stabilizer.steady(frame, stylized).astype(float)
         if before is not None:
-            boil.append(np.abs(painted - before[0]).mean())
+            boil.append(np.abs(stylized - before[0]).mean())
             change.append(np.abs(output - before[1]).mean())
-        before = painted.astype(float), output
+        before = stylized.astype(float), output
     assert np.mean(change) < 0.5 * np.mean(boil)
-    assert abs(output.mean() - painted.mean()) < 1
+    assert abs(output.mean() - stylized.mean()) < 1
 
 
 def test_strokes_that_were_wiped_off_are_painted_anew(photo: Frame) -> None:
     frame = pan(photo)[0]
     stabilizer = Stabilizer()
     stabilizer.steady(frame, np.full_like(frame, 128))
-    painted = boiling(frame)
-    left = painted.astype(float) - stabilizer.steady(frame, painted)
-    assert np.abs(left).mean() < 0.1 * np.abs(painted - 128.0).mean()
+    stylized = boiling(frame)
+    left = stylized.astype(float) - stabilizer.steady(frame, stylized)
+    assert np.abs(left).mean() < 0.1 * np.abs(stylized - 128.0).mean()
 
 
 def test_a_fade_does_not_lag(photo: Frame) -> None:
@@ -319,12 +319,12 @@ def test_the_halo_of_a_thing_that_passes_leaves_no_trail(photo: Frame) -> None:
     for left in range(0, 480, 4):
         frame = scene.copy()
         frame[150:210, left : left + 60] = thing
-        painted = frame.copy()
-        painted[130:230, max(left - 20, 0) : left + 80] //= 2  # as networks do around things
-        output = stabilizer.steady(frame, painted)
+        stylized = frame.copy()
+        stylized[130:230, max(left - 20, 0) : left + 80] //= 2  # as networks do around things
+        output = stabilizer.steady(frame, stylized)
     wake = np.s_[150:210, left - 120 : left - 80]  # it left that 15 to 25 frames ago
-    halo = painted[wake] / 2
-    assert np.abs(output[wake].astype(int) - painted[wake]).mean() < 0.1 * halo.mean()
+    halo = stylized[wake] / 2
+    assert np.abs(output[wake].astype(int) - stylized[wake]).mean() < 0.1 * halo.mean()
 
 
 def test_strokes_on_a_plain_road_stay_while_the_light_changes() -> None:
@@ -338,10 +338,10 @@ def test_strokes_on_a_plain_road_stay_while_the_light_changes() -> None:
         light = road * (1 - 0.015 * number) + random.normal(0, 1, road.shape)
         light[150:250, 5 * number :][:, :160] = road[150:250, :160]  # a thing that passes
         frame = np.clip(light, 0, 255).astype(np.uint8)
-        painted = boiling(frame)
-        output = stabilizer.steady(frame, painted).astype(float)
+        stylized = boiling(frame)
+        output = stabilizer.steady(frame, stylized).astype(float)
         if before is not None:
             changes.append(np.abs(output - before[0])[260:].mean())
-            boil.append(np.abs(painted - before[1])[260:].mean())
-        before = output, painted.astype(float)
+            boil.append(np.abs(stylized - before[1])[260:].mean())
+        before = output, stylized.astype(float)
     assert np.mean(changes) < 0.25 * np.mean(boil)

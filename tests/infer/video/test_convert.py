@@ -11,7 +11,7 @@ from videos import Untouched, audio_bytes, stamps
 
 from nst_rt.errors import InputError, OutputExistsError, VideoError
 from nst_rt.infer.stylizer import Stylizer
-from nst_rt.infer.video import Settings, VideoReader, check_conversion, convert_video, probe
+from nst_rt.infer.video import Settings, VideoReader, check_conversion, probe, stylize_video
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def converted(
                 break
             part.mux(video.encode(frame.reformat(320, 180, "yuv420p")))
         part.mux(video.encode(None))
-    convert_video(source, output, style=stylizer)
+    stylize_video(source, output, style=stylizer)
     return source, output
 
 
@@ -87,7 +87,7 @@ def test_odd_rates_stay_exact(
 ) -> None:
     pts = range(0, 100 * tick, tick)
     source = write_clip(tmp_path / "in.mp4", pts=pts, time_base=time_base, rate=rate)
-    convert_video(source, tmp_path / "out.mp4", style=untouched)
+    stylize_video(source, tmp_path / "out.mp4", style=untouched)
     assert stamps(tmp_path / "out.mp4") == stamps(source)
     assert probe(tmp_path / "out.mp4").rate == rate
 
@@ -98,7 +98,7 @@ def test_a_variable_frame_rate_is_kept(tmp_path: Path, untouched: Stylizer, suff
     pts = np.cumsum(np.random.default_rng(0).integers(10, 100, 60)) - 10
     source = write_clip(tmp_path / f"in{suffix}", pts=pts.tolist(), time_base=time_base)
     output = tmp_path / f"out{suffix}"
-    convert_video(source, output, style=untouched)
+    stylize_video(source, output, style=untouched)
     ours, theirs = stamps(output), stamps(source)
     assert [t - ours[0] for t in ours] == [t - theirs[0] for t in theirs]
 
@@ -108,13 +108,13 @@ def test_audio_longer_than_the_video_is_kept(
     tmp_path: Path, untouched: Stylizer, codec: str
 ) -> None:
     source = write_clip(tmp_path / "in.mkv", audio=codec, audio_seconds=3.0)
-    convert_video(source, tmp_path / "out.mkv", style=untouched)
+    stylize_video(source, tmp_path / "out.mkv", style=untouched)
     assert audio_bytes(tmp_path / "out.mkv") == audio_bytes(source)
 
 
 def test_no_audio_is_fine(tmp_path: Path, untouched: Stylizer) -> None:
     source = write_clip(tmp_path / "in.mp4")
-    assert convert_video(source, tmp_path / "out.mp4", style=untouched).audio is None
+    assert stylize_video(source, tmp_path / "out.mp4", style=untouched).audio is None
 
 
 def test_a_colon_in_a_name_is_no_protocol(
@@ -122,7 +122,7 @@ def test_a_colon_in_a_name_is_no_protocol(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_clip(Path("a:b.mp4"))
-    assert convert_video("a:b.mp4", "c:d.mp4", style=untouched).frames == 25
+    assert stylize_video("a:b.mp4", "c:d.mp4", style=untouched).frames == 25
 
 
 @pytest.mark.parametrize("source", ["out.mp4", "out.partial.mp4"])
@@ -130,7 +130,7 @@ def test_the_source_is_never_written_over(tmp_path: Path, untouched: Stylizer, s
     film = write_clip(tmp_path / source)
     before = film.read_bytes()
     with pytest.raises(InputError, match="over the source"):
-        convert_video(film, tmp_path / "out.mp4", style=untouched, overwrite=True)
+        stylize_video(film, tmp_path / "out.mp4", style=untouched, overwrite=True)
     assert film.read_bytes() == before
 
 
@@ -158,32 +158,32 @@ def test_odd_sizes_stay(tmp_path: Path, untouched: Stylizer) -> None:
             frame = np.full((45, 67, 3), level * 20, np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="bgr24")))
         container.mux(stream.encode(None))
-    convert_video(source, tmp_path / "out.mp4", style=untouched)
+    stylize_video(source, tmp_path / "out.mp4", style=untouched)
     info = probe(tmp_path / "out.mp4")
     assert (info.width, info.height, info.frames) == (67, 45, 10)
 
 
-def test_colours_survive(tmp_path: Path, untouched: Stylizer) -> None:
-    colours = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255], [40, 120, 200]], np.uint8)
-    bars = np.repeat(np.repeat(colours[None], 64, 0), 16, 1)
+def test_colors_survive(tmp_path: Path, untouched: Stylizer) -> None:
+    colors = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255], [40, 120, 200]], np.uint8)
+    bars = np.repeat(np.repeat(colors[None], 64, 0), 16, 1)
 
     class Bars(Untouched):
         def stylize(self, frame: np.ndarray) -> np.ndarray:
             return bars
 
-    convert_video(write_clip(tmp_path / "in.mp4"), tmp_path / "out.mp4", style=Bars())
+    stylize_video(write_clip(tmp_path / "in.mp4"), tmp_path / "out.mp4", style=Bars())
     with av.open(str(tmp_path / "out.mp4")) as container:
         frame = next(container.decode(video=0))
         assert (frame.colorspace, frame.color_range) == (1, 1)  # BT.709, limited
         shown = frame.to_ndarray(format="bgr24").astype(int)
-    for index, colour in enumerate(colours):
+    for index, color in enumerate(colors):
         middle = shown[32, index * 16 + 8]
-        assert np.abs(middle - colour).max() <= 8
+        assert np.abs(middle - color).max() <= 8
 
 
 def test_one_frame_is_a_video(tmp_path: Path, untouched: Stylizer) -> None:
     source = write_clip(tmp_path / "in.mp4", pts=[0])
-    assert convert_video(source, tmp_path / "out.mp4", style=untouched).frames == 1
+    assert stylize_video(source, tmp_path / "out.mp4", style=untouched).frames == 1
 
 
 def test_not_a_video(tmp_path: Path, astronaut: Path) -> None:
@@ -207,16 +207,16 @@ def test_an_existing_output_is_kept(tmp_path: Path, untouched: Stylizer) -> None
     output = tmp_path / "out.mp4"
     output.write_text("precious")
     with pytest.raises(OutputExistsError):
-        convert_video(source, output, style=untouched)
+        stylize_video(source, output, style=untouched)
     assert output.read_text() == "precious"
-    convert_video(source, output, style=untouched, overwrite=True)
+    stylize_video(source, output, style=untouched, overwrite=True)
     assert probe(output).frames == 25
 
 
 def test_an_unknown_container(tmp_path: Path, untouched: Stylizer) -> None:
     source = write_clip(tmp_path / "in.mp4")
     with pytest.raises(InputError, match="unknown video format"):
-        convert_video(source, tmp_path / "out.doc", style=untouched)
+        stylize_video(source, tmp_path / "out.doc", style=untouched)
 
 
 def test_few_frames_lie_between_the_stages(tmp_path: Path) -> None:
@@ -230,7 +230,7 @@ def test_few_frames_lie_between_the_stages(tmp_path: Path) -> None:
 
     source = write_clip(tmp_path / "in.mp4", pts=range(0, 512 * 60, 512))
     counts = []
-    convert_video(
+    stylize_video(
         source,
         tmp_path / "out.mp4",
         style=Slow(),
@@ -255,7 +255,7 @@ def test_a_stabilized_conversion_boils_less(converted: tuple[Path, Path], tmp_pa
     changes = []
     for stability in (0, None):
         output = tmp_path / f"{stability}.mp4"
-        convert_video(converted[0], output, style=Boiling(), stability=stability, crf=5)
+        stylize_video(converted[0], output, style=Boiling(), stability=stability, crf=5)
         frames = [timed.frame.astype(float) for timed in VideoReader(output)]
         assert len(frames) == 41
         pairs = itertools.pairwise(frames)

@@ -8,7 +8,7 @@ from PIL import Image
 
 from nst_rt.errors import InputError, PartialResultError, StyleTransferError
 from nst_rt.infer.stylizer import Stylizer
-from nst_rt.infer.video import Settings, check_conversion, convert_video
+from nst_rt.infer.video import Settings, check_conversion, stylize_video
 from nst_rt.infer.video.picture_reader import PictureReader, numbered_pictures
 
 
@@ -44,7 +44,7 @@ def test_a_first_picture_that_cannot_be_read_is_left_out(
         first.write_bytes(first.read_bytes()[:20] if kind == "damaged" else b"no picture")
     output = tmp_path / "out.mp4"
     with pytest.raises(PartialResultError) as raised:
-        convert_video(frames, output, style=untouched, resume=resume, segment=1)
+        stylize_video(frames, output, style=untouched, resume=resume, segment=1)
     done = raised.value.result
     assert (done.frames, done.damage[0].start, len(done.damage)) == (3, 0, 1)
     assert done.warnings == ()

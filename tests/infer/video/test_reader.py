@@ -14,7 +14,7 @@ from videos import audio_bytes, stamps
 
 from nst_rt.errors import VideoError
 from nst_rt.infer.stylizer import Stylizer
-from nst_rt.infer.video import VideoReader, convert_video, probe
+from nst_rt.infer.video import VideoReader, probe, stylize_video
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
@@ -39,7 +39,7 @@ def test_streams_that_cannot_be_decoded_are_left_out(
                 new.mux(packet)
     with av.open(str(source)) as container:
         assert any(stream.codec_context is None for stream in container.streams)
-    done = convert_video(source, tmp_path / "out.mp4", style=untouched)
+    done = stylize_video(source, tmp_path / "out.mp4", style=untouched)
     assert (done.frames, done.audio, done.damage) == (25, "aac", ())
     assert any("left out" in warning for warning in done.warnings) == (suffix != ".mp4")
 
@@ -78,7 +78,7 @@ def test_tags_that_are_not_utf8_are_kept(tmp_path: Path, untouched: Stylizer) ->
         pts=range(25),
     )
     source.write_bytes(source.read_bytes().replace(b"F_te", b"F\xeate"))
-    assert convert_video(source, tmp_path / "out.mp4", style=untouched).frames == 25
+    assert stylize_video(source, tmp_path / "out.mp4", style=untouched).frames == 25
     with av.open(str(tmp_path / "out.mp4")) as container:
         assert container.metadata["title"] == "Fête"
     animation = tmp_path / "in.gif"
@@ -169,7 +169,7 @@ def test_the_rate_of_a_recording_that_tells_none_is_measured(
         assert run(through_pipes, source, None, output) == 0
     else:
         assert probe(source).rate == 1000 / Fraction(int(np.sort(gaps[1:32])[15]))
-        convert_video(source, output, style=untouched)
+        stylize_video(source, output, style=untouched)
     assert stamps(output) == [Fraction(time, 1000) for time in times]
     with av.open(str(output)) as container:
         assert container.streams.video[0].codec_context.level <= 13
@@ -205,7 +205,7 @@ def test_slides_last_as_long_as_they_should(
     shown = [(timed.pts * reader.time_base, timed.duration * reader.time_base) for timed in reader]
     assert shown == [(0, 3), (3, Fraction(1, 2)), (Fraction(7, 2), Fraction(1, 10))]
     output = tmp_path / f"out{suffix}"
-    convert_video(source, output, style=untouched, segment=segment)
+    stylize_video(source, output, style=untouched, segment=segment)
     assert probe(output).duration == pytest.approx(3.6)
     assert stamps(output) == [0, 3, Fraction(7, 2)]
 
@@ -241,7 +241,7 @@ def test_an_unknown_sound_leaves_the_known_one(tmp_path: Path, untouched: Styliz
     data[name : name + 4], data[kind] = b"xpac", 0
     source.write_bytes(data)
     assert probe(source).audio == "aac"
-    done = convert_video(source, tmp_path / "out.mp4", style=untouched)
+    done = stylize_video(source, tmp_path / "out.mp4", style=untouched)
     assert (done.frames, done.audio) == (25, "aac")
     assert audio_bytes(tmp_path / "out.mp4") == audio_bytes(source)
     assert len([track for track in done.tracks if track.action == "left out"]) == 1
@@ -256,7 +256,7 @@ def _with_profile(path: Path) -> None:
 def test_a_photo_is_no_video(tmp_path: Path, untouched: Stylizer, name: str) -> None:
     _with_profile(tmp_path / name)
     with pytest.raises(VideoError, match="photo"):
-        convert_video(tmp_path / name, tmp_path / "out.mp4", style=untouched)
+        stylize_video(tmp_path / name, tmp_path / "out.mp4", style=untouched)
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 

@@ -23,7 +23,7 @@ from videos import Untouched, audio_bytes, packets, stamps
 from nst_rt.errors import InputError, OutputExistsError, PartialResultError
 from nst_rt.files import sync
 from nst_rt.infer.stylizer import Stylizer
-from nst_rt.infer.video import VideoReader, convert_video, work_path
+from nst_rt.infer.video import VideoReader, stylize_video, work_path
 from nst_rt.infer.video.segments import Segment, SegmentWriter, work_folder
 from nst_rt.models.style_model import StyleModel
 
@@ -46,7 +46,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def undisturbed(source: Path, folder: Path, suffix: str = ".mp4", **settings: Any) -> Path:
     output = folder / f"whole{suffix}"
-    convert_video(source, output, style=Grainy(), **settings)
+    stylize_video(source, output, style=Grainy(), **settings)
     return output
 
 
@@ -89,10 +89,10 @@ def test_what_a_network_painted_is_killed_and_resumed_as_if_undisturbed(
     two_styles.save(model)
     settings = {**SETTINGS, "size": 64}
     whole, output = tmp_path / "whole.mp4", tmp_path / "out.mp4"
-    convert_video(source, whole, style=painting(model), **settings)
+    stylize_video(source, whole, style=painting(model), **settings)
     for frames in (17, 26):
         assert run(killed_at_a_frame, source, output, frames, settings, model) == -9
-    done = convert_video(source, output, style=painting(model), resume=True, **settings)
+    done = stylize_video(source, output, style=painting(model), resume=True, **settings)
     assert (done.frames, done.resumed) == (60, 30)
     assert packets(output) == packets(whole)
 
@@ -118,7 +118,7 @@ def test_what_is_interrupted_plays_and_goes_on(
     output, partial = tmp_path / "out.mp4", tmp_path / "out.partial.mp4"
     output.write_text("an earlier one")
     with pytest.raises(kind, match="stop"):
-        convert_video(source, output, style=Breaking(kind, frames), overwrite=True, **SETTINGS)
+        stylize_video(source, output, style=Breaking(kind, frames), overwrite=True, **SETTINGS)
     assert output.read_text() == "an earlier one"
     kept = frames - 1  # one was still being painted
     assert stamps(partial) == stamps(source)[:kept]
@@ -127,7 +127,7 @@ def test_what_is_interrupted_plays_and_goes_on(
     assert abs(sound[-1] - stamps(partial)[-1]) < 0.1
     # Without a finished segment there is nothing to go on from.
     assert work_path(output).exists() == (frames > 10)
-    done = convert_video(source, output, style=Grainy(), resume=True, overwrite=True, **SETTINGS)
+    done = stylize_video(source, output, style=Grainy(), resume=True, overwrite=True, **SETTINGS)
     assert (done.frames, done.resumed) == (60, frames // 10 * 10)
     assert packets(output) == packets(undisturbed(source, tmp_path, **SETTINGS))
     assert {path.name for path in tmp_path.iterdir()} == {"out.mp4", "whole.mp4"}
@@ -144,7 +144,7 @@ def test_ctrl_c_is_not_lost_where_no_error_gets_through(tmp_path: Path, source: 
 
     handler = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
-        convert_video(source, tmp_path / "out.mp4", style=Grainy(), on_frame=on_frame, **SETTINGS)
+        stylize_video(source, tmp_path / "out.mp4", style=Grainy(), on_frame=on_frame, **SETTINGS)
     assert stamps(tmp_path / "out.partial.mp4") == stamps(source)[:20]
     assert signal.getsignal(signal.SIGINT) is handler
 
@@ -154,7 +154,7 @@ def interrupted(tmp_path: Path, source: Path) -> Path:
     """An output of which two segments are done."""
     output = tmp_path / "out.mp4"
     with pytest.raises(RuntimeError):
-        convert_video(source, output, style=Breaking(RuntimeError, 25), segment=10)
+        stylize_video(source, output, style=Breaking(RuntimeError, 25), segment=10)
     return output
 
 
@@ -162,8 +162,8 @@ def test_interrupted_work_is_neither_overwritten_nor_resumed_unasked(
     source: Path, interrupted: Path
 ) -> None:
     with pytest.raises(OutputExistsError, match="--resume continues it, --overwrite starts anew"):
-        convert_video(source, interrupted, style=Grainy(), segment=10)
-    done = convert_video(source, interrupted, style=Untouched(), segment=20, overwrite=True)
+        stylize_video(source, interrupted, style=Grainy(), segment=10)
+    done = stylize_video(source, interrupted, style=Untouched(), segment=20, overwrite=True)
     assert (done.frames, done.resumed) == (60, 0)
 
 
@@ -182,7 +182,7 @@ def test_something_else_is_not_resumed(
 ) -> None:
     before = sorted(path.name for path in work_path(interrupted).iterdir())
     with pytest.raises(InputError, match=said):
-        convert_video(
+        stylize_video(
             source,
             interrupted,
             **{"style": Grainy(), "segment": 10, "resume": True, **changed},
@@ -195,7 +195,7 @@ def test_another_version_does_not_go_on(
 ) -> None:
     monkeypatch.setattr("nst_rt.infer.video.job.__version__", "0.0")
     with pytest.raises(InputError, match=r"nst-rt \([\d.]+ then, 0\.0 now\)"):
-        convert_video(source, interrupted, style=Grainy(), segment=10, resume=True)
+        stylize_video(source, interrupted, style=Grainy(), segment=10, resume=True)
 
 
 @pytest.mark.parametrize("name", ["plan.json", "000001.json"])
@@ -204,8 +204,8 @@ def test_work_whose_records_are_damaged_is_not_gone_on_with(
 ) -> None:
     (work_path(interrupted) / name).write_text("")
     with pytest.raises(InputError, match=rf"{name}: missing or damaged; --overwrite starts anew"):
-        convert_video(source, interrupted, style=Grainy(), segment=10, resume=True)
-    convert_video(source, interrupted, style=Grainy(), segment=10, overwrite=True)
+        stylize_video(source, interrupted, style=Grainy(), segment=10, resume=True)
+    stylize_video(source, interrupted, style=Grainy(), segment=10, overwrite=True)
 
 
 def test_segments_stay_until_the_whole_is_on_the_disk(
@@ -218,7 +218,7 @@ def test_segments_stay_until_the_whole_is_on_the_disk(
         sync(path)
 
     monkeypatch.setattr("nst_rt.infer.video.mux.sync", watched)
-    convert_video(source, interrupted, style=Grainy(), segment=10, resume=True)
+    stylize_video(source, interrupted, style=Grainy(), segment=10, resume=True)
     assert kept == [(".mp4", 6), ("", 6)]  # the file, then its name
 
 
@@ -233,14 +233,14 @@ def test_what_a_reader_saw_is_known_to_the_one_that_goes_on(source: Path) -> Non
 def test_a_strangers_file_in_the_work_folder_stays(source: Path, interrupted: Path) -> None:
     stranger = work_path(interrupted) / "notes.txt"
     stranger.write_text("precious")
-    convert_video(source, interrupted, style=Grainy(), overwrite=True)
+    stylize_video(source, interrupted, style=Grainy(), overwrite=True)
     assert [path.name for path in work_path(interrupted).iterdir()] == ["notes.txt"]
 
 
 def test_another_source_is_not_resumed(source: Path, interrupted: Path) -> None:
     other = write_clip(interrupted.parent / "other.mp4")
     with pytest.raises(InputError, match="bytes of the source"):
-        convert_video(other, interrupted, style=Grainy(), segment=10, resume=True)
+        stylize_video(other, interrupted, style=Grainy(), segment=10, resume=True)
 
 
 def test_two_at_once_do_not_write_one_output(tmp_path: Path, source: Path) -> None:
@@ -249,7 +249,7 @@ def test_two_at_once_do_not_write_one_output(tmp_path: Path, source: Path) -> No
         work_folder(output, {}, resume=False, overwrite=False),
         pytest.raises(InputError, match="another conversion is writing it"),
     ):
-        convert_video(source, output, style=Grainy(), overwrite=True)
+        stylize_video(source, output, style=Grainy(), overwrite=True)
 
 
 @pytest.mark.parametrize(
@@ -274,7 +274,7 @@ def test_a_full_disk_keeps_what_was_done(
         assert code == 2
         assert not work_path(output).exists()
     assert not output.exists()
-    convert_video(source, output, style=Grainy(), resume=True, **settings)
+    stylize_video(source, output, style=Grainy(), resume=True, **settings)
     assert packets(output) == packets(whole)
 
 
@@ -293,10 +293,10 @@ def test_an_end_that_cannot_be_written_is_not_left_out(
     monkeypatch.setattr(SegmentWriter, "finish", full)
     output = tmp_path / "out.mp4"
     with pytest.raises(PartialResultError, match=r"No space left .* 50 frames are kept .* room"):
-        convert_video(source, output, style=Grainy(), segment=25)
+        stylize_video(source, output, style=Grainy(), segment=25)
     assert not output.exists()
     assert len(stamps(tmp_path / "out.partial.mp4")) == 50
-    assert convert_video(source, output, style=Grainy(), segment=25, resume=True).resumed == 50
+    assert stylize_video(source, output, style=Grainy(), segment=25, resume=True).resumed == 50
     assert len(stamps(output)) == 60
 
 
@@ -305,8 +305,8 @@ def test_a_source_whose_index_is_wrong_is_resumed_too(tmp_path: Path) -> None:
     source = write_clip(tmp_path / "in.h264", pts=range(0, 512 * 30, 512), size=(128, 96))
     output = tmp_path / "out.mp4"
     with pytest.raises(RuntimeError):
-        convert_video(source, output, style=Breaking(RuntimeError, 25), segment=10)
-    done = convert_video(source, output, style=Grainy(), segment=10, resume=True)
+        stylize_video(source, output, style=Breaking(RuntimeError, 25), segment=10)
+    done = stylize_video(source, output, style=Grainy(), segment=10, resume=True)
     assert (done.frames, done.resumed) == (30, 20)
     assert packets(output) == packets(undisturbed(source, tmp_path, segment=10))
 
@@ -314,8 +314,8 @@ def test_a_source_whose_index_is_wrong_is_resumed_too(tmp_path: Path) -> None:
 def test_resume_with_nothing_to_go_on_from_begins(
     tmp_path: Path, source: Path, untouched: Stylizer
 ) -> None:
-    done = convert_video(source, tmp_path / "out.mp4", style=untouched, resume=True)
+    done = stylize_video(source, tmp_path / "out.mp4", style=untouched, resume=True)
     assert (done.frames, done.resumed) == (60, 0)
     assert audio_bytes(tmp_path / "out.mp4") == audio_bytes(source)
     with pytest.raises(InputError, match="--resume does not go with"):
-        convert_video(source, tmp_path / "out.gif", style=untouched, resume=True)
+        stylize_video(source, tmp_path / "out.gif", style=untouched, resume=True)

@@ -12,7 +12,7 @@ from clips import tone_frames, write_clip
 from videos import samples, streams
 
 from nst_rt.infer.stylizer import Stylizer
-from nst_rt.infer.video import convert_video
+from nst_rt.infer.video import stylize_video
 from nst_rt.infer.video.sound import SoundEncoder, add_sound, sound_rate
 
 _RATE = 48000
@@ -115,7 +115,7 @@ def test_mp3_of_a_coarse_clock_becomes_even_sound(
 ) -> None:
     source = write_clip(tmp_path / f"in.{tick}", audio="libmp3lame", audio_rate=44100)
     output = tmp_path / f"out{suffix}"
-    done = convert_video(source, output, style=stylizer, stability=0)
+    done = stylize_video(source, output, style=stylizer, stability=0)
     assert done.frames == 25
     assert streams(output)[1][:2] == ("audio", codec)
     with av.open(str(output)) as container:
@@ -136,7 +136,7 @@ def test_a_rate_that_the_encoder_lacks_is_resampled_and_said(
 ) -> None:
     source = write_clip(tmp_path / "in.avi", audio="pcm_u8", audio_rate=11024)
     output = tmp_path / f"out{suffix}"
-    done = convert_video(source, output, style=stylizer, stability=0)
+    done = stylize_video(source, output, style=stylizer, stability=0)
     assert done.warnings == (f"pcm_u8 audio re-encoded to {becomes} at {rate} Hz",)
     with av.open(str(output)) as container:
         assert container.streams.audio[0].rate == rate
@@ -148,7 +148,7 @@ def test_sound_that_cannot_be_encoded_is_known_before_any_frame(
 ) -> None:
     monkeypatch.setattr("nst_rt.infer.video.sound.sound_rate", lambda *_: 11024)
     source = write_clip(tmp_path / "in.avi", audio="pcm_u8", audio_rate=11024)
-    done = convert_video(source, tmp_path / "out.mp4", style=untouched, stability=0)
+    done = stylize_video(source, tmp_path / "out.mp4", style=untouched, stability=0)
     assert [track.action for track in done.tracks] == ["left out"]
     assert (done.frames, done.audio) == (25, None)
 
@@ -158,7 +158,7 @@ def test_sound_may_change_its_rate_and_channels(
     tmp_path: Path, stylizer: Stylizer, suffix: str, codec: str
 ) -> None:
     source, output = _broadcast(tmp_path / "in.ts"), tmp_path / f"out{suffix}"
-    done = convert_video(source, output, style=stylizer, stability=0)
+    done = stylize_video(source, output, style=stylizer, stability=0)
     assert [track.action for track in done.tracks] == [f"re-encoded to {codec}"]
     assert streams(output)[1][1] == codec
     with av.open(str(output)) as container:
@@ -207,7 +207,7 @@ def test_sound_that_starts_late_stays_late(tmp_path: Path, untouched: Stylizer) 
                     packet.pts = packet.dts = packet.pts + 400
                 packet.stream = targets[packet.stream.index]
                 new.mux(packet)
-    convert_video(tmp_path / "in.mkv", tmp_path / "out.mp4", style=untouched, stability=0)
+    stylize_video(tmp_path / "in.mkv", tmp_path / "out.mp4", style=untouched, stability=0)
     with av.open(str(tmp_path / "out.mp4")) as container:
         first = next(container.decode(audio=0))
     assert float(first.pts * first.time_base) == pytest.approx(0.4, abs=0.001)

@@ -1,4 +1,4 @@
-"""Odd sources: turned, deep, interlaced, of other colours, damaged."""
+"""Odd sources: turned, deep, interlaced, of other colors, damaged."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -12,7 +12,7 @@ from videos import first_frame, stamps
 
 from nst_rt.errors import InputError, PartialResultError, VideoError
 from nst_rt.infer.stylizer import Stylizer
-from nst_rt.infer.video import VideoReader, convert_video, probe
+from nst_rt.infer.video import VideoReader, probe, stylize_video
 
 CORNERS = np.zeros((48, 64, 3), np.uint8)
 CORNERS[:24, :32] = 250  # the top left is white
@@ -35,7 +35,7 @@ def test_frames_stand_upright(
     source = write_clip(
         tmp_path / "in.mp4", picture=lambda _: CORNERS, rotation=rotation, mirrored=mirrored
     )
-    convert_video(source, tmp_path / "out.mp4", style=untouched)
+    stylize_video(source, tmp_path / "out.mp4", style=untouched)
     frame = first_frame(tmp_path / "out.mp4")
     assert frame.rotation == 0
     shown = frame.to_ndarray(format="gray")
@@ -50,35 +50,33 @@ def test_frames_stand_upright(
     assert sorted(corners.values())[2] < 40
 
 
-@pytest.mark.parametrize("colours", [(1, 1, 1, 1), (6, 1, 6, 6), (5, 2, 5, 6), (9, 1, 9, 1)])
+@pytest.mark.parametrize("colors", [(1, 1, 1, 1), (6, 1, 6, 6), (5, 2, 5, 6), (9, 1, 9, 1)])
 @pytest.mark.parametrize(("suffix", "codec"), [(".mp4", None), (".mkv", None), (".webm", "vp9")])
-def test_colours_and_what_is_said_of_them_stay(
+def test_colors_and_what_is_said_of_them_stay(
     tmp_path: Path,
     untouched: Stylizer,
-    colours: tuple[int, int, int, int],
+    colors: tuple[int, int, int, int],
     suffix: str,
     codec: str | None,
 ) -> None:
     bars = np.zeros((64, 128, 3), np.uint8)
-    for index, colour in enumerate([(255, 0, 0), (0, 255, 0), (0, 0, 255), (40, 120, 200)]):
-        bars[:, 32 * index : 32 * index + 32] = colour
-    source = write_clip(
-        tmp_path / "in.mp4", picture=lambda _: bars, size=(128, 64), colours=colours
-    )
+    for index, color in enumerate([(255, 0, 0), (0, 255, 0), (0, 0, 255), (40, 120, 200)]):
+        bars[:, 32 * index : 32 * index + 32] = color
+    source = write_clip(tmp_path / "in.mp4", picture=lambda _: bars, size=(128, 64), colors=colors)
     read = next(iter(VideoReader(source))).frame.astype(int)
     assert np.abs(read[32, 16::32] - bars[32, 16::32]).max() <= 8
     output = tmp_path / f"out{suffix}"
-    convert_video(source, output, style=untouched, codec=codec, crf=5)
+    stylize_video(source, output, style=untouched, codec=codec, crf=5)
     frame = first_frame(output)
     said = (frame.colorspace, frame.color_range, frame.color_primaries, frame.color_trc)
-    assert said == colours
+    assert said == colors
     written = next(iter(VideoReader(output))).frame.astype(int)
     assert np.abs(written[32, 16::32] - bars[32, 16::32]).max() <= 12
 
 
 def test_the_shape_of_pixels_stays(tmp_path: Path, untouched: Stylizer) -> None:
     source = write_clip(tmp_path / "in.mp4", aspect=Fraction(4, 3), rotation=90)
-    convert_video(source, tmp_path / "out.mp4", style=untouched)
+    stylize_video(source, tmp_path / "out.mp4", style=untouched)
     assert probe(tmp_path / "out.mp4").aspect == Fraction(3, 4)
 
 
@@ -86,14 +84,14 @@ def test_where_the_shape_of_pixels_cannot_be_said_they_become_square(
     tmp_path: Path, untouched: Stylizer
 ) -> None:
     source = write_clip(tmp_path / "in.mp4", aspect=Fraction(4, 3), size=(96, 64))
-    convert_video(source, tmp_path / "out.webm", style=untouched)
+    stylize_video(source, tmp_path / "out.webm", style=untouched)
     info = probe(tmp_path / "out.webm")
     assert (info.width, info.height, info.aspect) == (128, 64, 1)
 
 
 def test_ten_bits_are_said_and_painted_in_eight(tmp_path: Path, untouched: Stylizer) -> None:
     source = write_clip(tmp_path / "in.mkv", pixels="yuv420p10le")
-    done = convert_video(source, tmp_path / "out.mp4", style=untouched)
+    done = stylize_video(source, tmp_path / "out.mp4", style=untouched)
     assert done.frames == 25
     assert any("8 bits" in warning for warning in done.warnings)
     assert first_frame(tmp_path / "out.mp4").format.name == "yuv420p"
@@ -110,7 +108,7 @@ def test_interlaced_frames_become_whole_ones(tmp_path: Path, untouched: Stylizer
         return picture
 
     source = write_clip(tmp_path / "in.mp4", picture=comb, size=(64, 64), interlaced=True)
-    done = convert_video(source, tmp_path / "out.mp4", style=untouched, crf=5)
+    done = stylize_video(source, tmp_path / "out.mp4", style=untouched, crf=5)
     assert sum("interlaced" in warning for warning in done.warnings) == 1
     assert stamps(tmp_path / "out.mp4") == stamps(source)
     with av.open(str(tmp_path / "out.mp4")) as container:
@@ -122,7 +120,7 @@ def test_interlaced_frames_become_whole_ones(tmp_path: Path, untouched: Stylizer
 
 def test_the_clock_of_a_transport_stream_starts_at_0(tmp_path: Path, untouched: Stylizer) -> None:
     source = write_clip(tmp_path / "in.ts", pts=range(128000, 140800, 512))
-    convert_video(source, tmp_path / "out.mp4", style=untouched)
+    stylize_video(source, tmp_path / "out.mp4", style=untouched)
     ours, theirs = stamps(tmp_path / "out.mp4"), stamps(source)
     assert theirs[0] > 1
     assert ours == [time - theirs[0] for time in theirs]
@@ -130,12 +128,12 @@ def test_the_clock_of_a_transport_stream_starts_at_0(tmp_path: Path, untouched: 
 
 def test_a_wrong_extension_does_not_matter(tmp_path: Path, untouched: Stylizer) -> None:
     source = write_clip(tmp_path / "in.mp4", container_format="matroska")
-    assert convert_video(source, tmp_path / "out.mp4", style=untouched).frames == 25
+    assert stylize_video(source, tmp_path / "out.mp4", style=untouched).frames == 25
 
 
 def test_no_frames_at_all_are_an_error(tmp_path: Path, untouched: Stylizer) -> None:
     with pytest.raises(VideoError, match=r"no (frames|video)"):
-        convert_video(
+        stylize_video(
             write_clip(tmp_path / "in.mp4", pts=[]), tmp_path / "out.mp4", style=untouched
         )
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
@@ -170,7 +168,7 @@ def test_of_a_truncated_video_all_is_kept_that_there_is(
     output = tmp_path / "out.mp4"
     nothing = kind == "mp4" or share < 0.2
     with pytest.raises(VideoError if nothing else PartialResultError) as raised:
-        convert_video(source, output, style=untouched)
+        stylize_video(source, output, style=untouched)
     assert str(source) in str(raised.value)
     assert "\n" not in str(raised.value)
     assert raised.value.exit_code == (2 if nothing else 3)
@@ -204,7 +202,7 @@ def test_what_lies_behind_a_damaged_part_is_kept(
     source.write_bytes(noisy[kind].read_bytes())
     damage(source, 0.45, 0.55)
     with pytest.raises(PartialResultError, match=r"\d\.\d\d to \d\.\d\d s") as raised:
-        convert_video(source, tmp_path / "out.mp4", style=untouched)
+        stylize_video(source, tmp_path / "out.mp4", style=untouched)
     assert raised.value.exit_code == 3
     kept = stamps(tmp_path / "out.mp4")
     assert 180 < len(kept) < 250
@@ -216,7 +214,7 @@ def test_what_lies_behind_a_damaged_part_is_kept(
 def test_pauses_are_no_damage(tmp_path: Path, untouched: Stylizer) -> None:
     times = [0, 40, 80, 120, 160, 2000, 2040, 9000, 9040]
     source = write_clip(tmp_path / "in.mkv", pts=times, time_base=Fraction(1, 1000))
-    assert convert_video(source, tmp_path / "out.mkv", style=untouched).frames == 9
+    assert stylize_video(source, tmp_path / "out.mkv", style=untouched).frames == 9
 
 
 @pytest.mark.parametrize(
@@ -252,21 +250,21 @@ def test_a_folder_of_pictures_is_a_video(tmp_path: Path, untouched: Stylizer) ->
         level = numbered_frame(number, 64, 48)
         Image.fromarray(level).save(tmp_path / "frames" / f"a{number}.png")
     output = tmp_path / "out.mp4"
-    done = convert_video(tmp_path / "frames", output, style=untouched, fps=10, stability=0)
+    done = stylize_video(tmp_path / "frames", output, style=untouched, fps=10, stability=0)
     assert done.frames == 5
     assert stamps(output) == [Fraction(number, 10) for number in range(5)]
     levels = [timed.frame.mean() for timed in VideoReader(output)]
     assert np.allclose(levels, [16 + 7 * number for number in (1, 2, 3, 10, 11)], atol=3)
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no pictures"):
-        convert_video(tmp_path / "empty", tmp_path / "o.mp4", style=untouched)
+        stylize_video(tmp_path / "empty", tmp_path / "o.mp4", style=untouched)
 
 
 @pytest.mark.parametrize("suffix", [".gif", ".webp"])
 def test_animations_are_read_and_written(tmp_path: Path, untouched: Stylizer, suffix: str) -> None:
     source = write_clip(tmp_path / "in.mp4", audio="aac")
     animation = tmp_path / f"out{suffix}"
-    done = convert_video(source, animation, style=untouched)
+    done = stylize_video(source, animation, style=untouched)
     assert (done.frames, done.audio) == (25, None)
     with Image.open(animation) as opened:
         assert opened.n_frames == 25
@@ -276,5 +274,5 @@ def test_animations_are_read_and_written(tmp_path: Path, untouched: Stylizer, su
         assert opened.info["duration"] == 40
         level = np.asarray(opened.convert("L")).mean()
     assert abs(level - (16 + 7 * 5)) < 6
-    convert_video(animation, tmp_path / "back.mp4", style=untouched)
+    stylize_video(animation, tmp_path / "back.mp4", style=untouched)
     assert stamps(tmp_path / "back.mp4") == stamps(source)

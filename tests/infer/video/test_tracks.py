@@ -10,7 +10,7 @@ from clips import write_clip
 from videos import audio_bytes, samples, stamps, streams
 
 from nst_rt.infer.stylizer import Stylizer
-from nst_rt.infer.video import convert_video
+from nst_rt.infer.video import stylize_video
 
 
 def kinds(path: Path) -> list[str]:
@@ -39,7 +39,7 @@ def test_everything_goes_along(
     tmp_path: Path, untouched: Stylizer, rich: Path, suffix: str
 ) -> None:
     output = tmp_path / f"out{suffix}"
-    done = convert_video(rich, output, style=untouched)
+    done = stylize_video(rich, output, style=untouched)
     sound = "opus" if suffix == ".webm" else "aac"
     text = {".mkv": "subrip", ".webm": "webvtt"}.get(suffix, "mov_text")
     assert [(kind, codec) for kind, codec, _ in streams(output)][1:4] == [
@@ -82,7 +82,7 @@ def test_sound_is_copied_where_it_can_be_and_else_encoded_again(
 ) -> None:
     source = write_clip(tmp_path / "in.mkv", audio=codec)
     output = tmp_path / f"out{suffix}"
-    [track] = convert_video(source, output, style=untouched).tracks
+    [track] = stylize_video(source, output, style=untouched).tracks
     copied = becomes == codec.removeprefix("lib").removesuffix("lame")
     assert track.action == ("copied" if copied else f"re-encoded to {becomes}")
     assert streams(output)[1][1] == becomes
@@ -107,7 +107,7 @@ def test_vorbis_becomes_aac_in_mp4(tmp_path: Path, untouched: Stylizer) -> None:
             frame.sample_rate, frame.pts, frame.time_base = 48000, start, Fraction(1, 48000)
             new.mux(sound.encode(frame))
         new.mux(sound.encode(None))
-    [track] = convert_video(source, tmp_path / "out.mp4", style=untouched).tracks
+    [track] = stylize_video(source, tmp_path / "out.mp4", style=untouched).tracks
     assert (track.codec, track.action) == ("vorbis", "re-encoded to aac")
     assert streams(tmp_path / "out.mp4")[1][1] == "aac"
 
@@ -116,7 +116,7 @@ def test_a_part_has_its_own_part_of_everything(
     tmp_path: Path, untouched: Stylizer, rich: Path
 ) -> None:
     output = tmp_path / "out.mkv"
-    done = convert_video(rich, output, style=untouched, start=1, end=1.6)
+    done = stylize_video(rich, output, style=untouched, start=1, end=1.6)
     assert done.frames == 15
     assert stamps(output) == [Fraction(number, 25) for number in range(15)]
     sound = stamps(output, "audio")
@@ -136,7 +136,7 @@ def test_a_time_code_goes_along(tmp_path: Path, stylizer: Stylizer, suffix: str)
     source = write_clip(tmp_path / "in.mov", audio="aac", metadata={"timecode": "01:00:00:00"})
     assert kinds(source) == ["video", "audio", "data"]
     output = tmp_path / f"out{suffix}"
-    done = convert_video(source, output, style=stylizer, stability=0)
+    done = stylize_video(source, output, style=stylizer, stability=0)
     said = "timecode data (eng) kept as a tag, its track left out"
     assert (done.frames, done.audio, done.warnings) == (25, "aac", (said,))
     assert stamps(output)[-1] - stamps(output)[0] == Fraction(24, 25)
@@ -160,7 +160,7 @@ def test_data_that_is_left_out_is_said(tmp_path: Path, untouched: Stylizer) -> N
         packet.pts = packet.dts = 45000
         packet.time_base, packet.stream = Fraction(1, 90000), data
         new.mux(packet)
-    done = convert_video(source, tmp_path / "out.mp4", style=untouched, stability=0)
+    done = stylize_video(source, tmp_path / "out.mp4", style=untouched, stability=0)
     assert (done.frames, done.warnings) == (25, ("klv data left out",))
 
 
@@ -171,7 +171,7 @@ def test_telemetry_is_not_taken_for_chapters(tmp_path: Path, untouched: Stylizer
     handler, _, entry = (found.start() for found in re.finditer(b"text", data))
     data = data[:handler] + b"meta" + data[handler + 4 : entry] + b"gpmd" + data[entry + 4 :]
     source.write_bytes(data)
-    done = convert_video(source, tmp_path / "out.mp4", style=untouched, stability=0)
+    done = stylize_video(source, tmp_path / "out.mp4", style=untouched, stability=0)
     assert (done.frames, done.warnings) == (25, ("bin_data data (eng) left out",))
 
 
@@ -181,7 +181,7 @@ def test_chapters_of_an_mp4_are_no_track(tmp_path: Path, stylizer: Stylizer, suf
         tmp_path / "in.mp4", audio="aac", chapters=[(0, 0.4, "one"), (0.4, 1, "two")]
     )
     output = tmp_path / f"out{suffix}"
-    done = convert_video(source, output, style=stylizer, stability=0)
+    done = stylize_video(source, output, style=stylizer, stability=0)
     assert (done.frames, done.warnings) == (25, ())
     assert [track.kind for track in done.tracks] == ["audio"]
     assert audio_bytes(output) == audio_bytes(source)
@@ -191,14 +191,14 @@ def test_chapters_of_an_mp4_are_no_track(tmp_path: Path, stylizer: Stylizer, suf
             for chapter in container.chapters()
         ] == [("one", 0), ("two", Fraction(2, 5))]
     # What is written is read again.
-    again = convert_video(output, tmp_path / f"again{suffix}", style=stylizer, stability=0)
+    again = stylize_video(output, tmp_path / f"again{suffix}", style=stylizer, stability=0)
     assert (again.frames, again.warnings) == (25, ())
 
 
 def test_fonts_keep_their_names_and_kinds_in_matroska(tmp_path: Path, stylizer: Stylizer) -> None:
     source = write_clip(tmp_path / "in.mkv", audio="aac", fonts=("a.ttf", "b.ttf"))
     output = tmp_path / "out.mkv"
-    done = convert_video(source, output, style=stylizer, stability=0)
+    done = stylize_video(source, output, style=stylizer, stability=0)
     assert (done.frames, done.warnings) == (25, ())
     assert audio_bytes(output) == audio_bytes(source)
     with av.open(str(output)) as container:
@@ -212,7 +212,7 @@ def test_fonts_keep_their_names_and_kinds_in_matroska(tmp_path: Path, stylizer: 
 @pytest.mark.parametrize("suffix", [".mp4", ".webm"])
 def test_fonts_are_left_out_elsewhere(tmp_path: Path, untouched: Stylizer, suffix: str) -> None:
     source = write_clip(tmp_path / "in.mkv", fonts=("a.ttf",))
-    done = convert_video(source, tmp_path / f"out{suffix}", style=untouched, stability=0)
+    done = stylize_video(source, tmp_path / f"out{suffix}", style=untouched, stability=0)
     assert (done.frames, done.warnings) == (25, ("a.ttf attachment left out",))
 
 
@@ -224,7 +224,7 @@ def test_sound_of_an_unknown_codec_is_left_out_and_the_other_kept(
     place = data.rindex(b"sowt")  # the second track's name of its codec
     source.write_bytes(data[:place] + b"apac" + data[place + 4 :])
     output = tmp_path / "out.mov"
-    done = convert_video(source, output, style=stylizer, stability=0)
+    done = stylize_video(source, output, style=stylizer, stability=0)
     assert (done.frames, done.audio) == (25, "pcm_s16le")
     [left] = done.warnings
     assert left.startswith("unknown audio")
@@ -240,7 +240,7 @@ def test_damaged_sound_that_is_left_out_is_told(tmp_path: Path, untouched: Styli
     data = source.read_bytes()
     assert data.count(bytes(damaged)) == 1
     source.write_bytes(data.replace(bytes(damaged), b"\x55" * damaged.size))
-    done = convert_video(source, tmp_path / "out.mp4", style=untouched)
+    done = stylize_video(source, tmp_path / "out.mp4", style=untouched)
     assert re.fullmatch(
         r"mp3 audio \(deu\) re-encoded to aac; damaged, left out: 0\.5\d to 0\.5\d s",
         done.warnings[1],

@@ -9,7 +9,7 @@ from videos import Untouched, stamps
 
 from nst_rt.errors import InputError
 from nst_rt.infer.stylizer import Stylizer
-from nst_rt.infer.video import TimedFrame, VideoReader, convert_video, probe
+from nst_rt.infer.video import TimedFrame, VideoReader, probe, stylize_video
 from nst_rt.infer.video.transforms import at_rate, exact_rate
 
 FRAME = np.zeros((16, 16, 3), np.uint8)
@@ -45,7 +45,7 @@ def test_at_a_constant_rate_each_moment_shows_what_is_on_display(rate: Fraction)
 def test_a_constant_rate_of_a_file(tmp_path: Path, untouched: Stylizer) -> None:
     times = np.cumsum(np.random.default_rng(0).integers(10, 100, 60)).tolist()
     source = write_clip(tmp_path / "in.mkv", pts=times, time_base=Fraction(1, 1000))
-    convert_video(source, tmp_path / "out.mp4", style=untouched, fps=29.97)
+    stylize_video(source, tmp_path / "out.mp4", style=untouched, fps=29.97)
     assert probe(tmp_path / "out.mp4").rate == Fraction(30000, 1001)
     ours = stamps(tmp_path / "out.mp4")
     assert {b - a for a, b in itertools.pairwise(ours)} == {Fraction(1001, 30000)}
@@ -65,7 +65,7 @@ class Counting(Untouched):
 def test_frames_that_a_constant_rate_repeats_are_stylized_once(tmp_path: Path) -> None:
     source = write_clip(tmp_path / "in.mp4")
     style = Counting()
-    done = convert_video(source, tmp_path / "out.mp4", style=style, fps=75)
+    done = stylize_video(source, tmp_path / "out.mp4", style=style, fps=75)
     assert (done.frames, style.begun) == (75, 25)
     levels = np.reshape(
         [timed.frame.mean() for timed in VideoReader(tmp_path / "out.mp4")], (25, 3)
@@ -87,7 +87,7 @@ def test_frames_are_resized(
     tmp_path: Path, untouched: Stylizer, asked: dict[str, object], got: tuple[int, int]
 ) -> None:
     source = write_clip(tmp_path / "in.mp4")
-    convert_video(source, tmp_path / "out.mp4", style=untouched, **asked)
+    stylize_video(source, tmp_path / "out.mp4", style=untouched, **asked)
     info = probe(tmp_path / "out.mp4")
     assert (info.width, info.height, info.frames) == (*got, 25)
 
@@ -128,5 +128,5 @@ def test_what_cannot_be_asked_for(
 ) -> None:
     source = write_clip(tmp_path / "in.mp4")
     with pytest.raises(InputError, match=said):
-        convert_video(source, tmp_path / "out.mp4", style=untouched, **asked)
+        stylize_video(source, tmp_path / "out.mp4", style=untouched, **asked)
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]

@@ -17,9 +17,9 @@ from videos import audio_bytes, stamps, streams
 
 from nst_rt.errors import InputError, OutputExistsError, VideoError
 from nst_rt.infer.stylizer import Stylizer
-from nst_rt.infer.video import convert_video
+from nst_rt.infer.video import stylize_video
 from nst_rt.infer.video.encoder import FrameEncoder, Shape, choose_encoding
-from nst_rt.infer.video.probe import Colours
+from nst_rt.infer.video.probe import Colors
 
 
 @pytest.mark.parametrize("ends", ["in", "out", "both"])
@@ -57,16 +57,16 @@ def test_sound_of_a_pipe_is_not_kept_for_pictures(tmp_path: Path, name: str) -> 
 def test_frames_become_numbered_pictures(tmp_path: Path, untouched: Stylizer) -> None:
     source = write_clip(tmp_path / "in.mp4")
     pattern = tmp_path / "50%" / "a%04d.png"
-    assert convert_video(source, pattern, style=untouched, end=0.4, stability=0).frames == 10
+    assert stylize_video(source, pattern, style=untouched, end=0.4, stability=0).frames == 10
     names = sorted(path.name for path in pattern.parent.iterdir())
     assert names == [f"a{number:04d}.png" for number in range(1, 11)]
     picture = cv2.imread(str(pattern.parent / "a0005.png"))
     assert abs(picture.mean() - (16 + 7 * 4)) < 3
     with pytest.raises(OutputExistsError, match=r"a\d{4}\.png: exists already"):
-        convert_video(source, pattern, style=untouched)
+        stylize_video(source, pattern, style=untouched)
     for name in ("%d.txt", "%d-%d.png"):
         with pytest.raises(InputError):
-            convert_video(source, tmp_path / name, style=untouched)
+            stylize_video(source, tmp_path / name, style=untouched)
 
 
 @pytest.mark.parametrize("name", ["50%discount.mp4", "%06d.mkv", "50%discount.gif"])
@@ -74,7 +74,7 @@ def test_a_per_cent_sign_in_a_videos_name_is_no_number(
     tmp_path: Path, untouched: Stylizer, name: str
 ) -> None:
     source = write_clip(tmp_path / "in.mp4", pts=range(0, 2560, 512))
-    assert convert_video(source, tmp_path / name, style=untouched, stability=0).frames == 5
+    assert stylize_video(source, tmp_path / name, style=untouched, stability=0).frames == 5
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, "in.mp4"])
 
 
@@ -82,7 +82,7 @@ def test_what_comes_too_fast_for_gif_is_left_out_and_said(
     tmp_path: Path, untouched: Stylizer
 ) -> None:
     source = write_clip(tmp_path / "in.mp4", pts=range(0, 12800, 128), rate=Fraction(100))
-    done = convert_video(source, tmp_path / "out.gif", style=untouched)
+    done = stylize_video(source, tmp_path / "out.gif", style=untouched)
     assert "50 frames left out, which came too fast for the format" in done.warnings
     assert len(stamps(tmp_path / "out.gif")) == 50
 
@@ -108,7 +108,7 @@ def test_codecs(
 ) -> None:
     source = write_clip(tmp_path / "in.mp4", size=(128, 96))
     output = tmp_path / f"out{suffix}"
-    convert_video(source, output, style=untouched, codec=codec, segment=10, stability=0)
+    stylize_video(source, output, style=untouched, codec=codec, segment=10, stability=0)
     assert stamps(output) == stamps(source)
     with av.open(str(output)) as container:
         stream = container.streams.video[0]
@@ -135,7 +135,7 @@ def test_what_codecs_and_containers_do_not_do(
 ) -> None:
     source = write_clip(tmp_path / "in.mp4")
     with pytest.raises((InputError, VideoError), match=said):
-        convert_video(source, tmp_path / name, style=untouched, **asked)
+        stylize_video(source, tmp_path / name, style=untouched, **asked)
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
 
 
@@ -160,25 +160,25 @@ def test_what_is_advised_instead_works(
     source = write_clip(tmp_path / "in.mp4", size=size, pixels="yuv444p")
     output = tmp_path / f"out{suffix}"
     with pytest.raises(VideoError, match=advice) as caught:
-        convert_video(source, output, style=untouched, codec=codec, stability=0)
+        stylize_video(source, output, style=untouched, codec=codec, stability=0)
     other = str(caught.value).partition("--codec ")[2].split()[:1]
     asked: dict[str, Any] = {"codec": other[0]} if other else {"codec": codec, "size": 64}
-    assert convert_video(source, output, style=untouched, stability=0, **asked).frames == 25
+    assert stylize_video(source, output, style=untouched, stability=0, **asked).frames == 25
 
 
 def test_a_rate_that_a_codec_does_not_take_is_said(tmp_path: Path, untouched: Stylizer) -> None:
     source, output = write_clip(tmp_path / "in.mp4", size=(64, 64)), tmp_path / "out.mp4"
     with pytest.raises(VideoError, match=r"av1 .* 64x64 at 1000 .*--fps"):
-        convert_video(source, output, style=untouched, codec="av1", fps=1000, stability=0)
+        stylize_video(source, output, style=untouched, codec="av1", fps=1000, stability=0)
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
 
 
 def test_chroma_that_many_players_do_not_know_is_said(tmp_path: Path, untouched: Stylizer) -> None:
     source = write_clip(tmp_path / "in.mp4")
     output = tmp_path / "out.mp4"
-    done = convert_video(source, output, style=untouched, size=(65, 49))
+    done = stylize_video(source, output, style=untouched, size=(65, 49))
     assert "odd sides, 65x49, are written with 4:4:4 chroma" in done.warnings[0]
-    done = convert_video(output, tmp_path / "even.mp4", style=untouched, scale=1.01)
+    done = stylize_video(output, tmp_path / "even.mp4", style=untouched, scale=1.01)
     assert done.warnings == ()
 
 
@@ -186,7 +186,7 @@ def test_chroma_that_many_players_do_not_know_is_said(tmp_path: Path, untouched:
 @pytest.mark.parametrize("codec", ["h264", "hevc", "av1", "vp9"])
 def test_encoding_is_not_more_urgent_than_anything_else(tmp_path: Path, codec: str) -> None:
     """SVT-AV1 would make it so for root."""
-    shape = Shape(128, 96, Fraction(1), Fraction(25), Fraction(1, 25), Colours())
+    shape = Shape(128, 96, Fraction(1), Fraction(25), Fraction(1, 25), Colors())
     with av.open(str(tmp_path / "out.mkv"), "w") as container:
         encoder = FrameEncoder(container, choose_encoding(".mkv", codec=codec), shape)
         encoder.encode(np.zeros((96, 128, 3), np.uint8), 0)
@@ -201,7 +201,7 @@ def test_an_encoder_on_a_graphics_card_is_there_or_missed(
     source = write_clip(tmp_path / "in.mp4", size=(320, 192))
     output = tmp_path / "out.mp4"
     try:
-        convert_video(source, output, style=untouched, codec="h264_nvenc")
+        stylize_video(source, output, style=untouched, codec="h264_nvenc")
     except VideoError as error:
         assert "no NVIDIA encoder" in str(error)  # noqa: PT017
         assert "--codec h264 encodes on the processor" in str(error)  # noqa: PT017
@@ -232,7 +232,7 @@ def test_memory_does_not_grow_with_the_length(tmp_path: Path, untouched: Stylize
         if done % 1000 == 0:
             used.append(process.memory_info().rss)
 
-    done = convert_video(
+    done = stylize_video(
         source, tmp_path / "out.mp4", style=untouched, preset="ultrafast", on_frame=on_frame
     )
     used.append(process.memory_info().rss)

@@ -52,13 +52,13 @@ def test_each_viewer_has_a_look_of_their_own(engine: Engine) -> None:
     one = Viewer(engine, Mix({"waves": 1}), fps=0)
     other = Viewer(engine, Mix({"night": 1}), fps=0)
     jpeg = encoded(FRAME)
-    waves, night = one.paint(jpeg), other.paint(jpeg)
+    waves, night = one.stylize(jpeg), other.stylize(jpeg)
     assert waves != night
-    assert one.paint(jpeg) == waves
+    assert one.stylize(jpeg) == waves
     other.set_mix(Mix({"waves": 1}))
-    assert other.paint(jpeg) == waves
+    assert other.stylize(jpeg) == waves
     other.set_mix(Mix({"waves": 1}, strength=0))
-    assert np.abs(decoded(other.paint(jpeg)).astype(int) - decoded(jpeg)).mean() < 4
+    assert np.abs(decoded(other.stylize(jpeg)).astype(int) - decoded(jpeg)).mean() < 4
 
 
 def test_viewers_of_one_model_share_what_is_compiled(engine: Engine) -> None:
@@ -69,11 +69,13 @@ def test_viewers_of_one_model_share_what_is_compiled(engine: Engine) -> None:
 
 def test_a_viewer_chooses_the_size_of_strokes(engine: Engine) -> None:
     viewer = Viewer(engine, Mix({"waves": 1}), fps=0)
-    before = viewer.paint(encoded(FRAME))
+    before = viewer.stylize(encoded(FRAME))
     viewer.set_mix(Mix.parse({"styles": {"waves": 1}, "strokes": "8%"}))
-    shown = [viewer.paint(encoded(FRAME)) for _ in range(2)]  # another size may have to be compiled
+    shown = [
+        viewer.stylize(encoded(FRAME)) for _ in range(2)
+    ]  # another size may have to be compiled
     while shown[-1] == before:
-        shown.append(viewer.paint(encoded(FRAME)))
+        shown.append(viewer.stylize(encoded(FRAME)))
     viewer.close()
     for strokes in ("", "wide", {}, -1):
         with pytest.raises(InputError):
@@ -84,7 +86,7 @@ def test_others_paint_while_one_s_size_is_compiled(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, other = (Viewer(engine, Mix({"waves": 1}), fps=0) for _ in range(2))
-    compiling, painted = threading.Event(), threading.Event()
+    compiling, stylized = threading.Event(), threading.Event()
     large = FRAME.repeat(2, 0)
     backend = engine.stylizer(Mix({"waves": 1}))._backend
     working = engine.stylizer(Mix({"waves": 1})).working_size(*large.shape[:2])
@@ -93,30 +95,30 @@ def test_others_paint_while_one_s_size_is_compiled(
     def slow(shape: tuple[int, ...]) -> None:
         if shape[1:3] == working:
             compiling.set()
-            assert painted.wait(300)
+            assert stylized.wait(300)
         prepare(shape)
 
     monkeypatch.setattr(backend, "prepare", slow)
     late: list[bytes] = []
-    thread = threading.Thread(target=lambda: late.append(one.paint(encoded(large))))
+    thread = threading.Thread(target=lambda: late.append(one.stylize(encoded(large))))
     thread.start()
     assert compiling.wait(300)
-    assert other.paint(encoded(FRAME))
-    painted.set()
+    assert other.stylize(encoded(FRAME))
+    stylized.set()
     thread.join()
     assert decoded(late[0]).shape == large.shape
 
 
 def test_a_look_that_cannot_be_had_leaves_the_one_before(engine: Engine) -> None:
     viewer = Viewer(engine, Mix({"waves": 1}), fps=0)
-    before = viewer.paint(encoded(FRAME))
+    before = viewer.stylize(encoded(FRAME))
     for mix in (Mix({"vawes": 1}), Mix({"waves": 1}, 2), Mix({"waves": 0}), Mix({})):
         with pytest.raises((InputError, UnknownNameError)):
             viewer.set_mix(mix)
-    assert viewer.paint(encoded(FRAME)) == before
+    assert viewer.stylize(encoded(FRAME)) == before
 
 
-class Painter:
+class FrameStylizer:
     """Takes a time to paint, by a clock of its own, and keeps the intervals that it is told."""
 
     def __init__(self, seconds: float) -> None:
@@ -127,7 +129,7 @@ class Painter:
     def perf_counter(self) -> float:
         return self.now
 
-    def paint(self, frame: Frame, *, interval: float) -> Frame:
+    def stylize(self, frame: Frame, *, interval: float) -> Frame:
         self.told.append(interval)
         self.now += self._seconds
         return frame
@@ -138,19 +140,19 @@ def test_the_rate_of_a_camera_is_known_where_its_frames_are_waited_for(
 ) -> None:
     viewer = Viewer(engine, Mix({"waves": 1}), fps=24)
     viewer.close()
-    painter = Painter(0.05)
-    monkeypatch.setattr(engine_module, "time", painter)
-    monkeypatch.setattr(viewer, "_painter", painter)
+    frame_stylizer = FrameStylizer(0.05)
+    monkeypatch.setattr(engine_module, "time", frame_stylizer)
+    monkeypatch.setattr(viewer, "_painter", frame_stylizer)
     jpeg = encoded(FRAME)
-    viewer.paint(jpeg)
+    viewer.stylize(jpeg)
     for _ in range(3):  # fifteen frames per second
-        painter.now += 1 / 15 - 0.05
-        viewer.paint(jpeg)
+        frame_stylizer.now += 1 / 15 - 0.05
+        viewer.stylize(jpeg)
     for _ in range(3):  # as many as are painted
-        painter.now += 0.001
-        viewer.paint(jpeg)
-    assert painter.told[1:4] == pytest.approx([1 / 15] * 3)
-    assert painter.told[4:] == [0.0] * 3
+        frame_stylizer.now += 0.001
+        viewer.stylize(jpeg)
+    assert frame_stylizer.told[1:4] == pytest.approx([1 / 15] * 3)
+    assert frame_stylizer.told[4:] == [0.0] * 3
 
 
 def test_a_model_that_is_taken_in_can_be_chosen_and_forgotten(two_styles: StyleModel) -> None:
@@ -160,13 +162,13 @@ def test_a_model_that_is_taken_in_can_be_chosen_and_forgotten(two_styles: StyleM
     viewer = Viewer(engine, Mix({"waves": 1}), fps=24)
     engine.add(mine)
     assert list(engine.styles) == ["waves", "night", "mine"]
-    before = viewer.paint(encoded(FRAME))
+    before = viewer.stylize(encoded(FRAME))
     for mix in ({"mine": 1}, {"mine": 1, "waves": 1}):  # the same weights under another name
         viewer.set_mix(Mix(mix))
-        assert viewer.paint(encoded(FRAME)) == before
+        assert viewer.stylize(encoded(FRAME)) == before
     engine.remove(mine)
     assert list(engine.styles) == ["waves", "night"]
-    assert viewer.paint(encoded(FRAME)) == before  # who has it may go on
+    assert viewer.stylize(encoded(FRAME)) == before  # who has it may go on
     viewer.close()
 
 

@@ -174,9 +174,9 @@ def test_static_files_are_all_that_is_read(client: Client, path: str) -> None:
 def test_visitors_do_not_see_one_anothers_files_and_jobs(client: Client, astronaut: Path) -> None:
     photo = client.upload(astronaut)
     other = Client(client.app)
-    painted = f"/api/uploads/{photo['id']}/painted?style=waves&size=64"
-    assert client.get(painted).status_code == 200
-    other.error(400, "GET", painted)
+    stylized = f"/api/uploads/{photo['id']}/painted?style=waves&size=64"
+    assert client.get(stylized).status_code == 200
+    other.error(400, "GET", stylized)
     other.error(400, "DELETE", f"/api/uploads/{photo['id']}")
     job = client.job(kind="optimize", content=photo["id"], style=photo["id"], size=32)
     assert other.get("/api/jobs").json() == []

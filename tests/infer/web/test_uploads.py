@@ -75,8 +75,8 @@ def test_the_oldest_files_make_room_for_new_ones(narrow: Client) -> None:
         400, "GET", f"/api/uploads/{first}/painted?style=waves&size=32"
     )
     for id in (second, third):
-        painted = narrow.get(f"/api/uploads/{id}/painted?style=waves&size=32")
-        assert painted.status_code == 200
+        stylized = narrow.get(f"/api/uploads/{id}/painted?style=waves&size=32")
+        assert stylized.status_code == 200
 
 
 @pytest.mark.parametrize("announced", [True, False])

@@ -19,7 +19,7 @@ def test_errors_of_the_system_say_what_they_are(
     error: OSError,
     said: str,
 ) -> None:
-    monkeypatch.setattr("nst_rt.infer.photos.stylize_photo", Mock(side_effect=error))
+    monkeypatch.setattr("nst_rt.infer.photos.stylize_image", Mock(side_effect=error))
     assert main(["image", str(astronaut), "-o", str(tmp_path / "out.png")]) == 2
     assert capsys.readouterr().err == f"nst-rt: the system: {said}\n"
 
@@ -49,7 +49,7 @@ def test_a_folder_of_which_nothing_comes_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     batch = Batch(tmp_path, skipped={"a": "a: too large", "b": "b: damaged"})
-    monkeypatch.setattr("nst_rt.infer.photos.stylize_photos", lambda *_, **__: batch)
+    monkeypatch.setattr("nst_rt.infer.photos.stylize_images", lambda *_, **__: batch)
     assert main(["image", str(tmp_path), "-o", str(tmp_path / "out")]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert ["a: too large" in line for line in lines] == [True, False, True]
@@ -59,7 +59,7 @@ def test_a_folder_with_skipped_photos_is_done_in_part(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     batch = Batch(tmp_path, outputs=[tmp_path / "a.png"], skipped={"b": "b: damaged"})
-    monkeypatch.setattr("nst_rt.infer.photos.stylize_photos", lambda *_, **__: batch)
+    monkeypatch.setattr("nst_rt.infer.photos.stylize_images", lambda *_, **__: batch)
     assert main(["image", str(tmp_path), "-o", str(tmp_path / "out")]) == 3
     out, err = capsys.readouterr()
     assert "skipped: 1" in out

@@ -8,7 +8,7 @@ from clips import write_clip
 
 from nst_rt.cli import main
 from nst_rt.images.io import Frame, load_image, save_image, tensor_to_frame
-from nst_rt.infer import frame_stylizer as painter
+from nst_rt.infer import frame_stylizer as frame_stylizer
 from nst_rt.infer import postprocess as looks
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.infer.video import VideoReader
@@ -47,23 +47,22 @@ def frame_of(file: str) -> Frame:
     return tensor_to_frame(load_image(file))
 
 
-def painted(style: str | dict[str, float]) -> Frame:
+def stylized(style: str | dict[str, float]) -> Frame:
     stylizer = Stylizer(StyleModel.load(TWO), style, backend="torch", precision="f32")
     return stylizer.stylize(frame_of("photo.png"))
 
 
 def test_a_photo_in_a_blend(run: Run) -> None:
     assert run("image", "photo.png", "-o", "out.png", "--blend", BLEND)[0] == 0
-    expected = painted({"waves": 3, "night": 1})
+    expected = stylized({"waves": 3, "night": 1})
     np.testing.assert_array_equal(frame_of("out.png"), expected)
 
 
-@pytest.mark.parametrize("spelling", ["--preserve-colors", "--preserve-colours"])
-def test_a_photo_with_a_look(run: Run, spelling: str) -> None:
-    look = (spelling, "--compare", "--strength", "0.6")
-    assert run("image", "photo.png", "-o", "out.png", "--style", TWO, *look)[0] == 0
-    expected = looks.Look(strength=0.6, keep_colours=True, compare=True).apply(
-        frame_of("photo.png"), painted("waves")
+def test_image_with_post_processing(run: Run) -> None:
+    post_processing = ("--preserve-colors", "--compare", "--strength", "0.6")
+    assert run("image", "photo.png", "-o", "out.png", "--style", TWO, *post_processing)[0] == 0
+    expected = looks.PostProcessing(strength=0.6, preserve_colors=True, compare=True).apply(
+        frame_of("photo.png"), stylized("waves")
     )
     np.testing.assert_array_equal(frame_of("out.png"), expected)
 
@@ -98,7 +97,7 @@ def test_a_video_in_styles_over_time(run: Run) -> None:
         (["--blend", "a=3,b=1"], {"style": {"a": 0.75, "b": 0.25}}),
         (["--fade", "2.5"], {"fade": 2.5}),
         (["--strength", "0.3"], {"strength": 0.3}),
-        (["--preserve-colors"], {"keep_colours": True}),
+        (["--preserve-colors"], {"preserve_colors": True}),
         (["--compare"], {"compare": True}),
         ([], {}),
     ],
@@ -111,11 +110,11 @@ def test_every_option_of_a_video_reaches_the_library(
 ) -> None:
     given = {}
 
-    def load(**settings: object) -> painter.Painter:
+    def load(**settings: object) -> frame_stylizer.FrameStylizer:
         given.update(settings)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(painter, "load_painter", load)
+    monkeypatch.setattr(frame_stylizer, "load_frame_stylizer", load)
     assert run("video", "in.mp4", "out.mp4", *arguments)[0] == 130
     assert given == {**passed, "backend": "torch", "precision": "f32"}
 
@@ -150,4 +149,4 @@ def test_styles_over_time_are_for_videos(run: Run) -> None:
     assert code == 2
     assert err == "nst-rt: styles over time are for videos; --blend mixes styles in a photo\n"
     assert run("image", "photo.png", "-o", "out.png", "--style", f"{TWO}:night@0")[0] == 0
-    np.testing.assert_array_equal(frame_of("out.png"), painted("night"))
+    np.testing.assert_array_equal(frame_of("out.png"), stylized("night"))

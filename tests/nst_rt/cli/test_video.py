@@ -16,7 +16,7 @@ from clips import truncate, write_clip
 from videos import stamps, streams
 
 from nst_rt.cli import main
-from nst_rt.infer.video import Conversion, convert_video, probe
+from nst_rt.infer.video import VideoResult, probe, stylize_video
 from nst_rt.models.style_model import StyleModel
 
 Run = Callable[..., tuple[int, str, str]]
@@ -115,12 +115,12 @@ def test_several_videos_go_into_a_folder_and_a_bad_one_stops_none(run: Run) -> N
 def test_an_error_of_any_kind_in_one_of_several_stops_none(
     run: Run, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    def convert(source: str, *arguments: Any, **settings: Any) -> Conversion:
+    def convert(source: str, *arguments: Any, **settings: Any) -> VideoResult:
         if source == "a.mp4":
             raise error
-        return convert_video(source, *arguments, **settings)
+        return stylize_video(source, *arguments, **settings)
 
-    monkeypatch.setattr("nst_rt.infer.video.convert_video", convert)
+    monkeypatch.setattr("nst_rt.infer.video.stylize_video", convert)
     for name in ("a.mp4", "50%discount.mp4"):
         write_clip(Path(name))
     code, out, err = run("a.mp4", "50%discount.mp4", "stylized/", "--json")

@@ -44,7 +44,7 @@ def test_the_report_shows_no_password(
         asked.append(source)
         return LiveReport(0, 0.0, (), "")
 
-    monkeypatch.setattr(live, "show_webcam", show)
+    monkeypatch.setattr(live, "stylize_webcam", show)
     url = "rtsp://admin:P@ssw0rd@host/live"
     assert main(["webcam", url, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["source"] == "rtsp://host/live"

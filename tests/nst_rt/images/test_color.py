@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nst_rt.images.color import luminance, match_colours, match_luminance, with_luminance
+from nst_rt.images.color import luminance, match_colors, match_luminance, with_luminance
 from nst_rt.images.io import load_image
 
 # Rows: I and Q of YIQ, from RGB.
@@ -18,12 +18,12 @@ def style(painting: Path) -> Tensor:
 
 @pytest.fixture(scope="module")
 def muted(photo: Tensor) -> Tensor:
-    """A photo whose colours, taken on by the painting, stay within [0, 1]."""
+    """A photo whose colors, taken on by the painting, stay within [0, 1]."""
     return 0.5 + 0.25 * (photo - 0.5)
 
 
-def plain(*colour: float) -> Tensor:
-    return torch.tensor(colour).view(1, 3, 1, 1).expand(1, 3, 20, 30).contiguous()
+def plain(*color: float) -> Tensor:
+    return torch.tensor(color).view(1, 3, 1, 1).expand(1, 3, 20, 30).contiguous()
 
 
 def chroma(image: Tensor) -> Tensor:
@@ -43,7 +43,7 @@ def test_luminance_by_hand() -> None:
     assert luminance(plain(0.2, 0.4, 0.6)).shape == (1, 1, 20, 30)
 
 
-def test_luminance_of_grey_is_its_level() -> None:
+def test_luminance_of_gray_is_its_level() -> None:
     levels = torch.linspace(0, 1, 50).view(1, 1, 5, 10)
     torch.testing.assert_close(luminance(levels.expand(1, 3, 5, 10)), levels)
 
@@ -90,7 +90,7 @@ def test_luminance_beyond_the_limits_is_black_or_white(photo: Tensor) -> None:
     assert (with_luminance(photo, torch.full(shape, 1.5)) - 1).abs().max() < 1e-6
 
 
-def test_grey_stays_grey() -> None:
+def test_gray_stays_gray() -> None:
     luma = torch.rand(1, 1, 20, 30, generator=torch.Generator().manual_seed(0))
     image = with_luminance(plain(0.3, 0.3, 0.3), luma)
     torch.testing.assert_close(image, luma.expand(1, 3, 20, 30), atol=1e-6, rtol=0)
@@ -100,7 +100,7 @@ def test_inputs_are_left_alone(photo: Tensor, style: Tensor) -> None:
     copies = photo.clone(), style.clone()
     with_luminance(photo, luminance(photo))
     match_luminance(luminance(style), luminance(photo))
-    match_colours(style, photo)
+    match_colors(style, photo)
     assert torch.equal(photo, copies[0])
     assert torch.equal(style, copies[1])
 
@@ -129,8 +129,8 @@ def test_luminance_without_contrast_gets_the_mean(photo: Tensor) -> None:
     torch.testing.assert_close(matched, torch.full_like(content, 0.7))
 
 
-def test_matched_colours_have_the_statistics_of_the_content(style: Tensor, muted: Tensor) -> None:
-    matched = match_colours(style, muted)
+def test_matched_colors_have_the_statistics_of_the_content(style: Tensor, muted: Tensor) -> None:
+    matched = match_colors(style, muted)
     assert matched.shape == style.shape
     assert matched.dtype == torch.float32
     assert matched.min() > 0
@@ -141,8 +141,8 @@ def test_matched_colours_have_the_statistics_of_the_content(style: Tensor, muted
         torch.testing.assert_close(statistic, expected, atol=1e-7, rtol=1e-5)
 
 
-def test_matched_colours_stay_within_the_limits(style: Tensor, photo: Tensor) -> None:
-    matched = match_colours(style, photo)
+def test_matched_colors_stay_within_the_limits(style: Tensor, photo: Tensor) -> None:
+    matched = match_colors(style, photo)
     assert matched.min() >= 0
     assert matched.max() <= 1
     mean, expected = mean_and_covariance(matched)[0], mean_and_covariance(photo)[0]
@@ -150,41 +150,41 @@ def test_matched_colours_stay_within_the_limits(style: Tensor, photo: Tensor) ->
 
 
 def test_an_image_matched_to_itself_is_itself(style: Tensor) -> None:
-    torch.testing.assert_close(match_colours(style, style), style, atol=1e-5, rtol=0)
+    torch.testing.assert_close(match_colors(style, style), style, atol=1e-5, rtol=0)
 
 
-def test_only_the_colours_of_the_content_count(style: Tensor, muted: Tensor) -> None:
+def test_only_the_colors_of_the_content_count(style: Tensor, muted: Tensor) -> None:
     shuffled = muted.flip(2).transpose(2, 3)
-    torch.testing.assert_close(match_colours(style, shuffled), match_colours(style, muted))
+    torch.testing.assert_close(match_colors(style, shuffled), match_colors(style, muted))
 
 
 def test_order_of_the_channels_does_not_matter(style: Tensor, muted: Tensor) -> None:
-    matched = match_colours(style.flip(1), muted.flip(1)).flip(1)
-    torch.testing.assert_close(matched, match_colours(style, muted), atol=1e-5, rtol=0)
+    matched = match_colors(style.flip(1), muted.flip(1)).flip(1)
+    torch.testing.assert_close(matched, match_colors(style, muted), atol=1e-5, rtol=0)
 
 
 def test_large_images_are_read_in_chunks(
     style: Tensor, muted: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = match_colours(style, muted)
+    whole = match_colors(style, muted)
     monkeypatch.setattr("nst_rt.images.color._CHUNK", 1000)
-    torch.testing.assert_close(match_colours(style, muted), whole)
+    torch.testing.assert_close(match_colors(style, muted), whole)
 
 
 def test_memory_format_does_not_matter(style: Tensor, muted: Tensor) -> None:
     channels_last = style.contiguous(memory_format=torch.channels_last)
-    torch.testing.assert_close(match_colours(channels_last, muted), match_colours(style, muted))
+    torch.testing.assert_close(match_colors(channels_last, muted), match_colors(style, muted))
 
 
-def test_style_matched_to_a_grey_photo_is_grey(style: Tensor, muted: Tensor) -> None:
-    grey = luminance(muted).expand(1, 3, -1, -1)
-    matched = match_colours(style, grey)
+def test_style_matched_to_a_gray_photo_is_gray(style: Tensor, muted: Tensor) -> None:
+    gray = luminance(muted).expand(1, 3, -1, -1)
+    matched = match_colors(style, gray)
     assert (matched.amax(1) - matched.amin(1)).max() < 1e-5
-    torch.testing.assert_close(matched.std(), grey.std(), rtol=0.01, atol=0)
+    torch.testing.assert_close(matched.std(), gray.std(), rtol=0.01, atol=0)
 
 
-def test_grey_style_gets_one_line_of_colours(style: Tensor, muted: Tensor) -> None:
-    matched = match_colours(luminance(style).expand(1, 3, -1, -1), muted)
+def test_gray_style_gets_one_line_of_colors(style: Tensor, muted: Tensor) -> None:
+    matched = match_colors(luminance(style).expand(1, 3, -1, -1), muted)
     mean, covariance = mean_and_covariance(matched)
     variances = torch.linalg.eigvalsh(covariance)
     assert variances[1] < 1e-6 * variances[2]
@@ -192,21 +192,21 @@ def test_grey_style_gets_one_line_of_colours(style: Tensor, muted: Tensor) -> No
     assert variances[2] > 0.5 * torch.linalg.eigvalsh(mean_and_covariance(muted)[1])[2]
 
 
-def test_rounding_of_a_grey_style_is_not_scaled_up_to_colours(style: Tensor, photo: Tensor) -> None:
+def test_rounding_of_a_gray_style_is_not_scaled_up_to_colors(style: Tensor, photo: Tensor) -> None:
     noise = torch.randn(style.shape, generator=torch.Generator().manual_seed(0)) * 1e-4
-    grey = luminance(style).expand(1, 3, -1, -1)
-    difference = match_colours(grey + noise, photo) - match_colours(grey, photo)
+    gray = luminance(style).expand(1, 3, -1, -1)
+    difference = match_colors(gray + noise, photo) - match_colors(gray, photo)
     assert difference.abs().max() < 0.02
 
 
 @pytest.mark.parametrize("level", [0.0, 0.4, 1.0])
-def test_plain_style_gets_the_mean_colour(level: float, photo: Tensor) -> None:
-    matched = match_colours(plain(level, level, level), photo)
+def test_plain_style_gets_the_mean_color(level: float, photo: Tensor) -> None:
+    matched = match_colors(plain(level, level, level), photo)
     mean = photo.mean((2, 3), keepdim=True)
     torch.testing.assert_close(matched, mean.expand_as(matched), atol=1e-5, rtol=0)
 
 
 def test_style_matched_to_a_plain_photo_is_plain(style: Tensor) -> None:
-    matched = match_colours(style, plain(0.2, 0.4, 0.6))
+    matched = match_colors(style, plain(0.2, 0.4, 0.6))
     expected = plain(0.2, 0.4, 0.6)[..., :1, :1].expand_as(style)
     torch.testing.assert_close(matched, expected, atol=1e-4, rtol=0)

@@ -12,7 +12,7 @@ from nst_rt.images.io import load_image
 
 
 def cmyk_profile() -> bytes:
-    """Each ink darkens by its share, and cyan, magenta and yellow colour: made up, but valid."""
+    """Each ink darkens by its share, and cyan, magenta and yellow color: made up, but valid."""
     inks = np.indices((2, 2, 2, 2)).reshape(4, 16).T
     darker = np.array([[-51, -76, -13, -102], [-30, 60, -5, 0], [-40, 0, 80, 0]])
     lab = ((255, 128, 128) + inks @ darker.T).astype(np.uint8).tobytes()
@@ -27,9 +27,9 @@ def cmyk_profile() -> bytes:
 
 @pytest.fixture(scope="module")
 def profiles(photos: Path) -> dict[str, bytes]:
-    """By mode: Adobe RGB, grey with 20 percent dot gain, and one for print."""
-    rgb, grey = (Image.open(photos / x).info["icc_profile"] for x in ("rocket.jpg", "page.png"))
-    return {"RGB": rgb, "L": grey, "CMYK": cmyk_profile()}
+    """By mode: Adobe RGB, gray with 20 percent dot gain, and one for print."""
+    rgb, gray = (Image.open(photos / x).info["icc_profile"] for x in ("rocket.jpg", "page.png"))
+    return {"RGB": rgb, "L": gray, "CMYK": cmyk_profile()}
 
 
 def as_imagecms_gives(picture: Image.Image, profile: bytes) -> Array:
@@ -47,7 +47,7 @@ def as_imagecms_gives(picture: Image.Image, profile: bytes) -> Array:
     + [("a.png", x, "RGB") for x in ("L", "P", "RGBA")]
     + [("a.png", "L", "L"), ("a.jpg", "CMYK", "CMYK"), ("a.tif", "CMYK", "CMYK")],
 )
-def test_the_colours_of_a_profile_become_srgb(
+def test_the_colors_of_a_profile_become_srgb(
     tmp_path: Path, photos: Path, profiles: dict[str, bytes], name: str, mode: str, profile: str
 ) -> None:
     photo = Image.open(photos / "coffee.png").resize((64, 48)).convert(mode)
@@ -78,8 +78,8 @@ def test_a_linear_16_bit_image_is_smooth_and_right_down_to_black(
     linear = profiles["RGB"].replace(one_gamma + b"\x02\x33", one_gamma + b"\x01\x00")
     assert linear != profiles["RGB"]
     levels = np.arange(0, 65536, 16, dtype=np.uint16)
-    grey = levels.reshape(64, 64, 1).repeat(3, axis=2)
-    (tmp_path / "a.png").write_bytes(deep_png(grey, profile=linear))
+    gray = levels.reshape(64, 64, 1).repeat(3, axis=2)
+    (tmp_path / "a.png").write_bytes(deep_png(gray, profile=linear))
     image = pixels(load_image(tmp_path / "a.png")).reshape(-1, 3)
     light = levels[:, None] / 65535
     expected = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
@@ -108,4 +108,4 @@ def test_a_profile_that_cannot_be_used_is_ignored_with_a_warning(
         image = loaded(rgb_picture(), tmp_path / "a.png", icc_profile=unusable[kind])
     np.testing.assert_array_equal(image, expected)
     assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert f"{tmp_path / 'a.png'}: its colour profile is ignored" in caplog.text
+    assert f"{tmp_path / 'a.png'}: its color profile is ignored" in caplog.text

@@ -96,8 +96,8 @@ def test_losses_are_plotted(tmp_path: Path, suffix: str) -> None:
     if suffix in (".png", ".jpg"):
         image = load_image(path)
         assert min(image.shape[-2:]) >= 400
-        colours = image.flatten(2)[0].T.mul(7).round().unique(dim=0)
-        assert len(colours) > 8  # white, black and lines
+        colors = image.flatten(2)[0].T.mul(7).round().unique(dim=0)
+        assert len(colors) > 8  # white, black and lines
     elif suffix == ".pdf":
         assert data.startswith(b"%PDF")
     else:

@@ -12,7 +12,7 @@ import torch
 from pictures import (
     assert_holds,
     deep_png,
-    grey_tiff,
+    gray_tiff,
     loaded,
     noise,
     pixels,
@@ -48,13 +48,13 @@ def test_every_mode_becomes_rgb(tmp_path: Path, name: str, mode: str) -> None:
 
 
 @pytest.mark.parametrize(("full", "dtype"), [(1, np.float32), (65535, np.uint16)])
-def test_tiffs_of_deep_grey_keep_their_range(tmp_path: Path, full: int, dtype: type) -> None:
-    grey = np.linspace((0, full // 2), (full / 2, full), 9, axis=1, dtype=dtype)
-    image = loaded(Image.fromarray(grey), tmp_path / "a.tif")
-    np.testing.assert_array_equal(image, np.dstack([grey / np.float32(full)] * 3))
+def test_tiffs_of_deep_gray_keep_their_range(tmp_path: Path, full: int, dtype: type) -> None:
+    gray = np.linspace((0, full // 2), (full / 2, full), 9, axis=1, dtype=dtype)
+    image = loaded(Image.fromarray(gray), tmp_path / "a.tif")
+    np.testing.assert_array_equal(image, np.dstack([gray / np.float32(full)] * 3))
 
 
-def test_16_bit_colours_of_a_tiff_are_read_at_8(tmp_path: Path) -> None:
+def test_16_bit_colors_of_a_tiff_are_read_at_8(tmp_path: Path) -> None:
     levels = noise(3)
     cv2.imwrite(str(tmp_path / "a.tif"), levels[:, :, ::-1])
     picture = load_picture(tmp_path / "a.tif")
@@ -73,18 +73,18 @@ def test_cmyk_jpeg(tmp_path: Path) -> None:
 def test_transparency_is_laid_over_white(
     tmp_path: Path, mode: str, alpha: int, expected: float
 ) -> None:
-    colour = (100, alpha) if mode == "LA" else (100, 100, 100, alpha)
-    image = loaded(Image.new(mode, (4, 4), colour), tmp_path / "a.png")
+    color = (100, alpha) if mode == "LA" else (100, 100, 100, alpha)
+    image = loaded(Image.new(mode, (4, 4), color), tmp_path / "a.png")
     np.testing.assert_allclose(image, np.full((4, 4, 3), expected), atol=1 / 255)
 
 
 @pytest.mark.parametrize("mode", ["P", "L", "RGB"])
-def test_a_transparent_colour_is_white(tmp_path: Path, mode: str) -> None:
+def test_a_transparent_color_is_white(tmp_path: Path, mode: str) -> None:
     picture = Image.new("RGB", (4, 4), (10, 10, 10))
     picture.paste((90, 90, 90), (0, 0, 2, 4))
     picture = picture.quantize(4) if mode == "P" else picture.convert(mode)
-    colour = picture.getpixel((0, 0))
-    image = loaded(picture, tmp_path / "a.png", transparency=colour)
+    color = picture.getpixel((0, 0))
+    image = loaded(picture, tmp_path / "a.png", transparency=color)
     np.testing.assert_array_equal(image[:, :2], np.ones((4, 2, 3), dtype=np.float32))
     np.testing.assert_allclose(image[:, 2:], np.full((4, 2, 3), 10 / 255), atol=1e-6)
 
@@ -151,7 +151,7 @@ def test_a_color_of_16_bits_may_stand_for_transparency(tmp_path: Path, channels:
 def test_a_tiff_of_12_bits_has_its_whole_range(tmp_path: Path) -> None:
     levels = np.linspace(0, 4095, 32).round().astype(np.uint16)
     packed = int("".join(f"{level:012b}" for level in levels), 2).to_bytes(48)
-    (tmp_path / "a.tif").write_bytes(grey_tiff(packed, bits=12))
+    (tmp_path / "a.tif").write_bytes(gray_tiff(packed, bits=12))
     picture = load_picture(tmp_path / "a.tif")
     assert picture.depth == 16
     expected = np.broadcast_to((levels / 4095).reshape(4, 8, 1), (4, 8, 3))
@@ -161,7 +161,7 @@ def test_a_tiff_of_12_bits_has_its_whole_range(tmp_path: Path) -> None:
 @pytest.mark.parametrize("white", [0, 1])
 def test_a_tiff_of_16_bits_may_call_0_white(tmp_path: Path, white: int) -> None:
     levels = noise(1)[:4].repeat(2, axis=1)[:, :8]
-    (tmp_path / "a.tif").write_bytes(grey_tiff(levels.tobytes(), bits=16, white=white))
+    (tmp_path / "a.tif").write_bytes(gray_tiff(levels.tobytes(), bits=16, white=white))
     expected = levels if white else 65535 - levels
     assert_holds(tmp_path / "a.tif", expected)
 

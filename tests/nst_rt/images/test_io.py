@@ -214,7 +214,7 @@ def test_formats_without_alpha_get_the_image_over_white(tmp_path: Path, suffix: 
 
 @pytest.mark.parametrize("size", [7, 40, 64, 100])
 @pytest.mark.parametrize("depth", [8, 16])
-def test_resizing_lets_no_transparent_colour_bleed_in(
+def test_resizing_lets_no_transparent_color_bleed_in(
     tmp_path: Path, size: int, depth: Depth
 ) -> None:
     alpha = soft_disc(64)
@@ -228,7 +228,7 @@ def test_resizing_lets_no_transparent_colour_bleed_in(
     torch.testing.assert_close(picture.image, expected, atol=0.01, rtol=0)
 
 
-def test_resizing_rings_neither_in_the_colours_of_an_edge_nor_in_alpha(tmp_path: Path) -> None:
+def test_resizing_rings_neither_in_the_colors_of_an_edge_nor_in_alpha(tmp_path: Path) -> None:
     alpha = (torch.arange(64) < 32).float().expand(1, 1, 64, 64)
     path = save_image(flat(0.4, 0.4, 0.4), tmp_path / "a.png", alpha=alpha)
     picture = load_picture(path, size=100)

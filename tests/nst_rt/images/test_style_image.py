@@ -29,7 +29,7 @@ def rgb(*values: float) -> Tensor:
 
 
 def ramp(low: float, high: float) -> Tensor:
-    """Grey from left to right."""
+    """Gray from left to right."""
     return torch.linspace(low, high, SIZE).expand(1, 3, SIZE, SIZE).contiguous()
 
 

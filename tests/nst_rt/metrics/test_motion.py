@@ -12,7 +12,7 @@ def generators(*seeds: int) -> list[torch.Generator]:
 
 
 def scene(side: int = SIZE + 16) -> Tensor:
-    """A smooth colourful picture, which interpolation hardly changes."""
+    """A smooth colorful picture, which interpolation hardly changes."""
     axis = torch.linspace(0, 6, side)
     y, x = torch.meshgrid(axis, axis, indexing="ij")
     return torch.stack([x.sin(), (y + x).cos(), (2 * y).sin()])[None] * 0.4 + 0.5

@@ -30,8 +30,8 @@ def test_plain_image_has_no_roughness() -> None:
 
 @pytest.mark.parametrize("deviation", [0.01, 0.05])
 def test_roughness_of_noise_is_its_high_frequencies(deviation: float) -> None:
-    grey = 0.5 + noise((1, 1, 128, 128), deviation).expand(-1, 3, -1, -1)
-    assert roughness(grey) == pytest.approx(deviation * passed_on(), rel=0.02)
+    gray = 0.5 + noise((1, 1, 128, 128), deviation).expand(-1, 3, -1, -1)
+    assert roughness(gray) == pytest.approx(deviation * passed_on(), rel=0.02)
 
 
 def test_noise_of_each_channel_counts_by_its_part_of_the_luma() -> None:

@@ -15,8 +15,8 @@ def frame(photos: Path) -> Frame:
     return tensor_to_frame(load_image(photos / "coffee.png"))
 
 
-def painter_of_noise(amplitude: int, *, seed: int = 0) -> Callable[[Frame], Frame]:
-    """Grey with noise of that amplitude and deviation, new in each frame."""
+def stylizer_of_noise(amplitude: int, *, seed: int = 0) -> Callable[[Frame], Frame]:
+    """Gray with noise of that amplitude and deviation, new in each frame."""
     random = np.random.default_rng(seed)
     return lambda frame: (128 + amplitude * random.choice([-1, 1], frame.shape)).astype(np.uint8)
 
@@ -46,24 +46,24 @@ def test_plain_output_is_still(frame: Frame) -> None:
 
 @pytest.mark.parametrize("amplitude", [5, 50])
 def test_pan_error_of_noise_is_known(frame: Frame, amplitude: int) -> None:
-    found = pan_error(painter_of_noise(amplitude), [frame])
+    found = pan_error(stylizer_of_noise(amplitude), [frame])
     assert found.error == pytest.approx(math.sqrt(2) * amplitude / 255, rel=0.01)
     assert found.relative == pytest.approx(math.sqrt(2), rel=0.01)
 
 
 def test_borders_do_not_count(frame: Frame) -> None:
-    noise = painter_of_noise(90)
+    noise = stylizer_of_noise(90)
 
     def framed(frame: Frame) -> Frame:
-        painted = noise(frame)
-        painted[32:-32, 32:-32] = frame[32:-32, 32:-32]
-        return painted
+        stylized = noise(frame)
+        stylized[32:-32, 32:-32] = frame[32:-32, 32:-32]
+        return stylized
 
     assert pan_error(framed, [frame]).error == 0
 
 
 def test_what_sticks_to_the_screen_is_not_still(frame: Frame) -> None:
-    texture = painter_of_noise(20)(pan(frame)[0])
+    texture = stylizer_of_noise(20)(pan(frame)[0])
     assert pan_error(lambda _: texture, [frame]).relative == pytest.approx(math.sqrt(2), rel=0.02)
 
 
@@ -71,7 +71,7 @@ def test_pan_errors_are_averaged_over_photos(frame: Frame) -> None:
     def noise_on_dark(frame: Frame) -> Frame:
         return noise(frame) if frame.mean() < 100 else frame
 
-    noise = painter_of_noise(50)
+    noise = stylizer_of_noise(50)
     dark, bright = frame // 4, 128 + frame // 4
     found = pan_error(noise_on_dark, [dark, bright])
     assert found.error == pytest.approx(math.sqrt(2) * 50 / 255 / 2, rel=0.01)

@@ -53,9 +53,9 @@ def test_a_blend_is_the_network_of_blended_weights(architecture: Architecture) -
     states = [each.state_dict() for each in networks]
     blended = network(0, architecture)
     blended.load_state_dict({k: 0.3 * states[0][k] + 0.7 * states[1][k] for k in states[0]})
-    painted = palette(networks)(image(), torch.tensor([[0.3, 0.7]]))
-    assert torch.allclose(painted, blended(image(), ONE), atol=1e-6)
-    assert (painted - networks[0](image(), ONE)).abs().max() > 0.05
+    stylized = palette(networks)(image(), torch.tensor([[0.3, 0.7]]))
+    assert torch.allclose(stylized, blended(image(), ONE), atol=1e-6)
+    assert (stylized - networks[0](image(), ONE)).abs().max() > 0.05
 
 
 @both

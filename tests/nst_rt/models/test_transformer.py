@@ -155,9 +155,9 @@ def test_a_convolution_of_an_enlarged_image_by_hand() -> None:
 def test_a_blurred_convolution_by_hand() -> None:
     conv = BlurredConv2d(2, 12, phases=4)
     x = random(1, 8, 8, 9)
-    painted = F.conv2d(F.pixel_shuffle(x, 2), conv.weight, conv.bias, padding=1)
+    stylized = F.conv2d(F.pixel_shuffle(x, 2), conv.weight, conv.bias, padding=1)
     row = torch.tensor([0.25, 0.5, 0.25])
-    each = F.pixel_shuffle(painted, 2).flatten(0, 1)[:, None]
+    each = F.pixel_shuffle(stylized, 2).flatten(0, 1)[:, None]
     expected = F.conv2d(each, torch.outer(row, row)[None, None], padding=1).view(1, 3, 32, 36)
     found = F.pixel_shuffle(conv(F.pad(x, (1, 1, 1, 1))), 4)
     torch.testing.assert_close(inside(found), inside(expected))
@@ -171,8 +171,8 @@ def test_folding_changes_no_pixel(
     net, style = network(architecture, 2).to(dtype), torch.tensor([[0.3, 0.7]], dtype=dtype)
     once = folded(net)
     assert not any(isinstance(m, SubPixelConv2d) for m in once.modules())
-    painted = once(photo.to(dtype), style)
-    torch.testing.assert_close(painted, net(photo.to(dtype), style), atol=1e-4, rtol=0)
+    stylized = once(photo.to(dtype), style)
+    torch.testing.assert_close(stylized, net(photo.to(dtype), style), atol=1e-4, rtol=0)
 
 
 @both

@@ -28,11 +28,11 @@ def content_mask(tmp_path: Path) -> Path:
 
 
 def striped(
-    path: Path, width: int, height: int, colours: Sequence[str], below: str | None = None
+    path: Path, width: int, height: int, colors: Sequence[str], below: str | None = None
 ) -> Path:
     picture = Image.new("RGB", (width, height))
-    for k, colour in enumerate(colours):
-        picture.paste(colour, (width * k // len(colours), 0, width, height))
+    for k, color in enumerate(colors):
+        picture.paste(color, (width * k // len(colors), 0, width, height))
     if below is not None:
         picture.paste(below, (0, height * 3 // 4, width, height))
     picture.save(path)
@@ -132,7 +132,7 @@ def test_unusable_mix_is_an_error(
         scene_of(coffee, painting, painting, mix=mix)
 
 
-def test_masks_by_colour_give_whole_paintings_to_regions(
+def test_masks_by_color_give_whole_paintings_to_regions(
     coffee: Path, painting: Path, content_mask: Path
 ) -> None:
     scene = scene_of(
@@ -159,17 +159,17 @@ def test_masks_by_file_give_parts_of_paintings_to_regions(
     assert second.mask is not None
     assert third.mask is None
     assert torch.equal(first.mask + second.mask, torch.ones(1, 1, 51, 64))
-    by_colour = {
+    by_color = {
         float(style.mask[..., :32].mean()): scene.regions[style.region]
         for style in (first, second)
         if style.mask is not None
     }
-    assert by_colour[1.0][0, 0, 10].tolist() == [0.0] * 75 + [1.0] * 75  # blue, on the right
-    assert by_colour[0.0][..., 75:, :].min() == 1  # green, below
-    assert torch.equal(scene.regions[third.region], by_colour[1.0])
+    assert by_color[1.0][0, 0, 10].tolist() == [0.0] * 75 + [1.0] * 75  # blue, on the right
+    assert by_color[0.0][..., 75:, :].min() == 1  # green, below
+    assert torch.equal(scene.regions[third.region], by_color[1.0])
 
 
-def test_colours_that_jpeg_has_changed_a_little_still_match(
+def test_colors_that_jpeg_has_changed_a_little_still_match(
     coffee: Path, painting: Path, tmp_path: Path
 ) -> None:
     mask = striped(tmp_path / "regions.jpg", 150, 100, [RED, BLUE])
@@ -202,10 +202,10 @@ def test_masks_come_for_the_content_and_the_styles(
         scene_of(coffee, painting, content_mask=content_mask)
 
 
-def test_what_is_neither_a_mask_nor_a_colour_is_an_error(
+def test_what_is_neither_a_mask_nor_a_color_is_an_error(
     coffee: Path, painting: Path, content_mask: Path
 ) -> None:
-    with pytest.raises(InputError, match=r"maks\.png: neither a file nor a colour"):
+    with pytest.raises(InputError, match=r"maks\.png: neither a file nor a color"):
         scene_of(coffee, painting, content_mask=content_mask, style_masks=["maks.png"])
     with pytest.raises(InputError, match=r"maks\.png"):
         scene_of(coffee, painting, content_mask="maks.png", style_masks=["red"])
@@ -222,7 +222,7 @@ def test_mask_of_another_aspect_ratio_is_an_error(
 
 
 def test_coarser_scenes_are_smaller_all_over(coffee: Path, painting: Path) -> None:
-    scene = scene_of(coffee, painting, style_scale=1.5, keep_colours="luminance", init="style")
+    scene = scene_of(coffee, painting, style_scale=1.5, preserve_colors="luminance", init="style")
     small = scene.at(48)
     assert small.content.shape == (1, 3, 32, 48)
     assert small.styles[0].image.shape[-2:] == (58, 72)
@@ -272,8 +272,8 @@ def test_smallest_size_leaves_every_image_its_side(coffee: Path, painting: Path)
         assert min(sides) in (16, 17)
 
 
-def test_keeping_luminance_shows_greys_to_the_losses(coffee: Path, painting: Path) -> None:
-    scene = scene_of(coffee, painting, keep_colours="luminance")
+def test_keeping_luminance_shows_grays_to_the_losses(coffee: Path, painting: Path) -> None:
+    scene = scene_of(coffee, painting, preserve_colors="luminance")
     photo = load_image(coffee, size=96)
     for image in (scene.content, scene.styles[0].image):
         assert image.shape[1] == 3
@@ -286,7 +286,7 @@ def test_keeping_luminance_shows_greys_to_the_losses(coffee: Path, painting: Pat
 
 
 def test_keeping_luminance_gives_the_result_the_photos_chroma(coffee: Path, painting: Path) -> None:
-    scene = scene_of(coffee, painting, keep_colours="luminance")
+    scene = scene_of(coffee, painting, preserve_colors="luminance")
     image = load_image(painting, size=96)[..., :64, :]
     result = scene.finished(image)
     torch.testing.assert_close(luminance(result), luminance(image), atol=1e-5, rtol=0)
@@ -304,13 +304,13 @@ def test_keeping_luminance_gives_the_result_the_photos_chroma(coffee: Path, pain
 
 
 def test_coarse_results_get_the_photos_chroma_too(coffee: Path, painting: Path) -> None:
-    scene = scene_of(coffee, painting, keep_colours="luminance")
+    scene = scene_of(coffee, painting, preserve_colors="luminance")
     assert scene.finished(scene.at(48).content).shape == (1, 3, 32, 48)
     torch.testing.assert_close(scene.finished(scene.content), load_image(coffee, size=96))
 
 
-def test_matching_gives_the_paintings_the_photos_colours(coffee: Path, painting: Path) -> None:
-    scene = scene_of(coffee, painting, keep_colours="match")
+def test_matching_gives_the_paintings_the_photos_colors(coffee: Path, painting: Path) -> None:
+    scene = scene_of(coffee, painting, preserve_colors="match")
     mean, cov = statistics(scene.styles[0].image)
     expected_mean, expected_cov = statistics(scene.content)
     torch.testing.assert_close(mean, expected_mean, atol=0.02, rtol=0)  # some of it is clamped
@@ -319,9 +319,9 @@ def test_matching_gives_the_paintings_the_photos_colours(coffee: Path, painting:
     assert torch.equal(scene.finished(scene.content), scene.content)
 
 
-def test_unknown_way_to_keep_colours_is_an_error(coffee: Path, painting: Path) -> None:
+def test_unknown_way_to_keep_colors_is_an_error(coffee: Path, painting: Path) -> None:
     with pytest.raises(InputError, match="luminance or match, not by hue"):
-        scene_of(coffee, painting, keep_colours="hue")
+        scene_of(coffee, painting, preserve_colors="hue")
 
 
 def test_start_is_the_content_image_or_left_to_chance(coffee: Path, painting: Path) -> None:

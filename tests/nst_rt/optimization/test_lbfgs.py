@@ -19,7 +19,7 @@ def parameter(image: Tensor) -> Tensor:
     return image.clone().requires_grad_()
 
 
-def minimise(optimizer: ProjectedLBFGS, pixels: Tensor, loss: Loss, steps: int) -> list[Tensor]:
+def minimize(optimizer: ProjectedLBFGS, pixels: Tensor, loss: Loss, steps: int) -> list[Tensor]:
     """The pixels before each step, and after the last one."""
     path = [pixels.detach().clone()]
     for _ in range(steps):
@@ -48,14 +48,14 @@ def tilted_bowl(target: Tensor) -> Loss:
 def test_bowl_is_solved_where_no_bound_is_in_the_way() -> None:
     target = random(1, 3, 8, 8) * 0.8 + 0.1
     pixels = parameter(torch.full_like(target, 0.5))
-    minimise(ProjectedLBFGS(pixels), pixels, bowl(target), 60)
+    minimize(ProjectedLBFGS(pixels), pixels, bowl(target), 60)
     torch.testing.assert_close(pixels.detach(), target, atol=1e-3, rtol=0)
 
 
 def test_minimum_beyond_the_bounds_is_projected_onto_them() -> None:
     target = random(1, 3, 8, 8) * 2 - 0.5
     pixels = parameter(torch.full_like(target, 0.5))
-    minimise(ProjectedLBFGS(pixels), pixels, bowl(target), 60)
+    minimize(ProjectedLBFGS(pixels), pixels, bowl(target), 60)
     torch.testing.assert_close(pixels.detach(), target.clamp(0, 1), atol=1e-3, rtol=0)
 
 
@@ -64,7 +64,7 @@ def test_gradient_vanishes_inside_and_points_outwards_at_the_bounds() -> None:
     target = random(1, 3, 4, 4) * 2 - 0.5
     pixels = parameter(torch.full_like(target, 0.5))
     loss = tilted_bowl(target)
-    minimise(ProjectedLBFGS(pixels), pixels, loss, 200)
+    minimize(ProjectedLBFGS(pixels), pixels, loss, 200)
     (grad,) = torch.autograd.grad(loss(pixels), pixels)
     low, high = pixels <= 0, pixels >= 1
     assert low.any()
@@ -77,7 +77,7 @@ def test_gradient_vanishes_inside_and_points_outwards_at_the_bounds() -> None:
 def test_pixels_stay_within_0_and_1() -> None:
     target = random(1, 3, 8, 8) * 20 - 10
     pixels = parameter(random(1, 3, 8, 8, seed=1))
-    path = torch.cat(minimise(ProjectedLBFGS(pixels, lr=5.0), pixels, tilted_bowl(target), 30))
+    path = torch.cat(minimize(ProjectedLBFGS(pixels, lr=5.0), pixels, tilted_bowl(target), 30))
     assert path.min() >= 0
     assert path.max() <= 1
 
@@ -86,7 +86,7 @@ def test_pixels_leave_a_bound_when_the_gradient_asks_for_it() -> None:
     target = random(1, 3, 8, 8) * 0.8 + 0.1
     for start in (torch.zeros_like(target), torch.ones_like(target)):
         pixels = parameter(start)
-        minimise(ProjectedLBFGS(pixels), pixels, bowl(target), 60)
+        minimize(ProjectedLBFGS(pixels), pixels, bowl(target), 60)
         torch.testing.assert_close(pixels.detach(), target, atol=1e-3, rtol=0)
 
 
@@ -94,7 +94,7 @@ def test_pixels_leave_a_bound_when_the_gradient_asks_for_it() -> None:
 def test_first_step_has_a_known_length_whatever_the_scale_of_the_loss(scale: float) -> None:
     loss = bowl(random(1, 3, 8, 8) * 0.2 + 0.4)
     pixels = parameter(torch.full((1, 3, 8, 8), 0.5))
-    start, end = minimise(ProjectedLBFGS(pixels), pixels, lambda x: scale * loss(x), 1)
+    start, end = minimize(ProjectedLBFGS(pixels), pixels, lambda x: scale * loss(x), 1)
     assert (end - start).square().mean().sqrt() == pytest.approx(0.02, rel=1e-3)
 
 
@@ -102,7 +102,7 @@ def test_a_step_that_raises_the_loss_is_taken_back_in_part() -> None:
     target = random(1, 3, 8, 8) * 0.2 + 0.4
     pixels = parameter(target + 0.001)  # nearer than the first step is long
     loss = bowl(target)
-    start, raised, back, *_, end = minimise(ProjectedLBFGS(pixels), pixels, loss, 12)
+    start, raised, back, *_, end = minimize(ProjectedLBFGS(pixels), pixels, loss, 12)
     assert loss(raised) > loss(start)
     torch.testing.assert_close(back - start, 0.3 * (raised - start), atol=1e-6, rtol=1e-3)
     assert loss(end) < loss(start)
@@ -113,7 +113,7 @@ def test_a_small_learning_rate_still_learns_the_curvature(lr: float) -> None:
     target = random(1, 3, 8, 8) * 0.8 + 0.1
     pixels = parameter(torch.full_like(target, 0.5))
     optimizer = ProjectedLBFGS(pixels, lr=lr)
-    minimise(optimizer, pixels, bowl(target), 15)
+    minimize(optimizer, pixels, bowl(target), 15)
     assert len(optimizer.state[pixels]["moves"]) == 10
 
 
@@ -121,7 +121,7 @@ def test_history_is_bounded() -> None:
     target = random(1, 3, 8, 8) * 0.8 + 0.1
     pixels = parameter(torch.full_like(target, 0.5))
     optimizer = ProjectedLBFGS(pixels, history=3)
-    minimise(optimizer, pixels, bowl(target), 15)
+    minimize(optimizer, pixels, bowl(target), 15)
     state = optimizer.state[pixels]
     assert len(state["moves"]) == len(state["changes"]) == 3
 
@@ -131,7 +131,7 @@ def test_a_saved_state_goes_on_bit_by_bit(before: int) -> None:
     loss = tilted_bowl(random(1, 3, 8, 8) * 2 - 0.5)
     pixels = parameter(torch.full((1, 3, 8, 8), 0.5))
     optimizer = ProjectedLBFGS(pixels)
-    minimise(optimizer, pixels, loss, before)
+    minimize(optimizer, pixels, loss, before)
     file = io.BytesIO()
     torch.save(optimizer.state_dict(), file)
     file.seek(0)
@@ -140,7 +140,7 @@ def test_a_saved_state_goes_on_bit_by_bit(before: int) -> None:
     resumed = ProjectedLBFGS(other)
     resumed.load_state_dict(state)
     for one, two in zip(
-        minimise(optimizer, pixels, loss, 12), minimise(resumed, other, loss, 12), strict=True
+        minimize(optimizer, pixels, loss, 12), minimize(resumed, other, loss, 12), strict=True
     ):
         assert torch.equal(one, two)
 
@@ -148,12 +148,12 @@ def test_a_saved_state_goes_on_bit_by_bit(before: int) -> None:
 def test_zero_gradient_leaves_the_pixels() -> None:
     start = random(1, 3, 8, 8)
     pixels = parameter(start)
-    minimise(ProjectedLBFGS(pixels), pixels, lambda x: (x * 0).sum(), 5)
+    minimize(ProjectedLBFGS(pixels), pixels, lambda x: (x * 0).sum(), 5)
     assert torch.equal(pixels.detach(), start)
 
 
 def test_minimum_is_not_left_again() -> None:
     # All pixels are at a bound and none may move: nothing is left of the direction.
     pixels = parameter(torch.zeros(1, 3, 8, 8))
-    minimise(ProjectedLBFGS(pixels), pixels, lambda x: x.sum(), 5)
+    minimize(ProjectedLBFGS(pixels), pixels, lambda x: x.sum(), 5)
     assert torch.equal(pixels.detach(), torch.zeros(1, 3, 8, 8))

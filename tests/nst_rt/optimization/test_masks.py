@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from nst_rt.errors import InputError
-from nst_rt.optimization.masks import load_labels, matching_label, parse_colour, resized_mask
+from nst_rt.optimization.masks import load_labels, matching_label, parse_color, resized_mask
 
 BLACK, WHITE, RED, BLUE = "#000000", "#ffffff", "#ff0000", "#0044ff"
 
@@ -38,9 +38,9 @@ def labels_of(picture: Image.Image, path: Path, **options: Any) -> dict[str, Ten
     return load_labels(path)
 
 
-def pixels_of(picture: Image.Image, colour: str) -> Tensor:
-    """Mask of the pixels that have exactly that colour, shape (1, 1, H, W)."""
-    rgb = np.array([int(colour[k : k + 2], 16) for k in (1, 3, 5)])
+def pixels_of(picture: Image.Image, color: str) -> Tensor:
+    """Mask of the pixels that have exactly that color, shape (1, 1, H, W)."""
+    rgb = np.array([int(color[k : k + 2], 16) for k in (1, 3, 5)])
     return torch.from_numpy((np.asarray(picture) == rgb).all(axis=2))[None, None].float()
 
 
@@ -51,14 +51,14 @@ def assert_one_hot(labels: dict[str, Tensor]) -> None:
     assert (sum(labels.values()) == torch.ones(())).all()
 
 
-def test_each_flat_colour_is_a_label(tmp_path: Path) -> None:
+def test_each_flat_color_is_a_label(tmp_path: Path) -> None:
     picture = painted()
     labels = labels_of(picture, tmp_path / "a.png")
     assert_one_hot(labels)
     assert set(labels) == {BLACK, WHITE, RED, BLUE}
-    for colour, mask in labels.items():
+    for color, mask in labels.items():
         assert mask.shape == (1, 1, 192, 256)
-        assert torch.equal(mask, pixels_of(picture, colour))
+        assert torch.equal(mask, pixels_of(picture, color))
 
 
 def test_largest_region_comes_first(tmp_path: Path) -> None:
@@ -78,9 +78,9 @@ def test_antialiased_edges_go_to_the_nearest_label(tmp_path: Path) -> None:
     labels = labels_of(picture, tmp_path / "a.png")
     assert_one_hot(labels)
     assert set(labels) == {BLACK, WHITE, RED, BLUE}
-    for colour, mask in labels.items():
-        assert (mask >= pixels_of(picture, colour)).all()
-        assert mask.sum() < 1.1 * pixels_of(picture, colour).sum()
+    for color, mask in labels.items():
+        assert (mask >= pixels_of(picture, color)).all()
+        assert mask.sum() < 1.1 * pixels_of(picture, color).sum()
 
 
 def test_a_straight_antialiased_edge_is_no_label(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_small_regions_count_from_half_a_percent_on(tmp_path: Path) -> None:
     picture.paste("red", (0, 0, 10, 5))  # 0.5 %
     picture.paste("lime", (50, 0, 57, 7))  # 0.49 %
     labels = labels_of(picture, tmp_path / "a.png")
-    assert {colour: mask.sum() for colour, mask in labels.items()} == {BLACK: 9950, RED: 50}
+    assert {color: mask.sum() for color, mask in labels.items()} == {BLACK: 9950, RED: 50}
 
 
 @pytest.mark.parametrize("quality", [30, 50, 75, 95])
@@ -103,13 +103,13 @@ def test_noise_of_jpeg_makes_no_labels(tmp_path: Path, quality: int) -> None:
     labels = labels_of(picture, tmp_path / "a.jpg", quality=quality)
     assert_one_hot(labels)
     assert len(labels) == 4
-    for colour, mask in labels.items():
-        level = np.array([int(colour[k : k + 2], 16) for k in (1, 3, 5)])
+    for color, mask in labels.items():
+        level = np.array([int(color[k : k + 2], 16) for k in (1, 3, 5)])
         near = (np.abs(np.asarray(picture).astype(int) - level) <= 4).all(axis=2)
         assert mask[0, 0].numpy()[near].mean() > 0.99
 
 
-def test_nearly_equal_colours_are_the_more_frequent_one(tmp_path: Path) -> None:
+def test_nearly_equal_colors_are_the_more_frequent_one(tmp_path: Path) -> None:
     picture = halves("black", (200, 100, 50))
     picture.paste((176, 124, 50), (16, 0, 32, 10))
     labels = labels_of(picture, tmp_path / "a.png")
@@ -120,7 +120,7 @@ def test_nearly_equal_colours_are_the_more_frequent_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["astronaut.png", "camera.png", "brick.png", "rocket.jpg"])
 def test_photo_is_no_label_image(photos: Path, name: str) -> None:
-    with pytest.raises(InputError, match=r"not a label image.*flat colour.*PNG") as caught:
+    with pytest.raises(InputError, match=r"not a label image.*flat color.*PNG") as caught:
         load_labels(photos / name)
     assert "\n" not in str(caught.value)
 
@@ -131,11 +131,11 @@ def test_gradient_is_no_label_image(tmp_path: Path) -> None:
         labels_of(Image.fromarray(levels), tmp_path / "a.png")
 
 
-def test_too_many_colours_are_no_label_image(tmp_path: Path) -> None:
+def test_too_many_colors_are_no_label_image(tmp_path: Path) -> None:
     levels = np.zeros((40, 170, 3), dtype=np.uint8)
     for k in range(17):
         levels[:, 10 * k : 10 * k + 10] = (60 * (k % 4), 60 * (k // 4), 0)
-    with pytest.raises(InputError, match=r"17 colours.*at most 16"):
+    with pytest.raises(InputError, match=r"17 colors.*at most 16"):
         labels_of(Image.fromarray(levels), tmp_path / "a.png")
     assert len(labels_of(Image.fromarray(levels[:, 10:]), tmp_path / "a.png")) == 16
 
@@ -145,7 +145,7 @@ def test_regions_that_are_numbered_are_an_error_not_one_region(tmp_path: Path) -
         labels_of(halves(0, 1, "L"), tmp_path / "a.png")
 
 
-def test_a_million_colours_between_the_regions(tmp_path: Path) -> None:
+def test_a_million_colors_between_the_regions(tmp_path: Path) -> None:
     levels = np.zeros((2000, 1500, 3), dtype=np.uint8)
     levels[:, 750:] = 255
     noise = np.random.default_rng(0).integers(0, 256, (1000, 1500, 3))
@@ -161,7 +161,7 @@ def test_a_million_colours_between_the_regions(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("mode", "left", "right"), [("L", 0, 255), ("1", 0, 1), ("I;16", 0, 65535), ("F", 0.0, 1.0)]
 )
-def test_grey_masks(tmp_path: Path, mode: str, left: float, right: float) -> None:
+def test_gray_masks(tmp_path: Path, mode: str, left: float, right: float) -> None:
     levels = np.full((32, 32), left)
     levels[:, 20:] = right
     dtypes = {"L": np.uint8, "1": np.bool_, "I;16": np.uint16, "F": np.float32}
@@ -172,7 +172,7 @@ def test_grey_masks(tmp_path: Path, mode: str, left: float, right: float) -> Non
     assert torch.equal(labels[WHITE][0, 0], torch.from_numpy(levels).float() / right)
 
 
-def test_palette_masks_have_the_colours_of_the_palette(tmp_path: Path) -> None:
+def test_palette_masks_have_the_colors_of_the_palette(tmp_path: Path) -> None:
     picture = halves(0, 1, "P")
     picture.putpalette([10, 200, 30, 40, 50, 220])
     assert set(labels_of(picture, tmp_path / "a.png")) == {"#0ac81e", "#2832dc"}
@@ -231,23 +231,23 @@ def test_damaged_file(tmp_path: Path) -> None:
     "text", ["white", "White", " #fff", "#FFFFFF", "#ffffff80", "rgb(255,255,255)"]
 )
 def test_ways_to_write_white(text: str) -> None:
-    assert parse_colour(text) == "#ffffff"
+    assert parse_color(text) == "#ffffff"
 
 
-def test_colours_are_named_as_labels_are(tmp_path: Path) -> None:
+def test_colors_are_named_as_labels_are(tmp_path: Path) -> None:
     labels = labels_of(halves("orange", (1, 2, 3)), tmp_path / "a.png")
-    assert set(labels) == {parse_colour("orange"), parse_colour("rgb(1, 2, 3)")}
+    assert set(labels) == {parse_color("orange"), parse_color("rgb(1, 2, 3)")}
 
 
 @pytest.mark.parametrize("text", ["", "sky", "#ff", "rgb(1,2)", "rgb(0,300,0)", "255,0,0"])
-def test_what_is_no_colour(text: str) -> None:
-    with pytest.raises(InputError, match="is no colour"):
-        parse_colour(text)
+def test_what_is_no_color(text: str) -> None:
+    with pytest.raises(InputError, match="is no color"):
+        parse_color(text)
 
 
-def test_a_colour_matches_the_label_that_jpeg_made_of_it(tmp_path: Path) -> None:
+def test_a_color_matches_the_label_that_jpeg_made_of_it(tmp_path: Path) -> None:
     labels = labels_of(painted(), tmp_path / "a.jpg", quality=50)
-    matches = [matching_label(colour, labels) for colour in (BLACK, WHITE, RED, BLUE)]
+    matches = [matching_label(color, labels) for color in (BLACK, WHITE, RED, BLUE)]
     assert sorted(str(match) for match in matches) == sorted(labels)
 
 

@@ -378,7 +378,7 @@ def test_a_mask_confines_a_style_to_its_region(
 
 
 def test_keeping_luminance_keeps_the_photos_chroma(astronaut: Path, painting: Path) -> None:
-    iterates = quick(astronaut, painting, steps=5, keep_colours="luminance")
+    iterates = quick(astronaut, painting, steps=5, preserve_colors="luminance")
     photo = load_image(astronaut, size=48)
     chroma = photo - luminance(photo)
     last = iterates[-1].image
@@ -389,9 +389,9 @@ def test_keeping_luminance_keeps_the_photos_chroma(astronaut: Path, painting: Pa
     assert ((last - luminance(last)).abs() <= chroma.abs() + 1e-3).all()
 
 
-def test_matching_colours_keeps_the_photos_mean_colour(photo: Tensor, painting: Path) -> None:
+def test_matching_colors_keeps_the_photos_mean_color(photo: Tensor, painting: Path) -> None:
     plain, matched = (
-        quick(photo, painting, size=96, steps=10, content_weight=0, keep_colours=keep)[-1].image
+        quick(photo, painting, size=96, steps=10, content_weight=0, preserve_colors=keep)[-1].image
         for keep in (None, "match")
     )
     mean = photo.mean((2, 3))

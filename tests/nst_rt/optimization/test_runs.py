@@ -23,7 +23,7 @@ from nst_rt.errors import (
 )
 from nst_rt.images.io import load_picture, tensor_to_frame
 from nst_rt.losses import LossTerms
-from nst_rt.optimization.batches import paint_batch, paint_grid
+from nst_rt.optimization.batches import optimize_grid, optimize_list
 from nst_rt.optimization.optimizer import Iterate, optimize
 from nst_rt.optimization.runs import paint
 from nst_rt.optimization.tiling import Objective
@@ -41,7 +41,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "adam": TWO_SCALES | {"optimizer": "adam"},
     "noise": TWO_SCALES | {"init": "noise", "seed": 7},
     "average": TWO_SCALES | {"preset": "multiscale", "min_size": 60},
-    "luminance": TWO_SCALES | {"keep_colours": "luminance"},
+    "luminance": TWO_SCALES | {"preserve_colors": "luminance"},
 }
 HOLD = 30  # frames that a timelapse shows its last image for
 OnIterate = Callable[[Iterate], None]
@@ -135,14 +135,14 @@ def test_a_picture_is_painted_into_a_file(content: Path, style: Path, tmp_path: 
     assert names(tmp_path) == ["out.png"]
 
 
-@pytest.mark.parametrize("keep_colours", [None, "luminance"])
+@pytest.mark.parametrize("preserve_colors", [None, "luminance"])
 @pytest.mark.parametrize("height", [61, 63, 66])
 def test_odd_sides_stay_through_the_scales(
-    content: Path, style: Path, tmp_path: Path, height: int, keep_colours: str | None
+    content: Path, style: Path, tmp_path: Path, height: int, preserve_colors: str | None
 ) -> None:
     with Image.open(content) as photo:
         photo.resize((96, height)).save(tmp_path / "in.png")
-    settings = TWO_SCALES | {"steps": [1], "keep_colours": keep_colours}
+    settings = TWO_SCALES | {"steps": [1], "preserve_colors": preserve_colors}
     paint(tmp_path / "in.png", [style], tmp_path / "out.png", **settings)
     assert load_picture(tmp_path / "out.png").image.shape == (1, 3, height, 96)
 
@@ -233,7 +233,7 @@ def test_no_picture_replaces_what_it_is_made_of(content: Path, style: Path, tmp_
         with pytest.raises(InputError, match=r"link\.png"):
             paint(*given, tmp_path / "link.png", overwrite=True, **QUICK)
         with pytest.raises(InputError, match=r"link\.png"):
-            paint_grid(*given, tmp_path / "link.png", {}, overwrite=True, **QUICK)
+            optimize_grid(*given, tmp_path / "link.png", {}, overwrite=True, **QUICK)
     with pytest.raises(InputError, match=r"a\.png"):
         batch(tmp_path, HEADER, f"{content},{style},a.png", f"a.png,{style},b.png", overwrite=True)
     assert (tmp_path / "a.png").read_bytes() == content.read_bytes()
@@ -496,7 +496,7 @@ def test_the_film_of_an_interrupted_run_plays(content: Path, style: Path, tmp_pa
         {"steps": [3, 4]},
         {"size": 80},
         {"seed": 1},
-        {"keep_colours": "match"},
+        {"preserve_colors": "match"},
     ],
 )
 def test_other_settings_are_not_resumed(
@@ -627,9 +627,9 @@ def folder(tmp_path: Path, small: Path) -> Path:
 
 
 def batch(folder: Path, *lines: str, **options: Any) -> Any:
-    """`paint_batch` of a list with these lines."""
+    """`optimize_list` of a list with these lines."""
     (folder / "pairs.csv").write_text("\n".join([*lines, ""]), encoding="utf-8")
-    return paint_batch(folder / "pairs.csv", parse=parse_setting, **QUICK | options)
+    return optimize_list(folder / "pairs.csv", parse=parse_setting, **QUICK | options)
 
 
 def outputs(folder: Path) -> list[str]:
@@ -661,7 +661,7 @@ def test_a_list_from_a_spreadsheet_is_read(folder: Path) -> None:
     # It begins with a byte order mark and its lines end with CR LF.
     text = "\ufeffcontent,style,output\r\nin/photo.png,in/swirls.png,Sonne über Köln.png\r\n"
     (folder / "pairs.csv").write_bytes(text.encode())
-    paint_batch(folder / "pairs.csv", parse=parse_setting, **QUICK)
+    optimize_list(folder / "pairs.csv", parse=parse_setting, **QUICK)
     assert outputs(folder) == ["Sonne über Köln.png"]
 
 
@@ -675,7 +675,7 @@ GOOD = "in/photo.png,in/swirls.png,a.png"
         ([], "no column content, style, output"),
         ([HEADER], "a line for each pair"),
         (["content,style", "in/photo.png,in/swirls.png"], "no column output"),
-        ([f"{HEADER},colour", f"{GOOD},red"], "unknown column .*colour"),
+        ([f"{HEADER},color", f"{GOOD},red"], "unknown column .*color"),
         ([f"{HEADER}", f"{GOOD},more"], "pairs.csv"),
         ([HEADER, GOOD, "in/no.png,in/swirls.png,b.png"], "line 3: .*no.png: no such file"),
         ([HEADER, GOOD, "in/photo.png,in/no.png,b.png"], "line 3: .*no.png: no such file"),
@@ -703,9 +703,9 @@ def test_bad_lists_are_refused_before_any_work(folder: Path, lines: list[str], s
 def test_a_list_must_be_text(folder: Path) -> None:
     (folder / "pairs.csv").write_bytes((folder / "in/photo.png").read_bytes())
     with pytest.raises(InputError, match="not a CSV file"):
-        paint_batch(folder / "pairs.csv", parse=parse_setting)
+        optimize_list(folder / "pairs.csv", parse=parse_setting)
     with pytest.raises(InputError, match="no such file"):
-        paint_batch(folder / "nothing.csv", parse=parse_setting)
+        optimize_list(folder / "nothing.csv", parse=parse_setting)
 
 
 def test_outputs_of_a_list_that_exist_are_kept(folder: Path) -> None:
@@ -778,7 +778,7 @@ def test_a_pair_that_fails_does_not_stop_the_others(
 def test_a_sheet_holds_every_combination(content: Path, style: Path, tmp_path: Path) -> None:
     seen: list[tuple[int, int, str]] = []
     weights, layers = (1.0, 100.0), ({"relu1_1": 1.0}, {"relu1_1": 1.0, "relu1_2": 1.0})
-    output = paint_grid(
+    output = optimize_grid(
         content,
         [style],
         tmp_path / "sheet.png",
@@ -823,7 +823,7 @@ def test_a_bad_cell_is_refused_before_any_work(
 ) -> None:
     seen: list[object] = []
     with pytest.raises(Exception, match=said) as raised:
-        paint_grid(
+        optimize_grid(
             content,
             [style],
             tmp_path / "sheet.png",
@@ -842,9 +842,9 @@ def test_a_sheet_that_exists_is_kept(content: Path, style: Path, tmp_path: Path)
     output.write_text("precious")
     cells = {"style_weight": [("1", 1.0)]}
     with pytest.raises(OutputExistsError):
-        paint_grid(content, [style], output, cells, **QUICK)
+        optimize_grid(content, [style], output, cells, **QUICK)
     assert output.read_text() == "precious"
-    paint_grid(content, [style], output, cells, overwrite=True, **QUICK)
+    optimize_grid(content, [style], output, cells, overwrite=True, **QUICK)
     assert load_picture(output).image.shape[-1] == 48
 
 
@@ -852,7 +852,7 @@ def test_pictures_of_several_sizes_are_whole_on_a_sheet(
     content: Path, style: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "sheet.png"
-    paint_grid(content, [style], output, {"size": [("48", 48), ("96", 96)]}, **QUICK)
+    optimize_grid(content, [style], output, {"size": [("48", 48), ("96", 96)]}, **QUICK)
     height, width = load_picture(output).image.shape[-2:]
     assert width >= 48 + 96
     assert height >= 64
@@ -868,7 +868,7 @@ def test_an_interrupted_sheet_holds_what_was_finished(
             if number == stop:
                 os.kill(os.getpid(), signal.SIGINT)
 
-        paint_grid(content, [style], tmp_path / "s.png", cells, on_cell=on_cell, **QUICK)
+        optimize_grid(content, [style], tmp_path / "s.png", cells, on_cell=on_cell, **QUICK)
 
     with pytest.raises(KeyboardInterrupt):  # nothing to keep
         painted(1)

@@ -13,22 +13,22 @@ from nst_rt.optimization.timelapse import TIMELAPSE_SUFFIXES, Timelapse, check_t
 
 HOLD = 30
 # Where each of them survives the encoder best.
-COLOURS = ((0.9, 0.1, 0.1), (0.1, 0.9, 0.1), (0.1, 0.1, 0.9), (0.8, 0.5, 0.15), (0.5, 0.5, 0.5))
+COLORS = ((0.9, 0.1, 0.1), (0.1, 0.9, 0.1), (0.1, 0.1, 0.9), (0.8, 0.5, 0.15), (0.5, 0.5, 0.5))
 
 
-def plain(colour: tuple[float, ...], height: int = 48, width: int = 64) -> Tensor:
-    return torch.tensor(colour).view(1, 3, 1, 1).expand(1, 3, height, width).clone()
+def plain(color: tuple[float, ...], height: int = 48, width: int = 64) -> Tensor:
+    return torch.tensor(color).view(1, 3, 1, 1).expand(1, 3, height, width).clone()
 
 
-def grey(number: int) -> Tensor:
-    """An image of one grey level per number, which survives encoding."""
+def gray(number: int) -> Tensor:
+    """An image of one gray level per number, which survives encoding."""
     return plain((0.1 + 0.08 * number,) * 3)
 
 
 def write(path: Path, count: int, *, first: int = 0, earlier: int = 0) -> None:
     with Timelapse(path, (48, 64), earlier=earlier) as film:
         for number in range(first, first + count):
-            film.write(grey(number))
+            film.write(gray(number))
 
 
 def break_off(path: Path, images: Sequence[Tensor], *, earlier: int = 0) -> None:
@@ -45,13 +45,13 @@ def break_off(path: Path, images: Sequence[Tensor], *, earlier: int = 0) -> None
 
 
 def shown(path: Path) -> list[np.ndarray]:
-    """All frames, RGB in [0, 1], in the colours that the file says it has."""
+    """All frames, RGB in [0, 1], in the colors that the file says it has."""
     with av.open(str(path)) as container:
         return [f.to_ndarray(format="rgb24") / 255 for f in container.decode(video=0)]
 
 
 def numbers(path: Path) -> list[int]:
-    """Which `grey` each frame is."""
+    """Which `gray` each frame is."""
     return [round((float(frame.mean()) - 0.1) / 0.08) for frame in shown(path)]
 
 
@@ -116,18 +116,18 @@ def test_a_coarse_image_fills_the_frame(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shape", [(48, 64), (720, 1280)])
-def test_colours_survive(tmp_path: Path, shape: tuple[int, int]) -> None:
+def test_colors_survive(tmp_path: Path, shape: tuple[int, int]) -> None:
     with Timelapse(tmp_path / "t.mp4", shape) as film:
-        for colour in COLOURS:
-            film.write(plain(colour, *shape))
+        for color in COLORS:
+            film.write(plain(color, *shape))
     frames = shown(tmp_path / "t.mp4")
-    for frame, colour in zip(frames, COLOURS, strict=False):
-        assert np.abs(frame.mean((0, 1)) - colour).max() < 0.02
+    for frame, color in zip(frames, COLORS, strict=False):
+        assert np.abs(frame.mean((0, 1)) - color).max() < 0.02
     last = frames[-1].mean((0, 1))
-    assert np.abs(last - COLOURS[-1]).max() < 0.02
+    assert np.abs(last - COLORS[-1]).max() < 0.02
 
 
-def test_the_file_says_what_its_colours_mean(tmp_path: Path) -> None:
+def test_the_file_says_what_its_colors_mean(tmp_path: Path) -> None:
     """Or players guess by the size: BT.709 from 720 lines on, BT.601 below."""
     write(tmp_path / "t.mp4", 1)
     with av.open(str(tmp_path / "t.mp4")) as container:
@@ -143,7 +143,7 @@ def test_an_exception_leaves_a_film_that_plays(tmp_path: Path, kind: type[BaseEx
     def broken_off() -> None:
         with Timelapse(path, (48, 64)) as film:
             for number in range(7):
-                film.write(grey(number))
+                film.write(gray(number))
             raise kind("stop")
 
     with pytest.raises(kind, match="stop"):
@@ -164,32 +164,32 @@ def test_a_film_goes_on_where_it_broke_off(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    break_off(Path(name), [grey(number) for number in range(4)])
+    break_off(Path(name), [gray(number) for number in range(4)])
     write(Path(name), 3, first=4, earlier=99)
     assert numbers(tmp_path / name) == [0, 1, 2, 3, 4, 5] + [6] * (1 + HOLD)
     assert names(tmp_path) == [name]
 
 
 def test_breaking_off_before_a_new_frame_keeps_the_earlier_ones(tmp_path: Path) -> None:
-    break_off(tmp_path / "t.mp4", [grey(number) for number in range(4)])
+    break_off(tmp_path / "t.mp4", [gray(number) for number in range(4)])
     break_off(tmp_path / "t.mp4", [], earlier=99)
     assert names(tmp_path) == ["t.partial.mp4"]
     assert numbers(tmp_path / "t.partial.mp4") == [0, 1, 2, 3]
 
 
-def test_going_on_keeps_the_colours(tmp_path: Path) -> None:
+def test_going_on_keeps_the_colors(tmp_path: Path) -> None:
     path = tmp_path / "t.mp4"
-    break_off(path, [plain(colour) for colour in COLOURS])
+    break_off(path, [plain(color) for color in COLORS])
     for _ in range(2):
-        break_off(path, [grey(0)], earlier=99)
+        break_off(path, [gray(0)], earlier=99)
     with Timelapse(path, (48, 64), earlier=99) as film:
-        film.write(grey(0))
-    for frame, colour in zip(shown(path), COLOURS, strict=False):
-        assert np.abs(frame.mean((0, 1)) - colour).max() < 0.03
+        film.write(gray(0))
+    for frame, color in zip(shown(path), COLORS, strict=False):
+        assert np.abs(frame.mean((0, 1)) - color).max() < 0.03
 
 
 def test_a_film_begins_anew_unless_it_is_to_go_on(tmp_path: Path) -> None:
-    break_off(tmp_path / "t.mp4", [grey(number) for number in range(4)])
+    break_off(tmp_path / "t.mp4", [gray(number) for number in range(4)])
     write(tmp_path / "t.mp4", 2)
     assert numbers(tmp_path / "t.mp4") == [0] + [1] * (1 + HOLD)
 

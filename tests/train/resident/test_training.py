@@ -165,7 +165,7 @@ def test_one_photo_of_many_shapes_is_cut_where_it_lies(tmp_path: Path) -> None:
     assert (high - low < 65).all()  # of one photo each
 
 
-def test_crops_of_one_colour_give_way(tmp_path: Path) -> None:
+def test_crops_of_one_color_give_way(tmp_path: Path) -> None:
     picture = Image.new("RGB", (400, 40), (200, 200, 200))
     picture.paste(Image.effect_noise((40, 40), 90).convert("RGB"), (0, 0))
     picture.save(tmp_path / "sky.png")
