@@ -3,17 +3,10 @@
 Names are imported when they are first used, so that `nst-rt --help` answers at once.
 """
 
-import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 from nst_rt.version import __version__
-
-# Before OpenCV is imported anywhere: FFmpeg and Qt inside it write to stderr on their own (Qt for
-# fonts that the wheel does not have); what matters is raised as an error instead.
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
-os.environ.setdefault("QT_LOGGING_RULES", "default.warning=false")
 
 if TYPE_CHECKING:
     from nst_rt.errors import StyleTransferError

@@ -5,6 +5,7 @@ the exit code; library users catch `StyleTransferError`.
 """
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -75,3 +76,11 @@ class InterruptedWorkError(StyleTransferError):
     """Ctrl-C; the message says what was kept."""
 
     exit_code = 130
+
+
+def with_flags(message: str) -> str:
+    """A message for the command line: options, which messages name in backticks, as flags.
+
+    `overwrite` becomes --overwrite; texts of the library name keyword arguments.
+    """
+    return re.sub(r"`([a-z][a-z_]*)`", lambda found: "--" + found[1].replace("_", "-"), message)

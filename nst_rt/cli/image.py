@@ -1,15 +1,25 @@
-"""The verbs `image` and `photos`: photos through a stylizer, and photos packed to train on."""
+"""Stylize a photo, or a collection of photos into a folder."""
 
 import argparse
 import sys
 from typing import Any
 
-from nst_rt.cli.options import take_stylizer
+from nst_rt.cli.options import (
+    add_backend_arguments,
+    add_overwrite,
+    add_post_processing_arguments,
+    take_stylizer,
+)
 from nst_rt.cli.report import Report, progress
 from nst_rt.errors import InputError, PartialResultError
 
+EXAMPLES = (
+    "photo.jpg --style starry_night -o out.png",
+    "holiday/ --blend starry_night=0.7,great_wave=0.3 -o stylized/",
+)
 
-def add_image_arguments(p: argparse.ArgumentParser) -> None:
+
+def add_arguments(p: argparse.ArgumentParser) -> None:
     """The arguments of `image`, those of looks and engines excepted."""
     p.add_argument(
         "photo", metavar="PHOTO", help="the photo, or a folder, a zip archive or a list of photos"
@@ -32,18 +42,12 @@ def add_image_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--memory", type=float, metavar="GB", help="to use at most; default: half of what is free"
     )
+    add_overwrite(p)
+    add_post_processing_arguments(p)
+    add_backend_arguments(p)
 
 
-def add_photos_arguments(p: argparse.ArgumentParser) -> None:
-    """The arguments of `photos`."""
-    p.add_argument("source", metavar="PHOTOS", help="a folder, a zip archive or a list of photos")
-    p.add_argument("-o", "--output", required=True, metavar="OUT", help="a folder or a .zip file")
-    p.add_argument(
-        "--resize", dest="short_side", type=int, metavar="PX", help="short side; default: 288"
-    )
-
-
-def image(photo: str, output: str, **options: Any) -> Report:
+def run(photo: str, output: str, **options: Any) -> Report:
     """Stylize a photo, or a collection of photos into a folder."""
     from nst_rt.files import check_input, check_not_input
     from nst_rt.images.collection import Photo, is_collection
@@ -100,25 +104,3 @@ def _collection(source: str, folder: str, style: dict[str, Any], **painting: Any
 
 def _engine(stylizer: Any) -> dict[str, str]:
     return {name: getattr(stylizer, name) for name in ("backend", "device", "precision")}
-
-
-def photos(source: str, output: str, **options: Any) -> Report:
-    """Pack photos small, to train on."""
-    from nst_rt.images.packing import pack_photos
-
-    with progress("packing") as advance:
-        packed = pack_photos(
-            source, output, on_photo=lambda done, total: advance(done, total, ""), **options
-        )
-    for reason in packed.skipped.values():
-        print(f"nst-rt: skipped a photo: {reason}", file=sys.stderr)
-    skipped = f", skipped: {len(packed.skipped)}" if packed.skipped else ""
-    return Report(
-        f"{packed.output}: {packed.count} photos, {packed.bytes / 1e6:.1f} MB{skipped}",
-        {
-            "output": str(packed.output),
-            "count": packed.count,
-            "bytes": packed.bytes,
-            "skipped": list(packed.skipped.values()),
-        },
-    )

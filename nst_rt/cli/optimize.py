@@ -1,4 +1,4 @@
-"""The verb `optimize`: its arguments, and how their texts are read."""
+"""Stylize one image with the per-image optimizer."""
 
 import argparse
 import math
@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from nst_rt.cli.options import add_overwrite, add_vgg_weights
 from nst_rt.cli.report import Report, progress
 from nst_rt.errors import InputError, UnknownNameError
 
@@ -14,7 +15,10 @@ if TYPE_CHECKING:
     from nst_rt.optimization.runs import Painting
 
 
-def optimize(
+EXAMPLES = ("photo.jpg painting.jpg -o out.png --style-weight 20",)
+
+
+def run(
     content: str | None = None,
     style: list[str] | None = None,
     output: str | None = None,
@@ -99,7 +103,7 @@ def _facts(painting: "Painting") -> dict[str, Any]:
     return {"output": str(painting.output), **losses}
 
 
-def add_optimize_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the verb; those that are named in `_SETTINGS` go to the library."""
     add = parser.add_argument
     add("content", metavar="CONTENT", nargs="?", help="the photo")
@@ -122,6 +126,8 @@ def add_optimize_arguments(parser: argparse.ArgumentParser) -> None:
         help="a contact sheet over values of an option, such as style_weight=1,3,10 or "
         "content_layers=relu3_1,relu4_2 (+ joins layers); twice for rows and columns",
     )
+    add_overwrite(parser)
+    add_vgg_weights(parser)
 
 
 def parse_setting(name: str, text: str) -> Any:

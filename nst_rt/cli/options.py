@@ -3,6 +3,9 @@ are shown.
 """
 
 import argparse
+import ast
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nst_rt.errors import InputError
@@ -13,6 +16,7 @@ if TYPE_CHECKING:
     from nst_rt.infer.stylizer import Stylizer
 
 STYLE_HELP = "a name of nst-rt styles, a model FILE or FILE:NAME; default: starry_night"
+MODEL_HELP = STYLE_HELP.partition(";")[0]
 STROKE_SIZE_HELP = (
     "distance between strokes: of the picture's long side (2%%), in pixels (40px), or 1:1 to "
     "stylize at full size; default: 2%%"
@@ -85,3 +89,61 @@ def _style(options: dict[str, Any]) -> dict[str, Any]:
 
 def _taken(options: dict[str, Any], *names: str) -> dict[str, Any]:
     return {name: options.pop(name) for name in names if name in options}
+
+
+def add_overwrite(parser: argparse.ArgumentParser) -> None:
+    """Add `--overwrite`."""
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing output")
+
+
+def add_vgg_weights(parser: argparse.ArgumentParser) -> None:
+    """Add `--vgg-weights`."""
+    parser.add_argument(
+        "--vgg-weights", metavar="W", help="caffe, torchvision or a file; default: caffe"
+    )
+
+
+def add_backend_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that choose backend, device and precision."""
+    parser.add_argument(
+        "--backend", metavar="B", help="auto, openvino, torch or onnx; default: auto"
+    )
+    parser.add_argument("--device", metavar="D", help="cpu, cuda, ...; default: the fastest")
+    parser.add_argument("--precision", metavar="P", help="auto, f32, bf16 or f16; default: auto")
+
+
+def signature_defaults(function: str) -> dict[str, Any]:
+    """Defaults of a function's keyword arguments, for help texts.
+
+    They are read from its source, since importing it may import torch, and help is to answer at
+    once. Defaults that are neither literals nor constants of the same file are left out.
+
+    Args:
+        function: `package.module:name`.
+    """
+    module, _, name = function.partition(":")
+    package, *rest = module.split(".")[1:]
+    spec = find_spec(f"nst_rt.{package}")
+    assert spec is not None and spec.origin is not None
+    file = Path(spec.origin).parent.joinpath(*rest).with_suffix(".py") if rest else spec.origin
+    tree = ast.parse(Path(file).read_text(encoding="utf-8"))
+    constants = {
+        target.id: node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    signature = next(
+        node.args for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name
+    )
+    found = {}
+    for argument, default in zip(signature.kwonlyargs, signature.kw_defaults, strict=True):
+        if isinstance(default, ast.Name):
+            default = constants.get(default.id)
+        if default is not None:
+            try:
+                found[argument.arg] = ast.literal_eval(default)
+            except ValueError:
+                continue
+    return found

@@ -3,12 +3,12 @@
 import io
 import sys
 from argparse import ArgumentTypeError
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-Advance = Callable[[float, float | None, str], None]
+from nst_rt.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -45,18 +45,18 @@ def print_anything() -> None:
 
 
 @contextmanager
-def progress(title: str, *, counted: bool = True) -> Iterator[Advance]:
+def progress(title: str, *, counted: bool = True) -> Iterator[Progress]:
     """A bar with an ETA on stderr, on a terminal only.
 
     Args:
         title: before the bar.
         counted: show how many are done, and how many a second; else the bar shows a fraction.
     """
+    from rich import progress as rich_progress
     from rich.console import Console
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
-        Progress,
         TextColumn,
         TimeElapsedColumn,
         TimeRemainingColumn,
@@ -71,7 +71,7 @@ def progress(title: str, *, counted: bool = True) -> Iterator[Advance]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+    with rich_progress.Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task(title, total=None, rate="", note="")
 
         def advance(done: float, total: float | None, note: str) -> None:

@@ -1,10 +1,11 @@
-"""The verb styles: what ships, and what it makes of a photo."""
+"""List the styles that ship, or stylize a photo with all of them."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from nst_rt.cli.options import add_overwrite
 from nst_rt.cli.report import Report, progress
 from nst_rt.errors import InputError
 
@@ -14,14 +15,21 @@ if TYPE_CHECKING:
 _PREVIEW_WIDTH = 36  # characters
 
 
-def add_styles_arguments(p: argparse.ArgumentParser) -> None:
+EXAMPLES = (
+    "",
+    "photo.jpg --sheet sheet.png",
+)
+
+
+def add_arguments(p: argparse.ArgumentParser) -> None:
     """The arguments of `styles`."""
     p.add_argument("photo", metavar="PHOTO", nargs="?", help="to paint in every style")
     p.add_argument("--sheet", metavar="OUT", help="image of all of them to write")
     p.add_argument("--size", type=int, metavar="N", help="pixels of each picture; default: 480")
+    add_overwrite(p)
 
 
-def styles(
+def run(
     *,
     photo: str | None = None,
     sheet: str | None = None,

@@ -1,10 +1,11 @@
-"""The verb `train`: its arguments, and what is said of a training."""
+"""Train a style, or several, on a collection of photos."""
 
 import argparse
 import logging
 from pathlib import Path
 from typing import Any
 
+from nst_rt.cli.options import add_overwrite, add_vgg_weights
 from nst_rt.cli.report import Report
 from nst_rt.errors import InputError, InterruptedWorkError
 from nst_rt.recipes import recipe_steps
@@ -13,7 +14,14 @@ from nst_rt.recipes import recipe_steps
 TRAINING_SETTINGS = ("--trainer", "--model", "--data")
 
 
-def train(*, print_config: bool = False, **options: Any) -> Report:
+EXAMPLES = (
+    "--style painting.jpg --photos ~/photos --name mine",
+    "--style painting.jpg --photos ~/photos --name mine --from gallery",
+    "--style painting.jpg --photos ~/photos --name mine --trainer.devices 2 --data.workers 4",
+)
+
+
+def run(*, print_config: bool = False, **options: Any) -> Report:
     """Train a style, or several, on a collection of photos."""
     from lightning.pytorch.utilities import rank_zero_only
 
@@ -103,7 +111,7 @@ def _checkpoints(run: Path) -> set[tuple[Path, int]]:
     return {(file, file.stat().st_mtime_ns) for file in checkpoints(run)}
 
 
-def add_train_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the verb but those that it shares with others."""
     add = parser.add_argument
     add(
@@ -167,3 +175,5 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, metavar="N", help="default: 0")
     add("--resume", action="store_true", help="continue the run of this name")
     add("--fast-dev-run", action="store_true", help="one step, to see that all works")
+    add_vgg_weights(parser)
+    add_overwrite(parser)

@@ -1,4 +1,4 @@
-"""The verb video: one or several videos through a style, never losing work that was done."""
+"""Stylize video files; sound, subtitles and timestamps are kept."""
 
 import argparse
 import glob
@@ -8,8 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nst_rt.cli.options import take_painter
-from nst_rt.cli.report import Advance, Report, frame_size, progress
+from nst_rt.cli.options import (
+    add_backend_arguments,
+    add_overwrite,
+    add_post_processing_arguments,
+    take_painter,
+)
+from nst_rt.cli.report import Report, frame_size, progress
 from nst_rt.errors import (
     InputError,
     InterruptedWorkError,
@@ -18,6 +23,7 @@ from nst_rt.errors import (
     StyleTransferError,
 )
 from nst_rt.files import shown_source
+from nst_rt.progress import Progress
 from nst_rt.times import parse_time
 
 if TYPE_CHECKING:
@@ -41,7 +47,15 @@ _SETTINGS = (
 )
 
 
-def add_video_arguments(p: argparse.ArgumentParser) -> None:
+EXAMPLES = (
+    "film.mp4 out.mp4 --style starry_night",
+    "film.mp4 out.mp4 --style starry_night@0,great_wave@12.5 --fade 2",
+    "film.mkv out.mkv --start 1:30 --end 2:00 --resume",
+    "*.mp4 stylized/ --codec hevc",
+)
+
+
+def add_arguments(p: argparse.ArgumentParser) -> None:
     """The arguments of `video`, but for those of the style."""
     p.add_argument(
         "source",
@@ -83,9 +97,12 @@ def add_video_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--segment", type=int, metavar="N", help="frames an interruption loses; default: 250"
     )
+    add_post_processing_arguments(p, over_time=True)
+    add_backend_arguments(p)
+    add_overwrite(p)
 
 
-def video(source: list[str], output: str, **options: Any) -> Report:
+def run(source: list[str], output: str, **options: Any) -> Report:
     """Stylize video files, with all that goes along with the picture."""
     from nst_rt.infer.video import Settings, check_conversion
 
@@ -129,7 +146,7 @@ def conversion_report(done: "VideoResult") -> Report:
     )
 
 
-def on_frame(advance: Advance) -> "Callable[[int, VideoInfo], None]":
+def on_frame(advance: Progress) -> "Callable[[int, VideoInfo], None]":
     """For `stylize_video`, which a progress bar is to follow."""
     return lambda frames, info: advance(frames, info.frames or None, "")
 

@@ -1,10 +1,11 @@
-"""The verb web: the browser studio."""
+"""Open the browser studio: live camera, photos, videos, optimizing and training."""
 
 import argparse
 import contextlib
 import sys
 from typing import TYPE_CHECKING, Any
 
+from nst_rt.cli.options import add_backend_arguments
 from nst_rt.cli.report import Report
 from nst_rt.errors import InputError
 
@@ -20,7 +21,13 @@ _LIMITS = {  # option -> attribute of Limits, and how many of it one of the opti
 }
 
 
-def add_web_arguments(p: argparse.ArgumentParser) -> None:
+EXAMPLES = (
+    "",
+    "--host 0.0.0.0 --token --self-signed",
+)
+
+
+def add_arguments(p: argparse.ArgumentParser) -> None:
     """The arguments of `web`, but for those of the engine."""
     p.add_argument(
         "--style", dest="models", action="append", metavar="FILE", help="a style model to add"
@@ -61,9 +68,10 @@ def add_web_arguments(p: argparse.ArgumentParser) -> None:
     limits.add_argument(
         "--storage", type=float, metavar="GB", help="of all files, results too; default: 4"
     )
+    add_backend_arguments(p)
 
 
-def web(**options: Any) -> Report:
+def run(**options: Any) -> Report:
     """Open the browser studio: live camera, photos, videos, optimizing and training."""
     try:
         from nst_rt.infer.web.checks import Limits

@@ -1,16 +1,21 @@
-"""The verb webcam: a camera, live, in a window and to other programs."""
+"""Stylize a camera, live, in a window and for other programs."""
 
 import argparse
 import signal
 import sys
 from typing import Any
 
-from nst_rt.cli.options import STROKE_SIZE_HELP
+from nst_rt.cli.options import STROKE_SIZE_HELP, STYLE_HELP, add_backend_arguments, add_overwrite
 from nst_rt.cli.report import Report, frame_size
 from nst_rt.files import shown_source
 
+EXAMPLES = (
+    "0 --style starry_night",
+    "--no-window --mjpeg 8080",
+)
 
-def add_webcam_arguments(p: argparse.ArgumentParser) -> None:
+
+def add_arguments(p: argparse.ArgumentParser) -> None:
     """The arguments of `webcam`, besides the style's and the engine's."""
     add = p.add_argument
     add(
@@ -49,9 +54,12 @@ def add_webcam_arguments(p: argparse.ArgumentParser) -> None:
     add("--virtual-camera", action="store_true", help="be a camera for other programs")
     add("--mjpeg", metavar="[HOST:]PORT", help="serve over HTTP; default HOST: 127.0.0.1")
     add("--token", metavar="T", help="that viewers need; for a HOST that other machines reach")
+    add("--style", metavar="S", help=STYLE_HELP)
+    add_overwrite(p)
+    add_backend_arguments(p)
 
 
-def webcam(*, source: str = "0", **options: Any) -> Report:
+def run(*, source: str = "0", **options: Any) -> Report:
     """Stylize a camera, live, in a window and for other programs."""
     if options.pop("list", False):
         return _cameras()

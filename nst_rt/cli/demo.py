@@ -1,0 +1,31 @@
+"""Stylize a film that comes in a package."""
+
+import argparse
+from dataclasses import replace
+from typing import Any
+
+from nst_rt.cli.options import STYLE_HELP
+from nst_rt.cli.report import Report, progress
+from nst_rt.cli.video import conversion_report, on_frame
+
+EXAMPLES = ("",)
+
+
+def add_arguments(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--folder", metavar="DIR", help="where everything goes; default: demo")
+    p.add_argument("--style", metavar="S", help=STYLE_HELP)
+
+
+def run(**options: Any) -> Report:
+    """Stylize a film that comes in a package."""
+    from nst_rt.infer.demo import run_demo
+
+    with progress("converting") as advance:
+        done = run_demo(on_frame=on_frame(advance), **options)
+    report = conversion_report(done)
+    folder = done.output.parent
+    text = (
+        f"{report.text}\nbefore and after: {folder / 'before_after.png'}\n"
+        f"to try next: {folder / 'photos'}, {folder / 'paintings'}"
+    )
+    return replace(report, text=text)
