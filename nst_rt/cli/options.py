@@ -124,7 +124,8 @@ def signature_defaults(function: str) -> dict[str, Any]:
     module, _, name = function.partition(":")
     package, *rest = module.split(".")[1:]
     spec = find_spec(f"nst_rt.{package}")
-    assert spec is not None and spec.origin is not None
+    assert spec is not None
+    assert spec.origin is not None
     file = Path(spec.origin).parent.joinpath(*rest).with_suffix(".py") if rest else spec.origin
     tree = ast.parse(Path(file).read_text(encoding="utf-8"))
     constants = {
