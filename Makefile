@@ -4,14 +4,20 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test gallery lint format clean
+.PHONY: demo test check gallery lint format clean
 
 demo: $(READY)
 	$(BIN)/nst-rt demo
 
-# Side by side, a file's tests together, since they share what is dear to make.
+# In parallel, by file: the tests of a file share what is expensive to make.
 test: $(READY)
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+# The inner loop: style and the quick tests.
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest -q -m "not slow" -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # Trains the styles that ship further, from DATA/content (photos) and DATA/styles (paintings).
 MINUTES ?= 600
