@@ -1,7 +1,7 @@
-"""The style image as a training uses it: cut, denoised, its levels stretched.
+"""Preparing a style image for training: crop, denoising, stretched levels.
 
-A network is no more vivid than the file that it learned from, and learns the noise of a scan as if
-it were brush strokes.
+A network is no more vivid than the file that it is trained on, and it learns the noise of a scan as
+if it were brush strokes.
 """
 
 import re
@@ -17,24 +17,26 @@ from torch.nn import functional as F
 
 from nst_rt.errors import InputError
 from nst_rt.images.color import luminance
-from nst_rt.images.io import image_shape, load_image, resize
+from nst_rt.images.convert import resize
+from nst_rt.images.io import image_shape, load_image
 
-SMALLEST = 64  # pixels a side of a style image or a crop of one
+SMALLEST = 64  # minimum side of a style image or of a crop, pixels
 
-_VIVID_DEVIATION, _VIVID_CHROMA = 0.25, 0.27  # of files that gave vivid networks
-_NEARLY_VIVID = 0.9  # of either: no need to touch the file
-_FULL_RANGE = 0.8  # of white - black; less is the veil of a bad reproduction, not the painting's
-_LEAST_RANGE = 0.1  # below it there is nothing but noise to stretch
-_CLIPPED = 0.005  # fraction of the pixels, at either end
+_VIVID_DEVIATION, _VIVID_CHROMA = 0.25, 0.27  # measured on files that gave vivid networks
+_NEARLY_VIVID = 0.9  # fraction of either from which a file is left alone
+_FULL_RANGE = 0.8  # of white - black; a smaller range is the veil of a bad reproduction
+_LEAST_RANGE = 0.1  # below it a stretch would only amplify noise
+_CLIPPED = 0.005  # fraction of the pixels clipped at either end
 _LARGEST_GAIN = 1.5
-# Of the range, about 9 of 255 levels: clean files of rough paintings come to 0.027 at 320 px.
+# Fraction of the range, about 9 of 255 levels. Clean files of rough paintings have up to 0.027 at
+# 320 px.
 _VISIBLE_NOISE = 0.035
-_BLOCK = 16  # details a side
+_BLOCK = 16  # side of the blocks that noise is measured in, wavelet coefficients
 
 
 @dataclass(frozen=True)
 class Crop:
-    """A rectangle of an image, in pixels from its top left corner."""
+    """A rectangle of an image, in pixels from the top left corner."""
 
     width: int
     height: int
@@ -43,16 +45,16 @@ class Crop:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """A crop written as ImageMagick writes it: WIDTHxHEIGHT+LEFT+TOP.
+        """The crop in ImageMagick's notation: WIDTHxHEIGHT+LEFT+TOP.
 
         Raises:
-            InputError: not a crop.
+            InputError: the text is not a crop.
         """
         found = re.fullmatch(r"(\d+)x(\d+)\+(\d+)\+(\d+)", text, re.ASCII)
         if found is None:
             raise InputError(
-                f"{text!r} is not a crop such as 400x300+20+10: width, height, and the left and "
-                "top edge, in pixels"
+                f"{text!r} is not a crop such as 400x300+20+10 (width x height + left + top, in "
+                "pixels)"
             )
         return cls(*map(int, found.groups()))
 
@@ -60,17 +62,17 @@ class Crop:
         return f"{self.width}x{self.height}+{self.left}+{self.top}"
 
     def of(self, image: Tensor) -> Tensor:
-        """The part of an image (1, 3, H, W).
+        """The cropped image, from an image (1, 3, H, W).
 
         Raises:
-            InputError: it is not inside the image, or too small to be a style image.
+            InputError: the crop is not inside the image, or too small for a style image.
         """
         height, width = image.shape[-2:]
         if self.left + self.width > width or self.top + self.height > height:
             raise InputError(f"the crop {self} is not inside the image of {width}x{height} px")
         if min(self.width, self.height) < SMALLEST:
             raise InputError(
-                f"the crop {self} has too few strokes; {SMALLEST} px a side are the least"
+                f"the crop {self} is too small for a style image: at least {SMALLEST} px a side"
             )
         rows = slice(self.top, self.top + self.height)
         return image[..., rows, self.left : self.left + self.width]
@@ -78,11 +80,11 @@ class Crop:
 
 @dataclass(frozen=True)
 class Vividness:
-    """How vivid an image is, both in [0, 1].
+    """How vivid an image is.
 
     Attributes:
-        deviation: standard deviation of the luma.
-        chroma: mean of the largest less the smallest of a pixel's RGB.
+        deviation: standard deviation of the luma, in [0, 1].
+        chroma: mean over the pixels of max(R, G, B) - min(R, G, B), in [0, 1].
     """
 
     deviation: float
@@ -90,31 +92,31 @@ class Vividness:
 
     @classmethod
     def of(cls, image: Tensor) -> Self:
-        """Measure an image (1, 3, H, W), RGB in [0, 1]."""
+        """The vividness of an image (1, 3, H, W), RGB in [0, 1]."""
         chroma = image.amax(1) - image.amin(1)
         return cls(luminance(image).std(correction=0).item(), chroma.mean().item())
 
     @property
     def fraction(self) -> float:
-        """Of what is vivid, in deviation or chroma, whichever is nearer.
+        """Deviation or chroma over that of a vivid image, whichever ratio is larger.
 
-        A painting may be gray (Udnie) or even in its light (The Scream); a bad reproduction takes
-        from both alike.
+        A painting may be nearly gray (Udnie) or low in contrast (The Scream); a bad reproduction
+        reduces both.
         """
         return max(self.deviation / _VIVID_DEVIATION, self.chroma / _VIVID_CHROMA)
 
 
 @dataclass(frozen=True)
 class StyleImage:
-    """A style image as it is trained on, and what was done to it; as text, a line that tells it.
+    """A style image prepared for training; `str` says in one line what was done to it.
 
     Attributes:
         image: shape (1, 3, H, W), float32, RGB in [0, 1].
-        crop: what was cut out of the file; None for all of it.
-        noise: standard deviation of the noise that was removed; None if it was left alone.
-        stretched: whether the levels were.
-        before: how vivid the file is.
-        after: how vivid the image is.
+        crop: crop of the file that was used; None for all of it.
+        noise: standard deviation of the noise that was removed; None if it was not denoised.
+        stretched: whether the levels were stretched.
+        before: vividness of the file.
+        after: vividness of the image.
     """
 
     image: Tensor
@@ -126,7 +128,7 @@ class StyleImage:
 
     def __str__(self) -> str:
         before, after = self.before, self.after
-        done = [f"cut to {self.crop}"] if self.crop else []
+        done = [f"cropped to {self.crop}"] if self.crop else []
         if self.stretched:
             done.append(
                 f"levels stretched (luma deviation {before.deviation:.2f} -> "
@@ -134,11 +136,11 @@ class StyleImage:
             )
         if self.noise is not None:
             done.append(f"denoised (noise {self.noise:.3f})")
-        kept = f"luma deviation {before.deviation:.2f}, chroma {before.chroma:.2f}"
-        return ", ".join(done) or f"used as it is ({kept})"
+        figures = f"luma deviation {before.deviation:.2f}, chroma {before.chroma:.2f}"
+        return ", ".join(done) or f"used unchanged ({figures})"
 
     def facts(self) -> dict[str, Any]:
-        """The same as JSON values; figures before and after."""
+        """What was done as JSON values; pairs are values before and after."""
         before, after = self.before, self.after
         return {
             "crop": str(self.crop) if self.crop else None,
@@ -152,18 +154,18 @@ class StyleImage:
 def load_style_image(
     path: Path | str, size: int, *, crop: Crop | None = None, prepare: bool = True
 ) -> StyleImage:
-    """Read a style image for a training.
+    """Read and prepare a style image for training.
 
     Args:
         path: image file.
-        size: long side, pixels.
-        crop: the part of the file to use.
-        prepare: denoise it where it is noisy, stretch its levels where they are dull.
+        size: length of the long side, pixels.
+        crop: region of the file to use; None for all of it.
+        prepare: whether to denoise a noisy image and to stretch the levels of a dull one.
 
     Raises:
-        InputError: not an image, or a crop that cannot be used.
+        InputError: not an image, or a crop that does not fit.
     """
-    # Noise is judged at the size of use, since reducing averages it away, but before enlarging.
+    # Noise is measured at the size of use, since shrinking averages it away, but before enlarging.
     if crop is None:
         image = load_image(path, size=min(size, max(image_shape(path))))
     else:
@@ -178,15 +180,15 @@ def load_style_image(
 
 
 def check_style_image(path: Path | str, crop: Crop | None = None) -> None:
-    """Raise an InputError unless a style image can be read and is large enough."""
+    """Raise an InputError if a style image cannot be read or is too small."""
     if crop is not None:
         _cropped(path, crop)
         return
     height, width = load_image(path).shape[-2:]
     if min(height, width) < SMALLEST:
         raise InputError(
-            f"{path}: a painting of {width}x{height} px has too few strokes; {SMALLEST} px a side "
-            "are the least"
+            f"{path}: a style image of {width}x{height} px is too small: at least {SMALLEST} px a "
+            "side"
         )
 
 
@@ -198,13 +200,13 @@ def _cropped(path: Path | str, crop: Crop) -> Tensor:
 
 
 def with_full_levels(image: Tensor) -> Tensor:
-    """An image whose levels fill their range; a vivid one, and one of a single color, as it is.
+    """The image with levels that fill [0, 1]; a vivid image or a single color is unchanged.
 
-    A bad reproduction lies under a veil, x -> a x + b in all channels, which takes from contrast
-    and colors alike. So black is where the channels' least begins, white where their largest ends
-    (He et al. 2009, "Single Image Haze Removal Using Dark Channel Prior"), and what then is still
-    dull gets a gain. The channels have one curve, with no white balance: hues stay, and so does the
-    tint of a paper, which is no white.
+    A bad reproduction lies under a veil, x -> a x + b in all channels, which reduces contrast and
+    colors alike. So black is where the minimum of the channels begins and white where their maximum
+    ends (He et al. 2009, "Single Image Haze Removal Using Dark Channel Prior"); an image that is
+    still dull then gets a gain. All channels share one curve, without white balance: hues stay, and
+    so does the tint of paper.
 
     Args:
         image: shape (1, 3, H, W), RGB in [0, 1].
@@ -218,17 +220,17 @@ def with_full_levels(image: Tensor) -> Tensor:
     if vivid or span < _LEAST_RANGE:
         return image
     stretched = ((image - black) / span).clamp(0, 1)
-    # On toned paper the darkest is no black: stretched like contrast, cream would become amber.
-    kept = 1 - one_hue(image) * (1 - span)
-    stretched = torch.lerp(luminance(stretched), stretched, kept)
+    # Toned paper has no black: with its chroma stretched like its contrast, cream becomes amber.
+    saturation = 1 - one_hue(image) * (1 - span)
+    stretched = torch.lerp(luminance(stretched), stretched, saturation)
     gain = min(1 / Vividness.of(stretched).fraction, _LARGEST_GAIN)
     return steeper(stretched, gain) if gain > 1 else stretched
 
 
 def one_hue(image: Tensor) -> float:
-    """1 for an image of a single hue, such as a drawing on toned paper, 0 for paintings in color.
+    """1 for an image of a single hue, such as a drawing on toned paper; 0 for a colorful one.
 
-    That is how far the pixels' chromas point the same way; those of paintings come to 0.06 to 0.88.
+    Measured by how well the chromas of the pixels align: 0.06 to 0.88 for paintings.
     """
     chroma = image - luminance(image)
     mean_length = chroma.norm(dim=1).mean().clamp_min(1e-6)
@@ -237,13 +239,13 @@ def one_hue(image: Tensor) -> float:
 
 
 def steeper(image: Tensor, gain: float) -> Tensor:
-    """An image under an S-curve, which has this slope at the mean of the luma and clips nothing."""
+    """The image under an S-curve with slope `gain` at the mean luma; it clips nothing."""
     middle = torch.logit(luminance(image).mean())
     return torch.sigmoid(gain * torch.logit(image, 1e-6) + (1 - gain) * middle)
 
 
 def visible_noise(image: Tensor) -> float | None:
-    """`noise_level`, or None where there is too little to be removed."""
+    """`noise_level` of an image; None if it is too low to be removed."""
     noise = noise_level(image)
     black, white = _ends(image)
     return noise if noise > _VISIBLE_NOISE * (white - black) else None
@@ -252,9 +254,9 @@ def visible_noise(image: Tensor) -> float | None:
 def noise_level(image: Tensor) -> float:
     """Standard deviation of the noise in an image (1, 3, H, W), RGB in [0, 1].
 
-    The median absolute deviation of the finest diagonal details of a Haar wavelet (Donoho &
-    Johnstone 1994, "Ideal spatial adaptation by wavelet shrinkage"), in blocks, of which a quiet
-    one counts: noise is everywhere, while strokes and the relief of a canvas differ.
+    The median absolute deviation of the finest diagonal Haar coefficients (Donoho & Johnstone 1994,
+    "Ideal spatial adaptation by wavelet shrinkage"), measured in blocks. The first quartile of the
+    blocks counts: noise is everywhere, strokes and the relief of a canvas are not.
     """
     if min(image.shape[-2:]) < 2:
         return 0.0
@@ -262,21 +264,21 @@ def noise_level(image: Tensor) -> float:
     details = F.conv2d(image.transpose(0, 1), diagonal, stride=2)
     side = (min(_BLOCK, details.shape[-2]), min(_BLOCK, details.shape[-1]))
     levels = F.unfold(details, side, stride=side).abs().median(dim=1).values / 0.6745
-    levels = levels[levels > 0]  # not the margins, nor what is clipped
+    levels = levels[levels > 0]  # without plain margins and clipped areas
     return levels.quantile(0.25).item() if len(levels) else 0.0
 
 
 def denoised(image: Tensor, noise: float) -> Tensor:
-    """An image (1, 3, H, W) without most of its noise; strokes stay, by a bilateral filter."""
+    """An image (1, 3, H, W) after a bilateral filter, which removes noise but keeps strokes."""
     pixels = np.ascontiguousarray(image[0].permute(1, 2, 0).numpy())
-    # OpenCV adds up the differences of three channels.
+    # OpenCV sums the differences of the three channels, hence 4 times the noise.
     smooth = cv2.bilateralFilter(pixels, 5, 4 * noise, 1.5)
     return torch.from_numpy(smooth).permute(2, 0, 1)[None].contiguous()
 
 
 def _ends(image: Tensor) -> tuple[float, float]:
-    """Black and white of an image: nearly all of its pixels lie between, in all channels."""
-    # torch.quantile takes 16 million values at most.
+    """Black and white point of an image: nearly all values of all channels lie between."""
+    # Not torch.quantile, which is limited to 16 million values.
     black = np.quantile(image.amin(1).numpy(), _CLIPPED)
     white = np.quantile(image.amax(1).numpy(), 1 - _CLIPPED)
     return float(black), float(white)
