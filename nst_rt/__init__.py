@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from nst_rt.infer.live.webcam import stylize_webcam
     from nst_rt.infer.stylizer import Stylizer, load_style
     from nst_rt.infer.video import stylize_video
-    from nst_rt.models.style_model import StyleModel, gallery
+    from nst_rt.models.style_model import StyleModel, list_styles
     from nst_rt.optimization.optimizer import Iterate, optimize
     from nst_rt.optimization.runs import paint
     from nst_rt.train.run import train_style
@@ -26,7 +26,7 @@ __all__ = [
     "StyleTransferError",
     "Stylizer",
     "__version__",
-    "gallery",
+    "list_styles",
     "load_frame_stylizer",
     "load_image",
     "load_style",
@@ -44,7 +44,7 @@ _MODULES = {
     "StyleTransferError": "nst_rt.errors",
     "Stylizer": "nst_rt.infer.stylizer",
     "stylize_video": "nst_rt.infer.video",
-    "gallery": "nst_rt.models.style_model",
+    "list_styles": "nst_rt.models.style_model",
     "load_image": "nst_rt.images.io",
     "load_frame_stylizer": "nst_rt.infer.frame_stylizer",
     "load_style": "nst_rt.infer.stylizer",
