@@ -155,7 +155,7 @@ def find_photos(source: Path | str) -> list[Photo]:
     else:
         photos = _listed(check_input(source))
     if not photos:
-        raise InputError(f"{source}: contains no photos ({', '.join(IMAGE_SUFFIXES)})")
+        raise InputError(f"{source}: no photos in it ({', '.join(IMAGE_SUFFIXES)})")
     return sorted(photos, key=lambda photo: (photo.path, PurePosixPath(photo.member)))
 
 

@@ -206,7 +206,7 @@ def find_styles(styles: Iterable[_Source]) -> dict[_Source, tuple[StyleModel, st
         UnknownNameError, InputError, StyleModelError: see `find_style`.
     """
     loaded: dict[Path, StyleModel] = {}
-    found = {}
+    found: dict[_Source, tuple[StyleModel, str]] = {}
     for source in styles:
         if isinstance(source, StyleModel):
             found[source] = source, source.styles[0].name
@@ -229,7 +229,7 @@ def normalized_weights(weights: Mapping[str, float]) -> dict[str, float]:
     """
     for name, weight in weights.items():
         if not 0 <= weight < float("inf"):
-            raise InputError(f"the weight of style {name!r} must be at least 0, not {weight}")
+            raise InputError(f"the weight of style {name!r} must be 0 or more, not {weight}")
     total = sum(weights.values())
     if not total > 0:
         raise InputError("the weights of a blend must not all be 0")
