@@ -202,7 +202,7 @@ def _deep_png(content: bytes, orientation: int, key: int | tuple[int, ...] | Non
 
     Args:
         content: bytes of the file.
-        orientation: of EXIF, 1 to 8.
+        orientation: EXIF orientation, 1 to 8.
         key: color that stands for transparency, if any.
     """
     stored = cv2.imdecode(np.frombuffer(_bare_png(content), np.uint8), cv2.IMREAD_UNCHANGED)

@@ -4,8 +4,9 @@ The format is safetensors: float16 weights and string metadata. Loading never ru
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
@@ -205,13 +206,14 @@ def find_styles(styles: Iterable[_Source]) -> dict[_Source, tuple[StyleModel, st
     Raises:
         UnknownNameError, InputError, StyleModelError: see `find_style`.
     """
+    gallery = cache(gallery_files)  # read once, and only if a name needs it
     loaded: dict[Path, StyleModel] = {}
     found: dict[_Source, tuple[StyleModel, str]] = {}
     for source in styles:
         if isinstance(source, StyleModel):
             found[source] = source, source.styles[0].name
             continue
-        file, name = _place(source)
+        file, name = _place(source, gallery)
         if file.resolve() not in loaded:
             loaded[file.resolve()] = StyleModel.load(file)
         model = loaded[file.resolve()]
@@ -286,7 +288,7 @@ def _gallery() -> Iterator[tuple[Path, tuple[Style, ...]]]:
         yield file, _styles(file, _read(file, weights=False)[0])
 
 
-def _place(style: str | Path) -> tuple[Path, str | None]:
+def _place(style: str | Path, gallery: Callable[[], Mapping[str, Path]]) -> tuple[Path, str | None]:
     """The file that has a style, and its name there; None for the first style of the file."""
     text = str(style)
     file, separator, name = text.rpartition(f"{SUFFIX}:")
@@ -294,7 +296,6 @@ def _place(style: str | Path) -> tuple[Path, str | None]:
         return check_input(f"{file}{SUFFIX}"), name
     if isinstance(style, Path) or text.endswith(SUFFIX) or Path(text).is_file():
         return check_input(text), None
-    known = gallery_files()
-    if text not in known:
-        raise UnknownNameError("style", text, known)
-    return known[text], text
+    if text not in gallery():
+        raise UnknownNameError("style", text, gallery())
+    return gallery()[text], text

@@ -91,10 +91,8 @@ def test_veil_is_removed_from_a_vivid_painting(painting: Path) -> None:
 
 def test_dull_image_of_full_range_gets_a_gain_without_clipping() -> None:
     dull = two_hues(0.3, 0.7)
-    dull[..., :4, :], dull[..., -4:, :] = (
-        0.0,
-        1.0,
-    )  # a black and white frame, so that the range is full
+    # A black and white frame, so that the range is full.
+    dull[..., :4, :], dull[..., -4:, :] = 0.0, 1.0
     before, after = Vividness.of(dull), Vividness.of(with_full_levels(dull))
     for gain in (after.deviation / before.deviation, after.chroma / before.chroma):
         assert 1.1 < gain <= 1.5
