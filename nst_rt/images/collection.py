@@ -142,7 +142,7 @@ def find_photos(source: Path | str) -> list[Photo]:
             list that names a missing file.
     """
     if not str(source):
-        raise InputError("`photos`: give a folder, a list or a zip archive of photos")
+        raise InputError("no name given: give a folder, a list or a zip archive of photos")
     source = Path(source)
     if not source.exists():
         raise InputError(f"{shown_source(source)}: no such folder, list or zip archive")

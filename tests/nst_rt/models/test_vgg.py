@@ -183,12 +183,10 @@ def test_download_without_a_network_is_an_error(
 def test_download_with_a_wrong_checksum_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Response(io.BytesIO):
-        def info(self) -> Message:
-            return Message()
-
+    response = io.BytesIO(b"<html>sold</html>")
+    response.info = Message  # type: ignore[attr-defined]
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr("torch.hub.urlopen", lambda *_, **__: Response(b"<html>sold</html>"))
+    monkeypatch.setattr("torch.hub.urlopen", lambda *_, **__: response)
     with pytest.raises(WeightsError, match="hash"):
         load_weights("torchvision")
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
