@@ -1,4 +1,4 @@
-"""Preparation of style images, on images with a known answer."""
+"""How style images are prepared, on images whose result is known."""
 
 from pathlib import Path
 
@@ -52,57 +52,56 @@ def chroma(image: Tensor) -> Tensor:
 
 
 def hue_difference(first: Tensor, second: Tensor) -> Tensor:
-    """Sine of the angle between the chromas of pixels that are not gray."""
+    """Sine of the angle between the chromas of pixels that have some."""
     a, b = chroma(first), chroma(second)
     lengths = a.norm(dim=1) * b.norm(dim=1)
     return (torch.linalg.cross(a, b, dim=1).norm(dim=1) / lengths)[lengths > 1e-4]
 
 
 def clipped(image: Tensor) -> tuple[float, float]:
-    """Fractions of the pixels with a channel at 0, and at 1."""
+    """Fractions of the pixels with a channel at 0, at 1."""
     black, white = (image.amin(1) <= 0).float(), (image.amax(1) >= 1).float()
     return black.mean().item(), white.mean().item()
 
 
-def test_compressed_ramp_fills_the_range() -> None:
+def test_squeezed_ramp_is_stretched_to_full_range() -> None:
     luma = luminance(with_full_levels(ramp(0.3, 0.6)))
     assert luma.min() < 0.01
     assert luma.max() > 0.99
     assert (luma.diff(dim=-1) >= 0).all()
 
 
-def test_stretch_keeps_hues_and_clips_little() -> None:
+def test_stretching_keeps_hues_and_clips_little() -> None:
     dull = two_hues(0.3, 0.6)
     full = with_full_levels(dull)
     before, after = Vividness.of(dull), Vividness.of(full)
     assert after.deviation > 2 * before.deviation
     assert after.chroma > 2 * before.chroma
-    inside = slice(2, -2)  # without the clipped pixels
+    inside = slice(2, -2)  # without clipped pixels
     assert hue_difference(dull[..., inside], full[..., inside]).max() < 0.1
     assert max(clipped(full)) <= 0.011
 
 
-def test_veil_is_removed_from_a_vivid_painting(painting: Path) -> None:
+def test_veil_is_removed_from_vivid_image(painting: Path) -> None:
     vivid = load_image(painting, size=256)
     veiled = 0.6 * vivid + 0.2
     lifted = with_full_levels(veiled)
     assert (lifted - vivid).square().mean().sqrt() < 0.2 * (veiled - vivid).square().mean().sqrt()
 
 
-def test_dull_image_of_full_range_gets_a_gain_without_clipping() -> None:
+def test_dull_image_of_full_range_gets_more_contrast() -> None:
     dull = two_hues(0.3, 0.7)
-    # A black and white frame, so that the range is full.
-    dull[..., :4, :], dull[..., -4:, :] = 0.0, 1.0
+    dull[..., :4, :], dull[..., -4:, :] = 0.0, 1.0  # a frame with black and white
     before, after = Vividness.of(dull), Vividness.of(with_full_levels(dull))
     for gain in (after.deviation / before.deviation, after.chroma / before.chroma):
         assert 1.1 < gain <= 1.5
-    assert after.fraction < 1  # no further than vivid
+    assert after.fraction < 1  # no more than vivid
     assert max(clipped(with_full_levels(dull))) <= max(clipped(dull))
 
 
 @pytest.mark.parametrize("name", ["swirls", "ink", "mosaic"])
 @pytest.mark.parametrize("size", [256, 320, 512])
-def test_vivid_painting_is_unchanged(painting: Path, name: str, size: int) -> None:
+def test_vivid_image_is_unchanged(painting: Path, name: str, size: int) -> None:
     file = painting.with_stem(name)
     style = load_style_image(file, size)
     assert torch.equal(style.image, load_image(file, size=size))
@@ -111,7 +110,7 @@ def test_vivid_painting_is_unchanged(painting: Path, name: str, size: int) -> No
     assert style.before == style.after
 
 
-def test_toned_paper_keeps_its_tone() -> None:
+def test_tint_of_paper_is_kept() -> None:
     paper, pencil = rgb(0.85, 0.78, 0.65), rgb(0.5, 0.45, 0.4)
     drawing = pencil.lerp(paper, ramp(0, 1))
     full = with_full_levels(drawing)
@@ -122,27 +121,27 @@ def test_toned_paper_keeps_its_tone() -> None:
 
 
 @pytest.mark.parametrize("color", [rgb(0.5, 0.5, 0.5), rgb(0, 0, 0), rgb(1, 1, 1), rgb(0, 0, 1)])
-def test_single_color_is_unchanged(color: Tensor) -> None:
+def test_image_of_one_color_is_unchanged(color: Tensor) -> None:
     image = color.expand(1, 3, SIZE, SIZE).contiguous()
     assert torch.equal(with_full_levels(image), image)
     assert visible_noise(image) is None
 
 
 @pytest.mark.parametrize("shape", [(1, 90), (90, 1), (2, 90), (17, 90)])
-def test_thin_images_are_accepted(shape: tuple[int, int]) -> None:
+def test_thin_images_can_be_prepared(shape: tuple[int, int]) -> None:
     image = torch.rand(1, 3, *shape, generator=torch.Generator().manual_seed(0))
     assert with_full_levels(0.3 * image).shape == image.shape
     assert 0 <= noise_level(image) < 1
 
 
 @pytest.mark.parametrize("deviation", [0.02, 0.04, 0.08])
-def test_noise_estimate(deviation: float) -> None:
+def test_noise_level_is_standard_deviation(deviation: float) -> None:
     image = two_hues(0.25, 0.75)
     image[..., 40:60, 30:90] = rgb(0.8, 0.3, 0.2)
     assert noise_level(noisy(image, deviation)) == pytest.approx(deviation, rel=0.15)
 
 
-def test_noise_estimate_ignores_a_white_margin() -> None:
+def test_white_margin_does_not_change_noise_level() -> None:
     image = torch.ones(1, 3, SIZE, SIZE)
     image[..., 48:, :] = noisy(ramp(0.25, 0.75), 0.05)[..., 48:, :]
     assert noise_level(image) == pytest.approx(0.05, rel=0.15)
@@ -160,23 +159,21 @@ def test_denoising_keeps_edges(deviation: float) -> None:
     assert step > 0.9 * 0.4
 
 
-def test_noise_is_visible_relative_to_the_range(painting: Path) -> None:
+def test_noise_is_relative_to_the_range(painting: Path) -> None:
     image = noisy(load_image(painting, size=256), 0.04)
     assert visible_noise(image)
     assert visible_noise(0.3 + 0.3 * image)
 
 
-def test_noise_is_measured_at_the_size_of_use(tmp_path: Path) -> None:
+def test_noise_is_measured_at_final_size(tmp_path: Path) -> None:
     save_image(noisy(two_hues(0, 1).repeat(1, 1, 4, 4), 0.06), tmp_path / "large.png")
     assert load_style_image(tmp_path / "large.png", 512).noise
     assert load_style_image(tmp_path / "large.png", 128).noise is None  # averaged away
-    assert load_style_image(tmp_path / "large.png", 700).noise  # before enlarging hides it
+    assert load_style_image(tmp_path / "large.png", 700).noise  # although enlarging hides it
     assert load_style_image(tmp_path / "large.png", 700).image.shape == (1, 3, 700, 700)
 
 
-def test_dull_and_noisy_file_is_stretched_denoised_and_reported(
-    tmp_path: Path, painting: Path
-) -> None:
+def test_preparation_of_dull_and_noisy_file_is_described(tmp_path: Path, painting: Path) -> None:
     file = tmp_path / "scan.png"
     save_image(noisy(0.4 * load_image(painting, size=256) + 0.3, 0.04), file)
     style = load_style_image(file, 256)
@@ -194,7 +191,7 @@ def test_dull_and_noisy_file_is_stretched_denoised_and_reported(
     assert (unprepared.noise, unprepared.stretched) == (None, False)
 
 
-def test_crop(tmp_path: Path) -> None:
+def test_crop_selects_region(tmp_path: Path) -> None:
     pixels = torch.randint(256, (1, 3, 100, 120), generator=torch.Generator().manual_seed(0)) / 255
     save_image(pixels, tmp_path / "a.png")
     crop = Crop.parse("70x64+30+20")
@@ -224,7 +221,7 @@ def test_text_that_is_no_crop_is_an_error(text: str) -> None:
         ("0x0+0+0", "64 px"),
     ],
 )
-def test_crop_that_does_not_fit_is_an_error(tmp_path: Path, crop: str, says: str) -> None:
+def test_crop_outside_or_too_small_is_an_error(tmp_path: Path, crop: str, says: str) -> None:
     Image.new("RGB", (120, 100)).save(tmp_path / "a.png")
     check_style_image(tmp_path / "a.png", Crop.parse("100x80+20+20"))
     for use in (check_style_image, lambda *given: load_style_image(given[0], 64, crop=given[1])):
@@ -235,7 +232,7 @@ def test_crop_that_does_not_fit_is_an_error(tmp_path: Path, crop: str, says: str
 
 
 @pytest.mark.parametrize("size", [(2000, 3), (63, 64), (40, 40)])
-def test_too_small_a_style_image_is_an_error(tmp_path: Path, size: tuple[int, int]) -> None:
+def test_small_image_is_an_error(tmp_path: Path, size: tuple[int, int]) -> None:
     Image.new("RGB", size).save(tmp_path / "a.png")
     with pytest.raises(InputError, match="64 px"):
         check_style_image(tmp_path / "a.png")
