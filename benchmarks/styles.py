@@ -16,7 +16,7 @@ from nst_rt.images.contact_sheet import contact_sheet
 from nst_rt.images.io import frame_to_tensor, load_image, save_image, tensor_to_frame
 from nst_rt.infer.demo import packaged_photos
 from nst_rt.infer.stylizer import load_style
-from nst_rt.models.style_model import gallery
+from nst_rt.models.style_model import list_styles
 
 
 def main() -> None:
@@ -30,7 +30,7 @@ def main() -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     files = options.photos or packaged_photos("give --photos, or install scikit-image")
     photos = [load_image(file, size=options.size) for file in files]
-    for name in gallery():
+    for name in list_styles():
         painting = options.paintings / f"{name}.jpg"
         if not painting.exists():
             print(f"{name}: no painting {painting}")

@@ -11,7 +11,13 @@ import torch
 from nst_rt.errors import UnknownNameError
 from nst_rt.infer.backends.frame_net import StyleWeights, style_weights
 from nst_rt.models.merge import with_styles
-from nst_rt.models.style_model import Style, StyleModel, find_styles, gallery, normalized_weights
+from nst_rt.models.style_model import (
+    Style,
+    StyleModel,
+    find_styles,
+    list_styles,
+    normalized_weights,
+)
 from nst_rt.models.transformer import TransformerNet
 
 # Cosine between the kernels of two networks, from which on one descends from the other, or both
@@ -194,7 +200,7 @@ def full_style_set(name: str) -> tuple[StyleSet, str]:
     Raises:
         UnknownNameError, InputError, StyleModelError: see `find_style`.
     """
-    found = find_styles([name, *gallery()])
+    found = find_styles([name, *list_styles()])
     style_set = StyleSet()
     for model in {id(model): model for model, _ in found.values()}.values():
         style_set.add(model, skip_known=True)

@@ -16,7 +16,7 @@ from nst_rt.images.contact_sheet import contact_sheet
 from nst_rt.images.io import Frame, frame_to_tensor, load_image, tensor_to_frame
 from nst_rt.infer.blend import StyleSet, load_style_set
 from nst_rt.infer.stylizer import Stylizer
-from nst_rt.models.style_model import Style, gallery
+from nst_rt.models.style_model import Style, list_styles
 
 SHEET_CELL = 480  # pixels, long side
 COLUMNS = 4
@@ -53,7 +53,7 @@ def style_sheet(
         InputError: a photo or a size that cannot be used.
     """
     image = load_image(photo, size=size)
-    style_set, _ = load_style_set([*gallery()])
+    style_set, _ = load_style_set([*list_styles()])
     pictures = {"photo": image}
     for name, stylized in in_all_styles(tensor_to_frame(image), style_set):
         pictures[name] = frame_to_tensor(stylized)

@@ -1,4 +1,4 @@
-"""The devices that PyTorch computes on: the precision that suits each, and its free memory."""
+"""PyTorch devices: their choice, their fast precision and their free memory."""
 
 from pathlib import Path
 
@@ -6,15 +6,15 @@ import torch
 
 from nst_rt.errors import BackendError
 
-# What PyTorch says where a processor has no AVX-512, or where it was told to do without.
+# PyTorch's capability of a CPU without AVX-512, or with AVX-512 disabled.
 _BELOW_AVX512 = ("DEFAULT", "AVX2")
 
 
 def torch_device(name: str | torch.device | None = None) -> torch.device:
-    """The device of that name; by default a GPU (CUDA, else Apple's MPS), else the CPU.
+    """The device of that name; by default a GPU (CUDA or MPS) if there is one, else the CPU.
 
     Raises:
-        BackendError: a device that is not there.
+        BackendError: the device is not available.
     """
     name = name or _fastest()
     try:
@@ -22,15 +22,15 @@ def torch_device(name: str | torch.device | None = None) -> torch.device:
         torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         cause = str(error).splitlines()[0]
-        raise BackendError(f"PyTorch has no device {str(name)!r} here ({cause})") from error
+        raise BackendError(f"PyTorch device {str(name)!r} is not available ({cause})") from error
     return device
 
 
 def fast_dtype(device: torch.device | str) -> torch.dtype:
-    """bfloat16 where `device` multiplies it in hardware, float32 elsewhere.
+    """bfloat16 if `device` multiplies it in hardware, else float32.
 
-    Never float16: Gram matrices overflow in it. `ATEN_CPU_CAPABILITY=avx2`, which tells PyTorch to
-    do without AVX-512, turns bfloat16 off too.
+    Never float16, in which Gram matrices overflow. `ATEN_CPU_CAPABILITY=avx2`, which disables
+    AVX-512 in PyTorch, also disables bfloat16.
     """
     device = torch.device(device)
     if device.type == "cuda":
@@ -47,20 +47,20 @@ def _fastest() -> str:
 
 
 def _cpu_has_bf16() -> bool:
-    there = torch.cpu.get_capabilities()
-    has_bf16 = there.get("amx_bf16") or there.get("avx512_bf16")
+    capabilities = torch.cpu.get_capabilities()
+    has_bf16 = capabilities.get("amx_bf16") or capabilities.get("avx512_bf16")
     return bool(has_bf16) and torch.backends.cpu.get_cpu_capability() not in _BELOW_AVX512
 
 
 def available_memory(device: torch.device) -> float:
-    """Bytes that are free on a device, for this process."""
+    """Free memory of a device for this process, bytes."""
     if device.type == "cuda":
         return float(torch.cuda.mem_get_info(device)[0])
-    import psutil  # not on every machine that only trains
+    import psutil  # a machine that only trains on a GPU may lack it
 
     free = float(psutil.virtual_memory().available)
-    # A container may get less than the machine has (control groups, version 2 and 1). What the
-    # process itself has taken is little before the work starts; page cache does not count.
+    # A container may get less than the machine has (control groups, versions 2 and 1). The page
+    # cache does not count as used.
     for limit in ("memory.max", "memory/memory.limit_in_bytes"):
         file = Path("/sys/fs/cgroup", limit)
         if file.exists() and (total := file.read_text().strip()) != "max":

@@ -1,7 +1,7 @@
-"""What can go wrong through a user's input: one line, and what to do about it.
+"""Errors caused by inputs or by the machine, each with a message of one line.
 
-Everything else that is raised is a bug. The command line turns these into one line on stderr and
-the exit code; library users catch `StyleTransferError`.
+Library users catch `StyleTransferError`; the command line prints the message and exits with
+`exit_code`. Any other exception is a bug. Messages name options as Python keywords in backticks.
 """
 
 import difflib
@@ -10,29 +10,29 @@ from collections.abc import Iterable
 
 
 class StyleTransferError(Exception):
-    """Base of all errors that the input or the machine causes, not the code."""
+    """Base class of all errors that are caused by an input or by the machine."""
 
     exit_code = 2
 
 
 class InputError(StyleTransferError):
-    """A file, a folder or a value that was given cannot be used."""
+    """A given file, folder or value cannot be used."""
 
 
 class OutputExistsError(StyleTransferError):
-    """The output is there already and was not asked to be overwritten."""
+    """The output exists already, and overwriting was not requested."""
 
 
 class WeightsError(StyleTransferError):
-    """VGG19 weights that are missing, damaged or of an unknown format."""
+    """VGG19 weights are missing, damaged or of an unknown format."""
 
 
 class StyleModelError(StyleTransferError):
-    """A style model file that is not one, or not one that this version reads."""
+    """A file is not a style model, or has a format that this version does not read."""
 
 
 class UnknownNameError(StyleTransferError):
-    """A name (of a style, a layer) that is not among the known ones."""
+    """A name (of a style, a layer, ...) is unknown; the message lists the known names."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         known = list(known)
@@ -42,27 +42,27 @@ class UnknownNameError(StyleTransferError):
 
 
 class BackendError(StyleTransferError):
-    """An inference backend or device that was asked for and is not there."""
+    """A requested inference backend or device is not available."""
 
 
 class VideoError(StyleTransferError):
-    """A video that cannot be read or written."""
+    """A video cannot be read or written."""
 
 
 class CameraError(StyleTransferError):
-    """A camera or stream that cannot be opened."""
+    """A camera or stream cannot be opened."""
 
 
 class NotFiniteError(StyleTransferError):
-    """An optimization whose loss became NaN or infinite."""
+    """A loss became NaN or infinite."""
 
 
 class PartialResultError(StyleTransferError):
-    """A part of what was asked for is missing, and the rest is kept.
+    """The result is incomplete; the part that is finished is kept.
 
     Args:
-        text: what is missing, and where the rest is.
-        result: what would have been returned, of the rest, where there is such a thing.
+        text: message that says what is missing, and where the finished part is.
+        result: return value for the finished part, if there is one.
     """
 
     exit_code = 3
@@ -73,14 +73,11 @@ class PartialResultError(StyleTransferError):
 
 
 class InterruptedWorkError(StyleTransferError):
-    """Ctrl-C; the message says what was kept."""
+    """The work was interrupted by Ctrl-C; the message says what was kept."""
 
     exit_code = 130
 
 
 def with_flags(message: str) -> str:
-    """A message for the command line: options, which messages name in backticks, as flags.
-
-    `overwrite` becomes --overwrite; texts of the library name keyword arguments.
-    """
+    """A message of the library for the command line: `overwrite` becomes --overwrite."""
     return re.sub(r"`([a-z][a-z_]*)`", lambda found: "--" + found[1].replace("_", "-"), message)

@@ -1,4 +1,4 @@
-"""Files at the edges: inputs checked before work starts, outputs that appear when complete."""
+"""Files: inputs and outputs checked before work starts, outputs that appear when complete."""
 
 import contextlib
 import errno
@@ -11,32 +11,32 @@ from pathlib import Path
 
 from nst_rt.errors import InputError, OutputExistsError
 
-# A path that was made of a URL has one slash only. Drives have one letter.
+# `Path` merges the two slashes of a URL into one. Drive names have one letter.
 _URL = re.compile(r"([\w.+-]{2,}:/+)([^/?#]*)(.*)", re.DOTALL)
-# Of a path: a part such as `user=admin_password=secret`, and the query.
+# In a URL's path: a component such as `user=admin_password=secret`, and the query.
 _SECRETS = re.compile(r"(?<=/)[^/?#]*=.*|(?<=[?#]).+", re.DOTALL)
 
 
 def shown_source(source: Path | str) -> str:
-    """A source's name as others may see it: a URL without user, password and query.
+    """The name of a source without secrets: a URL without user, password and query.
 
-    What was left out becomes `...`; a name that is no URL stays as it is. Cameras take passwords
-    under names of their makers' own, so that none of what looks like a setting is shown.
+    Omitted parts become `...`; a name that is no URL is unchanged. Cameras take passwords under
+    vendor-specific names, so nothing that looks like a setting is shown.
     """
     url = _URL.fullmatch(str(source))
     if url is None:
         return str(source)
     scheme, place, path = url.groups()
-    if "@" in path:  # perhaps the end of a password that has a slash in it
+    if "@" in path:  # may be the end of a password that contains a slash
         return f"{scheme}..."
     return scheme + place.rpartition("@")[2] + _SECRETS.sub("...", path)
 
 
 def check_input(path: Path | str) -> Path:
-    """Return `path` as a Path if it is a file.
+    """Return `path` as a Path if it is a readable file.
 
     Raises:
-        InputError: it does not exist, is a directory or may not be read.
+        InputError: the path does not exist, is a directory, or is not readable.
     """
     path = Path(path)
     if path.is_dir():
@@ -44,38 +44,44 @@ def check_input(path: Path | str) -> Path:
     if not path.exists():
         raise InputError(f"{shown_source(path)}: no such file")
     if not os.access(path, os.R_OK):
-        raise InputError(f"{path}: may not be read (permission denied)")
+        raise InputError(f"{path}: no permission to read it")
     return path
 
 
 def check_output(path: Path | str, *, overwrite: bool = False) -> Path:
-    """Return `path` as a Path if a file may be written there.
+    """Return `path` as a Path if a file can be written there.
 
     Raises:
-        OutputExistsError: it exists and `overwrite` is False.
-        InputError: it is a directory, or its folder does not exist or may not be written to.
+        OutputExistsError: the file exists and `overwrite` is False.
+        InputError: the path is a directory, or its folder does not exist or is not writable.
     """
     path = Path(path)
     if path.is_dir():
         raise InputError(f"{path}: is a directory; give the name of a file to write")
     if path.exists() and not overwrite:
-        raise OutputExistsError(f"{path}: exists already; --overwrite replaces it")
+        raise OutputExistsError(f"{path}: exists already; `overwrite` replaces it")
     if not path.parent.is_dir():
         folder = shown_source(path.parent)
         raise InputError(f"{shown_source(path)}: the folder {folder} does not exist")
     if not os.access(path.parent, os.W_OK):
-        raise InputError(f"{path}: the folder {path.parent} may not be written to")
+        raise InputError(f"{path}: no permission to write to the folder {path.parent}")
     return path
 
 
 def check_format(
     path: Path | str, kind: str, suffixes: Sequence[str], *, overwrite: bool = False
 ) -> Path:
-    """`check_output` for a file of a kind (`image`, `video`), whose suffix must name a format.
+    """`check_output` for a file whose suffix must name a format.
+
+    Args:
+        path: file to write.
+        kind: kind of file for the error message, such as `image`.
+        suffixes: accepted suffixes, lower case.
+        overwrite: whether the file may exist.
 
     Raises:
-        InputError: a suffix that is not one of `suffixes`.
-        OutputExistsError: it exists and `overwrite` is False.
+        InputError: another suffix, or a path that cannot be written.
+        OutputExistsError: the file exists and `overwrite` is False.
     """
     path = check_output(path, overwrite=overwrite)
     if path.suffix.lower() not in suffixes:
@@ -86,25 +92,23 @@ def check_format(
 
 
 def check_not_input(outputs: Iterable[Path | str], inputs: Iterable[Path | str]) -> None:
-    """Check that nothing to be written is read as well, by whatever name: originals stay.
+    """Check that no output would replace an input, under whatever name.
 
     Args:
-        outputs: files to write, those that exist and those that do not.
+        outputs: files to write, which may or may not exist.
         inputs: files that are read.
 
     Raises:
-        InputError: an output that is one of the inputs, a link to one included.
+        InputError: an output is one of the inputs, or a link to one.
     """
     read = {identity: path for path in inputs if (identity := _identity(path))}
     for output in outputs:
         if original := read.get(_identity(output) or ()):
-            raise InputError(
-                f"{output}: would replace {original}, which is read; choose another output"
-            )
+            raise InputError(f"{output}: would replace the input {original}; choose another output")
 
 
 def _identity(path: Path | str) -> tuple[int, ...] | None:
-    """What a file has in common with all links to it, and with no other one; None for no file."""
+    """Device and inode, which a file shares with its links only; None if it does not exist."""
     try:
         status = Path(path).stat()
     except OSError:
@@ -113,31 +117,31 @@ def _identity(path: Path | str) -> tuple[int, ...] | None:
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether nothing else could be written either: it is not for want of one file."""
+    """Whether the disk or the quota is full, so that writing other files would fail, too."""
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def partial_path(path: Path) -> Path:
-    """Where unfinished work on `path` is kept: `OUT.partial.EXT`."""
+    """Path of the unfinished output for `path`: `OUT.partial.EXT`."""
     return path.with_name(f"{path.stem}.partial{path.suffix}")
 
 
 def sync(path: Path) -> None:
-    """Have a file, or the names in a folder, on the disk itself: a power cut does not undo it.
+    """Flush a file, or the entries of a folder, to the disk, so that a power cut keeps them.
 
     Raises:
-        OSError: a file that cannot be written there.
+        OSError: the file cannot be written to the disk.
     """
     if path.is_dir():
-        with contextlib.suppress(OSError):  # not on every system
-            _sync(path, os.O_RDONLY)
+        with contextlib.suppress(OSError):  # not supported by every system
+            _fsync(path, os.O_RDONLY)
     else:
-        _sync(path, os.O_RDWR)
+        _fsync(path, os.O_RDWR)
 
 
 @contextmanager
 def atomic_output(path: Path) -> Iterator[Path]:
-    """Yield a new path to write to; it becomes `path` on success and is removed on an error."""
+    """Yield a temporary path to write to; it is renamed to `path` on success, else removed."""
     temporary = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
     try:
         yield temporary
@@ -146,7 +150,7 @@ def atomic_output(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def _sync(path: Path, flags: int) -> None:
+def _fsync(path: Path, flags: int) -> None:
     handle = os.open(path, flags)
     try:
         os.fsync(handle)

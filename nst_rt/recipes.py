@@ -1,4 +1,4 @@
-"""What is said of the training recipes without importing what trains."""
+"""Facts about the training recipes that are needed without importing Lightning or PyTorch."""
 
 import re
 from functools import cache
@@ -7,9 +7,9 @@ from importlib import resources
 
 @cache
 def recipe_steps(name: str) -> int:
-    """Number of optimization steps of a recipe that ships, such as `bold`.
+    """Number of training steps of a recipe that ships, such as `bold`.
 
-    Read as text: the help of the command line must not wait for a YAML parser, let alone Lightning.
+    The file is read as text: the command line's help must not wait for a YAML parser.
     """
     file = resources.files("nst_rt.train") / "configs" / f"{name}.yaml"
     found = re.search(r"^  max_steps: (\d+)", file.read_text(encoding="utf-8"), re.MULTILINE)

@@ -1,11 +1,11 @@
-"""Times as people write them."""
+"""Times as users write them."""
 
 
 def parse_time(text: str) -> float:
-    """Seconds of a time: `90`, `1:30` or `0:01:30.5`.
+    """Seconds of a time such as `90`, `1:30` or `0:01:30.5`.
 
     Raises:
-        ValueError: not a time.
+        ValueError: the text is not a time.
     """
     seconds = 0.0
     for part in text.split(":"):

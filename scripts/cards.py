@@ -8,7 +8,7 @@ from typing import Any
 from bare_tree import ROOT
 
 from nst_rt.images.io import save_image
-from nst_rt.models.merge import one_style
+from nst_rt.models.merge import single_style_model
 from nst_rt.models.style_model import SUFFIX, StyleModel
 
 CHECKPOINTS = ROOT / "checkpoints"
@@ -94,7 +94,7 @@ def write_cards() -> None:
 def card(file: Path) -> str:
     """What there is to know about a model file, in Markdown."""
     model = StyleModel.load(file)
-    models = [one_style(model, name) for name in model.style_names]
+    models = [single_style_model(model, name) for name in model.style_names]
     network = model.network
     sizes = ", ".join(f"{key} {value}" for key, value in network.hyper_parameters.items())
     weights = f"{models[0].parameters:,} parameters" + (" for each style" if models[1:] else "")

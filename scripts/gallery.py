@@ -25,7 +25,7 @@ from nst_rt.errors import InputError, StyleTransferError, UnknownNameError
 from nst_rt.images.collection import find_photos, is_held_out
 from nst_rt.images.io import load_image, tensor_to_frame
 from nst_rt.metrics.fingerprint import fingerprint
-from nst_rt.models.merge import one_style, palette_model, with_styles
+from nst_rt.models.merge import merged_model, single_style_model, with_styles
 from nst_rt.models.style_model import SUFFIX, StyleModel
 
 CLASSIC = "classic"  # of its styles' names, and of files beside the gallery
@@ -101,7 +101,7 @@ def trained(files: Sequence[Path]) -> list[StyleModel]:
 def shipped(paintings: Sequence[str]) -> list[StyleModel]:
     """The models that ship, of one style each."""
     files = [StyleModel.load(file) for file in sorted(CHECKPOINTS.glob(f"*{SUFFIX}"))]
-    models = [one_style(model, name) for model in files for name in model.style_names]
+    models = [single_style_model(model, name) for model in files for name in model.style_names]
     return [model for model in models if painting(model) in paintings]
 
 
@@ -130,7 +130,7 @@ def land(models: Sequence[StyleModel]) -> None:
             alone = replace(model, styles=(style,))
             alone.save(CHECKPOINTS / f"{style.name}{SUFFIX}", overwrite=True)
     ordered = [gallery[name] for name in ARTWORKS if name in gallery]
-    palette_model(ordered).save(GALLERY, overwrite=True)
+    merged_model(ordered).save(GALLERY, overwrite=True)
 
 
 def is_fast(model: StyleModel) -> bool:

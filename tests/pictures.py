@@ -1,4 +1,4 @@
-"""Images that tests build: levels, files that no library writes, and what they are to hold."""
+"""Test images: arrays of levels, and files that no library writes."""
 
 import struct
 import zlib
@@ -18,7 +18,7 @@ Array = np.ndarray[Any, Any]
 
 
 def rgb_picture() -> Image.Image:
-    """Noise, so that no two pixels are taken for each other."""
+    """Noise, in which all pixels differ."""
     return Image.fromarray(noise(3, np.uint8))
 
 
@@ -37,7 +37,7 @@ def pixels(image: Tensor) -> Array:
 
 
 def loaded(picture: Image.Image, path: Path, **options: Any) -> Array:
-    """What `load_image` makes of a picture that Pillow saved."""
+    """A Pillow image after saving it and `load_image`."""
     picture.save(path, **options)
     return pixels(load_image(path))
 
@@ -50,7 +50,7 @@ def deep_png(
     key: tuple[int, ...] = (),
     frames: int = 0,
 ) -> bytes:
-    """A PNG with 16-bit levels (H, W, 1 to 4), a color for transparency, and further frames."""
+    """A PNG with 16-bit levels (H, W, 1 to 4), a transparent color `key`, and black frames."""
     height, width, channels = levels.shape
     color_type = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in levels)
@@ -64,7 +64,7 @@ def deep_png(
     if frames:
         putchunk(file, b"acTL", struct.pack(">2L", frames, 0))
     putchunk(file, b"IDAT", zlib.compress(rows))
-    for number in range(frames):  # black ones
+    for number in range(frames):
         place = struct.pack(">5L2H2B", 2 * number, width, height, 0, 0, 10, 100, 0, 1)
         putchunk(file, b"fcTL", place)
         black = zlib.compress(bytes(len(rows)))
@@ -76,7 +76,7 @@ def deep_png(
 
 
 def assert_holds(path: Path, levels: Array) -> None:
-    """That the file is read as these levels (H, W, 1 to 4): gray or RGB, with or without alpha."""
+    """Assert that a file loads as these levels (H, W, 1 to 4): gray or RGB, maybe with alpha."""
     picture = load_picture(path)
     assert picture.depth == 8 * levels.itemsize
     values = levels / np.float32(np.iinfo(levels.dtype).max)
@@ -89,25 +89,16 @@ def assert_holds(path: Path, levels: Array) -> None:
 
 
 def gray_tiff(content: bytes, *, bits: int, white: int = 1) -> bytes:
-    """An uncompressed TIFF of 8 x 4 pixels of packed gray; `white` is 0 where 0 is white."""
-    tags = {
-        256: 8,
-        257: 4,
-        258: bits,
-        259: 1,
-        262: white,
-        273: 8,
-        277: 1,
-        278: 4,
-        279: len(content),
-    }
+    """An uncompressed TIFF of 8 x 4 pixels of packed gray; `white` is 0 if 0 means white."""
+    tags = {256: 8, 257: 4, 258: bits, 259: 1, 262: white, 273: 8, 277: 1, 278: 4}
+    tags[279] = len(content)
     entries = b"".join(struct.pack("<2H2L", tag, 4, 1, value) for tag, value in tags.items())
     head = b"II*\0" + struct.pack("<L", 8 + len(content))
     return head + content + struct.pack("<H", len(tags)) + entries + bytes(4)
 
 
 def unknown_dds() -> bytes:
-    """A texture whose pixels are in DXGI format 93, which Pillow does not know."""
+    """A texture in DXGI format 93, which Pillow does not support."""
     header = struct.pack("<7L", 124, 0x1007, 4, 4, 0, 0, 0) + bytes(44)
     format = struct.pack("<2L4s5L", 32, 4, b"DX10", 0, 0, 0, 0, 0)
     return b"DDS " + header + format + bytes(20) + struct.pack("<5L", 93, 3, 0, 1, 0)

@@ -15,8 +15,8 @@ from nst_rt.infer.previews import COLUMNS, SHEET_CELL
 from nst_rt.infer.stylizer import Stylizer, load_style
 from nst_rt.metrics.boldness import stroke_energy
 from nst_rt.metrics.fingerprint import fingerprint, fingerprint_distance
-from nst_rt.models.merge import one_style
-from nst_rt.models.style_model import StyleModel, find_style, gallery
+from nst_rt.models.merge import single_style_model
+from nst_rt.models.style_model import StyleModel, find_style, gallery_files, list_styles
 
 ROOT = Path(__file__).parents[1]
 STYLES = [
@@ -96,11 +96,11 @@ def test_a_blend_lies_between(
         assert 0 < np.abs(blend - end).mean() < apart
 
 
-@pytest.mark.parametrize("name", list(gallery()))
+@pytest.mark.parametrize("name", list(list_styles()))
 def test_every_style_has_its_card(name: str) -> None:
-    file = gallery()[name]
+    file = gallery_files()[name]
     card = (ROOT / "checkpoints" / "README.md").read_text()
-    figures = one_style(StyleModel.load(file), name).training["figures"]
+    figures = single_style_model(StyleModel.load(file), name).training["figures"]
     [row] = re.findall(rf"^\| `{name}` \|.*$", card, re.MULTILINE)
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert cells[2] == f"{figures['strokes']:.2f}"
@@ -110,7 +110,7 @@ def test_every_style_has_its_card(name: str) -> None:
 
 
 def test_who_chooses_nothing_gets_the_network_for_live_pictures() -> None:
-    assert list(gallery()) == [*STYLES, "starry_night_classic"]
+    assert list(list_styles()) == [*STYLES, "starry_night_classic"]
 
 
 @pytest.mark.parametrize("name", [*STYLES, "starry_night_classic"])
@@ -136,14 +136,14 @@ def test_the_classic_paints_the_same_painting_with_another_network(
 
 def test_the_contact_sheet_is_there() -> None:
     sheet = load_image(ROOT / "docs" / "gallery.jpg")
-    names = ["photo", *gallery()]
+    names = ["photo", *list_styles()]
     photo = load_image(packaged_photos()[0], size=SHEET_CELL)
     assert sheet.shape == contact_sheet([photo] * len(names), names, columns=COLUMNS).shape
     assert "docs/gallery.jpg" in (ROOT / "README.md").read_text()
 
 
 def test_every_style_can_be_previewed() -> None:
-    for file in set(gallery().values()):
+    for file in set(gallery_files().values()):
         for style in StyleModel.load(file).styles:
             assert style.preview, style.name
             assert len(style.fingerprint) == 32

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from nst_rt.models.merge import one_style
+from nst_rt.models.merge import single_style_model
 from nst_rt.models.style_model import StyleModel
 
 ROOT = Path(__file__).parents[1]
@@ -95,5 +95,5 @@ def test_a_style_takes_its_place_and_leaves_the_others_as_they_are(tmp_path: Pat
         ):
             is_louder = number == landed and key.startswith("net.to_image.")
             torch.testing.assert_close(new, old * 1.5 if is_louder else old, rtol=2e-3, atol=1e-6)
-    records = [one_style(model, "the_scream").training for model in (before, after)]
+    records = [single_style_model(model, "the_scream").training for model in (before, after)]
     assert records[1]["gain"] == 1.5 * records[0].get("gain", 1)

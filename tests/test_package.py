@@ -1,4 +1,4 @@
-"""What users install: the wheel, away from the tree."""
+"""The wheel, installed away from the source tree."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that the wheel is installed into, without what it depends on."""
+    """A folder with the installed wheel, without its dependencies."""
     folder = tmp_path_factory.mktemp("wheel")
     pip = [sys.executable, "-m", "pip", "-q", "--disable-pip-version-check", "--no-input"]
     offline = ["--no-deps", "--no-index"]
@@ -24,20 +24,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "site"
 
 
-def run_installed(installed: Path, folder: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(installed)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def test_the_wheel_holds_everything(installed: Path) -> None:
+@pytest.mark.slow
+def test_wheel_is_complete(installed: Path) -> None:
     for file in (
         "py.typed",
         "train/task.py",
@@ -47,20 +35,28 @@ def test_the_wheel_holds_everything(installed: Path) -> None:
         "infer/web/static/index.html",
     ):
         assert (installed / "nst_rt" / file).is_file()
-    # Nobody's site-packages gets a top-level package called train.
+    # No top-level package called train in site-packages.
     tops = {p.name for p in installed.iterdir() if p.is_dir() and "dist-info" not in p.name}
     assert tops <= {"nst_rt", "bin", "__pycache__"}
 
 
-def test_the_wheel_stylizes(installed: Path, tmp_path: Path, astronaut: Path) -> None:
-    where = run_installed(installed, tmp_path, "-c", "import nst_rt; print(nst_rt.__file__)")
+@pytest.mark.slow
+def test_installed_wheel_stylizes(installed: Path, tmp_path: Path, astronaut: Path) -> None:
+    def run(*arguments: str) -> str:
+        command = [sys.executable, *arguments]
+        env = {**os.environ, "PYTHONPATH": str(installed)}
+        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    where = run("-c", "import nst_rt; print(nst_rt.__file__)")
     assert where.strip() == str(installed / "nst_rt" / "__init__.py")
-    arguments = ["image", str(astronaut), "-o", "out.png", "--size", "64"]
-    run_installed(installed, tmp_path, "-m", "nst_rt", *arguments)
+    run("-m", "nst_rt", "image", str(astronaut), "-o", "out.png", "--size", "64")
     assert (tmp_path / "out.png").is_file()
 
 
-def test_the_tree_is_installed_editable() -> None:
+@pytest.mark.slow
+def test_source_tree_is_installed_editable() -> None:
     code = (
         "import nst_rt.train.run, nst_rt.infer.video, nst_rt.checkpoints; "
         "print(nst_rt.train.run.__file__)"

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from nst_rt.models import layers, transformer
-from nst_rt.models import merge as palette
+from nst_rt.models import layers, merge, transformer
 from nst_rt.models.merge import folded, with_styles
 from nst_rt.models.transformer import MINIMUM_SIZE, MULTIPLE, TransformerNet
 
@@ -162,7 +161,7 @@ def exported(net: FrameNet | StyledFrameNet) -> torch.export.ExportedProgram:
 def digest(network: TransformerNet) -> str:
     """What tells architectures apart for what is compiled of them: sizes and this code."""
     known = hashlib.sha256()
-    for part in (layers, transformer, palette, inspect.getmodule(FrameNet)):
+    for part in (layers, transformer, merge, inspect.getmodule(FrameNet)):
         assert part is not None
         known.update(inspect.getsource(part).encode())
     kind = type(network).__qualname__, network.architecture, network.hyper_parameters

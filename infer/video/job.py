@@ -32,7 +32,7 @@ from nst_rt.infer.video.segments import Checkpoint, WorkFolder, work_folder
 from nst_rt.infer.video.tracks import Track, plan_tracks
 from nst_rt.infer.video.transforms import at_rate
 from nst_rt.infer.video.writers import Painted, PipeSink, SegmentSink, Sink
-from nst_rt.interrupts import interrupts_deferred
+from nst_rt.progress import interrupts_deferred
 from nst_rt.version import __version__
 
 logger = logging.getLogger(__name__)

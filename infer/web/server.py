@@ -26,7 +26,7 @@ from nst_rt.infer.web.engine import Engine
 from nst_rt.infer.web.security import is_named
 from nst_rt.infer.web.settings import Settings
 from nst_rt.infer.web.storage import default_results, temporary_folder
-from nst_rt.models.style_model import StyleModel, gallery
+from nst_rt.models.style_model import StyleModel, gallery_files
 
 _LARGEST_FRAME = 4 * 2**20  # bytes of a live JPEG
 _PATIENCE = 3  # seconds that requests have when the server ends
@@ -127,7 +127,7 @@ def serve(
     called = () if local else (socket.getfqdn(),)
     with _listening(host, port) as sock, temporary_folder() as root:
         engine = Engine(backend, device, precision)
-        for model in (*models, *dict.fromkeys(gallery().values())):
+        for model in (*models, *dict.fromkeys(gallery_files().values())):
             engine.add(StyleModel.load(model))
         engine.prepare()
         addresses = reached_at(host)

@@ -37,17 +37,13 @@ def run(
     overwrite: bool = False,
 ) -> Report:
     """List the styles that ship with the toolkit, or paint a photo in all of them."""
-    from nst_rt.models.style_model import StyleModel, gallery
+    from nst_rt.models.style_model import list_styles
 
     if (photo is None) != (sheet is None):
         raise InputError("a sheet needs a photo and a file: nst-rt styles PHOTO --sheet OUT.png")
     if photo is not None and sheet is not None:
         return _style_sheet(photo, sheet, size=size, overwrite=overwrite)
-    known = {
-        style.name: style
-        for file in dict.fromkeys(gallery().values())
-        for style in StyleModel.load(file).styles
-    }
+    known = list_styles()
     facts = {
         name: {key: getattr(style, key) for key in ("name", "title", "artist", "year", "license")}
         for name, style in known.items()

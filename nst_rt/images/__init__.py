@@ -1,1 +1,1 @@
-"""Images: files, arrays and tensors, their colors, and collections of photos."""
+"""Images: files, arrays and tensors, colors, and collections of photos."""

@@ -1,4 +1,4 @@
-"""Collections of photos: a folder, a list or a zip archive of them, and which are held out."""
+"""Collections of photos: a folder, a list or a zip archive; and which of them are held out."""
 
 import logging
 import lzma
@@ -15,14 +15,15 @@ from torch import Tensor
 
 from nst_rt.errors import InputError
 from nst_rt.files import check_input, shown_source
-from nst_rt.images.decoding import SIGNATURE_SIZE, is_photo
 from nst_rt.images.io import IMAGE_SUFFIXES, load_image
+from nst_rt.images.pillow import SIGNATURE_SIZE, is_photo
 
 logger = logging.getLogger(__name__)
 
-HELD_OUT = 0.05
-_UTF_8 = 0x800  # the flag of members whose names are in it
-# What damaged, encrypted (RuntimeError) and unknown (NotImplementedError) archives raise.
+HELD_OUT = 0.05  # fraction of the photos that training leaves out
+_UTF_8 = 0x800  # flag of archive members whose names are UTF-8
+# Raised by archives that are damaged, encrypted (RuntimeError) or of an unknown compression
+# (NotImplementedError).
 _UNREADABLE = (
     MemoryError,
     OSError,
@@ -41,8 +42,8 @@ class Photo:
     """A photo of a collection: a file, or a member of a zip archive.
 
     Attributes:
-        path: of the file or of the archive.
-        member: the photo's name in the archive; empty for a file.
+        path: path of the file or of the archive.
+        member: name in the archive; empty for a file.
     """
 
     path: Path
@@ -58,24 +59,24 @@ class Photo:
 
     @property
     def place(self) -> PurePath:
-        """Where it lies, absolute: in the archive, or in the file system."""
+        """Absolute path, in the archive or in the file system."""
         if self.member:
             return PurePosixPath("/" + self.member.lstrip("/"))
         return Path(os.path.normpath(self.path.absolute()))
 
     def load(self, *, size: int | None = None, at_least: int | None = None) -> Tensor:
-        """Read it, as `load_image` does: shape (1, 3, H, W), RGB in [0, 1].
+        """The photo as `load_image` reads it: shape (1, 3, H, W), RGB in [0, 1].
 
         Raises:
-            InputError: not an image, a damaged one, or one that is no longer there.
+            InputError: not an image, a damaged image, or a file that no longer exists.
         """
         return load_image(str(self), size=size, content=self.read_bytes(), at_least=at_least)
 
     def read_bytes(self) -> bytes:
-        """The encoded file.
+        """Bytes of the encoded image.
 
         Raises:
-            InputError: it cannot be read.
+            InputError: the file or archive cannot be read.
         """
         try:
             if not self.member:
@@ -86,8 +87,8 @@ class Photo:
 
 
 def _archive(path: Path) -> zipfile.ZipFile:
-    # By process: workers that are forked would move one another's place in a shared file. By time:
-    # an archive that is written anew is another one.
+    # Cached by process, since forked workers would share the position in one open file; and by
+    # time, since the archive may be rewritten.
     return _opened(path, os.getpid(), path.stat().st_mtime_ns)
 
 
@@ -106,15 +107,15 @@ def _opened(path: Path, process: int, modified: int) -> zipfile.ZipFile:
 
 
 def _encoding_of(names: Sequence[bytes]) -> str:
-    """Of names, none in ASCII, whose archive does not tell: UTF-8, GBK or CP 437.
+    """Encoding of non-ASCII names in an archive that does not declare it: UTF-8, GBK or CP 437.
 
-    Nearly any name can be read as GBK. Its usual characters, those of GB 2312, are pairs of bytes
-    from 0xA1 up; in CP 437 and its kin, letters with accents are single bytes, and mostly below.
+    Nearly any bytes decode as GBK. Its common characters, those of GB 2312, are pairs of bytes
+    from 0xA1 up; accented letters of CP 437 are single bytes, mostly below 0xA1.
     """
     if all(_decodes(name, "utf-8") for name in names):
         return "utf-8"
-    usual = any(_decodes(name, "gb2312") for name in names)
-    return "gbk" if usual and all(_decodes(name, "gbk") for name in names) else "cp437"
+    has_common = any(_decodes(name, "gb2312") for name in names)
+    return "gbk" if has_common and all(_decodes(name, "gbk") for name in names) else "cp437"
 
 
 def _decodes(name: bytes, encoding: str) -> bool:
@@ -126,21 +127,22 @@ def _decodes(name: bytes, encoding: str) -> bool:
 
 
 def find_photos(source: Path | str) -> list[Photo]:
-    """All photos of a collection, in name order: the same for a folder and for an archive of it.
+    """All photos of a collection in name order, which is the same for a folder and its archive.
 
-    Files are photos by their suffix or, whatever it is, by their content. Links to folders are
-    followed, and no folder is searched twice.
+    A file is a photo by its suffix or, with any other suffix, by its content. Links to folders are
+    followed; no folder is searched twice.
 
     Args:
-        source: a folder, nested or flat; a zip archive; or a text file with a path a line, relative
-            to the file's folder (empty lines and those that start with # are skipped).
+        source: a folder (searched recursively); a zip archive; or a text file with one path per
+            line, relative to the folder of the text file (empty lines and lines that start with #
+            are skipped).
 
     Raises:
-        InputError: no such file or folder, a damaged archive, no photos in it, or a list that names
-            a missing file.
+        InputError: no such file or folder, a damaged archive, a collection without photos, or a
+            list that names a missing file.
     """
     if not str(source):
-        raise InputError("photos: give a folder, a list or a zip archive of photos")
+        raise InputError("no name given: give a folder, a list or a zip archive of photos")
     source = Path(source)
     if not source.exists():
         raise InputError(f"{shown_source(source)}: no such folder, list or zip archive")
@@ -149,7 +151,7 @@ def find_photos(source: Path | str) -> list[Photo]:
     elif zipfile.is_zipfile(source):
         photos = _packed(check_input(source))
     elif _holds_photo(source):
-        raise InputError(f"{source}: one image; give a folder, a list or a zip archive of photos")
+        raise InputError(f"{source}: is one image; give a folder, a list or a zip archive")
     else:
         photos = _listed(check_input(source))
     if not photos:
@@ -164,8 +166,8 @@ def is_collection(source: Path | str) -> bool:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """All files below a folder; those behind links to folders by the link's name, and last."""
-    searched: set[tuple[int, int]] = set()  # so that loops of links end
+    """All files below a folder; files behind links to folders come last, by the link's name."""
+    searched: set[tuple[int, int]] = set()  # ends loops of links
     waiting = deque([folder])
     while waiting:
         place = waiting.popleft()
@@ -174,7 +176,7 @@ def _files(folder: Path) -> Iterator[Path]:
             entries = list(place.iterdir())
             folders = [entry for entry in entries if entry.is_dir()]
         except OSError as error:
-            logger.warning("%s: skipped, cannot be searched (%s)", place, error.strerror)
+            logger.warning("%s: skipped, the folder cannot be read (%s)", place, error.strerror)
             continue
         if (status.st_dev, status.st_ino) in searched:
             continue
@@ -185,8 +187,8 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _holds_photo(path: Path) -> bool:
-    """Whether a file is a photo by its name or its content; a link to nothing is by its name."""
-    if path.exists() and not path.is_file():  # a pipe, say, which would wait for ever
+    """Whether a file is a photo by its name or its content; a broken link counts by its name."""
+    if path.exists() and not path.is_file():  # a pipe would block for ever
         return False
     if _is_named_photo(path):
         return True
@@ -202,7 +204,7 @@ def _is_named_photo(path: PurePath) -> bool:
 
 
 def _is_foreign(path: PurePath) -> bool:
-    # macOS puts a ._NAME beside each file that it copies to other disks or archives.
+    # macOS writes a ._NAME beside each file that it copies to other disks or archives.
     return path.name.startswith("._")
 
 
@@ -212,7 +214,7 @@ def _packed(source: Path) -> list[Photo]:
         names = set(archive.namelist())
     except _UNREADABLE as error:
         raise InputError(f"{source}: damaged zip archive ({error})") from error
-    # An archive may hold several members of one name; the last is read.
+    # Several members may share a name; zipfile reads the last.
     return [Photo(source, name) for name in names if _packs_photo(archive, name)]
 
 
@@ -240,27 +242,27 @@ def _listed(source: Path) -> list[Photo]:
         with source.open("rb") as file:
             cut = file.read(2) == b"PK"
         raise InputError(
-            f"{source}: an incomplete zip archive; download or make it again"
+            f"{source}: incomplete zip archive; download or create it again"
             if cut
-            else f"{source}: neither a zip archive nor a list of photos"
+            else f"{source}: neither a zip archive nor a text file with one path per line"
         ) from error
     return photos
 
 
 def is_held_out(photo: Photo, fraction: float = HELD_OUT) -> bool:
-    """Whether a photo is kept out of training: by its file name alone, so that it always is.
+    """Whether a photo is held out of training: decided by the CRC-32 of its file name alone.
 
     Args:
-        photo: its name's CRC-32 decides.
-        fraction: of all photos; taken as one in N, N a whole number. 0 holds out none.
+        photo: a photo of any collection.
+        fraction: fraction of the photos to hold out, rounded to 1 / N with a whole N; 0 for none.
     """
-    # Names that are not UTF-8 have bytes that only this gives back.
+    # surrogateescape gives back the bytes of names that are not UTF-8.
     name = photo.name.encode(errors="surrogateescape")
     return fraction > 0 and zlib.crc32(name) % round(1 / fraction) == 0
 
 
 def count_by_folder(photos: Sequence[Photo]) -> dict[str, int]:
-    """Number of photos by the folder that they lie in, relative to what they have in common."""
+    """Number of photos in each folder; folders are relative to the one that all have in common."""
     if not photos:
         return {}
     folders = [str(photo.place.parent) for photo in photos]

@@ -1,21 +1,20 @@
-"""Keeping the photo's colors in style transfer (Gatys, Bethge, Hertzmann & Shechtman 2016,
-"Preserving Color in Neural Artistic Style Transfer"): by luminance only, or by recoloring the
-style.
+"""Preserving the content image's colors: luminance-only transfer, or a recolored style image.
 
-Images are tensors (1, 3, H, W), float32, sRGB values in [0, 1]; large ones are read in chunks.
+Both methods are from Gatys, Bethge, Hertzmann & Shechtman 2016, "Preserving Color in Neural
+Artistic Style Transfer". Images are tensors (1, 3, H, W), float32, sRGB values in [0, 1].
 """
 
 import torch
 from torch import Tensor
 
-# Deviations below one level of an 8-bit image are rounding and noise, nothing to be scaled up.
+# Standard deviations below one 8-bit level are rounding and noise, which must not be amplified.
 LEAST_DEVIATION = 1 / 255
 
 _CHUNK = 2**20  # pixels
 
 
 def luminance(image: Tensor) -> Tensor:
-    """Luma: the Y of YIQ, in which the paper works.
+    """Luma, the Y of YIQ, the color space of the paper.
 
     Args:
         image: shape (N, 3, H, W), RGB in [0, 1].
@@ -28,10 +27,10 @@ def luminance(image: Tensor) -> Tensor:
 
 
 def with_luminance(image: Tensor, luma: Tensor) -> Tensor:
-    """An image with another luma and its own chroma, the I and Q of YIQ.
+    """The image with another luma; its chroma (I and Q of YIQ) stays.
 
-    Where that leaves [0, 1], the chroma is reduced just as far as it takes: clipping RGB instead,
-    as is common, would change the luma and the hue.
+    Where the result would leave [0, 1], the chroma is scaled down just enough. Clipping RGB, the
+    common way, would change the luma and the hue.
 
     Args:
         image: shape (N, 3, H, W), RGB in [0, 1].
@@ -41,27 +40,27 @@ def with_luminance(image: Tensor, luma: Tensor) -> Tensor:
         Shape (N, 3, H, W), RGB in [0, 1], whose luma is `luma`.
     """
     luma = luma.clamp(0, 1)
-    # The same I and Q as the image's: in RGB, Y is added to all three channels alike.
+    # I and Q do not change when the same value is added to all three RGB channels.
     chroma = image - luminance(image)
-    # The weighted sum of the chroma is 0, so that it has both signs or is 0; the least divisor is
-    # below what an 8-bit image can hold.
+    # The weighted sum of the chroma is 0, so it has both signs or is 0 everywhere. The minimum
+    # divisor is below the resolution of an 8-bit image.
     room_above = (1 - luma) / chroma.amax(1, keepdim=True).clamp_min(1e-6)
     room_below = luma / chroma.amin(1, keepdim=True).neg().clamp_min(1e-6)
-    kept = torch.minimum(room_above, room_below).clamp_max(1)
-    return chroma.mul_(kept).add_(luma).clamp_(0, 1)  # rounding
+    scale = torch.minimum(room_above, room_below).clamp_max(1)
+    return chroma.mul_(scale).add_(luma).clamp_(0, 1)  # for rounding errors
 
 
 def match_luminance(style_luma: Tensor, content_luma: Tensor) -> Tensor:
-    """The style's luma with the mean and the deviation of the content's.
+    """Luma of the style image, with the mean and the deviation of the content image's luma.
 
-    What the style is to be for luminance-only transfer. One without contrast gets the mean alone.
+    The style target of luminance-only transfer. A style image without contrast gets the mean.
 
     Args:
         style_luma: shape (1, 1, H, W).
         content_luma: shape (1, 1, H', W').
 
     Returns:
-        Shape (1, 1, H, W). Not clamped, which would change both statistics; it may leave [0, 1].
+        Shape (1, 1, H, W). May leave [0, 1]: clamping would change both statistics.
     """
     style_mean, style_covariance = _statistics(style_luma)
     mean, covariance = _statistics(content_luma)
@@ -70,19 +69,19 @@ def match_luminance(style_luma: Tensor, content_luma: Tensor) -> Tensor:
 
 
 def match_colors(style: Tensor, content: Tensor) -> Tensor:
-    """The style recolored to the mean and the covariance of the content's colors.
+    """The style image, recolored to the mean and the covariance of the content image's colors.
 
-    The paper's linear transform x -> A x + b with A = C_content^(1/2) C_style^(-1/2), the symmetric
-    square roots of image analogies; unlike Cholesky factors they do not depend on the order of the
-    channels. Directions in which the style has no variation (all but one of a gray painting) stay
-    without.
+    The paper's linear transform x -> A x + b with A = C_content^(1/2) C_style^(-1/2): symmetric
+    square roots as in image analogies, which, unlike Cholesky factors, do not depend on the order
+    of the channels. Directions in which the style image does not vary (all but one of a gray
+    image) are not amplified.
 
     Args:
         style: shape (1, 3, H, W), RGB in [0, 1].
         content: shape (1, 3, H', W'), RGB in [0, 1].
 
     Returns:
-        Shape (1, 3, H, W), RGB, clamped to [0, 1]; the statistics are exact where nothing clips.
+        Shape (1, 3, H, W), RGB, clamped to [0, 1]; the statistics are exact if nothing clips.
     """
     style_mean, style_covariance = _statistics(style)
     mean, covariance = _statistics(content)
@@ -97,14 +96,14 @@ def match_colors(style: Tensor, content: Tensor) -> Tensor:
 
 
 def _inverse_root(deviations: Tensor) -> Tensor:
-    """1 / deviation, falling to 0 below the least one instead of rising without bounds."""
+    """1 / deviation, which falls to 0 below `LEAST_DEVIATION` instead of growing without limit."""
     return deviations / deviations.square().clamp_min(LEAST_DEVIATION**2)
 
 
 def _statistics(image: Tensor) -> tuple[Tensor, Tensor]:
     """Mean (C, 1) and covariance (C, C) of an image's pixels, float64 on the CPU."""
-    # Two passes in chunks: in float32 the sums over a large image would be off in the fourth
-    # digit, in float64 all of it at once would take several times the image's memory.
+    # Two passes in chunks: float32 sums over a large image are off in the fourth digit, and a
+    # float64 copy would take several times the image's memory.
     chunks = torch.split(image.detach()[0].flatten(1), _CHUNK, dim=1)
     count = image.shape[2] * image.shape[3]
     sums = [_float64(chunk).sum(1, keepdim=True) for chunk in chunks]

@@ -1,7 +1,7 @@
-"""ICC profiles: from the colors that a file holds to sRGB, which all other code takes for granted.
+"""ICC profiles: converting the colors of a file to sRGB, the color space of all other code.
 
-LittleCMS, inside Pillow, does the conversion: relative colorimetric with black point compensation,
-as photo editors do. Black point compensation only matters for print (CMYK) profiles.
+LittleCMS (inside Pillow) converts, relative colorimetric with black point compensation as photo
+editors do. Black point compensation only matters for print (CMYK) profiles.
 """
 
 import logging
@@ -16,7 +16,7 @@ from PIL import Image, ImageCms
 
 logger = logging.getLogger(__name__)
 
-# The profiles that pictures of a mode may have.
+# Pillow's mode of an image -> color spaces that its profile may have.
 _SPACES = {"L": ("GRAY", "RGB"), "RGB": ("RGB",), "CMYK": ("CMYK",)}
 _ROUNDINGS = 16
 
@@ -24,34 +24,34 @@ _ROUNDINGS = 16
 def srgb_transform(
     profile: bytes | None, mode: str, path: Path
 ) -> ImageCms.ImageCmsTransform | None:
-    """How the colors of a file become sRGB.
+    """Transform from the colors of a file to sRGB.
 
     Args:
-        profile: the ICC profile that the file embeds, if any. One that is broken or for other
-            colors is ignored with a warning.
-        mode: Pillow's mode of the file. A gray one may have an RGB profile; the transform then
-            expects RGB, as its `input_mode` says.
-        path: of the file, for the warning.
+        profile: embedded ICC profile, if any. A profile that is damaged, or for another color
+            space than the file's, is ignored with a warning.
+        mode: Pillow's mode of the image. A gray image may have an RGB profile; the transform then
+            expects RGB, see its `input_mode`.
+        path: path of the file, for the warning.
 
     Returns:
-        A transform to 8-bit RGB; None where the colors are sRGB already or are taken for it.
+        Transform to 8-bit RGB; None if the colors are sRGB already, or no profile says otherwise.
     """
     if mode != "CMYK":
         mode = "L" if Image.getmodebase(mode) == "L" else "RGB"
     try:
         return _built_transform(profile, mode) if profile else None
     except (ImageCms.PyCMSError, OSError, TypeError, ValueError) as error:
-        logger.warning("%s: its color profile is ignored (%s)", path, error)
+        logger.warning("%s: the embedded color profile is ignored (%s)", path, error)
         return None
 
 
-# Photos share few profiles, and a transform takes 5 ms to build, as a small JPEG does to decode.
+# Photos share few profiles, and building a transform takes 5 ms, as long as decoding a small JPEG.
 @lru_cache(maxsize=8)
 def _built_transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     source = ImageCms.ImageCmsProfile(BytesIO(profile))
     space = source.profile.xcolor_space.strip()
     if space not in _SPACES[mode]:
-        raise ValueError(f"it is for {space} colors, which the file has not")
+        raise ValueError(f"a profile for {space}, but the image is {mode}")
     transform = ImageCms.buildTransform(
         source,
         ImageCms.createProfile("sRGB"),
@@ -64,9 +64,9 @@ def _built_transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | 
 
 
 def _changes_nothing(transform: ImageCms.ImageCmsTransform) -> bool:
-    """Whether a grid of colors stays as it is, but for rounding.
+    """Whether the transform maps a grid of colors to itself, up to rounding.
 
-    Profiles of sRGB have many names and sizes; what they do tells them best.
+    sRGB profiles come with many names and sizes; only their effect identifies them.
     """
     levels = np.arange(0, 256, 17, dtype=np.uint8)
     grid = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(1, -1, 3)
@@ -78,11 +78,13 @@ def _changes_nothing(transform: ImageCms.ImageCmsTransform) -> bool:
 def deep_to_srgb(
     transform: ImageCms.ImageCmsTransform, levels: npt.NDArray[np.uint16]
 ) -> npt.NDArray[np.float32]:
-    """Apply a transform to 16-bit colors; smooth, and within 1.5 / 255 of exact.
+    """Apply a transform to 16-bit colors; smooth, and within 1.5 / 255 of the exact result.
 
-    Pillow gives LittleCMS 8 bits a channel at most, so this is the mean over roundings of the
-    colors to 8 bits, from always down to almost always up: tetrahedral interpolation, which keeps
-    gray as neutral and as monotonic as it is at 8 bits.
+    Pillow passes at most 8 bits per channel to LittleCMS. So this is the mean over dithered
+    roundings to 8 bits (the same offset in all channels, from always down to almost always up):
+    tetrahedral interpolation, which keeps gray as neutral and as monotonic as at 8 bits. It works
+    for every kind of profile. A 3-D table of fewer than 256 levels per axis would be off by
+    several levels in the darks of linear profiles, and Pillow does not expose tone curves.
 
     Args:
         transform: from gray or RGB.
@@ -103,7 +105,7 @@ def deep_to_srgb(
 
 @cache
 def srgb_profile() -> bytes:
-    """The profile to embed in what is written."""
+    """The sRGB profile to embed in written files."""
     made = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    # Bytes 24 to 36 are the time of making; the same image is to give the same file every time.
+    # Bytes 24 to 36 are the creation time; fixed, so that equal images give equal files.
     return made[:24] + struct.pack(">6H", 2000, 1, 1, 0, 0, 0) + made[36:]

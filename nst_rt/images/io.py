@@ -1,13 +1,9 @@
-"""Images: from files to tensors to frames and back; nothing else converts between them.
+"""Image files: loading them as tensors and saving tensors or frames.
 
-An image is a float32 tensor (1, 3, H, W), RGB (sRGB) in [0, 1]; a frame is a uint8 array (H, W, 3),
-BGR, as OpenCV has them.
+How files are decoded is in `nst_rt.images.decoding`, what images are in `nst_rt.images.convert`.
 """
 
 import math
-import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,32 +13,35 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
 
 from nst_rt.errors import InputError
 from nst_rt.files import atomic_output, check_format
 from nst_rt.images.color_profiles import srgb_profile
-from nst_rt.images.decoding import Depth as Depth
-from nst_rt.images.decoding import Shape, read_pixels, upright_shape
-from nst_rt.images.decoding import readable_image as readable_image
-
-Frame = npt.NDArray[np.uint8]
-_Values = npt.NDArray[np.float32]
+from nst_rt.images.convert import Frame as Frame
+from nst_rt.images.convert import frame_to_tensor as frame_to_tensor
+from nst_rt.images.convert import over_white, resize_with_alpha
+from nst_rt.images.convert import resize as resize
+from nst_rt.images.convert import resize_to as resize_to
+from nst_rt.images.convert import scaled_shape as scaled_shape
+from nst_rt.images.convert import tensor_to_frame as tensor_to_frame
+from nst_rt.images.decoding import Depth, read_pixels, upright_shape
+from nst_rt.images.pillow import readable_image as readable_image
+from nst_rt.images.pillow import writable_image as writable_image
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".tiff")
 _ALPHA_SUFFIXES = (".png", ".webp", ".tif", ".tiff")
-# Pixels a side that a format has room for, or its encoder.
+# Maximum side, pixels, of a format or its encoder.
 _LARGEST_SIDE = {".jpg": 65500, ".jpeg": 65500, ".jfif": 65500, ".webp": 16383}
 
 
 @dataclass(frozen=True)
 class Picture:
-    """What an image file holds.
+    """Content of an image file.
 
     Attributes:
-        image: shape (1, 3, H, W), float32, RGB (sRGB) in [0, 1]; straight colors, that is, not
-            premultiplied; white where alpha is 0.
-        alpha: shape (1, 1, H, W), float32 in [0, 1]; None where nothing is transparent.
+        image: shape (1, 3, H, W), float32, RGB (sRGB) in [0, 1]; colors are straight (not
+            premultiplied), white where alpha is 0.
+        alpha: shape (1, 1, H, W), float32 in [0, 1]; None where all of the image is opaque.
         depth: bits per channel that were read.
     """
 
@@ -59,7 +58,7 @@ def load_image(
     at_least: int | None = None,
     max_pixels: int | None = None,
 ) -> Tensor:
-    """`load_picture`, transparency laid over white.
+    """Read an image file; transparent areas are composited over white. See `load_picture`.
 
     Returns:
         Shape (1, 3, H, W), float32, RGB in [0, 1].
@@ -67,7 +66,7 @@ def load_image(
     picture = load_picture(
         path, size=size, content=content, at_least=at_least, max_pixels=max_pixels
     )
-    return _over_white(picture.image, picture.alpha)
+    return over_white(picture.image, picture.alpha)
 
 
 def load_picture(
@@ -78,25 +77,26 @@ def load_picture(
     at_least: int | None = None,
     max_pixels: int | None = None,
 ) -> Picture:
-    """Read an image file.
+    """Read an image file, with its alpha.
 
-    EXIF orientation is applied, colors of an ICC profile become sRGB (a profile that cannot be
-    used is ignored with a warning), gray and palette become RGB, and values of 9 to 16 bits are
-    scaled. Of an animation, the still image is read, or the first frame.
+    The EXIF orientation is applied, colors are converted from the embedded ICC profile to sRGB (an
+    unusable profile is ignored with a warning), gray and palette images become RGB, and values of
+    9 to 16 bits are scaled. Of an animation, the still image or the first frame is read.
 
     Args:
         path: any format that Pillow reads; HEIC with `pillow-heif`. More than 8 bits per channel
-            are kept of PNGs and of gray TIFFs; other files are read at 8.
-        size: long side in pixels to resize to; None keeps the size. Images of more than 50
-            megapixels are then decoded reduced, still twice as large, in less memory.
-        content: of the file, where `path` is only its name: in an archive, say.
-        at_least: pixels that the short side needs; a larger JPEG is then decoded at 1/2, 1/4 or 1/8
-            of its size, in less time.
-        max_pixels: of a file, larger ones are refused; None for as many as the memory holds.
+            are kept for PNG and for gray TIFF; other files are read at 8 bits.
+        size: length of the long side to resize to, pixels; None keeps the size. Images of more
+            than 50 megapixels are decoded at a reduced size, at least twice as large as `size`,
+            which takes less memory.
+        content: bytes of the file; `path` is then only its name (a member of an archive, say).
+        at_least: minimum short side that is needed, pixels; a larger JPEG is then decoded at 1/2,
+            1/4 or 1/8 of its size, in less time.
+        max_pixels: maximum number of pixels of a file; None for no limit but the memory.
 
     Raises:
-        InputError: no such file, not an image, a damaged one, one too large, or a size that is not
-            positive.
+        InputError: no such file, not an image, a damaged image, an image that is too large, or a
+            size that is not positive.
     """
     pixels = read_pixels(Path(path), content, size=size, at_least=at_least, max_pixels=max_pixels)
     rgba = torch.from_numpy(pixels.rgba).permute(2, 0, 1)[None]
@@ -106,111 +106,18 @@ def load_picture(
         return Picture(image if shape is None else resize_to(image, shape), None, pixels.depth)
     image = image.where(alpha > 0, 1)
     if shape is not None:
-        image, alpha = _resize_with_alpha(image, alpha, shape)
+        image, alpha = resize_with_alpha(image, alpha, shape)
     return Picture(image, alpha, pixels.depth)
 
 
 def image_shape(path: Path | str) -> tuple[int, int]:
-    """Height and width of an image file as `load_picture` reads it, from its header mostly.
+    """Height and width of an image file as `load_picture` reads it, mostly from its header.
 
     Raises:
         InputError: no such file, or not an image.
     """
     with readable_image(path) as opened:
         return upright_shape(Path(path), opened)
-
-
-def _over_white(image: Tensor, alpha: Tensor | None) -> Tensor:
-    return image if alpha is None else image * alpha + (1 - alpha)
-
-
-def resize(image: Tensor, size: int) -> Tensor:
-    """Resize so that the long side has `size` pixels, antialiased.
-
-    Args:
-        image: shape (N, 3, H, W), RGB in [0, 1].
-        size: pixels.
-
-    Raises:
-        InputError: a size that is not positive.
-    """
-    return resize_to(image, scaled_shape((image.shape[-2], image.shape[-1]), size))
-
-
-def resize_to(image: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Resize to (H, W), antialiased.
-
-    Args:
-        image: shape (N, C, H', W'), in [0, 1].
-        shape: pixels.
-    """
-    if shape == image.shape[-2:]:
-        return image
-    # Bicubic overshoots at edges.
-    return F.interpolate(image, shape, mode="bicubic", antialias=True).clamp(0, 1)
-
-
-def scaled_shape(shape: tuple[int, int], size: int) -> tuple[int, int]:
-    """(H, W) scaled so that the longer one is `size`, both at least 1.
-
-    Raises:
-        InputError: a size that is not positive.
-    """
-    if size < 1:
-        raise InputError(f"the size must be a positive number of pixels, not {size}")
-    h, w = shape
-    scale = size / max(h, w)
-    return max(round(h * scale), 1), max(round(w * scale), 1)
-
-
-def _resize_with_alpha(image: Tensor, alpha: Tensor, shape: Shape) -> tuple[Tensor, Tensor]:
-    """Resize colors weighted by alpha, so that what is transparent does not bleed in."""
-    if shape == image.shape[-2:]:
-        return image, alpha
-    both = torch.cat([image * alpha, alpha], dim=1)
-    # Not clamped before the division: colors and alpha overshoot alike.
-    both = F.interpolate(both, shape, mode="bicubic", antialias=True)
-    alpha = both[:, 3:]
-    visible = alpha > 0.5 / 65535
-    image = (both[:, :3] / alpha).clamp(0, 1).where(visible, 1)
-    return image, alpha.clamp(max=1).where(visible, 0)
-
-
-def check_image_output(path: Path | str, *, overwrite: bool = False) -> Path:
-    """`check_output` for an image file, whose suffix must name a format.
-
-    Raises:
-        InputError: an unknown suffix.
-        OutputExistsError: it exists and `overwrite` is False.
-    """
-    return check_format(path, "image", IMAGE_SUFFIXES, overwrite=overwrite)
-
-
-def check_image_size(path: Path | str, height: int, width: int) -> None:
-    """Raise an InputError if an image is larger than the format that `path` names can hold."""
-    suffix = Path(path).suffix.lower()
-    if max(height, width) > _LARGEST_SIDE.get(suffix, math.inf):
-        raise InputError(
-            f"{path}: {width}x{height} px are too many for {suffix}, which holds "
-            f"{_LARGEST_SIDE[suffix]} a side; write .png, or a smaller image"
-        )
-
-
-@contextmanager
-def writable_image(path: Path | str) -> Iterator[None]:
-    """What Pillow and OpenCV raise as they write an image, as one line.
-
-    Raises:
-        InputError: an image that the format cannot hold.
-        OSError: a disk that is full, say.
-    """
-    try:
-        yield
-    except (OSError, ValueError, OverflowError, struct.error, cv2.error) as error:
-        if isinstance(error, OSError) and error.errno:
-            raise
-        cause = " ".join(str(error).split())
-        raise InputError(f"{path}: cannot be written as {Path(path).suffix} ({cause})") from error
 
 
 def save_image(
@@ -224,17 +131,18 @@ def save_image(
     """Write an image file, tagged as sRGB; it appears only when it is complete.
 
     Args:
-        image: tensor (1, 3, H, W), RGB in [0, 1], or a uint8 BGR frame (H, W, 3).
-        path: its suffix chooses the format.
+        image: tensor (1, 3, H, W), RGB in [0, 1], or a frame (H, W, 3), uint8 BGR.
+        path: file to write; its suffix chooses the format.
         overwrite: replace an existing file.
-        alpha: shape (1, 1, H, W), in [0, 1]; formats without it get the image over white.
-        depth: bits per channel; 16 in a .png, which then has no profile: that means sRGB as well.
-            Other formats get 8.
+        alpha: shape (1, 1, H, W), values in [0, 1]; for formats without alpha the image is
+            composited over white.
+        depth: bits per channel; 16 for .png only, which then gets no profile (sRGB is what PNG
+            without one means). Other formats get 8.
 
     Raises:
-        InputError: an unknown suffix, a folder that does not exist, an alpha of another size, or
+        InputError: an unknown suffix, a folder that does not exist, an alpha of another shape, or
             an image that is too large for the format.
-        OutputExistsError: it exists and `overwrite` is False.
+        OutputExistsError: the file exists and `overwrite` is False.
     """
     path = check_image_output(path, overwrite=overwrite)
     suffix = path.suffix.lower()
@@ -243,12 +151,12 @@ def save_image(
     if alpha is not None:
         expected = (1, 1, *image.shape[-2:])
         if alpha.shape != expected:
-            raise InputError(f"alpha must have the shape {expected}, not {tuple(alpha.shape)}")
+            raise InputError(f"`alpha` must have the shape {expected}, not {tuple(alpha.shape)}")
         image, alpha = image.float(), alpha.to(image.device).float()
         keeps_alpha = suffix in _ALPHA_SUFFIXES
-        image = torch.cat([image, alpha], dim=1) if keeps_alpha else _over_white(image, alpha)
+        image = torch.cat([image, alpha], dim=1) if keeps_alpha else over_white(image, alpha)
     with atomic_output(path) as temporary, writable_image(path):
-        if depth == 16 and suffix == ".png":  # Pillow cannot write it.
+        if depth == 16 and suffix == ".png":  # Pillow cannot write it
             levels = _levels(image, 65535).astype(np.uint16)
             bgr = levels[:, :, [2, 1, 0, 3][: levels.shape[2]]]
             temporary.write_bytes(cv2.imencode(".png", bgr)[1].tobytes())
@@ -258,21 +166,28 @@ def save_image(
     return path
 
 
-def _levels(image: Tensor, full: int) -> _Values:
+def check_image_output(path: Path | str, *, overwrite: bool = False) -> Path:
+    """Return `path` as a Path if an image file may be written there; see `check_format`.
+
+    Raises:
+        InputError: an unknown suffix, or a path that cannot be written.
+        OutputExistsError: the file exists and `overwrite` is False.
+    """
+    return check_format(path, "image", IMAGE_SUFFIXES, overwrite=overwrite)
+
+
+def check_image_size(path: Path | str, height: int, width: int) -> None:
+    """Raise an InputError if an image is larger than the format of `path` can hold."""
+    suffix = Path(path).suffix.lower()
+    if max(height, width) > _LARGEST_SIDE.get(suffix, math.inf):
+        raise InputError(
+            f"{path}: {width}x{height} px is too large for {suffix}, whose maximum side is "
+            f"{_LARGEST_SIDE[suffix]} px; write a .png or a smaller image"
+        )
+
+
+def _levels(image: Tensor, full: int) -> npt.NDArray[np.float32]:
     """Image (1, C, H, W) in [0, 1] as whole numbers up to `full`, (H, W, C)."""
     values = image.detach()[0].float().clamp(0, 1).mul(full).round()
-    array: _Values = values.permute(1, 2, 0).cpu().numpy()
+    array: npt.NDArray[np.float32] = values.permute(1, 2, 0).cpu().numpy()
     return array
-
-
-def tensor_to_frame(image: Tensor) -> Frame:
-    """Image (1, 3, H, W), RGB in [0, 1] to frame (H, W, 3), uint8 BGR; clamped and rounded."""
-    levels = image.detach()[0].float().clamp(0, 1).mul(255).round().byte()
-    return np.ascontiguousarray(levels.flip(0).permute(1, 2, 0).cpu().numpy())
-
-
-def frame_to_tensor(frame: Frame) -> Tensor:
-    """Frame (H, W, 3), uint8 BGR to image (1, 3, H, W), float32 RGB in [0, 1]."""
-    # torch takes no negative strides, which mirrored and RGB-to-BGR views have.
-    levels = torch.from_numpy(np.ascontiguousarray(frame))
-    return levels.permute(2, 0, 1).flip(0)[None].float() / 255

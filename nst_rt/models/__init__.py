@@ -1,1 +1,1 @@
-"""Networks, the features of VGG19, and style model files."""
+"""Transformer networks, style model files, and VGG19 features."""

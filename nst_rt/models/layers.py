@@ -1,19 +1,20 @@
-"""Layers of the feed-forward networks: normalization by style, enlargements at low resolution."""
+"""Layers of the transformer networks: conditional normalization, enlargement at low resolution."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-_EPSILON = 1e-5  # what the norms of PyTorch add to a variance
+_EPSILON = 1e-5  # added to variances, as PyTorch's norms do
 
 
 class ConditionalInstanceNorm(nn.Module):
     """Instance normalization with one affine pair per style (Dumoulin et al. 2017, eq. 5).
 
     Args:
-        channels, styles: how many.
-        phases: channels in a row that hold pixels of one, as `F.pixel_shuffle` takes them.
-        shift: whether the pairs have a shift, or are scales alone.
+        channels: number of channels, after a pixel-shuffle of the phases.
+        styles: number of styles.
+        phases: number of consecutive input channels that `F.pixel_shuffle` makes one channel of.
+        shift: whether the affine pairs have a shift, or only a scale.
     """
 
     def __init__(self, channels: int, styles: int, *, phases: int = 1, shift: bool = True) -> None:
@@ -21,30 +22,30 @@ class ConditionalInstanceNorm(nn.Module):
         self.scale = nn.Parameter(torch.ones(styles, channels))
         self.shift = nn.Parameter(torch.zeros(styles, channels)) if shift else None
         self.phases = phases
-        # Mean and variance to normalize by instead of those of `x`, which may be a part of a whole.
+        # Mean and variance to use instead of those of `x`, if `x` is a tile of a larger image.
         self.moments: tuple[Tensor, Tensor] | None = None
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
-        """Normalize `x` (N, C * phases, H, W), then apply the mix `style` (N or 1, S) of pairs."""
+        """Normalize `x` (N, C * phases, H, W); apply the pairs blended by `style` (N or 1, S)."""
         if self.moments is not None:
             mean, variance = (m.repeat_interleave(self.phases) for m in self.moments)
             x = F.batch_norm(x, mean, variance)
         elif self.phases > 1:
             x = self._normalized_together(x)
-        else:  # an instance norm, in the form that OpenVINO has one kernel for
+        else:  # an instance norm in the form for which OpenVINO has a single kernel
             x = F.layer_norm(x, x.shape[2:])
-        x = x * self._mixed(self.scale, style, x)
-        return x if self.shift is None else x + self._mixed(self.shift, style, x)
+        x = x * self._blended(self.scale, style, x)
+        return x if self.shift is None else x + self._blended(self.shift, style, x)
 
-    def _mixed(self, values: Tensor, style: Tensor, x: Tensor) -> Tensor:
-        """The mix of one half of the pairs, in the form that multiplies or is added to `x`."""
+    def _blended(self, values: Tensor, style: Tensor, x: Tensor) -> Tensor:
+        """Scales or shifts blended by `style`, in a shape that broadcasts with `x`."""
         return (style @ values).repeat_interleave(self.phases, 1)[:, :, None, None].to(x.dtype)
 
     def _normalized_together(self, x: Tensor) -> Tensor:
-        """By the deviation of all phases of a channel, without moving them together.
+        """Normalize by the deviation over all phases of a channel, without pixel-shuffling them.
 
-        Their means are the same but at the sides of the image, and but for rounding, which must not
-        become a pattern where all is of one color: so each phase loses its own.
+        The means of the phases differ only by borders and rounding, but subtracting a common mean
+        would leave a visible pattern in even areas. So each phase is centered by its own mean.
         """
         variances, means = torch.var_mean(x, (2, 3), correction=0)
         variance = variances.view(x.shape[0], -1, self.phases).mean(2)
@@ -55,8 +56,8 @@ class ConditionalInstanceNorm(nn.Module):
 class ConvNorm(nn.Module):
     """Convolution, conditional instance norm and, unless `relu` is False, a rectifier.
 
-    Without a rectifier the norm has no shift: nothing but sums and convolutions lies between it and
-    later norms, which would subtract it again.
+    Without a rectifier the norm has no shift: only sums and convolutions follow before the next
+    norms, which would subtract it again.
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class ConvNorm(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions and the identity; no rectifier after the sum (Gross & Wilber 2016)."""
+    """Two convolutions plus the identity, without a final rectifier (Gross & Wilber 2016)."""
 
     def __init__(self, channels: int, styles: int, *, dilation: int = 1) -> None:
         super().__init__()
@@ -106,15 +107,15 @@ class ResidualBlock(nn.Module):
 
 
 class SubPixelConv2d(nn.Conv2d):
-    """A convolution between enlargements, computed as one before all of them (Shi et al. 2016).
+    """Enlargements and a convolution, computed as one low-resolution convolution (Shi et al. 2016).
 
-    `enlarged` says what it is, and must be affine, the same everywhere but at the sides, and look
-    no farther than one pixel. What it answers to impulses, which are few and small, is the weight
-    of the one convolution that does the same.
+    `enlarged` defines the operation, which must be affine, shift-invariant up to the borders, and
+    look no farther than one pixel. Its responses to unit impulses are the weights of the equivalent
+    convolution.
 
     Args:
-        inputs, outputs: channels of the convolution itself.
-        phases: channels of the input that a pixel-shuffle makes one of.
+        inputs, outputs: channels of the high-resolution convolution.
+        phases: number of channels of the input that a pixel-shuffle makes one channel of.
     """
 
     def __init__(self, inputs: int, outputs: int, *, phases: int = 1, bias: bool = True) -> None:
@@ -122,32 +123,32 @@ class SubPixelConv2d(nn.Conv2d):
         self.phases = phases
 
     def enlarged(self, x: Tensor) -> Tensor:
-        """From shape (N, C, H, W) to (N, D, H, W), enlarged and pixel-unshuffled again."""
+        """The operation from (N, C, H, W) to (N, D, H, W): enlarged, then pixel-unshuffled."""
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
-        """What `enlarged` makes of `x`, which has one pixel more on all sides."""
+        """`enlarged(x)` without the border; `x` is padded by one pixel on each side."""
         return F.conv2d(x, *self._one_convolution())
 
     def folded(self) -> nn.Conv2d:
-        """The one convolution, for a network that is trained no more."""
+        """The equivalent convolution, for a network that is not trained further."""
         weight, bias = self._one_convolution()
-        with torch.device("meta"):  # without weights that would be replaced
+        with torch.device("meta"):  # without initializing weights that are replaced
             conv = nn.Conv2d(weight.shape[1], weight.shape[0], 3)
         conv.load_state_dict({"weight": weight, "bias": bias}, assign=True)
         return conv.requires_grad_(False)
 
     def _one_convolution(self) -> tuple[Tensor, Tensor]:
-        """Its weight and its bias."""
+        """Weight and bias of the equivalent convolution."""
         impulses = torch.eye(self.in_channels * self.phases).to(self.weight)[:, :, None, None]
         impulses = F.pad(impulses, (2, 2, 2, 2))
-        answers = self.enlarged(torch.cat([torch.zeros_like(impulses[:1]), impulses]))
-        weight = (answers[1:] - answers[:1])[..., 1:4, 1:4].flip(2, 3).transpose(0, 1)
-        return weight, answers[0, :, 2, 2]
+        responses = self.enlarged(torch.cat([torch.zeros_like(impulses[:1]), impulses]))
+        weight = (responses[1:] - responses[:1])[..., 1:4, 1:4].flip(2, 3).transpose(0, 1)
+        return weight, responses[0, :, 2, 2]
 
 
 class BilinearConv2d(SubPixelConv2d):
-    """A bilinear enlargement by two and a convolution."""
+    """A bilinear enlargement by two, then a convolution."""
 
     def enlarged(self, x: Tensor) -> Tensor:
         """From shape (N, C, H, W) to (N, D * 4, H, W)."""
@@ -158,7 +159,7 @@ class BilinearConv2d(SubPixelConv2d):
 class BlurredConv2d(SubPixelConv2d):
     """A pixel-shuffle by two, a convolution, another pixel-shuffle and a binomial blur.
 
-    The blur keeps checkerboards and hatching away.
+    The blur prevents checkerboard and hatching artifacts.
     """
 
     def enlarged(self, x: Tensor) -> Tensor:
@@ -179,12 +180,12 @@ class Enlarge(nn.Module):
         self.norm = ConditionalInstanceNorm(outputs, styles, phases=4)
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
-        """Shape (N, `inputs`, H, W) to (N, `outputs` * 4, H, W), which a pixel-shuffle enlarges."""
+        """Shape (N, `inputs`, H, W) to (N, `outputs` * 4, H, W), for a pixel-shuffle by two."""
         x = self.conv(F.pad(x, (1, 1, 1, 1), mode="reflect"))
         return F.relu(self.norm(x, style))
 
 
 def surrounded(x: Tensor) -> Tensor:
-    """The outermost pixels once more; F.pad does so by indices, at which OpenVINO is slow."""
+    """Replicate padding by one pixel; OpenVINO runs F.pad's as a slow gather."""
     x = torch.cat([x[:, :, :1], x, x[:, :, -1:]], 2)
     return torch.cat([x[..., :1], x, x[..., -1:]], 3)

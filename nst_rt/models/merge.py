@@ -1,4 +1,4 @@
-"""Networks of several styles, put together and taken apart."""
+"""Networks and style models: combined, taken apart, and folded for inference."""
 
 import copy
 from collections.abc import Sequence
@@ -11,12 +11,52 @@ from nst_rt.models.style_model import BY_STYLE, StyleModel
 from nst_rt.models.transformer import TransformerNet, is_affine
 
 
+def merged_model(models: Sequence[StyleModel]) -> StyleModel:
+    """One model of several single-style models, with the training record of each.
+
+    Raises:
+        InputError: see `merged_network`.
+    """
+    network = merged_network([model.network for model in models]).eval().requires_grad_(False)
+    styles = tuple(model.styles[0] for model in models)
+    records = {model.styles[0].name: dict(model.training) for model in models}
+    return StyleModel(network, styles, {BY_STYLE: records})
+
+
+def single_style_model(model: StyleModel, name: str) -> StyleModel:
+    """A model of one style of `model`, with its training record.
+
+    Raises:
+        UnknownNameError: the model does not have the style.
+    """
+    index = int(model.style_weights(name).argmax())
+    network = with_styles(model.network, [index]).eval().requires_grad_(False)
+    return StyleModel(network, (model.styles[index],), model.record(name))
+
+
+def merged_network(networks: Sequence[TransformerNet]) -> TransformerNet:
+    """One network of several single-style networks; its styles share no weights.
+
+    Raises:
+        InputError: networks of several styles, or of different architectures.
+    """
+    first = networks[0]
+    kinds = {(n.architecture, n.styles, *sorted(n.hyper_parameters.items())) for n in networks}
+    if len(kinds) > 1 or first.styles != 1 or not all(each.shared for each in networks):
+        raise InputError("only networks of one style each and of one architecture can be merged")
+    merged = copy.deepcopy(first)  # not a new network: its enlargements may be folded
+    merged.shared, merged.styles = False, len(networks)
+    states = [network.net.state_dict() for network in networks]
+    merged.replace_weights({k: torch.stack([s[k] for s in states]) for k in states[0]})
+    return merged
+
+
 def with_styles(network: TransformerNet, sources: Sequence[int]) -> TransformerNet:
     """A copy of a network with other styles (Dumoulin et al. 2017, section 3.1).
 
     Args:
-        network: any, with its weights.
-        sources: for each style of the copy, the one that it has or starts as.
+        network: a network of any number of styles.
+        sources: for each style of the copy, the index of the style whose weights it gets.
     """
     shared = network.shared or len(sources) == 1
     copied = TransformerNet(
@@ -31,54 +71,13 @@ def with_styles(network: TransformerNet, sources: Sequence[int]) -> TransformerN
     return copied
 
 
-def palette(networks: Sequence[TransformerNet]) -> TransformerNet:
-    """One network of several, of one style each, which share no weights in it.
-
-    Raises:
-        InputError: networks of several styles or of different architectures.
-    """
-    first = networks[0]
-    kinds = {(n.architecture, n.styles, *sorted(n.hyper_parameters.items())) for n in networks}
-    if len(kinds) > 1 or first.styles != 1 or not all(each.shared for each in networks):
-        raise InputError("only networks of one style each, and of one architecture, go together")
-    # Not made anew, since its enlargements may be folded.
-    together = copy.deepcopy(first)
-    together.shared, together.styles = False, len(networks)
-    states = [network.net.state_dict() for network in networks]
-    together.replace_weights({k: torch.stack([s[k] for s in states]) for k in states[0]})
-    return together
-
-
 def folded(network: TransformerNet) -> TransformerNet:
-    """A copy with what does not change once a network is trained no more computed once."""
+    """A copy for inference: kernels that are computed from constant weights are computed once."""
     if not network.shared:
-        return palette([folded(with_styles(network, [s])) for s in range(network.styles)])
+        return merged_network([folded(with_styles(network, [s])) for s in range(network.styles)])
     copied = copy.deepcopy(network)
     for module in list(copied.modules()):
         for name, child in module.named_children():
             if isinstance(child, SubPixelConv2d):
                 setattr(module, name, child.folded())
     return copied
-
-
-def palette_model(models: Sequence[StyleModel]) -> StyleModel:
-    """One model of several, of one style each, with the record of each.
-
-    Raises:
-        InputError: see `palette`.
-    """
-    network = palette([model.network for model in models]).eval().requires_grad_(False)
-    styles = tuple(model.styles[0] for model in models)
-    records = {model.styles[0].name: dict(model.training) for model in models}
-    return StyleModel(network, styles, {BY_STYLE: records})
-
-
-def one_style(model: StyleModel, name: str) -> StyleModel:
-    """One style of a model, with its record.
-
-    Raises:
-        UnknownNameError: a style that the model does not have.
-    """
-    index = int(model.style_weights(name).argmax())
-    network = with_styles(model.network, [index]).eval().requires_grad_(False)
-    return StyleModel(network, (model.styles[index],), model.record(name))

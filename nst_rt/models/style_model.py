@@ -1,15 +1,15 @@
-"""The style model: a trained network, the names of its styles, and the file that holds them.
+"""Style models: a trained network and its styles, the file format, and the gallery that ships.
 
-The format is safetensors: float16 weights plus string metadata. Loading never runs code from the
-file.
+The format is safetensors: float16 weights and string metadata. Loading never runs code from a file.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -21,20 +21,20 @@ from nst_rt.files import atomic_output, check_input, check_output
 from nst_rt.models.transformer import ARCHITECTURES, TransformerNet
 from nst_rt.version import __version__
 
-FORMAT_VERSION = 4  # the one that is read and written
+FORMAT_VERSION = 4
 SUFFIX = ".safetensors"
-BY_STYLE = "by_style"  # in the record of a training
+BY_STYLE = "by_style"  # key of the training records of styles that were trained separately
 
 
 @dataclass(frozen=True)
 class Style:
-    """A style's name and the artwork that it was learned from.
+    """A trained style and the artwork that it was trained on.
 
     Attributes:
-        name: by which it is chosen.
-        title, artist, year, license: of the artwork.
-        fingerprint: of the artwork, see `nst_rt.metrics.fingerprint`.
-        preview: a small WebP of what the style looks like, in base64.
+        name: unique name in its model.
+        title, artist, year, license: facts about the artwork.
+        fingerprint: fingerprint of the artwork, see `nst_rt.metrics.fingerprint`.
+        preview: small WebP of a stylized image, in base64.
     """
 
     name: str
@@ -46,20 +46,20 @@ class Style:
     preview: str = ""
 
     def __post_init__(self) -> None:
-        # JSON knows no tuples.
+        # JSON has lists, not tuples.
         object.__setattr__(self, "fingerprint", tuple(self.fingerprint))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StyleModel:
-    """A network and what it was trained to paint.
+    """A trained network with its styles.
 
     Attributes:
-        network: float32, in evaluation mode.
-        styles: in the order of the network's affine pairs.
-        training: how it was trained: steps, weights of the losses, number of photos by source,
-            losses reached, `earlier` trainings; JSON values only. Where the styles were trained
-            apart, under `by_style`.
+        network: the network, float32, in evaluation mode.
+        styles: one for each style of the network, in its order.
+        training: training record, JSON values only: steps, loss weights, number of photos by
+            source, final losses, `earlier` trainings. Styles that were trained separately have
+            their records under `by_style`.
     """
 
     network: TransformerNet
@@ -73,37 +73,37 @@ class StyleModel:
 
     @property
     def parameters(self) -> int:
-        """How many weights the network has."""
+        """Number of weights of the network."""
         return sum(weight.numel() for weight in self.network.parameters())
 
     def record(self, style: str) -> Mapping[str, Any]:
-        """How a style was trained; that of all styles where they were trained together."""
+        """Training record of a style; all styles have the same if they were trained together."""
         record: Mapping[str, Any] = self.training.get(BY_STYLE, {}).get(style, self.training)
         return record
 
     def history(self, style: str) -> list[dict[str, Any]]:
-        """The trainings that led to a style, the first one first."""
+        """All trainings of a style, in chronological order."""
         record = dict(self.record(style))
         earlier = record.pop("earlier", [])
         own = {k: v for k, v in record.items() if k not in ("figures", "sources")}
         return [*earlier, own] if own else earlier
 
     def style_weights(self, styles: str | Mapping[str, float]) -> Tensor:
-        """Convex weights over the styles.
+        """Convex weights over the model's styles.
 
         Args:
-            styles: one name, or names with weights, which are normalized to a sum of 1.
+            styles: a name, or names with weights, which are normalized to a sum of 1.
 
         Returns:
             Shape (1, S), float32.
 
         Raises:
-            UnknownNameError: a name that the model does not have.
-            InputError: weights that are negative, or all zero.
+            UnknownNameError: the model does not have the style.
+            InputError: weights that are negative, or all 0.
         """
-        parts = normalized_weights({styles: 1.0} if isinstance(styles, str) else styles)
+        blend = normalized_weights({styles: 1.0} if isinstance(styles, str) else styles)
         weights = torch.zeros(1, len(self.styles))
-        for name, weight in parts.items():
+        for name, weight in blend.items():
             if name not in self.style_names:
                 raise UnknownNameError("style", name, self.style_names)
             weights[0, self.style_names.index(name)] = weight
@@ -113,7 +113,7 @@ class StyleModel:
         """Write the model file; it appears only when it is complete.
 
         Raises:
-            OutputExistsError: it exists and `overwrite` is False.
+            OutputExistsError: the file exists and `overwrite` is False.
             InputError: the folder does not exist.
         """
         path = check_output(path, overwrite=overwrite)
@@ -138,7 +138,7 @@ class StyleModel:
 
         Raises:
             InputError: no such file.
-            StyleModelError: not a style model, a newer format, or weights that do not fit.
+            StyleModelError: not a style model, another format version, or weights that do not fit.
         """
         path = check_input(path)
         metadata, tensors = _read(path)
@@ -161,6 +161,83 @@ class StyleModel:
         return cls(network.eval().requires_grad_(False), styles, training)
 
 
+StyleSource = str | Path | StyleModel
+_Source = TypeVar("_Source", bound=StyleSource)
+
+
+def list_styles() -> dict[str, Style]:
+    """Styles of the gallery, the models that ship with the toolkit, by name."""
+    return {style.name: style for _, styles in _gallery() for style in styles}
+
+
+def gallery_files() -> dict[str, Path]:
+    """Model files of the gallery by the names of the styles in them."""
+    return {style.name: file for file, styles in _gallery() for style in styles}
+
+
+def find_style(style: StyleSource) -> tuple[StyleModel, str]:
+    """Load the model that has a style.
+
+    Args:
+        style: name of a style of the gallery; model file, or model, for its first style; or
+            FILE:NAME for another style of a file.
+
+    Returns:
+        The model and the name of the style in it.
+
+    Raises:
+        UnknownNameError: no such style.
+        InputError: no such file.
+        StyleModelError: the file is not a style model.
+    """
+    [found] = find_styles([style]).values()
+    return found
+
+
+def find_styles(styles: Iterable[_Source]) -> dict[_Source, tuple[StyleModel, str]]:
+    """Load the models that have some styles; each file is loaded once.
+
+    Args:
+        styles: styles as `find_style` takes them.
+
+    Returns:
+        For each of `styles`, the model and the name of the style in it.
+
+    Raises:
+        UnknownNameError, InputError, StyleModelError: see `find_style`.
+    """
+    gallery = cache(gallery_files)  # read once, and only if a name needs it
+    loaded: dict[Path, StyleModel] = {}
+    found: dict[_Source, tuple[StyleModel, str]] = {}
+    for source in styles:
+        if isinstance(source, StyleModel):
+            found[source] = source, source.styles[0].name
+            continue
+        file, name = _place(source, gallery)
+        if file.resolve() not in loaded:
+            loaded[file.resolve()] = StyleModel.load(file)
+        model = loaded[file.resolve()]
+        name = model.styles[0].name if name is None else name
+        model.style_weights(name)  # raises if the name is unknown
+        found[source] = model, name
+    return found
+
+
+def normalized_weights(weights: Mapping[str, float]) -> dict[str, float]:
+    """Weights of a blend of styles, normalized to a sum of 1.
+
+    Raises:
+        InputError: weights that are negative, or all 0.
+    """
+    for name, weight in weights.items():
+        if not 0 <= weight < float("inf"):
+            raise InputError(f"the weight of style {name!r} must be 0 or more, not {weight}")
+    total = sum(weights.values())
+    if not total > 0:
+        raise InputError("the weights of a blend must not all be 0")
+    return {name: weight / total for name, weight in weights.items()}
+
+
 def _read(path: Path, *, weights: bool = True) -> tuple[dict[str, str], dict[str, Tensor]]:
     try:
         with safe_open(path, framework="pt") as file:
@@ -168,7 +245,7 @@ def _read(path: Path, *, weights: bool = True) -> tuple[dict[str, str], dict[str
             tensors = {key: file.get_tensor(key) for key in file.keys() if weights}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise StyleModelError(
-            f"{path}: not a style model ({error}); nst-rt train makes one"
+            f"{path}: not a style model ({error}); nst-rt train creates one"
         ) from error
     version = metadata.get("format_version", "")
     if not version.isdecimal() or "architecture" not in metadata:
@@ -187,14 +264,14 @@ def _styles(path: Path, metadata: Mapping[str, str]) -> tuple[Style, ...]:
     except (KeyError, TypeError, ValueError) as error:
         raise StyleModelError(f"{path}: damaged list of styles ({error!r})") from error
     if not styles:
-        raise StyleModelError(f"{path}: a style model without styles")
+        raise StyleModelError(f"{path}: style model without styles")
     return styles
 
 
 def _check_weights(path: Path, wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
     for key in sorted(wanted.keys() | found.keys()):
         if key not in found:
-            raise StyleModelError(f"{path}: the weights {key!r} are missing")
+            raise StyleModelError(f"{path}: missing weights {key!r}")
         if key not in wanted:
             raise StyleModelError(f"{path}: unknown weights {key!r}")
         if found[key].shape != wanted[key].shape:
@@ -204,82 +281,21 @@ def _check_weights(path: Path, wanted: Mapping[str, Tensor], found: Mapping[str,
             )
 
 
-def gallery() -> dict[str, Path]:
-    """Styles that ship with the toolkit: name -> the model file that holds it."""
-    styles = {}
+def _gallery() -> Iterator[tuple[Path, tuple[Style, ...]]]:
+    """Model files that ship and their styles; the default style comes first."""
     folder = Path(str(resources.files("nst_rt.checkpoints")))
-    # First the network for live pictures: who chooses nothing gets what comes first.
     for file in sorted(folder.glob(f"*{SUFFIX}"), key=lambda file: (file.stem != "gallery", file)):
-        metadata, _ = _read(file, weights=False)
-        styles.update({style.name: file for style in _styles(file, metadata)})
-    return styles
+        yield file, _styles(file, _read(file, weights=False)[0])
 
 
-def find_style(name: str) -> tuple[StyleModel, str]:
-    """Load the model that holds a style.
-
-    Args:
-        name: a style of the gallery; a model file, for its first style; or FILE:NAME.
-
-    Returns:
-        The model and the style's name in it.
-
-    Raises:
-        UnknownNameError: no such style.
-        InputError: no such file.
-        StyleModelError: a file that is not a style model.
-    """
-    [(model, style)] = find_styles([name]).values()
-    return model, style
-
-
-def find_styles(names: Iterable[str]) -> dict[str, tuple[StyleModel, str]]:
-    """Load the models that hold some styles, each file once.
-
-    Args:
-        names: each as `find_style` takes it.
-
-    Returns:
-        For each name the model, and the style's name in it.
-
-    Raises:
-        UnknownNameError, InputError, StyleModelError: see `find_style`.
-    """
-    places = {name: _place(name) for name in names}
-    models = {file.resolve(): file for file, _ in places.values()}
-    loaded = {real: StyleModel.load(file) for real, file in models.items()}
-    found = {}
-    for name, (file, style) in places.items():
-        model = loaded[file.resolve()]
-        style = model.styles[0].name if style is None else style
-        model.style_weights(style)  # which knows the names
-        found[name] = model, style
-    return found
-
-
-def normalized_weights(weights: Mapping[str, float]) -> dict[str, float]:
-    """Weights of a blend, with a sum of 1.
-
-    Raises:
-        InputError: weights that are negative, or all zero.
-    """
-    for name, weight in weights.items():
-        if not 0 <= weight < float("inf"):
-            raise InputError(f"the weight of style {name!r} must be 0 or more, not {weight}")
-    total = sum(weights.values())
-    if not total > 0:
-        raise InputError("the weights of a blend of styles must not all be 0")
-    return {name: weight / total for name, weight in weights.items()}
-
-
-def _place(name: str) -> tuple[Path, str | None]:
-    """The file that holds a style, and its name in there; None for the first one."""
-    file, separator, style = name.rpartition(f"{SUFFIX}:")
+def _place(style: str | Path, gallery: Callable[[], Mapping[str, Path]]) -> tuple[Path, str | None]:
+    """The file that has a style, and its name there; None for the first style of the file."""
+    text = str(style)
+    file, separator, name = text.rpartition(f"{SUFFIX}:")
     if separator:
-        return check_input(f"{file}{SUFFIX}"), style
-    if name.endswith(SUFFIX) or Path(name).is_file():
-        return check_input(name), None
-    known = gallery()
-    if name not in known:
-        raise UnknownNameError("style", name, known)
-    return known[name], name
+        return check_input(f"{file}{SUFFIX}"), name
+    if isinstance(style, Path) or text.endswith(SUFFIX) or Path(text).is_file():
+        return check_input(text), None
+    if text not in gallery():
+        raise UnknownNameError("style", text, gallery())
+    return gallery()[text], text

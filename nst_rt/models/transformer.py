@@ -1,6 +1,6 @@
-"""The feed-forward networks: an image in, its pastiche out, N styles in one network.
+"""Transformer networks: stylize an image in one forward pass, with N styles in one network.
 
-`classic` is the network of Johnson et al. 2016, `fast` does nearly all its work at a quarter of
+`classic` is the network of Johnson et al. 2016; `fast` does nearly all of its work at a quarter of
 the resolution. Both take the style as convex weights over their N styles.
 """
 
@@ -18,26 +18,26 @@ from nst_rt.models.layers import BlurredConv2d, ConvNorm, Enlarge, ResidualBlock
 Architecture = Literal["fast", "classic"]
 ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)
 
-MINIMUM_SIZE = 16  # pixels a side
-MULTIPLE = 4  # of the sides that a network halves twice, pixels
+MINIMUM_SIZE = 16  # minimum side of an image, pixels
+MULTIPLE = 4  # the networks halve sides twice, so images are padded to multiples of this
 
 
 class FastNet(nn.Module):
-    """Residual blocks at a quarter of the resolution, between pixel-unshuffle and -shuffle.
+    """Residual blocks at a quarter of the resolution, between pixel-unshuffle and pixel-shuffle.
 
-    What comes after them enlarges, but is computed at a quarter of the resolution as well.
+    The layers after the blocks enlarge, but are computed at a quarter of the resolution, too.
 
     Attributes:
-        reach: how far away a pixel of the image may be that an output pixel depends on, but for
-            the normalizations, which depend on all.
-        activations: numbers per pixel of the image that it has to keep at the same time.
+        reach: receptive field: maximum distance, in pixels, from an output pixel to an input pixel
+            that it depends on, apart from the normalizations, which depend on the whole image.
+        activations: number of values per image pixel that are in memory at the same time.
 
     Args:
-        styles: how many.
-        trunk: channels of the residual blocks.
-        decoder: channels at half resolution.
-        blocks: how many.
-        dilation: of the first convolution in each block.
+        styles: number of styles.
+        trunk: number of channels of the residual blocks.
+        decoder: number of channels at half resolution.
+        blocks: number of residual blocks.
+        dilation: dilation of the first convolution in each block.
     """
 
     def __init__(
@@ -66,21 +66,21 @@ class FastNet(nn.Module):
         self.to_image = BlurredConv2d(decoder, 12, phases=4)
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
-        """Logits (N, 3, H, W) of the pastiche of `x`; H and W are multiples of `MULTIPLE`."""
+        """Logits (N, 3, H, W) of the stylized `x`; H and W are multiples of `MULTIPLE`."""
         x = self.encode(F.pixel_unshuffle(x, MULTIPLE), style)
         for block in self.blocks:
             x = block(x, style)
         return F.pixel_shuffle(self.to_image(surrounded(self.decode(x, style))), MULTIPLE)
 
     def reverse_channels(self) -> None:
-        """Turn the network into one for BGR images, in place, by reordering its outer weights."""
+        """Make the network one for BGR images, in place, by reordering its outer weights."""
         _reverse_groups(self.encode.conv.weight, dim=-3)
         _reverse_groups(self.to_image.weight, dim=-4)
         _reverse_groups(self.to_image.bias, dim=-1)
 
 
 class ClassicNet(nn.Module):
-    """The network of Johnson et al. 2016, with upsampling + convolution for its deconvolutions.
+    """The network of Johnson et al. 2016, with upsampling + convolution instead of deconvolution.
 
     Attributes:
         reach, activations: see `FastNet`.
@@ -109,7 +109,7 @@ class ClassicNet(nn.Module):
         self.to_image = nn.Conv2d(w, 3, 9, padding=4, padding_mode="reflect")
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
-        """Logits (N, 3, H, W) of the pastiche of `x`; H and W are multiples of `MULTIPLE`."""
+        """Logits (N, 3, H, W) of the stylized `x`; H and W are multiples of `MULTIPLE`."""
         for layer in [self.first, *self.encode, *self.blocks]:
             x = layer(x, style)
         for layer in self.decode:
@@ -118,29 +118,29 @@ class ClassicNet(nn.Module):
         return logits
 
     def reverse_channels(self) -> None:
-        """Turn the network into one for BGR images, in place, by reordering its outer weights."""
+        """Make the network one for BGR images, in place, by reordering its outer weights."""
         _reverse_groups(self.first.conv.weight, dim=-3)
         _reverse_groups(self.to_image.weight, dim=-4)
         _reverse_groups(self.to_image.bias, dim=-1)
 
 
 class TransformerNet(nn.Module):
-    """An image transformation network for N styles.
+    """An image transformer network for N styles.
 
-    Styles share all weights but their affine pairs (Dumoulin et al. 2017), or each has all weights
-    of its own, with a leading dimension for the styles. A blend is then computed by the blend of
-    the weights, which takes no longer than one style; it looks like one where the styles were
+    Either the styles share all weights but the affine pairs of the norms (Dumoulin et al. 2017), or
+    each style has all weights of its own, in a leading dimension. A blend is then one pass with
+    interpolated weights, as fast as a single style; it looks like a blend if the styles were
     trained from the same network (Wang et al. 2019, "Deep network interpolation").
 
     Args:
         architecture: `fast` or `classic`.
-        styles: how many styles the network holds.
-        shared: whether the styles share their weights.
+        styles: number of styles.
+        shared: whether the styles share weights.
         **hyper_parameters: of `FastNet` (`trunk`, `decoder`, `blocks`, `dilation`) or of
             `ClassicNet` (`width`, `blocks`).
 
     Raises:
-        UnknownNameError: another architecture.
+        UnknownNameError: unknown architecture.
     """
 
     def __init__(
@@ -167,33 +167,34 @@ class TransformerNet(nn.Module):
 
     @property
     def hyper_parameters(self) -> dict[str, int]:
-        """All of them, given or default, so that a file does not depend on later defaults."""
+        """All hyper-parameters, defaults included: files must not depend on later defaults."""
         return self.net.hyper_parameters
 
     def forward(self, image: Tensor, style: Tensor) -> Tensor:
-        """Paint `image` in a style.
+        """Stylize images.
 
         Args:
-            image: shape (N, 3, H, W), RGB in [0, 1]; H and W of at least 16, in any combination.
+            image: shape (N, 3, H, W), RGB in [0, 1]; any H and W of at least 16.
             style: convex weights over the network's S styles, shape (N, S), or (1, S) for all.
 
         Returns:
-            The pastiche, shape (N, 3, H, W), RGB in [0, 1].
+            Stylized images, shape (N, 3, H, W), RGB in [0, 1].
 
         Raises:
-            InputError: an image of less than 16 px a side.
+            InputError: an image with a side of less than 16 px.
         """
         h, w = image.shape[-2:]
         if min(h, w) < MINIMUM_SIZE:
-            raise InputError(f"an image of {w}x{h} px is too small: {MINIMUM_SIZE} px a side")
-        # Up to the next multiple.
+            raise InputError(
+                f"an image of {w}x{h} px is too small: minimum {MINIMUM_SIZE} px a side"
+            )
         padding = (0, -w % MULTIPLE, 0, -h % MULTIPLE)
         x = F.pad(image, padding, mode="reflect")
         x = self.net(x, style) if self.shared else self._blended(x, style)
         return torch.sigmoid(x[..., :h, :w])
 
     def _blended(self, x: Tensor, style: Tensor) -> Tensor:
-        """What the network makes of `x` whose weights are a blend of those of the styles."""
+        """Logits of the network with the styles' weights blended, for each image by itself."""
         if style.shape[0] > 1:
             each = (slice(i, i + 1) for i in range(style.shape[0]))
             return torch.cat([self._blended(x[one], style[one]) for one in each])
@@ -207,13 +208,13 @@ class TransformerNet(nn.Module):
         return logits
 
     def use_channels_last(self) -> None:
-        """Lay out convolutions, in place, as PyTorch is fastest with."""
+        """Convert the convolutions, in place, to PyTorch's fastest memory layout."""
         self._is_channels_last = True
         for weights in self.parameters():
             weights.data = _channels_last(weights.data)
 
     def replace_weights(self, weights: Mapping[str, Tensor]) -> None:
-        """Give all parameters of `net` other values, and another shape where these have one."""
+        """Replace all parameters of `net`; the new ones may have other shapes."""
         for name, value in weights.items():
             module, _, own = name.rpartition(".")
             old = self.net.get_parameter(name)
@@ -222,7 +223,7 @@ class TransformerNet(nn.Module):
 
 
 def is_affine(name: str) -> bool:
-    """Whether a weight of that name belongs to the affine pairs, which alone make a style."""
+    """Whether the weight of that name belongs to an affine pair, which styles do not share."""
     return name.endswith((".norm.scale", ".norm.shift"))
 
 
@@ -233,7 +234,7 @@ def _channels_last(weights: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _reverse_groups(weights: Tensor | None, dim: int) -> None:
-    """Reverse the order of the three groups, one per color, that `dim` consists of."""
+    """Reverse the order of the three groups, one for each color channel, along `dim`."""
     assert weights is not None
     groups_dim = dim % weights.ndim
     groups = weights.unflatten(groups_dim, (3, -1))  # type: ignore[no-untyped-call]

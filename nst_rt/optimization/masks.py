@@ -18,7 +18,8 @@ from torch.nn import functional as F
 
 from nst_rt.errors import InputError
 from nst_rt.files import check_input
-from nst_rt.images.decoding import check_memory, readable_image
+from nst_rt.images.decoding import check_memory
+from nst_rt.images.pillow import readable_image
 
 Codes = npt.NDArray[np.uint32]  # 0xRRGGBB
 

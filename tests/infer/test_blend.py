@@ -12,7 +12,7 @@ from nst_rt.infer.blend import StyleSet, full_style_set, load_style_set
 from nst_rt.infer.frame_stylizer import FrameStylizer, load_frame_stylizer
 from nst_rt.infer.stylizer import Stylizer, load_style
 from nst_rt.models.merge import with_styles
-from nst_rt.models.style_model import Style, StyleModel, gallery
+from nst_rt.models.style_model import Style, StyleModel, gallery_files
 from nst_rt.models.transformer import TransformerNet
 
 
@@ -141,11 +141,11 @@ def test_styles_of_files_and_of_the_gallery_go_together(tmp_path: Path, frame: F
     assert np.abs(blend.stylize(frame) - mix).max() <= 2
     style_set, name = full_style_set(str(file))
     assert name == "parent"
-    assert style_set.names == ["parent", *gallery()]
+    assert style_set.names == ["parent", *gallery_files()]
 
 
 def test_all_styles_of_the_fast_gallery_are_kindred() -> None:
-    fast = [name for name, file in gallery().items() if file.stem == "gallery"]
+    fast = [name for name, file in gallery_files().items() if file.stem == "gallery"]
     style_set, _ = load_style_set(fast)
     assert len(style_set.passes(dict.fromkeys(fast, 1.0))) == 1
 

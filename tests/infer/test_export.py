@@ -116,7 +116,7 @@ def test_what_paints_differently_is_not_written(
         ("a.tflite", {}, InputError, "use one of .onnx, .xml, .pt2"),
         ("a.onnx", {"format": "torch"}, InputError, "use one of .pt2"),
         ("no/a.onnx", {}, InputError, "no does not exist"),
-        ("there.onnx", {}, OutputExistsError, "--overwrite"),
+        ("there.onnx", {}, OutputExistsError, "`overwrite`"),
         ("there.xml", {}, OutputExistsError, "there.bin"),
         ("a.onnx", {"model": "nobody"}, UnknownNameError, "known are"),
     ],

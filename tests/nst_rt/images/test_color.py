@@ -18,7 +18,7 @@ def style(painting: Path) -> Tensor:
 
 @pytest.fixture(scope="module")
 def muted(photo: Tensor) -> Tensor:
-    """A photo whose colors, taken on by the painting, stay within [0, 1]."""
+    """A content image whose colors stay within [0, 1] when the style image takes them on."""
     return 0.5 + 0.25 * (photo - 0.5)
 
 
@@ -37,39 +37,29 @@ def mean_and_covariance(image: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def test_luminance_by_hand() -> None:
-    assert luminance(plain(1, 0, 0)).unique().item() == pytest.approx(0.299)
-    assert luminance(plain(0, 1, 0)).unique().item() == pytest.approx(0.587)
-    assert luminance(plain(0, 0, 1)).unique().item() == pytest.approx(0.114)
-    assert luminance(plain(0.2, 0.4, 0.6)).shape == (1, 1, 20, 30)
-
-
-def test_luminance_of_gray_is_its_level() -> None:
+    for color, luma in {(1, 0, 0): 0.299, (0, 1, 0): 0.587, (0, 0, 1): 0.114}.items():
+        assert luminance(plain(*map(float, color))).unique().item() == pytest.approx(luma)
     levels = torch.linspace(0, 1, 50).view(1, 1, 5, 10)
     torch.testing.assert_close(luminance(levels.expand(1, 3, 5, 10)), levels)
 
 
-def test_an_image_with_its_own_luminance_is_itself(photo: Tensor) -> None:
+def test_own_luminance_changes_nothing(photo: Tensor) -> None:
     torch.testing.assert_close(with_luminance(photo, luminance(photo)), photo, atol=1e-5, rtol=0)
 
 
-def test_new_luminance_is_exact(photo: Tensor) -> None:
+def test_new_luminance_is_exact_and_chroma_stays_where_it_fits(photo: Tensor) -> None:
     luma = luminance(photo.flip(3))
     image = with_luminance(photo, luma)
     assert image.min() >= 0
     assert image.max() <= 1
     torch.testing.assert_close(luminance(image), luma, atol=1e-6, rtol=0)
-
-
-def test_chroma_is_kept_where_it_fits(photo: Tensor) -> None:
-    luma = luminance(photo.flip(3))
-    image = with_luminance(photo, luma)
     moved = photo + luma - luminance(photo)
     fits = ((moved >= 0) & (moved <= 1)).all(1)[0].flatten()
     assert 0.3 < fits.float().mean() < 1
     torch.testing.assert_close(chroma(image)[:, fits], chroma(photo)[:, fits], atol=1e-5, rtol=0)
 
 
-def test_hue_is_kept_and_saturation_only_falls_as_far_as_it_must(photo: Tensor) -> None:
+def test_hue_stays_and_saturation_falls_only_as_far_as_needed(photo: Tensor) -> None:
     image = with_luminance(photo, luminance(photo.flip(3)))
     before, after = chroma(photo), chroma(image)
     # The same direction in the plane of I and Q, and no longer.
@@ -84,7 +74,7 @@ def test_hue_is_kept_and_saturation_only_falls_as_far_as_it_must(photo: Tensor) 
     assert margin[fell].max() < 1e-5
 
 
-def test_luminance_beyond_the_limits_is_black_or_white(photo: Tensor) -> None:
+def test_luminance_out_of_range_is_black_or_white(photo: Tensor) -> None:
     shape = luminance(photo).shape
     assert with_luminance(photo, torch.full(shape, -0.5)).abs().max() < 1e-6
     assert (with_luminance(photo, torch.full(shape, 1.5)) - 1).abs().max() < 1e-6
@@ -96,7 +86,7 @@ def test_gray_stays_gray() -> None:
     torch.testing.assert_close(image, luma.expand(1, 3, 20, 30), atol=1e-6, rtol=0)
 
 
-def test_inputs_are_left_alone(photo: Tensor, style: Tensor) -> None:
+def test_inputs_are_not_modified(photo: Tensor, style: Tensor) -> None:
     copies = photo.clone(), style.clone()
     with_luminance(photo, luminance(photo))
     match_luminance(luminance(style), luminance(photo))
@@ -105,31 +95,26 @@ def test_inputs_are_left_alone(photo: Tensor, style: Tensor) -> None:
     assert torch.equal(style, copies[1])
 
 
-def test_matched_luminance_has_the_statistics_of_the_content(photo: Tensor, style: Tensor) -> None:
-    content = luminance(photo)
-    matched = match_luminance(luminance(style), content)
-    assert matched.shape == luminance(style).shape
+def test_matched_luminance_is_linear_with_the_content_statistics(
+    photo: Tensor, style: Tensor
+) -> None:
+    luma, content = luminance(style), luminance(photo)
+    matched = match_luminance(luma, content)
+    assert matched.shape == luma.shape
     assert matched.dtype == torch.float32
     torch.testing.assert_close(matched.mean(), content.mean())
     torch.testing.assert_close(matched.std(correction=0), content.std(correction=0))
-
-
-def test_matched_luminance_is_a_linear_function_of_the_styles(photo: Tensor, style: Tensor) -> None:
-    luma = luminance(style)
-    matched = match_luminance(luma, luminance(photo))
     correlation = torch.stack([luma.flatten(), matched.flatten()]).corrcoef()[0, 1]
     assert correlation == pytest.approx(1)
 
 
 def test_luminance_without_contrast_gets_the_mean(photo: Tensor) -> None:
-    content = luminance(photo)
-    matched = match_luminance(torch.full((1, 1, 20, 30), 0.7), content)
-    torch.testing.assert_close(matched, content.mean().expand(1, 1, 20, 30))
-    matched = match_luminance(content, torch.full((1, 1, 20, 30), 0.7))
-    torch.testing.assert_close(matched, torch.full_like(content, 0.7))
+    content, even = luminance(photo), torch.full((1, 1, 20, 30), 0.7)
+    torch.testing.assert_close(match_luminance(even, content), content.mean().expand(1, 1, 20, 30))
+    torch.testing.assert_close(match_luminance(content, even), torch.full_like(content, 0.7))
 
 
-def test_matched_colors_have_the_statistics_of_the_content(style: Tensor, muted: Tensor) -> None:
+def test_matched_colors_have_the_content_statistics(style: Tensor, muted: Tensor) -> None:
     matched = match_colors(style, muted)
     assert matched.shape == style.shape
     assert matched.dtype == torch.float32
@@ -141,7 +126,7 @@ def test_matched_colors_have_the_statistics_of_the_content(style: Tensor, muted:
         torch.testing.assert_close(statistic, expected, atol=1e-7, rtol=1e-5)
 
 
-def test_matched_colors_stay_within_the_limits(style: Tensor, photo: Tensor) -> None:
+def test_matched_colors_stay_in_range(style: Tensor, photo: Tensor) -> None:
     matched = match_colors(style, photo)
     assert matched.min() >= 0
     assert matched.max() <= 1
@@ -149,34 +134,25 @@ def test_matched_colors_stay_within_the_limits(style: Tensor, photo: Tensor) -> 
     assert (mean - expected).abs().max() < 0.03
 
 
-def test_an_image_matched_to_itself_is_itself(style: Tensor) -> None:
+def test_matched_colors_do_not_depend_on_layout(
+    style: Tensor, muted: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither on the places of the content's colors, the order of channels nor the memory."""
+    matched = match_colors(style, muted)
+    torch.testing.assert_close(match_colors(style, muted.flip(2).transpose(2, 3)), matched)
+    reversed_channels = match_colors(style.flip(1), muted.flip(1)).flip(1)
+    torch.testing.assert_close(reversed_channels, matched, atol=1e-5, rtol=0)
+    channels_last = style.contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(match_colors(channels_last, muted), matched)
+    monkeypatch.setattr("nst_rt.images.color._CHUNK", 1000)
+    torch.testing.assert_close(match_colors(style, muted), matched)
+
+
+def test_image_matched_to_itself_is_unchanged(style: Tensor) -> None:
     torch.testing.assert_close(match_colors(style, style), style, atol=1e-5, rtol=0)
 
 
-def test_only_the_colors_of_the_content_count(style: Tensor, muted: Tensor) -> None:
-    shuffled = muted.flip(2).transpose(2, 3)
-    torch.testing.assert_close(match_colors(style, shuffled), match_colors(style, muted))
-
-
-def test_order_of_the_channels_does_not_matter(style: Tensor, muted: Tensor) -> None:
-    matched = match_colors(style.flip(1), muted.flip(1)).flip(1)
-    torch.testing.assert_close(matched, match_colors(style, muted), atol=1e-5, rtol=0)
-
-
-def test_large_images_are_read_in_chunks(
-    style: Tensor, muted: Tensor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = match_colors(style, muted)
-    monkeypatch.setattr("nst_rt.images.color._CHUNK", 1000)
-    torch.testing.assert_close(match_colors(style, muted), whole)
-
-
-def test_memory_format_does_not_matter(style: Tensor, muted: Tensor) -> None:
-    channels_last = style.contiguous(memory_format=torch.channels_last)
-    torch.testing.assert_close(match_colors(channels_last, muted), match_colors(style, muted))
-
-
-def test_style_matched_to_a_gray_photo_is_gray(style: Tensor, muted: Tensor) -> None:
+def test_style_matched_to_gray_content_is_gray(style: Tensor, muted: Tensor) -> None:
     gray = luminance(muted).expand(1, 3, -1, -1)
     matched = match_colors(style, gray)
     assert (matched.amax(1) - matched.amin(1)).max() < 1e-5
@@ -192,7 +168,7 @@ def test_gray_style_gets_one_line_of_colors(style: Tensor, muted: Tensor) -> Non
     assert variances[2] > 0.5 * torch.linalg.eigvalsh(mean_and_covariance(muted)[1])[2]
 
 
-def test_rounding_of_a_gray_style_is_not_scaled_up_to_colors(style: Tensor, photo: Tensor) -> None:
+def test_noise_of_a_gray_style_is_not_amplified_to_colors(style: Tensor, photo: Tensor) -> None:
     noise = torch.randn(style.shape, generator=torch.Generator().manual_seed(0)) * 1e-4
     gray = luminance(style).expand(1, 3, -1, -1)
     difference = match_colors(gray + noise, photo) - match_colors(gray, photo)
@@ -206,7 +182,7 @@ def test_plain_style_gets_the_mean_color(level: float, photo: Tensor) -> None:
     torch.testing.assert_close(matched, mean.expand_as(matched), atol=1e-5, rtol=0)
 
 
-def test_style_matched_to_a_plain_photo_is_plain(style: Tensor) -> None:
+def test_style_matched_to_plain_content_is_plain(style: Tensor) -> None:
     matched = match_colors(style, plain(0.2, 0.4, 0.6))
     expected = plain(0.2, 0.4, 0.6)[..., :1, :1].expand_as(style)
     torch.testing.assert_close(matched, expected, atol=1e-4, rtol=0)

@@ -26,8 +26,8 @@ from PIL.WebPImagePlugin import WebPImageFile
 from torch import Tensor
 
 from nst_rt.errors import InputError, OutputExistsError
+from nst_rt.images import decoding
 from nst_rt.images.io import (
-    decoding,
     image_shape,
     load_image,
     load_picture,
@@ -48,13 +48,13 @@ def test_every_mode_becomes_rgb(tmp_path: Path, name: str, mode: str) -> None:
 
 
 @pytest.mark.parametrize(("full", "dtype"), [(1, np.float32), (65535, np.uint16)])
-def test_tiffs_of_deep_gray_keep_their_range(tmp_path: Path, full: int, dtype: type) -> None:
+def test_deep_gray_tiff_keeps_its_range(tmp_path: Path, full: int, dtype: type) -> None:
     gray = np.linspace((0, full // 2), (full / 2, full), 9, axis=1, dtype=dtype)
     image = loaded(Image.fromarray(gray), tmp_path / "a.tif")
     np.testing.assert_array_equal(image, np.dstack([gray / np.float32(full)] * 3))
 
 
-def test_16_bit_colors_of_a_tiff_are_read_at_8(tmp_path: Path) -> None:
+def test_16_bit_color_tiff_is_read_at_8_bits(tmp_path: Path) -> None:
     levels = noise(3)
     cv2.imwrite(str(tmp_path / "a.tif"), levels[:, :, ::-1])
     picture = load_picture(tmp_path / "a.tif")
@@ -70,7 +70,7 @@ def test_cmyk_jpeg(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("alpha", "expected"), [(0, 1.0), (255, 100 / 255), (51, 224 / 255)])
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
-def test_transparency_is_laid_over_white(
+def test_transparency_is_composited_over_white(
     tmp_path: Path, mode: str, alpha: int, expected: float
 ) -> None:
     color = (100, alpha) if mode == "LA" else (100, 100, 100, alpha)
@@ -79,7 +79,7 @@ def test_transparency_is_laid_over_white(
 
 
 @pytest.mark.parametrize("mode", ["P", "L", "RGB"])
-def test_a_transparent_color_is_white(tmp_path: Path, mode: str) -> None:
+def test_transparent_color_becomes_white(tmp_path: Path, mode: str) -> None:
     picture = Image.new("RGB", (4, 4), (10, 10, 10))
     picture.paste((90, 90, 90), (0, 0, 2, 4))
     picture = picture.quantize(4) if mode == "P" else picture.convert(mode)
@@ -89,13 +89,13 @@ def test_a_transparent_color_is_white(tmp_path: Path, mode: str) -> None:
     np.testing.assert_allclose(image[:, 2:], np.full((4, 2, 3), 10 / 255), atol=1e-6)
 
 
-# How a picture lies in a file, by its EXIF orientation: mirrored, then turned by quarters.
+# EXIF orientation -> step of the columns (-1 mirrors), then number of quarter turns.
 TURNS = {1: (1, 0), 2: (-1, 0), 3: (1, 2), 4: (-1, 2), 5: (-1, 1), 6: (1, 1), 7: (-1, 3), 8: (1, 3)}
 
 
 @pytest.mark.parametrize("orientation", TURNS)
 @pytest.mark.parametrize("name", ["a.png", "a.tif", "deep.png"])
-def test_exif_orientation_is_undone(tmp_path: Path, orientation: int, name: str) -> None:
+def test_exif_orientation_is_applied(tmp_path: Path, orientation: int, name: str) -> None:
     upright = noise(4, np.uint16 if name == "deep.png" else np.uint8)
     step, quarters = TURNS[orientation]
     stored = np.rot90(upright[:, ::step], quarters)
@@ -110,21 +110,15 @@ def test_exif_orientation_is_undone(tmp_path: Path, orientation: int, name: str)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
-def test_16_bit_pngs_are_exact(tmp_path: Path, channels: int) -> None:
+@pytest.mark.parametrize("frames", [0, 3])  # of an animation, the still image is read
+def test_16_bit_png_is_exact(tmp_path: Path, channels: int, frames: int) -> None:
     levels = noise(channels)
-    (tmp_path / "a").write_bytes(deep_png(levels))
+    (tmp_path / "a").write_bytes(deep_png(levels, frames=frames))
     assert_holds(tmp_path / "a", levels)
 
 
-@pytest.mark.parametrize("channels", [1, 2, 3, 4])
-def test_an_animated_png_of_16_bits_is_its_still_image(tmp_path: Path, channels: int) -> None:
-    levels = noise(channels)
-    (tmp_path / "a.png").write_bytes(deep_png(levels, frames=3))
-    assert_holds(tmp_path / "a.png", levels)
-
-
 @pytest.mark.parametrize("chunk", [b"acTL", b"fcTL", b"fdAT", b"IDAT"])
-def test_a_damaged_animation_of_16_bits_is_an_error(tmp_path: Path, chunk: bytes) -> None:
+def test_damaged_16_bit_animation_is_an_error(tmp_path: Path, chunk: bytes) -> None:
     content = bytearray(deep_png(noise(4), frames=3))
     content[content.rindex(chunk) + 3] = 0xFF
     (tmp_path / "a.png").write_bytes(content)
@@ -133,10 +127,10 @@ def test_a_damaged_animation_of_16_bits_is_an_error(tmp_path: Path, chunk: bytes
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_color_of_16_bits_may_stand_for_transparency(tmp_path: Path, channels: int) -> None:
+def test_16_bit_transparent_color_is_compared_exactly(tmp_path: Path, channels: int) -> None:
     levels = noise(channels)
     levels[2, 3:5] = levels[1, 1]
-    levels[4, 4] = levels[1, 1] ^ 1  # is another one, and the same at 8 bits
+    levels[4, 4] = levels[1, 1] ^ 1  # another color, but the same at 8 bits
     key = tuple(levels[1, 1].tolist())
     (tmp_path / "a.png").write_bytes(deep_png(levels, key=key))
     picture = load_picture(tmp_path / "a.png")
@@ -148,7 +142,7 @@ def test_a_color_of_16_bits_may_stand_for_transparency(tmp_path: Path, channels:
     np.testing.assert_array_equal(pixels(picture.image)[expected], colors[expected])
 
 
-def test_a_tiff_of_12_bits_has_its_whole_range(tmp_path: Path) -> None:
+def test_12_bit_tiff_covers_the_whole_range(tmp_path: Path) -> None:
     levels = np.linspace(0, 4095, 32).round().astype(np.uint16)
     packed = int("".join(f"{level:012b}" for level in levels), 2).to_bytes(48)
     (tmp_path / "a.tif").write_bytes(gray_tiff(packed, bits=12))
@@ -159,7 +153,7 @@ def test_a_tiff_of_12_bits_has_its_whole_range(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("white", [0, 1])
-def test_a_tiff_of_16_bits_may_call_0_white(tmp_path: Path, white: int) -> None:
+def test_16_bit_tiff_may_define_0_as_white(tmp_path: Path, white: int) -> None:
     levels = noise(1)[:4].repeat(2, axis=1)[:, :8]
     (tmp_path / "a.tif").write_bytes(gray_tiff(levels.tobytes(), bits=16, white=white))
     expected = levels if white else 65535 - levels
@@ -167,25 +161,27 @@ def test_a_tiff_of_16_bits_may_call_0_white(tmp_path: Path, white: int) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"hello world\n", b"\x89PNG\r\n\x1a\n"])
-def test_what_is_no_image_is_an_error_that_names_it(tmp_path: Path, content: bytes) -> None:
+def test_file_that_is_no_image_is_an_error_that_names_it(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(content)
-    with pytest.raises(InputError, match=f"{path}: (not an image|damaged).*$"):
+    with pytest.raises(InputError, match=str(path)):
         load_image(path)
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.bmp", "a.tif", "deep.png"])
-@pytest.mark.parametrize("part", [0.02, 0.5, 0.9])
+@pytest.mark.parametrize("fraction", [0.02, 0.5, 0.9])
 @pytest.mark.filterwarnings("ignore:Tag data larger than file")
-def test_truncated_image_is_an_error(tmp_path: Path, name: str, part: float, photo: Tensor) -> None:
+def test_truncated_image_is_an_error_that_names_it(
+    tmp_path: Path, name: str, fraction: float, photo: Tensor
+) -> None:
     path = save_image(photo, tmp_path / name, depth=16 if name == "deep.png" else 8)
     content = path.read_bytes()
-    path.write_bytes(content[: int(len(content) * part)])
+    path.write_bytes(content[: int(len(content) * fraction)])
     with pytest.raises(InputError, match=name):
         load_image(path)
 
 
-def test_a_format_that_pillow_lacks_is_an_error(tmp_path: Path) -> None:
+def test_format_that_pillow_cannot_read_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "a.dds"
     path.write_bytes(unknown_dds())
     with pytest.raises(NotImplementedError), Image.open(path):
@@ -208,7 +204,7 @@ def test_a_format_that_pillow_lacks_is_an_error(tmp_path: Path) -> None:
         cv2.error("a\nb"),
     ],
 )
-def test_whatever_a_decoder_raises_is_one_line(
+def test_any_decoder_error_becomes_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     rgb_picture().save(tmp_path / "a.webp")
@@ -222,7 +218,7 @@ def test_whatever_a_decoder_raises_is_one_line(
     assert "\n" not in str(caught.value)
 
 
-def test_our_own_errors_pass_a_reader(tmp_path: Path) -> None:
+def test_own_errors_pass_through_readable_image(tmp_path: Path) -> None:
     rgb_picture().save(tmp_path / "a.png")
     with pytest.raises(OutputExistsError, match="mine"), readable_image(tmp_path / "a.png"):
         raise OutputExistsError("mine")
@@ -230,13 +226,13 @@ def test_our_own_errors_pass_a_reader(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.bmp", "a.tif", "a.gif"])
-@pytest.mark.parametrize("limit", [34, 17, None])  # of 35 pixels: a warning, and an error
-def test_the_limit_of_pillow_is_the_hosts_and_not_ours(
+@pytest.mark.parametrize("limit", [34, 17, None])  # Pillow would warn, fail, or accept 35 pixels
+def test_pillows_pixel_limit_is_lifted_for_us_and_restored_for_the_host(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, limit: int | None
 ) -> None:
     rgb_picture().save(tmp_path / name)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
-    with readable_image(tmp_path / name):  # by another thread, say
+    with readable_image(tmp_path / name):  # as by another thread
         assert load_image(tmp_path / name).shape == (1, 3, 5, 7)
     assert limit == Image.MAX_IMAGE_PIXELS
     with pytest.raises(InputError):
@@ -244,7 +240,7 @@ def test_the_limit_of_pillow_is_the_hosts_and_not_ours(
     assert limit == Image.MAX_IMAGE_PIXELS
 
 
-def test_the_number_of_pixels_can_be_limited(tmp_path: Path) -> None:
+def test_maximum_number_of_pixels(tmp_path: Path) -> None:
     rgb_picture().save(tmp_path / "a.png")
     for read in (load_image, load_picture):
         read(tmp_path / "a.png", max_pixels=35)
@@ -253,7 +249,7 @@ def test_the_number_of_pixels_can_be_limited(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("read", [load_image, image_shape])
-def test_what_cannot_fit_into_the_memory_is_not_begun(
+def test_image_larger_than_the_memory_is_an_error_before_decoding(
     tmp_path: Path, read: Callable[[Path], object]
 ) -> None:
     content = BytesIO(b"")
@@ -266,7 +262,7 @@ def test_what_cannot_fit_into_the_memory_is_not_begun(
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "keyed L", "keyed RGB"])
-def test_a_large_image_is_shrunk_before_it_is_resized(
+def test_large_image_is_reduced_before_it_is_resized(
     tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, mode: str
 ) -> None:
     picture = Image.open(photos / "astronaut.png").convert("RGBA").crop((0, 0, 512, 333))
@@ -285,7 +281,7 @@ def test_a_large_image_is_shrunk_before_it_is_resized(
     torch.testing.assert_close(*seen, atol=0.1, rtol=0)
 
 
-def test_a_large_jpeg_is_decoded_no_larger_than_a_size_needs(
+def test_large_jpeg_is_decoded_at_a_reduced_size(
     tmp_path: Path, astronaut: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     exif = Image.Exif()
@@ -305,7 +301,7 @@ def test_a_large_jpeg_is_decoded_no_larger_than_a_size_needs(
 
 
 @pytest.mark.parametrize("brand", [b"heic", b"mif1"])
-def test_heic_without_its_reader_says_what_to_install(
+def test_heic_without_pillow_heif_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, brand: bytes
 ) -> None:
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
@@ -316,15 +312,15 @@ def test_heic_without_its_reader_says_what_to_install(
 
 
 @pytest.mark.parametrize("name", ["astronaut.png", "camera.png", "hubble_deep_field.jpg"])
-def test_photos_look_as_opencv_reads_them(photos: Path, name: str) -> None:
+def test_photos_look_as_opencv_decodes_them(photos: Path, name: str) -> None:
     expected = cv2.imread(str(photos / name))
     assert expected is not None
     difference = tensor_to_frame(load_image(photos / name)).astype(int) - expected
     assert np.abs(difference).mean() < 0.5  # JPEG decoders differ a little
 
 
-def test_a_photo_whose_exif_is_malformed_is_still_turned(tmp_path: Path) -> None:
-    # The width is a text, the orientation the number 6; big-endian, text after both entries.
+def test_orientation_in_malformed_exif_is_applied(tmp_path: Path) -> None:
+    # The width is a text, stored after both entries; the orientation is 6; big-endian.
     width = struct.pack(">HHII", ExifTags.Base.ImageWidth, 2, 6, 38)
     orientation = struct.pack(">HHIHH", ExifTags.Base.Orientation, 3, 1, 6, 0)
     entries = struct.pack(">H", 2) + width + orientation + bytes(4)
@@ -335,7 +331,7 @@ def test_a_photo_whose_exif_is_malformed_is_still_turned(tmp_path: Path) -> None
     assert load_image(tmp_path / "a.jpg").shape == (1, 3, 30, 20)
 
 
-def test_a_large_jpeg_is_decoded_no_smaller_than_needed(tmp_path: Path) -> None:
+def test_jpeg_is_decoded_no_smaller_than_needed(tmp_path: Path) -> None:
     gradient = Image.linear_gradient("L").resize((800, 640)).convert("RGB")
     gradient.save(tmp_path / "a.jpg", quality=95)
     whole = load_image(tmp_path / "a.jpg")

