@@ -14,8 +14,8 @@ import numpy as np
 
 from nst_rt.errors import StyleTransferError
 from nst_rt.images.io import Frame, save_image
+from nst_rt.infer.adaptive import AdaptiveStylizer
 from nst_rt.infer.frames import Sink, TimedFrame
-from nst_rt.infer.live.adaptive import AdaptiveStylizer
 from nst_rt.infer.live.camera import TIME_BASE, Size
 from nst_rt.infer.live.controls import KEYS, LiveControls
 from nst_rt.infer.live.outputs import Recorder

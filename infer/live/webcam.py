@@ -8,11 +8,11 @@ from pathlib import Path
 
 from nst_rt.errors import InputError
 from nst_rt.files import check_format
+from nst_rt.infer.adaptive import AdaptiveStylizer
 from nst_rt.infer.backends import BackendName, Precision
 from nst_rt.infer.blend import StyleSet
 from nst_rt.infer.frame_stylizer import FrameStylizer
 from nst_rt.infer.frames import Sink
-from nst_rt.infer.live.adaptive import AdaptiveStylizer
 from nst_rt.infer.live.camera import Camera, Size
 from nst_rt.infer.live.controls import LiveControls
 from nst_rt.infer.live.mjpeg import MjpegServer

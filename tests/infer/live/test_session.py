@@ -20,9 +20,9 @@ from streams import free_port, mjpeg_stream
 
 from nst_rt.errors import InputError, OutputExistsError, StyleTransferError, UnknownNameError
 from nst_rt.images.io import Frame
+from nst_rt.infer.adaptive import AdaptiveStylizer
 from nst_rt.infer.frames import TimedFrame
 from nst_rt.infer.live import session
-from nst_rt.infer.live.adaptive import AdaptiveStylizer
 from nst_rt.infer.live.camera import TIME_BASE
 from nst_rt.infer.live.controls import LiveControls
 from nst_rt.infer.live.session import LiveFrame, LiveSession, stylized_frames

@@ -9,10 +9,10 @@ import pytest
 
 from nst_rt.errors import InputError, UnknownNameError
 from nst_rt.images.io import Frame, load_image, tensor_to_frame
+from nst_rt.infer import adaptive
+from nst_rt.infer.adaptive import AdaptiveStylizer
 from nst_rt.infer.blend import Pass, StyleSet
 from nst_rt.infer.frame_stylizer import FrameStylizer
-from nst_rt.infer.live import adaptive
-from nst_rt.infer.live.adaptive import AdaptiveStylizer
 from nst_rt.infer.postprocess import PostProcessing
 from nst_rt.infer.stability.stabilizer import Stabilizer
 from nst_rt.infer.stylizer import Stylizer
