@@ -100,7 +100,7 @@ class NumberedCamera:
             for timed in film
         ]
         self._server = MjpegServer(0)
-        self.url = self._server.url
+        self.url = self._server.links[0]
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run)
 

@@ -7,6 +7,7 @@ from contextlib import closing, contextmanager, suppress
 from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
+from pathlib import Path
 from typing import IO
 
 import av
@@ -24,12 +25,18 @@ def free_port() -> int:
         return int(unused.getsockname()[1])
 
 
+def decoded(video: Path) -> list[np.ndarray]:
+    """All frames of a video file, BGR."""
+    with av.open(str(video)) as container:
+        return [frame.to_ndarray(format="bgr24") for frame in container.decode(video=0)]
+
+
 @contextmanager
 def mjpeg_stream(port: int, frame: np.ndarray) -> Iterator[str]:
     """A camera that streams one image as MJPEG; yields its URL."""
     server = MjpegServer(port)
     with closing(server), _repeated(lambda: server.write(TimedFrame(frame, 0))):
-        yield server.url
+        yield server.links[0]
 
 
 class Snapshots:

@@ -59,11 +59,6 @@ class MjpegServer:
             for name in reached_at(host)
         )
 
-    @property
-    def url(self) -> str:
-        """The best one of the links."""
-        return self.links[0]
-
     def write(self, frame: TimedFrame) -> None:
         """Replace the frame that viewers get next."""
         self._server.newest.put(frame.image)

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import av
-import cv2
-import numpy as np
 from av.container import OutputContainer
 
 from nst_rt.errors import CameraError, InputError, VideoError
@@ -16,6 +14,7 @@ from nst_rt.files import check_format, partial_path
 from nst_rt.images.io import Frame
 from nst_rt.infer.frames import TimedFrame
 from nst_rt.infer.live.camera import TIME_BASE, Size
+from nst_rt.infer.strokes import resized
 from nst_rt.infer.video.encoder import FrameEncoder, Shape, choose_encoding
 from nst_rt.infer.video.probe import Colors
 
@@ -51,7 +50,7 @@ class Recorder:
         self.path = check_format(path, "video", RECORDING_SUFFIXES, overwrite=overwrite)
         self._partial = partial_path(self.path)
         self._fps = fps
-        self._size: Size | None = None
+        self._shape: tuple[int, int] | None = None  # height and width of the first frame
         self._begin = self._end = 0  # times of the first and the last frame
         self._thread = ThreadPoolExecutor(1, "record")
         self._queue: deque[Future[None]] = deque()
@@ -72,15 +71,15 @@ class Recorder:
         Raises:
             VideoError: an earlier frame could not be written, as on a full disk.
         """
-        if self._size is None:
-            self._size = frame.image.shape[1], frame.image.shape[0]
+        if self._shape is None:
+            self._shape = frame.image.shape[0], frame.image.shape[1]
             self._begin = frame.pts
         self._end = max(frame.pts, self._end, self._begin)
         while self._queue and self._queue[0].done():
             self._check(self._queue[0])
             self._queue.popleft()
         if len(self._queue) < _QUEUED:
-            image = scaled(frame.image, self._size)
+            image = resized(frame.image, self._shape)
             self._queue.append(self._thread.submit(self._encode, image, frame.pts))
 
     def close(self) -> None:
@@ -89,7 +88,7 @@ class Recorder:
         Raises:
             VideoError: a frame could not be written.
         """
-        if self._size is None:
+        if self._shape is None:
             return
         self._queue.append(self._thread.submit(self._finish))
         self._thread.shutdown()
@@ -174,17 +173,10 @@ class VirtualCamera:
             CameraError: the device is gone.
         """
         try:
-            self._camera.send(scaled(frame.image, self._size))
+            self._camera.send(resized(frame.image, self._size[::-1]))
         except RuntimeError as error:
             raise CameraError(f"the virtual camera {self.device} is gone ({error})") from error
 
     def close(self) -> None:
         """Release the device."""
         self._camera.close()
-
-
-def scaled(image: Frame, size: Size) -> Frame:
-    """The image at a width and height; itself if it has them already."""
-    if size == (image.shape[1], image.shape[0]):
-        return image
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)

@@ -4,7 +4,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -154,10 +153,15 @@ class LiveSession:
             if shown.backend:
                 # Sinks want a frame at all times, so the last one is repeated; but not soon, since
                 # the next one may have been captured before now.
-                if frame or (now - sent) * TIME_BASE > _REPEAT_SECONDS:
-                    self._send(frame or replace(shown, pts=now))
+                is_late = (now - sent) * TIME_BASE > _REPEAT_SECONDS
+                new = frame or (replace(shown, pts=now) if is_late else None)
+                if new:
                     sent = now
-                self._do_requests(shown.image)
+                    for sink in self._sinks:
+                        sink.write(new)
+                self._update_recording(new)
+                if self._controls.snapshot:
+                    self._save_snapshot(shown.image)
                 begin = now if begin is None else begin
                 self.seconds = float((now - begin) * TIME_BASE)
             if self._window:
@@ -178,34 +182,23 @@ class LiveSession:
             self.files.append(str(recorder.path))
             self._controls.say(f"recorded {recorder.path.name}")
 
-    def _send(self, frame: LiveFrame) -> None:
-        for sink in self._sinks:
-            sink.write(frame)
-        if self._controls.recording:
-            with self._recording_errors_shown():
+    def _update_recording(self, frame: LiveFrame | None) -> None:
+        """Record a frame, or finish the recording, as the controls say."""
+        try:
+            if not self._controls.recording:
+                self.close()
+            elif frame:
                 self._recorder = self._recorder or self._new_recorder()
                 self._recorder.write(frame)
-
-    def _do_requests(self, image: Frame) -> None:
-        if self._controls.snapshot:
-            self._controls.snapshot = False
-            self._save(image)
-        if not self._controls.recording:
-            with self._recording_errors_shown():
-                self.close()
-
-    @contextmanager
-    def _recording_errors_shown(self) -> Iterator[None]:
-        """With a window to say so in, the session goes on without the recording."""
-        try:
-            yield
         except StyleTransferError as error:
             if self._window is None:
                 raise
+            # With a window to say so in, the session goes on without the recording.
             self._controls.recording, self._recorder = False, None
             self._controls.say(str(error))
 
-    def _save(self, image: Frame) -> None:
+    def _save_snapshot(self, image: Frame) -> None:
+        self._controls.snapshot = False
         try:
             file = save_image(image, self._new_file(".png"))
         except (StyleTransferError, OSError) as error:  # the session goes on

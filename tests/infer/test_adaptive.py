@@ -264,13 +264,3 @@ def test_another_scale_fades_in(two_styles: StyleModel, astronaut: Path) -> None
     jump = np.abs(plain.stylize(frame, 3).astype(float) - before).mean()
     smooth = np.abs(stabilized.stylize(frame, 3).astype(float) - before).mean()
     assert smooth < 0.9 * jump
-
-
-@pytest.mark.slow
-def test_prepared_stylizer_is_ready(two_styles: StyleModel) -> None:
-    stylizer = Stylizer(two_styles, "waves", backend="openvino", stroke_size="1:1")
-    assert not stylizer.is_ready(40, 48)
-    stylizer.prepare(40, 48)
-    assert stylizer.is_ready(40, 48)
-    stylizer.set_style("night")
-    assert stylizer.is_ready(40, 48)

@@ -2,9 +2,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import pytest
+from streams import decoded
 
 from nst_rt.errors import CameraError, InputError, OutputExistsError, VideoError
 from nst_rt.files import partial_path
@@ -17,11 +17,6 @@ from nst_rt.infer.video import probe
 
 def gray(level: int, seconds: float = 0, width: int = 64, height: int = 48) -> TimedFrame:
     return TimedFrame(np.full((height, width, 3), level, np.uint8), round(seconds / TIME_BASE))
-
-
-def images(path: Path) -> list[np.ndarray]:
-    with av.open(str(path)) as container:
-        return [frame.to_ndarray(format="bgr24") for frame in container.decode(video=0)]
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov"])
@@ -37,7 +32,7 @@ def test_recording_keeps_the_times_of_irregular_frames(tmp_path: Path, suffix: s
     assert not partial_path(path).exists()
     info = probe(path)
     assert (info.rate, info.start) == (10, 0)
-    levels = [image.mean() for image in images(path)]
+    levels = [image.mean() for image in decoded(path)]
     assert np.abs(np.subtract(levels, [40] * 5 + [90] + [140] + [190] * 14)).max() <= 3
 
 
@@ -50,7 +45,7 @@ def test_recording_has_the_size_of_its_first_frame(
         recorder.write(gray(90, 3 + number / 10, *size))
     recorder.close()
     width, height = sizes[0]
-    assert [image.shape for image in images(tmp_path / "out.mp4")] == [(height, width, 3)] * count
+    assert [image.shape for image in decoded(tmp_path / "out.mp4")] == [(height, width, 3)] * count
 
 
 def test_recording_without_frames_is_no_file(tmp_path: Path) -> None:

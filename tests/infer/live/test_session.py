@@ -10,13 +10,13 @@ from contextlib import closing
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import MagicMock
 
-import av
 import cv2
 import numpy as np
 import pytest
 from clips import write_clip
-from streams import free_port, mjpeg_stream
+from streams import decoded, free_port, mjpeg_stream
 
 from nst_rt.errors import InputError, OutputExistsError, StyleTransferError, UnknownNameError
 from nst_rt.images.io import Frame
@@ -28,16 +28,11 @@ from nst_rt.infer.live.controls import LiveControls
 from nst_rt.infer.live.session import LiveFrame, LiveSession, stylized_frames
 from nst_rt.infer.live.webcam import stylize_webcam
 from nst_rt.infer.postprocess import PostProcessing
-from nst_rt.infer.strokes import StrokeSize
+from nst_rt.infer.strokes import DEFAULT_STROKES
 from nst_rt.infer.threads import polled
 from nst_rt.models.style_model import StyleModel
 
 STILL = np.full((48, 64, 3), (200, 100, 50), np.uint8)
-
-
-def images(path: Path) -> list[np.ndarray]:
-    with av.open(str(path)) as container:
-        return [frame.to_ndarray(format="bgr24") for frame in container.decode(video=0)]
 
 
 class FastCamera:
@@ -57,49 +52,31 @@ class FastCamera:
                 yield TimedFrame(np.full((16, 16, 3), 7, np.uint8), self.number)
             self._sent.release()
 
-    def stylize(self, frame: Frame) -> Frame:
+    def stylize(self, frame: Frame, interval: float) -> Frame:
         self._working.release()
         self._sent.acquire()
         return frame
 
 
-class FakeStylizer:
-    """The part of `AdaptiveStylizer` that `stylized_frames` uses."""
-
-    def __init__(self, stylize: Callable[[Frame], Frame] = lambda frame: frame) -> None:
-        self.styles: list[object] = []
-        self.intervals: list[float] = []
-        self._stylize = stylize
-        self._post_processing = PostProcessing()
-
-    def stylize(self, frame: Frame, *, interval: float) -> Frame:
-        self.intervals.append(interval)
-        return self._post_processing.apply(frame, self._stylize(frame))
-
-    def set_style(self, weights: object, *, strength: float, stroke_size: StrokeSize) -> None:
-        self.styles.append((weights, strength, str(stroke_size)))
-
-    def set_stability(self, stability: float) -> None:
-        assert stability == 0.95
-
-    def set_post_processing(self, post_processing: PostProcessing) -> None:
-        self._post_processing = post_processing
-
-    def loaded(self) -> Future[AdaptiveStylizer]:
-        loading: Future[AdaptiveStylizer] = Future()
-        loading.set_result(self)  # type: ignore[arg-type]
-        return loading
+def fake_stylizer(stylize: Callable[..., Frame]) -> tuple[MagicMock, Future[AdaptiveStylizer]]:
+    """A stylizer that does what a function does, as it is and loaded."""
+    stylizer = MagicMock(spec=AdaptiveStylizer)
+    stylizer.stylize.side_effect = stylize
+    stylizer.__str__.return_value = "torch"
+    loading: Future[AdaptiveStylizer] = Future()
+    loading.set_result(stylizer)
+    return stylizer, loading
 
 
 def test_newest_frame_wins() -> None:
     """Counted in frames: a queue anywhere would make each frame older by 20."""
     camera = FastCamera(20)
+    _, loading = fake_stylizer(camera.stylize)
     controls = LiveControls(["waves"], "waves")
-    stylizer = FakeStylizer(camera.stylize).loaded()
     ages = []
     with (
         closing(polled(camera.frames(), seconds=1, drop=True)) as frames,
-        closing(polled(stylized_frames(frames, stylizer, controls), seconds=1)) as stylized,
+        closing(polled(stylized_frames(frames, loading, controls), seconds=1)) as stylized,
     ):
         for frame in stylized:
             if frame:
@@ -112,22 +89,22 @@ def test_newest_frame_wins() -> None:
 
 
 def test_frames_are_stylized_as_the_controls_say() -> None:
-    controls = LiveControls(["waves", "night"], "night", strength=0.5)
-    stylizer = FakeStylizer(lambda frame: np.asarray(255 - frame, np.uint8))
-    ramp = np.repeat(np.arange(64, dtype=np.uint8)[None, :, None], 3, axis=2).repeat(16, axis=0)
-    frames = [TimedFrame(ramp, 1, 40_000_000, 1), None]
-    stylized, nothing = stylized_frames(frames, stylizer.loaded(), controls, mirror=True)
-    assert stylizer.styles == [({"night": 1.0}, 0.5, "2%")]
-    assert stylizer.intervals == [0.04]
+    controls = LiveControls(["waves", "night"], "night", strength=0.5, stability=0.3)
+    controls.compare = True
+    stylizer, loading = fake_stylizer(lambda frame, interval: np.asarray(255 - frame, np.uint8))
+    image = np.arange(16 * 64 * 3, dtype=np.uint8).reshape(16, 64, 3)
+    frames = [TimedFrame(image, 5, 40_000_000, 5), None]
+    stylized, nothing = stylized_frames(frames, loading, controls, mirror=True)
+    stylizer.set_style.assert_called_once_with(
+        {"night": 1.0}, strength=0.5, stroke_size=DEFAULT_STROKES
+    )
+    stylizer.set_stability.assert_called_once_with(0.3)
+    stylizer.set_post_processing.assert_called_once_with(PostProcessing(compare=True))
+    assert stylizer.stylize.call_args.kwargs == {"interval": 0.04}
     assert nothing is None
     assert stylized is not None
-    assert (stylized.pts, stylized.source) == (1, 1)
-    np.testing.assert_array_equal(stylized.image, 255 - ramp[:, ::-1])
-    controls.compare = True
-    [both] = stylized_frames(frames[:1], stylizer.loaded(), controls)
-    assert both is not None
-    np.testing.assert_array_equal(both.image[:, :30], ramp[:, :30])
-    np.testing.assert_array_equal(both.image[:, 34:], 255 - ramp[:, 34:])
+    assert (stylized.pts, stylized.source, stylized.backend) == (5, 5, "torch")
+    np.testing.assert_array_equal(stylized.image, 255 - image[:, ::-1])
 
 
 def test_preview_shows_frames_as_they_are() -> None:
@@ -185,13 +162,8 @@ def test_slow_frames_are_recorded_at_their_own_times(
     )
     live.close()
     assert live.files == [str(tmp_path / "out.mp4")]
-    seen = [round(float(image.mean()), -1) for image in images(tmp_path / "out.mp4")]
+    seen = [round(float(image.mean()), -1) for image in decoded(tmp_path / "out.mp4")]
     assert [seen.count(level) for level in levels] == [6, 6, 6, 1]
-
-
-@pytest.fixture(scope="module")
-def model(two_styles: StyleModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return two_styles.save(tmp_path_factory.mktemp("model") / "two.safetensors")
 
 
 @pytest.mark.slow
@@ -211,7 +183,7 @@ def test_file_is_recorded_and_ends(
     assert done.files == (str(tmp_path / "out.mp4"),)
     assert done.frames > 0
     assert done.backend.startswith("openvino")
-    recorded = images(tmp_path / "out.mp4")
+    recorded = decoded(tmp_path / "out.mp4")
     assert len(recorded) >= 20
     # At strength 0 the frames of the file, which become lighter, in order.
     levels = np.array([image.mean() for image in recorded])
@@ -259,7 +231,7 @@ def test_ctrl_c_completes_recordings_and_streams(model: Path, tmp_path: Path) ->
     assert np.abs(image.astype(int) - STILL).max() < 12
     assert (program.returncode, err) == (0, "")
     assert out.splitlines()[1:] == ["out.mp4"]
-    assert np.abs(images(tmp_path / "out.mp4")[-1].astype(int) - STILL).max() < 12
+    assert np.abs(decoded(tmp_path / "out.mp4")[-1].astype(int) - STILL).max() < 12
     assert [file.name for file in tmp_path.iterdir()] == ["out.mp4"]
 
 

@@ -10,12 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-import av
 import numpy as np
 import pytest
 from clips import write_clip
 from PIL import Image, ImageGrab
-from streams import free_port, mjpeg_stream
+from streams import decoded, free_port, mjpeg_stream
 from tools import require_tools
 
 from nst_rt.errors import CameraError
@@ -66,12 +65,6 @@ def has_red_dot(shot: np.ndarray) -> bool:
     return bool(((red > 200) & (blue < 110) & (green < 110)).sum() > 20)
 
 
-def frame_size(video: Path) -> tuple[int, int]:
-    with av.open(str(video)) as container:
-        frame = next(container.decode(video=0))
-        return frame.width, frame.height
-
-
 @pytest.fixture(scope="module")
 def screen() -> Iterator[str]:
     """Name of a virtual screen."""
@@ -89,11 +82,6 @@ def screen() -> Iterator[str]:
         yield f":{pipe.readline().strip()}"
     server.terminate()
     server.wait()
-
-
-@pytest.fixture(scope="module")
-def model(two_styles: StyleModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return two_styles.save(tmp_path_factory.mktemp("model") / "two.safetensors")
 
 
 @pytest.fixture
@@ -278,7 +266,7 @@ def test_keys_do_what_the_help_says(
     assert err == ""
     [recording] = tmp_path.glob("nst-rt-*.mp4")
     assert out.splitlines()[1:] == [str(snapshot), str(recording)]
-    assert frame_size(recording) == SIZE
+    assert decoded(recording)[0].shape == (SIZE[1], SIZE[0], 3)
 
 
 # What the close button of a window manager sends (ICCCM 4.2.8); the virtual screen has none.
@@ -326,7 +314,7 @@ def test_ctrl_c_completes_the_recording(
     out, err = session.program.communicate(timeout=PATIENCE)
     assert (session.program.returncode, err) == (0, "")
     assert str(recording) in out
-    assert frame_size(recording) == SIZE
+    assert decoded(recording)[0].shape == (SIZE[1], SIZE[0], 3)
     assert list(tmp_path.iterdir()) == [recording]
 
 
