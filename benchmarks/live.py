@@ -35,8 +35,8 @@ from nst_rt.infer.demo import packaged_film
 from nst_rt.infer.frames import TimedFrame
 from nst_rt.infer.live.mjpeg import MjpegServer
 from nst_rt.infer.live.window import TITLE
+from nst_rt.infer.strokes import resized
 from nst_rt.infer.stylizer import load_style
-from nst_rt.infer.video import VideoReader
 
 _SAMPLING = 0.002  # seconds between samples of the screen
 _SEARCH = ["xdotool", "search", "--name", f"^{TITLE}$"]
@@ -94,11 +94,10 @@ class NumberedCamera:
         self.made: dict[int, float] = {}
         self.sent = 0
         self._fps = fps
-        film = VideoReader(packaged_film())
-        self._frames = [
-            np.asarray(cv2.resize(timed.frame, size, interpolation=cv2.INTER_AREA), np.uint8)
-            for timed in film
-        ]
+        self._frames: list[Frame] = []
+        film = cv2.VideoCapture(str(packaged_film()))
+        while (read := film.read())[0]:
+            self._frames.append(resized(np.asarray(read[1], np.uint8), size[::-1]))
         self._server = MjpegServer(0)
         self.url = self._server.links[0]
         self._ended = threading.Event()

@@ -1,4 +1,4 @@
-"""State of a live session that its user changes, by whatever keys or buttons."""
+"""State of a live session that its user changes by keys or buttons."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,8 +12,8 @@ from nst_rt.models.style_model import normalized_weights
 
 FADE_SECONDS = 0.5  # from one style to the next
 NOTE_SECONDS = 2.0
-_STEP = 0.1  # of strength, stability and the shares of a blend
-_LARGER = 1.25  # factor of the stroke size
+_STEP = 0.1  # change of strength, stability or the share in a blend by one key
+_LARGER = 1.25  # factor of the stroke size by one key
 
 # Names of the keys and what they do, as the help shows them.
 KEYS = (
@@ -61,7 +61,7 @@ class LiveControls:
         share: fraction of the second style in the blend, from 0 to 1.
         strength, stroke_size, stability: see above.
         preserve_colors, compare, recording, full_screen, overlay, help: whether it is switched on.
-        snapshot, quit: whether it was requested, for the front end to do.
+        snapshot, quit: whether it was requested; the front end then does it.
 
     Raises:
         UnknownNameError: a style that is not one of `styles`.
@@ -212,7 +212,7 @@ class LiveControls:
         parts = [f"{name} {weight:.0%}" for name, weight in blend.items()]
         words = " + ".join(parts) if len(parts) > 1 else self.style
         words += f", strength {self.strength:.0%}" if self.strength < 1 else ""
-        return words + (", own colors" if self.preserve_colors else "")
+        return words + (", original colors" if self.preserve_colors else "")
 
     def _start_fade(self) -> None:
         after = {self.style: 1.0}

@@ -40,7 +40,7 @@ class Recorder:
         overwrite: whether to replace an existing file.
 
     Attributes:
-        path: of the file.
+        path: path of the file.
 
     Raises:
         InputError, OutputExistsError: a file that cannot be written.

@@ -50,9 +50,9 @@ def stylized_frames(
     """Stylize each frame with the current settings of the controls; None stays None.
 
     Args:
-        frames: of the source, see `polled`.
-        loading: the stylizer, perhaps still being loaded.
-        controls: of the session.
+        frames: frames of the source, see `polled`.
+        loading: the stylizer, which may still be loading.
+        controls: state of the session.
         mirror: whether to swap left and right.
         preview: whether to pass frames on as they are while the stylizer is being loaded; by
             default they wait for it.
@@ -93,7 +93,7 @@ class LiveSession:
         controls: state that the keys change.
         window: None for none.
         sinks: further outputs of the stylized frames; the caller closes them.
-        folder: of snapshots and of recordings that a key started.
+        folder: where snapshots go, and recordings that a key started.
         record: file of the first recording, if the controls start with one.
         overwrite: whether to replace that file.
 

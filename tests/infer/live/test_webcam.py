@@ -251,9 +251,9 @@ def test_keys_do_what_the_help_says(
         session.see("REC", has_red_dot)
         session.press("r")
         session.see("no REC", lambda shot: not has_red_dot(shot))
-    # The stream is gone: the last picture stays, with a message.
+    # The stream is gone: the last frame stays, with a message.
     session.see("a message", lambda shot: difference(shot, waves, MIDDLE) > OTHER)
-    session.see_image("the last picture", waves)
+    session.see_image("the last frame", waves)
     session.press("o")
     session.see("the lines again", lambda shot: difference(shot, waves, TOP) > OTHER)
     with mjpeg_stream(port, np.full_like(still, 128)):
