@@ -1,13 +1,13 @@
-"""How late and how often the webcam window shows a frame, by clocks outside of it.
+"""Frame rate and latency of the webcam window, measured from outside of it.
 
     python benchmarks/live.py -o live.json
 
 A camera of our own sends MJPEG at 30 frames per second, each frame with its number in large blocks
-(see time_code.py), and remembers when it made each one. `nst-rt webcam` shows it under Xvfb. What
-is on the screen is read from the X server's memory, hundreds of times a second, and the number
-tells how old it is: capture to display, with compressing, sending and decoding the camera's JPEG.
-All of it (this camera too) shares the machine with the window, as a real camera's driver would. The
-first frame that is seen may be the camera's own, which the window shows until the style is ready.
+(see time_code.py), and notes when it made each one. `nst-rt webcam` shows it under Xvfb. The screen
+is read from the X server's memory, hundreds of times a second, and the number tells how old the
+frame is: from capture to display, including encoding, sending and decoding the camera's JPEG. All
+of it shares the machine with the window, as the driver of a real camera would. The first frame that
+is seen may be a preview, which the window shows until the style is ready.
 """
 
 import argparse
@@ -32,43 +32,44 @@ from time_code import BITS, numbered, read_number
 
 from nst_rt.images.io import Frame
 from nst_rt.infer.demo import packaged_film
+from nst_rt.infer.frames import TimedFrame
 from nst_rt.infer.live.mjpeg import MjpegServer
 from nst_rt.infer.live.window import TITLE
+from nst_rt.infer.strokes import resized
 from nst_rt.infer.stylizer import load_style
-from nst_rt.infer.video import VideoReader
 
-_LOOK = 0.002  # seconds from look to look
+_SAMPLING = 0.002  # seconds between samples of the screen
 _SEARCH = ["xdotool", "search", "--name", f"^{TITLE}$"]
 _XWD_HEADER = 25  # words, big-endian, of X11/XWDFile.h
 
 
 def main() -> None:
-    """Print a Markdown table, and write the figures as JSON."""
+    """Print a Markdown table and write the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="JSON")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="JSON file to write")
     parser.add_argument("--size", default="640x480", metavar="WxH")
-    parser.add_argument("--seconds", type=float, default=20.0, help="that are measured")
+    parser.add_argument("--seconds", type=float, default=20.0, help="seconds to measure")
     parser.add_argument("--camera-fps", type=float, default=30.0)
     parser.add_argument("--style", default="starry_night")
     parser.add_argument(
-        "options", nargs="*", help="of nst-rt webcam, after --: -- --fps 0 --strength 0.5"
+        "options", nargs="*", help="options of nst-rt webcam: -- --fps 0 --strength 0.5"
     )
     options = parser.parse_args()
     width, height = (int(side) for side in options.size.split("x"))
-    load_style(options.style).prepare(height, width)  # into the cache, as earlier sessions do
+    load_style(options.style).prepare(height, width)  # into the cache, as in an earlier session
     with (
         NumberedCamera((width, height), options.camera_fps) as camera,
-        screen() as (display, post_processing),
+        screen() as (display, pixels),
     ):
         begin = time.perf_counter()
         command = [sys.executable, "-m", "nst_rt", "webcam", camera.url, "--style", options.style]
         env = {**os.environ, "DISPLAY": display}
         window = subprocess.Popen([*command, *options.options], env=env)
         try:
-            opened = begin_of(window, env) - begin
-            stylized = first_number(post_processing, (width, height)) - begin
-            time.sleep(5)  # until the scale that holds the rate is found
-            figures = measured(camera, post_processing, (width, height), options.seconds)
+            opened = opening_time(window, env) - begin
+            stylized = first_number(pixels, (width, height)) - begin
+            time.sleep(5)  # until the scale that holds the frame rate is found
+            figures = measured(camera, pixels, (width, height), options.seconds)
         finally:
             subprocess.run(
                 [*_SEARCH, "windowfocus", "key", "q"], env=env, stdout=subprocess.DEVNULL
@@ -81,25 +82,24 @@ def main() -> None:
         f"| {options.size} | {figures['fps']:.1f} fps | {figures['latency_ms']:.0f} ms | "
         f"{figures['latency_95_ms']:.0f} ms | {opened:.1f} s | {stylized:.1f} s |"
     )
-    print(f"\n{figures['read']:.0%} of the looks could be read; camera: {figures['sent']:.1f} fps")
+    print(f"\n{figures['read']:.0%} of the samples readable; camera: {figures['sent']:.1f} fps")
     if options.output:
         options.output.write_text(json.dumps(figures, indent=1))
 
 
 class NumberedCamera:
-    """An MJPEG camera on loopback, whose frames carry their numbers."""
+    """An MJPEG camera on loopback whose frames carry their numbers."""
 
     def __init__(self, size: tuple[int, int], fps: float) -> None:
         self.made: dict[int, float] = {}
         self.sent = 0
         self._fps = fps
-        film = VideoReader(packaged_film())
-        self._frames = [
-            np.asarray(cv2.resize(timed.frame, size, interpolation=cv2.INTER_AREA), np.uint8)
-            for timed in film
-        ]
+        self._frames: list[Frame] = []
+        film = cv2.VideoCapture(str(packaged_film()))
+        while (read := film.read())[0]:
+            self._frames.append(resized(np.asarray(read[1], np.uint8), size[::-1]))
         self._server = MjpegServer(0)
-        self.url = self._server.url
+        self.url = self._server.links[0]
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run)
 
@@ -120,11 +120,11 @@ class NumberedCamera:
             marked = numbered(frame, number)
             self.made[number % 2**BITS] = time.perf_counter()
             self.sent += 1
-            self._server.write(marked, 0.0)
+            self._server.write(TimedFrame(marked, number))
 
 
-class PostProcessing:
-    """The screen of an X server as it is now, from the file that it keeps it in (XWD)."""
+class ScreenPixels:
+    """Current pixels of a virtual screen, from the file in which its X server keeps them (XWD)."""
 
     def __init__(self, file: Path) -> None:
         with file.open("r+b") as opened:
@@ -136,13 +136,13 @@ class PostProcessing:
         ).reshape(height, stride // 4, 4)[:, :width]
 
     def __call__(self, size: tuple[int, int]) -> Frame:
-        """Its upper left part, BGR; it goes on changing."""
+        """A view of the upper left corner, BGR; it keeps changing."""
         return self._pixels[: size[1], : size[0], :3]
 
 
 @contextmanager
-def screen() -> Iterator[tuple[str, PostProcessing]]:
-    """A virtual screen: its name, and what is on it."""
+def screen() -> Iterator[tuple[str, ScreenPixels]]:
+    """Name and pixels of a new virtual screen."""
     with tempfile.TemporaryDirectory() as folder:
         read, write = os.pipe()
         command = ["Xvfb", "-noreset", "-displayfd", str(write), "-fbdir", folder]
@@ -155,53 +155,53 @@ def screen() -> Iterator[tuple[str, PostProcessing]]:
         with os.fdopen(read) as pipe:
             display = f":{pipe.readline().strip()}"
         try:
-            yield display, PostProcessing(Path(folder) / "Xvfb_screen0")
+            yield display, ScreenPixels(Path(folder) / "Xvfb_screen0")
         finally:
             server.terminate()
             server.wait()
 
 
-def begin_of(window: subprocess.Popen[bytes], env: dict[str, str]) -> float:
-    """When the window was there."""
+def opening_time(window: subprocess.Popen[bytes], env: dict[str, str]) -> float:
+    """Time at which the window appears."""
     while window.poll() is None:
         found = subprocess.run(_SEARCH, env=env, capture_output=True, check=False)
         if found.stdout.strip():
             return time.perf_counter()
         time.sleep(0.02)
-    raise SystemExit("the window ended before it was there")
+    raise SystemExit("nst-rt webcam ended before its window appeared")
 
 
-def first_number(post_processing: PostProcessing, size: tuple[int, int]) -> float:
-    """When a numbered picture was seen for the first time."""
-    while read_number(post_processing(size)) is None:
+def first_number(pixels: ScreenPixels, size: tuple[int, int]) -> float:
+    """Time at which the first numbered frame appears."""
+    while read_number(pixels(size)) is None:
         time.sleep(0.01)
     return time.perf_counter()
 
 
 def measured(
-    camera: NumberedCamera, post_processing: PostProcessing, size: tuple[int, int], seconds: float
+    camera: NumberedCamera, pixels: ScreenPixels, size: tuple[int, int], seconds: float
 ) -> dict[str, float]:
-    """Rate and latency of what is shown: each picture's age when it is seen first."""
+    """Frame rate and latency on the screen: the age of each frame when it is seen first."""
     ages: list[float] = []
-    looks = misread = 0
+    samples = unreadable = 0
     last = None
     begin = time.perf_counter()
     sent_before = camera.sent
     while (now := time.perf_counter()) < begin + seconds:
-        number = read_number(post_processing(size))
-        looks += 1
+        number = read_number(pixels(size))
+        samples += 1
         if number is None:
-            misread += 1
+            unreadable += 1
         elif number != last and number in camera.made:
             last = number
             ages.append(now - camera.made[number])
-        time.sleep(_LOOK)
+        time.sleep(_SAMPLING)
     ages.sort()
     return {
         "fps": len(ages) / seconds,
         "latency_ms": 1000 * statistics.median(ages),
         "latency_95_ms": 1000 * ages[int(0.95 * len(ages))],
-        "read": 1 - misread / looks,
+        "read": 1 - unreadable / samples,
         "sent": (camera.sent - sent_before) / seconds,
     }
 

@@ -1,4 +1,4 @@
-"""Streams on loopback that begin and end when a test says so."""
+"""Streams on loopback that a test starts and ends."""
 
 import socket
 import threading
@@ -7,15 +7,17 @@ from contextlib import closing, contextmanager, suppress
 from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
+from pathlib import Path
 from typing import IO
 
 import av
 import cv2
 import numpy as np
 
+from nst_rt.infer.frames import TimedFrame
 from nst_rt.infer.live.mjpeg import MjpegServer
 
-_EVERY = 0.03  # seconds
+_EVERY = 0.03  # seconds between frames
 
 
 def free_port() -> int:
@@ -23,19 +25,25 @@ def free_port() -> int:
         return int(unused.getsockname()[1])
 
 
+def decoded(video: Path) -> list[np.ndarray]:
+    """All frames of a video file, BGR."""
+    with av.open(str(video)) as container:
+        return [frame.to_ndarray(format="bgr24") for frame in container.decode(video=0)]
+
+
 @contextmanager
 def mjpeg_stream(port: int, frame: np.ndarray) -> Iterator[str]:
-    """A camera that serves JPEG pictures without end; yields its URL."""
+    """A camera that streams one image as MJPEG; yields its URL."""
     server = MjpegServer(port)
-    with closing(server), _repeated(lambda: server.write(frame, 0.0)):
-        yield server.url
+    with closing(server), _repeated(lambda: server.write(TimedFrame(frame, 0))):
+        yield server.links[0]
 
 
 class Snapshots:
-    """A camera that gives one JPEG picture for each request, at `url`.
+    """A camera that serves a single JPEG for each request, at `url`.
 
     Attributes:
-        frame: that it sees; None for trouble, which it answers with 503.
+        frame: current image; None to answer with 503.
         asked: number of requests.
     """
 
@@ -73,7 +81,7 @@ class Snapshots:
 
 @contextmanager
 def transport_stream(port: int, frame: np.ndarray) -> Iterator[str]:
-    """H.264 in an MPEG transport stream over TCP, as encoders send it, to one viewer."""
+    """An encoder that sends H.264 in an MPEG transport stream over TCP to one viewer."""
     ended = threading.Event()
     server = socket.create_server(("127.0.0.1", port))
 

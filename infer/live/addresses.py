@@ -1,4 +1,4 @@
-"""Addresses that a server listens on, is asked by, and is reached at."""
+"""Network addresses of a server: where it listens, and the names by which others reach it."""
 
 import contextlib
 import ipaddress
@@ -6,7 +6,7 @@ import socket
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a name or an address is one of this machine, which no other one reaches."""
+    """Whether a host name or address can be reached from this machine only."""
     if host == "localhost":
         return True
     try:
@@ -26,26 +26,27 @@ def is_any(host: str) -> bool:
 
 
 def reached_at(host: str) -> list[str]:
-    """Names and addresses that a server which listens on `host` is reached at, the best one first.
+    """Names and addresses of a server that listens on `host`, the best one first.
 
-    Where it listens on all networks that is this machine's address in its own, and `localhost`.
+    A server on all networks has this machine's address in the local network, and `localhost`.
     """
     return [_lan_address(host), "localhost"] if is_any(host) else [host]
 
 
 def in_url(name: str) -> str:
-    """A name or an address as URLs have it."""
+    """A host name or address as URLs write it: IPv6 in brackets."""
     return f"[{name}]" if ":" in name else name
 
 
-# Families of addresses, and an address of each that is reserved for documentation: RFC 5737, 3849.
-_AWAY = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
+# An address of each family that is reserved for documentation: RFC 5737, 3849.
+_ELSEWHERE = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
 
 
 def _lan_address(host: str) -> str:
-    """This machine's address in its network. Nothing is sent: UDP only looks up the way."""
-    for family, away in _AWAY if ":" in host else _AWAY[:1]:  # IPv6 listens for IPv4 too
+    """This machine's address in its network. Nothing is sent: UDP only looks up the route."""
+    # A server on all networks of IPv6 listens on those of IPv4, too.
+    for family, address in _ELSEWHERE if ":" in host else _ELSEWHERE[:1]:
         with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.connect((away, 9))
+            probe.connect((address, 9))
             return str(probe.getsockname()[0])
     return socket.gethostname()

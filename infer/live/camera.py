@@ -1,15 +1,15 @@
-"""Live sources: a camera by index or device file, a stream by URL, a file at its own speed.
+"""Live sources: a camera, a stream by URL, or a video file at its own speed.
 
-Cameras and streams that go away are waited for and opened again.
+Cameras and streams that are lost are waited for and opened again.
 """
 
-import struct
-import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from fractions import Fraction
+from itertools import chain, repeat
 from pathlib import Path
 
 import cv2
@@ -18,135 +18,140 @@ import numpy as np
 from nst_rt.errors import CameraError, InputError
 from nst_rt.files import shown_source
 from nst_rt.images.io import Frame
+from nst_rt.infer.frames import TimedFrame
+from nst_rt.infer.strokes import resized
 from nst_rt.infer.video import probe
 
 Size = tuple[int, int]
 
-DEFAULT_SIZE = (1280, 720)  # asked of cameras
-_RAW_SIZE = (640, 480)  # of cameras that cannot send 720p fast enough
-_RATE = 30
+TIME_BASE = Fraction(1, 10**9)  # of live frames: nanoseconds of `time.perf_counter_ns`
+NO_CAMERA = "this machine has no camera; a video file or a URL works, too"
+DEFAULT_SIZE = (1280, 720)  # requested from cameras
+_RAW_SIZE = (640, 480)  # requested from cameras that cannot send 720p fast enough
+_FPS = 30
 _FAST_ENOUGH = 24  # frames per second
 _MJPG = cv2.VideoWriter.fourcc(*"MJPG")
-# FFmpeg would wait half a minute for a stream that says nothing.
-_OPEN_MS, _READ_MS = 10000, 5000
-_POLLS = 10  # pictures per second, at most, that a source of single ones is asked for
-_MEASURED = 20  # frames that the rate of a source goes over
-_WAITS = (0.25, 0.5, 1.0, 2.0, 4.0)  # seconds before trying again, the last one again and again
-
-
-@dataclass(frozen=True)
-class Captured:
-    """A frame as it came.
-
-    Attributes:
-        frame: shape (H, W, 3), uint8 BGR.
-        at: when it came, by `time.perf_counter`.
-        interval: seconds from one frame of the source to the next, the median over the last ones,
-            also those that were dropped; 0 as long as it is not known.
-    """
-
-    frame: Frame
-    at: float
-    interval: float = 0.0
+_STREAM = [
+    # FFmpeg would wait half a minute for a silent server.
+    *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, 10_000),
+    *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, 5_000),
+    # Each additional decoder thread would hold a frame back.
+    *(cv2.CAP_PROP_N_THREADS, 1),
+]
+_MAX_POLLS = 10  # requests per second to a URL that serves single images
+_MEASURED = 20  # number of frames over which the frame rate of a source is measured
+_DELAYS = (0.25, 0.5, 1.0, 2.0, 4.0)  # seconds before each attempt to reopen; the last one repeats
 
 
 class Camera:
-    """Frames of a live source, as they come.
+    """Frames of a live source at the time they arrive; a `Source`.
 
-    A camera or a stream that goes away is opened again as soon as it is there: `problem` says so
-    meanwhile, and iterating waits. A URL that gives one picture is asked for the next. A file ends.
+    A camera or stream that is lost is opened again as soon as it is back: meanwhile `problem` says
+    so, and `frames` waits. A URL that serves a single image is requested again and again. A file
+    ends.
 
     Args:
-        source: a camera's index ("0") or device file, a URL (RTSP, HTTP, ...), or a video file,
-            which is played at its own speed.
-        size: width and height to ask a camera for, by default 1280x720 as MJPG at 30 frames per
-            second where it offers that; it may take what is nearest. Frames of streams and files
-            that are larger are shrunk to fit into it, by default they are not.
-        fps: frames per second that are wanted of a URL that gives one picture; by default, and at
-            most, ten.
+        source: index of a camera ("0"), device file, URL (RTSP, HTTP, ...), or video file, which is
+            played at its own speed.
+        size: width and height. A camera is asked for them (by default for 1280x720 as MJPG at 30
+            frames per second) and may choose the nearest that it has. Streams and files that are
+            larger are scaled down to fit; by default they keep their size.
+        fps: maximum number of requests per second to a URL that serves single images, at most 10.
 
     Attributes:
-        is_device: a camera of this machine.
-        is_live: a camera or a stream, not a film.
-        size: width and height of its frames, as far as known before the first one.
-        problem: what keeps frames from coming, empty as long as they come.
+        is_device: whether it is a camera of this machine.
+        is_live: whether it is a camera or a stream, and not a recording.
+        size: width and height of the frames, as far as known before the first one.
+        problem: why no frames arrive; empty while they do.
 
     Raises:
-        CameraError: a camera or stream that does not exist or cannot be opened; the message lists
-            the cameras that do.
-        InputError, VideoError: a file that is missing or not a video; a size that is none.
+        CameraError: a camera or stream cannot be opened; the message lists the cameras there are.
+        InputError, VideoError: a file that is missing or not a video; a size under 16 px.
     """
+
+    time_base = TIME_BASE
 
     def __init__(
         self, source: str | int = 0, *, size: Size | None = None, fps: float | None = None
     ) -> None:
         if size is not None and min(size) < 16:
-            raise InputError(f"a size of {size[0]}x{size[1]} px is too small: 16 px a side")
+            raise InputError(f"`size` must be at least 16 px a side, not {size[0]}x{size[1]}")
         self.source = str(source)
         self.is_device = self.source.isdecimal() or self.source.startswith("/dev/video")
         self.problem = ""
         self._size = size
-        is_stream = "://" in self.source
-        if not (self.is_device or is_stream):
+        self._is_stream = "://" in self.source
+        if not (self.is_device or self._is_stream):
             probe(self.source)
         self._opened_at = 0.0
         self._capture = self._open()
-        # Films come as fast as they are decoded; a clock holds them to their time. One picture is
-        # what a camera has now.
-        is_film = is_stream and self._capture.get(cv2.CAP_PROP_FRAME_COUNT) > 1
-        self.is_live = (self.is_device or is_stream) and not is_film
+        # A URL may be a recording, which comes as fast as it is decoded; a clock holds it to its
+        # own speed. A URL of one frame is a camera that serves its current image.
+        is_recording = self._is_stream and self._capture.get(cv2.CAP_PROP_FRAME_COUNT) > 1
+        self.is_live = (self.is_device or self._is_stream) and not is_recording
         sides = (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
         width, height = (round(self._capture.get(side)) for side in sides)
-        self.size = self._fitting(width, height) if width and height else DEFAULT_SIZE
-        self._poll_seconds = 1 / min(fps or _POLLS, _POLLS)
-        self._times: deque[float] = deque(maxlen=_MEASURED)  # of the last frames
+        self.size = self._fitted_size(width, height) if width and height else DEFAULT_SIZE
+        self._poll_seconds = 1 / min(fps or _MAX_POLLS, _MAX_POLLS)
+        self._times: deque[int] = deque(maxlen=_MEASURED)  # of the last frames
         self._closed = threading.Event()
-        self._iterated = False
+        self._started = False
 
-    def __iter__(self) -> Iterator[Captured]:
-        self._iterated = True
+    def frames(self) -> Iterator[TimedFrame]:
+        """Frames as they arrive.
+
+        The duration of a frame is the median interval between the last frames of the source,
+        including those that the consumer dropped; 0 while it is unknown.
+        """
+        self._started = True
         begin = time.perf_counter()
-        count = 0  # of frames since the source was opened
+        count = 0  # frames since the source was opened
         try:
             while not self._closed.is_set():
-                found, frame = self._capture.read()
+                found, image = self._capture.read()
                 if found:
                     self.problem = ""
                     count += 1
                     if not self.is_live:
-                        due = begin + self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-                        self._wait_until(due)
-                    yield self._captured(np.asarray(frame, np.uint8))
+                        self._wait_until(begin + self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
+                    yield self._timed(np.asarray(image, np.uint8))
                 elif not self.is_live:
                     return
                 else:
-                    if count == 1 and not self.is_device:
-                        self._poll()
+                    if count == 1 and self._is_stream:
+                        self._request_again()
                     else:
                         self._reconnect()
                     count = 0
         finally:
-            # By the thread that reads, since FFmpeg and drivers break under one that does.
+            # In the thread that reads: FFmpeg and drivers crash if another one releases them.
             self._capture.release()
 
     def close(self) -> None:
-        """End the iteration, and free the device."""
+        """End the iteration and free the device."""
         self._closed.set()
-        if not self._iterated:
+        if not self._started:
             self._capture.release()
 
-    def _captured(self, frame: Frame) -> Captured:
-        frame, now = self._fitted(frame), time.perf_counter()
+    def _timed(self, image: Frame) -> TimedFrame:
+        image = resized(image, self._fitted_size(image.shape[1], image.shape[0])[::-1])
+        now = time.perf_counter_ns()
         self._times.append(now)
         interval = np.median(np.diff(self._times)) if len(self._times) > 1 else 0
-        return Captured(frame, now, float(interval))
+        return TimedFrame(image, now, int(interval), now)
+
+    def _fitted_size(self, width: int, height: int) -> Size:
+        if self._size is None:
+            return width, height
+        scale = min(self._size[0] / width, self._size[1] / height, 1)
+        return round(width * scale), round(height * scale)
 
     def _wait_until(self, due: float) -> bool:
-        """False if it is closed before a time."""
+        """Whether the camera is still open at that time."""
         return not self._closed.wait(max(due - time.perf_counter(), 0))
 
-    def _poll(self) -> None:
-        """Open a source of single pictures for the next one."""
+    def _request_again(self) -> None:
+        """Request the next image from a URL that serves single ones."""
         self._capture.release()
         if self._wait_until(self._opened_at + self._poll_seconds):
             try:
@@ -157,26 +162,24 @@ class Camera:
     def _reconnect(self) -> None:
         self._capture.release()
         self._times.clear()
-        tries = 0
         self.problem = f"{self._name} is gone; trying again"
-        while not self._closed.wait(_WAITS[min(tries, len(_WAITS) - 1)]):
-            tries += 1
-            try:
+        for delay in chain(_DELAYS, repeat(_DELAYS[-1])):
+            if self._closed.wait(delay):
+                return
+            with suppress(CameraError):
                 self._capture = self._open()
-            except CameraError:
-                continue
-            return
+                return
 
     def _open(self) -> cv2.VideoCapture:
         self._opened_at = time.perf_counter()
         try:
             if self.is_device:
                 capture = self._open_device()
-            elif "://" in self.source:
+            elif self._is_stream:
                 capture = cv2.VideoCapture(self.source, cv2.CAP_FFMPEG, _STREAM)
             else:
                 capture = cv2.VideoCapture(str(Path(self.source).absolute()), cv2.CAP_FFMPEG)
-        except cv2.error as error:  # an index out of any range
+        except cv2.error as error:  # an index outside any range
             raise CameraError(self._reason()) from error
         if not capture.isOpened():
             raise CameraError(self._reason())
@@ -188,108 +191,50 @@ class Camera:
         if not capture.isOpened():
             return capture
         negotiate(capture, self._size)
-        if not capture.grab():  # a format that it offers and cannot send
+        if not capture.grab():  # a format that the camera offers and cannot deliver
             capture.release()
             capture = cv2.VideoCapture(index)
         return capture
 
-    def _fitted(self, frame: Frame) -> Frame:
-        height, width = frame.shape[:2]
-        size = self._fitting(width, height)
-        if size == (width, height):
-            return frame
-        return np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), np.uint8)
-
-    def _fitting(self, width: int, height: int) -> Size:
-        if self._size is None:
-            return width, height
-        scale = min(self._size[0] / width, self._size[1] / height, 1)
-        return round(width * scale), round(height * scale)
-
     @property
     def _name(self) -> str:
-        """What to call it on a screen that others see: without a password."""
-        if self.is_device:
-            return f"camera {self.source}"
-        return shown_source(self.source)
+        """The source as others may see it on a screen: without a password."""
+        return f"camera {self.source}" if self.is_device else shown_source(self.source)
 
     def _reason(self) -> str:
         if not self.is_device:
-            return f"{self._name}: cannot open this stream; is it on, and the address right?"
-        cameras = list_cameras()
-        there = (
-            "cameras here: " + ", ".join(f"{index} ({name})" for index, name in cameras.items())
-            if cameras
-            else "there is no camera on this machine; a video file or a URL works too"
-        )
-        return f"camera {self.source} cannot be opened; {there}"
-
-
-# One thread: several would each hold a frame back.
-_STREAM = [
-    *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _OPEN_MS),
-    *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, _READ_MS),
-    *(cv2.CAP_PROP_N_THREADS, 1),
-]
+            return f"{self._name}: cannot open this stream; check the address and that it is on"
+        names = ", ".join(f"{index} ({name})" for index, name in list_cameras().items())
+        others = f"cameras of this machine: {names}" if names else NO_CAMERA
+        return f"{self._name} cannot be opened; {others}"
 
 
 def negotiate(capture: cv2.VideoCapture, size: Size | None = None) -> None:
-    """Ask an open camera for MJPG at 30 frames per second, and a size.
+    """Request MJPG at 30 frames per second, and a size, from an open camera.
 
-    Without MJPG, 720p does not fit through USB 2 in time; then the default is a smaller size. What
-    a camera does not offer, its driver replaces by what is nearest.
+    USB 2 is too slow for uncompressed 720p; without MJPG the default is therefore a smaller size.
+    The driver replaces what the camera does not offer by the nearest that it does.
 
     Args:
         capture: a camera of this machine.
         size: width and height; by default 1280x720, or 640x480 if that is too slow.
     """
     capture.set(cv2.CAP_PROP_FOURCC, _MJPG)
-    _ask(capture, size or DEFAULT_SIZE)
-    packed = round(capture.get(cv2.CAP_PROP_FOURCC)) == _MJPG
-    if size is None and not packed and 0 < capture.get(cv2.CAP_PROP_FPS) < _FAST_ENOUGH:
-        _ask(capture, _RAW_SIZE)
+    for width, height in (DEFAULT_SIZE, _RAW_SIZE) if size is None else (size,):
+        capture.set(cv2.CAP_PROP_FRAME_WIDTH, width)
+        capture.set(cv2.CAP_PROP_FRAME_HEIGHT, height)
+        capture.set(cv2.CAP_PROP_FPS, _FPS)
+        is_compressed = round(capture.get(cv2.CAP_PROP_FOURCC)) == _MJPG
+        if is_compressed or not 0 < capture.get(cv2.CAP_PROP_FPS) < _FAST_ENOUGH:
+            break
     capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
 
 
-def _ask(capture: cv2.VideoCapture, size: Size) -> None:
-    capture.set(cv2.CAP_PROP_FRAME_WIDTH, size[0])
-    capture.set(cv2.CAP_PROP_FRAME_HEIGHT, size[1])
-    capture.set(cv2.CAP_PROP_FPS, _RATE)
-
-
 def list_cameras() -> dict[int, str]:
-    """Cameras of this machine: index -> name."""
-    if sys.platform == "linux":
-        devices = sorted(Path("/sys/class/video4linux").glob("video*"))
-        names = {int(d.name.removeprefix("video")): (d / "name").read_text() for d in devices}
-        return {
-            index: name.strip()
-            for index, name in sorted(names.items())
-            if _captures(Path(f"/dev/video{index}"))
-        }
-    # Elsewhere OpenCV offers nothing but to try.
-    return {index: "camera" for index in range(5) if _opens(index)}
+    """Cameras of this machine: OpenCV's index -> name, in order of the indices."""
+    from cv2_enumerate_cameras import enumerate_cameras, supported_backends
 
-
-# VIDIOC_QUERYCAP and V4L2_CAP_VIDEO_CAPTURE of linux/videodev2.h; device_caps of the struct.
-_QUERY, _CAPTURE, _CAPABILITIES = 0x80685600, 1, "88xI12x"
-
-
-def _captures(device: Path) -> bool:
-    """Whether a device gives pictures; webcams have a second one that tells about them."""
-    import fcntl  # which Windows does not have
-
-    try:
-        with device.open("rb", buffering=0) as file:
-            answer = fcntl.ioctl(file, _QUERY, bytes(struct.calcsize(_CAPABILITIES)))
-    except OSError:
-        return True  # not ours to ask, perhaps
-    return bool(struct.unpack(_CAPABILITIES, answer)[0] & _CAPTURE)
-
-
-def _opens(index: int) -> bool:
-    capture = cv2.VideoCapture(index)
-    try:
-        return bool(capture.isOpened())
-    finally:
-        capture.release()
+    # Indices are those of the backend that `cv2.VideoCapture(index)` tries first.
+    order = cv2.videoio_registry.getCameraBackends()
+    backend = next((each for each in order if each in supported_backends), cv2.CAP_ANY)
+    return dict(sorted((each.index, each.name or "camera") for each in enumerate_cameras(backend)))

@@ -1,66 +1,77 @@
-"""What the person in front of a live session can change, by whatever keys or buttons."""
+"""State of a live session that its user changes by keys or buttons."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from nst_rt.errors import UnknownNameError
 from nst_rt.infer.postprocess import check_strength
 from nst_rt.infer.stability.stabilizer import DEFAULT_STABILITY, check_stability
 from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize
+from nst_rt.models.style_model import normalized_weights
 
 FADE_SECONDS = 0.5  # from one style to the next
 NOTE_SECONDS = 2.0
-_STEP = 0.1  # of strength and of the mix of a blend
-_LARGER = 1.25  # of strokes
+_STEP = 0.1  # change of strength, stability or the share in a blend by one key
+_LARGER = 1.25  # factor of the stroke size by one key
 
-# What a front end calls the keys, and what they do; the help shows it.
+# Names of the keys and what they do, as the help shows them.
 KEYS = (
-    ("1-9, 0", "one of the first ten styles"),
-    ("left, right", "the style before, the next one"),
-    ("+, -", "strength"),
+    ("1-9, 0", "choose one of the first ten styles"),
+    ("left, right", "previous style, next style"),
+    ("+, -", "stronger or weaker style"),
     ("[, ]", "finer or coarser strokes"),
     ("<, >", "less or more stable strokes"),
-    ("b", "blend with the style before; then 1-9, 0, left and right choose the second style"),
+    ("b", "blend with the previous style; then 1-9, 0, left and right choose the second style"),
     ("up, down", "more or less of the second style"),
-    ("p", "the camera's own colors"),
-    ("c", "compare: the camera on the left, the painting on the right"),
-    ("s", "snapshot"),
-    ("r", "record, and stop"),
+    ("p", "preserve the colors of the camera"),
+    ("c", "compare: camera on the left, stylized frame on the right"),
+    ("s", "save a snapshot"),
+    ("r", "start or stop recording"),
     ("f", "full screen"),
-    ("o", "hide or show the line of text"),
-    ("h", "this help"),
+    ("o", "hide or show the status lines"),
+    ("h", "show or hide this help"),
     ("q, Esc", "quit"),
 )
+_SWITCHES = {
+    "p": "preserve_colors",
+    "c": "compare",
+    "r": "recording",
+    "f": "full_screen",
+    "o": "overlay",
+    "h": "help",
+    "?": "help",
+}
+_REQUESTS = {"s": "snapshot", "q": "quit", "escape": "quit"}
 
 
 class LiveControls:
-    """The state of a live session; one thread changes it, any may read it.
+    """State of a live session; one thread changes it, any thread may read it.
 
     Args:
-        styles: names of the model's styles, in order.
-        style: the one to begin with.
-        strength: from 0 (the frame as it is) to 1 (the full style).
-        stroke_size: see `Stylizer`.
+        styles: names of all styles, in the order of their keys.
+        style: name of the style to begin with, or names with weights for a blend.
+        strength, stroke_size: see `Stylizer`.
         stability: see `Stabilizer`.
-        clock: seconds, which fades and notes go by.
+        clock: gives the time in seconds, for fades and notes.
 
     Attributes:
-        style: the style, or the first one of a blend.
-        second: the second one of a blend; None without one.
-        mix: part of the second one, 0 to 1.
+        style: name of the style; the first one of a blend.
+        second: name of the second style of a blend; None without one.
+        share: fraction of the second style in the blend, from 0 to 1.
         strength, stroke_size, stability: see above.
-        preserve_colors, compare, recording, full_screen, overlay, help: what is switched on.
-        snapshot, quit: what was asked for and the front end has to do.
+        preserve_colors, compare, recording, full_screen, overlay, help: whether it is switched on.
+        snapshot, quit: whether it was requested; the front end then does it.
 
     Raises:
         UnknownNameError: a style that is not one of `styles`.
-        InputError: a strength out of range.
+        InputError: weights, a strength or a stability out of range.
     """
 
     def __init__(
         self,
         styles: Sequence[str],
-        style: str,
+        style: str | Mapping[str, float],
         *,
         strength: float = 1.0,
         stroke_size: StrokeSize = DEFAULT_STROKES,
@@ -70,10 +81,13 @@ class LiveControls:
         check_strength(strength)
         check_stability(stability)
         self.styles = list(styles)
-        self._check(style)
-        self.style = style
-        self.second: str | None = None
-        self.mix = 0.5
+        blend = normalized_weights({style: 1.0} if isinstance(style, str) else style)
+        for name in blend:
+            self._check(name)
+        # Of more than two styles the strongest leads; the blend lasts until a key changes it.
+        self.style = next(iter(blend)) if len(blend) == 2 else max(blend, key=blend.__getitem__)
+        self.second = [*blend][1] if len(blend) == 2 else None
+        self.share = blend[self.second] if self.second else 0.5
         self.strength = strength
         self.stroke_size = stroke_size
         self.stability = stability
@@ -82,119 +96,105 @@ class LiveControls:
         self.overlay = True
         self.snapshot = self.quit = False
         self._clock = clock
-        self._before = self.styles[(self.styles.index(style) + 1) % len(self.styles)]
+        self._previous = self.styles[(self.styles.index(self.style) + 1) % len(self.styles)]
         self._note, self._note_until = "", float("-inf")
-        # Replaced as a whole, since another thread reads it.
-        self._fade: tuple[Mapping[str, float], Mapping[str, float], float] = (
-            {style: 1.0},
-            {style: 1.0},
-            float("-inf"),
-        )
+        # Blends before and after the fade, and when it began. Replaced as a whole, since another
+        # thread reads it.
+        self._fade = blend, blend, float("-inf")
         self._keys: dict[str, Callable[[], None]] = {
-            "left": lambda: self.step(-1),
-            "right": lambda: self.step(1),
-            "+": lambda: self.strengthen(_STEP),
-            "=": lambda: self.strengthen(_STEP),  # the same key without shift
-            "-": lambda: self.strengthen(-_STEP),
-            "[": lambda: self.enlarge(1 / _LARGER),
-            "]": lambda: self.enlarge(_LARGER),
-            ",": lambda: self.calm(-_STEP),
-            ".": lambda: self.calm(_STEP),
-            "<": lambda: self.calm(-_STEP),
-            ">": lambda: self.calm(_STEP),
+            "left": partial(self.step, -1),
+            "right": partial(self.step, 1),
+            "-": partial(self.add_strength, -_STEP),
+            **dict.fromkeys("+=", partial(self.add_strength, _STEP)),  # with and without shift
+            "[": partial(self.scale_strokes, 1 / _LARGER),
+            "]": partial(self.scale_strokes, _LARGER),
+            **dict.fromkeys("<,", partial(self.add_stability, -_STEP)),
+            **dict.fromkeys(">.", partial(self.add_stability, _STEP)),
             "b": self.blend,
-            "up": lambda: self.shift_mix(_STEP),
-            "down": lambda: self.shift_mix(-_STEP),
-            "p": lambda: self._toggle("preserve_colors"),
-            "c": lambda: self._toggle("compare"),
-            "s": lambda: setattr(self, "snapshot", True),
-            "r": lambda: self._toggle("recording"),
-            "f": lambda: self._toggle("full_screen"),
-            "o": lambda: self._toggle("overlay"),
-            "h": lambda: self._toggle("help"),
-            "?": lambda: self._toggle("help"),
-            "q": lambda: setattr(self, "quit", True),
-            "escape": lambda: setattr(self, "quit", True),
+            "up": partial(self.add_share, _STEP),
+            "down": partial(self.add_share, -_STEP),
         }
-        numbers = [*"1234567890"][: len(self.styles)]
-        self._keys |= {
-            number: lambda name=name: self.choose(name)
-            for number, name in zip(numbers, self.styles, strict=False)
-        }
+        for number, name in zip("1234567890", self.styles, strict=False):
+            self._keys[number] = partial(self.choose, name)
 
     def on_key(self, key: str) -> bool:
-        """Do what a key stands for; False for one that stands for nothing.
+        """Do what a key stands for; False for one without a meaning.
 
         Args:
             key: a character in lower case, or `left`, `right`, `up`, `down`, `escape`.
         """
-        action = self._keys.get(key)
-        if action:
+        if name := _SWITCHES.get(key):
+            setattr(self, name, not getattr(self, name))
+        elif name := _REQUESTS.get(key):
+            setattr(self, name, True)
+        elif action := self._keys.get(key):
             action()
-        return action is not None
+        else:
+            return False
+        return True
 
     def choose(self, name: str) -> None:
-        """Change to a style; in a blend, to another second style.
+        """Change to a style; in a blend, change the second style.
 
         Raises:
             UnknownNameError: no such style.
         """
         self._check(name)
         if self.second is not None:
-            # The first one with itself is no blend.
+            # A style blended with itself is no blend.
             self.second = None if name == self.style else name
         elif name != self.style:
-            self._before, self.style = self.style, name
-        self._go()
+            self._previous, self.style = self.style, name
+        self._start_fade()
 
     def step(self, count: int) -> None:
-        """Go to a style so many places further in the list, round and round."""
-        places = self.styles if self.second is None else [s for s in self.styles if s != self.style]
-        at = places.index(self.second or self.style)
-        self.choose(places[(at + count) % len(places)])
+        """Choose the style that is `count` places further in the list, round and round."""
+        styles = self.styles if self.second is None else [s for s in self.styles if s != self.style]
+        place = styles.index(self.second or self.style)
+        self.choose(styles[(place + count) % len(styles)])
 
     def blend(self) -> None:
-        """Blend with the style before, half and half; then stay with what there is more of."""
+        """Blend with the previous style, half and half; or end a blend with its stronger style."""
         if len(self.styles) == 1:
             self.say("there is no other style")
             return
         if self.second is None:
-            self.second, self.mix = self._before, 0.5
+            self.second, self.share = self._previous, 0.5
         else:
             weaker, stronger = self.second, self.style
-            if self.mix > 0.5:
+            if self.share > 0.5:
                 weaker, stronger = stronger, weaker
-            self._before, self.style, self.second = weaker, stronger, None
-        self._go()
+            self._previous, self.style, self.second = weaker, stronger, None
+        self._start_fade()
 
-    def shift_mix(self, change: float) -> None:
-        """Take more (or less, below 0) of the second style of a blend."""
+    def add_share(self, change: float) -> None:
+        """Add to the fraction of the second style of a blend."""
         if self.second is None:
             self.say("press b for a blend first")
             return
-        self.mix = _stepped(self.mix, change)
-        self._go()
+        self.share = _clamped(self.share + change)
+        self._start_fade()
 
-    def strengthen(self, change: float) -> None:
-        """Make the style stronger (or weaker, below 0)."""
-        self.strength = _stepped(self.strength, change)
+    def add_strength(self, change: float) -> None:
+        """Add to the strength."""
+        self.strength = _clamped(self.strength + change)
 
-    def enlarge(self, factor: float) -> None:
-        """Make strokes so many times larger."""
-        self.stroke_size = self.stroke_size.scaled(factor)
-        self.say(f"strokes {self.stroke_size}")
-
-    def calm(self, change: float) -> None:
-        """Make strokes more stable (or less, below 0)."""
-        self.stability = _stepped(self.stability, change)
+    def add_stability(self, change: float) -> None:
+        """Add to the stability."""
+        self.stability = _clamped(self.stability + change)
         self.say(f"stability {self.stability:.0%}")
 
+    def scale_strokes(self, factor: float) -> None:
+        """Multiply the stroke size."""
+        self.stroke_size = self.stroke_size.scaled(factor)
+        self.say(f"stroke size {self.stroke_size}")
+
     def weights(self) -> dict[str, float]:
-        """What to paint now: names with weights that sum to 1, on the way to what was chosen."""
-        start, target, since = self._fade
-        part = min((self._clock() - since) / FADE_SECONDS, 1.0)
-        part = part * part * (3 - 2 * part)  # gentle at both ends
-        mixed = {s: (1 - part) * start.get(s, 0) + part * target.get(s, 0) for s in self.styles}
+        """Names and weights to stylize with now, whose sum is 1; they fade to the chosen blend."""
+        before, after, begin = self._fade
+        done = min((self._clock() - begin) / FADE_SECONDS, 1.0)
+        done = done * done * (3 - 2 * done)  # gentle at both ends
+        mixed = {s: (1 - done) * before.get(s, 0) + done * after.get(s, 0) for s in self.styles}
         return {style: weight for style, weight in mixed.items() if weight > 0}
 
     def say(self, note: str) -> None:
@@ -203,30 +203,27 @@ class LiveControls:
 
     @property
     def note(self) -> str:
-        """What `say` was last told, empty when its time is over."""
+        """The last note, empty when its time is over."""
         return self._note if self._clock() < self._note_until else ""
 
     def __str__(self) -> str:
-        """What is painted, in words."""
-        words = self.style
-        if self.second is not None:
-            words = f"{self.style} {1 - self.mix:.0%} + {self.second} {self.mix:.0%}"
+        """Style or blend, strength and colors, for the status line."""
+        _, blend, _ = self._fade
+        parts = [f"{name} {weight:.0%}" for name, weight in blend.items()]
+        words = " + ".join(parts) if len(parts) > 1 else self.style
         words += f", strength {self.strength:.0%}" if self.strength < 1 else ""
-        return words + (", own colors" if self.preserve_colors else "")
+        return words + (", original colors" if self.preserve_colors else "")
 
-    def _go(self) -> None:
-        target = {self.style: 1.0}
+    def _start_fade(self) -> None:
+        after = {self.style: 1.0}
         if self.second is not None:
-            target = {self.style: 1 - self.mix, self.second: self.mix}
-        self._fade = self.weights(), target, self._clock()
-
-    def _toggle(self, name: str) -> None:
-        setattr(self, name, not getattr(self, name))
+            after = {self.style: 1 - self.share, self.second: self.share}
+        self._fade = self.weights(), after, self._clock()
 
     def _check(self, name: str) -> None:
         if name not in self.styles:
             raise UnknownNameError("style", name, self.styles)
 
 
-def _stepped(value: float, change: float) -> float:
-    return min(max(round(value + change, 6), 0.0), 1.0)
+def _clamped(value: float) -> float:
+    return min(max(round(value, 6), 0.0), 1.0)

@@ -1,169 +1,155 @@
-"""Where live pictures go beside the window: a file at a constant rate, a virtual camera."""
+"""Sinks of live frames besides the window: a recording at a constant rate, a virtual camera."""
 
-import contextlib
-import queue
-import threading
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import av
-import cv2
-import numpy as np
 from av.container import OutputContainer
 
 from nst_rt.errors import CameraError, InputError, VideoError
 from nst_rt.files import check_format, partial_path
 from nst_rt.images.io import Frame
+from nst_rt.infer.frames import TimedFrame
+from nst_rt.infer.live.camera import TIME_BASE, Size
+from nst_rt.infer.strokes import resized
 from nst_rt.infer.video.encoder import FrameEncoder, Shape, choose_encoding
 from nst_rt.infer.video.probe import Colors
 
-RECORDINGS = (".mp4", ".mkv", ".mov")
-RATE = 30  # frames per second of recordings
-_WAITING = 8  # frames between the pictures and the encoder
-_KEY_FRAMES = 2  # seconds between them
-# While it is written, all up to the last key frame can be played, whatever happens; in the end it
-# is a file like any other. Matroska is so of itself.
-_MOVFLAGS = {"movflags": "hybrid_fragmented+negative_cts_offsets"}
-
-
-class Sink(Protocol):
-    """Something that live pictures go to."""
-
-    def write(self, frame: Frame, at: float) -> None:
-        """Take a picture, shape (H, W, 3), uint8 BGR, of a time in seconds; it does not wait."""
-
-    def close(self) -> None:
-        """Finish."""
+RECORDING_SUFFIXES = (".mp4", ".mkv", ".mov")
+FPS = 30  # frames per second of recordings and virtual cameras
+_QUEUED = 8  # maximum number of frames that wait for the encoder
+_KEY_FRAME_SECONDS = 2  # from one key frame to the next
+# Until it is complete, the file plays up to its last key frame, whatever happens; then it becomes
+# a regular one. Matroska is so by itself.
+_MP4_OPTIONS = {"movflags": "hybrid_fragmented+negative_cts_offsets"}
 
 
 class Recorder:
-    """An H.264 file of a constant rate, in which everything happens when it happened.
+    """An H.264 file at a constant frame rate that keeps the times of irregular frames; a `Sink`.
 
-    Pictures come when they come: each is shown from its own time until that of the next one, and is
-    written as often as that takes, or not at all. Encoding goes on in a thread; what it is too slow
-    for is left out, and the time is kept. The file is `OUT.partial.EXT` until it is closed.
+    Each frame is shown from its own time until that of the next one, and is therefore encoded
+    several times or not at all. A thread encodes; frames that it is too slow for are dropped, and
+    times are kept. Until it is closed, the file is called `OUT.partial.EXT`.
 
     Args:
         path: .mp4, .mkv or .mov.
-        rate: frames per second.
-        overwrite: replace an existing file.
+        fps: frames per second.
+        overwrite: whether to replace an existing file.
 
     Attributes:
-        path: the file.
+        path: path of the file.
 
     Raises:
         InputError, OutputExistsError: a file that cannot be written.
     """
 
-    def __init__(
-        self,
-        path: Path | str,
-        *,
-        rate: int = RATE,
-        overwrite: bool = False,
-    ) -> None:
-        self.path = check_format(path, "video", RECORDINGS, overwrite=overwrite)
+    def __init__(self, path: Path | str, *, fps: int = FPS, overwrite: bool = False) -> None:
+        self.path = check_format(path, "video", RECORDING_SUFFIXES, overwrite=overwrite)
         self._partial = partial_path(self.path)
-        self._rate = rate
-        self._queue: queue.Queue[tuple[Frame, float] | None] = queue.Queue(_WAITING)
-        self._thread = threading.Thread(target=self._run, name="record", daemon=True)
-        self._error: Exception | None = None
-        self._begin = self._end = 0.0
-        self._size: tuple[int, int] | None = None
+        self._fps = fps
+        self._shape: tuple[int, int] | None = None  # height and width of the first frame
+        self._begin = self._end = 0  # times of the first and the last frame
+        self._thread = ThreadPoolExecutor(1, "record")
+        self._queue: deque[Future[None]] = deque()
+        # Only the thread touches these.
+        self._container: OutputContainer | None = None
+        self._encoder: FrameEncoder | None = None
+        self._image: Frame | None = None
+        self._count = 0  # number of encoded frames
 
     @property
     def seconds(self) -> float:
-        """From the first picture to the last one."""
-        return self._end - self._begin
+        """Time from the first frame to the last."""
+        return float((self._end - self._begin) * TIME_BASE)
 
-    def write(self, frame: Frame, at: float) -> None:
-        """See `Sink`; pictures of another size than the first one's are scaled to that.
+    def write(self, frame: TimedFrame) -> None:
+        """Take the next frame without waiting; it is scaled to the size of the first one.
 
         Raises:
-            VideoError: what was written before could not be, as on a full disk.
+            VideoError: an earlier frame could not be written, as on a full disk.
         """
-        if self._error:
-            raise VideoError(f"{self.path}: cannot be written ({self._error})") from self._error
-        if self._size is None:
-            self._size = frame.shape[1], frame.shape[0]
-            self._begin = at
-            self._thread.start()
-        self._end = max(at, self._end, self._begin)
-        with contextlib.suppress(queue.Full):
-            self._queue.put_nowait((resized(frame, self._size), at))
+        if self._shape is None:
+            self._shape = frame.image.shape[0], frame.image.shape[1]
+            self._begin = frame.pts
+        self._end = max(frame.pts, self._end, self._begin)
+        while self._queue and self._queue[0].done():
+            self._check(self._queue[0])
+            self._queue.popleft()
+        if len(self._queue) < _QUEUED:
+            image = resized(frame.image, self._shape)
+            self._queue.append(self._thread.submit(self._encode, image, frame.pts))
 
     def close(self) -> None:
-        """Finish the file; without a picture there is none.
+        """Complete the file; there is none without a frame.
 
         Raises:
-            VideoError: see `write`.
+            VideoError: a frame could not be written.
         """
-        if self._size is None:
+        if self._shape is None:
             return
-        self._queue.put(None)
-        self._thread.join()
-        if self._error:
-            raise VideoError(f"{self.path}: cannot be written ({self._error})") from self._error
+        self._queue.append(self._thread.submit(self._finish))
+        self._thread.shutdown()
+        for done in self._queue:
+            self._check(done)
         self._partial.replace(self.path)
 
-    def _run(self) -> None:
-        try:
-            self._encode()
-        except Exception as error:  # whatever it is, nobody is kept waiting
-            self._error = error
-            while self._queue.get() is not None:
-                pass
+    def _check(self, done: Future[None]) -> None:
+        if error := done.exception():
+            raise VideoError(f"{self.path}: cannot be written ({error})") from error
 
-    def _encode(self) -> None:
-        options = {} if self.path.suffix.lower() == ".mkv" else _MOVFLAGS
-        with av.open(str(self._partial.absolute()), "w", options=options) as container:
-            encoder: FrameEncoder | None = None
-            written, shown = 0, None
-            while (item := self._queue.get()) is not None:
-                frame, at = item
-                if encoder is None or shown is None:
-                    encoder = self._encoder(container, frame)
-                else:
-                    written = self._fill(encoder, shown, written, until=at)
-                shown = frame
-            if encoder is not None and shown is not None:
-                # The last one has a time too, or a single picture would be no film.
-                self._fill(encoder, shown, written, until=self._end + 1 / self._rate)
-                encoder.finish()
+    def _encode(self, image: Frame, pts: int) -> None:
+        if self._encoder is None:
+            self._encoder = self._open(image)
+        self._repeat(self._encoder, self._ticks(pts))
+        self._image = image
 
-    def _encoder(self, container: OutputContainer, frame: Frame) -> FrameEncoder:
-        height, width = frame.shape[:2]
-        rate = Fraction(self._rate)
-        shape = Shape(width, height, Fraction(1), rate, 1 / rate, Colors())
-        encoder = FrameEncoder(container, choose_encoding(self.path.suffix.lower()), shape)
-        encoder.stream.codec_context.gop_size = _KEY_FRAMES * self._rate
+    def _finish(self) -> None:
+        if self._encoder and self._container:
+            # The last frame lasts a tick, or a single one would make no video.
+            self._repeat(self._encoder, self._ticks(self._end) + 1)
+            self._encoder.finish()
+            self._container.close()
+
+    def _ticks(self, pts: int) -> Fraction:
+        """A time as a number of frames of the recording."""
+        return (pts - self._begin) * TIME_BASE * self._fps
+
+    def _repeat(self, encoder: FrameEncoder, end: Fraction) -> None:
+        """Encode the last frame at each tick before the end."""
+        while self._image is not None and self._count < end:
+            encoder.encode(self._image, self._count)
+            self._count += 1
+
+    def _open(self, image: Frame) -> FrameEncoder:
+        encoding = choose_encoding(self.path.suffix.lower())
+        options = {} if self.path.suffix.lower() == ".mkv" else _MP4_OPTIONS
+        self._container = av.open(str(self._partial.absolute()), "w", options=options)
+        fps = Fraction(self._fps)
+        shape = Shape(image.shape[1], image.shape[0], Fraction(1), fps, 1 / fps, Colors())
+        encoder = FrameEncoder(self._container, encoding, shape)
+        encoder.stream.codec_context.gop_size = _KEY_FRAME_SECONDS * self._fps
         return encoder
-
-    def _fill(self, encoder: FrameEncoder, frame: Frame, written: int, *, until: float) -> int:
-        """Write a frame for each tick before a time; returns how many there are then."""
-        while self._begin + written / self._rate < until:
-            encoder.encode(frame, written)
-            written += 1
-        return written
 
 
 class VirtualCamera:
-    """A camera that other programs see, by pyvirtualcam: v4l2loopback, or that of OBS.
+    """A camera for other programs, by pyvirtualcam: v4l2loopback, or that of OBS; a `Sink`.
 
     Args:
-        size: width and height; pictures of another size are scaled to it.
-        rate: frames per second to announce.
+        size: width and height; frames of another size are scaled.
+        fps: frames per second to announce.
 
     Attributes:
-        device: its name.
+        device: name of the camera.
 
     Raises:
         InputError: pyvirtualcam is not installed.
-        CameraError: there is no device for it.
+        CameraError: this machine has no virtual camera.
     """
 
-    def __init__(self, size: tuple[int, int], *, rate: int = RATE) -> None:
+    def __init__(self, size: Size, *, fps: int = FPS) -> None:
         try:
             import pyvirtualcam
         except ImportError as error:
@@ -172,33 +158,25 @@ class VirtualCamera:
             ) from error
         self._size = size
         try:
-            self._camera: Any = pyvirtualcam.Camera(*size, rate, fmt=pyvirtualcam.PixelFormat.BGR)
+            self._camera: Any = pyvirtualcam.Camera(*size, fps, fmt=pyvirtualcam.PixelFormat.BGR)
         except RuntimeError as error:
             raise CameraError(
-                "there is no virtual camera on this machine: on Linux sudo modprobe v4l2loopback "
-                "makes one, on Windows and macOS OBS Studio brings one "
-                f"({' '.join(str(error).split())})"
+                "this machine has no virtual camera: on Linux run sudo modprobe v4l2loopback, on "
+                f"Windows and macOS install OBS Studio ({' '.join(str(error).split())})"
             ) from error
         self.device = str(self._camera.device)
 
-    def write(self, frame: Frame, at: float) -> None:
-        """See `Sink`.
+    def write(self, frame: TimedFrame) -> None:
+        """Send the next frame.
 
         Raises:
             CameraError: the device is gone.
         """
         try:
-            self._camera.send(resized(frame, self._size))
+            self._camera.send(resized(frame.image, self._size[::-1]))
         except RuntimeError as error:
             raise CameraError(f"the virtual camera {self.device} is gone ({error})") from error
 
     def close(self) -> None:
-        """Give the device back."""
+        """Release the device."""
         self._camera.close()
-
-
-def resized(frame: Frame, size: tuple[int, int]) -> Frame:
-    """A frame at a width and height, without a copy where it has them."""
-    if size == (frame.shape[1], frame.shape[0]):
-        return frame
-    return np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), np.uint8)

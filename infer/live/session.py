@@ -1,11 +1,10 @@
-"""The loop of a live session: painted pictures to window and sinks, keys to the controls."""
+"""The loop of a live session: stylized frames to the window and the sinks, keys to the controls."""
 
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -14,98 +13,94 @@ import numpy as np
 
 from nst_rt.errors import StyleTransferError
 from nst_rt.images.io import Frame, save_image
-from nst_rt.infer.live.adaptive import AdaptiveStylizer
-from nst_rt.infer.live.camera import Captured, Size
+from nst_rt.infer.adaptive import AdaptiveStylizer
+from nst_rt.infer.frames import Sink, TimedFrame
+from nst_rt.infer.live.camera import TIME_BASE, Size
 from nst_rt.infer.live.controls import KEYS, LiveControls
-from nst_rt.infer.live.outputs import Recorder, Sink
-from nst_rt.infer.live.overlay import write_lines, write_recording
+from nst_rt.infer.live.outputs import Recorder
+from nst_rt.infer.live.overlay import draw_lines, draw_recording
 from nst_rt.infer.live.window import Window
 from nst_rt.infer.postprocess import PostProcessing
 
-IDLE = 0.05  # seconds without a picture after which keys are looked at
-_AGAIN = 1.0  # seconds without one after which the last one is sent again
+IDLE_SECONDS = 0.05  # without a frame, after which keys are read all the same
+_REPEAT_SECONDS = 1.0  # without a frame, after which the sinks get the last one again
+_AVERAGED = 30  # number of frames over which frame rate and latency are averaged
 _PREPARING = "preparing the style"
-_AVERAGED = 30  # pictures that rate and latency go over
 
 
 @dataclass(frozen=True)
-class Picture:
-    """What is shown of a frame.
+class LiveFrame(TimedFrame):
+    """A frame to show; `pts` is the time at which the source delivered it.
 
     Attributes:
-        frame: shape (H, W, 3), uint8 BGR.
-        at: when the frame came, by `time.perf_counter`.
-        engine: what painted it; empty for a frame that waits for the engine.
+        backend: what stylized it, and at what size; empty for a preview, which is not stylized.
     """
 
-    frame: Frame
-    at: float
-    engine: str
+    backend: str = ""
 
 
 def stylized_frames(
-    frames: Iterable[Captured | None],
+    frames: Iterable[TimedFrame | None],
     loading: Future[AdaptiveStylizer],
     controls: LiveControls,
     *,
     mirror: bool = False,
     preview: bool = False,
-) -> Generator[Picture | None, None, None]:
-    """Paint frames as the controls say at the time; None for None.
+) -> Iterator[LiveFrame | None]:
+    """Stylize each frame with the current settings of the controls; None stays None.
 
     Args:
-        frames: as `polled` gives them.
-        loading: what paints, or will do so.
-        controls: of the session.
-        mirror: swap left and right.
-        preview: give frames as they are until what paints is ready; else wait for it.
+        frames: frames of the source, see `polled`.
+        loading: the stylizer, which may still be loading.
+        controls: state of the session.
+        mirror: whether to swap left and right.
+        preview: whether to pass frames on as they are while the stylizer is being loaded; by
+            default they wait for it.
     """
     if not preview:
         loading.result()
-    for captured in frames:
-        if captured is None:
+    for frame in frames:
+        if frame is None:
             yield None
             continue
-        frame = captured.frame
-        if mirror:
-            frame = np.asarray(cv2.flip(frame, 1), np.uint8)
-        if not loading.done():
-            yield Picture(frame, captured.at, "")
-            continue
-        frame_stylizer = loading.result()
-        frame_stylizer.set_style(
-            controls.weights(), strength=controls.strength, stroke_size=controls.stroke_size
-        )
-        frame_stylizer.set_stability(controls.stability)
-        frame_stylizer.set_post_processing(
-            PostProcessing(preserve_colors=controls.preserve_colors, compare=controls.compare)
-        )
-        stylized = frame_stylizer.stylize(frame, interval=captured.interval)
-        yield Picture(stylized, captured.at, str(frame_stylizer))
+        image = np.asarray(cv2.flip(frame.image, 1), np.uint8) if mirror else frame.image
+        backend = ""
+        if loading.done():
+            stylizer = loading.result()
+            stylizer.set_style(
+                controls.weights(), strength=controls.strength, stroke_size=controls.stroke_size
+            )
+            stylizer.set_stability(controls.stability)
+            stylizer.set_post_processing(
+                PostProcessing(preserve_colors=controls.preserve_colors, compare=controls.compare)
+            )
+            image = stylizer.stylize(image, interval=float(frame.duration * TIME_BASE))
+            backend = str(stylizer)
+        yield LiveFrame(image, frame.pts, frame.duration, frame.source, backend)
 
 
-def waiting_picture(size: Size) -> Frame:
-    """What is shown, at a width and height, before the first frame."""
-    picture = np.zeros((size[1], size[0], 3), np.uint8)
-    write_lines(picture, [_PREPARING], place="middle")
-    return picture
+def waiting_image(size: Size) -> Frame:
+    """The image of a width and height that is shown before the first frame."""
+    image = np.zeros((size[1], size[0], 3), np.uint8)
+    draw_lines(image, [_PREPARING], place="middle")
+    return image
 
 
 class LiveSession:
-    """Shows pictures, sends them on, and does what keys ask for.
+    """Shows frames, passes them on to sinks, and does what the keys ask for.
 
     Args:
-        controls: what keys change.
+        controls: state that the keys change.
         window: None for none.
-        sinks: where painted pictures go too; they are closed by whoever opened them.
-        folder: for snapshots and recordings by key.
-        record: file of the first recording, which the controls begin with.
-        overwrite: replace that file.
+        sinks: further outputs of the stylized frames; the caller closes them.
+        folder: where snapshots go, and recordings that a key started.
+        record: file of the first recording, if the controls start with one.
+        overwrite: whether to replace that file.
 
     Attributes:
-        frames: painted pictures so far.
-        seconds: from the first of them to the last.
-        files: recordings and snapshots that are finished.
+        frames: number of stylized frames so far.
+        seconds: time from the first of them to the last.
+        files: finished recordings and snapshots.
     """
 
     def __init__(
@@ -128,50 +123,55 @@ class LiveSession:
         self._record = record
         self._overwrite = overwrite
         self._recorder: Recorder | None = None
-        self._times: deque[float] = deque(maxlen=_AVERAGED)
-        self._latencies: deque[float] = deque(maxlen=_AVERAGED)
+        self._shown_at: deque[int] = deque(maxlen=_AVERAGED)
+        self._latencies: deque[int] = deque(maxlen=_AVERAGED)
 
     def run(
         self,
-        pictures: Iterable[Picture | None],
+        frames: Iterable[LiveFrame | None],
         *,
         duration: float | None = None,
         problem: Callable[[], str] = str,
         size: Size = (640, 360),
     ) -> None:
-        """Go on until the pictures, the time or the patience of whoever watches end.
+        """Run until the frames or the time end, or the user quits.
 
         Args:
-            pictures: None where none has come for a while, so that keys are heard all the same.
-            duration: seconds, from the first painted picture.
-            problem: says why none come.
-            size: width and height of the window until the first picture comes.
+            frames: None each time that none came for a while, so that keys are read all the same.
+            duration: maximum number of seconds from the first stylized frame.
+            problem: gives the reason why no frames arrive, or an empty text.
+            size: width and height of the window until the first frame arrives.
 
         Raises:
-            VideoError: a recording that cannot be written, without a window to say so in.
+            VideoError: a recording cannot be written, and there is no window to say so in.
         """
-        begin, sent = None, 0.0
-        shown = Picture(waiting_picture(size), 0.0, "")
-        for picture in pictures:
-            shown = picture or shown
-            now = time.perf_counter()
-            if shown.engine:
-                # A picture that stays is sent again, for sinks want one at all times; but late, for
-                # the next one may be of a time before now.
-                if picture or now - sent > _AGAIN:
-                    self._send(shown.frame, picture.at if picture else now)
+        begin, sent = None, 0
+        shown = LiveFrame(waiting_image(size), 0)
+        for frame in frames:
+            shown = frame or shown
+            now = time.perf_counter_ns()
+            if shown.backend:
+                # Sinks want a frame at all times, so the last one is repeated; but not soon, since
+                # the next one may have been captured before now.
+                is_late = (now - sent) * TIME_BASE > _REPEAT_SECONDS
+                new = frame or (replace(shown, pts=now) if is_late else None)
+                if new:
                     sent = now
-                self._obey(shown.frame)
+                    for sink in self._sinks:
+                        sink.write(new)
+                self._update_recording(new)
+                if self._controls.snapshot:
+                    self._save_snapshot(shown.image)
                 begin = now if begin is None else begin
-                self.seconds = now - begin
+                self.seconds = float((now - begin) * TIME_BASE)
             if self._window:
                 self._show(self._window, shown, problem())
-            if picture and picture.engine:
+            if frame and frame.backend:
                 self.frames += 1
-                self._times.append(time.perf_counter())
-                self._latencies.append(self._times[-1] - picture.at)
-            late = duration is not None and self.seconds >= duration
-            if late or self._controls.quit or (self._window and self._window.closed):
+                self._shown_at.append(time.perf_counter_ns())
+                self._latencies.append(self._shown_at[-1] - frame.pts)
+            is_over = duration is not None and self.seconds >= duration
+            if is_over or self._controls.quit or (self._window and self._window.closed):
                 return
 
     def close(self) -> None:
@@ -182,37 +182,26 @@ class LiveSession:
             self.files.append(str(recorder.path))
             self._controls.say(f"recorded {recorder.path.name}")
 
-    def _send(self, picture: Frame, at: float) -> None:
-        for sink in self._sinks:
-            sink.write(picture, at)
-        if self._controls.recording:
-            with self._said_if_it_fails():
-                self._recorder = self._recorder or self._new_recorder()
-                self._recorder.write(picture, at)
-
-    def _obey(self, picture: Frame) -> None:
-        if self._controls.snapshot:
-            self._controls.snapshot = False
-            self._save(picture)
-        if not self._controls.recording:
-            with self._said_if_it_fails():
-                self.close()
-
-    @contextmanager
-    def _said_if_it_fails(self) -> Iterator[None]:
-        """The show goes on without a recording, where there is a window to say so in."""
+    def _update_recording(self, frame: LiveFrame | None) -> None:
+        """Record a frame, or finish the recording, as the controls say."""
         try:
-            yield
+            if not self._controls.recording:
+                self.close()
+            elif frame:
+                self._recorder = self._recorder or self._new_recorder()
+                self._recorder.write(frame)
         except StyleTransferError as error:
             if self._window is None:
                 raise
+            # With a window to say so in, the session goes on without the recording.
             self._controls.recording, self._recorder = False, None
             self._controls.say(str(error))
 
-    def _save(self, picture: Frame) -> None:
+    def _save_snapshot(self, image: Frame) -> None:
+        self._controls.snapshot = False
         try:
-            file = save_image(picture, self._new_file(".png"))
-        except (StyleTransferError, OSError) as error:  # the show goes on
+            file = save_image(image, self._new_file(".png"))
+        except (StyleTransferError, OSError) as error:  # the session goes on
             self._controls.say(f"no snapshot: {error}")
         else:
             self.files.append(str(file))
@@ -227,29 +216,31 @@ class LiveSession:
     def _new_file(self, suffix: str) -> Path:
         return self._folder / f"nst-rt-{datetime.now():%Y%m%d-%H%M%S-%f}{suffix}"
 
-    def _show(self, window: Window, shown: Picture, problem: str) -> None:
+    def _show(self, window: Window, shown: LiveFrame, problem: str) -> None:
         controls = self._controls
-        picture = shown.frame.copy()
+        image = shown.image.copy()
         if controls.help:
-            write_lines(picture, [f"{keys}: {what}" for keys, what in KEYS], place="middle")
-        elif controls.overlay and shown.engine:
-            write_lines(picture, [str(controls), self._figures(shown)])
-        if not shown.engine:
-            write_lines(picture, [_PREPARING], place="middle")
+            draw_lines(image, [f"{keys}: {action}" for keys, action in KEYS], place="middle")
+        elif controls.overlay and shown.backend:
+            draw_lines(image, [str(controls), self._figures(shown)])
+        if not shown.backend:
+            draw_lines(image, [_PREPARING], place="middle")
         if self._recorder:
-            write_recording(picture, self._recorder.seconds)
+            draw_recording(image, self._recorder.seconds)
         if problem:
-            write_lines(picture, [problem], place="middle")
+            draw_lines(image, [problem], place="middle")
         if controls.note:
-            write_lines(picture, [controls.note], place="bottom")
-        for key in window.show(picture, full_screen=controls.full_screen):
+            draw_lines(image, [controls.note], place="bottom")
+        for key in window.show(image, full_screen=controls.full_screen):
             controls.on_key(key)
 
-    def _figures(self, shown: Picture) -> str:
-        """Rate, latency, resolution and engine."""
-        height, width = shown.frame.shape[:2]
-        if len(self._times) < 2:
-            return f"{width}x{height}   {shown.engine}"
-        rate = (len(self._times) - 1) / (self._times[-1] - self._times[0])
-        latency = 1000 * sum(self._latencies) / len(self._latencies)
-        return f"{rate:.1f} fps   {latency:.0f} ms   {width}x{height}   {shown.engine}"
+    def _figures(self, shown: LiveFrame) -> str:
+        """Frame rate, latency, resolution and backend."""
+        height, width = shown.image.shape[:2]
+        figures = [f"{width}x{height}", shown.backend]
+        if len(self._shown_at) > 1:
+            seconds = float((self._shown_at[-1] - self._shown_at[0]) * TIME_BASE)
+            latency = float(sum(self._latencies) * TIME_BASE) / len(self._latencies)
+            rate = (len(self._shown_at) - 1) / seconds
+            figures = [f"{rate:.1f} fps", f"{1000 * latency:.0f} ms", *figures]
+        return "   ".join(figures)

@@ -1,9 +1,9 @@
-"""A window of OpenCV's on the screen: pictures in, names of keys out."""
+"""A window on the screen, by OpenCV: it shows images and returns the names of pressed keys."""
 
 import contextlib
 import ctypes
 import sys
-from types import TracebackType
+from typing import Self
 
 import cv2
 
@@ -11,11 +11,11 @@ from nst_rt.errors import CameraError
 from nst_rt.images.io import Frame
 
 TITLE = "nst-rt"
-_KEY_WAIT_MS = 1  # the least that lets the window draw itself
+_KEY_WAIT_MS = 1  # the minimum that lets the window draw itself
 _OPENING_MS = 100
-_PRESSED_TOGETHER = 8  # keys that one picture answers
+_MAX_KEYS = 8  # that one image answers
 
-# Arrow keys by waitKeyEx: X11, Windows, macOS.
+# Codes of the arrow keys by waitKeyEx: X11, Windows, macOS.
 _ARROWS = {
     "left": (0xFF51, 0x250000, 0xF702),
     "up": (0xFF52, 0x260000, 0xF700),
@@ -26,43 +26,43 @@ _KEYS = {code: name for name, codes in _ARROWS.items() for code in codes} | {27:
 
 
 class Window:
-    """The window, which appears with the first picture and closes with the context.
+    """A window that appears with the first image and closes with the context.
 
     Attributes:
-        closed: whether it was closed by its button; it does not appear again.
+        closed: whether the user closed it; it does not appear again.
 
     Raises:
-        CameraError: there is no screen.
+        CameraError: there is no screen, or the process imported PyAV before OpenCV.
     """
 
     def __init__(self) -> None:
-        _check_screen()
-        _keep_events()
+        if sys.platform == "linux":
+            _check_import_order()
+            _check_screen()
+            _keep_events()
         self.closed = False
         self._shown = False
-        self._full = False
+        self._full_screen = False
 
-    def __enter__(self) -> "Window":
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         cv2.destroyAllWindows()
 
-    def open(self, picture: Frame) -> None:
-        """Show a first picture, and give the window the time to be drawn."""
-        self.show(picture)
+    def open(self, image: Frame) -> None:
+        """Show the first image, and give the window time to be drawn."""
+        self.show(image)
         cv2.waitKeyEx(_OPENING_MS)
-        self._look_whether_closed()
+        self._check_whether_closed()
 
-    def show(self, picture: Frame, *, full_screen: bool = False) -> list[str]:
-        """Show a picture, shape (H, W, 3), uint8 BGR; returns the keys pressed since the last.
+    def show(self, image: Frame, *, full_screen: bool = False) -> list[str]:
+        """Show an image, shape (H, W, 3), uint8 BGR.
 
-        Of several that came since OpenCV last looked it knows the last only.
+        Returns:
+            Names of the keys pressed since the last image: characters in lower case, `left`,
+            `right`, `up`, `down`, `escape`. Of several keys that arrive at once OpenCV reports the
+            last only.
         """
         if self.closed:  # OpenCV would open it again
             return []
@@ -70,63 +70,63 @@ class Window:
             self._shown = True
             flags = cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL
             cv2.namedWindow(TITLE, flags)
-            cv2.resizeWindow(TITLE, picture.shape[1], picture.shape[0])
-        if full_screen != self._full:
-            self._full = full_screen
+            cv2.resizeWindow(TITLE, image.shape[1], image.shape[0])
+        if full_screen != self._full_screen:
+            self._full_screen = full_screen
             state = cv2.WINDOW_FULLSCREEN if full_screen else cv2.WINDOW_NORMAL
             cv2.setWindowProperty(TITLE, cv2.WND_PROP_FULLSCREEN, state)
-        cv2.imshow(TITLE, picture)
-        return self.keys()
+        cv2.imshow(TITLE, image)
+        return self._pressed_keys()
 
-    def keys(self) -> list[str]:
-        """Let the window draw itself; returns the keys pressed since the last time."""
+    def _pressed_keys(self) -> list[str]:
+        """Keys pressed since the last call, during which the window draws itself."""
         pressed: list[str] = []
-        while len(pressed) < _PRESSED_TOGETHER:
-            code = cv2.waitKeyEx(_KEY_WAIT_MS)
-            if code < 0:
-                break
+        while len(pressed) < _MAX_KEYS and (code := cv2.waitKeyEx(_KEY_WAIT_MS)) >= 0:
             plain = code & 0xFFFF  # GTK puts the modifiers above
-            name = _KEYS.get(code) or _KEYS.get(plain) or chr(plain).lower()
-            pressed.append(name)
-        self._look_whether_closed()
+            pressed.append(_KEYS.get(code) or _KEYS.get(plain) or chr(plain).lower())
+        self._check_whether_closed()
         return pressed
 
-    def _look_whether_closed(self) -> None:
+    def _check_whether_closed(self) -> None:
         try:
             self.closed |= bool(cv2.getWindowProperty(TITLE, cv2.WND_PROP_VISIBLE) < 1)
         except cv2.error:  # Qt is gone with its last window
             self.closed = True
 
 
+def _check_import_order() -> None:
+    """Raise a CameraError where OpenCV's first window would never appear.
+
+    Both wheels bundle X11 libraries of the same names; OpenCV hangs with those of PyAV (OpenCV 5.0,
+    PyAV 18). `nst_rt.infer` imports them in the right order.
+    """
+    modules = list(sys.modules)
+    if "av" in modules and modules.index("av") < modules.index("cv2"):
+        raise CameraError(
+            "a window would hang since this process imported PyAV before OpenCV; import cv2 first"
+        )
+
+
 def _check_screen() -> None:
-    """Qt would end the process, so whether an X server answers is asked before."""
-    if sys.platform != "linux":
-        return
-    xcb = ctypes.CDLL("libxcb.so.1")  # OpenCV's wheel needs it too
+    """Raise a CameraError unless an X server answers; without one Qt would end the process."""
+    xcb = ctypes.CDLL("libxcb.so.1")  # OpenCV's wheel needs it, too
     xcb.xcb_connect.restype = ctypes.c_void_p
     connection = ctypes.c_void_p(xcb.xcb_connect(None, None))
     refused = xcb.xcb_connection_has_error(connection)
     xcb.xcb_disconnect(connection)
     if refused:
         raise CameraError(
-            "there is no screen to open a window on (DISPLAY is not set, or wrong); "
-            "--no-window does without, and nst-rt video converts files"
+            "there is no screen to open a window on (DISPLAY is not set, or wrong); without "
+            "`window` choose another output: `record`, `mjpeg` or `virtual_camera`"
         )
 
 
 def _keep_events() -> None:
     """Let Qt have all events of the X server; else Xlib takes some, and a window may stay black.
 
-    Qt says that it reads them itself by `XSetEventQueueOwner`, which writes into a structure of
-    Xlib's. OpenCV's wheel brings that function from an older system, but not Xlib, whose structure
-    has changed since. The system's own is found first if it is loaded for all to see.
+    Qt announces that it reads events itself by `XSetEventQueueOwner`, which writes into a structure
+    of Xlib's. OpenCV's wheel brings that function from an older system, but not Xlib, whose
+    structure has changed since. The system's own function is found first if it is loaded globally.
     """
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):  # not there, and so nothing to be done
-            ctypes.CDLL("libX11-xcb.so.1", mode=ctypes.RTLD_GLOBAL)
-
-
-def windows_would_hang() -> bool:
-    """Whether PyAV came before OpenCV in this process; see `nst_rt.infer`."""
-    modules = list(sys.modules)
-    return sys.platform == "linux" and modules.index("av") < modules.index("cv2")
+    with contextlib.suppress(OSError):  # not installed, and so nothing to do
+        ctypes.CDLL("libX11-xcb.so.1", mode=ctypes.RTLD_GLOBAL)

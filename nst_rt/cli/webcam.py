@@ -1,73 +1,81 @@
-"""Stylize a camera, live, in a window and for other programs."""
+"""Stylize a camera live, in a window and for other programs."""
 
 import argparse
 import signal
 import sys
 from typing import Any
 
-from nst_rt.cli.options import STROKE_SIZE_HELP, STYLE_HELP, add_backend_arguments, add_overwrite
+from nst_rt.cli.options import add_backend_arguments, add_overwrite, add_post_processing_arguments
 from nst_rt.cli.report import Report, frame_size
 from nst_rt.files import shown_source
 
 EXAMPLES = (
     "0 --style starry_night",
-    "--no-window --mjpeg 8080",
+    "/dev/video2 --size 640x480 --record out.mp4",
+    "rtsp://192.168.1.20/stream --no-window --mjpeg 8080",
 )
+DEFAULTS_OF = "nst_rt.infer.live.webcam:stylize_webcam"
 
 
 def add_arguments(p: argparse.ArgumentParser) -> None:
-    """The arguments of `webcam`, besides the style's and the engine's."""
+    """Add the arguments of `webcam`."""
     add = p.add_argument
     add(
         "source",
         metavar="SOURCE",
         nargs="?",
-        help="camera index, /dev/videoN, URL (RTSP, HTTP, ...) or file; default: 0",
+        help="camera index, /dev/videoN, URL (RTSP, HTTP, ...) or video file; default: 0",
     )
-    add("--list", action="store_true", help="list the cameras of this machine, and stop")
-    add("--strength", type=float, metavar="X", help="0 to 1; default: 1")
-    add("--stroke-size", metavar="S", help=STROKE_SIZE_HELP)
-    add("--stability", type=float, metavar="X", help="of strokes, 0 to 1; default: 0.95")
+    add("--list", action="store_true", help="list the cameras of this machine, and exit")
+    add_post_processing_arguments(p)
     add(
-        "--preserve-colors",
-        dest="preserve_colors",
-        action="store_true",
-        help="begin with the camera's",
+        "--stability",
+        type=float,
+        metavar="X",
+        help="stability of strokes, 0 (off) to 1; default: 0.95",
     )
-    add("--compare", action="store_true", help="begin with the camera beside the painting")
-    add("--size", type=frame_size, metavar="WxH", help="to ask a camera for; default: 1280x720")
+    add(
+        "--size",
+        type=frame_size,
+        metavar="WxH",
+        help="size to request from a camera, by default 1280x720; maximum size of other sources",
+    )
     add(
         "--fps",
         type=float,
         metavar="N",
-        help="rate to hold by stylizing at a smaller size; 0: never; default: 30",
+        help="frames per second to hold by stylizing at a smaller size; 0 keeps the full size",
     )
     add(
         "--mirror",
         action=argparse.BooleanOptionalAction,
-        help="default: cameras in a window, without --virtual-camera",
+        help="swap left and right; by default for a camera in a window, without --virtual-camera",
     )
-    add("--snapshots", metavar="DIR", help="where the keys s and r save; default: here")
-    add("--no-window", dest="window", action="store_false", help="other outputs only")
-    add("--record", metavar="OUT", help="record from the beginning: .mp4, .mkv or .mov")
-    add("--duration", type=float, metavar="SECONDS", help="and then stop; default: never")
-    add("--virtual-camera", action="store_true", help="be a camera for other programs")
-    add("--mjpeg", metavar="[HOST:]PORT", help="serve over HTTP; default HOST: 127.0.0.1")
-    add("--token", metavar="T", help="that viewers need; for a HOST that other machines reach")
-    add("--style", metavar="S", help=STYLE_HELP)
+    add("--snapshots", metavar="FOLDER", help="folder to which the keys s and r save")
+    window = argparse.BooleanOptionalAction
+    add("--window", action=window, help="open a window; without it choose another output")
+    add("--record", metavar="FILE", help="record to FILE from the beginning: .mp4, .mkv or .mov")
+    add("--virtual-camera", action="store_true", help="feed a virtual camera for other programs")
+    add("--mjpeg", metavar="[HOST:]PORT", help="serve MJPEG over HTTP; default HOST: 127.0.0.1")
+    add("--token", metavar="T", help="token for viewers, if other machines can reach HOST")
+    add("--duration", type=float, metavar="SECONDS", help="seconds after which to stop")
     add_overwrite(p)
     add_backend_arguments(p)
 
 
 def run(*, source: str = "0", **options: Any) -> Report:
-    """Stylize a camera, live, in a window and for other programs."""
+    """Stylize a camera live, in a window and for other programs."""
     if options.pop("list", False):
         return _cameras()
     from dataclasses import asdict
 
     from nst_rt.infer.live.webcam import stylize_webcam
 
-    # What stops a service is as good as Ctrl-C: the recording is finished.
+    if "blend" in options:
+        from nst_rt.infer.timeline import parse_blend
+
+        options["style"] = parse_blend(options.pop("blend"))
+    # A service manager stops a session as Ctrl-C does: recordings are completed.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     done = stylize_webcam(
         source, on_output=lambda text: print(f"nst-rt: {text}", file=sys.stderr), **options
@@ -79,11 +87,9 @@ def run(*, source: str = "0", **options: Any) -> Report:
 
 
 def _cameras() -> Report:
-    from nst_rt.infer.live.camera import list_cameras
+    from nst_rt.infer.live.camera import NO_CAMERA, list_cameras
 
     cameras = list_cameras()
     text = "\n".join(f"{index}: {name}" for index, name in cameras.items())
-    return Report(
-        text or "there is no camera on this machine; a video file or a URL works too",
-        {"cameras": [{"index": index, "name": name} for index, name in cameras.items()]},
-    )
+    facts = {"cameras": [{"index": index, "name": name} for index, name in cameras.items()]}
+    return Report(text or NO_CAMERA, facts)

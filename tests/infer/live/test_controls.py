@@ -29,49 +29,66 @@ def press(controls: LiveControls, *keys: str) -> None:
 
 
 def settled(controls: LiveControls, clock: Clock) -> dict[str, float]:
-    """The weights when fades are over."""
+    """The weights once fades are over."""
     clock.now += FADE_SECONDS
     return controls.weights()
 
 
-def test_it_begins_with_its_style(controls: LiveControls) -> None:
-    assert controls.weights() == {"waves": 1.0}
-    assert str(controls) == "waves"
+@pytest.mark.parametrize(
+    ("style", "words", "after_up"),
+    [
+        ("waves", "waves", {"waves": 1.0}),
+        ({"ink": 3, "waves": 1}, "ink 75% + waves 25%", {"ink": 0.65, "waves": 0.35}),
+        # Of three styles no key changes the shares.
+        (
+            {"waves": 0.3, "night": 0.5, "ink": 0.2},
+            "waves 30% + night 50% + ink 20%",
+            {"waves": 0.3, "night": 0.5, "ink": 0.2},
+        ),
+    ],
+)
+def test_initial_style_or_blend(
+    clock: Clock, style: str | dict[str, float], words: str, after_up: dict[str, float]
+) -> None:
+    controls = LiveControls(STYLES, style, clock=clock)
+    assert str(controls) == words
+    press(controls, "up")
+    assert settled(controls, clock) == pytest.approx(after_up)
+    press(controls, *["b"] * (controls.second is not None), "2")
+    assert settled(controls, clock) == {"night": 1.0}
 
 
 def test_numbers_and_arrows_choose_styles(controls: LiveControls, clock: Clock) -> None:
     press(controls, "2")
     assert settled(controls, clock) == {"night": 1.0}
-    press(controls, "right", "right")  # round
+    press(controls, "right", "right")  # past the last one
     assert settled(controls, clock) == {"waves": 1.0}
     press(controls, "left")
     assert settled(controls, clock) == {"ink": 1.0}
     assert not controls.on_key("4")  # there are three
 
 
-def test_the_tenth_style_is_0() -> None:
+def test_key_0_is_the_tenth_style() -> None:
     controls = LiveControls([f"s{number}" for number in range(1, 13)], "s1")
     press(controls, "0")
     assert controls.style == "s10"
 
 
-def test_styles_fade_with_time(controls: LiveControls, clock: Clock) -> None:
+def test_styles_cross_fade(controls: LiveControls, clock: Clock) -> None:
     press(controls, "2")
     assert controls.weights() == {"waves": 1.0}
-    parts = []
+    fractions = []
     for _ in range(10):
         clock.now += FADE_SECONDS / 10
         weights = controls.weights()
         assert sum(weights.values()) == pytest.approx(1)
-        parts.append(weights["night"])
-    assert parts == sorted(parts)
-    assert parts[4] == pytest.approx(0.5)
-    assert parts[-1] == pytest.approx(1)
+        fractions.append(weights["night"])
+    assert fractions == sorted(fractions)
+    assert fractions[4] == pytest.approx(0.5)
+    assert fractions[-1] == pytest.approx(1)
 
 
-def test_a_fade_that_is_interrupted_goes_on_from_where_it_is(
-    controls: LiveControls, clock: Clock
-) -> None:
+def test_interrupted_fade_continues_from_where_it_is(controls: LiveControls, clock: Clock) -> None:
     press(controls, "2")
     clock.now += FADE_SECONDS / 2
     before = controls.weights()
@@ -80,7 +97,7 @@ def test_a_fade_that_is_interrupted_goes_on_from_where_it_is(
     assert settled(controls, clock) == {"ink": 1.0}
 
 
-def test_a_blend_begins_with_the_style_before(controls: LiveControls, clock: Clock) -> None:
+def test_blend_begins_with_the_previous_style(controls: LiveControls, clock: Clock) -> None:
     press(controls, "3", "b")
     assert settled(controls, clock) == {"ink": 0.5, "waves": 0.5}
     press(controls, "up", "up")
@@ -90,20 +107,20 @@ def test_a_blend_begins_with_the_style_before(controls: LiveControls, clock: Clo
     assert settled(controls, clock) == {"ink": 1.0}
 
 
-def test_in_a_blend_the_second_style_is_chosen(controls: LiveControls, clock: Clock) -> None:
+def test_keys_choose_the_second_style_of_a_blend(controls: LiveControls, clock: Clock) -> None:
     press(controls, "b")
     assert settled(controls, clock) == {"waves": 0.5, "night": 0.5}
     press(controls, "3")
     assert settled(controls, clock) == {"waves": 0.5, "ink": 0.5}
-    press(controls, "right")  # past the first one
+    press(controls, "right")  # past the first style
     assert settled(controls, clock) == {"waves": 0.5, "night": 0.5}
-    press(controls, "1")  # itself
+    press(controls, "1")  # the first style itself
     assert settled(controls, clock) == {"waves": 1.0}
     assert controls.second is None
 
 
 @pytest.mark.parametrize(("keys", "style"), [((), "waves"), (("up",), "night")])
-def test_after_a_blend_stays_what_there_was_more_of(
+def test_stronger_style_stays_after_a_blend(
     controls: LiveControls, clock: Clock, keys: tuple[str, ...], style: str
 ) -> None:
     press(controls, "b", *keys, "b")
@@ -112,7 +129,7 @@ def test_after_a_blend_stays_what_there_was_more_of(
     assert set(settled(controls, clock)) == {"waves", "night"}
 
 
-def test_one_style_cannot_be_blended(clock: Clock) -> None:
+def test_single_style_cannot_be_blended(clock: Clock) -> None:
     controls = LiveControls(["waves"], "waves", clock=clock)
     press(controls, "b")
     assert controls.note
@@ -120,12 +137,7 @@ def test_one_style_cannot_be_blended(clock: Clock) -> None:
     assert controls.weights() == {"waves": 1.0}
 
 
-def test_the_mix_needs_a_blend(controls: LiveControls) -> None:
-    press(controls, "up")
-    assert "press b" in controls.note
-
-
-def test_strength_goes_by_tenths_within_its_range(controls: LiveControls) -> None:
+def test_strength_changes_by_tenths_within_its_range(controls: LiveControls) -> None:
     press(controls, "-", "-", "-")
     assert controls.strength == pytest.approx(0.7)
     assert str(controls) == "waves, strength 70%"
@@ -145,34 +157,28 @@ def test_switches(controls: LiveControls) -> None:
 
 
 @pytest.mark.parametrize("key", ["q", "escape"])
-def test_quitting_is_for_good(controls: LiveControls, key: str) -> None:
+def test_quit_is_no_switch(controls: LiveControls, key: str) -> None:
     press(controls, key, key)
     assert controls.quit
 
 
-def test_notes_go_away(controls: LiveControls, clock: Clock) -> None:
+def test_notes_disappear(controls: LiveControls, clock: Clock) -> None:
     controls.say("saved")
     assert controls.note == "saved"
     clock.now += NOTE_SECONDS
     assert controls.note == ""
 
 
-def test_every_key_in_the_help_does_something(controls: LiveControls) -> None:
-    keys = {"1-9, 0": ["1", "2"], "left, right": ["left", "right"], "up, down": ["up", "down"]}
-    keys |= {
-        "+, -": ["+", "-"],
-        "[, ]": ["[", "]"],
-        "<, >": [",", ".", "<", ">"],
-        "q, Esc": ["q", "escape"],
-    }
-    for names, what in KEYS:
-        assert what.isascii()
-        press(controls, *keys.get(names, [names]))
+def test_every_key_of_the_help_does_something(controls: LiveControls) -> None:
+    keys = {"1-9, 0": ["1", "2"], "q, Esc": ["q", "escape"], "<, >": [",", ".", "<", ">"]}
+    for names, action in KEYS:
+        assert action.isascii()
+        press(controls, *keys.get(names, names.split(", ")))
     assert not controls.on_key("x")
 
 
-def test_what_cannot_be() -> None:
-    with pytest.raises(UnknownNameError, match="did you mean 'waves'"):
+def test_invalid_arguments() -> None:
+    with pytest.raises(UnknownNameError, match="'waves'"):
         LiveControls(STYLES, "wave")
-    with pytest.raises(InputError, match="between 0 and 1"):
+    with pytest.raises(InputError, match=r"1\.5"):
         LiveControls(STYLES, "waves", strength=1.5)

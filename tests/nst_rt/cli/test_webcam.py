@@ -1,5 +1,3 @@
-"""What the verb webcam says."""
-
 import json
 from typing import Any
 
@@ -7,45 +5,74 @@ import pytest
 from streams import free_port
 
 from nst_rt.cli import main
-from nst_rt.infer.live.webcam import LiveReport
-from nst_rt.infer.live.webcam import webcam as live
+from nst_rt.infer.live import camera, webcam
+from nst_rt.infer.live.webcam import LiveResult
+
+SECRETS = ("admin", "ssw0rd", "hidden")
 
 
-@pytest.mark.parametrize("verb", ["webcam", "video", "image", "photos"])
-def test_passwords_of_urls_are_not_shown(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
-    url = f"http://me:P@ssw0rd@127.0.0.1:{free_port()}/cam?pwd=hidden"
-    arguments = {
-        "webcam": [url, "--no-window", "--mjpeg", "0"],
-        "video": [url, "out.mp4"],
-        "image": [url, "-o", "out.png"],
-        "photos": [url, "-o", "out.zip"],
-    }
-    assert main([verb, *arguments[verb]]) == 2
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("webcam", "{url}", "--no-window", "--mjpeg", "0"),
+        ("video", "{url}", "out.mp4"),
+        ("image", "{url}", "-o", "out.png"),
+    ],
+)
+def test_errors_show_no_passwords(
+    arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = f"http://admin:P@ssw0rd@127.0.0.1:{free_port()}/cam?pwd=hidden"
+    assert main([argument.format(url=url) for argument in arguments]) == 2
     said = capsys.readouterr()
     assert "127.0.0.1" in said.err
-    for secret in ("me:", "ssw0rd", "hidden"):
-        assert secret not in said.err + said.out
+    assert not any(secret in said.err + said.out for secret in SECRETS)
 
 
-def test_a_url_too_many_shows_no_password(capsys: pytest.CaptureFixture[str]) -> None:
+def test_usage_errors_show_no_passwords(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["webcam", "0", "rtsp://admin:P@ssw0rd@host/live"])
     said = capsys.readouterr().err
     assert "rtsp://host/live" in said
-    assert "ssw0rd" not in said
+    assert not any(secret in said for secret in SECRETS)
 
 
-def test_the_report_shows_no_password(
+def test_options_reach_the_library_and_the_report_shows_no_password(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked: list[str] = []
+    given: dict[str, Any] = {}
 
-    def show(source: str, **_: Any) -> LiveReport:
-        asked.append(source)
-        return LiveReport(0, 0.0, (), "")
+    def stylize(source: str, **options: Any) -> LiveResult:
+        given.update(options, source=source)
+        return LiveResult(50, 2.0, ("out.mp4",), "torch f32 on cpu")
 
-    monkeypatch.setattr(live, "stylize_webcam", show)
+    monkeypatch.setattr(webcam, "stylize_webcam", stylize)
     url = "rtsp://admin:P@ssw0rd@host/live"
-    assert main(["webcam", url, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["source"] == "rtsp://host/live"
-    assert asked == [url]
+    options = ["--no-window", "--size", "640x480", "--style", "udnie", "--no-mirror", "--fps", "0"]
+    assert main(["webcam", url, *options, "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["source"] == "rtsp://host/live"
+    assert (facts["frames"], facts["backend"]) == (50, "torch f32 on cpu")
+    del given["on_output"]
+    expected = {"window": False, "size": (640, 480), "style": "udnie", "mirror": False, "fps": 0}
+    assert given == {"source": url, **expected}
+    assert main(["webcam"]) == 0
+    assert given["source"] == "0"
+    assert capsys.readouterr().out.splitlines()[1:] == ["out.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("cameras", "text"), [({0: "Front", 2: "Back"}, "0: Front\n2: Back\n"), ({}, None)]
+)
+def test_cameras_are_listed(
+    cameras: dict[int, str],
+    text: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(camera, "list_cameras", lambda: cameras)
+    assert main(["webcam", "--list"]) == 0
+    assert capsys.readouterr().out == (text or f"{camera.NO_CAMERA}\n")
+    assert main(["webcam", "--list", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)["cameras"]
+    assert {each["index"]: each["name"] for each in listed} == cameras

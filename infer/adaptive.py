@@ -1,4 +1,4 @@
-"""Live quality control: a frame rate is held by stylizing at a smaller size where it must be."""
+"""Live stylization that holds a frame rate, at a smaller size where it must."""
 
 import copy
 import time
@@ -15,46 +15,46 @@ from nst_rt.infer.postprocess import PostProcessing
 from nst_rt.infer.strokes import StrokeSize
 from nst_rt.infer.stylizer import Stylizer
 
-# Of the sides of the working size; each step is about 0.7 of the pixels.
+# Factors of the sides of the working size; each step has about 0.7 times the pixels.
 SCALES = (1.0, 0.84, 0.7, 0.6, 0.5, 0.42, 0.35)
-_FRAMES = 8  # at a scale before the next decision,
-_SECONDS = 1.0  # or so long, for slow machines
-_SLACK = 0.85  # of the time that a frame may take, which a larger scale must be expected to keep
-_CALIBRATED = 3  # frames that a network of unknown speed is timed with
+_FRAMES = 8  # number of frames at a scale before the next decision,
+_SECONDS = 1.0  # or their time on a slow machine
+_MARGIN = 0.85  # fraction of the available time that a larger scale may be expected to take
+_CALIBRATION_FRAMES = 3
 
 
 class AdaptiveStylizer:
     """Stylizes live frames at the largest of a few scales that holds a frame rate.
 
-    The working size, and so the stroke size, is the one that the stylizer is set to where there is
-    time for it. Where the source has fewer frames per second, theirs is the rate to hold.
+    At scale 1 frames have the working size, and so the stroke size, that the stylizer is set to. A
+    source that has fewer frames per second is held at its own rate.
 
     Nothing makes a frame late: another scale, or a style of another architecture, is compiled in
-    the background, while frames go on as before. It begins at the scale that `calibrate` found.
+    the background while frames go on as before. It starts at the scale that `calibrate` found.
 
     Args:
-        painter: of one stylizer, without a timeline.
-        fps: frames per second to hold; 0 never makes the scale smaller.
+        frame_stylizer: without a timeline.
+        fps: frames per second to hold; 0 keeps scale 1.
 
     Attributes:
-        scale: of the working size's sides, now.
+        scale: current scale.
         working_size: height and width that the last frame was stylized at.
 
     Raises:
-        InputError: a rate that cannot be.
+        InputError: a frame rate that is negative or not finite.
     """
 
     def __init__(self, frame_stylizer: FrameStylizer, fps: float) -> None:
         if not 0 <= fps < float("inf"):
-            raise InputError(f"the frames per second to hold must be 0 or more, not {fps}")
+            raise InputError(f"`fps` must be 0 or more frames per second, not {fps}")
         self._frame_stylizer = frame_stylizer
         self._stylizer = frame_stylizer.stylizer
         self._budget = 1 / fps if fps else float("inf")
-        self._allowed = self._budget  # seconds per frame, as the source comes
+        self._allowed = self._budget  # seconds per frame, with the rate of the source
         self._background = ThreadPoolExecutor(1, "compile")
         self.working_size = (0, 0)
-        self._asked: object = None  # of `set_style`
-        self._next: Stylizer | None = None  # what takes over as soon as it is compiled
+        self._requested: object = None  # last arguments of `set_style`
+        self._next: Stylizer | None = None  # takes over as soon as it is compiled
         self._compiling: Future[None] | None = None
         # Seconds per pixel of the working size, by kind of network.
         self._costs: dict[object, float] = {}
@@ -62,18 +62,16 @@ class AdaptiveStylizer:
         self._intervals: deque[float] = deque(maxlen=_FRAMES)
 
     def __str__(self) -> str:
-        """What stylizes, and how small."""
-        smaller = "" if self.scale == 1 else f", at {self.scale:.0%} of the size"
-        return f"{self._stylizer}{smaller}"
+        """Backend, precision, device and scale."""
+        return self.backend + ("" if self.scale == 1 else f", at {self.scale:.0%} of the size")
 
     @property
-    def engine(self) -> str:
-        """Backend, precision and device, as they really are."""
+    def backend(self) -> str:
+        """Backend, precision and device."""
         return str(self._stylizer)
 
     @property
     def scale(self) -> float:
-        """See `AdaptiveStylizer`."""
         return self._stylizer.scale
 
     def close(self) -> None:
@@ -91,31 +89,23 @@ class AdaptiveStylizer:
         strength: float = 1.0,
         stroke_size: StrokeSize | str | float | None = None,
     ) -> None:
-        """Choose a style: on the next frame, or as soon as its network is compiled.
+        """Change the style from the next frame on, or as soon as its network is compiled.
 
-        Args:
-            style, strength, stroke_size: see `Stylizer.set_style`.
-
-        Raises:
-            UnknownNameError, InputError: see there; the style before stays.
+        Arguments and errors are those of `Stylizer.set_style`; after an error the style stays.
         """
-        if (asked := (style, strength, stroke_size)) == self._asked:
+        if (requested := (style, strength, stroke_size)) == self._requested:
             return
-        self._asked = asked
-        wanted = copy.copy(self._stylizer if self._next is None else self._next)
+        self._requested = requested
+        wanted = copy.copy(self._next or self._stylizer)
         wanted.set_style(style, strength=strength, stroke_size=stroke_size)
         self._next = wanted
 
     def set_post_processing(self, post_processing: PostProcessing) -> None:
-        """Choose how the next frames are shown."""
+        """Change the post-processing from the next frame on."""
         self._frame_stylizer.post_processing = post_processing
 
     def set_stability(self, stability: float) -> None:
-        """Choose how stable the next frames are, see `Stabilizer`.
-
-        Raises:
-            InputError: a stability out of its range.
-        """
+        """Change the stability from the next frame on, see `Stabilizer`."""
         if self._frame_stylizer.stabilizer is not None:
             self._frame_stylizer.stabilizer.stability = stability
 
@@ -124,30 +114,32 @@ class AdaptiveStylizer:
 
         Args:
             frame: see there.
-            interval: seconds from one frame of the source to the next, as far as known.
+            interval: seconds from one frame of the source to the next; 0 if unknown.
         """
+        height, width = frame.shape[:2]
         if not self._times and not self._costs:
-            self.calibrate(*frame.shape[:2])
-        self._take_next(*frame.shape[:2])
-        self.working_size = self._stylizer.working_size(*frame.shape[:2])
+            self.calibrate(height, width)
+        self._take_next(height, width)
+        self.working_size = self._stylizer.working_size(height, width)
         begin = time.perf_counter()
         stylized = self._frame_stylizer.stylize(frame, begin)
         self._times.append(time.perf_counter() - begin)
         self._intervals.append(interval)
-        if self._next is None and (
-            len(self._times) == _FRAMES or (len(self._times) > 1 and sum(self._times) > _SECONDS)
-        ):
-            self._decide(*frame.shape[:2])
+        is_measured = len(self._times) == _FRAMES or sum(self._times) > _SECONDS
+        if is_measured and len(self._times) > 1 and self._next is None:
+            self._decide(height, width)
         return stylized
 
     def _take_next(self, height: int, width: int) -> None:
+        """Switch to the next stylizer if it is compiled; else have it compiled."""
         if self._next is None:
             return
-        if self._next.runs != self._stylizer.runs and self._knows(self._next):
+        is_other = self._next.runs != self._stylizer.runs
+        if is_other and self._knows(self._next):
             self._next.scale = self._scale_for(self._next, height, width, self._allowed)
         if self._next.is_ready(height, width):
-            if self._next.runs != self._stylizer.runs or self._next.scale != self.scale:
-                self._forget()
+            if is_other or self._next.scale != self.scale:
+                self._forget_times()
             self._stylizer.become(self._next)
             self._next = self._compiling = None
         elif self._compiling is None or self._compiling.done():
@@ -156,7 +148,7 @@ class AdaptiveStylizer:
             self._compiling = self._background.submit(self._prepare, self._next, height, width)
 
     def _prepare(self, stylizer: Stylizer, height: int, width: int) -> None:
-        """Find the scale that a stylizer has time for, and compile it for that."""
+        """Find the scale that there is time for, and compile for it."""
         if not self._knows(stylizer) and self._budget < float("inf"):
             stylizer.scale = SCALES[-1]
             size = stylizer.working_size(height, width)
@@ -164,7 +156,7 @@ class AdaptiveStylizer:
             for kind, each in dict(zip(stylizer.runs, stylizer.passes, strict=True)).items():
                 stylizer.stylize_shrunk(gray, [each])  # compiles
                 times = []
-                for _ in range(_CALIBRATED):
+                for _ in range(_CALIBRATION_FRAMES):
                     begin = time.perf_counter()
                     stylizer.stylize_shrunk(gray, [each])
                     times.append(time.perf_counter() - begin)
@@ -173,41 +165,42 @@ class AdaptiveStylizer:
         stylizer.prepare(height, width)
 
     def _scale_for(self, stylizer: Stylizer, height: int, width: int, seconds: float) -> float:
-        """The largest scale that is expected to take so long, or the smallest one."""
-        measured = copy.copy(stylizer)
+        """The largest scale at which a frame is expected to take so long, or the smallest one."""
+        trial = copy.copy(stylizer)
         for scale in SCALES:
-            measured.scale = scale
-            working = measured.working_size(height, width)
+            trial.scale = scale
+            working = trial.working_size(height, width)
             if self._cost(stylizer) * working[0] * working[1] <= seconds:
                 return scale
         return SCALES[-1]
 
     def _knows(self, stylizer: Stylizer) -> bool:
+        """Whether the costs of all its networks were measured."""
         return all(kind in self._costs for kind in stylizer.runs)
 
     def _cost(self, stylizer: Stylizer) -> float:
-        """Seconds per pixel of the working size that a frame is expected to take."""
+        """Expected seconds per pixel of the working size."""
         costs = [self._costs[kind] for kind in stylizer.runs]
         return max(costs) if self._frame_stylizer.takes_turns else sum(costs)
 
     def _decide(self, height: int, width: int) -> None:
+        """Update the costs by the measured times, and choose the scale for the next frames."""
         seconds = float(np.median(self._times))
         self._allowed = max(self._budget, float(np.median(self._intervals)))
-        self._forget()
-        working = self._stylizer.working_size(height, width)
+        self._forget_times()
         kinds = set(self._stylizer.runs)
         for kind in kinds:
-            self._costs.setdefault(kind, 1.0)  # not calibrated where no rate is to be held
-        slower = seconds / (working[0] * working[1] * self._cost(self._stylizer))
-        self._costs.update({kind: slower * self._costs[kind] for kind in kinds})
-        too_slow = seconds > self._allowed
-        allowed = self._allowed if too_slow else _SLACK * self._allowed
+            self._costs.setdefault(kind, 1.0)  # not calibrated where no frame rate is to be held
+        pixels = self.working_size[0] * self.working_size[1]
+        slowdown = seconds / (pixels * self._cost(self._stylizer))
+        self._costs.update({kind: slowdown * self._costs[kind] for kind in kinds})
+        is_too_slow = seconds > self._allowed
+        allowed = self._allowed if is_too_slow else _MARGIN * self._allowed
         scale = self._scale_for(self._stylizer, height, width, allowed)
-        if too_slow or scale > self.scale:
-            wanted = copy.copy(self._stylizer)
-            wanted.scale = scale
-            self._next = wanted if scale != self.scale else None
+        if scale > self.scale or (is_too_slow and scale < self.scale):
+            self._next = copy.copy(self._stylizer)
+            self._next.scale = scale
 
-    def _forget(self) -> None:
+    def _forget_times(self) -> None:
         self._times.clear()
         self._intervals.clear()
