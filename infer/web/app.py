@@ -34,7 +34,7 @@ from nst_rt.infer.web.security import COOKIE_SECONDS, Guard
 from nst_rt.infer.web.settings import Settings
 from nst_rt.infer.web.stylizers import StyleChoice, StylizerPool, Viewer, encode_image
 from nst_rt.infer.web.uploads import TooLargeError, Upload, Uploads, visitor_message
-from nst_rt.infer.web.work import PLANS, Studio, number, restore_style
+from nst_rt.infer.web.work import PLANS, number, restore_style
 from nst_rt.models.style_model import Style
 from nst_rt.recipes import recipe_steps
 from nst_rt.version import __version__
@@ -273,10 +273,10 @@ class _Routes:
         kind = asked.get("kind") if isinstance(asked, dict) else None
         if kind not in tuple(PLANS):  # of any type, hashable or not
             raise InputError(f"unknown kind of job {str(kind)[:20]!r}")
-        studio = Studio(self._pool, self._settings, partial(self._upload, request))
-        plan = await run_in_threadpool(PLANS[kind], asked, studio)
-        visitor = request.scope["visitor"]
-        job = self._jobs.submit(kind, plan.title, visitor, plan.work, plan.inputs)
+        title, work, inputs = await run_in_threadpool(
+            PLANS[kind], asked, partial(self._upload, request), self._pool, self._settings
+        )
+        job = self._jobs.submit(kind, title, request.scope["visitor"], work, inputs)
         return JSONResponse(job.describe())
 
     async def change_job(self, request: Request) -> Response:

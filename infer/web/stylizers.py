@@ -1,9 +1,9 @@
-"""Stylizing for several viewers at once: one set of compiled networks, used in fair order."""
+"""Stylizing for several viewers at once: one set of compiled networks, used in turns."""
 
 import copy
-import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
@@ -94,7 +94,6 @@ class StylizerPool:
             device=device,
             precision=precision,
         )
-        self._shared.lock = FairLock()
 
     def __str__(self) -> str:
         """Backend, precision and device in use."""
@@ -129,44 +128,32 @@ class StylizerPool:
         return own
 
 
-class FairLock:
-    """A lock that is granted in the order in which it was requested.
+class _SharedStylizer(Stylizer):
+    """A stylizer whose copies have their own style and share the compiled networks.
 
-    Whoever requests it again waits behind all earlier requests, so that a fast viewer gets no more
-    frames than a slow one.
+    One thread stylizes the frames of all copies in the order of the requests. A viewer who asks
+    again waits behind all others, so that fast viewers and videos leave room for the rest.
     """
 
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._next_ticket = 0
-        self._serving = 0
-
-    def __enter__(self) -> None:
-        with self._changed:
-            ticket = self._next_ticket
-            self._next_ticket += 1
-            self._changed.wait_for(lambda: self._serving == ticket)
-
-    def __exit__(self, *_: object) -> None:
-        with self._changed:
-            self._serving += 1
-            self._changed.notify_all()
-
-
-class _SharedStylizer(Stylizer):
-    """A stylizer whose copies have their own style and share one compiled network and its lock."""
-
-    lock: FairLock
+    def __init__(
+        self,
+        styles: StyleSet,
+        style: str,
+        *,
+        backend: BackendName,
+        device: str | None,
+        precision: Precision,
+    ) -> None:
+        super().__init__(styles, style, backend=backend, device=device, precision=precision)
+        self._queue = ThreadPoolExecutor(1, "stylize")
 
     def _begin_pass(self, each: Pass, frame: Frame, *, several: bool) -> Callable[[], Frame]:
-        """Hold the lock for one frame at a time, so that videos leave room for live viewers."""
         backend = self._backends.of(each.network)
         if self._tile(each.network, backend, *frame.shape[:2]) is None:
-            # Outside the lock: compiling for a new size takes seconds, in which others can go on.
+            # Outside the queue: compiling for a new size takes seconds, in which others can go on.
             backend.prepare((1, *frame.shape))
-        with self.lock:
-            stylized = super()._begin_pass(each, frame, several=False)()
-        return lambda: stylized
+        begin = super()._begin_pass
+        return self._queue.submit(lambda: begin(each, frame, several=False)()).result
 
 
 class Viewer:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from nst_rt.infer.web.settings import Settings
 from nst_rt.infer.web.stylizers import StyleChoice, StylizerPool, encode_image
 from nst_rt.infer.web.uploads import TooLargeError, Upload
 from nst_rt.models.style_model import StyleModel
+from nst_rt.optimization.inputs import PreserveColors
 from nst_rt.optimization.optimizer import Iterate, optimize
 from nst_rt.recipes import recipe_steps
 
@@ -37,46 +38,24 @@ _PREVIEW_SECONDS = 0.5  # between two previews of an optimization
 _LOSSES = ("loss/content", "loss/style")
 
 Work = Callable[[Job], None]
+Find = Callable[..., Upload]
+"""Returns the visitor's upload of an id and one of some kinds."""
+Plan = tuple[str, Work, tuple[Upload, ...]]
+"""The title, the work and the inputs of a job, see `Jobs.submit`."""
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What a visitor asked for, checked: the title of the job, its work and the uploads it needs.
-
-    Attributes:
-        title, work, inputs: see `Jobs.submit`.
-    """
-
-    title: str
-    work: Work
-    inputs: tuple[Upload, ...]
-
-
-@dataclass(frozen=True)
-class Studio:
-    """What plans are made with.
-
-    Attributes:
-        pool: styles and their networks; trained styles are added to it.
-        settings: see `Settings`.
-        find: returns the visitor's upload of an id and one of some kinds.
-    """
-
-    pool: StylizerPool
-    settings: Settings
-    find: Callable[..., Upload]
-
-
-def plan_video(asked: Mapping[str, Any], studio: Studio) -> Plan:
+def plan_video(
+    asked: Mapping[str, Any], find: Find, pool: StylizerPool, settings: Settings
+) -> Plan:
     """Plan to stylize a video.
 
     Raises:
         InputError, UnknownNameError: an upload or a choice of styles that cannot be used.
     """
-    source = studio.find(asked.get("video"), "video")
+    source = find(asked.get("video"), "video")
     choice = StyleChoice.parse(asked.get("choice"))
-    stylizer = studio.pool.stylizer(choice)
-    max_seconds = studio.settings.limits.seconds
+    stylizer = pool.stylizer(choice)
+    max_seconds = settings.limits.seconds
 
     def work(job: Job) -> None:
         begin = time.monotonic()
@@ -109,23 +88,25 @@ def plan_video(asked: Mapping[str, Any], studio: Studio) -> Plan:
             raise
 
     names = " and ".join(name.replace("_", " ") for name in choice.styles)
-    return Plan(f"{source.name}, {names}", work, (source,))
+    return f"{source.name}, {names}", work, (source,)
 
 
-def plan_optimize(asked: Mapping[str, Any], studio: Studio) -> Plan:
+def plan_optimize(
+    asked: Mapping[str, Any], find: Find, pool: StylizerPool, settings: Settings
+) -> Plan:
     """Plan to optimize an image; if it is stopped, the best image so far is the result.
 
     Raises:
         InputError: an upload or a number that cannot be used.
     """
-    content = studio.find(asked.get("content"), "image")
-    style_image = studio.find(asked.get("style_image"), "image")
+    content = find(asked.get("content"), "image")
+    style_image = find(asked.get("style_image"), "image")
     size = number(asked.get("size", 512), int)
     if not 32 <= size <= MAX_OPTIMIZED_SIZE:
         raise InputError(f"the size must be between 32 and {MAX_OPTIMIZED_SIZE} pixels, not {size}")
     weight = asked.get("style_weight")
     style_weight = None if weight is None else number(weight, float)
-    preserve_colors = "luminance" if asked.get("preserve_colors") else None
+    preserve_colors: PreserveColors | None = "luminance" if asked.get("preserve_colors") else None
 
     def show(job: Job, iterate: Iterate) -> None:
         with atomic_output(job.folder / "preview.jpg") as file:
@@ -159,20 +140,21 @@ def plan_optimize(asked: Mapping[str, Any], studio: Studio) -> Plan:
         job.note = f"{width}x{height} pixels after {iterate.step} of {iterate.steps} steps"
 
     title = f"{content.name} as {style_image.name}"
-    return Plan(title, _at_low_priority(work), (content, style_image))
+    return title, _at_low_priority(work), (content, style_image)
 
 
-def plan_train(asked: Mapping[str, Any], studio: Studio) -> Plan:
+def plan_train(
+    asked: Mapping[str, Any], find: Find, pool: StylizerPool, settings: Settings
+) -> Plan:
     """Plan to train a style with the command line, and to add it to the pool.
 
     Raises:
         InputError: an upload, a name or a number of steps that cannot be used.
     """
-    pool, settings = studio.pool, studio.settings
-    style_image = studio.find(asked.get("style_image"), "image")
+    style_image = find(asked.get("style_image"), "image")
     inputs, photos = [style_image], settings.photos
     if asked.get("photos"):
-        inputs.append(studio.find(asked["photos"], "archive", "album"))
+        inputs.append(find(asked["photos"], "archive", "album"))
         photos = inputs[-1].path
     if photos is None:
         raise InputError("choose photos to train on")
@@ -208,10 +190,10 @@ def plan_train(asked: Mapping[str, Any], studio: Studio) -> Plan:
         _add_style(pool, job, model, name)
 
     check_name()
-    return Plan(name, work, tuple(inputs))
+    return name, work, tuple(inputs)
 
 
-PLANS: Mapping[str, Callable[[Mapping[str, Any], Studio], Plan]] = {
+PLANS: Mapping[str, Callable[..., Plan]] = {
     "video": plan_video,
     "optimize": plan_optimize,
     "train": plan_train,

@@ -1,18 +1,21 @@
-"""Stylizing for several viewers: the fair lock, style choices, live frames."""
+"""Stylizing for several viewers: turns, style choices, live frames."""
 
 import threading
-import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from visitors import until
 
 from nst_rt.errors import InputError, StyleTransferError
 from nst_rt.images.io import Frame
+from nst_rt.infer.blend import Pass
+from nst_rt.infer.stylizer import Stylizer
 from nst_rt.infer.web import stylizers
 from nst_rt.infer.web.stylizers import (
-    FairLock,
     StyleChoice,
     StylizerPool,
     Viewer,
@@ -27,35 +30,30 @@ JPEG = encode_image(FRAME)
 WAVES = StyleChoice({"waves": 1})
 
 
-def test_fair_lock_is_granted_in_the_order_of_requests() -> None:
-    """A thread that asks again at once gets no more turns than the others."""
-    lock, order = FairLock(), []
-    asked = {name: threading.Event() for name in "abc"}
+def test_frames_are_stylized_in_the_order_of_requests(
+    pool: StylizerPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A viewer who asks again at once gets no more turns than the others."""
+    stylizers = [pool.stylizer(WAVES) for _ in range(3)]
+    stylizers[0].stylize(FRAME)  # compiles
+    waiting = stylizers[0]._queue._work_queue  # type: ignore[attr-defined]
+    unfinished, order = {0, 1, 2}, []
 
-    def viewer(name: str) -> None:
+    def stylize(self: Stylizer, each: Pass, frame: Frame, *, several: bool) -> Callable[[], Frame]:
+        until(lambda: waiting.qsize() >= len(unfinished) - 1)  # all others have asked
+        order.append(int(frame[0, 0, 0]))
+        return lambda: frame
+
+    def view(number: int) -> None:
         for _ in range(4):
-            asked[name].set()
-            with lock:
-                order.append(name)
-                time.sleep(0.02)  # meanwhile all others ask
+            stylizers[number].stylize(np.full_like(FRAME, number))
+        unfinished.remove(number)
 
-    threads = {name: threading.Thread(target=viewer, args=name) for name in "abc"}
-    with lock:
-        for name, thread in threads.items():
-            thread.start()
-            asked[name].wait()
-            time.sleep(0.02)
-    for thread in threads.values():
-        thread.join()
-    assert "".join(order) == "abc" * 4
-
-
-def test_fair_lock_is_released_after_an_error() -> None:
-    lock = FairLock()
-    with pytest.raises(ValueError, match="x"), lock:
-        raise ValueError("x")
-    with lock:
-        pass
+    monkeypatch.setattr(Stylizer, "_begin_pass", stylize)
+    with ThreadPoolExecutor(3) as viewers:
+        list(viewers.map(view, range(3)))
+    assert sorted(order[:3]) == [0, 1, 2]
+    assert order == order[:3] * 4
 
 
 def test_viewers_have_their_own_style(pool: StylizerPool) -> None:
