@@ -104,18 +104,6 @@ def test_result_is_there_in_the_next_studio_for_its_owner_only(
     assert restarted(client, pool, tmp_path).get("/api/jobs").json() == []
 
 
-def test_trained_style_can_be_used_in_the_next_studio(
-    own_pool: StylizerPool, tmp_path: Path, swirls: Path
-) -> None:
-    keep(tmp_path, {"swirls.safetensors": swirls}, style="swirls")
-    client = Client(create_app(own_pool, settings(tmp_path)))
-    assert styles(client) == ["waves", "night", "swirls"]
-    with client.live() as socket:
-        socket.send_json({"styles": {"swirls": 1}})
-        socket.send_bytes(b"no image")
-        assert "JPEG" in socket.receive_json()["error"]  # the style is known
-
-
 @pytest.mark.parametrize("name", ["waves", "swirls"])
 def test_style_that_cannot_be_added_can_still_be_downloaded(
     own_pool: StylizerPool, tmp_path: Path, swirls: Path, name: str
@@ -130,15 +118,19 @@ def test_style_that_cannot_be_added_can_still_be_downloaded(
 
 
 @pytest.mark.parametrize("record", ["{", "[]", "{}", '{"kind": "other"}'])
-def test_foreign_folders_and_damaged_records_are_left_alone(tmp_path: Path, record: str) -> None:
+def test_foreign_and_damaged_results_are_left_alone_and_partial_ones_removed(
+    tmp_path: Path, record: str
+) -> None:
     good = keep(tmp_path, {}, id="good")
-    for name in ("bad", "foreign"):
-        (tmp_path / "results" / name).mkdir()
-    (tmp_path / "results" / "bad" / RECORD_FILE).write_text(record)
+    bad, foreign, partial = (good.with_name(n) for n in ("bad", "foreign", ".nst-rt-part-half"))
+    for folder in (bad, foreign, partial):
+        folder.mkdir()
+    (bad / RECORD_FILE).write_text(record)
     [(folder, found)] = Results(tmp_path / "results").load()
     assert (folder, found.title, found.curve) == (good, "good", [[1.0, 2.0]])
-    assert (tmp_path / "results" / "bad" / RECORD_FILE).read_text() == record
-    assert (tmp_path / "results" / "foreign").is_dir()
+    assert (bad / RECORD_FILE).read_text() == record
+    assert foreign.is_dir()
+    assert not partial.exists()
 
 
 def test_removing_can_be_undone(tmp_path: Path) -> None:
@@ -163,9 +155,12 @@ def test_style_is_removed_and_restored_with_its_job(
     own_pool: StylizerPool, two_styles: StyleModel, tmp_path: Path, swirls: Path
 ) -> None:
     visitor = Client(create_app(own_pool, settings(tmp_path)))
-    files = {"swirls.safetensors": swirls}
-    keep(tmp_path, files, owner=visitor.visitor, style="swirls")
+    keep(tmp_path, {"swirls.safetensors": swirls}, owner=visitor.visitor, style="swirls")
     client = restarted(visitor, own_pool, tmp_path, undo=LATER)
+    with client.live() as socket:
+        socket.send_json({"styles": {"swirls": 1}})
+        socket.send_bytes(b"no image")
+        assert "JPEG" in socket.receive_json()["error"]  # the style is known
     assert client.delete("/api/jobs/a").is_success
     assert (client.get("/api/jobs").json(), styles(client)) == ([], ["waves", "night"])
     assert client.post("/api/jobs/a/undo").is_success
@@ -235,16 +230,6 @@ def test_result_that_cannot_be_kept_can_be_downloaded_while_the_studio_runs(tmp_
     assert "download" in job.error
     assert job.files["video.mp4"][0].read_bytes() == b"x"
     jobs.close()
-
-
-def test_partial_result_of_a_killed_studio_is_removed(tmp_path: Path) -> None:
-    keep(tmp_path, {}, id="whole")
-    half = tmp_path / "results" / ".nst-rt-part-half"
-    half.mkdir()
-    (half / "video.mp4").write_bytes(b"x")
-    found = Results(tmp_path / "results")
-    assert [folder.name for folder, _ in found.load()] == ["whole"]
-    assert not half.exists()
 
 
 def test_studios_share_a_results_folder(tmp_path: Path) -> None:

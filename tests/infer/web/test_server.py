@@ -1,6 +1,5 @@
 """The verb web: addresses, tokens, certificates, and cleaning up."""
 
-import datetime
 import json
 import os
 import re
@@ -16,9 +15,6 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx2
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from nst_rt.cli import main
 from nst_rt.errors import InputError
@@ -127,27 +123,7 @@ def test_self_signed_certificate_covers_its_addresses(tmp_path: Path) -> None:
     assert re.fullmatch(r"(\w\w:){31}\w\w", made.fingerprint)
 
 
-def issued(folder: Path, *names: str) -> dict[str, Path]:
-    """A certificate as an authority issues it, for these names only."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    nobody = x509.Name([])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(nobody)
-        .issuer_name(nobody)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now)
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([*map(x509.DNSName, names)]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
-    secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain)
-    (folder / "cert.pem").write_bytes(certificate.public_bytes(pem))
-    (folder / "key.pem").write_bytes(secret)
-    return {"tls_cert": folder / "cert.pem", "tls_key": folder / "key.pem"}
+Opens = Callable[..., tuple[Ready, Settings]]
 
 
 class Opened(Exception):
@@ -155,9 +131,7 @@ class Opened(Exception):
 
 
 @pytest.fixture
-def opened(
-    two_styles: StyleModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., tuple[Ready, Settings]]:
+def opened(two_styles: StyleModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Opens:
     """What a studio reports when it is ready, and its settings."""
     model = two_styles.save(tmp_path / "two.safetensors")
     known: list[Settings] = []
@@ -184,13 +158,16 @@ def opened(
     ],
 )
 def test_names_of_the_certificate_are_answered_to_and_linked(
-    opened: Callable[..., tuple[Ready, Settings]],
+    opened: Opens,
     tmp_path: Path,
     host: str,
     names: list[str],
     shown: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    ready, settings = opened(host=host, token="", **issued(tmp_path, *names))
+    made = self_signed_certificate(tmp_path)
+    monkeypatch.setattr(server, "certificate_names", lambda file: tuple(names))
+    ready, settings = opened(host=host, token="", tls_cert=made.cert, tls_key=made.key)
     assert urlsplit(ready.links[0]).hostname == shown
     assert {*names} <= {*settings.names}
     assert ready.camera
@@ -198,7 +175,7 @@ def test_names_of_the_certificate_are_answered_to_and_linked(
     assert settings.cookie == f"nst_rt_{urlsplit(ready.links[0]).port}"  # browsers share cookies
 
 
-def test_link_quotes_the_token(opened: Callable[..., tuple[Ready, Settings]]) -> None:
+def test_link_quotes_the_token(opened: Opens) -> None:
     token = "a+b&c d#e"
     ready, _ = opened(token=token)
     assert parse_qs(urlsplit(ready.links[0]).query) == {"token": [token]}

@@ -2,10 +2,12 @@
 
 import asyncio
 import zipfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -18,6 +20,8 @@ from nst_rt.infer.web.results import Record, Results
 from nst_rt.infer.web.settings import Limits
 from nst_rt.infer.web.stylizers import StylizerPool
 from nst_rt.infer.web.uploads import _CHECKS, TooLargeError, Uploads, check_image
+
+PROGRAM = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n"  # for Ghostscript
 
 
 @pytest.fixture
@@ -38,29 +42,43 @@ def jpeg(width: int, height: int, **options: int) -> bytes:
     return file.getvalue()
 
 
+def png(width: int, height: int) -> bytes:
+    """Many black pixels in few bytes."""
+    file = BytesIO()
+    Image.new("1", (width, height)).save(file, "PNG")
+    return file.getvalue()
+
+
+def zipped(files: dict[str, bytes]) -> bytes:
+    packed = BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return packed.getvalue()
+
+
+def clip(folder: Path, **options: Any) -> bytes:
+    return write_clip(folder / "clip.mp4", **options).read_bytes()
+
+
+OVERSIZED: dict[str, tuple[str, str, Callable[[Path], bytes]]] = {
+    "bytes": ("image", "MB", lambda folder: b"x" * 100_001),
+    "pixels": ("image", "megapixels", lambda folder: jpeg(201, 200, quality=5)),
+    "frame": ("video", "megapixels", lambda folder: clip(folder, size=(320, 240))),
+    "seconds": ("video", "1.5", lambda folder: clip(folder, pts=range(0, 25600, 512))),
+    "unpacked": ("archive", "GB", lambda folder: zipped(dict.fromkeys("ab", bytes(80_000)))),
+}
+
+
 @pytest.mark.parametrize("announced", [True, False])
-def test_oversized_upload_is_refused_and_leaves_nothing(
-    narrow: Client, tmp_path: Path, announced: bool
+@pytest.mark.parametrize("limit", OVERSIZED)
+def test_upload_over_a_limit_is_refused_and_leaves_nothing(
+    narrow: Client, tmp_path: Path, limit: str, announced: bool
 ) -> None:
-    content = b"x" * 100_001
-    body = content if announced else iter([content[:50_000], content[50_000:]])
-    assert "MB" in narrow.error(413, "POST", "/api/uploads?kind=image", content=body)
-    assert files(tmp_path / "visitors") == []
-
-
-def test_too_many_pixels_are_refused_before_decoding(narrow: Client, tmp_path: Path) -> None:
-    assert "megapixels" in narrow.error(
-        413, "POST", "/api/uploads?kind=image", content=jpeg(201, 200, quality=5)
-    )
-    assert files(tmp_path / "visitors") == []
-
-
-def test_video_that_is_too_long_or_too_large_is_refused(narrow: Client, tmp_path: Path) -> None:
-    long = write_clip(tmp_path / "long.mp4", pts=range(0, 12800 * 2, 512))
-    large = write_clip(tmp_path / "large.mp4", size=(320, 240))
-    for clip, word in ((long, "1.5"), (large, "megapixels")):
-        content = clip.read_bytes()
-        assert word in narrow.error(413, "POST", "/api/uploads?kind=video", content=content)
+    kind, word, make = OVERSIZED[limit]
+    content = make(tmp_path)
+    body = content if announced else iter([content[:50], content[50:]])
+    assert word in narrow.error(413, "POST", f"/api/uploads?kind={kind}", content=body)
     assert files(tmp_path / "visitors") == []
 
 
@@ -132,17 +150,16 @@ def test_truncated_image_is_refused_on_upload(client: Client, tmp_path: Path, fo
 
 
 def test_video_of_an_unknown_codec_is_refused(client: Client, tmp_path: Path) -> None:
-    clip = write_clip(tmp_path / "clip.mp4")
-    content = clip.read_bytes().replace(b"avc1", b"zzz1")
+    content = clip(tmp_path).replace(b"avc1", b"zzz1")
     assert "codec" in client.error(400, "POST", "/api/uploads?kind=video", content=content)
 
 
 def test_title_of_a_video_may_be_in_any_encoding(client: Client, tmp_path: Path) -> None:
-    clip = write_clip(tmp_path / "clip.avi", metadata={"title": "XXXX"}, codec="mpeg4")
-    content = clip.read_bytes()
+    file = write_clip(tmp_path / "clip.avi", metadata={"title": "XXXX"}, codec="mpeg4")
+    content = file.read_bytes()
     assert b"XXXX" in content
-    clip.write_bytes(content.replace(b"XXXX", "é".encode("latin1") * 4))
-    assert client.upload(clip, "video")["width"] == 64
+    file.write_bytes(content.replace(b"XXXX", "é".encode("latin1") * 4))
+    assert client.upload(file, "video")["width"] == 64
 
 
 def test_internal_error_is_logged_and_answered_without_details(
@@ -166,7 +183,7 @@ def test_internal_error_is_logged_and_answered_without_details(
         b"/etc/passwd\n",
         b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n",
         b"ffconcat version 1.0\nfile /etc/passwd\n",
-        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n",
+        PROGRAM,
     ],
     ids=["empty", "list of photos", "playlist", "list of clips", "program"],
 )
@@ -184,8 +201,6 @@ def test_files_that_name_other_files_are_refused(
 def test_file_names_of_visitors_are_never_paths(
     client: Client, astronaut: Path, tmp_path: Path, name: str
 ) -> None:
-    from urllib.parse import quote
-
     found = client.upload(astronaut, name=quote(name))
     assert "/" not in found["name"]
     assert found["name"].isprintable()
@@ -201,48 +216,29 @@ def test_unknown_kinds_and_ids_are_refused(client: Client) -> None:
     assert client.get("/api/jobs/../../etc/passwd").status_code == 404
 
 
-def test_archive_bomb_is_refused(client: Client, tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("a.jpg", bytes(101 * 2**20))
-    content = (tmp_path / "bomb.zip").read_bytes()
+def test_archive_bomb_is_refused(client: Client) -> None:
+    content = zipped({"a.jpg": bytes(101 * 2**20)})
     assert len(content) < 200_000
     client.error(400, "POST", "/api/uploads?kind=archive", content=content)
 
 
-def test_members_of_an_archive_are_checked(client: Client, tmp_path: Path) -> None:
-    program = BytesIO()
-    Image.new("RGB", (32, 32)).save(program, "EPS")
-    for name, content, status, words in (
-        ("large.png", png(60_000, 1000), 413, ("archive: a/large.png", "60.0")),
-        ("program.jpg", program.getvalue(), 400, ("archive: a/program.jpg", "EPS")),
+@pytest.mark.parametrize(
+    ("name", "content", "status", "words"),
+    [
+        ("large.png", png(60_000, 1000), 413, ("x.zip: a/large.png", "60.0")),
+        ("program.jpg", PROGRAM, 400, ("x.zip: a/program.jpg", "EPS")),
         ("broken.jpg", b"no photo", 200, ()),
-        ("notes.txt", program.getvalue(), 200, ()),
-    ):
-        packed = BytesIO()
-        with zipfile.ZipFile(packed, "w") as archive:
-            archive.writestr("good.jpg", jpeg(40, 30))
-            archive.writestr(f"a/{name}", content)
-        answer = client.post(
-            "/api/uploads?kind=archive", content=packed.getvalue(), headers={"X-Name": "archive"}
-        )
-        assert (answer.status_code, answer.json().get("count", 2)) == (status, 2)
-        assert all(word in answer.json().get("error", "") for word in words)
-
-
-def test_archive_that_unpacks_to_more_than_the_storage_is_refused(narrow: Client) -> None:
-    packed = BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        for number in range(2):
-            archive.writestr(f"{number}.txt", bytes(80_000))
-    content = packed.getvalue()
-    assert "GB" in narrow.error(413, "POST", "/api/uploads?kind=archive", content=content)
-
-
-def png(width: int, height: int) -> bytes:
-    """Many black pixels in few bytes."""
-    file = BytesIO()
-    Image.new("1", (width, height)).save(file, "PNG")
-    return file.getvalue()
+        ("notes.txt", PROGRAM, 200, ()),
+    ],
+)
+def test_photos_in_an_archive_are_checked(
+    client: Client, name: str, content: bytes, status: int, words: tuple[str, ...]
+) -> None:
+    packed = zipped({"good.jpg": jpeg(40, 30), f"a/{name}": content})
+    headers = {"X-Name": "x.zip"}
+    answer = client.post("/api/uploads?kind=archive", content=packed, headers=headers)
+    assert (answer.status_code, answer.json().get("count", 2)) == (status, 2)
+    assert all(word in answer.json().get("error", "") for word in words)
 
 
 def test_only_the_limit_of_the_studio_counts_for_pixels(tmp_path: Path) -> None:
