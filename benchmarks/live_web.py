@@ -36,7 +36,7 @@ _BLOCK = 48  # pixels; two more blocks show how the style renders black and whit
 _FRAMES = 2**_BITS
 _OLDEST = 90  # frames; older codes were misread
 
-# Reads codes from the camera and from the stylized picture, and note when each appears.
+# Reads codes from the camera and from the stylized picture, and notes when each appears.
 _READ = """
 const [bits, block] = arguments;
 const video = document.getElementById("live-camera");

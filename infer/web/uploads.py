@@ -25,7 +25,7 @@ from starlette.concurrency import run_in_threadpool
 from nst_rt.errors import InputError, StyleTransferError, VideoError
 from nst_rt.images.decoding import readable_image
 from nst_rt.images.io import IMAGE_SUFFIXES, image_shape, load_picture
-from nst_rt.infer.video.probe import open_media, video_stream
+from nst_rt.infer.video.probe import video_stream
 from nst_rt.infer.web.settings import Limits
 from nst_rt.models.transformer import MINIMUM_SIZE
 
@@ -309,13 +309,15 @@ def check_video(path: Path, name: str, limits: Limits) -> Found:
     """
     options = {"format_whitelist": ",".join(_VIDEO_FORMATS), "protocol_whitelist": "file"}
     try:
-        with open_media(path, options=options) as container:
+        with av.open(str(path), options=options, metadata_errors="replace") as container:
             context = video_stream(path, container).codec_context
             width, height = context.width, context.height
             seconds = None if container.duration is None else container.duration / av.time_base
             formats = container.format.name.split(",")
     except VideoError as error:
         raise InputError(str(error).replace(str(path), name)) from error
+    except (av.FFmpegError, OSError) as error:
+        raise InputError(f"{name}: not a video that can be read, or a damaged one") from error
     _check_pixels(name, width * height, limits)
     if seconds is not None and seconds > limits.seconds:
         raise TooLargeError(f"{name}: longer than the {limits.seconds:g} seconds allowed here")

@@ -18,7 +18,7 @@ from nst_rt.errors import InputError, PartialResultError, StyleTransferError
 from nst_rt.files import atomic_output
 from nst_rt.images.io import load_image, save_image, tensor_to_frame
 from nst_rt.infer.previews import preview
-from nst_rt.infer.video import VideoInfo, VideoResult, stylize_video
+from nst_rt.infer.video import VideoResult, stylize_video
 from nst_rt.infer.video.probe import probe
 from nst_rt.infer.web.jobs import Job
 from nst_rt.infer.web.settings import Settings
@@ -61,12 +61,12 @@ def plan_video(
         begin = time.monotonic()
         max_frames = max_seconds * probe(source.path).rate + 1
 
-        def on_frame(frames: int, info: VideoInfo) -> None:
+        def progress(frames: float, total: float | None, note: str) -> None:
             if frames > max_frames:  # a file may not say how long it is
                 raise TooLargeError(f"longer than the {max_seconds:g} seconds allowed here")
-            total = max(info.frames, frames)
+            total = max(total or 0, frames)
             rate = frames / (time.monotonic() - begin)
-            job.report(frames / total, f"frame {frames} of {total}, {rate:.1f} per second")
+            job.report(frames / total, f"frame {frames:.0f} of {total:.0f}, {rate:.1f} per second")
 
         def offer(result: VideoResult) -> None:
             job.offer(result.output)
@@ -79,7 +79,7 @@ def plan_video(
                     job.folder / "video.mp4",  # of H.264, which browsers play
                     style=stylizer,
                     stability=choice.stability,
-                    on_frame=on_frame,
+                    on_frame=lambda frames, info: progress(frames, info.frames, ""),
                 )
             )
         except PartialResultError as error:

@@ -11,7 +11,7 @@ export async function upload(file, kind, limits, report) {
   if (file.size > limits.upload) {
     throw new StudioError(`${file.name}: larger than the ${Math.round(limits.upload / 1e6)} MB allowed here`);
   }
-  const onProgress = (sent) => report(sent, sent < 1 ? `${file.name}: ${Math.round(sent * 100)} %` : `${file.name}: checking`);
+  const onProgress = (sent) => report(sent, sent < 1 ? `${file.name}: ${Math.round(sent * 100)}%` : `${file.name}: checking`);
   const found = await send(`/api/uploads?kind=${kind}`, file, { name: file.name, onProgress });
   report(1, describe(found));
   return found;

@@ -2,7 +2,7 @@
 
 import { element, slider } from "./ui.js";
 
-const percent = (value) => `${Math.round(value * 100)} %`;
+const percent = (value) => `${Math.round(value * 100)}%`;
 const STROKE_SIZE = 2; // percent of the long side, at the middle of the slider
 const strokeSize = (octaves) => `${(STROKE_SIZE * 2 ** octaves).toFixed(2)}%`;
 
@@ -113,7 +113,7 @@ export class StylePicker {
     const titles = new Map(this.#styles.map((style) => [style.name, style.title]));
     const before = this.second.value;
     this.second.replaceChildren(
-      element("option", { value: "", textContent: "Nothing" }),
+      element("option", { value: "", textContent: "None" }),
       ...partners.map((name) => element("option", { value: name, textContent: titles.get(name) })),
     );
     this.second.value = partners.includes(before) ? before : "";

@@ -11,7 +11,7 @@ from starlette.websockets import WebSocketDisconnect
 from visitors import Client, settings
 
 from nst_rt.infer.web.app import create_app
-from nst_rt.infer.web.stylizers import StylizerPool, decode_jpeg, encode_image
+from nst_rt.infer.web.stylizers import StylizerPool, encode_image
 
 # Smooth, so that JPEG keeps it.
 FRAME = np.random.default_rng(0).integers(0, 256, (3, 4, 3), np.uint8).repeat(16, 0).repeat(16, 1)
@@ -30,10 +30,6 @@ def test_frames_come_back_in_the_chosen_style(client: Client) -> None:
             assert Image.open(BytesIO(frame)).size == (64, 48)
             assert frames.setdefault(name, frame) == frame
         assert frames["waves"] != frames["night"]
-        socket.send_json({"styles": {"waves": 1}, "strength": 0})
-        socket.send_bytes(JPEG)
-        plain = decode_jpeg(socket.receive_bytes()).astype(int)
-        assert np.abs(plain - decode_jpeg(JPEG)).mean() < 4
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"styles": {"x": 1}}', '{"styles": 3}'])

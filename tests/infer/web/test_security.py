@@ -180,8 +180,3 @@ def test_uploads_and_jobs_belong_to_their_visitor(client: Client, astronaut: Pat
         other.error(400, method, f"/api/jobs/{job['id']}{what}")
     other.error(400, "POST", "/api/jobs", json={"kind": "video", "video": image["id"]})
     client.post(f"/api/jobs/{job['id']}/cancel")
-
-
-def test_own_page_may_ask_for_the_styles(client: Client) -> None:
-    facts = client.get("/api/studio").json()
-    assert [style["name"] for style in facts["styles"]] == ["waves", "night"]
