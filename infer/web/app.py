@@ -1,6 +1,7 @@
 """The studio as a web application: its routes, each a thin layer over the other files."""
 
 import asyncio
+import hashlib
 import json
 import mimetypes
 import secrets
@@ -77,7 +78,8 @@ def create_app(pool: StylizerPool, settings: Settings) -> Starlette:
             Middleware(
                 SessionMiddleware,
                 secret_key=key.hex(),
-                session_cookie=settings.cookie,
+                # Browsers share cookies between the ports of a host, and so between studios.
+                session_cookie=f"{settings.cookie}_{hashlib.sha256(key).hexdigest()[:8]}",
                 max_age=COOKIE_SECONDS,
                 same_site="lax",  # strict hides the cookie when the link is followed from elsewhere
                 https_only=settings.https,

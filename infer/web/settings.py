@@ -39,7 +39,7 @@ class Settings:
         train_arguments: further arguments of `nst-rt train`.
         token: secret that opens the page; None opens it to everyone who can reach it.
         names: names that the page answers to, beside those of this machine; see `Guard`.
-        cookie: name of the cookie; browsers share cookies between the ports of a host.
+        cookie: start of the cookie's name, different for each port of a host.
         https: whether the studio is served over HTTPS only.
         undo: seconds during which removing and cancelling can be undone.
     """

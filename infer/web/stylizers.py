@@ -153,7 +153,9 @@ class _SharedStylizer(Stylizer):
             # Outside the queue: compiling for a new size takes seconds, in which others can go on.
             backend.prepare((1, *frame.shape))
         begin = super()._begin_pass
-        return self._queue.submit(lambda: begin(each, frame, several=False)()).result
+        # Waits, so that a video has one frame in the queue and not several.
+        stylized = self._queue.submit(lambda: begin(each, frame, several=False)()).result()
+        return lambda: stylized
 
 
 class Viewer:

@@ -88,8 +88,18 @@ def test_next_studio_recognizes_a_visitor_but_opens_for_its_own_token_only(
     later.get(f"/?token={token}")
     assert later.get("/api/studio").status_code == 200
     assert later.visitor == visitor.visitor
-    other_key = create_app(pool, settings(tmp_path / "other", token=TOKEN))
-    restarted(visitor, other_key).error(403, "GET", "/api/studio")
+
+
+def test_cookie_of_another_results_folder_opens_nothing(
+    locked: Starlette, pool: StylizerPool, tmp_path: Path
+) -> None:
+    [cookie] = Client(locked, link=f"/?token={TOKEN}").cookies.jar
+    app = create_app(pool, settings(tmp_path / "other", token=TOKEN))
+    other = Client(app, link=f"/?token={TOKEN}")
+    [own] = other.cookies.jar
+    other.cookies.clear()
+    other.cookies.set(own.name, str(cookie.value))
+    other.error(403, "GET", "/api/studio")
 
 
 @pytest.mark.parametrize(
