@@ -1,13 +1,13 @@
-"""The studio's live tab at 640x480: browser, camera and engine on this one machine.
+"""The studio's live tab at 640x480, with browser, camera and studio on this machine.
 
     apt-get install chromium chromium-driver
     python benchmarks/live_web.py --seconds 20
 
-Chromium plays a film as its camera, with a time code of large blocks drawn into each frame. Its
-page shows when the camera's picture has a code, and when the painted picture on the screen has it:
-the difference is the round trip, with the camera's copies, JPEG both ways, painting and drawing in
-it. The codes that were seen give the rate. What the page itself says of rate and round trip stands
-beside that, and the processor time of browser and studio, in cores.
+Chromium plays a film as its camera, with a time code of large blocks drawn into each frame. The
+round trip is the time from a code's appearance in the camera's picture to its appearance in the
+stylized picture on the page; it includes the camera's copies, JPEG both ways, stylizing and
+drawing. The number of codes seen gives the frame rate. The table also has the rate and the round
+trip that the page displays, and the processor time of browser and studio, in cores.
 """
 
 import argparse
@@ -32,11 +32,11 @@ from nst_rt.images.io import Frame
 from nst_rt.infer.demo import packaged_film
 
 _BITS = 8
-_BLOCK = 48  # pixels; two more blocks, black and white, tell how the style paints those
+_BLOCK = 48  # pixels; two more blocks show how the style renders black and white
 _FRAMES = 2**_BITS
-_OLDEST = 90  # frames; what seems older was misread
+_OLDEST = 90  # frames; older codes were misread
 
-# Reads codes from the camera and from the painted picture, and notes when each appears.
+# Reads codes from the camera and from the stylized picture, and notes when each appears.
 _READ = """
 const [bits, block] = arguments;
 const video = document.getElementById("live-camera");
@@ -47,13 +47,13 @@ function read(source, width) {
   const side = block * width / 640;
   context.drawImage(source, 0, 0, side * (bits + 2), side, 0, 0, strip.width, 4);
   const levels = context.getImageData(0, 2, strip.width, 1).data;
-  const gray = [...Array(bits + 2).keys()].map((i) => {
+  const blocks = [...Array(bits + 2).keys()].map((i) => {
     const at = (i * 4 + 2) * 4;
     return levels[at] + levels[at + 1] + levels[at + 2];
   });
-  const middle = (gray[0] + gray[1]) / 2;
+  const middle = (blocks[0] + blocks[1]) / 2;
   let gray = 0;
-  for (let i = 0; i < bits; i++) gray = gray * 2 + (gray[i + 2] > middle ? 1 : 0);
+  for (let i = 0; i < bits; i++) gray = gray * 2 + (blocks[i + 2] > middle ? 1 : 0);
   for (let shift = bits >> 1; shift; shift >>= 1) gray ^= gray >> shift;
   return gray;
 }
@@ -75,9 +75,11 @@ requestAnimationFrame(function next() {
 def main() -> None:
     """Print a table, and write all figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="JSON")
-    parser.add_argument("--seconds", type=float, default=20.0)
-    parser.add_argument("--warm-up", type=float, default=8.0, help="seconds before")
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="FILE", help="write all figures to FILE as JSON"
+    )
+    parser.add_argument("--seconds", type=float, default=20.0, help="duration of the measurement")
+    parser.add_argument("--warm-up", type=float, default=8.0, help="seconds before it")
     parser.add_argument("--style", default="starry_night")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -131,10 +133,10 @@ def measure(
     try:
         driver.get(link)
         driver.implicitly_wait(60)
-        driver.find_element(By.CSS_SELECTOR, f"#live-look input[value={options.style}]")
+        driver.find_element(By.CSS_SELECTOR, f"#live-style input[value={options.style}]")
         script = "document.querySelector(arguments[0]).click()"
-        driver.execute_script(script, f"#live-look input[value={options.style}]")
-        driver.execute_script(script, "#live-mirror")  # the code is read from the left
+        driver.execute_script(script, f"#live-style input[value={options.style}]")
+        driver.execute_script(script, "#live-mirror")  # so that the code is read from the left
         driver.execute_script(script, "#live-start")
         time.sleep(options.warm_up)
         watched = watch(driver, {"studio": studio.pid}, options.seconds)
@@ -148,7 +150,7 @@ def measure(
 
 
 def watch(driver: webdriver.Chrome, others: dict[str, int], seconds: float) -> dict[str, float]:
-    """Rate and round trip by the time code, and cores that the browser and other processes take."""
+    """Rate and round trip by the time code, and processor time of browser and others, in cores."""
     trees = {"browser": psutil.Process(driver.service.process.pid).children(recursive=True)}
     trees |= {name: [psutil.Process(pid)] for name, pid in others.items()}
     driver.execute_script(_READ, _BITS, _BLOCK)
@@ -180,13 +182,13 @@ def browser(camera: Path) -> webdriver.Chrome:
 
 
 def cpu_seconds(processes: list[psutil.Process]) -> float:
-    """Processor time that they have taken."""
+    """Processor time of processes, in seconds."""
     times = [process.cpu_times() for process in processes if process.is_running()]
     return sum(each.user + each.system for each in times)
 
 
 def round_trips(seen: dict[str, list[list[Any]]]) -> dict[str, float]:
-    """From when codes were seen to rate and round trip."""
+    """Rate and round trip from the times at which codes were seen."""
     times = []
     shown = []
     camera = seen["camera"]
@@ -196,12 +198,12 @@ def round_trips(seen: dict[str, list[list[Any]]]) -> dict[str, float]:
             times.append(when - taken[-1])
             shown.append(when)
     if len(times) < 3:
-        raise SystemExit("hardly any time code could be read from the painted picture")
+        raise SystemExit("hardly any time code could be read from the stylized picture")
     times.sort()
     return {
         "fps": (len(shown) - 1) * 1000 / (shown[-1] - shown[0]),
         "round trip, ms, median": statistics.median(times),
-        "95 of 100 below": times[int(0.95 * len(times))],
+        "round trip, ms, 95th percentile": times[int(0.95 * len(times))],
         "camera fps": (len(camera) - 1) * 1000 / (camera[-1][1] - camera[0][1]),
         "misread": 1 - len(times) / len(seen["screen"]),
     }

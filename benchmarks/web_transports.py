@@ -1,12 +1,12 @@
-"""Ways of a camera's pictures to the studio and back, without painting: what each costs.
+"""Transports of camera frames to the studio and back, without stylizing: what each costs.
 
     pip install aiortc
     apt-get install chromium chromium-driver
     python benchmarks/web_transports.py --seconds 10
 
-JPEG frames over a WebSocket, with one, two or three of them on their way at once, and WebRTC
-(aiortc, VP8) in turn; 640x480, 30 fps, browser and server on this machine. Measured with the time
-code of live_web.py; the server decodes each picture to a frame and encodes it again.
+JPEG frames over a WebSocket, with at most one, two or three in flight, and WebRTC (aiortc, VP8);
+640x480, 30 fps, browser and server on this machine. Measured with the time code of live_web.py; the
+server decodes each frame and encodes it again.
 """
 
 import argparse
@@ -29,8 +29,8 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-WAYS = {
-    "websocket, 1 on its way": "websocket(1)",
+TRANSPORTS = {
+    "websocket, 1 in flight": "websocket(1)",
     "websocket, 2": "websocket(2)",
     "websocket, 3": "websocket(3)",
     "webrtc, VP8": "webrtc()",
@@ -98,22 +98,22 @@ async function webrtc() {
 def main() -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=10.0)
-    parser.add_argument("--warm-up", type=float, default=5.0, help="seconds before")
+    parser.add_argument("--seconds", type=float, default=10.0, help="duration of a measurement")
+    parser.add_argument("--warm-up", type=float, default=5.0, help="seconds before it")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         camera = write_camera(Path(folder) / "camera.mjpeg")
         columns: list[str] = []
-        for way, call in WAYS.items():
+        for name, call in TRANSPORTS.items():
             figures = measure(call, camera, options)
             if not columns:
                 columns = list(figures)
-                print(f"| way | {' | '.join(columns)} |\n|{' --- |' * (len(columns) + 1)}")
-            print(f"| {way} | {' | '.join(f'{figures[name]:.3g}' for name in columns)} |")
+                print(f"| transport | {' | '.join(columns)} |\n|{' --- |' * (len(columns) + 1)}")
+            print(f"| {name} | {' | '.join(f'{figures[each]:.3g}' for each in columns)} |")
 
 
 def measure(call: str, camera: Path, options: argparse.Namespace) -> dict[str, float]:
-    """Rate, round trip and processor time of one way, which `call` opens in the page."""
+    """Rate, round trip and processor time of one transport, opened in the page by `call`."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         server = multiprocessing.Process(target=serve, args=(listening,))
         server.start()
@@ -131,7 +131,7 @@ def measure(call: str, camera: Path, options: argparse.Namespace) -> dict[str, f
 
 
 def serve(listening: socket.socket) -> None:
-    """Echo pictures, either way."""
+    """Echo frames over either transport."""
     routes = [
         Route("/", lambda request: HTMLResponse(_PAGE)),
         WebSocketRoute("/echo", echo),
@@ -150,7 +150,7 @@ async def echo(socket: WebSocket) -> None:
     """JPEG frames, decoded and encoded again."""
     await socket.accept()
 
-    def again(jpeg: bytes) -> bytes:
+    def reencoded(jpeg: bytes) -> bytes:
         frame = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
         assert frame is not None
         return cv2.imencode(".jpg", frame, (cv2.IMWRITE_JPEG_QUALITY, 85))[1].tobytes()
@@ -158,7 +158,7 @@ async def echo(socket: WebSocket) -> None:
     with contextlib.suppress(WebSocketDisconnect):
         while True:
             jpeg = await socket.receive_bytes()
-            await socket.send_bytes(await asyncio.to_thread(again, jpeg))
+            await socket.send_bytes(await asyncio.to_thread(reencoded, jpeg))
 
 
 async def offer(request: Request) -> Response:
@@ -188,7 +188,7 @@ async def offer(request: Request) -> Response:
     return JSONResponse({"sdp": described.sdp, "type": described.type})
 
 
-peers: list[object] = []  # that nobody else holds
+peers: list[object] = []  # keeps them alive
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Take the pictures of the browser studio that the docs show, in headless Chromium.
+"""Take the screenshots of the browser studio for the docs, in headless Chromium.
 
     python scripts/web_pictures.py docs
 
-The camera is a photo of scikit-image that sways. On a quiet machine, or live pictures are small.
+The camera is a swaying photo of scikit-image. Needs an idle machine: the live frame rate shows.
 """
 
 import argparse
@@ -29,13 +29,13 @@ from nst_rt.infer.demo import packaged_photos
 
 _ROOT = Path(__file__).parent.parent
 _PHOTOS = {photo.stem: photo for photo in packaged_photos()}
-_SECONDS = 12  # until the scale that holds the frame rate is found
+_SECONDS = 12  # until the working size that holds the frame rate is found
 
 
 def main() -> None:
     """Write web_live.jpg, web_phone.jpg and web_optimize.jpg."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, help="folder for the screenshots")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, studio() as link:
         camera = write_camera(Path(folder) / "camera.mjpeg")
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def write_camera(path: Path) -> Path:
-    """A portrait that sways, as MJPEG at 640x480."""
+    """Write a swaying portrait as MJPEG, 640x480."""
     photo = np.asarray(cv2.imread(str(_PHOTOS["astronaut"])), np.uint8)
     photo = np.asarray(cv2.copyMakeBorder(photo, 0, 0, 90, 90, cv2.BORDER_REFLECT), np.uint8)
     with path.open("wb") as file:
@@ -69,7 +69,7 @@ def write_camera(path: Path) -> Path:
 
 @contextmanager
 def studio() -> Iterator[str]:
-    """A studio, and its link."""
+    """Run a studio; yields its link."""
     command = [sys.executable, "-m", "nst_rt", "web", "--port", "0"]
     with tempfile.TemporaryDirectory() as results:
         process = subprocess.Popen(
@@ -89,7 +89,7 @@ def studio() -> Iterator[str]:
 
 @contextmanager
 def browser(camera: Path, size: tuple[int, int], *, dark: bool) -> Iterator[webdriver.Chrome]:
-    """Chromium with a page of that size, in light or dark."""
+    """Chromium with a page of a size, in light or dark."""
     width, height = size
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium") or ""
@@ -118,11 +118,11 @@ def browser(camera: Path, size: tuple[int, int], *, dark: bool) -> Iterator[webd
 
 
 def live(page: webdriver.Chrome, style: str) -> None:
-    """The live tab in a style."""
-    wait(page, f"#live-look input[value={style}]")
+    """Show the live tab in a style."""
+    wait(page, f"#live-style input[value={style}]")
     page.execute_script(
         """
-        const input = document.querySelector(`#live-post_processing input[value=${arguments[0]}]`);
+        const input = document.querySelector(`#live-style input[value=${arguments[0]}]`);
         input.click();
         input.parentElement.scrollIntoView({block: "nearest", inline: "center"});
         document.getElementById("live-start").click();""",
@@ -138,10 +138,10 @@ def live(page: webdriver.Chrome, style: str) -> None:
 
 
 def optimize(page: webdriver.Chrome) -> None:
-    """The optimizer when it is done."""
+    """Show a finished optimization."""
     page.find_element(By.ID, "tab-optimize").click()
-    painting = _ROOT / "nst_rt" / "assets" / "styles" / "mosaic.jpg"
-    for role, file in (("content", _PHOTOS["chelsea"]), ("style", painting)):
+    style_image = _ROOT / "nst_rt" / "assets" / "styles" / "mosaic.jpg"
+    for role, file in (("content", _PHOTOS["chelsea"]), ("style", style_image)):
         page.find_element(By.CSS_SELECTOR, f"#optimize-{role} input").send_keys(str(file))
     page.find_element(By.CSS_SELECTOR, "#optimize-form option[value='256']").click()
     wait(page, "#optimize-form button:enabled").click()
@@ -151,7 +151,7 @@ def optimize(page: webdriver.Chrome) -> None:
 
 
 def wait(page: webdriver.Chrome, selector: str, *, minutes: float = 1) -> WebElement:
-    """An element when it is there."""
+    """Wait for an element."""
     page.implicitly_wait(minutes * 60)
     return page.find_element(By.CSS_SELECTOR, selector)
 

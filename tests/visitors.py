@@ -1,11 +1,13 @@
 """Visitors of a browser studio, with and without a browser."""
 
+import json
 import re
 import threading
 import time
+from base64 import b64decode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,34 +15,45 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from nst_rt.infer.web.settings import Settings
+from nst_rt.infer.web.settings import Limits, Settings
 
-# Not a limit on speed: what has not come by then, on the busiest machine, never will.
+# Not a limit on speed: what has not happened by then, on the busiest machine, never will.
 PATIENCE = 300.0
+LIMITS = Limits(upload=512 * 10**6, storage=4 * 10**9, pixels=50 * 10**6, seconds=600, viewers=4)
 
 T = TypeVar("T")
 
 
-def settings(folder: Path, **given: Any) -> Settings:
-    """Those of a studio whose files are in a folder; what is removed there is so at once."""
+def settings(
+    folder: Path, *, undo: float = 0.0, limits: dict[str, Any] | None = None, **given: Any
+) -> Settings:
+    """Settings of a studio whose files are in a folder and that removes results at once."""
     root = folder / "visitors"
     root.mkdir(parents=True, exist_ok=True)
-    return Settings(root, folder / "results", **{"undo": 0.0, **given})
+    changed = replace(LIMITS, **(limits or {}))
+    return Settings(root, folder / "results", changed, undo=undo, **given)
 
 
 class Client(TestClient):
-    """A visitor's browser: it says where its page is from, and has opened the page."""
+    """A visitor's browser, which sends the Origin of its page and has opened the page."""
 
     def __init__(self, app: Any, host: str = "localhost:8765", link: str = "/") -> None:
         super().__init__(app, base_url=f"http://{host}", headers={"Origin": f"http://{host}"})
         self.get(link)
 
+    @property
+    def visitor(self) -> str:
+        """The visitor's id in the cookie."""
+        [cookie] = self.cookies.jar
+        session = json.loads(b64decode(str(cookie.value).partition(".")[0]))
+        return str(session["visitor"])
+
     def live(self, **given: Any) -> Any:
-        """The live channel."""
+        """Open the live channel."""
         return self.websocket_connect(f"ws://{self.base_url.netloc.decode()}/api/live", **given)
 
-    def upload(self, file: Path, kind: str = "photo", name: str = "") -> dict[str, Any]:
-        """What the studio found in a file."""
+    def upload(self, file: Path, kind: str = "image", name: str = "") -> dict[str, Any]:
+        """Upload a file; returns what the studio found in it."""
         answer = self.post(
             f"/api/uploads?kind={kind}",
             content=file.read_bytes(),
@@ -57,7 +70,7 @@ class Client(TestClient):
         return job
 
     def wait(self, job: dict[str, Any], *states: str) -> dict[str, Any]:
-        """The job when it has come to one of the states, by default any end."""
+        """Wait until a job is in one of the states, by default any final one."""
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             [now] = [other for other in self.get("/api/jobs").json() if other["id"] == job["id"]]
@@ -68,16 +81,16 @@ class Client(TestClient):
         raise AssertionError(f"waited {PATIENCE:.0f} s for {job}")
 
     def error(self, status: int, method: str, path: str, **given: Any) -> str:
-        """What the studio says when it refuses with that status."""
+        """Send a request that is refused with that status; returns the reason."""
         answer = self.request(method, path, **given)
         assert answer.status_code == status, answer.text
         reason = answer.json()["error"]
-        assert not re.search(r"/tmp|Traceback", reason)
+        assert not re.search(r"/tmp|Traceback|`|--[a-z]", reason)
         return str(reason)
 
 
 def until(condition: Callable[[], T]) -> T:
-    """What it gives as soon as that is true."""
+    """Wait for a condition; returns its first true value."""
     deadline = time.monotonic() + PATIENCE
     while not (found := condition()):
         assert time.monotonic() < deadline, f"waited {PATIENCE:.0f} s"
@@ -95,7 +108,7 @@ class Studio:
 
 @contextmanager
 def serving(app: Starlette, port: int = 0) -> Iterator[int]:
-    """Let browsers reach an application; gives the port."""
+    """Serve an application for browsers; yields the port."""
     config = uvicorn.Config(
         app, port=port, ws="websockets-sansio", log_level="warning", timeout_graceful_shutdown=1
     )

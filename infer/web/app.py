@@ -1,12 +1,15 @@
-"""The studio as a web application: its routes, each a thin layer over what the other files do."""
+"""The studio as a web application: its routes, each a thin layer over the other files."""
 
 import asyncio
-import logging
+import hashlib
+import json
+import mimetypes
 import secrets
 import shutil
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.middleware.sessions import SessionMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
@@ -25,100 +29,98 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from nst_rt.errors import InputError, StyleTransferError
 from nst_rt.images.io import load_picture, save_image, tensor_to_frame
-from nst_rt.infer.web.checks import TooLargeError
-from nst_rt.infer.web.engine import Engine, Mix, Viewer, encoded
-from nst_rt.infer.web.job_routes import JobRoutes
-from nst_rt.infer.web.jobs import Jobs
-from nst_rt.infer.web.security import Guard
-from nst_rt.infer.web.settings import Settings, number, parsed, usual_steps
-from nst_rt.infer.web.storage import Results
-from nst_rt.infer.web.uploads import Upload, Uploads
-from nst_rt.infer.web.works import bring_back
+from nst_rt.infer.web.jobs import Job, Jobs
+from nst_rt.infer.web.results import Results
+from nst_rt.infer.web.security import COOKIE_SECONDS, Guard
+from nst_rt.infer.web.settings import Settings
+from nst_rt.infer.web.stylizers import StyleChoice, StylizerPool, Viewer, encode_image
+from nst_rt.infer.web.uploads import TooLargeError, Upload, Uploads, visitor_message
+from nst_rt.infer.web.work import PLANS, number, restore_style
+from nst_rt.models.style_model import Style
+from nst_rt.recipes import recipe_steps
 from nst_rt.version import __version__
 
-logger = logging.getLogger(__name__)
-
 _STATIC = Path(str(resources.files("nst_rt.infer.web"))) / "static"
-_KINDS = ("photo", "video", "photos")
 _TRY_AGAIN_LATER = 1013  # closing code of RFC 6455's registry
-_PAINTED_AT_ONCE = 2  # photos, since large ones take gigabytes
+_IMAGES_AT_ONCE = 2  # large ones take gigabytes
+_MAX_JOB_BODY = 2**16  # bytes
 
 
-def create_app(engine: Engine, settings: Settings) -> Starlette:
-    """The application for an engine that has at least one model."""
-    studio = _Studio(engine, settings)
+def create_app(pool: StylizerPool, settings: Settings) -> Starlette:
+    """Create the ASGI application of a studio."""
+    routes = _Routes(pool, settings)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         try:
             yield
         finally:
-            await run_in_threadpool(studio.close)
+            await run_in_threadpool(routes.close)
 
+    key = routes.results.key
     return Starlette(
         routes=[
-            Route("/", studio.page),
+            Route("/", routes.page),
             Mount("/static", StaticFiles(directory=_STATIC)),
-            Route("/api/studio", studio.facts),
-            WebSocketRoute("/api/live", studio.live),
-            Route("/api/uploads", studio.upload, methods=["POST"]),
-            Route("/api/uploads/{id}", studio.remove_upload, methods=["DELETE"]),
-            Route("/api/uploads/{id}/photos", studio.add_photo, methods=["POST"]),
-            Route("/api/uploads/{id}/painted", studio.stylized),
-            *studio.job_routes.routes,
+            Route("/api/studio", routes.facts),
+            WebSocketRoute("/api/live", routes.live),
+            Route("/api/uploads", routes.upload, methods=["POST"]),
+            Route("/api/uploads/{id}", routes.remove_upload, methods=["DELETE"]),
+            Route("/api/uploads/{id}/photos", routes.add_photo, methods=["POST"]),
+            Route("/api/uploads/{id}/stylized", routes.stylized),
+            Route("/api/jobs", routes.all_jobs),
+            Route("/api/jobs", routes.start_job, methods=["POST"]),
+            Route("/api/jobs/{id}", routes.remove_job, methods=["DELETE"]),
+            Route("/api/jobs/{id}/files/{name}", routes.job_file),
+            Route("/api/jobs/{id}/{action}", routes.change_job, methods=["POST"]),
         ],
         middleware=[
-            Middleware(Guard, token=settings.token, key=studio.results.key, names=settings.names),
-            # In the guard, whose headers its answers get, too.
-            Middleware(ExceptionMiddleware, handlers={Exception: _broken}),
+            Middleware(
+                SessionMiddleware,
+                secret_key=key.hex(),
+                # Browsers share cookies between the ports of a host, and so between studios.
+                session_cookie=f"{settings.cookie}_{hashlib.sha256(key).hexdigest()[:8]}",
+                max_age=COOKIE_SECONDS,
+                same_site="lax",  # strict hides the cookie when the link is followed from elsewhere
+                https_only=settings.https,
+            ),
+            Middleware(Guard, token=settings.token, key=key, names=settings.names),
+            # Inside the guard, which adds its headers to these answers, too.
+            Middleware(ExceptionMiddleware, handlers={Exception: _error_answer(500)}),
         ],
         exception_handlers={
-            TooLargeError: _refused(413),
-            StyleTransferError: _refused(400),
-            ClientDisconnect: _refused(400),
-            HTTPException: _refused(None),
+            TooLargeError: _error_answer(413),
+            StyleTransferError: _error_answer(400),
+            ClientDisconnect: lambda request, error: Response(status_code=400),
+            HTTPException: _error_answer(500),
         },
         lifespan=lifespan,
     )
 
 
-def _refused(status: int | None) -> Callable[[Request, Exception], Response]:
+def _error_answer(status: int) -> Callable[[Request, Exception], Response]:
     def answer(request: Request, error: Exception) -> Response:
-        code = error.status_code if isinstance(error, HTTPException) else status or 500
-        reason = error.detail if isinstance(error, HTTPException) else str(error)
-        return JSONResponse({"error": reason}, code)
+        if isinstance(error, HTTPException):
+            return JSONResponse({"error": error.detail}, error.status_code)
+        return JSONResponse({"error": visitor_message(error)}, status)
 
     return answer
 
 
-def _broken(request: Request, error: Exception) -> Response:
-    return JSONResponse({"error": _explained(error)}, 500)
+class _Routes:
+    """The routes, and what all requests share. Uploads and jobs are their owner's alone."""
 
-
-def _explained(error: Exception) -> str:
-    """What a visitor is told; a fault of ours is told to who runs the studio."""
-    if isinstance(error, StyleTransferError):
-        return str(error)
-    logger.error("internal error", exc_info=error)
-    return "internal error"
-
-
-class _Studio:
-    """What all requests share."""
-
-    def __init__(self, engine: Engine, settings: Settings) -> None:
-        self._engine = engine
+    def __init__(self, pool: StylizerPool, settings: Settings) -> None:
+        self._pool = pool
         self._settings = settings
+        limits = settings.limits
         self.results = Results(settings.results)
-        self._jobs = Jobs(
-            settings.root, self.results, limit=settings.limits.jobs, undo=settings.undo
-        )
+        self._jobs = Jobs(settings.root, self.results, limit=limits.jobs, undo=settings.undo)
         for job in self._jobs:
-            bring_back(engine, job)
-        self._uploads = Uploads(settings.root, settings.limits, lambda: self._jobs.stored)
-        self.job_routes = JobRoutes(engine, self._uploads, self._jobs, settings)
+            restore_style(pool, job)
+        self._uploads = Uploads(settings.root, limits, lambda: self._jobs.stored)
         self._viewers = 0
-        self._painting = asyncio.Semaphore(_PAINTED_AT_ONCE)
+        self._stylizing = asyncio.Semaphore(_IMAGES_AT_ONCE)
 
     def close(self) -> None:
         self._jobs.close()
@@ -128,52 +130,52 @@ class _Studio:
         return FileResponse(_STATIC / "index.html")
 
     async def facts(self, request: Request) -> Response:
-        limits = self._settings.limits
-        leaving = {job.facts.get("style") for job in self._jobs if job.hidden}
-        known = [style for style in self._engine.styles.values() if style.name not in leaving]
-        titles = Counter(style.title for style in known)
-        styles = [
-            {
-                "name": style.name,
-                # Two networks may have the same painting.
-                "title": style.title
-                if style.title and titles[style.title] == 1
-                else style.name.replace("_", " ").capitalize(),
-                "artist": style.artist,
-                "year": style.year,
-                "preview": style.preview,
-            }
-            for style in known
-        ]
+        """What the page needs to know to start with."""
+        settings = self._settings
+        hidden = {job.facts.get("style") for job in self._jobs if job.hidden}
+        styles = [style for style in self._pool.styles.values() if style.name not in hidden]
+        titles = Counter(style.title for style in styles)
+
+        def title(style: Style) -> str:  # two networks may have learned the same style image
+            unique = style.title and titles[style.title] == 1
+            return style.title if unique else style.name.replace("_", " ").capitalize()
+
         return JSONResponse(
             {
                 "version": __version__,
-                "engine": str(self._engine),
-                "styles": styles,
-                "photos": self._settings.photos is not None,
-                "steps": usual_steps(),
-                "undo": self._settings.undo,
+                "backend": str(self._pool),
+                "styles": [
+                    {
+                        "name": style.name,
+                        "title": title(style),
+                        "artist": style.artist,
+                        "year": style.year,
+                        "preview": style.preview,
+                    }
+                    for style in styles
+                ],
+                "photos": settings.photos is not None,
+                "steps": recipe_steps("new_style"),
+                "undo": settings.undo,
                 "limits": {
-                    "upload": limits.upload,
-                    "pixels": limits.pixels,
-                    "seconds": limits.seconds,
+                    name: getattr(settings.limits, name) for name in ("upload", "pixels", "seconds")
                 },
             }
         )
 
     async def live(self, socket: WebSocket) -> None:
-        """Frames of a camera in, painted ones out, one for each, in order."""
+        """Frames of a camera in, stylized ones out, one for each, in order."""
         await socket.accept()
-        if self._viewers >= self._settings.limits.viewers:
-            await socket.send_json({"full": self._settings.limits.viewers})
+        max_viewers = self._settings.limits.viewers
+        if self._viewers >= max_viewers:
+            await socket.send_json({"full": max_viewers})
             await socket.close(_TRY_AGAIN_LATER)
             return
         self._viewers += 1
         viewer: Viewer | None = None
         try:
-            first = next(iter(self._engine.styles))
-            mix = Mix({first: 1.0})
-            viewer = await run_in_threadpool(Viewer, self._engine, mix, fps=self._settings.fps)
+            first = StyleChoice({next(iter(self._pool.styles)): 1.0})
+            viewer = await run_in_threadpool(Viewer, self._pool, first, fps=self._settings.fps)
             await self._serve(socket, viewer)
         except WebSocketDisconnect:
             pass
@@ -183,93 +185,150 @@ class _Studio:
                 await run_in_threadpool(viewer.close)
 
     async def _serve(self, socket: WebSocket, viewer: Viewer) -> None:
-        told: dict[str, Any] = {}
+        sent_state: dict[str, Any] = {}
         while True:
             message = await socket.receive()
             if message["type"] == "websocket.disconnect":
                 return
+            jpeg = message.get("bytes")
             try:
-                if message.get("bytes") is not None:
-                    picture = await run_in_threadpool(viewer.stylize, message["bytes"])
-                    state = {"size": viewer.size, "viewers": self._viewers}
-                    if state != told:
-                        await socket.send_json(state)
-                        told = state
-                    await socket.send_bytes(picture)
-                else:
-                    mix = Mix.parse(parsed(message["text"]))
-                    await run_in_threadpool(viewer.set_mix, mix)
+                if jpeg is None:
+                    choice = StyleChoice.parse(_from_json(message["text"]))
+                    await run_in_threadpool(viewer.set_choice, choice)
+                    continue
+                stylized = await run_in_threadpool(viewer.stylize, jpeg)
+                state = {"size": viewer.size, "viewers": self._viewers}
+                if state != sent_state:
+                    await socket.send_json(state)
+                    sent_state = state
+                await socket.send_bytes(stylized)
             except WebSocketDisconnect:
                 raise
-            except Exception as error:  # one bad frame ends nothing
-                # The page counts frames on their way; one that failed comes back no more.
-                lost = message.get("bytes") is not None
-                await socket.send_json({"error": _explained(error), "lost": lost})
+            except Exception as error:  # one bad frame does not end the channel
+                # The page counts frames in flight; a lost one does not come back.
+                lost = jpeg is not None
+                await socket.send_json({"error": visitor_message(error), "lost": lost})
 
     async def upload(self, request: Request) -> Response:
         kind = request.query_params.get("kind", "")
-        owner, name = request.scope["visitor"], _name(request)
+        owner, name = request.scope["visitor"], unquote(request.headers.get("x-name", ""))
         if kind == "album":
             return JSONResponse(self._uploads.new_album(owner, name).describe())
-        if kind not in _KINDS:
-            raise InputError(f"unknown kind of file {kind[:20]!r}")
         upload = await self._uploads.receive(
-            request.stream(), owner=owner, kind=kind, name=name, size=_announced(request)
+            request.stream(), owner=owner, kind=kind, name=name, size=_announced_size(request)
         )
-        await self._uploads.check(upload)
         return JSONResponse(upload.describe())
 
     async def add_photo(self, request: Request) -> Response:
         album = self._upload(request, request.path_params["id"], "album")
-        await self._uploads.receive_into(album, request.stream(), _announced(request))
+        await self._uploads.receive_into(album, request.stream(), _announced_size(request))
         return JSONResponse(album.describe())
 
     async def remove_upload(self, request: Request) -> Response:
-        upload = self._upload(request, request.path_params["id"], *_KINDS, "album")
+        upload = self._upload(request, request.path_params["id"])
         if upload.users:
             raise InputError(f"{upload.name}: a job still needs it")
         self._uploads.remove(upload)
         return JSONResponse({})
 
     async def stylized(self, request: Request) -> Response:
-        """A photo in a mix of styles, at its own size or smaller, as JPEG or PNG."""
-        photo = self._upload(request, request.path_params["id"], "photo")
+        """An image in a style or a blend, at its own size or smaller, as JPEG or PNG."""
+        content = self._upload(request, request.path_params["id"], "image")
         query = request.query_params
-        chosen = {name: query[name] for name in ("strength", "strokes") if name in query}
-        mix = Mix.parse({"styles": _weights(query), **chosen})
-        size = number(query["size"], int) if "size" in query else None
+        given = {name: query[name] for name in ("strength", "stroke_size") if name in query}
+        choice = StyleChoice.parse({"styles": _weights(query), **given})
+        own_size = max(content.facts["width"], content.facts["height"])
+        size = min(number(query["size"], int), own_size) if "size" in query else None
         suffix = ".png" if query.get("format") == "png" else ".jpg"
-        stylizer = self._engine.stylizer(mix)
+        stylizer = self._pool.stylizer(choice)
 
         def stylize() -> bytes:
-            own = max(photo.facts["width"], photo.facts["height"])
-            picture = load_picture(photo.path, size=None if size is None else min(size, own))
+            picture = load_picture(content.path, size=size)
             frame = stylizer.stylize(tensor_to_frame(picture.image))
             if size is not None:
-                return encoded(frame, suffix)
-            with _scratch_file(photo.path, suffix) as file:
-                return save_image(frame, file, alpha=picture.alpha).read_bytes()
-
-        async with self._painting:
+                return encode_image(frame, suffix)
+            file = content.path.with_name(f"{secrets.token_hex(8)}{suffix}")
             try:
-                content = await run_in_threadpool(stylize)
+                return save_image(frame, file, alpha=picture.alpha).read_bytes()
+            finally:
+                file.unlink(missing_ok=True)
+
+        async with self._stylizing:
+            try:
+                body = await run_in_threadpool(stylize)
             except StyleTransferError as error:
-                raise InputError(photo.explained(error)) from error
-        kind = "image/png" if suffix == ".png" else "image/jpeg"
-        return Response(content, media_type=kind, headers={"Cache-Control": "private"})
+                raise InputError(visitor_message(error, content)) from error
+        media_type = "image/png" if suffix == ".png" else "image/jpeg"
+        return Response(body, media_type=media_type, headers={"Cache-Control": "private"})
+
+    async def all_jobs(self, request: Request) -> Response:
+        return JSONResponse([job.describe() for job in self._jobs.of(request.scope["visitor"])])
+
+    async def start_job(self, request: Request) -> Response:
+        """Queue a job as its JSON describes it."""
+        body = b""
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > _MAX_JOB_BODY:
+                raise HTTPException(413, "too long for the description of a job")
+        asked = _from_json(body)
+        kind = asked.get("kind") if isinstance(asked, dict) else None
+        if kind not in tuple(PLANS):  # of any type, hashable or not
+            raise InputError(f"unknown kind of job {str(kind)[:20]!r}")
+        title, work, inputs = await run_in_threadpool(
+            PLANS[kind], asked, partial(self._upload, request), self._pool, self._settings
+        )
+        job = self._jobs.submit(kind, title, request.scope["visitor"], work, inputs)
+        return JSONResponse(job.describe())
+
+    async def change_job(self, request: Request) -> Response:
+        """Stop a job and keep what there is, `cancel` it, or `undo` that or a removal."""
+        job = self._job(request)
+        actions: Mapping[str, Callable[[Job], None]] = {
+            "stop": lambda job: job.stop(keep=True),
+            "cancel": self._jobs.cancel,
+            "undo": self._jobs.undo,
+        }
+        action = actions.get(request.path_params["action"])
+        if action is None:
+            raise HTTPException(404)
+        await run_in_threadpool(action, job)
+        return JSONResponse(job.describe())
+
+    async def remove_job(self, request: Request) -> Response:
+        await run_in_threadpool(self._jobs.remove, self._job(request))
+        return JSONResponse({})
+
+    async def job_file(self, request: Request) -> Response:
+        job = self._job(request)
+        name = request.path_params["name"]
+        for _ in range(2):  # a job that ends moves its files
+            with suppress(KeyError, FileNotFoundError):
+                return await run_in_threadpool(_file_answer, job.files[name][0])
+        if not job.files:  # it was cancelled while the page asked for its preview
+            return Response(status_code=204)
+        raise HTTPException(404, "there is no such file")
+
+    def _job(self, request: Request) -> Job:
+        return self._jobs.find(request.path_params["id"], request.scope["visitor"])
 
     def _upload(self, request: Request, id: object, *kinds: str) -> Upload:
         return self._uploads.find(id, request.scope["visitor"], *kinds)
 
 
-@contextmanager
-def _scratch_file(beside: Path, suffix: str) -> Iterator[Path]:
-    """A new path, which is removed in the end."""
-    path = beside.with_name(f"{secrets.token_hex(8)}{suffix}")
+def _file_answer(path: Path) -> Response:
+    """A file. An image may be replaced at any time, so it is read whole from one open file."""
+    kind, _ = mimetypes.guess_type(path)
+    if kind and kind.startswith("image/"):
+        return Response(path.read_bytes(), media_type=kind)
+    return FileResponse(path, stat_result=path.stat())
+
+
+def _from_json(text: str | bytes) -> Any:
     try:
-        yield path
-    finally:
-        path.unlink(missing_ok=True)
+        return json.loads(text)
+    except ValueError as error:
+        raise InputError("not JSON") from error
 
 
 def _weights(query: Mapping[str, str]) -> dict[str, str]:
@@ -278,10 +337,6 @@ def _weights(query: Mapping[str, str]) -> dict[str, str]:
     return {name: weight or "1" for name, _, weight in pairs}
 
 
-def _name(request: Request) -> str:
-    return unquote(request.headers.get("x-name", ""))
-
-
-def _announced(request: Request) -> int:
+def _announced_size(request: Request) -> int:
     length = request.headers.get("content-length", "0")
     return int(length) if length.isdecimal() else 0

@@ -1,20 +1,34 @@
-"""Who may talk to the studio: checks before any request is answered, headers after."""
+"""Who may talk to the studio: checks before a request is answered, headers after it, certificates.
 
+The cookie is that of Starlette's SessionMiddleware, which stands in front of the guard.
+"""
+
+import datetime
 import hashlib
 import hmac
 import ipaddress
 import secrets
 import socket
 from collections.abc import Container, Iterable
+from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
-# What the page may load, and from where: everything from here, nothing inline.
+from nst_rt.errors import InputError
+
+COOKIE_SECONDS = 400 * 86400  # the most that browsers grant; a visitor's jobs are lost after it
+
+# What the page may load, and from where: everything from the studio, nothing inline.
 _POLICY = "; ".join(
     (
         "default-src 'none'",
@@ -37,7 +51,7 @@ _HEADERS = {
     "Permissions-Policy": "camera=(self), microphone=(), geolocation=()",
     "Cache-Control": "no-cache",
 }
-_REFUSED_PAGE = """<!doctype html>
+_LOCKED_PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>nst-rt studio</title><link rel="stylesheet" href="/static/style.css">
 <main class="gate"><h1>This studio is locked</h1>
@@ -46,25 +60,28 @@ _REFUSED_PAGE = """<!doctype html>
 </label><button class="primary">Open the studio</button></form></main></html>
 """
 _POLICY_VIOLATION = 1008  # closing code of RFC 6455
-_COOKIE_SECONDS = 400 * 86400  # the most that browsers grant; then they find their jobs no more
+_CERTIFICATE_DAYS = 30
 
 
 class Guard:
-    """ASGI middleware that answers only to those who may ask, and only under our own names.
+    """ASGI middleware that answers only to those who may ask, and only under the studio's names.
 
-    - The Host header must be an address, or a name of this machine: a foreign name that was made to
-      point here (DNS rebinding) is neither.
-    - Whatever is not a plain GET must come from our own page: its Origin must be this very host.
-    - All but the page itself needs the cookie that the page gives; with a token, the page gives it
-      only for the link with the token. It tells visitors apart, too: `scope["visitor"]`. One that
-      was given for another token opens nothing, but its visitor is the same with the right one.
+    - The Host header must be an IP address or a name of this machine. A foreign name that was made
+      to point here (DNS rebinding) is neither. (Starlette's TrustedHostMiddleware knows fixed names
+      only; the addresses at which routers and containers make a machine reachable are not known.)
+    - Every request but a plain GET must come from the studio's own page: its Origin must be the
+      host that is asked.
+    - Everything but the page itself needs the cookie that the page sets. If there is a token, the
+      page sets it only for the link with the token. The cookie also tells visitors apart, in
+      `scope["visitor"]`. One that was set for another token opens nothing, but its visitor stays
+      the same once the right token is given.
 
     Args:
-        app: that is guarded.
-        token: that opens the page; None opens it to everyone who can reach it.
-        key: secret that cookies are signed with, which are good where the key is the same.
-        names: further names of this machine that are good; `*.` in front of one stands for any
-            single name there, as in certificates.
+        app: the guarded application.
+        token: secret that opens the page; None opens it to everyone who can reach it.
+        key: secret that the token is hashed with in cookies.
+        names: further names of this machine; a leading `*.` stands for any single name, as in
+            certificates.
     """
 
     def __init__(
@@ -72,21 +89,20 @@ class Guard:
     ) -> None:
         self._app = app
         self._token = token
+        self._admission = hmac.new(key, (token or "").encode(), hashlib.sha256).hexdigest()
         own = socket.gethostname()
-        self._names = {"localhost", own, f"{own}.local", *names}
-        self._names = {name.lower() for name in self._names}
-        self._key = key
+        self._names = {name.lower() for name in ("localhost", own, f"{own}.local", *names)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See `Guard`."""
+        """Answer a request or refuse it."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
+        session = scope["session"]
+        admitted = hmac.compare_digest(session.get("admission", ""), self._admission)
+        scope["visitor"] = session["visitor"] if admitted else ""
         connection = HTTPConnection(scope)
-        cookie = connection.cookies.get(_cookie_name(connection), "")
-        visitor = self._visitor(cookie) if self._opens(cookie) else ""
-        scope["visitor"] = visitor
-        refusal = self._refusal(connection, visitor)
+        refusal = self._refusal(connection)
         if scope["type"] == "websocket":
             denied: ASGIApp = WebSocketClose(_POLICY_VIOLATION)
             await (denied if refusal else self._app)(scope, receive, send)
@@ -100,83 +116,58 @@ class Guard:
             await send(message)
 
         if refusal is None and scope["path"] == "/":
-            if not visitor:
-                refusal = self._welcome(connection, self._visitor(cookie))
-            elif "token" in connection.query_params:  # who has the cookie follows the link again
-                refusal = RedirectResponse("/", 303)
+            refusal = self._admit(connection)
         await (refusal or self._app)(scope, receive, send_guarded)
 
-    def _refusal(self, connection: HTTPConnection, visitor: str) -> Response | None:
+    def _refusal(self, connection: HTTPConnection) -> Response | None:
         scope = connection.scope
         host = connection.headers.get("host", "")
         if not self._is_own(host):
             return _error(f"this studio does not answer to the name {host[:100]!r}", 421)
         plain = scope["type"] == "http" and scope["method"] in ("GET", "HEAD")
         if not plain and _origin_host(connection) != host.lower():
-            return _error("only the studio's own page may ask this", 403)
-        if not visitor and scope["path"] != "/" and not scope["path"].startswith("/static/"):
-            return _error("the studio was started anew, or not by this browser: reload it", 403)
+            return _error("only the studio's own page may ask for this", 403)
+        public = scope["path"] == "/" or scope["path"].startswith("/static/")
+        if not (scope["visitor"] or public):
+            return _error(
+                "the studio was restarted, or this browser has not opened it: reload the page", 403
+            )
         return None
 
-    def _welcome(self, connection: HTTPConnection, visitor: str) -> Response:
-        """Give a visitor the cookie, and the page again, without the token in its address."""
-        given = connection.query_params.get("token", "")
-        if self._token is not None and not _same(given, self._token):
-            reason = "This is not its token." if given else "The link that it printed opens it."
-            return HTMLResponse(_REFUSED_PAGE.format(reason=reason), 403)
-        response = RedirectResponse("/", 303)
-        visitor = visitor or secrets.token_hex(16)
-        response.set_cookie(
-            _cookie_name(connection),
-            ".".join((visitor, self._signature(visitor), self._admission(visitor))),
-            max_age=_COOKIE_SECONDS,
-            httponly=True,
-            # Strict would hide it from the page when the link is followed from elsewhere.
-            samesite="lax",
-            secure=connection.url.scheme == "https",
-        )
-        return response
-
-    def _visitor(self, cookie: str) -> str:
-        """Who a cookie of ours was given to; empty for any other."""
-        visitor, signature, _ = _parts(cookie)
-        return visitor if _same(signature, self._signature(visitor)) else ""
-
-    def _opens(self, cookie: str) -> bool:
-        """Whether a cookie was given for this token."""
-        visitor, _, admission = _parts(cookie)
-        return _same(admission, self._admission(visitor))
-
-    def _admission(self, visitor: str) -> str:
-        return self._signature(f"{visitor} {'' if self._token is None else self._token}")
-
-    def _signature(self, text: str) -> str:
-        return hmac.new(self._key, text.encode(), hashlib.sha256).hexdigest()
+    def _admit(self, connection: HTTPConnection) -> Response | None:
+        """Set the cookie of a visitor who may enter, and take the token out of the address."""
+        given = connection.query_params.get("token")
+        if not connection.scope["visitor"]:
+            if self._token is not None and not _same(given or "", self._token):
+                reason = "The token is wrong." if given else "Open it by the link that it printed."
+                return HTMLResponse(_LOCKED_PAGE.format(reason=reason), 403)
+            session = connection.scope["session"]
+            session.setdefault("visitor", secrets.token_hex(16))
+            session["admission"] = self._admission
+        elif given is None:
+            return None
+        return RedirectResponse("/", 303)
 
     def _is_own(self, host: str) -> bool:
         try:
             name = urlsplit(f"//{host}").hostname or ""
         except ValueError:
             return False
-        if is_named(name, self._names):
-            return True
-        try:
-            ipaddress.ip_address(name)
-        except ValueError:
-            return False
-        return True
+        return is_named(name, self._names) or _is_address(name)
 
 
 def is_named(name: str, names: Container[str]) -> bool:
-    """Whether a name is among others, in which `*.` may stand for any first part of it."""
+    """Whether a name is among others, in which `*.` may stand for its first part."""
     name = name.lower()
     return name in names or f"*.{name.partition('.')[2]}" in names
 
 
-def _parts(cookie: str) -> tuple[str, str, str]:
-    visitor, _, signatures = cookie.partition(".")
-    signature, _, admission = signatures.partition(".")
-    return visitor, signature, admission
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _same(one: str, other: str) -> bool:
@@ -184,16 +175,77 @@ def _same(one: str, other: str) -> bool:
 
 
 def _origin_host(connection: HTTPConnection) -> str:
-    """Host and port of the page that asks, if it was loaded in the way in which it asks."""
+    """Host and port of the page that asks, if it was loaded with the scheme of the request."""
     origin = urlsplit(connection.headers.get("origin", ""))
     secure = connection.url.scheme in ("https", "wss")
     return origin.netloc.lower() if origin.scheme == ("https" if secure else "http") else ""
 
 
-def _cookie_name(connection: HTTPConnection) -> str:
-    # Browsers share cookies between the ports of a host.
-    return f"nst_rt_{connection.url.port or 443}"
-
-
 def _error(reason: str, status: int) -> Response:
     return JSONResponse({"error": reason}, status)
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Files of a certificate and its key, and the SHA-256 fingerprint that browsers show."""
+
+    cert: Path
+    key: Path
+    fingerprint: str
+
+
+def certificate_names(file: Path) -> tuple[str, ...]:
+    """Names and addresses that a certificate is for; a leading `*.` stands for any single name.
+
+    Args:
+        file: PEM; the first certificate of a chain counts.
+
+    Raises:
+        InputError: not a certificate.
+    """
+    try:
+        extensions = x509.load_pem_x509_certificate(file.read_bytes()).extensions
+        names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return ()
+    except (ValueError, OSError) as error:
+        raise InputError(f"{file}: not a readable certificate ({error})") from error
+    addresses = map(str, names.get_values_for_type(x509.IPAddress))
+    return (*(name.lower() for name in names.get_values_for_type(x509.DNSName)), *addresses)
+
+
+def self_signed_certificate(folder: Path, *names: str) -> Certificate:
+    """Make a certificate for this machine, valid for 30 days.
+
+    Args:
+        folder: folder for the files; only their owner can read the key.
+        *names: names and addresses at which others reach this machine.
+    """
+    key = ec.generate_private_key(ec.SECP256R1())
+    issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "nst-rt studio")])
+    host = socket.gethostname()
+    known = dict.fromkeys(("localhost", host, f"{host}.local", "127.0.0.1", "::1", *names))
+    alternatives = [
+        x509.IPAddress(ipaddress.ip_address(name)) if _is_address(name) else x509.DNSName(name)
+        for name in known
+    ]
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(issuer)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))  # clocks differ
+        .not_valid_after(now + datetime.timedelta(days=_CERTIFICATE_DAYS))
+        .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    cert_file, key_file = folder / "cert.pem", folder / "key.pem"
+    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    cert_file.write_bytes(certificate.public_bytes(pem))
+    key_file.touch(mode=0o600)
+    key_file.write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
+    fingerprint = certificate.fingerprint(hashes.SHA256()).hex(":").upper()
+    return Certificate(cert_file, key_file, fingerprint)

@@ -19,29 +19,26 @@ from nst_rt.images.collection import find_photos
 from nst_rt.infer.backends import BackendName, Precision
 from nst_rt.infer.live.addresses import in_url, is_any, is_loopback, reached_at
 from nst_rt.infer.web.app import create_app
-from nst_rt.infer.web.certificates import names_in
-from nst_rt.infer.web.certificates import self_signed as make_certificate
-from nst_rt.infer.web.checks import Limits
-from nst_rt.infer.web.engine import Engine
-from nst_rt.infer.web.security import is_named
-from nst_rt.infer.web.settings import Settings
-from nst_rt.infer.web.storage import default_results, temporary_folder
-from nst_rt.models.style_model import StyleModel, gallery_files
+from nst_rt.infer.web.results import default_results, temporary_folder
+from nst_rt.infer.web.security import certificate_names, is_named, self_signed_certificate
+from nst_rt.infer.web.settings import Limits, Settings
+from nst_rt.infer.web.stylizers import StylizerPool
+from nst_rt.models.style_model import StyleModel, gallery
 
-_LARGEST_FRAME = 4 * 2**20  # bytes of a live JPEG
-_PATIENCE = 3  # seconds that requests have when the server ends
-_SHORTEST_TOKEN = 8
+_MAX_FRAME_BYTES = 4 * 2**20  # of a live JPEG
+_SHUTDOWN_SECONDS = 3  # that open requests get
+_MIN_TOKEN_LENGTH = 8
 
 
 @dataclass(frozen=True)
 class Ready:
-    """That the studio can be opened.
+    """What is known when the studio can be opened.
 
     Attributes:
         links: addresses of the page, the best one first.
         fingerprint: SHA-256 of the certificate that was made for it.
-        camera: whether browsers give a camera to the first of the links.
-        results: folder that results are kept in.
+        camera: whether browsers allow the camera at the first link.
+        results: folder of the results.
     """
 
     links: tuple[str, ...]
@@ -63,7 +60,11 @@ def serve(
     tls_cert: Path | str | None = None,
     tls_key: Path | str | None = None,
     self_signed: bool = False,
-    limits: Limits | None = None,
+    viewers: int = 4,
+    max_upload: float = 512.0,
+    max_pixels: float = 50.0,
+    max_seconds: float = 600.0,
+    storage: float = 4.0,
     backend: BackendName = "auto",
     device: str | None = None,
     precision: Precision = "auto",
@@ -71,48 +72,60 @@ def serve(
 ) -> None:
     """Serve the studio until Ctrl-C or SIGTERM.
 
-    Results stay, and are there at the next start; nothing else of its visitors' files does.
+    Results stay and are found by the next studio; all other files of visitors are removed.
 
     Args:
         host: address or name to listen on; `0.0.0.0` for all networks of this machine.
         port: 0 takes a free one.
-        token: opens the page, and must be given for any address but this machine's own; an empty
-            one is chosen at random.
-        models: model files, besides the gallery.
+        token: secret that opens the page, required unless `host` is this machine alone; an empty
+            one is replaced by a random one.
+        models: model files to offer beside the gallery.
         photos: collection of photos that visitors may train on.
-        start_from: that trainings start from, see `nst_rt.train.run.train_style`.
-        results: folder that results are kept in; by default one in the user's data folder.
-        fps: that live pictures hold by painting smaller; 0 never paints smaller.
-        tls_cert, tls_key: PEM files, for HTTPS.
-        self_signed: HTTPS with a certificate made on the spot.
-        limits: see `Limits`.
+        start_from: what trainings start from, see `nst_rt.train.run.train_style`.
+        results: folder for results; by default one in the user's data folder.
+        fps: frame rate of live viewers, held by stylizing at a smaller size; 0 never reduces it.
+        tls_cert, tls_key: PEM files of a certificate and its key, for HTTPS.
+        self_signed: HTTPS with a certificate that is made for this run.
+        viewers: maximum number of live viewers at once.
+        max_upload: maximum size of an uploaded file, MB.
+        max_pixels: maximum size of an image or of a video frame, megapixels.
+        max_seconds: maximum duration of a video.
+        storage: maximum size of all files including results, GB.
         backend, device, precision: see `Stylizer`.
         on_ready: called when the page can be opened.
 
     Raises:
-        InputError: an address, a token or a file that cannot be used.
-        StyleModelError, BackendError: a model or an engine that cannot be used.
-        KeyboardInterrupt: after Ctrl-C or SIGTERM, when all has been cleaned up.
+        InputError: an address, a token, a number or a file that cannot be used.
+        StyleModelError, BackendError: a model or a backend that cannot be used.
+        KeyboardInterrupt: after Ctrl-C or SIGTERM, when everything is cleaned up.
     """
     local = is_loopback(host)
     if not local and token is None:
         raise InputError(
-            f"{host}: whoever reaches it could use this machine; --token makes a link that only "
-            "those have whom you give it to (and browsers give a camera only to HTTPS or "
-            "localhost: add --self-signed, or --tls-cert and --tls-key)"
+            f"{host}: anyone who reaches this address could use the machine; set a `token`, and "
+            "for cameras, which browsers allow on HTTPS or localhost only, `self_signed` or "
+            "`tls_cert` and `tls_key`"
         )
-    if token and len(token) < _SHORTEST_TOKEN:
-        raise InputError(f"a token must have at least {_SHORTEST_TOKEN} characters; or give none")
+    if token and len(token) < _MIN_TOKEN_LENGTH:
+        raise InputError(f"`token` must have at least {_MIN_TOKEN_LENGTH} characters")
     if (tls_cert is None) != (tls_key is None):
-        raise InputError("--tls-cert and --tls-key go together")
+        raise InputError("`tls_cert` and `tls_key` must be given together")
     if self_signed and tls_cert:
-        raise InputError("a certificate is given; --self-signed would make another one")
+        raise InputError("`self_signed` cannot be combined with `tls_cert`")
     if not 0 <= fps < float("inf"):
-        raise InputError(f"the frames per second to hold must be 0 or more, not {fps}")
+        raise InputError(f"`fps` must be 0 or more, not {fps}")
     if not 0 <= port <= 65535:
-        raise InputError(f"a port is a number from 0 to 65535, not {port}")
-    if token == "":
-        token = secrets.token_urlsafe(12)
+        raise InputError(f"`port` must be from 0 to 65535, not {port}")
+    limits = {
+        "viewers": viewers,
+        "max_upload": max_upload,
+        "max_pixels": max_pixels,
+        "max_seconds": max_seconds,
+        "storage": storage,
+    }
+    for name, value in limits.items():
+        if not 0 < value < float("inf"):
+            raise InputError(f"`{name}` must be positive, not {value}")
     if photos is not None:
         find_photos(photos)
         photos = Path(photos).absolute()
@@ -122,55 +135,59 @@ def serve(
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(pem[0], pem[1])
         except OSError as error:  # ssl.SSLError is one
             raise InputError(f"{tls_cert}, {tls_key}: not a certificate and its key") from error
-    vouched = () if pem[0] is None else names_in(pem[0])
-    # What a router or a name server calls this machine; asking them may take time.
-    called = () if local else (socket.getfqdn(),)
+    certified = () if pem[0] is None else certificate_names(pem[0])
+    # The name that a router or a name server has for this machine; asking them may take time.
+    own_names = () if local else (socket.getfqdn(),)
     with _listening(host, port) as sock, temporary_folder() as root:
-        engine = Engine(backend, device, precision)
-        for model in (*models, *dict.fromkeys(gallery_files().values())):
-            engine.add(StyleModel.load(model))
-        engine.prepare()
+        loaded = [StyleModel.load(model) for model in (*models, *dict.fromkeys(gallery().values()))]
+        pool = StylizerPool(*loaded, backend=backend, device=device, precision=precision)
+        pool.prepare()
         addresses = reached_at(host)
-        address = addresses[0]
-        if vouched and not local:
-            addresses = _covered(addresses, vouched)
         fingerprint = None
         if self_signed:
-            certificate = make_certificate(root.parent, address, *called)
-            pem, fingerprint = [certificate.cert, certificate.key], certificate.fingerprint
+            made = self_signed_certificate(root.parent, addresses[0], *own_names)
+            pem, fingerprint = [made.cert, made.key], made.fingerprint
+        elif certified and not local:
+            addresses = _certified_addresses(addresses, certified)
+        https = pem[0] is not None
+        port = sock.getsockname()[1]
         settings = Settings(
             root,
             (default_results() if results is None else Path(results)).absolute(),
-            limits or Limits(),
+            Limits(
+                upload=int(max_upload * 1e6),
+                storage=int(storage * 1e9),
+                pixels=int(max_pixels * 1e6),
+                seconds=max_seconds,
+                viewers=viewers,
+            ),
             fps=fps,
             photos=photos,
             start_from=start_from,
-            token=token,
-            names=(host, *called, *vouched),
+            token=secrets.token_urlsafe(12) if token == "" else token,
+            names=(host, *own_names, *certified),
+            cookie=f"nst_rt_{port}",
+            https=https,
         )
         config = uvicorn.Config(
-            create_app(engine, settings),
+            create_app(pool, settings),
             ws="websockets-sansio",
-            ws_max_size=_LARGEST_FRAME,
+            ws_max_size=_MAX_FRAME_BYTES,
             ws_per_message_deflate=False,  # JPEGs do not get smaller
             ssl_certfile=pem[0],
             ssl_keyfile=pem[1],
             log_level="warning",
-            access_log=False,  # would write tokens down
+            access_log=False,  # it would contain tokens
             server_header=False,
             proxy_headers=False,
-            timeout_graceful_shutdown=_PATIENCE,
+            timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
         )
         if on_ready is not None:
-            secure = pem[0] is not None
-            here = sock.getsockname()[1]
-            links = tuple(
-                f"{'https' if secure else 'http'}://{in_url(name)}:{here}/"
-                + (f"?token={quote(token, safe='')}" if token else "")
-                for name in addresses
-            )
-            on_ready(Ready(links, fingerprint, secure or local, settings.results))
-        with _terminated_like_interrupted():
+            query = f"?token={quote(settings.token, safe='')}" if settings.token else ""
+            scheme = "https" if https else "http"
+            links = tuple(f"{scheme}://{in_url(name)}:{port}/{query}" for name in addresses)
+            on_ready(Ready(links, fingerprint, https or local, settings.results))
+        with _sigterm_as_interrupt():
             uvicorn.Server(config).run(sockets=[sock])
 
 
@@ -179,20 +196,20 @@ def _listening(host: str, port: int) -> socket.socket:
         [(family, *_, where), *_] = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
-        # Where it can, all networks of IPv6 are those of IPv4, too.
+        # If the system can, listening on all networks of IPv6 includes those of IPv4.
         both = family == socket.AF_INET6 and is_any(host) and socket.has_dualstack_ipv6()
         return socket.create_server(where[:2], family=family, dualstack_ipv6=both)
     except socket.gaierror as error:
         raise InputError(f"{host}: no such address on this machine") from error
     except OSError as error:
         raise InputError(
-            f"{host}, port {port}: cannot be listened on ({error}); --port takes another one"
+            f"{host}, port {port}: cannot listen there ({error}); choose another `port`"
         ) from error
 
 
 @contextmanager
-def _terminated_like_interrupted() -> Iterator[None]:
-    """SIGTERM, which uvicorn raises again in the end, becomes a KeyboardInterrupt, too."""
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """Turn SIGTERM, which uvicorn raises again at its end, into a KeyboardInterrupt, too."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may handle signals
         return
@@ -203,10 +220,10 @@ def _terminated_like_interrupted() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _covered(addresses: Sequence[str], vouched: Sequence[str]) -> list[str]:
-    """Those of the addresses that a certificate is for; else the first name that it is for."""
-    good = [address for address in addresses if is_named(address, vouched)]
-    others = [name for name in vouched if not (name.startswith("*.") or is_loopback(name))]
+def _certified_addresses(addresses: Sequence[str], certified: Sequence[str]) -> list[str]:
+    """The addresses that a certificate is for; else the first name that it is for."""
+    good = [address for address in addresses if is_named(address, certified)]
+    others = [name for name in certified if not (name.startswith("*.") or is_loopback(name))]
     if good and not is_loopback(good[0]):
         return good
     return [*others[:1], *good] or list(addresses)

@@ -1,31 +1,68 @@
-"""Files that visitors send: kept under names of our own, within limits.
+"""Files that visitors send: checked by decoders that open nothing else, kept under random names.
 
 What a visitor calls a file is shown to people and never used as a path.
 """
 
 import asyncio
-import contextlib
+import logging
+import lzma
+import re
 import secrets
 import shutil
 import threading
+import zipfile
+import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import av
+from PIL import Image
 from starlette.concurrency import run_in_threadpool
 
-from nst_rt.errors import InputError
-from nst_rt.infer.web.checks import (
-    Limits,
-    TooLargeError,
-    check_archive,
-    check_photo,
-    check_video,
-)
+from nst_rt.errors import InputError, StyleTransferError, VideoError
+from nst_rt.images.decoding import readable_image
+from nst_rt.images.io import IMAGE_SUFFIXES, image_shape, load_picture
+from nst_rt.infer.video.probe import video_stream
+from nst_rt.infer.web.settings import Limits
+from nst_rt.models.transformer import MINIMUM_SIZE
 
-_CHECKED_AT_ONCE = 2  # large photos take gigabytes
-_CHECKS = {"photo": check_photo, "video": check_video, "photos": check_archive}
+logger = logging.getLogger(__name__)
+
+# Only these formats are decoded: others name further files (playlists) or run programs.
+_IMAGE_FORMATS = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "BMP": ".bmp", "TIFF": ".tif"}
+_VIDEO_FORMATS = {
+    "mov": ".mp4",
+    "matroska": ".mkv",
+    "avi": ".avi",
+    "mpegts": ".ts",
+    "mpeg": ".mpg",
+    "ogg": ".ogv",
+    "flv": ".flv",
+    "asf": ".wmv",
+}
+# Raised for damaged and encrypted members of an archive, and for what is in them.
+_UNREADABLE = (
+    OSError,
+    EOFError,
+    ValueError,
+    SyntaxError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+)
+_MAX_MEMBER = 100 * 2**20  # bytes of one photo in an archive
+_MAX_MEMBERS = 200_000
+_CHECKS_AT_ONCE = 2  # large images take gigabytes
+
+Found = tuple[str, dict[str, Any]]  # suffix that the content calls for, facts for the page
+
+
+class TooLargeError(StyleTransferError):
+    """More bytes, pixels or seconds than the studio accepts."""
 
 
 @dataclass
@@ -34,13 +71,14 @@ class Upload:
 
     Attributes:
         id: that only its owner knows.
-        owner: the visitor.
-        kind: `photo`, `video`, `photos` (an archive) or `album` (a folder).
-        name: as the visitor calls it; to be shown only.
+        owner: id of the visitor.
+        kind: `image`, `video`, `archive` (of photos) or `album` (a folder of photos).
+        name: what the visitor calls it, to be shown only.
         path: where it is.
         size: bytes.
         facts: what was found in it, for the page.
-        users: jobs and requests that need it at the moment; it is not removed to make room.
+        users: jobs and requests that need it at the moment; while there are any, it is not removed
+            to make room.
     """
 
     id: str
@@ -52,13 +90,9 @@ class Upload:
     facts: dict[str, Any] = field(default_factory=dict)
     users: set[object] = field(default_factory=set)
 
-    def explained(self, error: BaseException) -> str:
-        """An error's message with the file's own name in place of ours."""
-        return str(error).replace(str(self.path), self.name)
-
-    @contextlib.contextmanager
-    def needed(self) -> Iterator[None]:
-        """Keep it for as long as this lasts."""
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Keep it for as long as the context lasts."""
         user = object()
         self.users.add(user)
         try:
@@ -71,13 +105,31 @@ class Upload:
         return {"id": self.id, "kind": self.kind, "name": self.name, **self.facts}
 
 
+def visitor_message(error: BaseException, *uploads: Upload) -> str:
+    """An error's message for a visitor: their names for files, and no options in code.
+
+    Bugs go to the log, for whoever runs the studio.
+    """
+    if not isinstance(error, StyleTransferError):
+        logger.error("internal error", exc_info=error)
+        return "internal error"
+    text = str(error)
+    for upload in uploads:
+        text = text.replace(str(upload.path), upload.name)
+
+    def words(option: re.Match[str]) -> str:
+        return re.sub("[_-]", " ", option[1] or option[2])
+
+    return re.sub(r"`([^`]*)`|(?<!\S)--([a-z][a-z-]*)", words, text)
+
+
 class Uploads:
-    """All files that visitors sent, in one folder; each in a folder of its own.
+    """All files that visitors sent, each in a random folder of its own.
 
     Args:
-        root: the folder.
+        root: folder of these folders.
         limits: see `Limits`.
-        results: gives the bytes of all jobs' files, which share the storage.
+        results: returns the bytes of all jobs' files, which share the storage.
     """
 
     def __init__(self, root: Path, limits: Limits, results: Callable[[], int]) -> None:
@@ -85,12 +137,12 @@ class Uploads:
         self._limits = limits
         self._results = results
         self._files: dict[str, Upload] = {}
-        self._coming: dict[Path, int] = {}  # files on their way -> bytes that have room
+        self._arriving: dict[Path, int] = {}  # file -> bytes reserved for it
         self._lock = threading.Lock()
-        self._checking = asyncio.Semaphore(_CHECKED_AT_ONCE)
+        self._checking = asyncio.Semaphore(_CHECKS_AT_ONCE)
 
     def find(self, id: object, owner: str, *kinds: str) -> Upload:
-        """The owner's file of that id.
+        """The visitor's upload with that id.
 
         Raises:
             InputError: there is none, or it is of another kind.
@@ -98,53 +150,59 @@ class Uploads:
         upload = self._files.get(str(id))
         if upload is None or upload.owner != owner:
             raise InputError("that file is no longer here: choose it again")
-        if upload.kind not in kinds:
-            raise InputError(f"{upload.name}: needed is a {' or '.join(kinds)}")
+        if kinds and upload.kind not in kinds:
+            raise InputError(f"{upload.name}: expected {' or '.join(kinds)}, not {upload.kind}")
         return upload
 
     async def receive(
         self, chunks: AsyncIterator[bytes], *, owner: str, kind: str, name: str, size: int
     ) -> Upload:
-        """Write a file down as it comes in, up to the limit; it is not checked yet.
+        """Store a file as it arrives and check it.
 
         Args:
             chunks: of the file.
             owner, kind, name: see `Upload`.
-            size: in bytes, as announced; 0 if it was not.
+            size: announced size in bytes, 0 if unknown.
 
         Raises:
-            TooLargeError: it is too large; nothing of it is kept.
+            TooLargeError: it is over a limit; nothing of it is kept.
+            InputError: not of its kind, or damaged; likewise.
         """
+        if kind not in _CHECKS:
+            raise InputError(f"unknown kind of file {kind[:20]!r}")
         folder = self._root / secrets.token_hex(16)
-        path = folder / "file"
+        upload = Upload(folder.name, owner, kind, _shown(name), folder / "file")
         folder.mkdir()
         try:
-            with self._receiving(path, size):
-                written = await self._write(chunks, path)
-                return self._keep(Upload(folder.name, owner, kind, _shown(name), path, written))
+            with self._reserved(upload.path, size):
+                upload.size = await self._write(chunks, upload.path)
+                self._keep(upload)
+            with upload.in_use():
+                suffix, upload.facts = await self._checked(kind, upload.path, upload.name)
+                upload.path = upload.path.rename(upload.path.with_suffix(suffix))
         except BaseException:
-            shutil.rmtree(folder)
+            self.remove(upload)
             raise
+        return upload
 
     def new_album(self, owner: str, name: str) -> Upload:
-        """An empty folder for photos."""
+        """Create an empty folder of photos."""
         folder = self._root / secrets.token_hex(16)
-        (folder / "photos").mkdir(parents=True)
         path = folder / "photos"
+        path.mkdir(parents=True)
         return self._keep(Upload(folder.name, owner, "album", _shown(name), path, 0, {"count": 0}))
 
     async def receive_into(self, album: Upload, chunks: AsyncIterator[bytes], size: int) -> None:
         """Add a photo to an album.
 
         Raises:
-            TooLargeError: it is too large.
-            InputError: not a photo; it is not kept.
+            TooLargeError, InputError: see `receive`.
         """
         file = album.path / f"{secrets.token_hex(8)}.part"
-        with album.needed(), self._receiving(file, size):
+        with album.in_use(), self._reserved(file, size):
             try:
                 written = await self._write(chunks, file)
-                suffix, _ = await self._checked("photo", file, "this photo")
+                suffix, _ = await self._checked("image", file, "this photo")
                 file.rename(file.with_suffix(suffix))
             finally:
                 file.unlink(missing_ok=True)
@@ -153,47 +211,32 @@ class Uploads:
             with self._lock:
                 self._files[album.id] = self._files.pop(album.id)  # now the newest
 
-    async def check(self, upload: Upload) -> None:
-        """Look into a file that came in, and remove it if it cannot be used.
-
-        Raises:
-            TooLargeError: more pixels than the limit.
-            InputError: not what it is meant to be.
-        """
-        with upload.needed():
-            try:
-                suffix, upload.facts = await self._checked(upload.kind, upload.path, upload.name)
-            except BaseException:
-                self.remove(upload)
-                raise
-            upload.path = upload.path.rename(upload.path.with_suffix(suffix))
-
     def remove(self, upload: Upload) -> None:
-        """Forget a file."""
+        """Remove a file."""
         with self._lock:
             self._files.pop(upload.id, None)
         shutil.rmtree(self._root / upload.id, ignore_errors=True)
 
     def make_room(self, size: int) -> None:
-        """Remove the oldest files that no job uses until `size` more bytes may come.
+        """Remove the oldest files that are not in use until there is room for `size` more bytes.
 
         Raises:
-            TooLargeError: there is no room, all that is there being results or in use.
+            TooLargeError: results and files in use take all the room.
         """
         while self._stored() + size > self._limits.storage:
             with self._lock:
                 unused = next((file for file in self._files.values() if not file.users), None)
             if unused is None:
                 raise TooLargeError(
-                    "the studio is full, all of it being results or in use: "
-                    "remove results that are no longer needed, or try again later"
+                    "the studio is full of results and files in use: remove results that are no "
+                    "longer needed, or try again later"
                 )
             self.remove(unused)
 
     def _stored(self) -> int:
         with self._lock:
             uploads = sum(upload.size for upload in self._files.values())
-        return uploads + sum(self._coming.values()) + self._results()
+        return uploads + sum(self._arriving.values()) + self._results()
 
     def _keep(self, upload: Upload) -> Upload:
         with self._lock:
@@ -204,16 +247,16 @@ class Uploads:
         if size > self._limits.upload:
             raise TooLargeError(f"larger than the {self._limits.upload / 1e6:.0f} MB allowed here")
 
-    @contextlib.contextmanager
-    def _receiving(self, path: Path, size: int) -> Iterator[None]:
-        """Have room for a file of that size; `_write` makes more if it has more to write."""
+    @contextmanager
+    def _reserved(self, path: Path, size: int) -> Iterator[None]:
+        """Reserve room for a file of the announced size; `_write` reserves more if it is larger."""
         self._check_size(size)
         self.make_room(size)
-        self._coming[path] = size
+        self._arriving[path] = size
         try:
             yield
         finally:
-            del self._coming[path]
+            del self._arriving[path]
 
     async def _write(self, chunks: AsyncIterator[bytes], path: Path) -> int:
         written = 0
@@ -221,15 +264,122 @@ class Uploads:
             async for chunk in chunks:
                 written += len(chunk)
                 self._check_size(written)
-                if (more := written - self._coming[path]) > 0:
+                if (more := written - self._arriving[path]) > 0:
                     self.make_room(more)
-                    self._coming[path] = written
+                    self._arriving[path] = written
                 file.write(chunk)
         return written
 
-    async def _checked(self, kind: str, path: Path, name: str) -> tuple[str, dict[str, Any]]:
+    async def _checked(self, kind: str, path: Path, name: str) -> Found:
         async with self._checking:
             return await run_in_threadpool(_CHECKS[kind], path, name, self._limits)
+
+
+def check_image(path: Path, name: str, limits: Limits) -> Found:
+    """Check an image by decoding all of it; the facts are its size.
+
+    Raises:
+        InputError: not an image, or a damaged one.
+        TooLargeError: too many pixels.
+    """
+    try:
+        with readable_image(path, formats=tuple(_IMAGE_FORMATS)) as opened:
+            suffix = _IMAGE_FORMATS.get(opened.format or "", ".jpg")  # "MPO", a kind of JPEG
+            pixels = opened.width * opened.height
+    except InputError as error:
+        raise InputError(
+            f"{name}: not an image that can be read (JPEG, PNG, WebP, TIFF, BMP)"
+        ) from error
+    _check_pixels(name, pixels, limits)
+    try:
+        height, width = image_shape(path)
+        # A JPEG is decoded at an eighth of its size, which reads all of the file, too.
+        load_picture(path, at_least=MINIMUM_SIZE)
+    except InputError as error:
+        raise InputError(str(error).replace(str(path), name)) from error
+    return suffix, {"width": width, "height": height}
+
+
+def check_video(path: Path, name: str, limits: Limits) -> Found:
+    """Check a video; the facts are its size and duration.
+
+    Raises:
+        InputError: not a video, or an unknown codec.
+        TooLargeError: too many pixels or seconds.
+    """
+    options = {"format_whitelist": ",".join(_VIDEO_FORMATS), "protocol_whitelist": "file"}
+    try:
+        with av.open(str(path), options=options, metadata_errors="replace") as container:
+            context = video_stream(path, container).codec_context
+            width, height = context.width, context.height
+            seconds = None if container.duration is None else container.duration / av.time_base
+            formats = container.format.name.split(",")
+    except VideoError as error:
+        raise InputError(str(error).replace(str(path), name)) from error
+    except (av.FFmpegError, OSError) as error:
+        raise InputError(f"{name}: not a video that can be read, or a damaged one") from error
+    _check_pixels(name, width * height, limits)
+    if seconds is not None and seconds > limits.seconds:
+        raise TooLargeError(f"{name}: longer than the {limits.seconds:g} seconds allowed here")
+    suffix = next(_VIDEO_FORMATS[each] for each in formats if each in _VIDEO_FORMATS)
+    return suffix, {"width": width, "height": height, "seconds": seconds}
+
+
+def check_archive(path: Path, name: str, limits: Limits) -> Found:
+    """Check a zip archive of photos; the facts are the number of files in it.
+
+    Damaged photos pass, since training skips them.
+
+    Raises:
+        InputError: not a zip archive, or one of other things than photos.
+        TooLargeError: too many bytes when unpacked, or too many pixels in a photo.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = [m for m in archive.infolist() if not m.is_dir()]
+            if len(members) > _MAX_MEMBERS or any(m.file_size > _MAX_MEMBER for m in members):
+                raise InputError(f"{name}: the archive contains other things than photos")
+            unpacked = sum(member.file_size for member in members)
+            if unpacked > limits.storage:
+                raise TooLargeError(
+                    f"{name}: {unpacked / 1e9:.1f} GB when unpacked, and "
+                    f"{limits.storage / 1e9:g} GB are allowed here"
+                )
+            for member in members:
+                if Path(member.filename).suffix.lower() in IMAGE_SUFFIXES:
+                    _check_member(archive, member, f"{name}: {member.filename}", limits)
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise InputError(f"{name}: not a zip archive of photos") from error
+    return ".zip", {"count": len(members)}
+
+
+def _check_member(
+    archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str, limits: Limits
+) -> None:
+    try:
+        with archive.open(member) as file, Image.open(file) as opened:
+            image_format, pixels = opened.format, opened.width * opened.height
+    except Image.DecompressionBombError as error:
+        raise TooLargeError(f"{name}: too many pixels") from error
+    except _UNREADABLE:
+        return
+    if image_format not in (*_IMAGE_FORMATS, "MPO"):
+        raise InputError(f"{name}: the content is {image_format}, not what the name says")
+    _check_pixels(name, pixels, limits)
+
+
+def _check_pixels(name: str, pixels: int, limits: Limits) -> None:
+    if pixels > limits.pixels:
+        raise TooLargeError(
+            f"{name}: {pixels / 1e6:.1f} megapixels, and {limits.pixels / 1e6:g} are allowed here"
+        )
+
+
+_CHECKS: dict[str, Callable[[Path, str, Limits], Found]] = {
+    "image": check_image,
+    "video": check_video,
+    "archive": check_archive,
+}
 
 
 def _shown(name: str) -> str:

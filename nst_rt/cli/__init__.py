@@ -127,7 +127,7 @@ class _Parser(argparse.ArgumentParser):
             self._defaults_of = None
             for action in self._actions:
                 default = defaults.get(action.dest)
-                if action.help and default is not None and not isinstance(default, bool):
+                if action.help and default not in (None, ()) and not isinstance(default, bool):
                     action.help += f" (default: {default})".replace("%", "%%")
         return super().format_help()
 

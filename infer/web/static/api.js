@@ -1,6 +1,6 @@
-// Talking to the studio: JSON requests, and uploads that tell how far they are.
+// Requests to the studio: JSON, and uploads with progress.
 
-/** What the studio said was wrong; without a status it did not answer. */
+/** An error that the studio reported; without a status it did not answer. */
 export class StudioError extends Error {
   constructor(message, status) {
     super(message);
@@ -8,7 +8,7 @@ export class StudioError extends Error {
   }
 }
 
-/** Ask the studio; gives its answer from JSON. */
+/** Send a request to the studio; returns the parsed JSON answer. */
 export async function ask(path, { method = "GET", json } = {}) {
   const body = json === undefined ? undefined : JSON.stringify(json);
   let response;
@@ -20,16 +20,16 @@ export async function ask(path, { method = "GET", json } = {}) {
   return (await accepted(response)).json();
 }
 
-/** The response, if the studio did not refuse. */
+/** Returns the response, or throws if the studio refused. */
 async function accepted(response) {
   if (response.ok) return response;
   const answer = await response.json().catch(() => null);
   throw refusal(answer, response.status);
 }
 
-const refusal = (answer, status) => new StudioError(answer?.error ?? `The studio refused (${status}).`, status);
+const refusal = (answer, status) => new StudioError(answer?.error ?? `The studio refused the request (${status}).`, status);
 
-/** Send a file; `onProgress` gets the part that is sent, from 0 to 1. */
+/** Upload a file; `onProgress` gets the fraction sent, from 0 to 1. */
 export function send(path, body, { name = "", onProgress = () => {} } = {}) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
@@ -41,7 +41,7 @@ export function send(path, body, { name = "", onProgress = () => {} } = {}) {
       if (request.status === 200) resolve(request.response);
       else reject(refusal(request.response, request.status));
     };
-    request.onerror = () => reject(new StudioError("The studio broke off: too large, or no longer running."));
+    request.onerror = () => reject(new StudioError("The upload was interrupted: the file is too large, or the studio is no longer running."));
     request.send(body);
   });
 }

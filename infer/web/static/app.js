@@ -1,4 +1,4 @@
-// The page as a whole: its tabs, and what they are given to start with.
+// The page as a whole: its tabs and their start.
 
 import { ask } from "./api.js";
 import { ImageTab } from "./image.js";
@@ -11,7 +11,7 @@ import { VideoTab } from "./video.js";
 
 const tabs = [...document.querySelectorAll("[role=tab]")];
 
-/** Show a tab; the address remembers it. */
+/** Show a tab and put it into the address. */
 function open(tab, { focus = false } = {}) {
   for (const each of tabs) {
     const chosen = each === tab;
@@ -23,7 +23,7 @@ function open(tab, { focus = false } = {}) {
   history.replaceState(null, "", `#${tab.getAttribute("aria-controls")}`);
 }
 
-/** Arrow keys, Home and End, as the ARIA pattern for tabs has them. */
+/** Arrow keys, Home and End, as in the ARIA pattern for tabs. */
 function onKey(event) {
   const at = tabs.indexOf(event.currentTarget);
   const to = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: -1 }[event.key];
@@ -40,7 +40,7 @@ open(tabs.find((tab) => `#${tab.getAttribute("aria-controls")}` === location.has
 
 const boot = telling(async () => {
   const studio = await ask("/api/studio");
-  byId("engine").textContent = `${studio.engine} · nst-rt ${studio.version}`;
+  byId("backend").textContent = `${studio.backend} · nst-rt ${studio.version}`;
   const live = new Live();
   const jobs = new JobList({
     undo: studio.undo,

@@ -1,11 +1,11 @@
-// The curve of what is being minimized, on a logarithmic scale, as SVG.
+// Plot of the loss on a logarithmic scale, as SVG.
 
 const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP] = [360, 200, 44, 24, 22];
 
 /**
- * Draw a job's curve.
- * Optimizing has points (step, loss, size), whose losses compare within one size only; training
- * has (step, content, style).
+ * Draw the loss of a job.
+ * Points of an optimization are (step, loss, size), where losses are comparable within one size
+ * only; those of a training are (step, content, style).
  */
 export function lossCurve(points, kind) {
   const lines = kind === "train" ? [column(points, 1), column(points, 2)] : bySize(points);
@@ -29,7 +29,7 @@ export function lossCurve(points, kind) {
     const d = line.map(([step, value], n) => `${n ? "L" : "M"}${x(step).toFixed(1)} ${y(value).toFixed(1)}`).join("");
     svg.append(make("path", { class: kind === "train" ? `line${i}` : "line0", d }));
   });
-  svg.append(text(LEFT, 12, kind === "train" ? "content loss, and style loss (dashed)" : "loss, at each size of its own", "start"));
+  svg.append(text(LEFT, 12, kind === "train" ? "content loss, and style loss (dashed)" : "loss, one line per image size", "start"));
   return svg;
 }
 
@@ -44,7 +44,7 @@ function bySize(points) {
   return [...lines.values()];
 }
 
-/** At least a third of a decade, so that noise does not look like a cliff. */
+/** Widen the range to a third of a decade, so that noise does not look like a cliff. */
 function spread(low, high) {
   const missing = Math.max(0, 0.34 - (high - low)) / 2;
   return [low - missing, high + missing];

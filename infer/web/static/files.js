@@ -1,23 +1,23 @@
-// Files on their way to the studio, checked against its limits before they leave.
+// Uploads, checked against the limits of the studio before they are sent.
 
 import { ask, send, StudioError } from "./api.js";
 import { element } from "./ui.js";
 
-const SHORT_SIDE = 288; // pixels that training needs of a photo
-const AT_ONCE = 3; // photos on their way
+const SHORT_SIDE = 288; // pixels that training needs
+const PARALLEL = 3; // photos in flight
 
-/** Upload one file of a kind: photo, video, photos. Gives what the studio found in it. */
+/** Upload one file of a kind: image, video or archive. Returns what the studio found in it. */
 export async function upload(file, kind, limits, report) {
   if (file.size > limits.upload) {
     throw new StudioError(`${file.name}: larger than the ${Math.round(limits.upload / 1e6)} MB allowed here`);
   }
-  const onProgress = (part) => report(part, part < 1 ? `${file.name}: ${Math.round(part * 100)} %` : `${file.name}: checking`);
+  const onProgress = (sent) => report(sent, sent < 1 ? `${file.name}: ${Math.round(sent * 100)}%` : `${file.name}: checking`);
   const found = await send(`/api/uploads?kind=${kind}`, file, { name: file.name, onProgress });
   report(1, describe(found));
   return found;
 }
 
-/** Upload a folder of photos, made as small as training needs them. */
+/** Upload a folder of photos, reduced to the size that training needs. */
 export async function uploadAlbum(files, report) {
   const photos = files.filter((file) => file.type.startsWith("image/"));
   if (!photos.length) throw new StudioError("There are no photos in this folder.");
@@ -28,37 +28,37 @@ export async function uploadAlbum(files, report) {
   const work = async () => {
     while (next < photos.length) {
       const photo = photos[next++];
-      const small = await shrunk(photo).catch(() => null);
+      const small = await reduced(photo).catch(() => null);
       if (small === null) skipped += 1;
       else {
         const found = await send(`/api/uploads/${album.id}/photos`, small);
-        album = latest(album, found); // which may have changed while this waited
+        album = latest(album, found); // answers may arrive in any order
       }
       report(next / photos.length, `${next} of ${photos.length} photos`);
     }
   };
-  await Promise.all(Array.from({ length: AT_ONCE }, work));
+  await Promise.all(Array.from({ length: PARALLEL }, work));
   report(1, `${name}: ${album.count} photos${skipped ? `, ${skipped} could not be read` : ""}`);
   return album;
 }
 
 const latest = (one, other) => (one.count > other.count ? one : other);
 
-async function shrunk(photo) {
-  const picture = await createImageBitmap(photo);
-  const scale = Math.min(1, SHORT_SIDE / Math.min(picture.width, picture.height));
+async function reduced(photo) {
+  const bitmap = await createImageBitmap(photo);
+  const scale = Math.min(1, SHORT_SIDE / Math.min(bitmap.width, bitmap.height));
   const canvas = element("canvas", {
-    width: Math.round(picture.width * scale),
-    height: Math.round(picture.height * scale),
+    width: Math.round(bitmap.width * scale),
+    height: Math.round(bitmap.height * scale),
   });
   const context = canvas.getContext("2d");
   context.imageSmoothingQuality = "high";
-  context.drawImage(picture, 0, 0, canvas.width, canvas.height);
-  picture.close();
+  context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+  bitmap.close();
   return new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", 0.92));
 }
 
-/** What is known of a file, in words. */
+/** Describe an upload in words. */
 export function describe(found) {
   const facts = [found.name];
   if (found.width) facts.push(`${found.width} × ${found.height}`);
@@ -67,5 +67,5 @@ export function describe(found) {
   return facts.join(", ");
 }
 
-/** Forget a file that is no longer needed; a job may still hold it, which is as well. */
-export const forget = (found) => found && ask(`/api/uploads/${found.id}`, { method: "DELETE" }).catch(() => {});
+/** Remove an upload that is no longer needed; the studio keeps it if a job still needs it. */
+export const discard = (found) => found && ask(`/api/uploads/${found.id}`, { method: "DELETE" }).catch(() => {});

@@ -1,33 +1,33 @@
-// The image tab: one photo in all styles, and one of them at full size.
+// The image tab: one image in all styles, and in one of them at full size.
 
 import { download } from "./api.js";
-import { describe, forget, upload } from "./files.js";
-import { LookPicker } from "./looks.js";
+import { describe, discard, upload } from "./files.js";
+import { StylePicker } from "./styles.js";
 import { byId, dropzone, save, stem, telling } from "./ui.js";
 
 const VIEW = 1024; // pixels, long side
 const THUMB = 200;
-const THUMB_STROKES = "5%"; // so small a picture would not show finer ones
-const KEY = "nst-rt photo"; // of what a reload finds again
-const WAIT_MS = 150; // while a slider moves
+const THUMB_STROKES = "5%"; // finer strokes would not be visible in so small an image
+const KEY = "nst-rt image"; // in the session storage, for reloads
+const WAIT_MS = 150; // after the last move of a slider
 
 export class ImageTab {
-  #photo = null;
+  #image = null;
   #timer = 0;
 
   constructor(limits) {
     this.view = byId("image-view");
     this.stage = byId("image-stage");
     this.original = byId("image-original");
-    this.picker = new LookPicker(byId("image-look"), { moving: false, onChange: () => this.#later() });
+    this.picker = new StylePicker(byId("image-style"), { moving: false, onChange: () => this.#later() });
     this.drop = dropzone(byId("image-drop"), {
-      label: "Choose or drop a photo",
+      label: "Choose or drop an image",
       hint: "JPEG, PNG, WebP, TIFF",
       accept: "image/*",
       take: async ([file], report) => {
-        const found = await upload(file, "photo", limits, report);
-        await this.#tryOut(found); // until then, the one before is the one
-        forget(this.#photo);
+        const found = await upload(file, "image", limits, report);
+        await this.#tryOut(found); // on an error the previous image stays
+        discard(this.#image);
         this.#show(found);
       },
     });
@@ -36,61 +36,61 @@ export class ImageTab {
     this.original.addEventListener("click", () => {
       const pressed = this.original.getAttribute("aria-pressed") !== "true";
       this.original.setAttribute("aria-pressed", pressed);
-      this.#paint();
+      this.#stylize();
     });
     byId("image-download").addEventListener("click", telling(() => this.#download()));
   }
 
-  /** Offer these styles; the photo of before a reload comes back with them. */
+  /** Offer these styles; after a reload, show the image from before. */
   offer(styles) {
     this.picker.offer(styles);
     const kept = sessionStorage.getItem(KEY);
-    if (kept && !this.#photo) this.#restore(JSON.parse(kept));
+    if (kept && !this.#image) this.#restore(JSON.parse(kept));
   }
 
-  #restore(photo) {
+  #restore(image) {
     const probe = new Image();
-    probe.addEventListener("load", () => this.#show(photo));
+    probe.addEventListener("load", () => this.#show(image));
     probe.addEventListener("error", () => sessionStorage.removeItem(KEY));
-    probe.src = `${address(photo)}?style=${this.picker.name}&strength=0&size=64`;
+    probe.src = `${address(image)}?style=${this.picker.name}&strength=0&size=64`;
   }
 
-  /** Paint a new photo once; one that cannot be painted is not kept. */
-  async #tryOut(photo) {
+  /** Stylize a new image once; if that fails, it is not kept. */
+  async #tryOut(image) {
     try {
-      await download(`${address(photo)}?${this.picker.query}&size=${THUMB}`);
+      await download(`${address(image)}?${this.picker.query}&size=${THUMB}`);
     } catch (error) {
-      forget(photo);
+      discard(image);
       throw error;
     }
   }
 
-  #show(photo) {
-    this.#photo = photo;
-    sessionStorage.setItem(KEY, JSON.stringify(photo));
+  #show(image) {
+    this.#image = image;
+    sessionStorage.setItem(KEY, JSON.stringify(image));
     this.stage.hidden = false;
     byId("image-tools").hidden = false;
     this.drop.compact(true);
-    this.drop.say(describe(photo));
-    this.picker.showOn((name) => `${address(photo)}?style=${encodeURIComponent(name)}&strokes=${THUMB_STROKES}&size=${THUMB}`);
-    this.#paint();
+    this.drop.say(describe(image));
+    this.picker.showPreviews((name) => `${address(image)}?style=${encodeURIComponent(name)}&stroke_size=${THUMB_STROKES}&size=${THUMB}`);
+    this.#stylize();
   }
 
   #later() {
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#paint(), WAIT_MS);
+    this.#timer = setTimeout(() => this.#stylize(), WAIT_MS);
   }
 
-  #paint() {
-    if (!this.#photo) return;
+  #stylize() {
+    if (!this.#image) return;
     const original = this.original.getAttribute("aria-pressed") === "true";
     const query = original ? `style=${this.picker.name}&strength=0` : this.picker.query;
     this.stage.classList.add("busy");
-    this.view.alt = original ? "The photo" : `The photo as ${Object.keys(this.picker.look.styles).join(" and ")}`;
-    this.view.src = `${address(this.#photo)}?${query}&size=${VIEW}`;
+    this.view.alt = original ? "The original" : `The image as ${Object.keys(this.picker.choice.styles).join(" and ")}`;
+    this.view.src = `${address(this.#image)}?${query}&size=${VIEW}`;
   }
 
-  /** An image says only that it failed; asked again, the studio says why. */
+  /** An <img> only reports that it failed; the studio says why when asked again. */
   async #explain() {
     this.stage.classList.remove("busy");
     await download(this.view.src);
@@ -100,10 +100,10 @@ export class ImageTab {
     const button = byId("image-download");
     const format = byId("image-format").value;
     button.disabled = true;
-    button.textContent = "Painting …";
+    button.textContent = "Stylizing …";
     try {
-      const picture = await download(`${address(this.#photo)}?${this.picker.query}&format=${format}`);
-      save(picture, `${stem(this.#photo.name)}_${this.picker.name}.${format}`);
+      const blob = await download(`${address(this.#image)}?${this.picker.query}&format=${format}`);
+      save(blob, `${stem(this.#image.name)}_${this.picker.name}.${format}`);
     } finally {
       button.disabled = false;
       button.textContent = "Download full size";
@@ -111,4 +111,4 @@ export class ImageTab {
   }
 }
 
-const address = (photo) => `/api/uploads/${photo.id}/painted`;
+const address = (image) => `/api/uploads/${image.id}/stylized`;

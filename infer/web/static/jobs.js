@@ -1,22 +1,22 @@
-// Long work: asked about every second while some of it runs, shown as a card each.
+// Jobs: polled every second while some of them run, each shown as a card.
 
 import { ask } from "./api.js";
 import { lossCurve } from "./curve.js";
 import { byId, element, tell, telling } from "./ui.js";
 
-const EVERY_MS = 1000;
+const POLL_MS = 1000;
 const STATES = {
   waiting: "Waiting",
   running: "Running",
   done: "Done",
-  partial: "Done in part",
+  partial: "Partly done",
   failed: "Failed",
   cancelled: "Cancelled",
 };
 
 /**
- * All jobs of this browser. `onStyles` is called when styles have come or gone; `undo` are the
- * seconds in which the studio takes back what it was asked to.
+ * All jobs of this browser. `onStyles` is called when the styles have changed; `undo` is the number
+ * of seconds during which the studio can undo cancelling and removing.
  */
 export class JobList {
   #cards = new Map();
@@ -29,14 +29,14 @@ export class JobList {
     this.useStyle = useStyle;
   }
 
-  /** Start one, and watch it. */
-  async start(wanted) {
-    await ask("/api/jobs", { method: "POST", json: wanted });
+  /** Start a job and watch it. */
+  async start(job) {
+    await ask("/api/jobs", { method: "POST", json: job });
     await this.refresh();
   }
 
-  /** Ask the studio for what it does only if it is not taken back in time. */
-  async askWithUndo(job, said, path, method) {
+  /** Send a request that can be undone for some seconds. */
+  async askWithUndo(job, message, path, method) {
     const changed = async () => {
       if (job.facts.style) await this.onStyles();
       await this.refresh();
@@ -46,20 +46,20 @@ export class JobList {
       await ask(`/api/jobs/${job.id}/undo`, { method: "POST" });
       await changed();
     };
-    tell(said, { seconds: this.undo, undo });
+    tell(message, { seconds: this.undo, undo });
     await changed();
   }
 
-  /** Ask for all of them, and again while some run. */
+  /** Fetch all jobs, and again while some run. */
   refresh = telling(async () => {
     clearTimeout(this.#timer);
     try {
       const jobs = await ask("/api/jobs");
       this.#show(jobs);
       if (!jobs.some((job) => job.state === "running" || job.state === "waiting")) return;
-      this.#timer = setTimeout(this.refresh, EVERY_MS);
+      this.#timer = setTimeout(this.refresh, POLL_MS);
     } catch (error) {
-      this.#timer = setTimeout(this.refresh, 5 * EVERY_MS);
+      this.#timer = setTimeout(this.refresh, 5 * POLL_MS);
       throw error;
     }
   });
@@ -78,7 +78,7 @@ export class JobList {
       }
       this.#cards.get(job.id).update(job);
       const known = this.#known.get(job.id);
-      // Not only from running: a phone that slept may have seen it wait.
+      // Not only after running: a phone that slept may have seen it waiting last.
       const finished = job.state === "done" && known !== undefined && known !== "done";
       if (finished && job.facts.style) this.onStyles();
       this.#known.set(job.id, job.state);
@@ -118,12 +118,12 @@ class Card {
 
   #showMedia(job) {
     const [video] = Object.keys(job.files).filter((name) => name.endsWith(".mp4"));
-    const [picture] = Object.keys(job.files).filter((name) => /^(preview|samples)\./.test(name));
-    const name = video ?? picture;
+    const [image] = Object.keys(job.files).filter((name) => /^(preview|samples)\./.test(name));
+    const name = video ?? image;
     if (name && this.#version[name] !== job.files[name]) {
       this.#version[name] = job.files[name];
       if (video) this.#put(element("video", { src: fileAddress(job, name), controls: true, loop: true, playsInline: true }));
-      else this.#putPicture(job, name);
+      else this.#putImage(job, name);
     }
     if (job.curve.length > 1) {
       const curve = lossCurve(job.curve, job.kind);
@@ -139,10 +139,10 @@ class Card {
     this.shown = shown;
   }
 
-  #putPicture(job, name) {
-    const alt = name.startsWith("samples") ? "Photos, and what the network makes of them so far" : "The picture so far";
+  #putImage(job, name) {
+    const alt = name.startsWith("samples") ? "Photos and how the network stylizes them so far" : "The image so far";
     const next = element("img", { alt, src: `${fileAddress(job, name)}?v=${job.files[name]}` });
-    // When it is there, so that nothing flashes in between.
+    // Replace the old one when the new one is loaded, so that nothing flickers.
     next.addEventListener("load", () => this.#put(next));
     if (!this.shown) this.#put(next);
   }
@@ -165,7 +165,7 @@ class Card {
       const early = job.kind === "optimize" && job.state === "running" ? [button("Stop and keep", stop)] : [];
       return [...early, button("Cancel", cancel)];
     }
-    const results = Object.keys(job.files).filter((name) => /^(video|picture)\.|\.safetensors$/.test(name));
+    const results = Object.keys(job.files).filter((name) => /^(video|image)\.|\.safetensors$/.test(name));
     const style = job.facts.style;
     return [
       ...(style ? [button("Use it live", () => this.list.useStyle(style), "primary")] : []),

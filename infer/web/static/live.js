@@ -1,62 +1,62 @@
-// The live tab: the camera's frames to the studio and back, never more than a few on the way.
+// The live tab: camera frames go to the studio and back, with at most two in flight.
 
 import { ask } from "./api.js";
 import { byId, element, save, tell, telling, unsaved } from "./ui.js";
-import { LookPicker } from "./looks.js";
+import { StylePicker } from "./styles.js";
 
-// Frames on their way at once. One more than is being painted keeps the engine busy; any further
-// one would only wait, and be old when it is shown.
-const WINDOW = 2;
+// Frames in flight: one is being stylized while the next one travels. Any more would only wait and
+// be old when they are shown.
+const MAX_IN_FLIGHT = 2;
 const QUALITY = 0.8;
 const RETRY_MS = 2000;
 const METER_MS = 500;
-const KEPT = 40; // frames that rate and round trip are means of
-const RECENT_MS = 4000; // that these frames may be old: at one in two seconds there is a rate still
+const METER_FRAMES = 40; // over which rate and round trip are averaged
+const METER_AGE_MS = 4000; // maximum age of these frames; allows for one frame in two seconds
 
 const NO_CAMERA = {
-  NotAllowedError: "The browser was not allowed to use the camera. Allow it in the address bar, and start again.",
-  NotFoundError: "There is no camera on this device.",
-  NotReadableError: "The camera is in use by another program.",
-  OverconstrainedError: "The camera has no such size.",
+  NotAllowedError: "Camera access was denied. Allow it in the address bar and start again.",
+  NotFoundError: "This device has no camera.",
+  NotReadableError: "Another program is using the camera.",
+  OverconstrainedError: "The camera does not support this size.",
 };
 
 export class Live {
   #socket = null;
   #stream = null;
-  #sent = []; // when the frames on their way were taken
-  #shown = []; // [when, round trip] of frames that came back
+  #sent = []; // capture times of the frames in flight
+  #shown = []; // [time, round trip] of the frames that came back
   #fresh = false;
   #busy = false;
   #recorder = null;
   #drawn = Promise.resolve();
   #size = []; // width and height that frames are stylized at
   #full = false;
-  #starts = 0; // a start that waits for the browser ends where a later one, or a stop, has begun
+  #starts = 0; // a start that waits for the browser gives up after a later start or stop
 
   constructor() {
     this.video = byId("live-camera");
     this.canvas = byId("live-canvas");
     this.screen = this.canvas.getContext("2d", { alpha: false });
-    this.taken = element("canvas");
-    this.picker = new LookPicker(byId("live-look"), { onChange: () => this.#sendLook() });
+    this.capture = element("canvas");
+    this.picker = new StylePicker(byId("live-style"), { onChange: () => this.#sendChoice() });
     byId("live-start").addEventListener("click", () => this.start());
     byId("live-stop").addEventListener("click", () => this.stop());
     byId("live-shot").addEventListener("click", () => this.#snapshot());
     byId("live-record").addEventListener("click", () => this.#record());
     byId("live-full").addEventListener("click", telling(() => this.#fullScreen()));
-    byId("live-full").hidden = !document.fullscreenEnabled; // phones of Apple show videos alone so
+    byId("live-full").hidden = !document.fullscreenEnabled; // iPhones have full screen for videos only
     for (const id of ["live-device", "live-resolution"]) {
       byId(id).addEventListener("change", () => this.#stream && this.start());
     }
     setInterval(() => this.#measure(), METER_MS);
   }
 
-  /** Open the camera and the way to the studio. */
+  /** Open the camera and the connection to the studio. */
   async start() {
     this.stop();
     const start = this.#starts;
     if (!navigator.mediaDevices) {
-      this.#say("Browsers give a camera only to pages over HTTPS or from localhost. Start the studio with --self-signed.");
+      this.#say("Browsers allow the camera on HTTPS or localhost only. Ask whoever runs this studio to start it with a certificate.");
       return;
     }
     const width = Number(byId("live-resolution").value);
@@ -81,7 +81,7 @@ export class Live {
     }
     this.#stream = stream;
     stream.getVideoTracks()[0].addEventListener("ended", () => {
-      if (this.#stream === stream) this.stop("The camera went away.");
+      if (this.#stream === stream) this.stop("The camera was disconnected.");
     });
     this.video.srcObject = stream;
     try {
@@ -96,7 +96,7 @@ export class Live {
     this.#watch(stream);
   }
 
-  /** Close both; `message` says why, if it was not asked for. */
+  /** Close both; `message` says why. */
   stop(message = "The camera is off.") {
     this.#starts += 1;
     this.#recorder?.stop();
@@ -117,7 +117,7 @@ export class Live {
     this.#sent = [];
     this.#full = false;
     socket.addEventListener("open", () => {
-      this.#sendLook();
+      this.#sendChoice();
       this.#pump();
     });
     socket.addEventListener("message", ({ data }) => {
@@ -135,9 +135,9 @@ export class Live {
     });
   }
 
-  /** Say why there are no pictures: the studio is gone, or another one that does not know us. */
+  /** Say why no frames arrive: the studio has ended, or was restarted and does not know this browser. */
   async #explain(socket) {
-    let reason = "The studio broke off; trying again";
+    let reason = "The connection was lost; trying again";
     try {
       await ask("/api/studio");
     } catch (error) {
@@ -154,7 +154,7 @@ export class Live {
   #hear({ full, error, lost, size, viewers }) {
     if (full !== undefined) {
       this.#full = true;
-      this.stop(`The studio is full: it paints for ${full} ${full === 1 ? "viewer" : "viewers"} at once. Try again when someone has left.`);
+      this.stop(`The studio is full: it serves at most ${full} live ${full === 1 ? "viewer" : "viewers"}. Try again when someone has left.`);
     } else if (error !== undefined) {
       if (lost) this.#sent.shift();
       tell(error, { bad: true });
@@ -165,11 +165,11 @@ export class Live {
     }
   }
 
-  #sendLook() {
-    if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(this.picker.look));
+  #sendChoice() {
+    if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(this.picker.choice));
   }
 
-  /** Note each new frame of the camera as long as this stream is the one. */
+  /** Notice each new frame of the camera while this stream is in use. */
   #watch(stream) {
     const next = this.video.requestVideoFrameCallback
       ? (then) => this.video.requestVideoFrameCallback(then)
@@ -183,25 +183,25 @@ export class Live {
     next(note);
   }
 
-  /** Send the newest frame if there is one, and room for it on the way. */
+  /** Send the newest frame if there is one and it may be in flight. */
   async #pump() {
     const socket = this.#socket;
-    const ready = socket?.readyState === WebSocket.OPEN && this.#sent.length < WINDOW;
+    const ready = socket?.readyState === WebSocket.OPEN && this.#sent.length < MAX_IN_FLIGHT;
     if (!ready || this.#busy || !this.#fresh || !this.video.videoWidth) return;
     this.#fresh = false;
     this.#busy = true;
     const when = performance.now();
     const { videoWidth: width, videoHeight: height } = this.video;
-    if (this.taken.width !== width || this.taken.height !== height) Object.assign(this.taken, { width, height });
-    const context = this.taken.getContext("2d", { alpha: false });
+    if (this.capture.width !== width || this.capture.height !== height) Object.assign(this.capture, { width, height });
+    const context = this.capture.getContext("2d", { alpha: false });
     const side = byId("live-mirror").checked ? -1 : 1;
     context.setTransform(side, 0, 0, 1, side < 0 ? width : 0, 0);
     context.drawImage(this.video, 0, 0);
-    const picture = await new Promise((resolve) => this.taken.toBlob(resolve, "image/jpeg", QUALITY));
+    const jpeg = await new Promise((resolve) => this.capture.toBlob(resolve, "image/jpeg", QUALITY));
     this.#busy = false;
     if (this.#socket !== socket || socket.readyState !== WebSocket.OPEN) return;
     this.#sent.push(when);
-    socket.send(picture);
+    socket.send(jpeg);
     this.#pump();
   }
 
@@ -210,23 +210,23 @@ export class Live {
     const when = this.#sent.shift();
     this.#pump();
     const draw = async () => {
-      const picture = await createImageBitmap(blob);
+      const frame = await createImageBitmap(blob);
       if (this.#socket !== socket) return;
-      const { width, height } = picture;
+      const { width, height } = frame;
       if (this.canvas.width !== width || this.canvas.height !== height) Object.assign(this.canvas, { width, height });
-      this.screen.drawImage(picture, 0, 0);
-      picture.close();
+      this.screen.drawImage(frame, 0, 0);
+      frame.close();
       this.#trouble("");
       const now = performance.now();
       this.#shown.push([now, now - when]);
-      if (this.#shown.length > KEPT) this.#shown.shift();
+      if (this.#shown.length > METER_FRAMES) this.#shown.shift();
     };
-    // In order; one that cannot be decoded holds up none behind it.
+    // In order; a frame that cannot be decoded does not hold up the next ones.
     this.#drawn = this.#drawn.then(draw).catch((error) => console.warn(error));
   }
 
   #measure() {
-    const oldest = performance.now() - RECENT_MS;
+    const oldest = performance.now() - METER_AGE_MS;
     const recent = this.#shown.filter(([when]) => when > oldest);
     if (recent.length < 2) {
       byId("live-fps").textContent = "0";
@@ -264,8 +264,8 @@ export class Live {
   }
 
   #snapshot() {
-    this.canvas.toBlob((picture) => {
-      save(picture, `nst-rt-${stamp()}.png`);
+    this.canvas.toBlob((blob) => {
+      save(blob, `nst-rt-${stamp()}.png`);
       tell("Snapshot saved");
     });
   }

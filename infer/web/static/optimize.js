@@ -1,9 +1,9 @@
-// The optimize tab: a photo and a painting, and the picture that forms between them.
+// The optimize tab: a content image, a style image, and the image that is optimized from them.
 
-import { forget, upload } from "./files.js";
+import { discard, upload } from "./files.js";
 import { byId, dropzone, element, telling } from "./ui.js";
 
-const USUAL_WEIGHT = 1; // as a power of ten, which is left to the studio
+const DEFAULT_WEIGHT = 1; // as a power of ten; not sent, so that the studio's default holds
 
 export class OptimizeTab {
   #files = {};
@@ -11,16 +11,16 @@ export class OptimizeTab {
   constructor(limits, jobs) {
     const form = byId("optimize-form");
     const button = form.querySelector("button");
-    for (const [role, label] of [["content", "The photo"], ["style", "The painting"]]) {
+    for (const [role, label] of [["content", "Content image"], ["style", "Style image"]]) {
       const drop = dropzone(byId(`optimize-${role}`), {
         label,
-        hint: "Choose or drop a picture",
+        hint: "Choose or drop an image",
         accept: "image/*",
         take: async ([file], report) => {
-          const found = await upload(file, "photo", limits, report);
-          forget(this.#files[role]);
+          const found = await upload(file, "image", limits, report);
+          discard(this.#files[role]);
           this.#files[role] = found;
-          drop.picture(element("img", { src: URL.createObjectURL(file), alt: "" }));
+          drop.show(element("img", { src: URL.createObjectURL(file), alt: "" }));
           button.disabled = !(this.#files.content && this.#files.style);
         },
       });
@@ -38,10 +38,10 @@ export class OptimizeTab {
         jobs.start({
           kind: "optimize",
           content: this.#files.content.id,
-          style: this.#files.style.id,
+          style_image: this.#files.style.id,
           size: Number(form.elements.size.value),
-          preserve_colors: form.elements.keep.checked,
-          ...(Number(weight.value) === USUAL_WEIGHT ? {} : { style_weight: 10 ** weight.value }),
+          preserve_colors: form.elements.preserve.checked,
+          ...(Number(weight.value) === DEFAULT_WEIGHT ? {} : { style_weight: 10 ** weight.value }),
         }),
       ),
     );

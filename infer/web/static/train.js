@@ -1,31 +1,31 @@
-// The train tab: a painting and photos, and a style that comes out of them.
+// The train tab: a style image and photos, from which a style is trained.
 
-import { forget, upload, uploadAlbum } from "./files.js";
+import { discard, upload, uploadAlbum } from "./files.js";
 import { byId, dropzone, element, stem, telling } from "./ui.js";
 
-const FEW = 500; // photos, that docs advise
+const MIN_PHOTOS = 500; // recommended by the docs
 
 export class TrainTab {
-  #painting = null;
+  #styleImage = null;
   #photos = {};
 
-  constructor({ limits, photos: hasPhotos, steps: usual }, jobs) {
+  constructor({ limits, photos: hasPhotos, steps: defaultSteps }, jobs) {
     const form = byId("train-form");
-    const { name, source, steps, whole } = form.elements;
-    const [half, asUsual, twice] = steps.options;
-    half.value = Math.ceil(usual / 2);
-    asUsual.textContent += `: ${usual} steps`;
-    twice.value = usual * 2;
+    const { name, source, steps, all } = form.elements;
+    const [short, normal, long] = steps.options;
+    short.value = Math.ceil(defaultSteps / 2);
+    normal.textContent += `: ${defaultSteps} steps`;
+    long.value = defaultSteps * 2;
     this.form = form;
-    const drop = dropzone(byId("train-painting"), {
-      label: "The painting",
-      hint: "Choose or drop a picture",
+    const drop = dropzone(byId("train-style"), {
+      label: "Style image",
+      hint: "Choose or drop an image",
       accept: "image/*",
       take: async ([file], report) => {
-        const found = await upload(file, "photo", limits, report);
-        forget(this.#painting);
-        this.#painting = found;
-        drop.picture(element("img", { src: URL.createObjectURL(file), alt: "" }));
+        const found = await upload(file, "image", limits, report);
+        discard(this.#styleImage);
+        this.#styleImage = found;
+        drop.show(element("img", { src: URL.createObjectURL(file), alt: "" }));
         if (!name.value) name.value = styleName(file.name);
         this.#ready();
       },
@@ -36,8 +36,8 @@ export class TrainTab {
     } else {
       source.options[0].remove();
     }
-    source.addEventListener("change", () => this.#askPhotos(limits));
-    this.#askPhotos(limits);
+    source.addEventListener("change", () => this.#offerPhotos(limits));
+    this.#offerPhotos(limits);
     form.addEventListener("submit", (event) => event.preventDefault());
     form.querySelector("button").addEventListener(
       "click",
@@ -45,10 +45,10 @@ export class TrainTab {
         if (!form.reportValidity()) return;
         await jobs.start({
           kind: "train",
-          painting: this.#painting.id,
+          style_image: this.#styleImage.id,
           name: name.value,
-          ...(steps.value ? { steps: Number(steps.value) } : {}), // else the studio knows best
-          whole: whole.checked,
+          ...(steps.value ? { steps: Number(steps.value) } : {}), // else the recipe's default
+          all_weights: all.checked,
           ...(source.value === "server" ? {} : { photos: this.#photos[source.value].id }),
         });
         name.value = "";
@@ -56,23 +56,23 @@ export class TrainTab {
     );
   }
 
-  #askPhotos(limits) {
+  #offerPhotos(limits) {
     const kind = this.form.elements.source.value;
     const place = byId("train-photos");
     if (kind === "server") {
-      const text = "Photos of this studio are there to learn on.";
+      const text = "The photos of this studio will be used.";
       place.replaceChildren(element("div", { className: "drop" }, element("span", { textContent: text })));
     } else {
       const album = kind === "album";
       dropzone(place, {
-        label: album ? "The photos" : "A zip archive of photos",
-        hint: `${FEW} are the least for a style that works everywhere${album ? "; they are made small before they leave" : ""}`,
+        label: album ? "Photos" : "Zip archive of photos",
+        hint: `At least ${MIN_PHOTOS} for a style that works on any image${album ? "; they are reduced before they are sent" : ""}`,
         accept: album ? "image/*" : ".zip,application/zip",
         multiple: album,
-        folder: album && !matchMedia("(pointer: coarse)").matches, // phones have no folders to choose
+        folder: album && !matchMedia("(pointer: coarse)").matches, // phones cannot choose folders
         take: async (files, report) => {
-          const found = album ? await uploadAlbum(files, report) : await upload(files[0], "photos", limits, report);
-          forget(this.#photos[kind]);
+          const found = album ? await uploadAlbum(files, report) : await upload(files[0], "archive", limits, report);
+          discard(this.#photos[kind]);
           this.#photos[kind] = found;
           this.#ready();
         },
@@ -84,11 +84,11 @@ export class TrainTab {
   #ready() {
     const kind = this.form.elements.source.value;
     const photos = kind === "server" || this.#photos[kind];
-    this.form.querySelector("button").disabled = !(this.#painting && photos);
+    this.form.querySelector("button").disabled = !(this.#styleImage && photos);
   }
 }
 
-/** A file's name as that of a style. */
+/** Derive the name of a style from a file name. */
 const styleName = (file) =>
   stem(file)
     .normalize("NFKD")

@@ -1,15 +1,15 @@
-// Small things that all tabs use: elements, messages, sliders, places to drop files.
+// What all tabs use: elements, messages, sliders, drop zones.
 
 export const byId = (id) => document.getElementById(id);
 
-/** A new element: `element("p", {className: "hint"}, "text", child)`. */
+/** Create an element: `element("p", {className: "hint"}, "text", child)`. */
 export function element(tag, properties = {}, ...children) {
   const made = Object.assign(document.createElement(tag), properties);
   made.append(...children);
   return made;
 }
 
-/** An icon of the page's set. */
+/** Create an icon of the page's set. */
 export function icon(name) {
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   const use = document.createElementNS("http://www.w3.org/2000/svg", "use");
@@ -19,8 +19,8 @@ export function icon(name) {
 }
 
 /**
- * Tell the user something for some seconds; screen readers say it, too. `undo`, if given, is what a
- * button does meanwhile.
+ * Show a message for some seconds; screen readers read it, too. `undo`, if given, is called by a
+ * button in it.
  */
 export function tell(text, { bad = false, seconds = bad ? 9 : 4, undo } = {}) {
   const message = element("p", { className: bad ? "bad" : "" }, element("span", { textContent: text }));
@@ -36,12 +36,12 @@ export function tell(text, { bad = false, seconds = bad ? 9 : 4, undo } = {}) {
   setTimeout(() => message.remove(), seconds * 1000);
 }
 
-/** What would be lost if the page were left now; the browser asks before. */
+/** What would be lost if the page were left now; the browser asks first. */
 export const unsaved = new Set();
 
 addEventListener("beforeunload", (event) => unsaved.size && event.preventDefault());
 
-/** Wrap a handler so that what goes wrong in it is told. */
+/** Wrap a handler so that its errors are shown. */
 export function telling(handler) {
   return async (...given) => {
     try {
@@ -53,7 +53,7 @@ export function telling(handler) {
   };
 }
 
-/** Let the browser save a Blob or an address as a file. */
+/** Save a Blob or an address as a file. */
 export function save(source, name) {
   const address = source instanceof Blob ? URL.createObjectURL(source) : source;
   element("a", { href: address, download: name }).click();
@@ -65,7 +65,7 @@ let sliders = 0;
 /** A slider with its value beside it. */
 export function slider(label, { min = 0, max = 1, step = 0.01, value, show, onInput }) {
   const output = element("output");
-  // By its id: left to itself, a label belongs to the output, which comes first.
+  // By id: otherwise the label would belong to the output, which comes first.
   const id = `slider-${(sliders += 1)}`;
   const input = element("input", { type: "range", id, min, max, step, value });
   const update = () => {
@@ -84,8 +84,8 @@ export function slider(label, { min = 0, max = 1, step = 0.01, value, show, onIn
 export const stem = (name) => name.replace(/^.*\//, "").replace(/\.[^.]*$/, "");
 
 /**
- * A place for a file: click, keys or drop. `take(files, report)` is called with what was chosen;
- * `report(part, text)` shows how far it is.
+ * A place to choose a file by click, key or drop. `take(files, report)` is called with the files;
+ * `report(fraction, text)` shows the progress.
  */
 export function dropzone(container, { label, hint, accept, multiple = false, folder = false, take }) {
   const input = element("input", { type: "file", className: "hidden-input", accept, multiple });
@@ -93,14 +93,14 @@ export function dropzone(container, { label, hint, accept, multiple = false, fol
   const title = element("b", { textContent: label });
   const name = element("span", { className: "hint name", textContent: hint });
   const bar = element("progress", { max: 1, value: 0, hidden: true });
-  const show = element("span");
-  const root = element("label", { className: "drop" }, input, icon("upload"), show, title, name, bar);
+  const preview = element("span");
+  const root = element("label", { className: "drop" }, input, icon("upload"), preview, title, name, bar);
   root.querySelector("svg").setAttribute("aria-hidden", "true");
   bar.setAttribute("aria-label", "Upload");
 
-  const report = (part, text) => {
-    bar.hidden = part === null;
-    if (part !== null) bar.value = part;
+  const report = (fraction, text) => {
+    bar.hidden = fraction === null;
+    if (fraction !== null) bar.value = fraction;
     if (text) name.textContent = text;
   };
   const choose = telling(async (files) => {
@@ -135,9 +135,9 @@ export function dropzone(container, { label, hint, accept, multiple = false, fol
   });
   container.replaceChildren(root);
   return {
-    /** Show what was chosen: an image, a video, or nothing. */
-    picture: (media) => {
-      show.replaceChildren(...(media ? [media] : []));
+    /** Show the chosen image or video. */
+    show: (media) => {
+      preview.replaceChildren(...(media ? [media] : []));
       root.querySelector(":scope > svg").toggleAttribute("hidden", Boolean(media));
       title.textContent = media ? "Choose another" : label;
     },

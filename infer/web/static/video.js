@@ -1,14 +1,14 @@
-// The video tab: a file up, a job, a file down.
+// The video tab: an upload, a job, a download.
 
-import { forget, upload } from "./files.js";
-import { LookPicker } from "./looks.js";
+import { discard, upload } from "./files.js";
+import { StylePicker } from "./styles.js";
 import { byId, dropzone, element, telling } from "./ui.js";
 
 export class VideoTab {
   #video = null;
 
   constructor(limits, jobs) {
-    this.picker = new LookPicker(byId("video-look"));
+    this.picker = new StylePicker(byId("video-style"));
     const start = byId("video-start");
     const drop = dropzone(byId("video-drop"), {
       label: "Choose or drop a video",
@@ -16,15 +16,15 @@ export class VideoTab {
       accept: "video/*,.mkv",
       take: async ([file], report) => {
         const found = await upload(file, "video", limits, report);
-        forget(this.#video);
+        discard(this.#video);
         this.#video = found;
-        drop.picture(element("video", { src: URL.createObjectURL(file), muted: true, controls: true, playsInline: true }));
+        drop.show(element("video", { src: URL.createObjectURL(file), muted: true, controls: true, playsInline: true }));
         start.disabled = false;
       },
     });
     start.addEventListener(
       "click",
-      telling(() => jobs.start({ kind: "video", video: this.#video.id, look: this.picker.look })),
+      telling(() => jobs.start({ kind: "video", video: this.#video.id, choice: this.picker.choice })),
     );
   }
 

@@ -1,29 +1,33 @@
-"""Studios with a tiny model: one to ask without a network, and one that browsers can open."""
+"""Studios with a tiny model, to ask without a network or to open in Chromium."""
 
+import shutil
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import cv2
 import pytest
+from pages import Elsewhere, Page, open_chromium
 from visitors import Client, Studio, serving, settings
 
 from nst_rt.infer.web.app import create_app
-from nst_rt.infer.web.engine import Engine
 from nst_rt.infer.web.settings import Settings
+from nst_rt.infer.web.stylizers import StylizerPool
 from nst_rt.models.style_model import StyleModel
 
 
 @pytest.fixture(scope="session")
-def engine(two_styles: StyleModel) -> Engine:
-    made = Engine("openvino")
-    made.add(two_styles)
-    return made
+def pool(two_styles: StyleModel) -> StylizerPool:
+    return StylizerPool(two_styles, backend="openvino")
 
 
 @pytest.fixture
-def client(engine: Engine, tmp_path: Path) -> Iterator[Client]:
-    with Client(create_app(engine, settings(tmp_path, fps=0))) as opened:
+def client(pool: StylizerPool, tmp_path: Path) -> Iterator[Client]:
+    with Client(create_app(pool, settings(tmp_path, fps=0))) as opened:
         yield opened
-    assert not (tmp_path / "visitors").exists()  # nothing that a visitor sent is left behind
+    assert not (tmp_path / "visitors").exists()  # all uploads are removed
 
 
 @pytest.fixture(scope="module")
@@ -31,15 +35,69 @@ def studio(
     two_styles: StyleModel, photos: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Studio]:
     folder = tmp_path_factory.mktemp("studio")
-    engine = Engine("openvino")
-    engine.add(two_styles)
+    pool = StylizerPool(two_styles, backend="openvino")
     given = settings(
         folder,
         undo=Settings.undo,
         photos=photos,
         start_from=str(two_styles.save(folder / "two.safetensors")),
         train_arguments=("--size", "64", "--batch-size", "2", "--workers", "0"),
+        cookie="nst_rt_shared",
     )
-    with serving(create_app(engine, given)) as port:
+    with serving(create_app(pool, given)) as port:
         yield Studio(f"http://localhost:{port}/", given.root)
     assert not given.root.exists()
+
+
+@pytest.fixture(scope="module")
+def camera(film: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A few frames of the film as MJPEG, which Chromium plays over and over."""
+    clip = tmp_path_factory.mktemp("camera") / "film.mjpeg"
+    capture = cv2.VideoCapture(str(film))
+    with clip.open("wb") as file:
+        for _ in range(20):
+            frame = cv2.resize(capture.read()[1], (160, 120))
+            file.write(cv2.imencode(".jpg", frame)[1].tobytes())
+    return clip
+
+
+@pytest.fixture(scope="module")
+def browser(
+    studio: Studio, camera: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Page]:
+    downloads = tmp_path_factory.mktemp("downloads")
+    driver = open_chromium(camera, downloads)
+    yield Page(driver, studio.url, downloads)
+    driver.quit()
+
+
+@pytest.fixture
+def page(browser: Page) -> Iterator[Page]:
+    """The studio's page; it must load from this machine only, and log no error."""
+    shutil.rmtree(browser.downloads)
+    browser.downloads.mkdir()
+    yield browser
+    assert browser.errors() == []
+    asked = browser.addresses()
+    assert asked
+    own = (browser.url, "blob:", "data:", "about:")
+    assert [url for url in asked if not url.startswith(own)] == []
+
+
+@pytest.fixture
+def elsewhere(browser: Page, pool: StylizerPool, tmp_path: Path) -> Iterator[Elsewhere]:
+    """Opens other studios in the same browser, in which errors are expected."""
+    shutil.rmtree(browser.downloads)
+    browser.downloads.mkdir()
+
+    @contextmanager
+    def opened(port: int = 0, folder: Path | None = None, **given: Any) -> Iterator[Page]:
+        folder = folder or Path(tempfile.mkdtemp(dir=tmp_path))
+        app = create_app(pool, settings(folder, undo=Settings.undo, **given))
+        with serving(app, port) as port:
+            yield Page(browser.driver, f"http://localhost:{port}/", browser.downloads)
+
+    yield opened
+    browser.driver.get("about:blank")
+    browser.errors()
+    browser.addresses()

@@ -1,27 +1,27 @@
-// Choosing a look: a style, a second one to blend with, and how strong they are.
+// The style picker: a style, a second one to blend it with, strength, stroke size and stability.
 
 import { element, slider } from "./ui.js";
 
-const percent = (value) => `${Math.round(value * 100)} %`;
-const STROKES = 2; // percent of the long side, at the middle of the slider
-const strokes = (octaves) => `${(STROKES * 2 ** octaves).toFixed(2)}%`;
+const percent = (value) => `${Math.round(value * 100)}%`;
+const STROKE_SIZE = 2; // percent of the long side, at the middle of the slider
+const strokeSize = (octaves) => `${(STROKE_SIZE * 2 ** octaves).toFixed(2)}%`;
 
-/** The controls of one tab. `onChange` is called with the look as the studio takes it. */
-export class LookPicker {
+/** The controls of one tab. `onChange` is called with each new choice. */
+export class StylePicker {
   #styles = [];
-  #pictures = null;
+  #previews = null;
   #swatches = new Map();
 
   constructor(form, { title = "Style", moving = true, onChange = () => {} } = {}) {
     this.form = form;
     this.onChange = onChange;
-    const change = () => this.onChange(this.look);
+    const change = () => this.onChange(this.choice);
     this.grid = element("div", { className: "grid" });
     this.second = element("select", {});
-    this.mix = slider("Amount of it", { value: 0.5, show: percent, onInput: change });
+    this.weight = slider("Amount of the second style", { value: 0.5, show: percent, onInput: change });
     this.strength = slider("Strength", { value: 1, show: percent, onInput: change });
-    // In octaves around the default.
-    this.strokes = slider("Stroke size", { value: 0, min: -2, max: 2, show: strokes, onInput: change });
+    // The slider counts octaves around the default.
+    this.strokeSize = slider("Stroke size", { value: 0, min: -2, max: 2, show: strokeSize, onInput: change });
     this.stability = slider("Stability", { value: 0.95, show: percent, onInput: change });
     this.stability.root.hidden = !moving;
     form.addEventListener("submit", (event) => event.preventDefault());
@@ -30,17 +30,17 @@ export class LookPicker {
       change();
     });
     this.second.addEventListener("change", () => {
-      this.mix.input.disabled = !this.second.value;
+      this.weight.input.disabled = !this.second.value;
       change();
     });
     const legend = element("legend", { textContent: title });
     form.replaceChildren(
       element("fieldset", { className: "styles" }, legend, this.grid),
       this.strength.root,
-      this.strokes.root,
+      this.strokeSize.root,
       this.stability.root,
       element("label", { className: "field block" }, "Blend with", this.second),
-      this.mix.root,
+      this.weight.root,
     );
   }
 
@@ -49,27 +49,27 @@ export class LookPicker {
     return this.grid.querySelector("input:checked")?.value;
   }
 
-  /** As the studio takes it. */
-  get look() {
-    const mix = this.second.value ? Number(this.mix.input.value) : 0;
-    const styles = { [this.name]: 1 - mix };
-    if (mix > 0) styles[this.second.value] = mix;
+  /** What is chosen, in the studio's JSON. */
+  get choice() {
+    const weight = this.second.value ? Number(this.weight.input.value) : 0;
+    const styles = { [this.name]: 1 - weight };
+    if (weight > 0) styles[this.second.value] = weight;
     return {
       styles,
       strength: Number(this.strength.input.value),
-      strokes: strokes(Number(this.strokes.input.value)),
+      stroke_size: strokeSize(Number(this.strokeSize.input.value)),
       stability: Number(this.stability.input.value),
     };
   }
 
-  /** The look as the query of an address. */
+  /** The choice as a URL query. */
   get query() {
-    const { styles, strength, strokes } = this.look;
-    const weights = Object.entries(styles).map(([name, weight]) => `${name}:${weight.toFixed(3)}`);
-    return new URLSearchParams({ style: weights.join(","), strength, strokes }).toString();
+    const { styles, strength, stroke_size } = this.choice;
+    const weights = Object.entries(styles).map(([name, each]) => `${name}:${each.toFixed(3)}`);
+    return new URLSearchParams({ style: weights.join(","), strength, stroke_size }).toString();
   }
 
-  /** Offer these styles; what was chosen stays chosen if it is still there. */
+  /** Offer these styles; the chosen one stays chosen if it still exists. */
   offer(styles) {
     const chosen = styles.some((style) => style.name === this.name) ? this.name : styles[0].name;
     this.#styles = styles;
@@ -85,12 +85,12 @@ export class LookPicker {
     input.checked = true;
     input.parentElement.scrollIntoView({ block: "nearest", inline: "nearest" });
     this.#offerPartners();
-    this.onChange(this.look);
+    this.onChange(this.choice);
   }
 
-  /** Show something else on the swatches: style name -> address of a picture. */
-  showOn(pictures) {
-    this.#pictures = pictures;
+  /** Show other previews on the swatches; `previews` returns the address for a style name. */
+  showPreviews(previews) {
+    this.#previews = previews;
     this.offer(this.#styles);
   }
 
@@ -99,13 +99,13 @@ export class LookPicker {
     input.className = "hidden-input";
     const about = [style.title, style.artist, style.year].filter(Boolean).join(", ");
     const title = element("span", { textContent: style.title });
-    return element("label", { className: "swatch", title: about }, input, this.#picture(style), title);
+    return element("label", { className: "swatch", title: about }, input, this.#preview(style), title);
   }
 
-  #picture(style) {
-    const src = this.#pictures?.(style.name) ?? (style.preview && `data:image/webp;base64,${style.preview}`);
-    if (!src) return element("span", { className: "picture", textContent: style.title[0].toUpperCase() });
-    return element("img", { className: "picture", src, alt: "", loading: "lazy" });
+  #preview(style) {
+    const src = this.#previews?.(style.name) ?? (style.preview && `data:image/webp;base64,${style.preview}`);
+    if (!src) return element("span", { className: "preview", textContent: style.title[0].toUpperCase() });
+    return element("img", { className: "preview", src, alt: "", loading: "lazy" });
   }
 
   #offerPartners() {
@@ -113,11 +113,11 @@ export class LookPicker {
     const titles = new Map(this.#styles.map((style) => [style.name, style.title]));
     const before = this.second.value;
     this.second.replaceChildren(
-      element("option", { value: "", textContent: "Nothing" }),
+      element("option", { value: "", textContent: "None" }),
       ...partners.map((name) => element("option", { value: name, textContent: titles.get(name) })),
     );
     this.second.value = partners.includes(before) ? before : "";
     this.second.disabled = !partners.length;
-    this.mix.input.disabled = !this.second.value;
+    this.weight.input.disabled = !this.second.value;
   }
 }

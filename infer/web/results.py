@@ -1,0 +1,195 @@
+"""Files of the studio: finished results in a folder that stays, everything else in a temporary one.
+
+Each result has a folder named by its job, with the files to download and a `result.json` of what
+the page shows. Several studios may share the results folder.
+"""
+
+import json
+import logging
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import filelock
+from platformdirs import user_data_path
+
+from nst_rt.errors import InputError
+from nst_rt.files import atomic_output
+
+logger = logging.getLogger(__name__)
+
+Kind = Literal["video", "optimize", "train"]
+State = Literal["waiting", "running", "done", "partial", "failed", "cancelled"]
+
+RECORD_FILE = "result.json"
+_KEY_FILE = ".nst-rt.key"
+_KEY_BYTES = 32
+_LOCK_FILE = ".nst-rt.lock"
+_PART_PREFIX = ".nst-rt-part-"  # of folders that are being written or removed
+_TEMPORARY_PREFIX = "nst-rt-web-"
+_VISITORS = "visitors"
+
+
+@dataclass(eq=False)
+class Record:
+    """What is kept of a job, beside its files.
+
+    Attributes:
+        kind: `video`, `optimize` or `train`.
+        title: for people.
+        owner: id of the visitor who started it.
+        state: `waiting`, `running`, `done`, `partial`, `failed` or `cancelled`.
+        note: progress or result in words.
+        error: why it failed, or what is missing.
+        created: seconds since the epoch.
+        facts: about the result, for the page.
+        curve: points (step, value, ...) of the loss.
+    """
+
+    kind: Kind
+    title: str
+    owner: str
+    state: State = "waiting"
+    note: str = ""
+    error: str = ""
+    created: float = field(default_factory=time.time)
+    facts: dict[str, Any] = field(default_factory=dict)
+    curve: list[tuple[float, ...]] = field(default_factory=list)
+
+    def values(self) -> dict[str, Any]:
+        """The attributes listed above, without those of a subclass."""
+        return {each.name: getattr(self, each.name) for each in fields(Record)}
+
+
+class Results:
+    """The results folder.
+
+    Args:
+        folder: created if missing.
+
+    Attributes:
+        folder: as given.
+        key: secret kept in the folder, so that cookies signed with it survive a restart.
+
+    Raises:
+        InputError: the folder is not writable.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._lock = filelock.FileLock(folder / _LOCK_FILE)
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with self._lock:
+                for left_over in folder.glob(f"{_PART_PREFIX}*"):
+                    shutil.rmtree(left_over, ignore_errors=True)
+                self.key = self._read_or_create_key()
+        except OSError as error:
+            raise InputError(
+                f"{folder}: results cannot be stored there ({error.strerror}); choose another "
+                "folder with `results`"
+            ) from error
+
+    def keep(self, id: str, files: Mapping[str, Path], record: Record) -> Path:
+        """Copy a job's files into the folder; they appear there once they are complete.
+
+        Args:
+            id: of the job.
+            files: source files by the names that they get.
+            record: what to write beside them.
+
+        Returns:
+            The folder of this result.
+
+        Raises:
+            OSError: they cannot be written.
+        """
+        part = self.folder / f"{_PART_PREFIX}{id}"
+        with self._lock:  # any part that exists while nobody holds it is left over
+            try:
+                part.mkdir(mode=0o700)
+                for name, file in files.items():
+                    shutil.copyfile(file, part / name)
+                (part / RECORD_FILE).write_text(json.dumps(record.values()), encoding="utf-8")
+                return part.rename(self.folder / id)
+            finally:
+                shutil.rmtree(part, ignore_errors=True)
+
+    def load(self) -> list[tuple[Path, Record]]:
+        """Folders and records of all results, oldest first, without damaged ones."""
+        found = []
+        for file in self.folder.glob(f"*/{RECORD_FILE}"):
+            try:
+                record = Record(**json.loads(file.read_bytes()))
+                if record.kind not in get_args(Kind):
+                    raise ValueError(f"unknown kind {record.kind!r}")
+                found.append((file.parent, record))
+            except (OSError, ValueError, TypeError) as error:
+                logger.warning("%s: not the record of a result (%s)", file, error)
+        return sorted(found, key=lambda each: each[1].created)
+
+    def _read_or_create_key(self) -> bytes:
+        file = self.folder / _KEY_FILE
+        if not file.exists() or file.stat().st_size != _KEY_BYTES:
+            with atomic_output(file) as new:
+                new.touch(0o600)
+                new.write_bytes(secrets.token_bytes(_KEY_BYTES))
+        return file.read_bytes()
+
+
+def default_results() -> Path:
+    """The results folder in the user's data folder."""
+    return user_data_path("nst-rt") / "studio"
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove the folder of a job completely or not at all."""
+    going = folder.with_name(f"{_PART_PREFIX}{folder.name}")
+    try:
+        folder.rename(going)
+    except OSError as error:
+        logger.warning("%s: cannot be removed (%s)", folder, error.strerror)
+    shutil.rmtree(going, ignore_errors=True)
+
+
+def folder_size(folder: Path) -> int:
+    """Bytes of all files in a folder, which may vanish meanwhile."""
+    size = 0
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            size += path.stat().st_size
+    return size
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder for uploads and unfinished work, in one of this studio's own; both are removed.
+
+    A lock file beside it shows that the studio is running; folders of killed studios are removed.
+    """
+    with tempfile.TemporaryDirectory(
+        prefix=_TEMPORARY_PREFIX, ignore_cleanup_errors=True
+    ) as created:
+        own = Path(created)
+        with filelock.FileLock(own / _LOCK_FILE):
+            # Only now: other studios remove a folder of visitors whose lock nobody holds.
+            visitors = own / _VISITORS
+            visitors.mkdir()
+            for other in own.parent.glob(f"{_TEMPORARY_PREFIX}*"):
+                if other != own:
+                    _remove_if_dead(other, own.stat().st_uid)
+            yield visitors
+
+
+def _remove_if_dead(folder: Path, user: int) -> None:
+    with suppress(OSError):  # the lock is held, or another studio was faster
+        ours = folder.lstat().st_uid == user
+        if ours and (folder / _VISITORS).is_dir() and (folder / _LOCK_FILE).is_file():
+            with filelock.FileLock(folder / _LOCK_FILE, timeout=0):
+                shutil.rmtree(folder)

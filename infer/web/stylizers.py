@@ -1,0 +1,246 @@
+"""Stylizing for several viewers at once: one set of compiled networks, used in turns."""
+
+import copy
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from nst_rt.errors import InputError
+from nst_rt.images.io import Frame
+from nst_rt.infer.backends import BackendName, Precision
+from nst_rt.infer.blend import Pass, StyleSet
+from nst_rt.infer.frame_stylizer import FrameStylizer
+from nst_rt.infer.live.adaptive import AdaptiveStylizer
+from nst_rt.infer.stability.stabilizer import DEFAULT_STABILITY, Stabilizer, check_stability
+from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize
+from nst_rt.infer.stylizer import Stylizer
+from nst_rt.models.style_model import Style, StyleModel
+from nst_rt.models.transformer import MINIMUM_SIZE
+
+_JPEG_QUALITY = 85
+_MAX_LIVE_PIXELS = 1920 * 1080
+_MIN_WAIT = 0.1  # fraction of the frame interval; a shorter wait is network jitter
+
+
+@dataclass(frozen=True)
+class StyleChoice:
+    """What a viewer has chosen on the page.
+
+    Attributes:
+        styles: style names with their weights in the blend.
+        strength: from 0 (the frame as it is) to 1.
+        stroke_size: see `Stylizer`.
+        stability: of videos and live frames, from 0 to 1; see `Stabilizer`.
+
+    Raises:
+        InputError: a stability out of range.
+    """
+
+    styles: Mapping[str, float]
+    strength: float = 1.0
+    stroke_size: StrokeSize = DEFAULT_STROKES
+    stability: float = DEFAULT_STABILITY
+
+    def __post_init__(self) -> None:
+        check_stability(self.stability)
+
+    @classmethod
+    def parse(cls, value: Any) -> "StyleChoice":
+        """Read JSON such as `{"styles": {"udnie": 0.7, "the_scream": 0.3}, "stroke_size": "2%"}`.
+
+        Raises:
+            InputError: anything else.
+        """
+        try:
+            return cls(
+                {str(name): float(weight) for name, weight in value["styles"].items()},
+                float(value.get("strength", 1)),
+                StrokeSize.parse(value.get("stroke_size", DEFAULT_STROKES)),
+                float(value.get("stability", DEFAULT_STABILITY)),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InputError(f"not a choice of styles: {str(value)[:200]}") from error
+
+
+class StylizerPool:
+    """The styles that the studio offers, on networks that are compiled once for all viewers.
+
+    Args:
+        *models: style models, at least one; where two styles share a name, the first one stays.
+        backend, device, precision: see `Stylizer`.
+    """
+
+    def __init__(
+        self,
+        *models: StyleModel,
+        backend: BackendName = "auto",
+        device: str | None = None,
+        precision: Precision = "auto",
+    ) -> None:
+        self._style_set = StyleSet()
+        for model in models:
+            self.add(model)
+        self._shared = _SharedStylizer(
+            self._style_set,
+            self._style_set.names[0],
+            backend=backend,
+            device=device,
+            precision=precision,
+        )
+
+    def __str__(self) -> str:
+        """Backend, precision and device in use."""
+        return str(self._shared)
+
+    @property
+    def styles(self) -> dict[str, Style]:
+        """All styles by name, in the order in which they were added."""
+        return self._style_set.styles
+
+    def add(self, model: StyleModel) -> None:
+        """Add the styles of a model whose names are not taken yet."""
+        self._style_set.add(model, skip_known=True)
+
+    def remove(self, model: StyleModel) -> None:
+        """Remove the styles of a model; stylizers that use one of them keep working."""
+        self._style_set.remove(model)
+
+    def prepare(self, height: int = 480, width: int = 640) -> None:
+        """Compile the first style's network for a frame size before the first frame arrives."""
+        self._shared.prepare(height, width)
+
+    def stylizer(self, choice: StyleChoice) -> Stylizer:
+        """Return a stylizer with a style of its own, on the shared networks, for one caller.
+
+        Raises:
+            UnknownNameError: an unknown style.
+            InputError: a weight, strength or stroke size out of range.
+        """
+        own = copy.copy(self._shared)
+        own.set_style(choice.styles, strength=choice.strength, stroke_size=choice.stroke_size)
+        return own
+
+
+class _SharedStylizer(Stylizer):
+    """A stylizer whose copies have their own style and share the compiled networks.
+
+    One thread stylizes the frames of all copies in the order of the requests. A viewer who asks
+    again waits behind all others, so that fast viewers and videos leave room for the rest.
+    """
+
+    def __init__(
+        self,
+        styles: StyleSet,
+        style: str,
+        *,
+        backend: BackendName,
+        device: str | None,
+        precision: Precision,
+    ) -> None:
+        super().__init__(styles, style, backend=backend, device=device, precision=precision)
+        self._queue = ThreadPoolExecutor(1, "stylize")
+
+    def _begin_pass(self, each: Pass, frame: Frame, *, several: bool) -> Callable[[], Frame]:
+        backend = self._backends.of(each.network)
+        if self._tile(each.network, backend, *frame.shape[:2]) is None:
+            # Outside the queue: compiling for a new size takes seconds, in which others can go on.
+            backend.prepare((1, *frame.shape))
+        begin = super()._begin_pass
+        # Waits, so that a video has one frame in the queue and not several.
+        stylized = self._queue.submit(lambda: begin(each, frame, several=False)()).result()
+        return lambda: stylized
+
+
+class Viewer:
+    """One live camera: JPEG frames in, stylized JPEG frames out.
+
+    Args:
+        pool: shared with other viewers.
+        choice: style to start with.
+        fps: frame rate to hold by stylizing at a smaller size, which includes the time spent
+            waiting for other viewers; 0 never reduces the size.
+
+    Raises:
+        UnknownNameError, InputError: an unknown style, or a number out of range.
+    """
+
+    def __init__(self, pool: StylizerPool, choice: StyleChoice, *, fps: float) -> None:
+        stabilizer = Stabilizer(choice.stability)
+        frame_stylizer = FrameStylizer(pool.stylizer(choice), stabilizer=stabilizer)
+        self._frame_stylizer = AdaptiveStylizer(frame_stylizer, fps)
+        self._arrived = self._finished = 0.0  # times of the last frame
+
+    @property
+    def size(self) -> list[int]:
+        """Width and height at which the last frame was stylized."""
+        return [*reversed(self._frame_stylizer.working_size)]
+
+    def set_choice(self, choice: StyleChoice) -> None:
+        """Choose the style of the next frames.
+
+        Raises:
+            UnknownNameError, InputError: see `Viewer`; the previous style stays.
+        """
+        self._frame_stylizer.set_style(
+            choice.styles, strength=choice.strength, stroke_size=choice.stroke_size
+        )
+        self._frame_stylizer.set_stability(choice.stability)
+
+    def stylize(self, jpeg: bytes) -> bytes:
+        """Stylize one frame.
+
+        Raises:
+            InputError: not a JPEG, or too small or too large for a live frame.
+        """
+        interval = self._interval(time.perf_counter())
+        jpeg = encode_image(self._frame_stylizer.stylize(decode_jpeg(jpeg), interval=interval))
+        self._finished = time.perf_counter()
+        return jpeg
+
+    def _interval(self, now: float) -> float:
+        """Seconds between two frames of the camera, 0 if unknown.
+
+        The page sends a frame only when an earlier one has come back. The interval is that of the
+        camera only if the studio had to wait for the frame.
+        """
+        waited, interval = now - self._finished, now - self._arrived
+        self._arrived = now
+        return interval if waited > _MIN_WAIT * interval else 0.0
+
+    def close(self) -> None:
+        """Stop the background compilation."""
+        self._frame_stylizer.close()
+
+
+def decode_jpeg(jpeg: bytes) -> Frame:
+    """Decode a live frame, shape (H, W, 3), uint8 BGR.
+
+    Raises:
+        InputError: not a JPEG, or a header with a size out of range, seen before it is decoded.
+    """
+    try:
+        with Image.open(BytesIO(jpeg), formats=["JPEG"]) as header:
+            width, height = header.size
+    except Image.DecompressionBombError as error:
+        raise InputError("the live frame is too large") from error
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+        raise InputError("the live frame is not a JPEG image") from error
+    if width * height > _MAX_LIVE_PIXELS or min(width, height) < MINIMUM_SIZE:
+        raise InputError(f"the live frame of {width}x{height} px is too small or too large")
+    frame = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    if frame is None:
+        raise InputError("the live frame is a damaged JPEG image")
+    return np.asarray(frame, np.uint8)
+
+
+def encode_image(frame: Frame, suffix: str = ".jpg") -> bytes:
+    """Encode a frame, shape (H, W, 3), uint8 BGR, as a JPEG or PNG file."""
+    parameters = (cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY) if suffix == ".jpg" else ()
+    return cv2.imencode(suffix, frame, parameters)[1].tobytes()

@@ -1,0 +1,222 @@
+"""Stylizing for several viewers: turns, style choices, live frames."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from visitors import until
+
+from nst_rt.errors import InputError, StyleTransferError
+from nst_rt.images.io import Frame
+from nst_rt.infer.blend import Pass
+from nst_rt.infer.stylizer import Stylizer
+from nst_rt.infer.web import stylizers
+from nst_rt.infer.web.stylizers import (
+    StyleChoice,
+    StylizerPool,
+    Viewer,
+    decode_jpeg,
+    encode_image,
+)
+from nst_rt.models.style_model import Style, StyleModel
+
+# Smooth, so that JPEG keeps it.
+FRAME = np.random.default_rng(0).integers(0, 256, (3, 4, 3), np.uint8).repeat(16, 0).repeat(16, 1)
+JPEG = encode_image(FRAME)
+WAVES = StyleChoice({"waves": 1})
+
+
+def test_frames_are_stylized_in_the_order_of_requests(
+    pool: StylizerPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A viewer who asks again at once gets no more turns than the others."""
+    stylizers = [pool.stylizer(WAVES) for _ in range(3)]
+    stylizers[0].stylize(FRAME)  # compiles
+    waiting = stylizers[0]._queue._work_queue  # type: ignore[attr-defined]
+    unfinished, order = {0, 1, 2}, []
+
+    def stylize(self: Stylizer, each: Pass, frame: Frame, *, several: bool) -> Callable[[], Frame]:
+        until(lambda: waiting.qsize() >= len(unfinished) - 1)  # all others have asked
+        order.append(int(frame[0, 0, 0]))
+        return lambda: frame
+
+    def view(number: int) -> None:
+        for _ in range(4):
+            stylizers[number].stylize(np.full_like(FRAME, number))
+        unfinished.remove(number)
+
+    monkeypatch.setattr(Stylizer, "_begin_pass", stylize)
+    with ThreadPoolExecutor(3) as viewers:
+        list(viewers.map(view, range(3)))
+    assert sorted(order[:3]) == [0, 1, 2]
+    assert order == order[:3] * 4
+
+
+def test_viewers_have_their_own_style(pool: StylizerPool) -> None:
+    one = Viewer(pool, WAVES, fps=0)
+    other = Viewer(pool, StyleChoice({"night": 1}), fps=0)
+    waves, night = one.stylize(JPEG), other.stylize(JPEG)
+    assert waves != night
+    assert one.stylize(JPEG) == waves
+    other.set_choice(WAVES)
+    assert other.stylize(JPEG) == waves
+    other.set_choice(StyleChoice({"waves": 1}, strength=0))
+    plain = decode_jpeg(other.stylize(JPEG)).astype(int)
+    assert np.abs(plain - decode_jpeg(JPEG)).mean() < 4
+
+
+def test_stylizers_of_one_model_share_the_compiled_network(pool: StylizerPool) -> None:
+    one, other = (pool.stylizer(StyleChoice({name: 1})) for name in ("waves", "night"))
+    assert one is not other
+    assert one._backend is other._backend
+
+
+def test_viewer_chooses_the_stroke_size(pool: StylizerPool) -> None:
+    viewer = Viewer(pool, WAVES, fps=0)
+    before = viewer.stylize(JPEG)
+    viewer.set_choice(StyleChoice.parse({"styles": {"waves": 1}, "stroke_size": "8%"}))
+    while viewer.stylize(JPEG) == before:  # until the other size is compiled
+        pass
+    viewer.close()
+
+
+def test_others_are_served_while_a_new_size_is_compiled(
+    pool: StylizerPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = (Viewer(pool, WAVES, fps=0) for _ in range(2))
+    compiling, stylized = threading.Event(), threading.Event()
+    large = FRAME.repeat(2, 0)
+    stylizer = pool.stylizer(WAVES)
+    working = stylizer.working_size(*large.shape[:2])
+    prepare = stylizer._backend.prepare
+
+    def slow(shape: tuple[int, ...]) -> None:
+        if shape[1:3] == working:
+            compiling.set()
+            assert stylized.wait(300)
+        prepare(shape)
+
+    monkeypatch.setattr(stylizer._backend, "prepare", slow)
+    late: list[bytes] = []
+    thread = threading.Thread(target=lambda: late.append(one.stylize(encode_image(large))))
+    thread.start()
+    assert compiling.wait(300)
+    assert other.stylize(JPEG)
+    stylized.set()
+    thread.join()
+    assert decode_jpeg(late[0]).shape == large.shape
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        StyleChoice({"vawes": 1}),
+        StyleChoice({"waves": 1}, strength=2),
+        StyleChoice({"waves": 0}),
+        StyleChoice({}),
+    ],
+)
+def test_invalid_choice_keeps_the_previous_style(pool: StylizerPool, choice: StyleChoice) -> None:
+    viewer = Viewer(pool, WAVES, fps=0)
+    before = viewer.stylize(JPEG)
+    with pytest.raises(StyleTransferError):
+        viewer.set_choice(choice)
+    assert viewer.stylize(JPEG) == before
+
+
+class SlowStylizer:
+    """Takes some time per frame, by its own clock, and records the intervals that it is given."""
+
+    def __init__(self, seconds: float) -> None:
+        self.now = 100.0
+        self.intervals: list[float] = []
+        self._seconds = seconds
+
+    def perf_counter(self) -> float:
+        return self.now
+
+    def stylize(self, frame: Frame, *, interval: float) -> Frame:
+        self.intervals.append(interval)
+        self.now += self._seconds
+        return frame
+
+
+def test_camera_rate_is_known_if_the_studio_waits_for_frames(
+    pool: StylizerPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    viewer = Viewer(pool, WAVES, fps=24)
+    viewer.close()
+    stylizer = SlowStylizer(0.05)
+    monkeypatch.setattr(stylizers, "time", stylizer)
+    monkeypatch.setattr(viewer, "_frame_stylizer", stylizer)
+    viewer.stylize(JPEG)
+    for _ in range(3):  # a camera of 15 frames per second
+        stylizer.now += 1 / 15 - 0.05
+        viewer.stylize(JPEG)
+    for _ in range(3):  # a camera that is faster than the studio
+        stylizer.now += 0.001
+        viewer.stylize(JPEG)
+    assert stylizer.intervals[1:4] == pytest.approx([1 / 15] * 3)
+    assert stylizer.intervals[4:] == [0.0] * 3
+
+
+def test_models_are_added_and_removed(two_styles: StyleModel) -> None:
+    pool = StylizerPool(two_styles, backend="openvino")
+    added = StyleModel(two_styles.network, (Style("mine"), Style("night")))
+    viewer = Viewer(pool, WAVES, fps=24)
+    pool.add(added)
+    assert list(pool.styles) == ["waves", "night", "mine"]
+    before = viewer.stylize(JPEG)
+    for styles in ({"mine": 1}, {"mine": 1, "waves": 1}):  # the same weights under another name
+        viewer.set_choice(StyleChoice(styles))
+        assert viewer.stylize(JPEG) == before
+    pool.remove(added)
+    assert list(pool.styles) == ["waves", "night"]
+    assert viewer.stylize(JPEG) == before  # it keeps working for those who use it
+    viewer.close()
+
+
+def with_header(width: int, height: int) -> bytes:
+    """A JPEG whose header claims a size."""
+    jpeg = bytearray(JPEG)
+    at = jpeg.index(b"\xff\xc0") + 5
+    jpeg[at : at + 4] = height.to_bytes(2, "big") + width.to_bytes(2, "big")
+    return bytes(jpeg)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"x" * 100,
+        cv2.imencode(".png", FRAME)[1].tobytes(),
+        with_header(65000, 65000),
+        with_header(8, 480),
+        JPEG[:200],
+    ],
+    ids=["empty", "noise", "png", "huge", "tiny", "truncated"],
+)
+def test_invalid_frames_are_rejected(content: bytes) -> None:
+    with pytest.raises(InputError):
+        decode_jpeg(content)
+
+
+def test_choice_is_parsed_from_json() -> None:
+    assert StyleChoice.parse({"styles": {"a": "0.5"}}) == StyleChoice({"a": 0.5})
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(None, [], "x", {}, {"styles": []}, {"styles": {"a": "x"}}, {"styles": {"a": {}}}),
+        *({"styles": {"a": 1}, "stroke_size": size} for size in ("", "wide", {}, -1)),
+        {"styles": {"a": 1}, "stability": 2},
+    ],
+)
+def test_invalid_choice_is_rejected(value: Any) -> None:
+    with pytest.raises(InputError):
+        StyleChoice.parse(value)
