@@ -17,7 +17,7 @@ from nst_rt.images.io import Frame
 from nst_rt.infer.backends import BackendName, Precision
 from nst_rt.infer.blend import Pass, StyleSet
 from nst_rt.infer.frame_stylizer import FrameStylizer
-from nst_rt.infer.live.adaptive import AdaptiveStylizer
+from nst_rt.infer.adaptive import AdaptiveStylizer
 from nst_rt.infer.stability.stabilizer import DEFAULT_STABILITY, Stabilizer, check_stability
 from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize
 from nst_rt.infer.stylizer import Stylizer
