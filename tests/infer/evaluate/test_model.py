@@ -14,6 +14,7 @@ from nst_rt.images.collection import Photo, find_photos, is_held_out
 from nst_rt.images.io import frame_to_tensor, load_image, resize, save_image, tensor_to_frame
 from nst_rt.infer import demo
 from nst_rt.infer.backends import timing
+from nst_rt.infer.evaluate import model as evaluate
 from nst_rt.infer.evaluate.model import (
     Evaluation,
     StyleEvaluation,
@@ -22,7 +23,6 @@ from nst_rt.infer.evaluate.model import (
     pan_photos,
     summary,
 )
-from nst_rt.infer.evaluate.model import model as evaluate
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.metrics.boldness import Boldness, boldness
 from nst_rt.metrics.quality import QualityObjective, quality_photo

@@ -12,9 +12,9 @@ from nst_rt.errors import StyleTransferError
 from nst_rt.images.io import load_image, save_image
 from nst_rt.infer import demo
 from nst_rt.infer.backends import timing
+from nst_rt.infer.evaluate import model as evaluate
 from nst_rt.infer.evaluate.clip import evaluate_clip
 from nst_rt.infer.evaluate.model import Evaluation, StyleEvaluation
-from nst_rt.infer.evaluate.model import model as evaluate
 from nst_rt.metrics.boldness import Boldness
 from nst_rt.metrics.stability import PanError
 from nst_rt.models.style_model import StyleModel

@@ -7,7 +7,7 @@ from blends import blended_weights
 
 from nst_rt.errors import InputError, StyleModelError, UnknownNameError
 from nst_rt.infer.backends import create_backend
-from nst_rt.infer.backends.frame_net import StyledFrameNet
+from nst_rt.infer.backends.graph import StyledFrameNet
 from nst_rt.models.merge import folded, one_style, palette, palette_model, with_styles
 from nst_rt.models.style_model import Style, StyleModel
 from nst_rt.models.transformer import Architecture, TransformerNet
