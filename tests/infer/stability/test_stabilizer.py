@@ -8,9 +8,8 @@ from nst_rt.infer.evaluate.model import pan_photos
 from nst_rt.infer.stability.stabilizer import DEFAULT_STABILITY, Stabilizer, stabilizer_for
 from nst_rt.infer.stylizer import Stylizer, load_style
 from nst_rt.metrics.boldness import SIZE, even_areas, stroke_energy
-from nst_rt.metrics.flicker import warping_error
 from nst_rt.metrics.motion import layered_clip
-from nst_rt.metrics.stability import PanError, pan, pan_error, pan_photo
+from nst_rt.metrics.stability import WarpingError, pan, pan_error, pan_photo, warping_error
 
 RANDOM = np.random.default_rng(0)
 
@@ -27,7 +26,7 @@ def boiling(frame: Frame) -> Frame:
     return np.clip(frame * 0.6 + 50 + noise, 0, 255).astype(np.uint8)
 
 
-def error(photo: Frame, stabilizer: Stabilizer | None) -> PanError:
+def error(photo: Frame, stabilizer: Stabilizer | None) -> WarpingError:
     def stylize(frame: Frame) -> Frame:
         stylized = boiling(frame)
         return stylized if stabilizer is None else stabilizer.steady(frame, stylized)

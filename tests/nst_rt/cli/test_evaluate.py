@@ -16,7 +16,7 @@ from nst_rt.infer.evaluate import model as evaluate
 from nst_rt.infer.evaluate.clip import evaluate_clip
 from nst_rt.infer.evaluate.model import Evaluation, StyleEvaluation
 from nst_rt.metrics.boldness import Boldness
-from nst_rt.metrics.stability import PanError
+from nst_rt.metrics.stability import WarpingError
 from nst_rt.models.style_model import StyleModel
 
 Run = Callable[..., tuple[int, str, str]]
@@ -77,7 +77,7 @@ def test_a_model_is_measured(run: Run, painting: Path) -> None:
 
 
 def test_facts_are_json(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    style = StyleEvaluation("p.jpg", Boldness(None, 0.9, 1.1), PanError(0.1, 0.4), 2.5)
+    style = StyleEvaluation("p.jpg", Boldness(None, 0.9, 1.1), WarpingError(0.1, 0.4, 1.0), 2.5)
     found = Evaluation("m", "torch f32 on X", 9, 2, 0, {}, {"64x48": 30.0}, {"night": style})
     monkeypatch.setattr(evaluate, "evaluate_model", lambda *_, **__: found)
     code, out, err = run("m", "--style", "p.jpg", "--photos", "photos", "--json")
