@@ -3,6 +3,7 @@
 import json
 import logging
 import platform
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 
@@ -129,7 +130,7 @@ def installed_version(package: str) -> str | None:
         return None
 
 
-def _backend_class(name: BackendName) -> type[Backend]:
+def _backend_class(name: BackendName) -> Callable[[TransformerNet, str | None, Precision], Backend]:
     # Imported on demand: each takes a second to load.
     if name == "torch":
         from nst_rt.infer.backends.torch import TorchBackend

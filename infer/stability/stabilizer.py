@@ -287,8 +287,8 @@ class Stabilizer:
         """The new output blended with the warped last one, as the head of this file explains."""
         shape = stylized.shape
         moved = self._tracker.moved("moved", last.output, motion.back)
-        kept = cv2.cvtColor(moved, cv2.COLOR_BGRA2BGR, dst=self._buffer("kept", shape))
-        kept = np.asarray(kept, np.uint8)
+        warped = cv2.cvtColor(moved, cv2.COLOR_BGRA2BGR, dst=self._buffer("kept", shape))
+        kept: Frame = np.asarray(warped, np.uint8)
         fading = 1 - float(
             np.exp(-(motion.fade**2))
         )  # 0 in constant light, almost 1 from 2 levels on

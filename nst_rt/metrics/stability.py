@@ -158,4 +158,4 @@ def _pan_correspondence() -> Correspondence:
     right, down = _PAN_STEP
     visible = np.zeros(_PAN_WINDOW, np.bool_)
     visible[: height - _BORDER - down, : width - _BORDER - right] = True
-    return Correspondence(pixel_grid(height, width) + np.float32(_PAN_STEP), visible)
+    return Correspondence(pixel_grid(height, width) + np.array(_PAN_STEP, np.float32), visible)
