@@ -2,7 +2,7 @@
 
 import logging
 import statistics
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -135,9 +135,21 @@ def evaluate_model(
     )
 
     work = len(style_images) * (2 * len(contents) + len(panned) * PAN_FRAMES)
-    steps = _Steps(work, progress)
+    done = 0
+
+    def steps(items: Iterable[Item], note: str, *, cost: int = 1) -> Iterator[Item]:
+        """The items, with the progress reported before each and after the last one."""
+        nonlocal done
+        for item in items:
+            if progress is not None:
+                progress(done, work, note)
+            yield item
+            done += cost
+        if progress is not None:
+            progress(done, work, note)
+
     fps = {}
-    for width, height in steps.over(_TIMED_SIZES, "speed", cost=0):
+    for width, height in steps(_TIMED_SIZES, "speed", cost=0):
         frame = fitted_frame(next(iter(contents)).load(), width, height)
         fps[f"{width}x{height}"] = frames_per_second(stylizer.stylize, frame)
     styles = {}
@@ -146,10 +158,10 @@ def evaluate_model(
         stylizer.set_style(name)
         figures = [
             boldness(_stylized(stylizer, content), content, image)
-            for content, _ in steps.over(contents.values(), f"{name}: boldness")
+            for content, _ in steps(contents.values(), f"{name}: boldness")
         ]
         even = sum(each.strokes is not None for each in figures)
-        moving = steps.over(panned, f"{name}: pan error", cost=PAN_FRAMES)
+        moving = steps(panned, f"{name}: pan error", cost=PAN_FRAMES)
         objective = QualityObjective(image)
         styles[name] = StyleEvaluation(
             style_image=str(files[name]),
@@ -157,7 +169,7 @@ def evaluate_model(
             pan=pan_error(stylizer.stylize, moving) if panned else None,
             objective=statistics.median(
                 objective(_stylized(stylizer, crop), crop)
-                for _, crop in steps.over(contents.values(), f"{name}: objective")
+                for _, crop in steps(contents.values(), f"{name}: objective")
             ),
         )
     return Evaluation(
@@ -217,24 +229,6 @@ def summary(evaluation: Evaluation) -> str:
             *_LEGEND,
         ]
     )
-
-
-class _Steps:
-    """Reports progress while iterables are iterated over."""
-
-    def __init__(self, total: int, progress: Progress | None) -> None:
-        self._done = 0
-        self._report: Callable[[str], None] = lambda note: (
-            progress(self._done, total, note) if progress else None
-        )
-
-    def over(self, items: Iterable[Item], note: str, *, cost: int = 1) -> Iterator[Item]:
-        """The items; each counts as `cost` steps that are done when the next one is taken."""
-        for item in items:
-            self._report(note)
-            yield item
-            self._done += cost
-        self._report(note)
 
 
 def _load_model(

@@ -111,6 +111,7 @@ def test_out_of_range_output_is_clamped(
     assert np.abs(levels(exaggerated, name, "f32", frame) - tensor_to_frame(raw)).max() <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["openvino", "torch"])
 @pytest.mark.parametrize("network", ["trained", "exaggerated"])
 def test_bfloat16_differs_by_two_levels_on_average(
@@ -123,6 +124,7 @@ def test_bfloat16_differs_by_two_levels_on_average(
     assert np.abs(reduced - exact).mean() <= (2 if network == "trained" else 6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize(("name", "precision"), [("openvino", "bf16"), ("torch", "f16")])
 def test_reduced_precision_blends_at_any_size(
@@ -174,6 +176,7 @@ def test_openvino_uses_bfloat16_where_pytorch_does(
     assert backend.precision == precision
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("level", [0, 128])
 def test_uniform_frame_gets_no_pattern(

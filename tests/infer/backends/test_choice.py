@@ -1,12 +1,13 @@
 """Which backend runs, and the reason for it."""
 
 from importlib.metadata import PackageNotFoundError
+from pathlib import Path
 
 import pytest
 import torch
 
 from nst_rt.errors import BackendError
-from nst_rt.infer.backends import Choice, choice, choose, create_backend, onnx
+from nst_rt.infer.backends import Choice, choice, choose, create_backend, onnx, timing
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.models.style_model import StyleModel
 
@@ -14,7 +15,7 @@ Rates = dict[str, float | Exception]  # frames per second, or what is raised ins
 
 
 @pytest.fixture
-def new_machine(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+def new_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NST_RT_CACHE", str(tmp_path))
 
 
@@ -85,7 +86,11 @@ def test_named_backend_is_not_measured(
     assert not created
 
 
-def test_stylizer_reports_the_automatic_choice(two_styles: StyleModel) -> None:
+@pytest.mark.slow
+def test_stylizer_reports_the_automatic_choice(
+    two_styles: StyleModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timing, "_MIN_SECONDS", 0.0)
     for _ in range(2):  # the second time with the modules of all backends imported
         stylizer = Stylizer(two_styles, "waves", stroke_size="1:1")
     assert stylizer.backend == stylizer.choice.name
