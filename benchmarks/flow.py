@@ -1,10 +1,10 @@
-"""The flow code beside the true flow of Middlebury's RubberWhale, and on motion made up here.
+"""Accuracy of our optical flow: on Middlebury's RubberWhale, and on clips with a known motion.
 
     python benchmarks/flow.py FOLDER
 
-FOLDER has `rubberwhale1.png`, `rubberwhale2.png` and `rubberwhale_flow.flo`. Flow the other way is
-not given there, so that what is hidden is judged on a clip whose occlusions are known: precision is
-the share of what the flow calls hidden that is, recall the share of what is that it calls so.
+FOLDER has `rubberwhale1.png`, `rubberwhale2.png` and `rubberwhale_flow.flo`. That sequence comes
+without occlusions, so these are measured on clips where they are known: precision is the fraction
+of what the flow calls hidden that is hidden, recall the fraction of what is hidden that it finds.
 """
 
 import argparse
@@ -18,16 +18,16 @@ import numpy as np
 from nst_rt.images.io import Frame
 from nst_rt.infer.evaluate.model import pan_photos
 from nst_rt.infer.stability.tracking import Tracker
-from nst_rt.metrics.flow import Correspondence, Field, flow_correspondence, pixel_grid
+from nst_rt.metrics.flow import Correspondence, Field, flow_correspondence, pixel_grid, resized
 from nst_rt.metrics.motion import layered_clip
 from nst_rt.metrics.stability import pan_photo
 
 Method = Callable[[Frame, Frame], Correspondence]
 Clip = tuple[list[Frame], list[Correspondence]]
 
-_UNKNOWN = 1e9  # from which on a .flo file says that the flow is not known
+_UNKNOWN = 1e9  # values from here on mark unknown flow in a .flo file
 _MAGIC = 202021.25
-_NOISE = 1.5  # levels, its standard deviation
+_NOISE = 1.5  # standard deviation, levels
 
 
 def main() -> None:
@@ -35,11 +35,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, metavar="FOLDER")
     folder = parser.parse_args().folder
-    one, other = (picture(folder / f"rubberwhale{number}.png") for number in (1, 2))
+    one, other = (read_frame(folder / f"rubberwhale{number}.png") for number in (1, 2))
     truth = true_flow(folder / "rubberwhale_flow.flo")
     methods = {
         "figures (DIS, preset medium)": flow_correspondence,
-        "stabilizer": Tracker().correspondence,
+        "stabilizer": tracker_correspondence,
     }
     print(
         "| flow | RubberWhale, end-point error, px | median | over 1 px | layered clip | over 1 px "
@@ -50,7 +50,7 @@ def main() -> None:
         seconds = []
         for _ in range(9):
             begin = time.perf_counter()
-            found = method(other, one)  # where the first picture's pixels are in the second
+            found = method(other, one)  # positions of the first image's pixels in the second
             seconds.append(time.perf_counter() - begin)
         assert found.positions is not None
         flow = found.positions - pixel_grid(*one.shape[:2])
@@ -61,27 +61,39 @@ def main() -> None:
             f"| {layered_errors(method, clips())} | {layered_errors(method, noisy_clips())} "
             f"| {1000 * min(seconds):.1f} |"
         )
-    print("\n| what is hidden in a layered clip | precision | recall | share |")
+    print("\n| hidden pixels of layered clips | precision | recall | fraction |")
     print("| --- | --- | --- | --- |")
     for name, method in methods.items():
-        precision, recall, share = hidden(method)
-        print(f"| {name} | {precision:.1%} | {recall:.1%} | {share:.1%} |")
+        precision, recall, fraction = hidden(method)
+        print(f"| {name} | {precision:.1%} | {recall:.1%} | {fraction:.1%} |")
 
 
-def picture(file: Path) -> Frame:
-    """A frame of a file.
+def tracker_correspondence(before: Frame, now: Frame) -> Correspondence:
+    """What the stabilizer goes by between two frames, scaled up to their size."""
+    tracker = Tracker()
+    grid = pixel_grid(*now.shape[:2])
+    motion = tracker.motion(tracker.view(before), tracker.view(now))
+    if motion is None:
+        return Correspondence(grid, np.zeros(now.shape[:2], np.bool_))
+    scale = np.divide(now.shape[1::-1], motion.back.shape[1::-1], dtype=np.float32)
+    positions = resized(motion.back * scale, now.shape) + grid
+    return Correspondence(positions, resized(motion.trust, now.shape) > 0)
+
+
+def read_frame(file: Path) -> Frame:
+    """A frame from an image file.
 
     Raises:
         SystemExit: it cannot be read.
     """
     frame = cv2.imread(str(file), cv2.IMREAD_COLOR)
     if frame is None:
-        raise SystemExit(f"{file}: not there, or not a picture")
+        raise SystemExit(f"{file}: missing, or not an image")
     return np.asarray(frame, np.uint8)
 
 
 def true_flow(file: Path) -> Field:
-    """A .flo file: a number that tells the format, the width, the height, then (x, y) by rows."""
+    """The flow in a .flo file: a magic number, width, height, then (x, y) by rows."""
     numbers = np.fromfile(file, "<f4")
     if not len(numbers) or numbers[0] != _MAGIC:
         raise SystemExit(f"{file}: not a .flo file")
@@ -90,7 +102,7 @@ def true_flow(file: Path) -> Field:
 
 
 def layered_errors(method: Method, found_in: Sequence[Clip]) -> str:
-    """End-point error on clips over what is visible and found, and how much of that is wrong."""
+    """End-point error over pixels that are visible and found, and the fraction that is wrong."""
     errors, wrong = [], []
     for frames, truth in found_in:
         for before, now, true in zip(frames, frames[1:], truth, strict=False):
@@ -103,12 +115,12 @@ def layered_errors(method: Method, found_in: Sequence[Clip]) -> str:
 
 
 def hidden(method: Method) -> tuple[float, float, float]:
-    """Precision and recall of what is called hidden, and the share of it, over layered clips."""
+    """Precision and recall of what is called hidden, and its fraction of all pixels."""
     both = called = truly = pixels = 0
     for frames, truth in clips():
         for before, now, true in zip(frames, frames[1:], truth, strict=False):
             covered, unseen = ~method(before, now).visible, ~true.visible
-            near = cv2.dilate(unseen.astype(np.uint8), np.ones((3, 3))) > 0  # a pixel of tolerance
+            near = cv2.dilate(unseen.astype(np.uint8), np.ones((3, 3))) > 0  # tolerance: one pixel
             both += np.count_nonzero(covered & near)
             called += np.count_nonzero(covered)
             truly += np.count_nonzero(unseen)
@@ -122,7 +134,7 @@ def clips(*, camera_moves: bool = True) -> list[Clip]:
 
 
 def noisy_clips() -> list[Clip]:
-    """Such clips by a camera that stands, with the noise of a sensor."""
+    """Layered clips with a still camera and sensor noise."""
     random = np.random.default_rng(0)
 
     def noisy(frame: Frame) -> Frame:

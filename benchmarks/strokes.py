@@ -1,8 +1,8 @@
-"""Strokes in proportion beside strokes as trained: time, peak of memory, sharpness of edges.
+"""Strokes in proportion to the image and at 1:1: time, peak memory, sharpness of edges.
 
     python benchmarks/strokes.py PHOTO --style starry_night
 
-PHOTO is resized to each size. Both are timed in turns; `1:1` is what there was before.
+PHOTO is resized to each size. Both stroke sizes are timed in turns.
 """
 
 import argparse
@@ -33,7 +33,7 @@ def main() -> None:
     photo = tensor_to_frame(load_image(options.photo))
     stylizers = {kind: load_style(options.style, stroke_size=kind) for kind in KINDS}
     print(stylizers["2%"])
-    print("| size | 1:1 | in proportion | times as fast | edges |")
+    print("| size | 1:1 | 2 % | speedup | edges |")
     print(f"|{' --- |' * 5}")
     for width, height in SIZES:
         frame = resized(photo, (height, width))
@@ -44,20 +44,20 @@ def main() -> None:
                 begin = time.perf_counter()
                 stylizer.stylize(frame)
                 seconds[kind].append(time.perf_counter() - begin)
-        before, now = (statistics.median(seconds[kind]) for kind in KINDS)
-        cells = [f"{width}x{height}", f"{1000 * before:.0f} ms", f"{1000 * now:.0f} ms"]
-        cells += [f"{before / now:.2f}", f"{edge_energy(outputs['2%'], frame):.2f}"]
+        full, fast = (statistics.median(seconds[kind]) for kind in KINDS)
+        cells = [f"{width}x{height}", f"{1000 * full:.0f} ms", f"{1000 * fast:.0f} ms"]
+        cells += [f"{full / fast:.2f}", f"{edge_energy(outputs['2%'], frame):.2f}"]
         print(f"| {' | '.join(cells)} |", flush=True)
     for width, height in ((4000, 3000), (7680, 4320)):
         peaks = [peak(options.photo, width, height, options.style, kind) for kind in KINDS]
-        print(f"\n{width}x{height}, peak of memory: 1:1 {peaks[0]:.2f} GB, now {peaks[1]:.2f} GB")
+        print(f"\n{width}x{height}, peak memory: 1:1 {peaks[0]:.2f} GB, 2 % {peaks[1]:.2f} GB")
 
 
 def edge_energy(stylized: Frame, frame: Frame) -> float:
-    """Energy of the gradients where the photo's are among the largest 2 %, over the photo's."""
+    """Gradient energy at the photo's strongest 2 % of edges, relative to the photo's."""
 
-    def energy(picture: Frame) -> np.ndarray:
-        gray = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY).astype(np.float32)
+    def energy(image: Frame) -> np.ndarray:
+        gray = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY).astype(np.float32)
         across, down = (cv2.Sobel(gray, cv2.CV_32F, *way) for way in ((1, 0), (0, 1)))
         return np.asarray(across**2 + down**2)
 
@@ -67,7 +67,7 @@ def edge_energy(stylized: Frame, frame: Frame) -> float:
 
 
 def peak(photo: Path, width: int, height: int, style: str, kind: str) -> float:
-    """Gigabytes that stylizing takes at most, in a process of its own; on Linux."""
+    """Peak memory of stylizing, GB, measured in a process of its own; Linux only."""
     code = """
 import sys
 import nst_rt

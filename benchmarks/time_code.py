@@ -1,8 +1,8 @@
-"""A number in large blocks along the lower edge of a frame, that survives being painted.
+"""A time code in large blocks along the lower edge of a frame, which survives stylization.
 
-Each bit is a pair of blocks, light then dark for 1, dark then light for 0, so that reading compares
-neighbors and needs no threshold: a style may change colors and contrast, as long as light stays
-lighter than dark. A check sum rejects what was read in the middle of a change.
+Each bit is a pair of blocks, light and dark for 1, dark and light for 0. Reading compares the two
+and needs no threshold: a style may change colors and contrast, as long as light stays lighter than
+dark. A checksum rejects codes that were read while the screen was changing.
 """
 
 import cv2
@@ -11,13 +11,13 @@ import numpy as np
 from nst_rt.images.io import Frame
 
 BITS = 12
-_CHECK = 4  # further bits
+_CHECK = 4  # bits of the checksum
 _ROWS = 2
-_LEAST = 4.0  # levels between the blocks of a pair
+_MIN_DIFFERENCE = 4.0  # levels between the blocks of a pair
 
 
 def numbered(frame: Frame, number: int) -> Frame:
-    """A copy of a frame with a number, modulo 4096, in two rows of blocks at its lower edge."""
+    """A copy of a frame with a number, modulo 4096, in two rows of blocks at the lower edge."""
     marked = frame.copy()
     code = number % 2**BITS
     word = code << _CHECK | _check(code)
@@ -29,17 +29,17 @@ def numbered(frame: Frame, number: int) -> Frame:
 
 
 def read_number(frame: np.ndarray) -> int | None:
-    """The number in a frame or a screenshot of it; None where it cannot be told for sure.
+    """The number in a frame or a screenshot of it; None where it cannot be read reliably.
 
     Args:
-        frame: shape (H, W, 3), any colors of 8 bits.
+        frame: shape (H, W, 3), uint8, any channel order.
     """
-    rows = _ROWS * _side(frame.shape[1])  # the rest is not looked at, which is faster
+    rows = _ROWS * _side(frame.shape[1])  # only these rows, for speed
     gray = cv2.cvtColor(np.ascontiguousarray(frame[-rows:, :, :3]), cv2.COLOR_BGR2GRAY)
     word = 0
     for index, (first, second) in enumerate(_blocks(*gray.shape)):
         difference = float(_core(gray[first]).mean() - _core(gray[second]).mean())
-        if abs(difference) < _LEAST:
+        if abs(difference) < _MIN_DIFFERENCE:
             return None
         word |= (difference > 0) << index
     code, check = word >> _CHECK, word & (2**_CHECK - 1)
@@ -51,7 +51,7 @@ def _check(code: int) -> int:
 
 
 def _core(block: np.ndarray) -> np.ndarray:
-    """Without the edges, which strokes blur."""
+    """A block without its edges, which strokes blur."""
     height, width = (side // 4 for side in block.shape)
     return block[height:-height, width:-width]
 

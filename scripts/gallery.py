@@ -178,7 +178,7 @@ def figures(model: StyleModel, painting: Path, photos: Path) -> dict[str, float 
     with TemporaryDirectory() as folder:
         file = model.save(Path(folder, f"{name}{SUFFIX}"))
         found = evaluate_model(file, photos, {name: painting}, held_out=True).styles[name]
-    pan = {f"pan_{key}": value for key, value in asdict(found.pan).items()}
+    pan = {"pan_error": found.pan.error, "pan_relative": found.pan.relative}
     return {**asdict(found.boldness), **pan}
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nst_rt.infer.backends.frame_net import StyleWeights, style_weights
+from nst_rt.infer.backends.graph import StyleWeights, style_weights
 from nst_rt.models.merge import with_styles
 from nst_rt.models.transformer import TransformerNet
 

@@ -1,4 +1,4 @@
-"""What is compiled once per machine and kept on disk, within a bound."""
+"""Compiled networks on disk, so that each is compiled once per machine."""
 
 import hashlib
 import json
@@ -17,14 +17,14 @@ _DIGEST_SIZE = hashlib.sha256().digest_size
 
 
 class Cache:
-    """Bytes by key; the entries that were used least recently leave when it is full.
+    """Bytes by key; the least recently used entries are dropped when it is full.
 
-    It only ever saves time: a folder that cannot be written to, or a damaged entry, is an entry
-    that is not there.
+    It only ever saves time: where the folder cannot be written to, nothing is cached, and a damaged
+    entry counts as missing.
 
     Args:
-        folder: by default that of the environment variable NST_RT_CACHE, else the user's cache.
-        limit: bytes that all entries take together at most.
+        folder: by default the environment variable NST_RT_CACHE, else the user's cache folder.
+        limit: maximum size of all entries together, bytes.
     """
 
     def __init__(self, folder: Path | None = None, limit: int = LIMIT) -> None:
@@ -37,19 +37,19 @@ class Cache:
         file = self._file(key)
         try:
             entry = file.read_bytes()
-            file.touch()  # used most recently
+            file.touch()  # the most recently used one now
         except OSError:
             return None
         digest, data = entry[:_DIGEST_SIZE], entry[_DIGEST_SIZE:]
-        # Engines trust what they read, and may crash on it.
+        # OpenVINO trusts what it imports, and may crash on damaged data.
         if hashlib.sha256(data).digest() != digest:
-            logger.warning("%s: a damaged entry of the cache; it is built again", file)
+            logger.warning("%s: damaged cache entry, it is built again", file)
             file.unlink(missing_ok=True)
             return None
         return data
 
     def put(self, key: object, data: bytes) -> None:
-        """Keep an entry."""
+        """Store an entry."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             with atomic_output(self._file(key)) as temporary:

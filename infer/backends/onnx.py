@@ -1,34 +1,30 @@
-"""ONNX Runtime as the engine: what other programs load; here mainly to compare with."""
+"""ONNX Runtime as the backend, and networks in ONNX, which other programs load."""
+
+import logging
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from nst_rt.errors import BackendError
-from nst_rt.infer.backends import Frames, Pending, Precision
 from nst_rt.infer.backends.cache import Cache
-from nst_rt.infer.backends.frame_net import FrameNet, StyleWeights, digest, exported
-from nst_rt.infer.backends.onnx_graph import onnx_graph, onnx_versions
+from nst_rt.infer.backends.graph import FrameNet, StyleWeights, digest, exported
+from nst_rt.infer.backends.protocol import Backend, Frames, Precision
 from nst_rt.models.transformer import TransformerNet
 
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+_PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 _SUFFIX = "ExecutionProvider"
 
 
-def onnx_providers() -> dict[str, str]:
-    """What ONNX Runtime, which must be installed, can run on: name -> provider, fastest first."""
-    import onnxruntime
-
-    return {
-        provider.removesuffix(_SUFFIX).lower(): provider
-        for provider in onnxruntime.get_available_providers()
-        if provider != f"Azure{_SUFFIX}"  # a service, not a device
-    }
-
-
-class ONNXBackend:
-    """See `Backend`.
+class ONNXBackend(Backend):
+    """See `Backend`; one frame at a time keeps all cores busy.
 
     Raises:
-        BackendError: ONNX Runtime is not installed, or has no such device or precision.
+        BackendError: ONNX Runtime is not installed, or lacks the device or precision.
     """
 
     name = "onnx"
@@ -57,7 +53,7 @@ class ONNXBackend:
             cache.put(key, graph)
         self._session = onnxruntime.InferenceSession(graph, providers=[providers[self.device]])
         if self._session.get_providers()[0] != providers[self.device]:
-            raise BackendError(f"ONNX Runtime cannot use {device!r} here, though it lists it")
+            raise BackendError(f"ONNX Runtime lists {device!r} here, but cannot use it")
 
     def __call__(self, frames: Frames, weights: StyleWeights) -> Frames:
         """See `Backend`."""
@@ -65,14 +61,53 @@ class ONNXBackend:
         stylized: Frames = self._session.run(None, inputs)[0]
         return stylized
 
-    def start(self, frames: Frames, weights: StyleWeights) -> Pending:
-        """See `Backend`; a frame alone keeps all cores busy."""
-        stylized = self(frames, weights)
-        return lambda: stylized
 
-    def is_ready(self, shape: tuple[int, ...]) -> bool:
-        """See `Backend`."""
-        return True
+def onnx_providers() -> dict[str, str]:
+    """Devices of ONNX Runtime, which must be installed: name -> provider, fastest first."""
+    import onnxruntime
 
-    def prepare(self, shape: tuple[int, ...]) -> None:
-        """Nothing is compiled for a shape."""
+    return {
+        provider.removesuffix(_SUFFIX).lower(): provider
+        for provider in onnxruntime.get_available_providers()
+        if provider != f"Azure{_SUFFIX}"  # a service, not a device
+    }
+
+
+def onnx_versions() -> dict[str, str]:
+    """Versions of the packages that ONNX needs.
+
+    Raises:
+        BackendError: one of them is not installed.
+    """
+    try:
+        return {package: version(package) for package in _PACKAGES}
+    except PackageNotFoundError as error:
+        raise BackendError(f"{error.name} is missing: pip install 'nst-rt[onnx]'") from error
+
+
+def onnx_graph(program: torch.export.ExportedProgram) -> "ModelProto":
+    """An exported `FrameNet` or `StyledFrameNet` in ONNX.
+
+    Inputs are named as in `forward`, the output `stylized`, and the dimensions of the frames
+    `count`, `height` and `width`.
+
+    Raises:
+        BackendError: a package is not installed.
+    """
+    onnx_versions()
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    made = torch.onnx.export(
+        program,
+        input_names=program.graph_signature.user_inputs,
+        output_names=["stylized"],
+        dynamo=True,
+        verbose=False,
+    )
+    assert made is not None
+    model: ModelProto = made.model_proto
+    for value in (model.graph.input[0], model.graph.output[0]):
+        for dim, name in zip(
+            value.type.tensor_type.shape.dim, ("count", "height", "width"), strict=False
+        ):
+            dim.dim_param = name  # torch names them s45 and the like
+    return model

@@ -1,4 +1,4 @@
-"""OpenVINO as the engine: the fastest one on CPUs, by far where they multiply bfloat16."""
+"""OpenVINO as the backend: the fastest one on CPUs, by far where they multiply bfloat16."""
 
 import functools
 import io
@@ -16,50 +16,51 @@ import torch
 
 from nst_rt.devices import fast_dtype
 from nst_rt.errors import BackendError
-from nst_rt.infer.backends import IN_FLIGHT, Frames, Pending, Precision
 from nst_rt.infer.backends.cache import Cache
-from nst_rt.infer.backends.frame_net import FrameNet, StyleWeights, digest, exported
+from nst_rt.infer.backends.graph import FrameNet, StyleWeights, digest, exported
+from nst_rt.infer.backends.protocol import IN_FLIGHT, Backend, Frames, Pending, Precision
 from nst_rt.models.transformer import TransformerNet
 
 # Fastest first.
 _CAPABILITIES: dict[Precision, str] = {"bf16": "BF16", "f16": "FP16", "f32": "FP32"}
-_MOST_SIZES = 6  # compiled and in memory at the same time
-# One frame as soon as can be, or as many as can be: two streams of half the threads each wait less
-# for each other than two halves of a frame.
+_MAX_COMPILED = 6  # compiled networks in memory, one per frame size and hint
+# One frame as soon as possible, or as many frames as possible: two streams on half of the threads
+# each wait less for each other than two halves of one frame.
 _LATENCY: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
 _THROUGHPUT: dict[str, Any] = {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": IN_FLIGHT}
 
 
 @functools.cache
 def core() -> ov.Core:
-    """OpenVINO itself, of which a process has one, for as long as it lives.
+    """The one `ov.Core` of the process, which lives as long as the process.
 
-    Its CPU plugin gives the thread that first uses it another stack for signals, and takes that
-    stack from the process when the plugin goes. When the last network goes in another thread, the
-    next Ctrl-C would crash the process, if nothing held the plugin.
+    OpenVINO's CPU plugin gives the thread that first uses it another signal stack, and takes that
+    stack away from the process when the plugin is released. If the last network were released in
+    another thread, the next Ctrl-C would crash the process, so the plugin is never released.
     """
     return ov.Core()
 
 
 @dataclass
-class _Request:
-    """A request of the engine, and the arrays that it reads and writes, which it does not hold.
+class _Slot:
+    """An inference request, and the arrays that it reads and writes.
 
-    They must be there for as long as it runs, also when nobody waits for it any more.
+    OpenVINO does not hold the arrays; they must live as long as the request runs, even if nobody
+    waits for it any more.
     """
 
-    engine: ov.InferRequest
+    request: ov.InferRequest
     arrays: tuple[np.ndarray[Any, Any], ...] = ()
 
 
-class OpenVINOBackend:
+class OpenVINOBackend(Backend):
     """See `Backend`.
 
-    A network becomes OpenVINO's graph once, for any size, and is compiled for each size; both stay
-    in the cache.
+    A network is converted to OpenVINO's graph once, for any frame size, and compiled for each
+    size. Both are kept in the cache.
 
     Raises:
-        BackendError: a device or a precision that is not there.
+        BackendError: the device or precision is not available.
     """
 
     name = "openvino"
@@ -75,95 +76,88 @@ class OpenVINOBackend:
                 f"OpenVINO has no device {device!r} here; it has "
                 f"{', '.join(self._core.available_devices).lower()}"
             )
+        self.device = str(self._core.get_property(self._device, "FULL_DEVICE_NAME")).strip()
         capabilities = self._core.get_property(self._device, "OPTIMIZATION_CAPABILITIES")
-        there = [name for name, capability in _CAPABILITIES.items() if capability in capabilities]
-        self.precision = self._fastest(there) if precision == "auto" else precision
-        if self.precision not in there:
+        supported = [name for name, feature in _CAPABILITIES.items() if feature in capabilities]
+        self.precision = self._fastest(supported) if precision == "auto" else precision
+        if self.precision not in supported:
             raise BackendError(
                 f"OpenVINO does not compute in {precision} on this {device or 'cpu'}; "
-                f"it does in {', '.join(there)}"
+                f"it does in {', '.join(supported)}"
             )
         self._network = network
         self._cache = Cache()
         self._key: dict[str, Any] = {"network": digest(network), "openvino": ov.get_version()}
-        self._engine_key = self._key | {
-            "device": self.device,
-            "capabilities": sorted(capabilities),
-        }
-        # By shape, and whether for throughput.
-        self._requests: OrderedDict[tuple[object, ...], deque[_Request]] = OrderedDict()
-        self._lock = threading.Lock()  # of the dictionary: sizes are prepared by any thread
+        self._device_key = {"device": self.device, "capabilities": sorted(capabilities)}
+        # By frame shape and whether for throughput; the least recently used one first.
+        self._slots: OrderedDict[tuple[object, ...], deque[_Slot]] = OrderedDict()
+        self._lock = threading.Lock()  # for the dictionary, as any thread may prepare a size
 
-    def _fastest(self, there: list[Precision]) -> Precision:
-        """Of a device's precisions; a processor's bfloat16 is on or off as it is in PyTorch."""
-        is_off = "bf16" in there and fast_dtype("cpu") is not torch.bfloat16
-        return "f32" if is_off and self._device.startswith("CPU") else there[0]
-
-    @property
-    def device(self) -> str:
-        """Name of the device."""
-        return str(self._core.get_property(self._device, "FULL_DEVICE_NAME")).strip()
+    def _fastest(self, supported: list[Precision]) -> Precision:
+        """The fastest precision of the device; a CPU uses bfloat16 only where PyTorch does, too."""
+        is_off = "bf16" in supported and fast_dtype("cpu") is not torch.bfloat16
+        return "f32" if is_off and self._device.startswith("CPU") else supported[0]
 
     def __call__(self, frames: Frames, weights: StyleWeights) -> Frames:
         """See `Backend`."""
-        return self._run(frames, weights, several=False)()
+        return self._run(frames, weights, throughput=False)()
 
     def start(self, frames: Frames, weights: StyleWeights) -> Pending:
         """See `Backend`."""
-        return self._run(frames, weights, several=True)
+        return self._run(frames, weights, throughput=True)
 
     def is_ready(self, shape: tuple[int, ...]) -> bool:
         """See `Backend`."""
-        return (*shape, False) in self._requests
+        return (*shape, False) in self._slots
 
     def prepare(self, shape: tuple[int, ...]) -> None:
         """See `Backend`."""
-        self._ready(shape, several=False)
+        self._slots_for(shape, throughput=False)
 
-    def _run(self, frames: Frames, weights: StyleWeights, *, several: bool) -> Pending:
-        requests = self._ready(frames.shape, several=several)
-        requests.rotate()
-        request = requests[0]
-        engine = request.engine
-        engine.wait()  # for what it painted before, if that was not waited for
-        # The engine reads and writes the frames where they are.
+    def _run(self, frames: Frames, weights: StyleWeights, *, throughput: bool) -> Pending:
+        slots = self._slots_for(frames.shape, throughput=throughput)
+        slots.rotate()
+        slot = slots[0]
+        request = slot.request
+        request.wait()  # for its previous frames, in case nobody did
+        # OpenVINO reads and writes the frames in place.
         source, stylized = np.ascontiguousarray(frames), np.empty(frames.shape, np.uint8)
-        request.arrays = source, weights, stylized
-        engine.set_input_tensor(0, ov.Tensor(source, shared_memory=True))
-        engine.set_input_tensor(1, ov.Tensor(weights, shared_memory=True))
-        engine.set_output_tensor(0, ov.Tensor(stylized, shared_memory=True))
-        engine.start_async()
+        slot.arrays = source, weights, stylized
+        request.set_input_tensor(0, ov.Tensor(source, shared_memory=True))
+        request.set_input_tensor(1, ov.Tensor(weights, shared_memory=True))
+        request.set_output_tensor(0, ov.Tensor(stylized, shared_memory=True))
+        request.start_async()
 
         def finished() -> Frames:
-            request.engine.wait()
+            slot.request.wait()  # the slot, which holds the arrays, lives as long as this function
             return stylized
 
         return finished
 
-    def _ready(self, shape: tuple[int, ...], *, several: bool) -> deque[_Request]:
-        """Requests for frames of a shape, the least recently used one last."""
-        key = (*shape, several)
+    def _slots_for(self, shape: tuple[int, ...], *, throughput: bool) -> deque[_Slot]:
+        """Requests for frames of a shape, compiled if need be."""
+        key = (*shape, throughput)
         with self._lock:
-            if key in self._requests:
-                self._requests.move_to_end(key)
-                return self._requests[key]
-        # Others paint meanwhile.
-        compiled = self._compiled(shape, _THROUGHPUT if several else _LATENCY)
-        count = IN_FLIGHT if several else 1
-        made = deque(_Request(compiled.create_infer_request()) for _ in range(count))
+            if key in self._slots:
+                self._slots.move_to_end(key)
+                return self._slots[key]
+        # Without the lock: other threads stylize meanwhile.
+        compiled = self._compiled(shape, _THROUGHPUT if throughput else _LATENCY)
+        count = IN_FLIGHT if throughput else 1
+        made = deque(_Slot(compiled.create_infer_request()) for _ in range(count))
         with self._lock:
-            requests = self._requests.setdefault(key, made)
-            while len(self._requests) > _MOST_SIZES:
-                self._requests.popitem(last=False)
-        return requests
+            slots = self._slots.setdefault(key, made)
+            while len(self._slots) > _MAX_COMPILED:
+                self._slots.popitem(last=False)
+        return slots
 
     def _compiled(self, shape: tuple[int, ...], hints: dict[str, Any]) -> ov.CompiledModel:
-        """For a static shape, since the engine plans memory and kernels for it."""
+        """The network for a static shape, as OpenVINO plans memory and kernels for it."""
         settings = {"INFERENCE_PRECISION_HINT": self.precision, **hints}
-        key = self._engine_key | {"shape": list(shape), "settings": settings}
+        key = self._key | self._device_key | {"shape": list(shape), "settings": settings}
         entry = self._cache.get(key)
         if entry is not None:
-            # What another build of OpenVINO of the same version left may be of no use to this one.
+            # A different build of the same OpenVINO version may have left what this one rejects.
             with suppress(RuntimeError):
                 return self._core.import_model(entry, self._device, settings)
         graph = self._graph()
@@ -182,7 +176,7 @@ class OpenVINOBackend:
         if graph is None or weights is None:
             net = FrameNet(self._network)
             model = ov.convert_model(exported(net))
-            model.reshape({1: [net.size]})  # which it takes to be unknown
+            model.reshape({1: [net.size]})  # conversion leaves it unknown
             with TemporaryDirectory() as folder:
                 file = Path(folder, "graph.xml")
                 ov.save_model(model, file, compress_to_fp16=False)

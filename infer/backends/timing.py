@@ -1,4 +1,4 @@
-"""How fast something stylizes."""
+"""Frame rates, measured."""
 
 import statistics
 import time
@@ -6,15 +6,15 @@ from collections.abc import Callable
 
 from nst_rt.images.io import Frame
 
-_CALLS = 5
-_SECONDS = 1.0
+_MIN_CALLS = 5
+_MIN_SECONDS = 1.0
 
 
 def frames_per_second(stylize: Callable[[Frame], object], frame: Frame) -> float:
-    """Median rate of repeated calls, the first of which, which compiles, is left out."""
+    """Median rate of repeated calls, after a first one that may compile."""
     stylize(frame)
     seconds: list[float] = []
-    while len(seconds) < _CALLS or sum(seconds) < _SECONDS:
+    while len(seconds) < _MIN_CALLS or sum(seconds) < _MIN_SECONDS:
         start = time.perf_counter()
         stylize(frame)
         seconds.append(time.perf_counter() - start)

@@ -1,19 +1,19 @@
-"""PyTorch as the engine: CUDA devices, and the CPU where OpenVINO is not wanted."""
+"""PyTorch as the backend: for CUDA and other devices that OpenVINO does not drive."""
 
 import numpy as np
 import torch
 
 from nst_rt.devices import fast_dtype, torch_device
-from nst_rt.infer.backends import DTYPES, Frames, Pending, Precision
-from nst_rt.infer.backends.frame_net import FrameNet, StyleWeights
+from nst_rt.infer.backends.graph import FrameNet, StyleWeights
+from nst_rt.infer.backends.protocol import DTYPES, Backend, Frames, Pending, Precision
 from nst_rt.models.transformer import TransformerNet
 
 
-class TorchBackend:
+class TorchBackend(Backend):
     """See `Backend`.
 
     Raises:
-        BackendError: a device that is not there.
+        BackendError: the device is not available.
     """
 
     name = "torch"
@@ -22,23 +22,20 @@ class TorchBackend:
         self, network: TransformerNet, device: str | None = None, precision: Precision = "auto"
     ) -> None:
         self.torch_device = torch_device(device)
-        if precision == "auto":
-            dtype = fast_dtype(self.torch_device)
-            if self.torch_device.type == "cuda":
-                dtype = torch.float16  # activations are normalized, so that nothing overflows
-        else:
+        is_cuda = self.torch_device.type == "cuda"
+        if precision != "auto":
             dtype = DTYPES[precision]
+        elif is_cuda:
+            dtype = torch.float16  # activations are normalized, so nothing overflows
+        else:
+            dtype = fast_dtype(self.torch_device)
         self.precision = next(name for name, value in DTYPES.items() if value == dtype)
+        self.device = (
+            torch.cuda.get_device_name(self.torch_device) if is_cuda else str(self.torch_device)
+        )
         self._net = FrameNet(network).to(self.torch_device, dtype)
         self._net.network.use_channels_last()
         self._loaded: StyleWeights | None = None
-
-    @property
-    def device(self) -> str:
-        """Name of the device."""
-        if self.torch_device.type == "cuda":
-            return torch.cuda.get_device_name(self.torch_device)
-        return str(self.torch_device)
 
     def __call__(self, frames: Frames, weights: StyleWeights) -> Frames:
         """See `Backend`."""
@@ -46,17 +43,10 @@ class TorchBackend:
 
     @torch.inference_mode()
     def start(self, frames: Frames, weights: StyleWeights) -> Pending:
-        """See `Backend`; devices work on while the next frame is prepared."""
+        """See `Backend`; a GPU works on while the next frame is prepared."""
         if weights is not self._loaded:
             self._net.load(torch.from_numpy(weights).to(self.torch_device))
             self._loaded = weights
-        device_frames = torch.from_numpy(np.ascontiguousarray(frames)).to(self.torch_device)
-        stylized = self._net.stylize(device_frames)
+        on_device = torch.from_numpy(np.ascontiguousarray(frames)).to(self.torch_device)
+        stylized = self._net.stylize(on_device)
         return lambda: np.ascontiguousarray(stylized.cpu().numpy())
-
-    def is_ready(self, shape: tuple[int, ...]) -> bool:
-        """See `Backend`."""
-        return True
-
-    def prepare(self, shape: tuple[int, ...]) -> None:
-        """Nothing is compiled for a shape."""

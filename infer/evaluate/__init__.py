@@ -1,1 +1,1 @@
-"""Measurements of style models: on photos, on clips, and how fast they run."""
+"""Evaluation of style models: on photos, and on clips."""

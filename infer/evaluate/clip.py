@@ -1,4 +1,4 @@
-"""How much the videos of a style model flicker, measured on a clip."""
+"""Evaluation of a style on a clip: how much its videos flicker, with and without the stabilizer."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -14,10 +14,11 @@ from nst_rt.infer.backends import BackendName, Precision
 from nst_rt.infer.stability.stabilizer import Stabilizer
 from nst_rt.infer.stylizer import load_style
 from nst_rt.infer.video import VideoReader
-from nst_rt.metrics.flicker import DEFINITION, WarpingError, WarpingMeter
 from nst_rt.metrics.flow import flow_correspondence, unchanged
+from nst_rt.metrics.stability import DEFINITION, WarpingError, WarpingMeter
+from nst_rt.progress import Progress
 
-Paint = Callable[[Frame], Frame]
+Stylize = Callable[[Frame], Frame]
 
 INPUT = "the clip itself"
 
@@ -29,7 +30,8 @@ class ClipError:
     Attributes:
         moving: warping error by the optical flow of the clip, see `flow_correspondence`; None
             where nothing can be followed.
-        static: where the clip does not change, see `unchanged`; None where there is no such place.
+        static: warping error where the clip does not change, see `unchanged`; None where it changes
+            everywhere.
     """
 
     moving: WarpingError | None
@@ -38,18 +40,18 @@ class ClipError:
 
 @dataclass(frozen=True)
 class ClipEvaluation:
-    """What was measured on a clip; `dataclasses.asdict` makes JSON values of it.
+    """The evaluation of a style on a clip; `dataclasses.asdict` makes JSON values of it.
 
     Attributes:
-        clip: as it was named.
-        frames: how many were measured.
-        engine: engine, precision and device that painted.
-        errors: of the clip itself, of what the model paints, and of that stabilized.
+        clip: path of the clip as it was given.
+        frames: number of frames measured.
+        backend: backend, precision and device that stylized.
+        errors: errors of the clip itself, of the stylized frames, and of these stabilized.
     """
 
     clip: str
     frames: int
-    engine: str
+    backend: str
     errors: Mapping[str, ClipError]
 
 
@@ -61,25 +63,25 @@ def evaluate_clip(
     backend: BackendName = "auto",
     device: str | None = None,
     precision: Precision = "auto",
-    on_frame: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> ClipEvaluation:
-    """Measure how much a style flickers on a clip, with the stabilizer and without.
+    """Measure how much a style flickers on a clip, with and without the stabilizer.
 
     Args:
         model: a style of the gallery, a model file, or FILE:NAME.
         clip: any file that FFmpeg decodes.
-        frames: how many, the first ones.
-        backend, device, precision: of the stylizer, see there.
-        on_frame: called after each frame with their number and how many there will be.
+        frames: number of frames to measure, from the beginning.
+        backend, device, precision: see `Stylizer`.
+        progress: called after each frame.
 
     Raises:
         InputError: no such file, or fewer than two frames asked for.
-        VideoError: not a video, or of fewer than two frames.
+        VideoError: not a video, or it has fewer than two frames.
         UnknownNameError, StyleModelError, BackendError: see `load_style`.
     """
     if frames < 2:
         raise InputError(f"flicker shows between frames: at least 2 are needed, not {frames}")
-    reader = VideoReader(clip)
+    reader = VideoReader(clip)  # first, as it takes no time to find that there is no such file
     stylizer = load_style(
         model, stroke_size="1:1", backend=backend, device=device, precision=precision
     )
@@ -90,36 +92,36 @@ def evaluate_clip(
         for timed in islice(reader, frames):
             yield timed.frame
             count += 1
-            if on_frame:
-                on_frame(count, min(frames, reader.info.frames or frames))
+            if progress is not None:
+                progress(count, min(frames, reader.info.frames or frames), "")
 
-    painters = {"plain": stylizer.stylize, "stabilized": stabilized(stylizer.stylize)}
-    errors = clip_errors(counted(), painters)
+    outputs = {"plain": stylizer.stylize, "stabilized": stabilized(stylizer.stylize)}
+    errors = clip_errors(counted(), outputs)
     if count < 2:
         raise VideoError(f"{clip}: flicker shows between frames, and it has only {count}")
     return ClipEvaluation(str(clip), count, str(stylizer), errors)
 
 
-def stabilized(stylize: Paint) -> Paint:
-    """What paints the frames of one video, steadied by a `Stabilizer`."""
+def stabilized(stylize: Stylize) -> Stylize:
+    """A function that stylizes the frames of one video with a stabilizer of its own."""
     stabilizer = Stabilizer()
     return lambda frame: stabilizer.steady(frame, stylize(frame))
 
 
-def clip_errors(frames: Iterable[Frame], painters: Mapping[str, Paint]) -> dict[str, ClipError]:
-    """Errors by painter, and of the frames themselves, which no painter can be expected to beat.
+def clip_errors(frames: Iterable[Frame], outputs: Mapping[str, Stylize]) -> dict[str, ClipError]:
+    """Errors of several outputs, and of the input itself, which no output can be expected to beat.
 
     Args:
-        frames: of one video, in order.
-        painters: name -> what paints these frames, which may remember those before.
+        frames: the frames of one video, in order.
+        outputs: name -> function that stylizes these frames, and may remember earlier ones.
     """
-    painters = {INPUT: lambda frame: frame, **painters}
-    meters = {name: (WarpingMeter(), WarpingMeter()) for name in painters}
+    outputs = {INPUT: lambda frame: frame, **outputs}
+    meters = {name: (WarpingMeter(), WarpingMeter()) for name in outputs}
     before: Frame | None = None
     for frame in frames:
         found = None if before is None else flow_correspondence(before, frame)
         still = None if before is None else unchanged(before, frame)
-        for name, stylize in painters.items():
+        for name, stylize in outputs.items():
             stylized = stylize(frame)
             for meter, correspondence in zip(meters[name], (found, still), strict=True):
                 meter.add(stylized, correspondence)
@@ -131,23 +133,28 @@ def clip_errors(frames: Iterable[Frame], painters: Mapping[str, Paint]) -> dict[
 
 
 def summary(evaluation: ClipEvaluation) -> str:
-    """A clip's evaluation as text: its definition and a table."""
+    """An evaluation as text: a table and its definitions."""
     table = Table("output", box=None, pad_edge=False, header_style="")
     for title in ("by flow", "relative", "seen", "static", "relative", "seen"):
         table.add_column(title, justify="right")
     for name, found in evaluation.errors.items():
         table.add_row(name, *_cells(found.moving), *_cells(found.static))
+    return "\n".join(
+        [
+            f"{evaluation.clip}: {evaluation.frames} frames, {evaluation.backend}",
+            *table_lines(table),
+            DEFINITION,
+            "by flow: along the optical flow of the clip (DIS); static: where it does not change",
+        ]
+    )
+
+
+def table_lines(table: Table) -> list[str]:
+    """A table as lines of plain text."""
     console = Console(width=120, color_system=None, markup=False, emoji=False)
     with console.capture() as capture:
         console.print(table)
-    return "\n".join(
-        [
-            f"{evaluation.clip}: {evaluation.frames} frames, {evaluation.engine}",
-            *(line.rstrip() for line in capture.get().splitlines()),
-            DEFINITION,
-            "by flow: by the clip's optical flow (DIS); static: where it does not change",
-        ]
-    )
+    return [line.rstrip() for line in capture.get().splitlines()]
 
 
 def _cells(error: WarpingError | None) -> list[str]:

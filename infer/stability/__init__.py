@@ -1,1 +1,1 @@
-"""Stable videos: what was stylized before moves along with the scene."""
+"""Stable videos: strokes of previous frames move along with the scene."""

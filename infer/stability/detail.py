@@ -1,4 +1,4 @@
-"""Detail of frames: how much there is, place by place, and giving back what mixing took away."""
+"""Detail of frames: how much each place has, and restoring what warping and averaging blurred."""
 
 from collections.abc import Iterator, Sequence
 
@@ -9,73 +9,71 @@ from nst_rt.images.io import Frame
 from nst_rt.infer.stability.tracking import Buffers
 from nst_rt.metrics.flow import Gray, Image
 
-# Fine detail is what differs from the mean of so many pixels a side, coarse detail that from the
-# mean of more, at half the size; thin strokes are the one, thick ones the other.
+# Windows of the mean that detail is the difference from, pixels a side; the coarse one at half the
+# size of the frame. Thin strokes are fine detail, thick ones coarse.
 _FINE, _COARSE = 7, 23
-_CELL = 16  # pixels a side, of what is measured by place
-_REGION = 7  # cells a side, that are to have as much detail as what is wanted
-_MOST = (0.06, 0.2)  # fine and coarse, that a frame gets back, as a share of what it has
-_STRONG = 2.5  # times the mean of the detail that is wanted: what is so strong gets little more
-_STEPS = 1024  # of such a share
-_FINER = 64  # steps of a level
+_CELL = 16  # pixels a side, of the cells that detail is averaged over
+_REGION = 7  # cells a side, of the regions whose detail is restored together
+_MAX_GAIN = (0.06, 0.2)  # of fine and coarse detail per frame; more would add up to glare
+_STRONG = 2.5  # times the mean detail; strokes of that strength are amplified little
+_STEPS = 1024  # fixed-point steps of a gain
+_LEVEL_STEPS = 64  # fixed-point steps of a level
 
 
 def details(frame: Frame) -> Iterator[Gray]:
-    """The fine, then the coarse detail of a frame's brightness, in levels without a sign.
+    """The fine, then the coarse detail of a frame: absolute differences of brightness, in levels.
 
     Args:
         frame: shape (H, W, 3), uint8 BGR.
 
-    Returns:
-        Shapes (H, W) and, at half the size, (H // 2, W // 2).
+    Yields:
+        Shape (H, W), then, at half the size, (H // 2, W // 2); each computed when it is taken.
     """
     gray = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)
     smooth = cv2.blur(gray, (_FINE, _FINE))
     yield np.asarray(cv2.absdiff(gray, smooth), np.uint8)
-    half = cv2.resize(smooth, _half(frame))
+    half = cv2.resize(smooth, _half_size(frame))
     yield np.asarray(cv2.absdiff(half, cv2.blur(half, (_COARSE, _COARSE))), np.uint8)
 
 
 def with_details(
-    frame: Frame, wanted: Sequence[Gray], buffer: Buffers, *, blurred: bool = False
+    frame: Frame, wanted: Sequence[Gray], buffer: Buffers, *, warped: bool = False
 ) -> Frame:
     """A frame sharpened, region by region, until it has as much detail as another one.
 
-    Interpolating and mixing take some away, frame by frame; sharpening by a fixed amount would give
-    back too little or too much, which adds up as well. So would one amount for the whole picture:
-    what was not mixed gets grainy then, for the strokes that were averaged elsewhere. And where
-    few strokes are left, all would be given to them until they glare: so it is the weak ones that
-    are made stronger.
+    Warping and averaging blur a little in every frame. Sharpening by a fixed amount would correct
+    too little or too much, which adds up as well. One amount for the whole frame would make the
+    places grainy that were not averaged. And where few strokes are left, they would be amplified
+    until they glare, so mainly weak detail is amplified.
 
     Args:
-        frame: shape (H, W, 3), uint8 BGR; the result is put there.
-        wanted: `details` of the other one, of the same size.
-        buffer: to compute in.
-        blurred: whether the frame was interpolated, so that sharp edges need it as well.
+        frame: shape (H, W, 3), uint8 BGR; it is overwritten with the result.
+        wanted: `details` of the other frame, of the same size.
+        buffer: for intermediate results.
+        warped: whether most of the frame was interpolated, which blurs strong edges as well.
     """
     fine, coarse = (
-        _missing(here, there, frame.shape, most)
-        for here, there, most in zip(details(frame), wanted, _MOST, strict=True)
+        _gains(here, there, frame.shape, most)
+        for here, there, most in zip(details(frame), wanted, _MAX_GAIN, strict=True)
     )
-    usual = [max(cv2.mean(detail)[0], 1.0) for detail in wanted]
+    strong = [_STRONG * max(cv2.mean(detail)[0], 1.0) for detail in wanted]
     smooth = cv2.blur(frame, (_FINE, _FINE), dst=buffer("smooth", frame.shape))
-    limit = None if blurred else _STRONG * usual[0]
-    added = _band("fine", frame, smooth, fine, limit, buffer)
-    half = np.asarray(cv2.resize(smooth, _half(frame)), np.uint8)
+    added = _amplified("fine", frame, smooth, fine, None if warped else strong[0], buffer)
+    half = np.asarray(cv2.resize(smooth, _half_size(frame)), np.uint8)
     smoother = cv2.blur(half, (_COARSE, _COARSE), dst=buffer("smoother", half.shape))
-    band = _band("coarse", half, smoother, coarse, _STRONG * usual[1], buffer)
+    band = _amplified("coarse", half, smoother, coarse, strong[1], buffer)
     more = cv2.resize(band, frame.shape[1::-1], dst=buffer("more", frame.shape, np.int16))
     cv2.add(added, more, dst=added)
     return np.asarray(cv2.add(frame, added, dst=frame, dtype=cv2.CV_8U), np.uint8)
 
 
-def around(image: Image, shape: tuple[int, ...], cells: int) -> Image:
-    """Means of an image, over so many cells of 16 px a side around each cell of a frame.
+def cell_means(image: Image, shape: tuple[int, ...], window: int) -> Image:
+    """Moving averages of an image over windows of cells of 16x16 px.
 
     Args:
         image: of any size, shape (h, w) or (h, w, C).
-        shape: of the frame, (H, W, ...).
-        cells: odd.
+        shape: shape (H, W, ...) of the frame that the image belongs to, which defines the cells.
+        window: cells a side, odd.
 
     Returns:
         Shape (H // 16, W // 16) or with C channels, at least one cell a side; float32.
@@ -85,32 +83,42 @@ def around(image: Image, shape: tuple[int, ...], cells: int) -> Image:
     height, width = image.shape[0] // rows * rows, image.shape[1] // columns * columns
     whole = image[: height or None, : width or None]
     means = cv2.resize(whole, (columns, rows), interpolation=cv2.INTER_AREA).astype(np.float32)
-    return cv2.blur(means, (cells, cells))
+    return cv2.blur(means, (window, window))
 
 
-def _missing(here: Gray, there: Gray, shape: tuple[int, ...], most: float) -> Image:
-    """By what share of the detail here there is more there, by cells, in steps of 1/1024."""
-    has, wanted = (1 + around(detail, shape, _REGION) for detail in (here, there))
+def _gains(here: Gray, there: Gray, shape: tuple[int, ...], most: float) -> Image:
+    """By how much the detail here must grow to equal that there, by cells, in steps of 1/1024."""
+    has, wanted = (1 + cell_means(detail, shape, _REGION) for detail in (here, there))
     return np.asarray(np.rint(_STEPS * np.clip(wanted / has - 1, 0, most)), np.int16)
 
 
-def _band(
-    name: str, image: Frame, smooth: Image, share: Image, limit: float | None, buffer: Buffers
+def _amplified(
+    name: str, image: Frame, smooth: Image, gains: Image, strong: float | None, buffer: Buffers
 ) -> Image:
-    """A share of the difference between an image and a smooth one, less from about a limit on."""
-    band, factor = (buffer(f"{name}, {part}", image.shape, np.int16) for part in ("band", "factor"))
-    cv2.resize(cv2.merge([share] * 3), image.shape[1::-1], dst=factor)
-    if limit is None:
+    """The difference between an image and a smooth one, times the gains; int16, in levels.
+
+    Args:
+        name: of the band, for its buffers.
+        image, smooth: shape (H, W, 3).
+        gains: by cells, see `_gains`.
+        strong: levels from about which on a difference is amplified little; None for no limit.
+        buffer: for intermediate results.
+    """
+    band, factor = (buffer(f"{name}, {use}", image.shape, np.int16) for use in ("band", "factor"))
+    if strong is None:
+        steps = 1
         cv2.subtract(image, smooth, dst=band, dtype=cv2.CV_16S)
-        return np.asarray(cv2.multiply(band, factor, dst=band, scale=1 / _STEPS), np.int16)
-    difference = buffer(f"{name}, difference", image.shape)
-    cv2.addWeighted(image, 1, smooth, -1, 128, dst=difference)
-    levels = np.arange(256) - 128
-    weak = np.rint(_FINER * levels * np.exp(-((levels / limit) ** 2))).astype(np.int16)
-    cv2.LUT(difference, weak, dst=band)
-    return np.asarray(cv2.multiply(band, factor, dst=band, scale=1 / (_STEPS * _FINER)), np.int16)
+    else:
+        steps = _LEVEL_STEPS
+        difference = buffer(f"{name}, difference", image.shape)
+        cv2.addWeighted(image, 1, smooth, -1, 128, dst=difference)
+        levels = np.arange(256) - 128
+        weak = np.rint(steps * levels * np.exp(-((levels / strong) ** 2))).astype(np.int16)
+        cv2.LUT(difference, weak, dst=band)
+    cv2.resize(cv2.merge([gains] * 3), image.shape[1::-1], dst=factor)
+    return np.asarray(cv2.multiply(band, factor, dst=band, scale=1 / (_STEPS * steps)), np.int16)
 
 
-def _half(frame: Frame) -> tuple[int, int]:
-    """Half of its width and height."""
+def _half_size(frame: Frame) -> tuple[int, int]:
+    """Half of the width and height."""
     return max(frame.shape[1] // 2, 1), max(frame.shape[0] // 2, 1)

@@ -1,7 +1,29 @@
-"""Calm videos: what was painted before moves along with the scene, and is kept where it can be.
+"""The stabilizer: strokes move along with the scene, instead of being new in every frame.
 
-As in Ruder et al. 2016, without their optimization: the optical flow of the input says where each
-place was in the last frame, and what was painted there then is mixed into what is painted now.
+It follows Ruder et al. 2016 (Artistic Style Transfer for Videos) without their optimization. They
+optimize each frame toward the previous stylized frame, warped along the optical flow, wherever the
+flow can be trusted. Here a network has stylized the frame already, and the warped previous output
+is blended into what the network made of it, pixel by pixel:
+
+    output[t] = keep * warp(output[t-1]) + (1 - keep) * network(frame[t])
+
+What is kept is the product of three factors:
+
+- trust (`tracking.py`): the flow is consistent, and the brightness is what it was. It is 0 where
+  the previous frame does not show the place, and at a cut everything starts over.
+- age: a place followed for n frames keeps n / (n + 1), so that the output is the mean of all of
+  them (as in Schied et al. 2017), up to `stability`. Networks draw halos around things; so that
+  halos do not stay behind as trails, places beside something that moves are kept young.
+- wear: beside moving things the flow of flat places is wrong, and wipes strokes off. Nothing is
+  kept where the warped output has lost its fine detail, so that new strokes take their place.
+
+Two corrections are made. While the light of the whole frame changes, the warped output first gets
+the brightness and contrast of the new one, so that strokes stay and brightness does not lag. In the
+end the result is sharpened to the detail that the network's output has (`detail.py`), since warping
+and averaging blur.
+
+If several networks share a frame (a blend) and take turns, the outputs of those that do not run are
+warped from the previous frame in the same way.
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -15,41 +37,42 @@ import numpy.typing as npt
 from nst_rt.errors import InputError
 from nst_rt.images.io import Frame
 from nst_rt.infer.postprocess import mixed
-from nst_rt.infer.stability.detail import around, details, with_details
+from nst_rt.infer.stability.detail import cell_means, details, with_details
 from nst_rt.infer.stability.tracking import FOUND, Buffers, Motion, Tracker, View
 from nst_rt.metrics.flow import Gray, Mask, resized
 
 DEFAULT_STABILITY = 0.95
 
-_MOVES = 5  # frames per second, from which on pictures are a motion
-_KEEP = 0.98  # of the last output at full stability: strokes that never change would wear out
-_BESIDE = 10  # frames that count beside what moves, where networks draw halos
-_PASSED = 3  # frames that count when it has passed, and the halo with it
-_LASTS = 5  # frames in a row, from which on something moves, which noise does not for as long
-_SETTLED = 40  # frames after which a place is left alone while the picture fades
-_ALWAYS = 255  # frames that a place counts as seen for, when all begins
-_WORN = (0.25, 0.5)  # of the fine detail of what is painted now: nothing is kept, or all of it
+_MIN_RATE = 5  # frames per second; slower videos, such as slides, are single pictures to the eye
+_MAX_KEPT = 0.98  # fraction kept at stability 1; strokes that are never renewed would wear out
+_WORN = (0.25, 0.5)  # kept detail over new detail: below, nothing is kept; above, everything
 
-_LAYER = "layer "  # and its number, in a state
-# Levels that the output comes nearer to what is painted at least, by how many it differs by.
-_LEAST = np.array([0, 0, 0] + [1] * 253, np.uint8)
+# Ages are numbers of frames for which a place has been followed.
+_OLD = 255  # age of all places in a first frame; also the largest age
+_MAX_AGE_BESIDE = 10  # beside something that moves
+_MAX_AGE_PASSED = 3  # where it has just passed, and its halo with it
+_LASTS = 5  # frames beside motion that make it something that moves; noise is shorter
+_SETTLED = 40  # age from which a place is kept whole while the light of the frame changes
+
+_LAYER = "layer "  # key of a layer in a state, followed by its number
+# Minimum step toward the new output by the difference to it, both in levels: a small fraction of a
+# small difference rounds to nothing, and the old output would stay forever.
+_MIN_STEP = np.array([0, 0, 0] + [1] * 253, np.uint8)
 
 
 def stabilizer_for(stability: float | None, rate: Fraction | float) -> "Stabilizer | None":
-    """The stabilizer of a video, or none.
-
-    Slides and time lapses, whose frames come more slowly than 5 a second, are single pictures to
-    the eye: they have none unless it is asked for.
+    """The stabilizer for a video, or None.
 
     Args:
-        stability: from 0 (none) to 1; by default `DEFAULT_STABILITY` where the video moves.
+        stability: from 0 (none) to 1; by default `DEFAULT_STABILITY`, but none for slides and time
+            lapses, whose frames come more slowly than 5 a second.
         rate: frames per second.
 
     Raises:
-        InputError: a stability out of its range.
+        InputError: the stability is out of range.
     """
     if stability is None:
-        return Stabilizer() if rate >= _MOVES else None
+        return Stabilizer() if rate >= _MIN_RATE else None
     check_stability(stability)
     return Stabilizer(stability) if stability else None
 
@@ -57,19 +80,19 @@ def stabilizer_for(stability: float | None, rate: Fraction | float) -> "Stabiliz
 def check_stability(stability: float) -> None:
     """Raise an InputError unless a stability is from 0 to 1."""
     if not 0 <= stability <= 1:
-        raise InputError(f"stability must be between 0 and 1, not {stability:g}")
+        raise InputError(f"the stability must be between 0 and 1, not {stability:g}")
 
 
 @dataclass(frozen=True)
 class Layer:
-    """What is painted of a frame by one of several networks, the mean of which is shown.
+    """One of several networks that share a frame; the output is the weighted mean of the layers.
 
     Attributes:
-        name: what it is known by from frame to frame.
-        share: of it in what is shown.
-        picture: gives it, shape (H, W, 3), uint8 BGR, in the time that the network takes.
-        due: whether it is to be asked for; else that of the last frame is moved along instead,
-            where there is one.
+        name: identifies the layer from frame to frame.
+        share: weight in the mean.
+        picture: runs the network; returns shape (H, W, 3), uint8 BGR.
+        due: whether it runs for this frame; otherwise its output of the previous frame is warped,
+            if there is one.
     """
 
     name: Hashable
@@ -80,34 +103,41 @@ class Layer:
 
 @dataclass(frozen=True)
 class _Last:
-    """What is remembered of the frame before.
+    """What is remembered of the previous frame.
 
     Attributes:
         view: what its input looked like.
-        output: with a fourth channel, since OpenCV interpolates four in half the time of three.
-        seen: for how many frames each place was followed, at the small size of the view.
-        beside: for how many frames in a row it was beside what moves, likewise.
-        layers: what it was mixed of, by name, if they may be asked for.
+        output: with a fourth channel, since OpenCV warps four in half the time of three.
+        age: number of frames for which each place was followed, at the size of the small image.
+        beside: number of frames in a row for which it was beside something that moves, likewise.
+        layers: outputs of the layers by name, where they may be needed.
     """
 
     view: View
     output: Frame
-    seen: Gray
+    age: Gray
     beside: Gray
     layers: dict[Hashable, Frame] = field(default_factory=dict)
 
+    def resized(self, view: View, frame: Frame) -> "_Last":
+        """At the size of a new frame: strokes of another size fade in instead of jumping."""
+        return _Last(
+            self.view.resized(view),
+            resized(self.output, frame.shape),
+            resized(self.age, view.small.shape),
+            resized(self.beside, view.small.shape),
+            {name: resized(layer, frame.shape) for name, layer in self.layers.items()},
+        )
+
 
 class Stabilizer:
-    """Steadies the frames of one video, in order.
-
-    It starts over at cuts, and where the last frame does not show a place it leaves what was
-    painted as it is.
+    """Stabilizes the stylized frames of one video, in order.
 
     Args:
         stability: see the attribute.
 
     Raises:
-        InputError: a stability out of its range.
+        InputError: the stability is out of range.
     """
 
     def __init__(self, stability: float = DEFAULT_STABILITY) -> None:
@@ -118,7 +148,7 @@ class Stabilizer:
 
     @property
     def stability(self) -> float:
-        """How much of what was painted before is kept, from 0 (nothing) to 1 (all but all).
+        """How much of the previous output is kept, from 0 (nothing) to 1 (almost everything).
 
         It may be set at any time, and holds from the next frame on.
         """
@@ -130,11 +160,16 @@ class Stabilizer:
         self._stability = stability
 
     def reset(self) -> None:
-        """Forget what came before."""
+        """Forget the frames so far."""
         self._last = None
 
+    @property
+    def output(self) -> Frame | None:
+        """A copy of the last output, None before the first frame."""
+        return None if self._last is None else self._last.output[..., :3].copy()
+
     def state(self) -> dict[str, npt.NDArray[np.uint8]]:
-        """What it remembers, for `restore`: the frames after it are steadied the same."""
+        """All that the next outputs depend on, for `restore`."""
         last = self._last
         if last is None:
             return {}
@@ -143,208 +178,203 @@ class Stabilizer:
             "gray": last.view.half.copy(),
             "colors": last.view.colors.copy(),
             "output": last.output[..., :3].copy(),
-            "seen": last.seen.copy(),
+            "age": last.age.copy(),
             "beside": last.beside.copy(),
             **layers,
         }
 
-    @property
-    def output(self) -> Frame | None:
-        """A copy of what it made of the last frame, None before the first."""
-        return None if self._last is None else self._last.output[..., :3].copy()
-
     def restore(
         self, state: Mapping[str, npt.NDArray[np.uint8]], names: Sequence[Hashable] = ()
     ) -> None:
-        """Go on from a `state`, in which the layers have these names."""
+        """Continue from a `state` whose layers have these names."""
         self._last = None
         if state:
             known = ((name, state.get(f"{_LAYER}{n}")) for n, name in enumerate(names))
-            layers = {name: layer for name, layer in known if layer is not None}
-            view = View(state["gray"].copy(), state["colors"].copy())
-            output = _four_channels(state["output"])
-            seen, beside = state["seen"].copy(), state["beside"].copy()
-            self._last = _Last(view, output, seen, beside, layers)
+            self._last = _Last(
+                View(state["gray"].copy(), state["colors"].copy()),
+                _four_channels(state["output"]),
+                state["age"].copy(),
+                state["beside"].copy(),
+                {name: layer for name, layer in known if layer is not None},
+            )
 
     def steady(self, frame: Frame, stylized: Frame, *, valid: float = 1.0) -> Frame:
-        """Steady a frame of the video.
+        """Stabilize a stylized frame.
 
         Args:
-            frame: of the input, shape (H, W, 3), uint8 BGR.
-            painted: what was made of it, same shape.
-            valid: how much of the last output may be kept, from 0 to 1; less while the style
-                changes.
+            frame: the input, shape (H, W, 3), uint8 BGR.
+            stylized: what the network made of it, same shape.
+            valid: factor of how much of the last output may be kept, from 0 to 1; below 1 while
+                the style changes.
 
         Returns:
-            Same shape; `stylized` itself where there is nothing to keep.
+            Same shape; `stylized` itself where nothing can be kept.
         """
         return self.steady_layers(frame, [Layer("", 1.0, lambda: stylized)], valid=valid)
 
     def steady_layers(self, frame: Frame, layers: Sequence[Layer], *, valid: float = 1.0) -> Frame:
-        """Steady a frame of which several networks paint a layer each, and not all in each frame.
+        """Stabilize the mean of several networks' outputs, not all of which run for each frame.
 
         Args:
             frame, valid: see `steady`.
             layers: at least one.
 
         Returns:
-            Same shape: the mean of the layers, with what is kept of the last output.
+            Same shape.
         """
         view = self._tracker.view(frame)
-        last, most = self._last, _KEEP * self.stability * valid
+        last, max_kept = self._last, _MAX_KEPT * self.stability * valid
         if last is not None and last.view.half.shape != view.half.shape:
-            last = _resized(last, view, frame)
+            last = last.resized(view, frame)
         motion = None
-        if last is not None and (most > 0 or not all(layer.due for layer in layers)):
+        if last is not None and (max_kept > 0 or not all(layer.due for layer in layers)):
             motion = self._tracker.motion(last.view, view)
-        if last is None or motion is None:
-            pictures = {layer.name: layer.picture() for layer in layers}
-            seen = np.full_like(view.small, _ALWAYS)
-            beside = np.zeros_like(seen)
+        if last is None or motion is None:  # a first frame, a cut, or nothing is to be kept
+            outputs = {layer.name: layer.picture() for layer in layers}
+            age = np.full_like(view.small, _OLD)
+            beside = np.zeros_like(age)
         else:
-            pictures = self._layers(layers, last, motion)
-            seen, beside = self._seen(last, motion)
-        stylized = mixed([(pictures[layer.name], layer.share) for layer in layers])
-        if last is not None and motion is not None and most > 0:
-            late = np.uint8(len(layers) - 1)  # frames, until the last of them had its turn
-            stylized = self._mixed(last, motion, stylized, most, np.maximum(seen, late) - late)
-        # A copy, since the caller may draw on it.
-        output = _four_channels(stylized, self._buffer("output", (*stylized.shape[:2], 4)))
+            outputs = self._layer_outputs(layers, last, motion)
+            age, beside = self._ages(last, motion)
+        result = mixed([(outputs[layer.name], layer.share) for layer in layers])
+        if last is not None and motion is not None and max_kept > 0:
+            turns = np.uint8(len(layers) - 1)  # frames until all layers had their turn
+            result = self._blended(last, motion, result, max_kept, np.maximum(age, turns) - turns)
+        # Copies, since the caller may draw on the result.
+        output = _four_channels(result, self._buffer("output", (*result.shape[:2], 4)))
         if self.stability > 0:
-            kept = {n: p.copy() if p is stylized else p for n, p in pictures.items()}
+            kept = {n: p.copy() if p is result else p for n, p in outputs.items()}
         else:
             kept = {}
-        self._last = _Last(view, output, seen, beside, kept)
-        return stylized
+        self._last = _Last(view, output, age, beside, kept)
+        return result
 
-    def _layers(
+    def _layer_outputs(
         self, layers: Sequence[Layer], last: _Last, motion: Motion
     ) -> dict[Hashable, Frame]:
-        """What is painted now, or was in the last frame and came along."""
-        asked = [layer for layer in layers if layer.due or layer.name not in last.layers]
-        pictures = {layer.name: layer.picture() for layer in asked}
-        fresh = next(iter(pictures.values()), None)
+        """Outputs of the layers: new ones of those that are due, warped ones of the others."""
+        due = [layer for layer in layers if layer.due or layer.name not in last.layers]
+        outputs = {layer.name: layer.picture() for layer in due}
+        fresh = next(iter(outputs.values()), None)
         for layer in layers:
-            if layer.name not in pictures:
+            if layer.name not in outputs:
                 before = last.layers[layer.name]
                 before = _four_channels(before, self._buffer("before", (*before.shape[:2], 4)))
                 moved = self._tracker.moved("moved", before, motion.back)
-                come = np.asarray(cv2.cvtColor(moved, cv2.COLOR_BGRA2BGR), np.uint8)
-                new = resized(motion.share, come.shape) == 0
-                if fresh is not None and new.any():  # what the last frame did not show
-                    come[new] = _in_colors_of(come, fresh, ~new)[new]
-                pictures[layer.name] = come
-        return {layer.name: pictures[layer.name] for layer in layers}  # `state` counts on the order
+                warped = np.asarray(cv2.cvtColor(moved, cv2.COLOR_BGRA2BGR), np.uint8)
+                uncovered = resized(motion.trust, warped.shape) == 0
+                if fresh is not None and uncovered.any():
+                    warped[uncovered] = _in_colors_of(warped, fresh, ~uncovered)[uncovered]
+                outputs[layer.name] = warped
+        return {layer.name: outputs[layer.name] for layer in layers}  # in order, for `state`
 
-    def _seen(self, last: _Last, motion: Motion) -> tuple[Gray, Gray]:
-        """For how many frames each place counts as followed, and has been beside what moves.
-
-        Few frames count where something moves by.
-        """
-        seen, before = (
-            np.asarray(np.minimum(self._tracker.moved(name, frames, motion.back), _ALWAYS - 1) + 1)
-            for name, frames in (("seen", last.seen), ("beside", last.beside))
+    def _ages(self, last: _Last, motion: Motion) -> tuple[Gray, Gray]:
+        """`age` and `beside` of the new frame, see `_Last`."""
+        age, beside_before = (
+            np.asarray(np.minimum(self._tracker.moved(name, frames, motion.back), _OLD - 1) + 1)
+            for name, frames in (("age", last.age), ("beside", last.beside))
         )
-        seen[resized(motion.share, seen.shape) <= FOUND] = 0
-        beside = np.where(motion.beside, before, 0).astype(np.uint8)
-        passed = (before > _LASTS) & ~motion.beside
-        for where, most in ((beside >= _LASTS, _BESIDE), (passed, _PASSED)):
-            seen[where] = np.minimum(seen[where], most)
-        return seen, beside
+        age[resized(motion.trust, age.shape) <= FOUND] = 0
+        beside = np.where(motion.beside, beside_before, 0).astype(np.uint8)
+        passed = (beside_before > _LASTS) & ~motion.beside
+        for where, most in ((beside >= _LASTS, _MAX_AGE_BESIDE), (passed, _MAX_AGE_PASSED)):
+            age[where] = np.minimum(age[where], most)
+        return age, beside
 
-    def _mixed(
-        self, last: _Last, motion: Motion, stylized: Frame, most: float, seen: Gray
+    def _blended(
+        self, last: _Last, motion: Motion, stylized: Frame, max_kept: float, age: Gray
     ) -> Frame:
-        """What is painted now, with the last output, at most so much, where it still holds."""
+        """The new output blended with the warped last one, as the head of this file explains."""
         shape = stylized.shape
-        kept, other = (self._buffer(name, shape) for name in ("kept", "other"))
         moved = self._tracker.moved("moved", last.output, motion.back)
-        kept = np.asarray(cv2.cvtColor(moved, cv2.COLOR_BGRA2BGR, dst=kept), np.uint8)
-        fading = 1 - float(np.exp(-(motion.fade**2)))
-        share = cv2.multiply(
-            motion.share,
-            resized(cv2.LUT(seen, _kept_by_age(most, fading)), motion.share.shape),
-            scale=1 / 255,
-        )
-        keep = cv2.resize(share, shape[1::-1], dst=self._buffer("keep", shape[:2]))
-        kept = self._faded(kept, stylized, np.asarray(keep, np.uint8), fading)
+        warped = cv2.cvtColor(moved, cv2.COLOR_BGRA2BGR, dst=self._buffer("kept", shape))
+        kept: Frame = np.asarray(warped, np.uint8)
+        fading = 1 - float(
+            np.exp(-(motion.fade**2))
+        )  # 0 in constant light, almost 1 from 2 levels on
+        by_age = resized(cv2.LUT(age, _kept_by_age(max_kept, fading)), motion.trust.shape)
+        keep = cv2.multiply(motion.trust, by_age, scale=1 / 255)
+        keep = cv2.resize(keep, shape[1::-1], dst=self._buffer("keep", shape[:2]))
+        if fading:
+            kept = _in_light_of(stylized, kept, np.asarray(keep, np.uint8), fading)
         wanted = list(details(stylized))
-        keep = cv2.multiply(keep, self._unworn(kept, wanted[0]), dst=keep, scale=1 / 255)
-        taken = cv2.cvtColor(cv2.bitwise_not(keep, dst=keep), cv2.COLOR_GRAY2BGR, dst=other)
-        change, least = (self._buffer(name, shape) for name in ("change", "least"))
+        keep = cv2.multiply(keep, _unworn(kept, wanted[0]), dst=keep, scale=1 / 255)
+        result = self._weighted_mean(kept, stylized, np.asarray(keep, np.uint8))
+        return with_details(result, wanted, self._buffer, warped=motion.camera_moves)
+
+    def _weighted_mean(self, kept: Frame, stylized: Frame, keep: Gray) -> Frame:
+        """The kept output moved toward the new one, by at least `_MIN_STEP`; overwrites `keep`."""
+        shape = stylized.shape
+        take = cv2.bitwise_not(keep, dst=keep)
+        take = cv2.cvtColor(take, cv2.COLOR_GRAY2BGR, dst=self._buffer("take", shape))
+        step, least = (self._buffer(name, shape) for name in ("step", "least"))
         result = kept.copy()
-        for brighter, darker, add in (
-            (stylized, kept, cv2.add),
-            (kept, stylized, cv2.subtract),
-        ):
-            cv2.subtract(brighter, darker, dst=change)
-            # A small share of a small change rounds to nothing, and what was there would stay.
-            cv2.LUT(change, _LEAST, dst=least)
-            cv2.multiply(change, taken, dst=change, scale=1 / 255)
-            add(result, cv2.max(change, least, dst=change), dst=result)
-        return with_details(result, wanted, self._buffer, blurred=motion.camera_moves)
-
-    def _faded(self, kept: Frame, stylized: Frame, keep: Gray, fading: float) -> Frame:
-        """What is kept, in the brightness and contrast of what is painted now, as far as it fades.
-
-        Strokes stay then while a camera adapts its exposure, and brightness does not lag behind.
-        """
-        if fading == 0:
-            return kept
-        holds = (keep > FOUND).astype(np.uint8)
-        (mean, deviation), (wanted, contrast) = (
-            [number.ravel() for number in cv2.meanStdDev(image, mask=holds)]
-            for image in (kept, stylized)
-        )
-        levels = np.arange(256)[:, None]
-        faded = wanted + contrast / np.maximum(deviation, 1) * (levels - mean)
-        table = np.rint(levels + fading * (faded - levels)).clip(0, 255).astype(np.uint8)
-        return np.asarray(cv2.LUT(kept, table[None], dst=kept), np.uint8)
-
-    def _unworn(self, kept: Frame, wanted: Gray) -> Gray:
-        """Where what is kept has still got strokes, of 255; elsewhere they are painted anew.
-
-        Beside something that moves the flow of what is flat is wrong, and wipes strokes off.
-        """
-        here, there = (
-            1 + around(np.ascontiguousarray(detail[::2, ::2]), kept.shape, 3)
-            for detail in (next(details(kept)), wanted)
-        )
-        ratio = here / there
-        least, enough = _WORN
-        share = np.clip((ratio - least) / (enough - least), 0, 1)
-        return resized((255 * share).astype(np.uint8), kept.shape)
+        # Unsigned arithmetic: first all steps up, then all steps down.
+        for upper, lower, add in ((stylized, kept, cv2.add), (kept, stylized, cv2.subtract)):
+            cv2.subtract(upper, lower, dst=step)
+            cv2.LUT(step, _MIN_STEP, dst=least)
+            cv2.multiply(step, take, dst=step, scale=1 / 255)
+            add(result, cv2.max(step, least, dst=step), dst=result)
+        return result
 
 
-def _kept_by_age(most: float, fading: float) -> Gray:
-    """Share that is kept, of 255, by for how many frames a place was followed.
+def _kept_by_age(max_kept: float, fading: float) -> Gray:
+    """Fraction that is kept, of 255, by age.
 
-    At first what is shown is the mean of all of them (as in Schied et al. 2017), so that
-    what networks draw around a thing that passes does not stay behind as a trail. During a fade
-    what is painted is another picture in each frame: mixed in, they would wipe out all strokes.
+    While the light of the frame changes, the network's output changes everywhere; blended in, it
+    would wipe out all strokes, so settled places are kept whole.
     """
     age = np.arange(256)
-    held = 1 - (1 - most) * (1 - most * fading)
-    share = np.minimum(np.where(age < _SETTLED, most, held), age / (age + 1))
-    return np.asarray(np.rint(255 * share), np.uint8)
+    settled = 1 - (1 - max_kept) * (1 - max_kept * fading)
+    kept = np.minimum(np.where(age < _SETTLED, max_kept, settled), age / (age + 1))
+    return np.asarray(np.rint(255 * kept), np.uint8)
 
 
-def _resized(last: _Last, view: View, frame: Frame) -> _Last:
-    """What is remembered, at another size: strokes of a new size fade in then, and do not jump."""
-    output = resized(last.output, frame.shape)
-    layers = {name: resized(layer, frame.shape) for name, layer in last.layers.items()}
-    seen = resized(last.seen, view.small.shape)
-    beside = resized(last.beside, seen.shape)
-    return _Last(last.view.resized(view), output, seen, beside, layers)
+def _in_light_of(stylized: Frame, kept: Frame, keep: Gray, fading: float) -> Frame:
+    """The kept output with the brightness and contrast of the new one; overwrites `kept`.
+
+    Args:
+        stylized: the new output.
+        kept: the warped last output.
+        keep: fraction that is kept, of 255; both are compared where that is not negligible.
+        fading: how far to go, from 0 to 1.
+    """
+    compared = (keep > FOUND).astype(np.uint8)
+    (mean, deviation), (new_mean, new_deviation) = (
+        [number.ravel() for number in cv2.meanStdDev(image, mask=compared)]
+        for image in (kept, stylized)
+    )
+    levels = np.arange(256)[:, None]
+    matched = new_mean + new_deviation / np.maximum(deviation, 1) * (levels - mean)
+    table = np.rint(levels + fading * (matched - levels)).clip(0, 255).astype(np.uint8)
+    return np.asarray(cv2.LUT(kept, table[None], dst=kept), np.uint8)
+
+
+def _unworn(kept: Frame, wanted: Gray) -> Gray:
+    """Where the kept output still has strokes, from 0 (worn off) to 255.
+
+    Args:
+        kept: the warped last output.
+        wanted: fine detail of the new output.
+    """
+    # Every second pixel is enough for means over cells.
+    has, should = (
+        1 + cell_means(np.ascontiguousarray(detail[::2, ::2]), kept.shape, 3)
+        for detail in (next(details(kept)), wanted)
+    )
+    worn_off, enough = _WORN
+    unworn = np.clip((has / should - worn_off) / (enough - worn_off), 0, 1)
+    return resized((255 * unworn).astype(np.uint8), kept.shape)
 
 
 def _in_colors_of(image: Frame, other: Frame, known: Mask) -> Frame:
-    """Another image in the colors that this one has nearby, as far as it is known."""
+    """Another image with the colors that this one has nearby, as far as it is known."""
     mask = known.astype(np.uint8) * 255
-    here, there, share = (
-        around(x, known.shape, 5) for x in (cv2.copyTo(image, mask), cv2.copyTo(other, mask), mask)
+    here, there, weight = (
+        cell_means(x, known.shape, 5)
+        for x in (cv2.copyTo(image, mask), cv2.copyTo(other, mask), mask)
     )
-    change = (here - there) / np.maximum(share / 255, 0.01)[..., None]
+    change = (here - there) / np.maximum(weight / 255, 0.01)[..., None]
     return np.asarray(np.clip(other + resized(change, known.shape), 0, 255), np.uint8)
 
 

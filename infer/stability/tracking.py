@@ -1,4 +1,4 @@
-"""How a video's scene moves from frame to frame: by optical flow, as far as it can be trusted."""
+"""How the scene of a video moves from frame to frame: optical flow, and how far to trust it."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +11,6 @@ import numpy.typing as npt
 from nst_rt.images.io import Frame
 from nst_rt.metrics.flow import (
     LEAST_SIDE,
-    Correspondence,
     Field,
     Gray,
     Image,
@@ -19,40 +18,45 @@ from nst_rt.metrics.flow import (
     consistent,
     estimated_flow,
     moved,
-    pixel_grid,
     resized,
 )
 
-FOUND = 25  # of 255, the least share of a place that was found again
+FOUND = 25  # trust, of 255, from which a place counts as found again
 
-_FLOW_SIDE = 144  # pixels of the short side that the flow is estimated at
-_STILL = 0.05  # pixels of the small picture that count as no motion, which noise has too
-_UNCHANGED = 12  # levels that noise may make in the small picture
-_BRIGHTNESS = 16.0  # levels; where the brightness differs by more, it is another place
-_FADE = 20.0  # levels by which the whole picture becomes another one from frame to frame
-_FLAT = 40  # slope of brightness (Sobel's) below which a place is flat: flow finds nothing there
-_NOISE = 0.85  # share of a region that flow must find again, or it is noise
-_VARIES = 0.7  # of a region's motion, by which it varies within it, or more, if it is noise
-_EXPLAINS = 0.93  # of the change from frame to frame, that noise leaves unexplained, or more
-_LARGE = 0.05  # share of the picture, below which a region is too small to tell noise by
-_SPECK = 30  # pixels of the small picture that single ones make with those around them
-_CUT = 0.35  # of the picture that must be found again, or the scene is another one
-_CELL = 4  # pixels of the small picture a side, that motion is compared in
-_NEAR = np.ones((7, 7), np.uint8)  # in cells, what is near
-_PASSES = 1.0  # pixels of the small picture by which motion differs near what passes
-_AROUND = np.ones((3, 3), np.uint8)
-_BLEEDS = np.ones((5, 5), np.uint8)  # how far flow bleeds over edges in the small picture
-# Share that is kept, of 255, by how many levels the brightness differs.
-_ALIKE = np.array([255 * np.exp(-((d / _BRIGHTNESS) ** 2)) for d in range(256)]).astype(np.uint8)
+# Flow is estimated on a small image of each frame.
+_FLOW_SIDE = 144  # pixels of the small image's short side
+_STILL = 0.05  # pixels of the small image; flow up to this is noise
+_UNCHANGED = 12  # levels of difference that noise may cause in the small image
+_AROUND = np.ones((3, 3), np.uint8)  # neighborhood in which a pixel must be unchanged
+_BLEEDS = np.ones((5, 5), np.uint8)  # how far flow bleeds over edges in the small image
+
+# Trust in a place, of 255, by how many levels its brightness differs from before: where it differs
+# by much more than 16 levels, it is another place.
+_ALIKE = np.array([255 * np.exp(-((d / 16.0) ** 2)) for d in range(256)]).astype(np.uint8)
+_FADE = 20.0  # levels of overall change per frame; frames that change more have little in common
+_CUT = 0.35  # fraction of the frame that must be found again, else the scene is another one
+
+# Regions whose flow is noise, see `_noisy_regions`.
+_FLAT = 40  # slope of brightness (Sobel) below which a place is flat, and flow finds nothing there
+_LARGE = 0.05  # fraction of the image from which a region is large enough to be judged
+_CONSISTENT = 0.85  # fraction of a region with consistent flow, below which the flow is noise
+_VARIES = 0.7  # median deviation of the flow over the median flow, above which it may be noise
+_UNEXPLAINED = 0.93  # fraction of the change that the flow leaves unexplained, if it is noise
+_SPECK = 30  # pixels; smaller holes in such a region are single noisy pixels, dilated
+
+# Places beside something that moves on its own, see `_beside_motion`.
+_CELL = 4  # pixels of the small image a side, at which motion is compared
+_NEAR = np.ones((7, 7), np.uint8)  # neighborhood, in cells
+_PASSES = 1.0  # pixels of the small image that motion differs by near something that moves
 
 
 @dataclass(frozen=True)
 class View:
-    """What a frame looks like.
+    """What the tracker looks at of a frame.
 
     Attributes:
-        half: its brightness at half its size.
-        colors: BGR, small enough to estimate flow on.
+        half: brightness at half the size of the frame.
+        colors: the small image, BGR.
     """
 
     half: Gray
@@ -60,28 +64,29 @@ class View:
 
     @cached_property
     def small(self) -> Gray:
-        """The brightness of the small picture."""
+        """Brightness of the small image."""
         return np.asarray(cv2.cvtColor(self.colors, cv2.COLOR_BGR2GRAY), np.uint8)
 
     def resized(self, other: "View") -> "View":
-        """At the size of another one."""
+        """This view at the size of another one."""
         half = resized(self.half, other.half.shape)
         return View(half, resized(self.colors, other.colors.shape))
 
 
 @dataclass(frozen=True)
 class Motion:
-    """What became of the last frame.
+    """What became of the previous frame.
 
     Attributes:
-        back: where each place was relative to where it is, at the small size.
-        share: how much of what was there holds, of 255, at half size.
-        beside: what is near something that moves on its own, at the small size.
-        fade: levels that the whole picture became brighter by.
+        back: flow to the previous frame, at the size of the small image.
+        trust: how certain it is that a place shows what the flow says it showed before, of 255, at
+            half size.
+        beside: places near something that moves on its own, at the size of the small image.
+        fade: levels by which the whole frame became brighter.
     """
 
     back: Field
-    share: Gray
+    trust: Gray
     beside: Mask
     fade: float
 
@@ -93,10 +98,10 @@ class Motion:
 
 
 class Buffers:
-    """Arrays that are used again for each frame.
+    """Named arrays that are reused for each frame.
 
-    Fresh ones cost more than what is computed in them: the system hands out their memory page by
-    page (moving a frame of 1280x720 px took 11 ms with them, and 4 without).
+    Fresh arrays cost more than what is computed in them, since the system provides their memory
+    page by page: warping a frame of 1280x720 px took 11 ms with them, and 4 ms without.
     """
 
     def __init__(self) -> None:
@@ -105,7 +110,7 @@ class Buffers:
     def __call__(
         self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike = np.uint8
     ) -> npt.NDArray[Any]:
-        """The array of that name, with anything in it."""
+        """The array of that name, with arbitrary content."""
         array = self._arrays.get(name)
         if array is None or array.shape != shape:
             array = self._arrays[name] = np.empty(shape, dtype)
@@ -116,8 +121,8 @@ class Tracker:
     """Follows the scene of one video."""
 
     def __init__(self) -> None:
-        # Patches down to the small picture's full size tell edges of what moves far better than
-        # those down to half of a larger one, in the same time.
+        # Patches down to the full size of the small image separate moving edges far better than
+        # patches down to half of a larger image, in the same time.
         self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
         self._flow.setFinestScale(0)
         self._flow.setPatchStride(5)
@@ -126,7 +131,7 @@ class Tracker:
         self._buffer = Buffers()
 
     def view(self, frame: Frame) -> View:
-        """What it looks at of a frame, shape (H, W, 3), uint8 BGR."""
+        """The view of a frame, shape (H, W, 3), uint8 BGR."""
         height, width = (frame.shape[0] + 1) // 2, (frame.shape[1] + 1) // 2
         half = cv2.resize(
             frame,
@@ -140,84 +145,85 @@ class Tracker:
         return View(np.asarray(cv2.cvtColor(half, cv2.COLOR_BGR2GRAY), np.uint8), colors)
 
     def motion(self, last: View, now: View) -> Motion | None:
-        """What became of the last frame, of the same size; None at a cut."""
+        """Motion since the previous frame, of the same size; None at a cut.
+
+        A place is trusted where it stands still, or where forward and backward flow agree; and then
+        by how little its brightness differs, apart from the fade of the whole frame.
+        """
         small = now.small
         back = estimated_flow(self._flow, small, last.small)
         there = estimated_flow(self._flow, last.small, small)
         motion = np.maximum(*np.abs(cv2.split(back)))
-        # While the camera stands, what looks the same is, whatever the flow of flat places says.
         shift = np.abs(np.median(back[::4, ::4], axis=(0, 1))).max()
-        camera_stands = shift <= _STILL and np.median(motion[::4, ::4]) <= 2 * _STILL
+        camera_is_still = shift <= _STILL and np.median(motion[::4, ::4]) <= 2 * _STILL
         fade = float(np.median(small.astype(np.int16) - last.small))
         changes = cv2.absdiff(_brighter(last.colors, fade), now.colors).max(-1)
         unchanged = cv2.dilate(changes, _AROUND) <= _UNCHANGED
         found = consistent(back, there)
-        still = unchanged & (camera_stands | (motion <= _STILL))
-        still |= _flow_is_noise(unchanged, found, back, _brighter(last.small, fade), small)
-        back[still] = 0  # or what is held would be interpolated again and again
-        share = cv2.erode((still | found).astype(np.uint8) * 255, _BLEEDS)
-        share[still] = 255
+        # While the camera is still, what looks unchanged is, whatever the flow of flat places says.
+        still = unchanged & (camera_is_still | (motion <= _STILL))
+        still |= _noisy_regions(unchanged, found, back, _brighter(last.small, fade), small)
+        back[still] = 0  # else what is kept would be interpolated again and again
+        trust = cv2.erode((still | found).astype(np.uint8) * 255, _BLEEDS)
+        trust[still] = 255
         before = _brighter(self.moved("gray", last.half, back), fade)
         alike = cv2.LUT(cv2.absdiff(before, now.half), _ALIKE)
-        steady = np.exp(-((fade / _FADE) ** 2))
-        keep = cv2.multiply(resized(share, now.half.shape), alike, scale=steady / 255)
-        if np.count_nonzero(keep > FOUND) < _CUT * keep.size:
+        in_common = np.exp(-((fade / _FADE) ** 2))
+        trust = cv2.multiply(resized(trust, now.half.shape), alike, scale=in_common / 255)
+        if np.count_nonzero(trust > FOUND) < _CUT * trust.size:
             return None
-        return Motion(back, np.asarray(keep, np.uint8), _beside_motion(back), fade)
+        return Motion(back, np.asarray(trust, np.uint8), _beside_motion(back), fade)
 
     def moved(self, name: str, image: Image, back: Field) -> Image:
-        """See `moved`; in buffers of that name."""
+        """See `nst_rt.metrics.flow.moved`; in buffers of that name."""
         field = self._buffer(f"{name}, field", (*image.shape[:2], 2), np.float32)
         return moved(image, back, field=field, output=self._buffer(name, image.shape))
 
-    def correspondence(self, before: Frame, now: Frame) -> Correspondence:
-        """What it goes by between two frames, scaled up to their size; nothing is remembered."""
-        motion = self.motion(self.view(before), self.view(now))
-        if motion is None:
-            return Correspondence(pixel_grid(*now.shape[:2]), np.zeros(now.shape[:2], np.bool_))
-        back = motion.back
-        scale = np.divide(now.shape[1::-1], back.shape[1::-1], dtype=np.float32)
-        positions = resized(back * scale, now.shape) + pixel_grid(*now.shape[:2])
-        return Correspondence(positions, resized(motion.share, now.shape) > 0)
-
 
 def _brighter(image: Image, levels: float) -> Image:
-    """As much brighter, or darker below 0."""
+    """An image with all levels raised, or lowered if `levels` is negative."""
     return np.clip(image.astype(np.int16) + round(levels), 0, 255).astype(np.uint8)
 
 
 def _beside_motion(back: Field) -> Mask:
-    """Whether motion differs nearby."""
+    """Whether motion differs within the neighborhood."""
     cells = np.ascontiguousarray(back[::_CELL, ::_CELL])
     differs = (cv2.dilate(cells, _NEAR) - cv2.erode(cells, _NEAR)).max(-1) > _PASSES
     return resized(differs.astype(np.uint8), back.shape).astype(np.bool_)
 
 
-def _flow_is_noise(unchanged: Mask, found: Mask, back: Field, before: Gray, now: Gray) -> Mask:
-    """Regions that look the same and whose flow is noise in their flat places: they stand.
+def _noisy_regions(unchanged: Mask, found: Mask, back: Field, before: Gray, now: Gray) -> Mask:
+    """Connected unchanged regions whose flow is noise in their flat places: they stand still.
 
-    Such is a road while the camera adapts its exposure, but not the roof of a car on it.
+    A road is such a region while the camera adapts its exposure, but the roof of a car on it is
+    not. Flow is noise where it is inconsistent, or varies and explains hardly any of the change.
+
+    Args:
+        unchanged: pixels that look the same in both frames.
+        found: pixels whose flow is consistent.
+        back: flow to the previous frame.
+        before, now: brightness of the two frames.
     """
     count, regions = cv2.connectedComponents(unchanged.astype(np.uint8))
     flat = unchanged & (cv2.dilate(_slope(now), _BLEEDS) < _FLAT)
-    sampled = np.s_[::2, ::2]  # which is enough to judge large regions
+    sampled = np.s_[::2, ::2]  # enough to judge large regions
     labels = np.where(flat, regions, 0)[sampled]
-    noise = np.zeros(count, np.bool_)
+    is_noise = np.zeros(count, np.bool_)
     change, left = (cv2.absdiff(p, now)[sampled] for p in (before, moved(before, back)))
     for region in 1 + np.flatnonzero(np.bincount(labels.ravel())[1:] >= _LARGE * labels.size):
         where = labels == region
         flow = back[sampled][where]
         middle = np.median(flow, axis=0)
         varies = np.median(np.abs(flow - middle).max(-1)) > _VARIES * np.abs(middle).max()
-        unexplained = left[where].mean() > _EXPLAINS * change[where].mean()
-        noise[region] = found[sampled][where].mean() < _NOISE or (varies and unexplained)
-    # Specks in them, of single pixels that noise changed, stand, too.
-    others = np.uint8(1) - noise[regions]
+        unexplained = left[where].mean() > _UNEXPLAINED * change[where].mean()
+        is_noise[region] = found[sampled][where].mean() < _CONSISTENT or (varies and unexplained)
+    # Specks within them, single pixels that noise changed, stand still as well.
+    others = np.uint8(1) - is_noise[regions]
     _, labels, sizes, _ = cv2.connectedComponentsWithStats(others)
     return np.asarray((others == 0) | (sizes[:, cv2.CC_STAT_AREA] <= _SPECK)[labels], np.bool_)
 
 
 def _slope(gray: Gray) -> npt.NDArray[np.int16]:
-    """How steeply brightness changes from pixel to pixel."""
+    """How steeply the brightness changes from pixel to pixel."""
     x, y = (cv2.Sobel(gray, cv2.CV_16S, *direction) for direction in ((1, 0), (0, 1)))
     return np.asarray(np.abs(x) + np.abs(y), np.int16)

@@ -4,6 +4,7 @@ are shown.
 
 import argparse
 import ast
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,6 +90,23 @@ def _style(options: dict[str, Any]) -> dict[str, Any]:
 
 def _taken(options: dict[str, Any], *names: str) -> dict[str, Any]:
     return {name: options.pop(name) for name in names if name in options}
+
+
+def style_images_by_name(given: Sequence[str]) -> str | dict[str, str]:
+    """One style image, or several by name: FILE, whose stem is the name, or NAME=FILE."""
+
+    def is_named(text: str) -> bool:
+        return "=" in text and not Path(text).is_file()
+
+    if len(given) == 1 and not is_named(given[0]):
+        return given[0]
+    pairs = [
+        text.partition("=") if is_named(text) else (Path(text).stem, "=", text) for text in given
+    ]
+    style_images = {name: file for name, _, file in pairs}
+    if len(style_images) < len(given):
+        raise InputError("several style images have the same name; give NAME=FILE for each")
+    return style_images
 
 
 def add_overwrite(parser: argparse.ArgumentParser) -> None:

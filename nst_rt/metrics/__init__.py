@@ -1,5 +1,5 @@
-"""What the eye sees, as numbers, each with its one definition.
+"""What the eye sees, in numbers: boldness, stability and quality, each defined once.
 
-They take images, or functions from frames to frames, so that every network, backend and other tool
-is measured by the same code.
+All metrics take images, or functions from frame to frame, so that every network, backend and other
+tool is measured by the same code.
 """

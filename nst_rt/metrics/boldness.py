@@ -1,7 +1,7 @@
 """Boldness: how much of the style image's strokes, contrast and color a stylized image has.
 
-A loss over whole images cannot tell: Gram matrices are met by strokes where the content image has
-detail anyway. So strokes are measured where it has none, in skies and on walls.
+Losses over whole images do not show it: Gram matrices are matched by strokes where the content
+image has detail anyway. So strokes are measured where it has none, in skies and on walls.
 """
 
 import math
@@ -20,26 +20,26 @@ from nst_rt.images.color import luminance
 from nst_rt.images.io import resize, resize_to, scaled_shape
 
 SIZE = 512  # pixels of the long side, at which everything is measured
-LEAST_EVEN = 0.1
+MIN_EVEN = 0.1  # fraction of a content image that must be even for its strokes to be measured
 
-_SIGMAS = (1.4, 2.8, 5.6, 11.2)  # pixels; three octaves with periods of about 12, 25 and 50
+_SIGMAS = (1.4, 2.8, 5.6, 11.2)  # pixels: three octaves, with periods of about 12, 25 and 50
 _WINDOW = 49  # pixels
-_EVEN_DEVIATION = 3 / 255
-_LEAST = 1e-3  # of contrast and chroma, a quarter of a level
+_MAX_EVEN_DEVIATION = 3 / 255
+_MIN_MEASURABLE = 1e-3  # contrast and chroma; a quarter of a level
 
 Plane = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Boldness:
-    """A stylized image beside its style image; 1 is as much as that has.
+    """A stylized image relative to its style image; 1 is as much as the style image has.
 
     Attributes:
         strokes: energy of strokes in the even areas of the content image; None where less than a
             tenth of it is even.
         contrast: standard deviation of the luma.
-        chroma: mean difference of the largest and the smallest channel; None for a style image in
-            black and white.
+        chroma: mean difference between the largest and the smallest channel; None for a style
+            image in black and white.
     """
 
     strokes: float | None
@@ -48,21 +48,22 @@ class Boldness:
 
 
 def boldness(image: Tensor, content: Tensor, style: Tensor) -> Boldness:
-    """Measure a stylized image.
+    """Boldness of a stylized image.
 
-    All three are resized to 512 px on the long side. Strokes are differences of Gaussians of the
-    luma, of 1.4, 2.8, 5.6 and 11.2 px. A pixel of the content image is even where in a window of
-    49 px around it the standard deviation is below 3 of 255 levels in each of the three octaves.
-    `strokes` is the `stroke_energy` of the stylized image there over that of the whole style image.
+    All three images are resized to 512 px on the long side. Strokes are differences of Gaussians of
+    the luma, with sigmas of 1.4, 2.8, 5.6 and 11.2 px. A pixel of the content image is even where
+    the standard deviation in a window of 49 px around it is below 3 of 255 levels in each of the
+    three octaves. `strokes` is the `stroke_energy` of the stylized image over these pixels, divided
+    by that of the whole style image.
 
     Args:
-        image: shape (1, 3, H, W), RGB in [0, 1].
-        content: shape (1, 3, H, W), what it was made from; the same up to its scale.
-        style: shape (1, 3, H', W').
+        image: the stylized image, shape (1, 3, H, W), RGB in [0, 1].
+        content: its content image, shape (1, 3, H, W), the same up to its scale.
+        style: its style image, shape (1, 3, H', W').
 
     Raises:
-        InputError: an image of another shape than its content image, or a style image that is of
-            the same brightness everywhere.
+        InputError: the stylized image and its content image differ in shape, or the style image
+            has the same brightness everywhere.
     """
     shapes = [(each.shape[-2], each.shape[-1]) for each in (image, content)]
     scaled, shape = (scaled_shape(each, SIZE) for each in shapes)
@@ -74,23 +75,22 @@ def boldness(image: Tensor, content: Tensor, style: Tensor) -> Boldness:
     image, content = resize_to(image, shape), resize_to(content, shape)
     style = resize(style, SIZE)
     contrast, chroma = _contrast(style), _chroma(style)
-    if contrast < _LEAST:
-        raise InputError("the style image is of the same brightness everywhere: it has no strokes")
+    if contrast < _MIN_MEASURABLE:
+        raise InputError("the style image has the same brightness everywhere, and so no strokes")
     even = even_areas(content)
-    strokes = None
-    if even.mean() >= LEAST_EVEN:
-        strokes = stroke_energy(image, even) / stroke_energy(style)
     return Boldness(
-        strokes, _contrast(image) / contrast, _chroma(image) / chroma if chroma > _LEAST else None
+        stroke_energy(image, even) / stroke_energy(style) if even.mean() >= MIN_EVEN else None,
+        _contrast(image) / contrast,
+        _chroma(image) / chroma if chroma > _MIN_MEASURABLE else None,
     )
 
 
 def stroke_energy(image: Tensor, area: NDArray[np.bool_] | None = None) -> float:
-    """Standard deviation of the luma's octaves, see `boldness`; the geometric mean of the three.
+    """Standard deviation of the octaves of the luma (see `boldness`), their geometric mean.
 
     Args:
         image: shape (1, 3, H, W), RGB in [0, 1], at the size at which it is measured.
-        area: where, shape (H, W), at least one pixel; everywhere by default.
+        area: pixels to measure, shape (H, W), at least one; all of them by default.
     """
     where = ... if area is None else area
     deviations = [float(octave[where].std()) for octave in _octaves(image)]
@@ -124,7 +124,7 @@ def even_areas(content: Tensor) -> NDArray[np.bool_]:
     for octave in _octaves(content):
         mean, square = (cv2.blur(plane, (_WINDOW, _WINDOW)) for plane in (octave, octave**2))
         deviations.append(np.sqrt(np.maximum(square - mean**2, 0)))
-    return np.asarray(np.max(deviations, axis=0) < _EVEN_DEVIATION)
+    return np.asarray(np.max(deviations, axis=0) < _MAX_EVEN_DEVIATION)
 
 
 def _octaves(image: Tensor) -> list[Plane]:

@@ -1,4 +1,4 @@
-"""The style of an image in a few numbers, to tell which styles are alike."""
+"""Fingerprints of styles: a few numbers that tell which style images are alike."""
 
 import math
 import statistics
@@ -18,14 +18,13 @@ _DIRECTIONS = 8
 
 @torch.no_grad()
 def fingerprint(image: Tensor) -> tuple[float, ...]:
-    """The Gram matrices of an image's style, in 32 numbers.
+    """The Gram matrices of an image in 32 numbers: enough to tell styles apart without the image.
 
-    Of each of relu1_1, relu2_1, relu3_1 and relu4_1 the logarithms of v' G v for eight directions
-    v, drawn once and for all, less their mean, which is contrast, of which pastiches have less:
-    enough to tell styles apart, without the painting.
+    For each of relu1_1, relu2_1, relu3_1 and relu4_1: the logarithms of v' G v for eight fixed
+    random directions v, minus their mean. The mean is contrast, which stylized images have less of.
 
     Args:
-        image: shape (1, 3, H, W), RGB in [0, 1]; it is resized to 512 px on its long side.
+        image: shape (1, 3, H, W), RGB in [0, 1]; resized to 512 px on its long side.
     """
     features = VGG19Features(_LAYERS)(resize(image, _SIZE))
     generator = torch.Generator().manual_seed(0)
@@ -39,5 +38,5 @@ def fingerprint(image: Tensor) -> tuple[float, ...]:
 
 
 def fingerprint_distance(one: Sequence[float], other: Sequence[float]) -> float:
-    """Root mean square difference of two fingerprints: 0.1 is about a tenth."""
+    """Root mean square difference of two fingerprints; 0.1 means that energies differ by 10 %."""
     return math.sqrt(statistics.fmean((a - b) ** 2 for a, b in zip(one, other, strict=True)))

@@ -1,7 +1,7 @@
-"""Optical flow between frames, what it cannot find, and frames moved along with it.
+"""Optical flow between frames, its consistency, and warping along with it.
 
-A flow field says for each pixel how far away it is in the other frame: shape (H, W, 2), float32,
-(x, y) in pixels of the field.
+A flow field gives each pixel's displacement to the other frame: shape (H, W, 2), float32, (x, y) in
+pixels of the field.
 """
 
 from dataclasses import dataclass
@@ -18,24 +18,24 @@ Gray = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 Image = npt.NDArray[Any]
 
-LEAST_SIDE = 64  # pixels; DIS crashes where a picture is smaller than a patch at its coarsest scale
-_NO_MAP: Any = None  # both coordinates are in the first map
-_FAR = 1e4  # pixels, which no flow is
-_UNCHANGED = 6  # levels that noise may make
-_AROUND = 7  # pixels, the side of what is looked at around a pixel
-_SAME_PLACE = 12  # levels that the same place's brightness may differ by
-_MOVES = 0.25  # pixels a frame, from which on a place moves
-_EXPLAINED = 0.5  # of a place's change, that its flow leaves unexplained at most
-_STANDS = 0.5  # pixels a frame, below which the flow of a picture means that the camera stands
+LEAST_SIDE = 64  # pixels; DIS crashes on images smaller than a patch at its coarsest scale
+_NO_MAP: Any = None  # `cv2.remap` takes both coordinates from its first map
+_FAR = 1e4  # pixels, more than any flow
+_UNCHANGED = 6  # levels of difference that noise may cause
+_WINDOW = 7  # pixels a side, over which differences are taken
+_SAME_PLACE = 12  # levels that the brightness of one place may differ by between two frames
+_STILL = 0.25  # pixels per frame, up to which a place stands still while the camera does
+_UNEXPLAINED = 0.5  # largest fraction of a place's change that its flow may leave unexplained
+_CAMERA_STILL = 0.5  # pixels per frame, median flow below which the camera stands still
 
 
 @dataclass(frozen=True)
 class Correspondence:
-    """Where the pixels of a frame were in the frame before.
+    """Where the pixels of a frame were in the previous frame.
 
     Attributes:
-        positions: of each pixel, shape (H, W, 2), (x, y) in pixels; None where it was.
-        visible: whether the place is seen in both frames, shape (H, W).
+        positions: position of each pixel, shape (H, W, 2), (x, y) in pixels; None for no motion.
+        visible: whether both frames show the place, shape (H, W).
     """
 
     positions: Field | None
@@ -43,15 +43,15 @@ class Correspondence:
 
 
 def estimated_flow(flow: cv2.DISOpticalFlow, one: Gray, other: Gray) -> Field:
-    """Where each pixel of `one` is in `other`; both of at least `LEAST_SIDE` px a side."""
-    guess = np.zeros((*one.shape, 2), np.float32)  # DIS crashes on what happens to be in memory
+    """Flow from `one` to `other`, both at least `LEAST_SIDE` px a side."""
+    guess = np.zeros((*one.shape, 2), np.float32)  # else DIS starts from uninitialized memory
     return np.asarray(flow.calc(one, other, guess), np.float32)
 
 
 def consistent(back: Field, there: Field) -> Mask:
-    """Where a flow and the flow the other way agree (Sundaram et al. 2010, eq. 5).
+    """Where backward and forward flow agree (Sundaram et al. 2010, eq. 5).
 
-    Elsewhere a place is hidden in the other frame, or outside, or the flow is wrong.
+    Elsewhere the place is hidden in the other frame or outside of it, or the flow is wrong.
     """
     returned = moved(there, back, outside=_FAR)
     lengths = _squares(back) + _squares(returned)
@@ -66,14 +66,14 @@ def moved(
     field: Field | None = None,
     output: Image | None = None,
 ) -> Image:
-    """An image whose pixels come from where a flow says.
+    """An image warped by a backward flow.
 
     Args:
         image: shape (H, W) or (H, W, C).
-        back: flow field of any size.
-        outside: what comes from outside of the image; by default it is as its edge.
-        field: of shape (H, W, 2), to compute in.
-        output: like `image`, for the result.
+        back: flow from the result to `image`, of any size; it is resized and scaled.
+        outside: value of pixels from outside of the image; by default its edge is continued.
+        field: buffer for the resized flow, shape (H, W, 2).
+        output: buffer for the result, like `image`.
     """
     size, flow = image.shape[1::-1], back
     if back.shape[1::-1] != size:
@@ -92,7 +92,7 @@ def moved(
 
 
 def resized(field: Image, shape: tuple[int, ...]) -> Image:
-    """A field of numbers, interpolated to the height and width that `shape` starts with."""
+    """An array, interpolated to the height and width that `shape` starts with."""
     return np.asarray(cv2.resize(field, shape[1::-1]), field.dtype)
 
 
@@ -103,14 +103,15 @@ def pixel_grid(height: int, width: int) -> Field:
 
 
 def flow_correspondence(before: Frame, now: Frame) -> Correspondence:
-    """Where the pixels of a frame were, by the optical flow at full size (DIS, preset medium).
+    """Where the pixels of a frame were, by optical flow at full size (DIS, preset medium).
 
-    What the flow both ways disagrees on, or is more than 12 levels brighter or darker there (over
-    7x7 px), does not count as visible.
+    Pixels are not visible where forward and backward flow disagree, or where the brightness differs
+    by more than 12 levels (over 7x7 px).
 
-    While the camera stands, flow bleeds from what moves into flat places beside it, and follows
-    noise. So what moves by a quarter pixel at most is where it was. What moves by more counts only
-    if it looks different (see `unchanged`) and its flow explains half of that (over 7x7 px).
+    While the camera stands still, flow bleeds from moving things into flat places beside them, and
+    follows noise. Then pixels that move by at most a quarter pixel count as standing still, and
+    pixels that move by more are visible only if they look different (see `unchanged`) and the flow
+    explains half of that difference (over 7x7 px).
 
     Args:
         before, now: consecutive frames, shape (H, W, 3), uint8 BGR.
@@ -125,32 +126,32 @@ def flow_correspondence(before: Frame, now: Frame) -> Correspondence:
     back, there = estimated_flow(flow, *grays[::-1]), estimated_flow(flow, *grays)
 
     def change_from(gray: Gray) -> Gray:
-        return np.asarray(cv2.blur(cv2.absdiff(gray, grays[1]), (_AROUND, _AROUND)), np.uint8)
+        return np.asarray(cv2.blur(cv2.absdiff(gray, grays[1]), (_WINDOW, _WINDOW)), np.uint8)
 
     unexplained = change_from(moved(grays[0], back))
     found = consistent(back, there) & (unexplained <= _SAME_PLACE)
     scale = np.divide((width, height), size, dtype=np.float32)
     motion = resized(back * scale, now.shape)
     visible = resized(found.astype(np.uint8), now.shape).astype(np.bool_)
-    if np.linalg.norm(np.median(motion, axis=(0, 1))) < _STANDS:
-        stands = _squares(motion) <= _MOVES**2
-        motion[stands] = 0
-        explained = unexplained <= _EXPLAINED * change_from(grays[0])
+    if np.linalg.norm(np.median(motion, axis=(0, 1))) < _CAMERA_STILL:
+        still = _squares(motion) <= _STILL**2
+        motion[still] = 0
+        explained = unexplained <= _UNEXPLAINED * change_from(grays[0])
         explained = resized(explained.astype(np.uint8), now.shape).astype(np.bool_)
-        visible &= stands | (explained & ~unchanged(before, now).visible)
+        visible &= still | (explained & ~unchanged(before, now).visible)
     return Correspondence(motion + pixel_grid(height, width), visible)
 
 
 def unchanged(before: Frame, now: Frame) -> Correspondence:
-    """The pixels that a fixed camera sees the same as before, noise aside.
+    """The pixels that look the same as before to a fixed camera, apart from noise.
 
-    No pixel and channel of the 7x7 around them differs by more than 6 levels.
+    No channel of any of the 7x7 pixels around them differs by more than 6 levels.
 
     Args:
         before, now: consecutive frames, shape (H, W, 3), uint8 BGR.
     """
     difference = cv2.absdiff(before, now).max(-1)
-    largest = cv2.dilate(difference, np.ones((_AROUND, _AROUND), np.uint8))
+    largest = cv2.dilate(difference, np.ones((_WINDOW, _WINDOW), np.uint8))
     return Correspondence(None, np.asarray(largest <= _UNCHANGED, np.bool_))
 
 

@@ -1,15 +1,17 @@
+"""Detail that is restored after warping and averaging."""
+
 import cv2
 import numpy as np
 import pytest
 
 from nst_rt.images.io import Frame
-from nst_rt.infer.stability.detail import around, details, with_details
+from nst_rt.infer.stability.detail import cell_means, details, with_details
 from nst_rt.infer.stability.tracking import Buffers
 
 
 @pytest.fixture
 def strokes() -> Frame:
-    """Thin and thick ones, everywhere."""
+    """Thin and thick strokes everywhere."""
     random = np.random.default_rng(0)
     thin, thick = (
         cv2.resize(random.integers(0, 200, (*size, 3), np.uint8), (640, 480))
@@ -22,18 +24,18 @@ def energy(frame: Frame) -> list[float]:
     return [float(detail.mean()) for detail in details(frame)]
 
 
-def test_what_was_blurred_gets_its_detail_back_frame_by_frame(strokes: Frame) -> None:
+def test_blurred_frame_regains_its_detail_frame_by_frame(strokes: Frame) -> None:
     wanted = list(details(strokes))
     frame = np.asarray(cv2.addWeighted(strokes, 0.8, np.full_like(strokes, 100), 0.2, 0), np.uint8)
     begin = energy(frame)
     for _ in range(12):
         frame = with_details(frame, wanted, Buffers())
-    for before, after, all_of_it in zip(begin, energy(frame), energy(strokes), strict=True):
-        assert before < 0.85 * all_of_it
-        assert 0.95 * all_of_it < after < 1.03 * all_of_it
+    for before, after, full in zip(begin, energy(frame), energy(strokes), strict=True):
+        assert before < 0.85 * full
+        assert 0.95 * full < after < 1.03 * full
 
 
-def test_what_has_its_detail_is_left_as_it_is(strokes: Frame) -> None:
+def test_sharp_regions_are_left_alone(strokes: Frame) -> None:
     wanted = list(details(strokes))
     frame = strokes.copy()
     frame[:, 400:] = cv2.blur(strokes, (9, 9))[:, 400:]
@@ -43,14 +45,14 @@ def test_what_has_its_detail_is_left_as_it_is(strokes: Frame) -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 33), (16, 300)])
-def test_frames_may_be_tiny(size: tuple[int, int]) -> None:
+def test_tiny_frames(size: tuple[int, int]) -> None:
     frame = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
     assert with_details(frame.copy(), list(details(frame)), Buffers()).shape == frame.shape
 
 
-def test_means_are_over_the_cells_around() -> None:
+def test_cell_means() -> None:
     image = np.zeros((64, 64), np.uint8)
     image[16:32, 16:32] = 90
-    np.testing.assert_allclose(around(image, (64, 64, 3), 1)[:3, :3], np.diag([0, 90, 0]))
-    assert around(image, (64, 64, 3), 3)[1, 1] == pytest.approx(10)
-    assert around(image[::2, ::2], (64, 64, 3), 1)[1, 1] == 90
+    np.testing.assert_allclose(cell_means(image, (64, 64, 3), 1)[:3, :3], np.diag([0, 90, 0]))
+    assert cell_means(image, (64, 64, 3), 3)[1, 1] == pytest.approx(10)
+    assert cell_means(image[::2, ::2], (64, 64, 3), 1)[1, 1] == 90

@@ -1,3 +1,5 @@
+"""Motion of the scene, as the stabilizer sees it."""
+
 import numpy as np
 import pytest
 
@@ -20,7 +22,7 @@ def motion(before: Frame, now: Frame) -> Motion:
     return found
 
 
-def test_beside_what_moves_is_told(views: list[Frame]) -> None:
+def test_places_beside_a_moving_object(views: list[Frame]) -> None:
     before, now = views[0].copy(), views[0].copy()
     thing = views[0][::-1][100:180, 200:280]
     before[140:220, 300:380] = now[140:220, 306:386] = thing
@@ -31,9 +33,9 @@ def test_beside_what_moves_is_told(views: list[Frame]) -> None:
     assert not found.camera_moves
 
 
-def test_a_pan_is_kept_in_full(views: list[Frame]) -> None:
+def test_pan_is_trusted_everywhere(views: list[Frame]) -> None:
     found = motion(views[0], views[1])
-    assert np.median(found.share[20:-20, 20:-20]) > 245  # brightness differs by a rounding
+    assert np.median(found.trust[20:-20, 20:-20]) > 245  # brightness differs by rounding
     scale = len(found.back) / len(views[0])
     assert np.abs(np.median(found.back, axis=(0, 1)) / scale - (3, 2)).max() < 0.2
     assert found.beside[20:-20, 20:-20].mean() < 0.05
@@ -41,7 +43,10 @@ def test_a_pan_is_kept_in_full(views: list[Frame]) -> None:
     assert found.fade == 0
 
 
-def test_a_fade_is_told_and_a_cut_is_one(views: list[Frame]) -> None:
+def test_fade(views: list[Frame]) -> None:
     assert motion(views[0], np.asarray(views[0] // 1.1, np.uint8)).fade < -5
+
+
+def test_cut(views: list[Frame]) -> None:
     tracker = Tracker()
     assert tracker.motion(tracker.view(views[0]), tracker.view(pan(pan_photos()[2])[0])) is None

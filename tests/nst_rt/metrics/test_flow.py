@@ -1,3 +1,5 @@
+"""Optical flow and what of it can be trusted."""
+
 import cv2
 import numpy as np
 import pytest
@@ -8,13 +10,15 @@ from nst_rt.metrics.flow import Correspondence, consistent, flow_correspondence,
 from nst_rt.metrics.motion import layered_clip
 from nst_rt.metrics.stability import pan, pan_photo
 
+Clip = tuple[list[Frame], list[Correspondence]]
+
 
 @pytest.fixture(scope="module")
-def clip() -> tuple[list[Frame], list[Correspondence]]:
+def clip() -> Clip:
     return layered_clip(pan_photo(pan_photos()[2]), 3)
 
 
-def test_what_is_moved_by_a_flow_comes_from_there() -> None:
+def test_moved_takes_pixels_from_where_the_flow_points() -> None:
     image = np.arange(48, dtype=np.float32).reshape(6, 8)
     back = np.zeros((6, 8, 2), np.float32)
     back[...] = 2, -1
@@ -22,13 +26,13 @@ def test_what_is_moved_by_a_flow_comes_from_there() -> None:
     assert moved(image, back, outside=-9.0)[0, 0] == -9
 
 
-def test_a_flow_at_half_the_size_moves_twice_as_far() -> None:
+def test_flow_of_half_the_size_is_scaled() -> None:
     image = np.arange(48, dtype=np.float32).reshape(6, 8)
     back = np.full((3, 4, 2), (1, 0), np.float32)
     np.testing.assert_allclose(moved(image, back)[:, :6], image[:, 2:])
 
 
-def test_flows_that_disagree_are_not_consistent() -> None:
+def test_consistency_fails_where_flows_disagree() -> None:
     back = np.full((80, 80, 2), (3, 0), np.float32)
     there = -back
     there[:, 40:] = 5
@@ -37,9 +41,7 @@ def test_flows_that_disagree_are_not_consistent() -> None:
     assert not found[:, 38:].any()
 
 
-def test_the_flow_of_a_clip_is_near_the_true_one(
-    clip: tuple[list[Frame], list[Correspondence]],
-) -> None:
+def test_flow_correspondence_is_close_to_the_truth(clip: Clip) -> None:
     (before, now, _), (truth, _) = clip
     found = flow_correspondence(before, now)
     assert found.positions is not None
@@ -48,17 +50,17 @@ def test_the_flow_of_a_clip_is_near_the_true_one(
     assert (found.visible & truth.visible).sum() > 0.95 * truth.visible.sum()
 
 
-def test_flow_that_bleeds_into_what_stands_is_not_believed() -> None:
+def test_flow_that_bleeds_into_a_still_background_is_rejected() -> None:
     (before, now), (truth,) = layered_clip(pan_photo(pan_photos()[2]), 2, camera_moves=False)
     found = flow_correspondence(before, now)
     assert found.positions is not None
     visible = found.visible & truth.visible
     apart = np.linalg.norm(found.positions - truth.positions, axis=-1)
-    assert (apart[visible] > 1).mean() < 0.004  # 0.011 of them without
+    assert (apart[visible] > 1).mean() < 0.004  # 0.011 without the check
     assert visible.sum() > 0.95 * truth.visible.sum()
 
 
-def test_what_a_thing_in_front_uncovers_is_not_visible_before() -> None:
+def test_uncovered_background_is_not_visible() -> None:
     random = np.random.default_rng(0)
     scene, thing = (
         cv2.resize(random.integers(0, 256, (size // 4, size // 4, 3), np.uint8), (size, size))
@@ -73,7 +75,7 @@ def test_what_a_thing_in_front_uncovers_is_not_visible_before() -> None:
 
 
 @pytest.mark.parametrize("size", [(16, 16), (17, 300)])
-def test_frames_may_be_tiny(size: tuple[int, int]) -> None:
+def test_tiny_frames(size: tuple[int, int]) -> None:
     frame = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
     found = flow_correspondence(frame, frame)
     assert found.positions is not None
@@ -81,7 +83,7 @@ def test_frames_may_be_tiny(size: tuple[int, int]) -> None:
     assert found.visible.shape == size
 
 
-def test_noise_changes_nothing_and_a_hand_does() -> None:
+def test_unchanged_ignores_noise() -> None:
     before = pan(pan_photos()[0])[0]
     noise = np.random.default_rng(0).integers(-2, 3, before.shape)
     now = np.clip(before + noise, 0, 255).astype(np.uint8)

@@ -1,3 +1,5 @@
+"""Warping errors: of clips with a known motion, and of pans."""
+
 import math
 from collections.abc import Callable
 from itertools import pairwise
@@ -7,7 +9,19 @@ import numpy as np
 import pytest
 
 from nst_rt.images.io import Frame, load_image, tensor_to_frame
-from nst_rt.metrics.stability import PanError, pan, pan_error
+from nst_rt.metrics.flow import Correspondence
+from nst_rt.metrics.motion import layered_clip
+from nst_rt.metrics.stability import (
+    WarpingError,
+    WarpingMeter,
+    pan,
+    pan_error,
+    pan_photo,
+    warping_error,
+)
+
+RANDOM = np.random.default_rng(0)
+ALL_VISIBLE = Correspondence(None, np.ones((80, 120), np.bool_))
 
 
 @pytest.fixture(scope="module")
@@ -15,63 +29,140 @@ def frame(photos: Path) -> Frame:
     return tensor_to_frame(load_image(photos / "coffee.png"))
 
 
-def stylizer_of_noise(amplitude: int, *, seed: int = 0) -> Callable[[Frame], Frame]:
+def noise() -> Frame:
+    return RANDOM.integers(0, 256, (80, 120, 3), np.uint8)
+
+
+def noise_stylizer(amplitude: int) -> Callable[[Frame], Frame]:
     """Gray with noise of that amplitude and deviation, new in each frame."""
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     return lambda frame: (128 + amplitude * random.choice([-1, 1], frame.shape)).astype(np.uint8)
 
 
-def test_a_pan_shows_the_same_places_shifted(frame: Frame) -> None:
+def test_still_clip_has_no_error() -> None:
+    frame = noise()
+    assert warping_error([frame] * 3, [ALL_VISIBLE] * 2) == WarpingError(0, 0, 1)
+
+
+def test_error_is_a_root_mean_square_in_the_unit_range() -> None:
+    one, other = (np.full((80, 120, 3), level, np.uint8) for level in (51, 102))
+    # The outputs deviate by a tenth.
+    expected = WarpingError(pytest.approx(0.2), pytest.approx(2), 1)
+    assert warping_error([one, other], [ALL_VISIBLE]) == expected
+
+
+def test_relative_error_does_not_depend_on_contrast() -> None:
+    frames = [noise().astype(float) for _ in range(3)]
+    full, half = (
+        warping_error(
+            [np.rint(128 + contrast * (f - 128)).astype(np.uint8) for f in frames],
+            [ALL_VISIBLE] * 2,
+        )
+        for contrast in (1, 0.5)
+    )
+    assert full is not None
+    assert half is not None
+    assert half.error == pytest.approx(full.error / 2, rel=0.01)
+    assert half.relative == pytest.approx(full.relative, rel=0.01)
+
+
+def test_only_visible_pixels_count() -> None:
+    one, other = np.zeros((2, 80, 120, 3), np.uint8)
+    other[:, 60:] = 255
+    visible = np.zeros((80, 120), np.bool_)
+    visible[:, :60] = True
+    found = warping_error([one, other], [Correspondence(None, visible)])
+    assert found is not None
+    assert found.error == 0
+    assert found.seen == pytest.approx(0.5, abs=0.01)
+
+
+def test_frames_that_cannot_be_compared_do_not_count() -> None:
+    meter = WarpingMeter()
+    for _ in range(3):
+        meter.add(noise(), Correspondence(None, np.zeros((80, 120), np.bool_)))
+        meter.add(noise(), None)
+    assert meter.result() is None
+
+
+def test_clip_with_known_motion_has_hardly_any_error(frame: Frame) -> None:
+    frames, truth = layered_clip(pan_photo(frame), 4)
+    aligned, apart = (
+        warping_error(frames, truth),
+        warping_error(frames, [Correspondence(None, found.visible) for found in truth]),
+    )
+    assert aligned is not None
+    assert apart is not None
+    assert aligned.error < 0.008  # interpolation, 2 of 255 levels
+    assert aligned.error < 0.1 * apart.error
+    assert 0.9 < aligned.seen < 0.99
+
+
+def test_uncovered_background_of_a_layered_clip_is_not_visible() -> None:
+    photo = np.zeros((720, 900, 3), np.uint8)
+    photo[430:] = 255  # upside down, the layer is white; the background is black
+    frames, truth = layered_clip(photo, 5)
+    for (before, now), found in zip(pairwise(frames), truth, strict=True):
+        assert found.positions is not None
+        assert before.shape == now.shape == (360, 640, 3)
+        x, y = np.moveaxis(np.rint(found.positions).astype(int), -1, 0)
+        was = before[y.clip(0, 359), x.clip(0, 639), 0]
+        uncovered = (was > 127) & (now[..., 0] < 128)
+        assert uncovered.any()
+        assert not found.visible[uncovered].any()
+        assert 0.005 < (~found.visible[40:-40, 40:-40]).mean() < 0.05
+
+
+def test_pan_windows_are_shifted(frame: Frame) -> None:
     frames = pan(frame)
     assert [f.shape for f in frames] == [(360, 640, 3)] * 12
     for first, second in pairwise(frames):
         np.testing.assert_array_equal(first[2:, 3:], second[:-2, :-3])
 
 
-def test_a_pan_starts_where_it_is_defined_to() -> None:
+def test_pan_starts_at_its_published_position() -> None:
     y, x = np.mgrid[:720, :720]
     ramps = np.stack([y // 4, x // 4, x // 4], axis=-1).astype(np.uint8)
     assert pan(ramps)[0][0, 0].tolist() == [10 // 4, 20 // 4, 20 // 4]
     assert pan(ramps)[11][0, 0].tolist() == [32 // 4, 53 // 4, 53 // 4]
 
 
-def test_what_changes_nothing_is_still(frame: Frame) -> None:
-    assert pan_error(lambda f: f, [frame]) == PanError(0, 0)
-    assert pan_error(lambda f: 255 - f, [frame]) == PanError(0, 0)
-
-
-def test_plain_output_is_still(frame: Frame) -> None:
-    assert pan_error(lambda f: np.full_like(f, 77), [frame]) == PanError(0, 0)
+@pytest.mark.parametrize("stylize", [lambda f: f, lambda f: 255 - f, lambda f: np.full_like(f, 77)])
+def test_pointwise_stylizer_has_no_pan_error(
+    frame: Frame, stylize: Callable[[Frame], Frame]
+) -> None:
+    found = pan_error(stylize, [frame])
+    assert (found.error, found.relative) == (0, 0)
 
 
 @pytest.mark.parametrize("amplitude", [5, 50])
-def test_pan_error_of_noise_is_known(frame: Frame, amplitude: int) -> None:
-    found = pan_error(stylizer_of_noise(amplitude), [frame])
+def test_pan_error_of_noise(frame: Frame, amplitude: int) -> None:
+    found = pan_error(noise_stylizer(amplitude), [frame])
     assert found.error == pytest.approx(math.sqrt(2) * amplitude / 255, rel=0.01)
     assert found.relative == pytest.approx(math.sqrt(2), rel=0.01)
 
 
 def test_borders_do_not_count(frame: Frame) -> None:
-    noise = stylizer_of_noise(90)
+    noisy = noise_stylizer(90)
 
     def framed(frame: Frame) -> Frame:
-        stylized = noise(frame)
+        stylized = noisy(frame)
         stylized[32:-32, 32:-32] = frame[32:-32, 32:-32]
         return stylized
 
     assert pan_error(framed, [frame]).error == 0
 
 
-def test_what_sticks_to_the_screen_is_not_still(frame: Frame) -> None:
-    texture = stylizer_of_noise(20)(pan(frame)[0])
+def test_texture_fixed_to_the_screen_has_a_pan_error(frame: Frame) -> None:
+    texture = noise_stylizer(20)(pan(frame)[0])
     assert pan_error(lambda _: texture, [frame]).relative == pytest.approx(math.sqrt(2), rel=0.02)
 
 
 def test_pan_errors_are_averaged_over_photos(frame: Frame) -> None:
     def noise_on_dark(frame: Frame) -> Frame:
-        return noise(frame) if frame.mean() < 100 else frame
+        return noisy(frame) if frame.mean() < 100 else frame
 
-    noise = stylizer_of_noise(50)
+    noisy = noise_stylizer(50)
     dark, bright = frame // 4, 128 + frame // 4
     found = pan_error(noise_on_dark, [dark, bright])
     assert found.error == pytest.approx(math.sqrt(2) * 50 / 255 / 2, rel=0.01)

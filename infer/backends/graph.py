@@ -1,7 +1,8 @@
-"""A network as the backends compile it: uint8 BGR frames in and out, everything between inside."""
+"""The graph that backends compile: uint8 BGR frames in and out, with all processing inside."""
 
 import hashlib
 import inspect
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -18,13 +19,13 @@ StyleWeights = npt.NDArray[np.float32]
 
 
 class FrameNet(nn.Module):
-    """Frames in, stylized frames out; the weights of the style are an input too.
+    """Frames in, stylized frames out; the weights of the style are an input as well.
 
     So all styles of an architecture, and blends of them, run on one compiled network, whichever
     files they come from.
 
     Args:
-        network: of any style; its architecture counts, its weights do not.
+        network: any network of the architecture; its weights do not matter.
     """
 
     def __init__(self, network: TransformerNet) -> None:
@@ -34,7 +35,7 @@ class FrameNet(nn.Module):
 
     @property
     def size(self) -> int:
-        """How many weights it takes."""
+        """Number of weights."""
         return sum(shape.numel() for shape in self._shapes.values())
 
     def forward(self, frames: Tensor, weights: Tensor) -> Tensor:
@@ -54,25 +55,25 @@ class FrameNet(nn.Module):
         )
 
     def load(self, weights: Tensor) -> None:
-        """Take the weights of a style in, for `stylize`."""
+        """Load the weights of a style, for `stylize`."""
         named = self._named(weights)
         with torch.no_grad():
             for name, parameter in self.network.named_parameters():
                 parameter.copy_(named[name])
 
     def stylize(self, frames: Tensor) -> Tensor:
-        """Stylize frames by the weights that were loaded; see `forward`."""
+        """Stylize frames with the loaded weights; see `forward`."""
         style = next(self.network.parameters()).new_ones(1, 1)
         return _framed(frames, lambda image: self.network(image, style), style.dtype)
 
     def _named(self, weights: Tensor) -> dict[str, Tensor]:
-        parts = torch.split(weights, [shape.numel() for shape in self._shapes.values()])
-        named = zip(self._shapes.items(), parts, strict=True)
-        return {name: part.view(shape) for (name, shape), part in named}
+        flat = torch.split(weights, [shape.numel() for shape in self._shapes.values()])
+        named = zip(self._shapes.items(), flat, strict=True)
+        return {name: values.view(shape) for (name, shape), values in named}
 
 
 class StyledFrameNet(nn.Module):
-    """Frames in, stylized frames out, for one model: which of its styles is an input too.
+    """Frames in, stylized frames out, for one model: the choice among its styles is an input.
 
     Args:
         network: for RGB images; it is copied.
@@ -90,52 +91,14 @@ class StyledFrameNet(nn.Module):
 def style_weights(network: TransformerNet) -> StyleWeights:
     """The weights of a network's first style, shape (P,), as a `FrameNet` takes them.
 
-    A blend of networks is computed by the blend of these.
+    The weights of a blend of networks are the blend of their weights.
     """
     parameters = _for_frames(_of_first_style(network)).parameters()
     return torch.cat([each.detach().float().flatten() for each in parameters]).numpy()
 
 
-def _of_first_style(network: TransformerNet) -> TransformerNet:
-    return with_styles(network, [0]) if network.styles > 1 else network
-
-
-def _for_frames(network: TransformerNet) -> TransformerNet:
-    """A copy for BGR images, with what does not change once it is trained computed once.
-
-    The order of the colors is reversed in the weights, which costs nothing per frame.
-    """
-    copied = folded(network).eval().requires_grad_(False)
-    copied.net.reverse_channels()
-    return copied
-
-
-def _framed(frames: Tensor, network: Callable[[Tensor], Tensor], dtype: torch.dtype) -> Tensor:
-    """What a network for images in [0, 1] makes of frames.
-
-    Clamping and rounding happen here, since what backends do with out-of-range values when they
-    cast to uint8 differs: OpenVINO wraps around.
-    """
-    height, width = frames.shape[1:3]
-    # Up to the next multiple while they are bytes, which is cheapest, and by indices, which
-    # torch.export can follow for any size.
-    for dim, length in ((1, height), (2, width)):
-        frames = frames.index_select(dim, _reflection(length, frames.device))
-    # In the network's own precision, which is below float32 on some devices.
-    image = frames.permute(0, 3, 1, 2).to(dtype) / 255
-    levels = (network(image).float() * 255).clamp(0, 255).round()
-    stylized: Tensor = levels.permute(0, 2, 3, 1).to(torch.uint8)
-    return stylized[:, :height, :width]
-
-
-def _reflection(length: int, device: torch.device) -> Tensor:
-    """Indices that make `length` a multiple of `MULTIPLE` by reflecting the end."""
-    indices = torch.arange((length + MULTIPLE - 1) // MULTIPLE * MULTIPLE, device=device)
-    return torch.minimum(indices, 2 * (length - 1) - indices)
-
-
 def exported(net: FrameNet | StyledFrameNet) -> torch.export.ExportedProgram:
-    """The graph of a float32 network for frames of any number and size."""
+    """The graph of a float32 network, for any number and any size of frames."""
     frames = torch.zeros(2, 45, 67, 3, dtype=torch.uint8)
     if isinstance(net, FrameNet):
         name, second = "weights", torch.zeros(net.size)
@@ -153,17 +116,54 @@ def exported(net: FrameNet | StyledFrameNet) -> torch.export.ExportedProgram:
                 "frames": {0: torch.export.Dim("count"), 1: sides["height"], 2: sides["width"]},
                 name: None,
             },
-            # Sizes that are multiples already and those that are not are the same to this graph.
+            # Else the graph is specialized to sizes that are multiples, or to those that are not.
             prefer_deferred_runtime_asserts_over_guards=True,
         )
 
 
 def digest(network: TransformerNet) -> str:
-    """What tells architectures apart for what is compiled of them: sizes and this code."""
+    """Identifies the compiled graph of an architecture: hyper-parameters and source code."""
     known = hashlib.sha256()
-    for part in (layers, transformer, merge, inspect.getmodule(FrameNet)):
-        assert part is not None
-        known.update(inspect.getsource(part).encode())
+    for module in (layers, transformer, merge, sys.modules[__name__]):
+        known.update(inspect.getsource(module).encode())
     kind = type(network).__qualname__, network.architecture, network.hyper_parameters
     known.update(repr(kind).encode())
     return known.hexdigest()
+
+
+def _of_first_style(network: TransformerNet) -> TransformerNet:
+    return with_styles(network, [0]) if network.styles > 1 else network
+
+
+def _for_frames(network: TransformerNet) -> TransformerNet:
+    """A copy for BGR images, with everything that is constant after training computed once.
+
+    The order of the channels is reversed in the weights, which costs nothing per frame.
+    """
+    copied = folded(network).eval().requires_grad_(False)
+    copied.net.reverse_channels()
+    return copied
+
+
+def _framed(frames: Tensor, network: Callable[[Tensor], Tensor], dtype: torch.dtype) -> Tensor:
+    """Apply a network for images in [0, 1] to uint8 frames.
+
+    Clamping and rounding happen here, since backends differ in how they cast out-of-range values
+    to uint8: OpenVINO wraps around.
+    """
+    height, width = frames.shape[1:3]
+    # Padded to the next multiple as bytes, which is cheapest, and through indices, which
+    # torch.export can follow for any size.
+    for dim, length in ((1, height), (2, width)):
+        frames = frames.index_select(dim, _reflection(length, frames.device))
+    # In the network's own precision, which is below float32 on some devices.
+    image = frames.permute(0, 3, 1, 2).to(dtype) / 255
+    levels = (network(image).float() * 255).clamp(0, 255).round()
+    stylized: Tensor = levels.permute(0, 2, 3, 1).to(torch.uint8)
+    return stylized[:, :height, :width]
+
+
+def _reflection(length: int, device: torch.device) -> Tensor:
+    """Indices that extend `length` to a multiple of `MULTIPLE` by reflection at the end."""
+    indices = torch.arange((length + MULTIPLE - 1) // MULTIPLE * MULTIPLE, device=device)
+    return torch.minimum(indices, 2 * (length - 1) - indices)
