@@ -140,7 +140,7 @@ def clip_figures(
     contenders: Contenders, clip: Path, count: int
 ) -> tuple[dict[str, Figure], dict[str, Figure]]:
     """Errors on a clip: by its flow, and where it does not change."""
-    frames = (timed.frame for timed in islice(VideoReader(clip), count))
+    frames = (timed.image for timed in islice(VideoReader(clip), count))
     found = clip_errors(frames, {name: start() for name, start in contenders.items()})
     seen = [
         "nothing" if error is None else f"{error.seen:.0%}"
@@ -160,7 +160,7 @@ def strokes_kept(contenders: Contenders, clip: Path, count: int) -> list[float]:
     for timed in islice(VideoReader(clip), count):
         frame, *outputs = (
             resize(frame_to_tensor(image), SIZE)
-            for image in (timed.frame, plain(timed.frame), steady(timed.frame))
+            for image in (timed.image, plain(timed.image), steady(timed.image))
         )
         if (area := even_areas(frame)).mean() >= LEAST_EVEN:
             before, after = (stroke_energy(output, area) for output in outputs)

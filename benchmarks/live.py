@@ -95,7 +95,7 @@ class NumberedCamera:
         self._fps = fps
         film = VideoReader(packaged_film())
         self._frames = [
-            np.asarray(cv2.resize(timed.frame, size, interpolation=cv2.INTER_AREA), np.uint8)
+            np.asarray(cv2.resize(timed.image, size, interpolation=cv2.INTER_AREA), np.uint8)
             for timed in film
         ]
         self._server = MjpegServer(0)

@@ -183,7 +183,7 @@ def file_rates(
         for _ in VideoReader(source):
             pass
 
-    working = [stylizer.shrunk(timed.frame) for timed in islice(VideoReader(film), _STEADIED)]
+    working = [stylizer.shrunk(timed.image) for timed in islice(VideoReader(film), _STEADIED)]
     pairs = [(frame, stylizer.stylize_shrunk(frame)) for frame in working]
 
     def steady() -> None:

@@ -72,13 +72,13 @@ def killed_at_a_frame(
 ) -> None:
     """Resume a conversion, with a model if there is one, and die after so many frames."""
 
-    def deadly(done: int, _: object, left: list[int] = [frames]) -> None:  # noqa: B006
+    def deadly(done: float, total: object, note: str, left: list[int] = [frames]) -> None:  # noqa: B006
         left[0] -= 1
         if left[0] == 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
     style = Grainy() if model is None else painting(model)
-    stylize_video(source, output, style=style, resume=True, on_frame=deadly, **settings)
+    stylize_video(source, output, style=style, resume=True, progress=deadly, **settings)
 
 
 def with_a_full_disk(source: Path, output: Path, bytes_: int, settings: dict[str, Any]) -> None:

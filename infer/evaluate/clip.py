@@ -88,7 +88,7 @@ def evaluate_clip(
     def counted() -> Iterable[Frame]:
         nonlocal count
         for timed in islice(reader, frames):
-            yield timed.frame
+            yield timed.image
             count += 1
             if on_frame:
                 on_frame(count, min(frames, reader.info.frames or frames))

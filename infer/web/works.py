@@ -16,7 +16,7 @@ from nst_rt.errors import InputError, PartialResultError, StyleTransferError
 from nst_rt.files import atomic_output
 from nst_rt.images.io import load_image, save_image, tensor_to_frame
 from nst_rt.infer.previews import preview
-from nst_rt.infer.video import VideoInfo, VideoResult, stylize_video
+from nst_rt.infer.video import VideoResult, probe, stylize_video
 from nst_rt.infer.web.checks import Limits, TooLargeError
 from nst_rt.infer.web.engine import Engine, Mix, encoded
 from nst_rt.infer.web.jobs import Job
@@ -42,12 +42,14 @@ def video_work(engine: Engine, source: Upload, mix: Mix, limits: Limits) -> Call
     def work(job: Job) -> None:
         begin = time.monotonic()
 
-        def on_frame(frames: int, info: VideoInfo) -> None:
-            if frames > limits.seconds * info.rate + 1:  # files may not say how long they are
+        rate = probe(source.path).rate
+
+        def progress(frames: float, expected: float | None, _: str) -> None:
+            if frames > limits.seconds * rate + 1:  # files may not say how long they are
                 raise TooLargeError(f"longer than the {limits.seconds:g} seconds allowed here")
-            total = max(info.frames, frames)
-            rate = frames / (time.monotonic() - begin)
-            job.report(frames / total, f"frame {frames} of {total}, {rate:.1f} a second")
+            total = max(expected or 0, frames)
+            speed = frames / (time.monotonic() - begin)
+            job.report(frames / total, f"frame {frames} of {total}, {speed:.1f} a second")
 
         def offer(done: VideoResult) -> None:
             job.offer(done.output.name, done.output)
@@ -61,7 +63,7 @@ def video_work(engine: Engine, source: Upload, mix: Mix, limits: Limits) -> Call
                     job.folder / "video.mp4",
                     style=stylizer,
                     stability=mix.stability,
-                    on_frame=on_frame,
+                    progress=progress,
                 )
             )
         except PartialResultError as error:

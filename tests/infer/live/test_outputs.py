@@ -18,7 +18,7 @@ def gray(level: int, width: int = 64, height: int = 48) -> Frame:
 
 
 def levels(path: Path) -> list[int]:
-    return [round(float(timed.frame.mean())) for timed in VideoReader(path)]
+    return [round(float(timed.image.mean())) for timed in VideoReader(path)]
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov"])
@@ -55,7 +55,7 @@ def test_a_camera_that_comes_back_larger_is_recorded_at_the_first_size(tmp_path:
     recorder.write(gray(40, 63, 47), 0.0)  # odd
     recorder.write(gray(200, 128, 96), 0.1)
     recorder.close()
-    frames = [timed.frame for timed in VideoReader(tmp_path / "out.mp4")]
+    frames = [timed.image for timed in VideoReader(tmp_path / "out.mp4")]
     assert [frame.shape for frame in frames] == [(47, 63, 3)] * 2
 
 

@@ -179,7 +179,7 @@ def test_slow_pictures_are_recorded_with_the_times_of_their_frames(tmp_path: Pat
 
     live.run(slow())
     live.close()
-    levels = [round(float(timed.frame.mean()), -1) for timed in VideoReader(tmp_path / "out.mp4")]
+    levels = [round(float(timed.image.mean()), -1) for timed in VideoReader(tmp_path / "out.mp4")]
     counts = [levels.count(level) for level in (40, 90, 140)]
     assert max(counts) - min(counts) <= 2, counts
 
@@ -197,7 +197,7 @@ def test_a_film_is_recorded_and_ends(model: Path, tmp_path: Path) -> None:
     assert done.files == (str(tmp_path / "out.mp4"),)
     assert done.frames > 0
     assert done.engine.startswith("openvino")
-    frames = [timed.frame for timed in VideoReader(tmp_path / "out.mp4")]
+    frames = [timed.image for timed in VideoReader(tmp_path / "out.mp4")]
     assert len(frames) >= 20
     # At strength 0 the film's own frames, which become lighter, in order.
     levels = np.array([frame.mean() for frame in frames])
@@ -243,7 +243,7 @@ def test_ctrl_c_finishes_what_is_recorded_and_served(model: Path, tmp_path: Path
     assert np.abs(frame.astype(int) - STILL).max() < 12
     assert (program.returncode, err) == (0, "")
     assert out.splitlines()[1:] == ["out.mp4"]
-    recorded = [timed.frame for timed in VideoReader(tmp_path / "out.mp4")]
+    recorded = [timed.image for timed in VideoReader(tmp_path / "out.mp4")]
     assert np.abs(recorded[-1].astype(int) - STILL).max() < 12
     assert [file.name for file in tmp_path.iterdir()] == ["out.mp4"]
 

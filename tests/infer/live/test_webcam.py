@@ -283,7 +283,7 @@ def test_keys_do_what_the_help_says(
     assert err == ""
     [recording] = tmp_path.glob("nst-rt-*.mp4")
     assert out.splitlines()[1:] == [str(snapshot), str(recording)]
-    assert next(iter(VideoReader(recording))).frame.shape == (SIZE[1], SIZE[0], 3)
+    assert next(iter(VideoReader(recording))).image.shape == (SIZE[1], SIZE[0], 3)
 
 
 def words_differ(before: np.ndarray, shot: np.ndarray) -> bool:
@@ -344,7 +344,7 @@ def test_ctrl_c_finishes_what_is_recorded(
     out, err = session.program.communicate(timeout=PATIENCE)
     assert (session.program.returncode, err) == (0, "")
     assert str(recording) in out
-    assert next(iter(VideoReader(recording))).frame.shape == (SIZE[1], SIZE[0], 3)
+    assert next(iter(VideoReader(recording))).image.shape == (SIZE[1], SIZE[0], 3)
     assert list(tmp_path.iterdir()) == [recording]
 
 

@@ -62,9 +62,9 @@ def test_frames_are_stylized_and_stay_in_order(
 ) -> None:
     source, output = (list(VideoReader(path)) for path in converted)
     for number in (0, 20, 40):
-        expected = stylizer.stylize(source[number].frame).astype(int)
-        error = np.abs(output[number].frame - expected).mean()
-        others = np.abs(output[(number + 20) % 60 % 41].frame - expected).mean()
+        expected = stylizer.stylize(source[number].image).astype(int)
+        error = np.abs(output[number].image - expected).mean()
+        others = np.abs(output[(number + 20) % 60 % 41].image - expected).mean()
         assert error < 12
         assert error < others
 
@@ -234,7 +234,7 @@ def test_few_frames_lie_between_the_stages(tmp_path: Path) -> None:
         source,
         tmp_path / "out.mp4",
         style=Slow(),
-        on_frame=lambda done, _: counts.append(len(seen) - done),
+        progress=lambda done, *_: counts.append(len(seen) - done),
     )
     assert max(counts) <= 6
     assert len(counts) == 60
@@ -256,7 +256,7 @@ def test_a_stabilized_conversion_boils_less(converted: tuple[Path, Path], tmp_pa
     for stability in (0, None):
         output = tmp_path / f"{stability}.mp4"
         stylize_video(converted[0], output, style=Boiling(), stability=stability, crf=5)
-        frames = [timed.frame.astype(float) for timed in VideoReader(output)]
+        frames = [timed.image.astype(float) for timed in VideoReader(output)]
         assert len(frames) == 41
         pairs = itertools.pairwise(frames)
         changes.append(np.mean([np.abs(a - b).mean() for a, b in pairs]))

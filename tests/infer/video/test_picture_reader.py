@@ -9,7 +9,7 @@ from PIL import Image
 from nst_rt.errors import InputError, PartialResultError, StyleTransferError
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.infer.video import Settings, check_conversion, stylize_video
-from nst_rt.infer.video.picture_reader import PictureReader, numbered_pictures
+from nst_rt.infer.video.picture_reader import PictureReader, numbered_images
 
 
 def save(path: Path, level: int = 100, size: tuple[int, int] = (64, 48)) -> Path:
@@ -23,7 +23,7 @@ def test_numbers_of_any_script_are_in_order(tmp_path: Path) -> None:
     for name in names:
         save(tmp_path / name)
     (tmp_path / "._a2.png").write_bytes(b"of macOS")
-    found = [path.name for path in numbered_pictures(tmp_path)]
+    found = [path.name for path in numbered_images(tmp_path)]
     assert sorted(found) == sorted(names)
     assert found.index("a2.png") < found.index("a10.png")
 
@@ -60,16 +60,16 @@ def test_a_reader_that_goes_on_knows_the_size(tmp_path: Path) -> None:
     for number, size in enumerate([(64, 48), (96, 32), (32, 96)]):
         save(tmp_path / f"{number}.png", size=size)
     whole = list(PictureReader(tmp_path))
-    assert [timed.frame.shape for timed in whole] == [(48, 64, 3)] * 3
+    assert [timed.image.shape for timed in whole] == [(48, 64, 3)] * 3
     last = list(PictureReader(tmp_path, start=2 / 25))
-    np.testing.assert_array_equal(last[0].frame, whole[2].frame)
+    np.testing.assert_array_equal(last[0].image, whole[2].image)
 
 
 def test_pictures_of_another_shape_get_bars(tmp_path: Path) -> None:
     save(tmp_path / "1.png")
     save(tmp_path / "2.png", size=(24, 48))
     reader = PictureReader(tmp_path)
-    frame = list(reader)[1].frame
+    frame = list(reader)[1].image
     assert (frame[:, 20:44] == 100).all()
     assert not frame[:, :20].any()
     assert not frame[:, 44:].any()
@@ -85,7 +85,7 @@ def test_transparent_pictures_are_laid_over_white(tmp_path: Path) -> None:
     animation = tmp_path / "a.webp"
     opaque.save(animation, save_all=True, append_images=[picture], lossless=True)
     for reader in (PictureReader(tmp_path), PictureReader(animation)):
-        frame = list(reader)[1].frame
+        frame = list(reader)[1].image
         assert frame[24, [16, 48]].tolist() == [[255, 0, 0], [127, 127, 127]]
         assert len(reader.warnings) == 1
     opaque.save(animation, save_all=True, append_images=[opaque.rotate(90)], lossless=True)

@@ -122,7 +122,7 @@ def test_transparent_films_are_laid_over_white(
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     reader = VideoReader(source)
-    frames = [timed.frame.astype(int) for timed in reader]
+    frames = [timed.image.astype(int) for timed in reader]
     assert len(frames) == 3
     for frame in frames:
         assert np.abs(frame[24, 16] - [0, 0, 255]).max() < 8
@@ -142,7 +142,7 @@ def test_what_a_gif_leaves_open_is_white(tmp_path: Path) -> None:
     )
     reader = VideoReader(source)
     for timed in reader:
-        assert timed.frame[24, [16, 48]].tolist() == [[255, 0, 0], [255, 255, 255]]
+        assert timed.image[24, [16, 48]].tolist() == [[255, 0, 0], [255, 255, 255]]
     assert len(reader.warnings) == 1
 
 
@@ -268,7 +268,7 @@ def test_pictures_in_one_file_are_a_video(tmp_path: Path) -> None:
         pictures.append(file.getvalue())
     source = tmp_path / "in.png"
     source.write_bytes(b"".join(pictures))
-    assert [timed.frame[0, 0, 0] for timed in VideoReader(source)] == [0, 50, 100, 150, 200]
+    assert [timed.image[0, 0, 0] for timed in VideoReader(source)] == [0, 50, 100, 150, 200]
 
 
 def _jpeg(size: tuple[int, int], **more: object) -> bytes:
@@ -296,9 +296,9 @@ def test_exif_in_frames_is_heard(tmp_path: Path) -> None:
     exif[0x0112], exif[0x010F] = 6, "camera"
     plain, turned = _jpeg((64, 48)), _jpeg((64, 48), exif=exif)
     source = write_pictures(tmp_path / "turned.avi", "mjpeg", [turned] * 3)
-    assert [timed.frame.shape for timed in VideoReader(source)] == [(64, 48, 3)] * 3
+    assert [timed.image.shape for timed in VideoReader(source)] == [(64, 48, 3)] * 3
     source = write_pictures(tmp_path / "turns.avi", "mjpeg", [plain, turned, plain])
-    frames = [timed.frame for timed in VideoReader(source)]
+    frames = [timed.image for timed in VideoReader(source)]
     assert [frame.shape for frame in frames] == [(48, 64, 3)] * 3
     assert [bool(frame[24, 0].any()) for frame in frames] == [True, False, True]
 
@@ -321,7 +321,7 @@ def test_frames_of_another_shape_are_fitted_with_bars(
 ) -> None:
     source = write_pictures(tmp_path / "in.mkv", "mjpeg", [_jpeg((64, 48)), _jpeg(size)] * 2)
     reader = VideoReader(source, **asked)
-    frames = [timed.frame for timed in reader]
+    frames = [timed.image for timed in reader]
     assert [frame.shape[:2] for frame in frames] == [shape] * 4
     assert frames[0][..., 2].min() > 150
     lit = frames[1][..., 2] > 100
@@ -351,7 +351,7 @@ def test_interlaced_frames_that_change_their_size_are_whole(tmp_path: Path) -> N
     source = tmp_path / "in.ts"
     source.write_bytes(b"".join(part.read_bytes() for part in parts))
     reader = VideoReader(source)
-    frames = [timed.frame for timed in reader]
+    frames = [timed.image for timed in reader]
     assert {frame.shape for frame in frames} == {(48, 64, 3)}
     assert np.abs(frames[-1][24, [16, 48]].astype(int) - [[0] * 3, [200] * 3]).max() < 20
     assert len(reader.warnings) == 2

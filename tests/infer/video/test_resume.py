@@ -138,13 +138,13 @@ def test_ctrl_c_is_not_lost_where_no_error_gets_through(tmp_path: Path, source: 
         def __del__(self) -> None:
             signal.raise_signal(signal.SIGINT)
 
-    def on_frame(count: int, _: object) -> None:
+    def progress(count: float, *_: object) -> None:
         if count == 20:
             Finalized()
 
     handler = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
-        stylize_video(source, tmp_path / "out.mp4", style=Grainy(), on_frame=on_frame, **SETTINGS)
+        stylize_video(source, tmp_path / "out.mp4", style=Grainy(), progress=progress, **SETTINGS)
     assert stamps(tmp_path / "out.partial.mp4") == stamps(source)[:20]
     assert signal.getsignal(signal.SIGINT) is handler
 
@@ -193,7 +193,7 @@ def test_something_else_is_not_resumed(
 def test_another_version_does_not_go_on(
     source: Path, interrupted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nst_rt.infer.video.job.__version__", "0.0")
+    monkeypatch.setattr("nst_rt.infer.video.request.__version__", "0.0")
     with pytest.raises(InputError, match=r"nst-rt \([\d.]+ then, 0\.0 now\)"):
         stylize_video(source, interrupted, style=Grainy(), segment=10, resume=True)
 

@@ -13,7 +13,7 @@ from videos import samples, streams
 
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.infer.video import stylize_video
-from nst_rt.infer.video.sound import SoundEncoder, add_sound, sound_rate
+from nst_rt.infer.video.audio import AudioEncoder, add_audio, audio_rate
 
 _RATE = 48000
 _ENCODERS = [("aac", "mp4", 1024), ("libopus", "mkv", 960)]
@@ -36,7 +36,7 @@ def _encoded(
     """Samples from each packet to the next, and the seconds at which beeps begin."""
     with av.open(str(path), "w") as container, av.open(str(path.with_name("in.mkv")), "w") as other:
         like = other.add_stream("aac", rate=_RATE, layout="stereo")
-        encoder = SoundEncoder(add_sound(container, like, codec), frames[0].time_base)
+        encoder = AudioEncoder(add_audio(container, like, codec), frames[0].time_base)
         packets = [packet for frame in frames for packet in encoder.encode(frame)]
         packets += encoder.finish()
         times = [packet.pts for packet in packets]
@@ -104,8 +104,8 @@ def test_a_frame_without_a_time_follows_on_the_last_one(tmp_path: Path) -> None:
 def test_the_nearest_rate_is_taken(tmp_path: Path, rate: int, nearest: int) -> None:
     with av.open(str(tmp_path / "in.mkv"), "w") as container:
         stream = container.add_stream("pcm_s16le", rate=rate)
-        assert sound_rate(stream, "aac") == nearest
-        assert sound_rate(stream, "libopus") == 48000
+        assert audio_rate(stream, "aac") == nearest
+        assert audio_rate(stream, "libopus") == 48000
 
 
 @pytest.mark.parametrize("tick", ["avi", "flv", "mkv"])
@@ -146,7 +146,7 @@ def test_a_rate_that_the_encoder_lacks_is_resampled_and_said(
 def test_sound_that_cannot_be_encoded_is_known_before_any_frame(
     tmp_path: Path, untouched: Stylizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nst_rt.infer.video.sound.sound_rate", lambda *_: 11024)
+    monkeypatch.setattr("nst_rt.infer.video.audio.audio_rate", lambda *_: 11024)
     source = write_clip(tmp_path / "in.avi", audio="pcm_u8", audio_rate=11024)
     done = stylize_video(source, tmp_path / "out.mp4", style=untouched, stability=0)
     assert [track.action for track in done.tracks] == ["left out"]

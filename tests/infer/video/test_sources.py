@@ -63,14 +63,14 @@ def test_colors_and_what_is_said_of_them_stay(
     for index, color in enumerate([(255, 0, 0), (0, 255, 0), (0, 0, 255), (40, 120, 200)]):
         bars[:, 32 * index : 32 * index + 32] = color
     source = write_clip(tmp_path / "in.mp4", picture=lambda _: bars, size=(128, 64), colors=colors)
-    read = next(iter(VideoReader(source))).frame.astype(int)
+    read = next(iter(VideoReader(source))).image.astype(int)
     assert np.abs(read[32, 16::32] - bars[32, 16::32]).max() <= 8
     output = tmp_path / f"out{suffix}"
     stylize_video(source, output, style=untouched, codec=codec, crf=5)
     frame = first_frame(output)
     said = (frame.colorspace, frame.color_range, frame.color_primaries, frame.color_trc)
     assert said == colors
-    written = next(iter(VideoReader(output))).frame.astype(int)
+    written = next(iter(VideoReader(output))).image.astype(int)
     assert np.abs(written[32, 16::32] - bars[32, 16::32]).max() <= 12
 
 
@@ -253,7 +253,7 @@ def test_a_folder_of_pictures_is_a_video(tmp_path: Path, untouched: Stylizer) ->
     done = stylize_video(tmp_path / "frames", output, style=untouched, fps=10, stability=0)
     assert done.frames == 5
     assert stamps(output) == [Fraction(number, 10) for number in range(5)]
-    levels = [timed.frame.mean() for timed in VideoReader(output)]
+    levels = [timed.image.mean() for timed in VideoReader(output)]
     assert np.allclose(levels, [16 + 7 * number for number in (1, 2, 3, 10, 11)], atol=3)
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no pictures"):

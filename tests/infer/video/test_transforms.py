@@ -9,7 +9,8 @@ from videos import Untouched, stamps
 
 from nst_rt.errors import InputError
 from nst_rt.infer.stylizer import Stylizer
-from nst_rt.infer.video import TimedFrame, VideoReader, probe, stylize_video
+from nst_rt.infer.frames import TimedFrame
+from nst_rt.infer.video import VideoReader, probe, stylize_video
 from nst_rt.infer.video.transforms import at_rate, exact_rate
 
 FRAME = np.zeros((16, 16, 3), np.uint8)
@@ -68,7 +69,7 @@ def test_frames_that_a_constant_rate_repeats_are_stylized_once(tmp_path: Path) -
     done = stylize_video(source, tmp_path / "out.mp4", style=style, fps=75)
     assert (done.frames, style.begun) == (75, 25)
     levels = np.reshape(
-        [timed.frame.mean() for timed in VideoReader(tmp_path / "out.mp4")], (25, 3)
+        [timed.image.mean() for timed in VideoReader(tmp_path / "out.mp4")], (25, 3)
     )
     assert np.ptp(levels, axis=1).max() < 2
     assert np.diff(levels.mean(axis=1)).min() > 5
@@ -100,12 +101,12 @@ def test_a_part_is_the_same_frames(tmp_path: Path, untouched: Stylizer, index: b
         pts=range(0, 512 * 100, 512),
         options={"g": "12"},
     )
-    whole = [timed.frame for timed in VideoReader(source)]
+    whole = [timed.image for timed in VideoReader(source)]
     reader = VideoReader(source, start=2, end=3)
     part = list(reader)
     assert [timed.pts * reader.time_base for timed in part] == [Fraction(n, 25) for n in range(25)]
     for timed, frame in zip(part, whole[50:75], strict=True):
-        np.testing.assert_array_equal(timed.frame, frame)
+        np.testing.assert_array_equal(timed.image, frame)
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def test_sound_of_a_pipe_is_not_kept_for_pictures(tmp_path: Path, name: str) -> 
     assert run(read_for_pictures, source, tmp_path / name) == 0
 
 
-def test_frames_become_numbered_pictures(tmp_path: Path, untouched: Stylizer) -> None:
+def test_frames_become_numbered_images(tmp_path: Path, untouched: Stylizer) -> None:
     source = write_clip(tmp_path / "in.mp4")
     pattern = tmp_path / "50%" / "a%04d.png"
     assert stylize_video(source, pattern, style=untouched, end=0.4, stability=0).frames == 10
@@ -228,12 +228,12 @@ def test_memory_does_not_grow_with_the_length(tmp_path: Path, untouched: Stylize
     process = psutil.Process()
     used: list[int] = []
 
-    def on_frame(done: int, _: object) -> None:
+    def progress(done: float, *_: object) -> None:
         if done % 1000 == 0:
             used.append(process.memory_info().rss)
 
     done = stylize_video(
-        source, tmp_path / "out.mp4", style=untouched, preset="ultrafast", on_frame=on_frame
+        source, tmp_path / "out.mp4", style=untouched, preset="ultrafast", progress=progress
     )
     used.append(process.memory_info().rss)
     assert done.frames == 20000
