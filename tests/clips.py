@@ -130,7 +130,7 @@ def remux(source: Path, path: Path, options: dict[str, str] | None = None) -> Pa
     return path
 
 
-def write_pictures(path: Path, codec: str, pictures: Sequence[bytes]) -> Path:
+def write_image_film(path: Path, codec: str, pictures: Sequence[bytes]) -> Path:
     """A film of encoded pictures, of which each is a frame, 25 a second."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=25)

@@ -15,7 +15,7 @@ from av.video.reformatter import Colorspace, VideoReformatter
 
 from nst_rt.errors import InputError, VideoError
 from nst_rt.images.io import Frame
-from nst_rt.infer.video.probe import Colors
+from nst_rt.infer.video.probe import Colors, Packet
 
 CodecName = Literal["h264", "hevc", "av1", "vp9", "h264_nvenc", "hevc_nvenc"]
 CODECS: tuple[CodecName, ...] = get_args(CodecName)
@@ -321,6 +321,7 @@ class FrameEncoder:
                 "`size` or `codec`"
             ) from error
         self._reformatter = VideoReformatter()
+        self._begin: tuple[int, int] | None = None  # pts and dts of the first packet
         self.warnings: list[str] = []
         if self._pixels == "yuv444p":
             self.warnings.append(
@@ -328,7 +329,7 @@ class FrameEncoder:
                 "many browsers and phones do not play; a scale of 1.01 or an even size avoids it"
             )
 
-    def encode(self, image: Frame, pts: int, duration: int = 0) -> None:
+    def encode(self, image: Frame, pts: int) -> None:
         """Encode a frame, shape (H, W, 3), uint8 BGR, and write what is ready."""
         picture = self._reformatter.reformat(
             av.VideoFrame.from_ndarray(image, format="bgr24"),
@@ -337,9 +338,20 @@ class FrameEncoder:
             dst_color_range=self._shape.colors.range,
         )
         picture.pts, picture.time_base = pts, self._shape.time_base
-        picture.duration = duration
-        self._container.mux(self.stream.encode(picture))
+        self._write(self.stream.encode(picture))
 
-    def finish(self) -> None:
-        """Write what the encoder still holds."""
-        self._container.mux(self.stream.encode(None))
+    def finish(self, end: int | None = None) -> None:
+        """Write what the encoder still holds; the last frame is displayed until `end`, a pts."""
+        packets = self.stream.encode(None)
+        if end is not None and packets:
+            last = max(packets, key=lambda packet: packet.pts or 0)
+            last.duration = end - (last.pts or 0)
+            # An MP4 lasts from the decoding of its first packet to the end of its last one.
+            pts, dts = self._begin or (packets[0].pts or 0, packets[0].dts or 0)
+            packets[-1].duration = end - pts - ((packets[-1].dts or 0) - dts)
+        self._write(packets)
+
+    def _write(self, packets: "list[Packet]") -> None:
+        if self._begin is None and packets:
+            self._begin = packets[0].pts or 0, packets[0].dts or 0
+        self._container.mux(packets)

@@ -2,7 +2,6 @@
 
 import heapq
 from collections.abc import Iterator, Sequence
-from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
@@ -42,9 +41,10 @@ def assemble(
         Warnings about damaged tracks.
     """
     suffix = output.suffix.lower()
+    options = mp4_options(suffix, "+faststart", shape)  # the index comes first, for browsers
     with atomic_output(output) as temporary:
         with (
-            av.open(url(temporary), "w", options=_options(suffix, shape.time_base)) as container,
+            av.open(url(temporary), "w", options=options) as container,
             av.open(url(parts[0][1])) as first,
         ):
             video = container.add_stream_from_template(first.streams.video[0], opaque=True)
@@ -66,11 +66,12 @@ def assemble(
     return [] if tracks is None else tracks.warnings
 
 
-def _options(suffix: str, time_base: Fraction) -> dict[str, str]:
+def mp4_options(suffix: str, movflags: str, shape: Shape) -> dict[str, str]:
+    """Options for the muxer of MP4 and MOV; none for other containers."""
     if suffix not in (".mp4", ".mov"):
         return {}
-    # The index comes first, for browsers; and the time of a first frame that is not at 0 is exact.
-    return {"movflags": "+faststart", "movie_timescale": str(time_base.denominator)}
+    # The time scale makes the time of a first frame exact that is not at 0.
+    return {"movflags": movflags, "movie_timescale": str(shape.time_base.denominator)}
 
 
 def _seconds(packet: Packet) -> float:

@@ -19,7 +19,7 @@ from nst_rt.files import partial_path
 from nst_rt.images.io import IMAGE_SUFFIXES, Frame, save_image
 from nst_rt.infer.frames import Sink, TimedFrame
 from nst_rt.infer.video.encoder import FORMATS, Encoding, FrameEncoder, Shape
-from nst_rt.infer.video.mux import Part, assemble
+from nst_rt.infer.video.mux import Part, assemble, mp4_options
 from nst_rt.infer.video.probe import STDIO, Packet, url
 from nst_rt.infer.video.segments import Checkpoint, SegmentWriter, WorkFolder
 from nst_rt.infer.video.tracks import TrackCopier
@@ -32,9 +32,8 @@ Tracks = Callable[[], AbstractContextManager[InputContainer | None]]
 ShapeOf = Callable[[Frame], Shape]  # the same for all frames; known from the first one on
 
 # Until it is complete, an MP4 plays up to its last fragment, whatever happens; after that it is an
-# ordinary file.
-_FRAGMENTED = {"movflags": "hybrid_fragmented+negative_cts_offsets"}
-_OPTIONS = {".mp4": _FRAGMENTED, ".mov": _FRAGMENTED, ".gif": {"loop": "0"}, ".webp": {"loop": "0"}}
+# ordinary file. The delayed header keeps the time of a first frame that is not at 0.
+_MOVFLAGS = "hybrid_fragmented+delay_moov"
 
 _HUNDREDTH = Fraction(1, 100)  # second; the unit of GIF
 _SHORTEST = 2  # hundredths between two frames; browsers slow down faster animations
@@ -184,6 +183,7 @@ class StreamSink:
         self._container: OutputContainer | None = None
         self._encoder: FrameEncoder | _AnimationEncoder | None = None
         self._tracks: TrackCopier | None = None
+        self._last_end = 0  # tick at which the last frame ends
         self.warnings: list[str] = []
 
     def write(self, frame: TimedFrame, checkpoint: Checkpoint | None = None) -> None:
@@ -191,7 +191,8 @@ class StreamSink:
         if self._encoder is None:
             self._encoder = self._begun(self._shape_of(frame.image))
             _warn(self._output, self._encoder.warnings, self.warnings)
-        self._encoder.encode(frame.image, frame.pts, frame.duration)
+        self._encoder.encode(frame.image, frame.pts)
+        self._last_end = frame.pts + frame.duration
         self._copy_tracks()
 
     def close(self) -> None:
@@ -211,12 +212,13 @@ class StreamSink:
 
     def _begun(self, shape: Shape) -> "FrameEncoder | _AnimationEncoder":
         suffix = ".mkv" if self._partial is None else self._output.suffix.lower()
+        endless = suffix in ANIMATION_SUFFIXES
         self._container = container = av.open(
             "pipe:1" if self._partial is None else url(self._partial),
             "w",
             # By its name alone FFmpeg would take 50%discount.gif for numbered images.
             format=FORMATS.get(suffix, suffix[1:]),
-            options=_OPTIONS.get(suffix, {}),
+            options={"loop": "0"} if endless else mp4_options(suffix, _MOVFLAGS, shape),
         )
         if self._encoding is None:
             return _AnimationEncoder(container, shape, is_gif=suffix == ".gif")
@@ -242,7 +244,7 @@ class StreamSink:
             return
         try:
             if self._encoder is not None:
-                self._encoder.finish()
+                self._encoder.finish(self._last_end)
                 self._copy_tracks()
                 _warn(self._output, self._encoder.warnings, self.warnings)
             if self._tracks is not None:
@@ -268,7 +270,7 @@ class _AnimationEncoder:
         self._dropped = 0
         self.warnings: list[str] = []
 
-    def encode(self, image: Frame, pts: int, duration: int) -> None:
+    def encode(self, image: Frame, pts: int) -> None:
         """Encode a frame, unless it comes too fast for the format."""
         pts = round(pts * self._time_base / _HUNDREDTH)
         if self._last is not None and pts - self._last < _SHORTEST:
@@ -283,7 +285,7 @@ class _AnimationEncoder:
             picture.pts, picture.time_base = pts, _HUNDREDTH
         self._container.mux(self._stream.encode(picture))
 
-    def finish(self) -> None:
+    def finish(self, end: int) -> None:
         """Write what the encoder still holds."""
         if self._dropped:
             self.warnings.append(f"{self._dropped} frames left out, too fast for the format")
