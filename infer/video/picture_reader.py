@@ -2,12 +2,11 @@
 
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -25,7 +24,7 @@ from nst_rt.images.io import (
 from nst_rt.infer.frames import TimedFrame
 from nst_rt.infer.video.probe import Damage, VideoInfo
 from nst_rt.infer.video.reader import CHANGES_SIZE, TRANSPARENT, check_range
-from nst_rt.infer.video.segments import Mark, frame_digest
+from nst_rt.infer.video.segments import Mark, VideoSource, frame_digest
 from nst_rt.infer.video.transforms import Size, fitted, over_white, target_size
 
 logger = logging.getLogger(__name__)
@@ -36,11 +35,10 @@ _MILLISECONDS = Fraction(1, 1000)
 _STILL = 100  # milliseconds of a WebP frame without duration, as in browsers
 
 
-class PictureReader:
+class PictureReader(VideoSource):
     """A folder of images in the order of their numbers (2 before 10), or an animated WebP.
 
-    Images that cannot be read are left out and listed in `damage`. See `VideoReader` for the
-    methods.
+    Images that cannot be read are left out and listed in `damage`.
 
     Args:
         path: the folder or the file.
@@ -63,26 +61,15 @@ class PictureReader:
         scale: float | None = None,
     ) -> None:
         check_range(start, end)
-        self.path = Path(path)
-        self._images = numbered_images(self.path) if self.path.is_dir() else []
-        self.info = self._folder_info(rate) if self._images else self._webp_info()
+        path = Path(path)
+        self._images = numbered_images(path) if path.is_dir() else []
+        super().__init__(path, self._folder_info(path, rate) if self._images else _webp_info(path))
         self._first = self.info.height, self.info.width
         self._target = target_size(
             self.info.width, self.info.height, size=size, scale=scale, stretch=Fraction(1)
         )
-        self.aspect = Fraction(1)
-        self.damage: list[Damage] = []
-        self.warnings: list[str] = []
         self._start = round((start or 0) / self.time_base)
         self._end = None if end is None else round(end / self.time_base)
-
-    def __iter__(self) -> Iterator[TimedFrame]:
-        return self.frames()
-
-    @property
-    def time_base(self) -> Fraction:
-        """Seconds per tick of the frames' times."""
-        return self.info.time_base
 
     @property
     def expected(self) -> int:
@@ -92,16 +79,7 @@ class PictureReader:
         last = len(self._images) if self._end is None else min(self._end, len(self._images))
         return max(last - self._start, 0)
 
-    def state(self) -> dict[str, Any]:
-        """What the frames after this one depend on, as JSON values."""
-        return {"damage": [asdict(part) for part in self.damage]}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Continue from the `state` of another reader of the same source."""
-        self.damage = [Damage(**part) for part in state["damage"]]
-
     def frames(self, after: Mark | None = None) -> Iterator[TimedFrame]:
-        """The frames; with `after`, from the marked frame on, including it."""
         for timed in self._folder_frames(after) if self._images else self._webp_frames():
             pts = timed.pts - self._start
             if self._end is not None and timed.pts >= self._end:
@@ -157,27 +135,23 @@ class PictureReader:
                 yield TimedFrame(self._over_white(bgra), pts, duration)
                 pts += duration
 
-    def _folder_info(self, rate: Fraction) -> VideoInfo:
+    def _folder_info(self, folder: Path, rate: Fraction) -> VideoInfo:
         count = len(self._images)
         for path in self._images:
             with suppress(InputError):  # reported when its turn comes
                 height, width = image_shape(path)
                 return VideoInfo(width, height, rate, 1 / rate, 0, count, float(count / rate), None)
-        raise InputError(f"{self.path}: none of its {count} images can be read")
+        raise InputError(f"{folder}: none of its {count} images can be read")
 
-    def _webp_info(self) -> VideoInfo:
-        with readable_image(self.path) as animation:
-            width, height = animation.size
-            count = getattr(animation, "n_frames", 1)
-            animation.load()
-            duration = round(animation.info.get("duration") or _STILL)
-        rate = Fraction(1000, duration)
-        return VideoInfo(width, height, rate, _MILLISECONDS, 0, count, None, None)
 
-    def _warn(self, text: str) -> None:
-        if text not in self.warnings:
-            self.warnings.append(text)
-            logger.warning("%s: %s", self.path, text)
+def _webp_info(path: Path) -> VideoInfo:
+    with readable_image(path) as animation:
+        width, height = animation.size
+        count = getattr(animation, "n_frames", 1)
+        animation.load()
+        duration = round(animation.info.get("duration") or _STILL)
+    rate = Fraction(1000, duration)
+    return VideoInfo(width, height, rate, _MILLISECONDS, 0, count, None, None)
 
 
 def numbered_images(folder: Path) -> list[Path]:

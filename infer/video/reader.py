@@ -4,7 +4,7 @@ import logging
 import queue
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -24,7 +24,6 @@ from nst_rt.infer.frames import TimedFrame
 from nst_rt.infer.threads import PATIENCE, in_background
 from nst_rt.infer.video.probe import (
     STDIO,
-    Damage,
     Packet,
     open_media,
     readable_packets,
@@ -32,7 +31,7 @@ from nst_rt.infer.video.probe import (
     video_stream,
     with_damage,
 )
-from nst_rt.infer.video.segments import Mark, frame_digest
+from nst_rt.infer.video.segments import Mark, VideoSource, frame_digest
 from nst_rt.infer.video.transforms import (
     Deinterlacer,
     Orientation,
@@ -57,7 +56,7 @@ _JUMP = 0.75  # frames that are missing at least where time jumps
 _HOLE = 256  # bytes between two packets of a Matroska file, more than it needs
 
 
-class VideoReader:
+class VideoReader(VideoSource):
     """The frames of a video in order, upright, each with its time.
 
     Times count from the beginning of the file, or from `start`. Parts that cannot be decoded are
@@ -69,12 +68,6 @@ class VideoReader:
         size, scale: see `target_size`.
         square: whether to stretch frames whose pixels are not square.
         others: queue that collects the packets of all other streams while frames are read.
-
-    Attributes:
-        info: properties of the file.
-        aspect: pixel aspect ratio of the frames, final from the first frame on.
-        damage: parts that could not be decoded so far.
-        warnings: anything unusual done to the frames, each once.
 
     Raises:
         InputError: no such file, or `start` and `end` do not make a range.
@@ -93,14 +86,15 @@ class VideoReader:
         others: "queue.SimpleQueue[Packet] | None" = None,
     ) -> None:
         check_range(start, end)
-        self.path = Path(path)
+        self._file = path
         self._pipe = _open_pipe() if str(path) == STDIO else None
         if self._pipe is None:
             check_input(path)
         self._ahead: list[Packet] = []  # of a pipe, read while its properties were found out
         with self.container() as container:
-            self.info = video_info(path, container, None if self._pipe is None else self._ahead)
+            info = video_info(path, container, None if self._pipe is None else self._ahead)
             self._knows_its_end = container.format.name.startswith("mov")
+        super().__init__(path, info)
         base, origin = self.info.time_base, self.info.origin
         self._first = origin + round((start or 0) / base)
         self._end = None if end is None else origin + round(end / base)
@@ -116,23 +110,11 @@ class VideoReader:
         self._shapes: tuple[tuple[int, int], tuple[int, int]] | None = None
         self._suspects = 0  # number of frames in which a jump in time still counts as damage
         self._reached: int | None = None  # latest end of a decoded frame
-        self.aspect = self.info.aspect
-        self.damage: list[Damage] = []
-        self.warnings: list[str] = []
         if self.info.missing:
             self._warn(f"truncated: {self.info.missing} bytes are missing at its end")
 
-    def __iter__(self) -> Iterator[TimedFrame]:
-        return self.frames()
-
-    @property
-    def time_base(self) -> Fraction:
-        """Seconds per tick of the frames' times."""
-        return self.info.time_base
-
     @property
     def expected(self) -> int:
-        """Approximate number of frames; 0 if unknown."""
         if self._end is None and self._first == self.info.origin:
             return self.info.frames
         if self.info.end is None:
@@ -143,22 +125,17 @@ class VideoReader:
         return max(round((end - self.info.seconds(self._first)) * self.info.rate), 1)
 
     def state(self) -> dict[str, Any]:
-        """What the frames after this one depend on, as JSON values."""
-        return {"damage": [asdict(part) for part in self.damage], "shapes": self._shapes}
+        return {**super().state(), "shapes": self._shapes}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Continue from the `state` of another reader of the same file."""
-        self.damage = [Damage(**part) for part in state["damage"]]
+        super().restore(state)
         if state["shapes"] is not None:
             first, target = state["shapes"]
             self._shapes = tuple(first), tuple(target)
 
     def frames(self, after: Mark | None = None) -> Iterator[TimedFrame]:
-        """The frames; with `after`, from the marked frame on, including it.
-
-        The marked frame is found by seeking. If that does not lead to the very same frame, as in
-        files with a wrong index, everything is decoded from the beginning.
-        """
+        # The mark is found by seeking. If that does not lead to the very same frame, as in files
+        # with a wrong index, everything is decoded from the beginning.
         if after is None or self._pipe is not None:
             yield from self._frames(self._first if self._first > self.info.origin else None)
             return
@@ -188,7 +165,7 @@ class VideoReader:
         if self._pipe is not None:
             yield self._pipe
             return
-        with open_media(self.path) as container:
+        with open_media(self._file) as container:
             yield container
 
     def _frames(self, target: int | None) -> Generator[TimedFrame, None, None]:
@@ -362,11 +339,6 @@ class VideoReader:
         if (height, width) != first:
             self._warn(CHANGES_SIZE)
         return fitted(frame, first, target)
-
-    def _warn(self, text: str) -> None:
-        if text not in self.warnings:
-            self.warnings.append(text)
-            logger.warning("%s: %s", self.path, text)
 
 
 def check_range(start: float | None, end: float | None) -> None:

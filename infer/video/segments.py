@@ -9,13 +9,15 @@ complete, once it is synced to disk.
 import contextlib
 import hashlib
 import json
+import logging
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 import av
 import filelock
@@ -28,6 +30,8 @@ from nst_rt.images.io import Frame
 from nst_rt.infer.frames import Source, TimedFrame
 from nst_rt.infer.video.encoder import Encoding, FrameEncoder, Shape
 from nst_rt.infer.video.probe import Damage, VideoInfo, url
+
+logger = logging.getLogger(__name__)
 
 State = dict[str, npt.NDArray[Any]]
 
@@ -47,27 +51,51 @@ def frame_digest(frame: Frame) -> str:
     return hashlib.blake2b(frame.tobytes(), digest_size=16).hexdigest()
 
 
-class VideoSource(Source, Protocol):
-    """A source with an end, which can be read again from a mark on; see `VideoReader`."""
+class VideoSource(Source, ABC):
+    """A source that can be read again from a mark on, to resume.
 
-    path: Path
-    info: VideoInfo
-    aspect: Fraction
-    damage: list[Damage]
-    warnings: list[str]
+    Attributes:
+        path: file or folder, or `-` for standard input.
+        info: properties of the video.
+        aspect: pixel aspect ratio of the frames, final from the first frame on.
+        damage: parts that could not be decoded so far.
+        warnings: anything unusual done to the frames, each once.
+    """
+
+    def __init__(self, path: Path | str, info: VideoInfo) -> None:
+        self.path, self.info, self.aspect = Path(path), info, info.aspect
+        self.damage: list[Damage] = []
+        self.warnings: list[str] = []
 
     @property
+    def time_base(self) -> Fraction:
+        """Seconds per tick of the frames' times."""
+        return self.info.time_base
+
+    @property
+    @abstractmethod
     def expected(self) -> int:
         """Approximate number of frames; 0 if unknown."""
 
+    def __iter__(self) -> Iterator[TimedFrame]:
+        return self.frames()
+
+    @abstractmethod
+    def frames(self, after: Mark | None = None) -> Iterator[TimedFrame]:
+        """The frames in order; with `after`, from the marked frame on, including it."""
+
     def state(self) -> dict[str, Any]:
-        """What the frames after this one depend on, as JSON values."""
+        """What later frames depend on, as JSON values."""
+        return {"damage": [asdict(part) for part in self.damage]}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Continue from the `state` of another reader of the same source."""
+        self.damage = [Damage(**part) for part in state["damage"]]
 
-    def frames(self, after: Mark | None = None) -> Iterator[TimedFrame]:
-        """The frames; with `after`, from the marked frame on, including it."""
+    def _warn(self, text: str) -> None:
+        if text not in self.warnings:
+            self.warnings.append(text)
+            logger.warning("%s: %s", self.path, text)
 
 
 @dataclass(frozen=True)
