@@ -1,4 +1,4 @@
-"""Streams on loopback that begin and end when a test says so."""
+"""Network streams on the loopback interface, started and stopped by tests."""
 
 import socket
 import threading
@@ -25,18 +25,18 @@ def free_port() -> int:
 
 @contextmanager
 def mjpeg_stream(port: int, frame: np.ndarray) -> Iterator[str]:
-    """A camera that serves JPEG pictures without end; yields its URL."""
+    """A camera that serves an endless MJPEG stream; yields its URL."""
     server = MjpegServer(port)
     with closing(server), _repeated(lambda: server.write(frame, 0.0)):
         yield server.url
 
 
 class Snapshots:
-    """A camera that gives one JPEG picture for each request, at `url`.
+    """A camera that answers each request to `url` with one JPEG image.
 
     Attributes:
-        frame: that it sees; None for trouble, which it answers with 503.
-        asked: number of requests.
+        frame: image to serve; None to answer with status 503.
+        asked: number of requests so far.
     """
 
     def __init__(self, frame: np.ndarray) -> None:
@@ -73,7 +73,7 @@ class Snapshots:
 
 @contextmanager
 def transport_stream(port: int, frame: np.ndarray) -> Iterator[str]:
-    """H.264 in an MPEG transport stream over TCP, as encoders send it, to one viewer."""
+    """H.264 in an MPEG transport stream over TCP, for one viewer; yields its URL."""
     ended = threading.Event()
     server = socket.create_server(("127.0.0.1", port))
 

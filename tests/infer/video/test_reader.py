@@ -243,14 +243,9 @@ def test_unknown_audio_codec_leaves_the_known_one(tmp_path: Path, untouched: Sty
     assert len([track for track in done.tracks if track.action == "left out"]) == 1
 
 
-def _with_profile(path: Path) -> None:
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    Image.new("RGB", (64, 48)).save(path, icc_profile=profile)
-
-
 @pytest.mark.parametrize("name", ["in.png", "in.jpg", "in.webp", "in.bmp", "in.tif", "in.avif"])
 def test_photo_is_refused(tmp_path: Path, untouched: Stylizer, name: str) -> None:
-    _with_profile(tmp_path / name)
+    Image.new("RGB", (64, 48)).save(tmp_path / name, icc_profile=_srgb())
     with pytest.raises(VideoError, match="nst-rt image"):
         stylize_video(tmp_path / name, tmp_path / "out.mp4", style=untouched)
     assert [path.name for path in tmp_path.iterdir()] == [name]
@@ -267,22 +262,21 @@ def test_images_in_one_file_are_a_video(tmp_path: Path) -> None:
     assert [timed.image[0, 0, 0] for timed in VideoReader(source)] == [0, 50, 100, 150, 200]
 
 
-def _jpeg(size: tuple[int, int], **more: object) -> bytes:
+def _encoded(size: tuple[int, int], form: str, **more: object) -> bytes:
     file = BytesIO()
-    Image.new("RGB", size, (200, 0, 0)).save(file, "JPEG", **more)
+    Image.new("RGB", size, (200, 0, 0)).save(file, form, **more)
     return file.getvalue()
 
 
-def _png(named: bool) -> bytes:
-    file = BytesIO()
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    Image.new("RGB", (64, 48)).save(file, "PNG", icc_profile=profile if named else None)
-    return file.getvalue()
+def _srgb() -> bytes:
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
 def test_color_profiles_in_frames(tmp_path: Path) -> None:
     """In a process of its own, which freeing them twice would kill."""
-    source = write_image_film(tmp_path / "in.mov", "png", [_png(named=True)] * 3)
+    source = write_image_film(
+        tmp_path / "in.mov", "png", [_encoded((64, 48), "PNG", icc_profile=_srgb())] * 3
+    )
     assert run(read_and_collect, source, 3) == 0
 
 
@@ -290,7 +284,7 @@ def test_exif_orientation_in_frames(tmp_path: Path) -> None:
     """Cameras write it into each frame of Motion JPEG."""
     exif = Image.Exif()
     exif[0x0112], exif[0x010F] = 6, "camera"
-    plain, turned = _jpeg((64, 48)), _jpeg((64, 48), exif=exif)
+    plain, turned = _encoded((64, 48), "JPEG"), _encoded((64, 48), "JPEG", exif=exif)
     source = write_image_film(tmp_path / "turned.avi", "mjpeg", [turned] * 3)
     assert [timed.image.shape for timed in VideoReader(source)] == [(64, 48, 3)] * 3
     source = write_image_film(tmp_path / "turns.avi", "mjpeg", [plain, turned, plain])
@@ -315,7 +309,9 @@ def test_frames_of_another_shape_get_bars(
     shape: tuple[int, int],
     bars: tuple[str, int] | None,
 ) -> None:
-    source = write_image_film(tmp_path / "in.mkv", "mjpeg", [_jpeg((64, 48)), _jpeg(size)] * 2)
+    source = write_image_film(
+        tmp_path / "in.mkv", "mjpeg", [_encoded((64, 48), "JPEG"), _encoded(size, "JPEG")] * 2
+    )
     reader = VideoReader(source, **asked)
     frames = [timed.image for timed in reader]
     assert [frame.shape[:2] for frame in frames] == [shape] * 4
