@@ -2,7 +2,7 @@
 
 import codecs
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -138,15 +138,19 @@ def probe(path: Path | str) -> VideoInfo:
         return video_info(path, container)
 
 
-def open_media(path: Path | str) -> InputContainer:
+def open_media(path: Path | str, *, options: Mapping[str, str] | None = None) -> InputContainer:
     """Open any file that FFmpeg knows, or standard input for `-`, as a context manager.
+
+    Args:
+        path: file to open.
+        options: for FFmpeg.
 
     Raises:
         VideoError: FFmpeg cannot open it.
     """
     file = "pipe:0" if str(path) == STDIO else url(path)
     try:
-        return av.open(file, metadata_errors=_AS_LATIN_1)
+        return av.open(file, options=dict(options or {}), metadata_errors=_AS_LATIN_1)
     except (av.FFmpegError, OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise VideoError(f"{path}: not a video, or a damaged one ({reason})") from error

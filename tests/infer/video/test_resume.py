@@ -119,7 +119,7 @@ def test_interrupted_conversion_plays_and_resumes(
     with pytest.raises(kind, match="stop"):
         stylize_video(source, output, style=Breaking(kind, frames), overwrite=True, **SETTINGS)
     assert output.read_text() == "an earlier one"
-    kept = frames - 1  # one was still being painted
+    kept = frames - 1  # one was not finished
     assert stamps(partial) == stamps(source)[:kept]
     assert len(list(VideoReader(partial))) == kept
     sound = stamps(partial, "audio")
