@@ -49,6 +49,7 @@ def uninterrupted(source: Path, folder: Path, suffix: str = ".mp4", **settings: 
     return output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("suffix", "more"),
     [
@@ -80,6 +81,7 @@ def test_resume_after_kill_matches_uninterrupted_run(
     assert all(name.startswith(".") for name in leftovers)
 
 
+@pytest.mark.slow
 def test_resume_after_kill_with_network(
     tmp_path: Path, source: Path, two_styles: StyleModel
 ) -> None:
