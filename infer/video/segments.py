@@ -277,7 +277,8 @@ def work_folder(
                 "`overwrite` starts over"
             )
         if resume and WorkFolder(path).segments:
-            _check_plan(output, _facts(path / _PLAN), plan)
+            now = json.loads(json.dumps(dict(plan)))  # tuples become lists, as in the file
+            _check_plan(output, _facts(path / _PLAN), now)
         else:
             _empty(path)
             _write_facts(path / _PLAN, plan)
@@ -293,15 +294,14 @@ def _empty(path: Path) -> None:
             file.unlink()
 
 
-def _check_plan(output: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def _check_plan(output: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Raise an InputError if two plans differ."""
-    now = json.loads(json.dumps(dict(now)))  # tuples become lists, as in the file
-    names = [name for name in {**then, **now} if then.get(name) != now.get(name)]
+    names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     if names:
-        changes = (f"{name} ({then.get(name)} then, {now.get(name)} now)" for name in names)
+        changes = (f"{name} ({before.get(name)} before, {now.get(name)} now)" for name in names)
         raise InputError(
-            f"{output}: cannot be resumed, these have changed: {', '.join(changes)}; "
-            "`overwrite` starts over"
+            f"{output}: cannot be resumed with other settings: {', '.join(changes)}; give the same "
+            "ones, or start over with `overwrite`"
         )
 
 

@@ -269,7 +269,7 @@ class _Copied:
         return output.add_stream_from_template(stream, opaque=True)
 
     def _is_wanted(self, packet: Packet) -> bool:
-        time = packet.pts if packet.pts is not None else packet.dts
+        time = _time(packet)
         if time is None:
             return False
         if self._end is not None and time >= self._end:
@@ -278,8 +278,7 @@ class _Copied:
         return time >= self._start or self._start <= 0
 
     def _note_damage(self, packet: Packet) -> None:
-        time = packet.pts if packet.pts is not None else packet.dts
-        assert time is not None
+        time = _time(packet) or 0
         start, end = (float(ticks * self._base) for ticks in (time, time + (packet.duration or 0)))
         self.damage = with_damage(self.damage, start, end)
 
@@ -367,6 +366,10 @@ class _Subtitles(_Copied):
         target.codec_context.subtitle_header = self._decoder.subtitle_header
         target.codec_context.time_base = target.time_base = self._base
         return target
+
+
+def _time(packet: Packet) -> int | None:
+    return packet.pts if packet.pts is not None else packet.dts
 
 
 def _describe(target: Stream, stream: Stream) -> None:

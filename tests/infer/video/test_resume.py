@@ -169,8 +169,8 @@ def test_interrupted_conversion_needs_resume_or_overwrite(source: Path, interrup
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        ({"crf": 30}, r"crf \(20 then, 30 now\)"),
-        ({"stability": 0}, r"stability \(0.95 then, 0 now\)"),
+        ({"crf": 30}, r"crf \(20 before, 30 now\)"),
+        ({"stability": 0}, r"stability \(0.95 before, 0 now\)"),
         ({"style": Untouched()}, "style"),
         ({"segment": 7}, "segment"),
         ({"end": 1.0}, "end"),
