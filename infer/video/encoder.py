@@ -346,9 +346,10 @@ class FrameEncoder:
         if end is not None and packets:
             last = max(packets, key=lambda packet: packet.pts or 0)
             last.duration = end - (last.pts or 0)
-            # An MP4 lasts from the decoding of its first packet to the end of its last one.
-            pts, dts = self._begin or (packets[0].pts or 0, packets[0].dts or 0)
-            packets[-1].duration = end - pts - ((packets[-1].dts or 0) - dts)
+            if self._container.format.name in ("mp4", "mov"):
+                # They last from the decoding of the first packet to the end of the last one.
+                pts, dts = self._begin or (packets[0].pts or 0, packets[0].dts or 0)
+                packets[-1].duration = end - pts - ((packets[-1].dts or 0) - dts)
         self._write(packets)
 
     def _write(self, packets: "list[Packet]") -> None:

@@ -62,18 +62,11 @@ def test_times_count_samples_for_any_time_base(
     assert beeps == [pytest.approx(0.9, abs=0.002)]
 
 
-def test_gap_becomes_silence(tmp_path: Path) -> None:
-    tick = Fraction(1, 1000)
-    frames = [_block(number, tick, beep=1.5) for number in range(80) if not 20 <= number < 40]
-    steps, beeps = _encoded(tmp_path / "out.mp4", frames)
-    assert set(steps) == {1024}
-    assert samples(tmp_path / "out.mp4") == 80 * 1152
-    assert beeps == [pytest.approx(1.5, abs=0.001)]
-
-
-def test_overlap_is_cut(tmp_path: Path) -> None:
-    tick = Fraction(1, 1000)
-    frames = [_block(number, tick, beep=1.5) for number in [*range(40), *range(25, 80)]]
+@pytest.mark.parametrize(
+    "numbers", [[*range(20), *range(40, 80)], [*range(40), *range(25, 80)]], ids=["gap", "overlap"]
+)
+def test_gap_becomes_silence_and_overlap_is_cut(tmp_path: Path, numbers: list[int]) -> None:
+    frames = [_block(number, Fraction(1, 1000), beep=1.5) for number in numbers]
     steps, beeps = _encoded(tmp_path / "out.mp4", frames)
     assert set(steps) == {1024}
     assert samples(tmp_path / "out.mp4") == 80 * 1152

@@ -17,7 +17,7 @@ from videos import audio_bytes, stamps, streams
 
 from nst_rt.errors import InputError, OutputExistsError, VideoError
 from nst_rt.infer.stylizer import Stylizer
-from nst_rt.infer.video import stylize_video
+from nst_rt.infer.video import probe, stylize_video
 from nst_rt.infer.video.encoder import FrameEncoder, Shape, choose_encoding
 from nst_rt.infer.video.probe import Colors
 
@@ -46,6 +46,19 @@ def test_pipes_keep_everything(tmp_path: Path, ends: str) -> None:
     with av.open(str(output)) as container:
         assert container.metadata["title"] == "A film"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mkv", "out.mkv"]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_pipe_to_file_keeps_times_and_duration(tmp_path: Path, suffix: str) -> None:
+    """At a variable rate, with a first frame that is not at 0."""
+    times = [40 * number**2 for number in range(1, 12)]
+    source, output = tmp_path / "in.mkv", tmp_path / f"out{suffix}"
+    write_clip(source, pts=times, time_base=Fraction(1, 1000), chapters=[(0, 1, "one")])
+    assert run(through_pipes, source, None, output) == 0
+    assert stamps(output) == stamps(source)
+    assert probe(output).duration == pytest.approx(probe(source).duration, abs=0.002)
+    with av.open(str(output)) as container:
+        assert [chapter["metadata"]["title"] for chapter in container.chapters()] == ["one"]
 
 
 @pytest.mark.parametrize("name", ["out.gif", "%06d.png"])
