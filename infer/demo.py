@@ -1,7 +1,6 @@
 """The demo: a film and photos that come in Python packages, stylized with what ships here."""
 
 import shutil
-from collections.abc import Callable
 from importlib import metadata, resources
 from itertools import islice
 from pathlib import Path
@@ -12,7 +11,8 @@ import numpy as np
 from nst_rt.errors import InputError
 from nst_rt.images.io import Frame, save_image
 from nst_rt.infer.stylizer import load_style
-from nst_rt.infer.video import VideoInfo, VideoReader, VideoResult, stylize_video
+from nst_rt.infer.video import VideoReader, VideoResult, stylize_video
+from nst_rt.progress import Progress
 
 PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")
 _FILM = "bigbuckbunny.mp4"
@@ -22,7 +22,7 @@ def run_demo(
     folder: Path | str = "demo",
     *,
     style: str = "starry_night",
-    on_frame: Callable[[int, VideoInfo], None] | None = None,
+    progress: Progress | None = None,
 ) -> VideoResult:
     """Stylize a 720p clip of Big Buck Bunny, with its audio, and lay out things to try next.
 
@@ -33,7 +33,7 @@ def run_demo(
     Args:
         folder: is made if it is not there.
         style: see `load_style`.
-        on_frame: see `stylize_video`.
+        progress: see `stylize_video`.
 
     Raises:
         InputError: the packages with the film and the photos are not installed.
@@ -47,7 +47,7 @@ def run_demo(
             shutil.copyfile(file, folder / target / file.name)
     shutil.copyfile(film, folder / _FILM)
     output = folder / f"{film.stem}_{Path(style).stem}.mp4"
-    done = stylize_video(film, output, style=stylizer, overwrite=True, on_frame=on_frame)
+    done = stylize_video(film, output, style=stylizer, overwrite=True, progress=progress)
     before_after = np.hstack([_middle_frame(film), _middle_frame(output)])
     save_image(before_after, folder / "before_after.png", overwrite=True)
     return done
@@ -93,5 +93,5 @@ def _missing(need: str) -> InputError:
 
 def _middle_frame(film: Path) -> Frame:
     reader = VideoReader(film)
-    middle = next(islice(reader, reader.info.frames // 2, None)).frame
+    middle = next(islice(reader, reader.info.frames // 2, None)).image
     return np.asarray(cv2.resize(middle, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA))

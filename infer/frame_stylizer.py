@@ -251,7 +251,7 @@ def next_ages(ages: Ages, names: Sequence[Hashable]) -> Ages:
 
 
 def load_frame_stylizer(
-    style: str | Mapping[str, float] | Timeline = "starry_night",
+    style: "str | Mapping[str, float] | Timeline | Stylizer | FrameStylizer" = "starry_night",
     *,
     fade: float = DEFAULT_FADE,
     strength: float = 1.0,
@@ -274,9 +274,13 @@ def load_frame_stylizer(
         InputError: a text or a number that cannot be used; styles of several model files.
         UnknownNameError, StyleModelError, BackendError: see `load_style`.
     """
+    if isinstance(style, FrameStylizer):
+        return style
     post_processing = PostProcessing(
         strength=strength, preserve_colors=preserve_colors, compare=compare
     )
+    if isinstance(style, Stylizer):
+        return FrameStylizer(style, post_processing=post_processing)
     if isinstance(style, str):
         style = parse_style(style, fade=fade)
     elif not isinstance(style, Timeline):

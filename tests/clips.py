@@ -1,4 +1,4 @@
-"""Clips to convert, made for the purpose with PyAV."""
+"""Makes video files for tests, with PyAV."""
 
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
@@ -13,7 +13,7 @@ _MILLISECOND = Fraction(1, 1000)
 
 
 def numbered_frame(number: int, width: int, height: int) -> np.ndarray:
-    """A frame of one gray level per number, which survives encoding."""
+    """A uniform frame whose gray level, which survives encoding, tells its number."""
     return np.full((height, width, 3), 16 + 7 * number % 224, np.uint8)
 
 
@@ -43,24 +43,24 @@ def write_clip(
     container_format: str | None = None,
     picture: Callable[[int], np.ndarray] | None = None,
 ) -> Path:
-    """A clip with frames at the given timestamps.
+    """Write a video with frames at the given timestamps.
 
     Args:
-        path: of the file.
-        pts: of the frames.
-        time_base, rate, size, codec, pixels, options: of the video.
-        audio: codec of a tone, as long as `audio_seconds`, of `audio_rate` samples a second.
-        languages: of tracks with that tone; one track of none by default.
-        colors: matrix, range, primaries and transfer, codes of H.273.
-        aspect: width of a pixel by its height.
-        rotation, mirrored: of the display matrix; degrees counter-clockwise.
-        interlaced: encode frames as two fields.
+        path: file to write.
+        pts: timestamps of the frames, in ticks.
+        time_base, rate, size, codec, pixels, options: settings of the video stream.
+        audio: codec of a tone of `audio_seconds` at `audio_rate` samples per second.
+        languages: languages of tracks with that tone; by default one track without a language.
+        colors: matrix, range, primaries and transfer, in codes of H.273.
+        aspect: pixel aspect ratio, width by height.
+        rotation, mirrored: display matrix; degrees counter-clockwise.
+        interlaced: whether to encode each frame as two fields.
         subtitles: (start, end, text), as SubRip.
         chapters: (start, end, title).
-        fonts: names of attached ones.
-        metadata: of the file.
-        container_format: another one than the suffix tells.
-        picture: of a frame by its number, instead of `numbered_frame`.
+        fonts: names of attached fonts.
+        metadata: tags of the file.
+        container_format: format other than that of the suffix.
+        picture: frame for a number, instead of `numbered_frame`.
     """
     with av.open(str(path.absolute()), "w", format=container_format) as container:
         container.metadata.update(metadata or {})
@@ -79,7 +79,10 @@ def write_clip(
             video.options = {**video.options, "flags": "+ildct+ilme", "x264-params": "tff=1"}
         # All streams before the first packet, which writes the header.
         tones = [
-            container.add_stream(audio, rate=audio_rate, layout="stereo")
+            # FFmpeg's own encoder of Vorbis counts as experimental.
+            container.add_stream(
+                audio, rate=audio_rate, layout="stereo", options={"strict": "experimental"}
+            )
             for _ in languages or [""] * (audio is not None)
         ]
         for tone, language in zip(tones, languages, strict=False):
@@ -120,7 +123,7 @@ def write_clip(
 
 
 def remux(source: Path, path: Path, options: dict[str, str] | None = None) -> Path:
-    """The same packets in another container."""
+    """Copy all packets into another container."""
     with av.open(str(source)) as old, av.open(str(path), "w", options=dict(options or {})) as new:
         streams = {stream.index: new.add_stream_from_template(stream) for stream in old.streams}
         for packet in old.demux():
@@ -130,8 +133,8 @@ def remux(source: Path, path: Path, options: dict[str, str] | None = None) -> Pa
     return path
 
 
-def write_pictures(path: Path, codec: str, pictures: Sequence[bytes]) -> Path:
-    """A film of encoded pictures, of which each is a frame, 25 a second."""
+def write_image_film(path: Path, codec: str, pictures: Sequence[bytes]) -> Path:
+    """Write a video at 25 frames per second whose packets are encoded images."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=25)
         stream.width, stream.height = 64, 48
@@ -146,15 +149,15 @@ def write_pictures(path: Path, codec: str, pictures: Sequence[bytes]) -> Path:
     return path
 
 
-def truncate(source: Path, path: Path, share: float) -> Path:
-    """A copy of the first bytes of a file."""
+def truncate(source: Path, path: Path, fraction: float) -> Path:
+    """Copy the first part of a file."""
     data = source.read_bytes()
-    path.write_bytes(data[: int(share * len(data))])
+    path.write_bytes(data[: int(fraction * len(data))])
     return path
 
 
 def damage(path: Path, start: float, end: float) -> Path:
-    """Overwrite a part of a file, from one share of it to another, with noise."""
+    """Overwrite a file with noise from the fraction `start` to the fraction `end` of its bytes."""
     data = bytearray(path.read_bytes())
     first, last = int(start * len(data)), int(end * len(data))
     data[first:last] = np.random.default_rng(0).bytes(last - first)
@@ -170,7 +173,7 @@ def tone_frames(
     start: float = 0.0,
     layout: str = "stereo",
 ) -> Iterator[av.AudioFrame]:
-    """Sound of 440 Hz in whole frames, whose times begin at `start`."""
+    """A tone of 440 Hz in whole frames, beginning at `start` seconds."""
     times = np.arange(int(rate * seconds)) / rate
     wave = np.tile(
         (0.2 * np.sin(2 * np.pi * 440 * times)).astype(np.float32), (1 + (layout == "stereo"), 1)

@@ -1,4 +1,4 @@
-"""Conversions in processes of their own, to be killed or starved."""
+"""Conversions in processes of their own, to be killed or run out of disk space."""
 
 import errno
 import gc
@@ -32,8 +32,8 @@ class Grainy(Untouched):
         return np.clip(frame * 0.6 + random.normal(60, 20, frame.shape), 0, 255).astype(np.uint8)
 
 
-def painting(model: Path) -> Stylizer:
-    """A real one, whose network is compiled once for all processes."""
+def network_stylizer(model: Path) -> Stylizer:
+    """A stylizer with a network, which is compiled once for all processes."""
     return Stylizer(
         StyleModel.load(model), "waves", backend="openvino", device="cpu", stroke_size="1:1"
     )
@@ -48,10 +48,10 @@ def run(function: Any, *arguments: Any) -> int:
     return process.exitcode
 
 
-def killed_at_a_file(
+def killed_at_file(
     source: Path, output: Path, calls: int, before: bool, settings: dict[str, Any]
 ) -> None:
-    """Resume a conversion, and die when a file is put in place for the `calls`-th time."""
+    """Resume a conversion, and die when a file is renamed for the `calls`-th time."""
     replace, left = Path.replace, [calls]
 
     def deadly(self: Path, target: Path) -> Path:
@@ -67,22 +67,22 @@ def killed_at_a_file(
     stylize_video(source, output, style=Grainy(), resume=True, **settings)
 
 
-def killed_at_a_frame(
+def killed_at_frame(
     source: Path, output: Path, frames: int, settings: dict[str, Any], model: Path | None = None
 ) -> None:
-    """Resume a conversion, with a model if there is one, and die after so many frames."""
+    """Resume a conversion, with a model if one is given, and die after a number of frames."""
 
-    def deadly(done: int, _: object, left: list[int] = [frames]) -> None:  # noqa: B006
+    def deadly(done: float, total: object, note: str, left: list[int] = [frames]) -> None:  # noqa: B006
         left[0] -= 1
         if left[0] == 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    style = Grainy() if model is None else painting(model)
-    stylize_video(source, output, style=style, resume=True, on_frame=deadly, **settings)
+    style = Grainy() if model is None else network_stylizer(model)
+    stylize_video(source, output, style=style, resume=True, progress=deadly, **settings)
 
 
-def with_a_full_disk(source: Path, output: Path, bytes_: int, settings: dict[str, Any]) -> None:
-    """Convert where no file may become larger than that; exits with the error's code."""
+def with_full_disk(source: Path, output: Path, bytes_: int, settings: dict[str, Any]) -> None:
+    """Convert with a limit on the size of files; exit with the error's code."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_, bytes_))
     try:
@@ -95,7 +95,7 @@ def with_a_full_disk(source: Path, output: Path, bytes_: int, settings: dict[str
 
 
 def through_pipes(source: Path | None, output: Path | None, other: Path) -> None:
-    """Convert with standard input or output in place of a file, or of both."""
+    """Convert from standard input if `source` is given, to standard output if `output` is."""
     if source is not None:
         os.dup2(os.open(source, os.O_RDONLY), 0)
     if output is not None:
@@ -105,8 +105,8 @@ def through_pipes(source: Path | None, output: Path | None, other: Path) -> None
     stylize_video(begin, end, style=Untouched())
 
 
-def over_its_own_pipe(source: Path) -> None:
-    """Convert what standard input comes from over itself; exits with the error's code."""
+def over_source_of_pipe(source: Path) -> None:
+    """Convert standard input to the file it comes from; exit with the error's code."""
     os.dup2(os.open(source, os.O_RDONLY), 0)
     try:
         check_conversion("-", source, Settings(overwrite=True))
@@ -115,13 +115,13 @@ def over_its_own_pipe(source: Path) -> None:
 
 
 def read_and_collect(source: Path, frames: int) -> None:
-    """Read a video, and have all that it left behind freed."""
+    """Read a video and free everything."""
     assert len(list(VideoReader(source))) == frames
     gc.collect()
 
 
-def read_for_pictures(source: Path, output: Path) -> None:
-    """Read all of a pipe whose frames go where no sound does."""
+def read_pipe_for_images(source: Path, output: Path) -> None:
+    """Read a pipe for an output without sound."""
     os.dup2(os.open(source, os.O_RDONLY), 0)
     request = check_conversion("-", output)
     assert len(list(request.reader.frames())) == 25

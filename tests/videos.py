@@ -1,4 +1,4 @@
-"""What tests look at in video files."""
+"""Properties of video files that tests compare."""
 
 from collections.abc import Callable
 from fractions import Fraction
@@ -13,7 +13,7 @@ from nst_rt.infer.stylizer import Stylizer
 
 
 class Untouched(Stylizer):
-    """Leaves frames as they are, for tests of what is around it."""
+    """Returns frames unchanged, for tests of the code around the stylizer."""
 
     identity = "nothing"
     strength = 1.0
@@ -41,7 +41,7 @@ class Untouched(Stylizer):
 
 
 def stamps(path: Path, kind: str = "video", track: int = 0) -> list[Fraction]:
-    """Presentation times of all packets, in seconds, in order."""
+    """Presentation times of all packets in seconds, sorted."""
     with av.open(str(path)) as container:
         stream = getattr(container.streams, kind)[track]
         packets = [p for p in container.demux(stream) if p.pts is not None]
@@ -54,19 +54,19 @@ def audio_bytes(path: Path, track: int = 0) -> list[bytes]:
 
 
 def samples(path: Path) -> int:
-    """Of the first track, decoded."""
+    """Number of decoded audio samples of the first track."""
     with av.open(str(path)) as container:
         return sum(frame.samples for frame in container.decode(audio=0))
 
 
 def packets(path: Path) -> list[tuple[Any, ...]]:
-    """All that a file plays."""
+    """Stream, times and bytes of all packets."""
     with av.open(str(path)) as container:
         return [(p.stream_index, p.pts, p.dts, p.duration, bytes(p)) for p in container.demux()]
 
 
 def streams(path: Path) -> list[tuple[str, str, str | None]]:
-    """Kind, codec and language of what is in a file."""
+    """Kind, codec and language of the streams."""
     with av.open(str(path)) as container:
         return [
             (stream.type, stream.codec_context.codec.canonical_name, stream.language)

@@ -90,7 +90,7 @@ def evaluate_clip(
     def counted() -> Iterable[Frame]:
         nonlocal count
         for timed in islice(reader, frames):
-            yield timed.frame
+            yield timed.image
             count += 1
             if progress is not None:
                 progress(count, min(frames, reader.info.frames or frames), "")

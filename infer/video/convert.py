@@ -1,37 +1,69 @@
-"""Videos converted: frames read, painted and written, each in a thread of its own."""
+"""Videos stylized: frames read, stylized and written, each in a thread of its own."""
 
+import errno
+import itertools
+import logging
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any, TypeVar
 
-from nst_rt.errors import PartialResultError
+import av
+
+from nst_rt.errors import PartialResultError, VideoError
+from nst_rt.images.io import Frame
+from nst_rt.infer.backends import IN_FLIGHT, BackendName, Precision
 from nst_rt.infer.frame_stylizer import FrameStylizer, load_frame_stylizer
+from nst_rt.infer.frames import TimedFrame
 from nst_rt.infer.stability.stabilizer import stabilizer_for
+from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize
 from nst_rt.infer.stylizer import Stylizer
-from nst_rt.infer.video.damage import Damage
-from nst_rt.infer.video.job import opened_job
-from nst_rt.infer.video.probe import VideoInfo
-from nst_rt.infer.video.request import SEGMENT, Settings, check_conversion
-from nst_rt.infer.video.tracks import Track
-from nst_rt.infer.video.transforms import Size
+from nst_rt.infer.threads import GLANCE, PATIENCE, in_background, polled
+from nst_rt.infer.timeline import DEFAULT_FADE, Timeline
+from nst_rt.infer.video.encoder import Shape
+from nst_rt.infer.video.probe import STDIO, Damage
+from nst_rt.infer.video.reader import VideoReader
+from nst_rt.infer.video.request import SEGMENT, Request, Settings, check_conversion, default_output
+from nst_rt.infer.video.segments import (
+    Checkpoint,
+    Mark,
+    VideoSource,
+    WorkFolder,
+    frame_digest,
+    work_folder,
+)
+from nst_rt.infer.video.tracks import Track, plan_tracks
+from nst_rt.infer.video.transforms import Size, at_rate
+from nst_rt.infer.video.writers import FolderSink, SegmentSink, StreamSink, VideoSink, is_pattern
+from nst_rt.interrupts import interrupts_deferred
+from nst_rt.progress import Progress
+
+logger = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
+
+_AHEAD = 4  # stylized frames that wait to be encoded
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @dataclass(frozen=True)
 class VideoResult:
-    """What a conversion did.
+    """Result of a conversion.
 
     Attributes:
         output: the file written.
-        frames: how many it has.
+        frames: number of its frames.
         seconds: wall-clock time.
-        audio: codec that the first audio track of those in the output has in the source.
-        engine: backend, precision and device.
-        resumed: frames of an interrupted conversion that were there already.
-        stages: seconds that decoding, painting, encoding and putting together took; they overlap.
-        tracks: what became of sound, subtitles and the like.
-        warnings: what a user may not expect.
+        audio: codec in the source of the first audio track of the output, None without audio.
+        backend: name, precision and device.
+        resumed: number of frames that an interrupted conversion had finished.
+        stages: seconds of each stage (decode, stylize, encode, assemble), which overlap.
+        tracks: what became of audio, subtitles and other tracks.
+        warnings: anything unusual about the output.
         damage: parts of the source that could not be decoded.
     """
 
@@ -39,7 +71,7 @@ class VideoResult:
     frames: int
     seconds: float
     audio: str | None
-    engine: str
+    backend: str
     resumed: int = 0
     stages: Mapping[str, float] = field(default_factory=dict)
     tracks: tuple[Track, ...] = ()
@@ -48,15 +80,23 @@ class VideoResult:
 
     @property
     def fps(self) -> float:
-        """Frames per second, decoding and encoding included."""
+        """Frames per second, including decoding and encoding."""
         return (self.frames - self.resumed) / self.seconds
 
 
 def stylize_video(
     source: Path | str,
-    output: Path | str,
+    output: Path | str | None = None,
     *,
-    style: str | Stylizer | FrameStylizer = "starry_night",
+    style: str | Mapping[str, float] | Timeline | Stylizer | FrameStylizer = "starry_night",
+    fade: float = DEFAULT_FADE,
+    strength: float = 1.0,
+    preserve_colors: bool = False,
+    compare: bool = False,
+    stroke_size: StrokeSize | str | float = DEFAULT_STROKES,
+    backend: BackendName = "auto",
+    device: str | None = None,
+    precision: Precision = "auto",
     codec: str | None = None,
     crf: int | None = None,
     preset: str | None = None,
@@ -69,84 +109,286 @@ def stylize_video(
     overwrite: bool = False,
     resume: bool = False,
     segment: int = SEGMENT,
-    on_frame: Callable[[int, VideoInfo], None] | None = None,
+    progress: Progress | None = None,
 ) -> VideoResult:
-    """Stylize a video: every frame once, with its time, and all that goes along with it.
+    """Stylize a video: every frame at its exact time, with audio, subtitles and chapters.
 
-    Reading, painting and writing run in threads of their own, with few frames between them, so
-    that memory does not grow with the length. The video is written in segments, which are kept in
-    `OUT.EXT.partial` until the end, and put together then: with `resume`, a conversion that was
-    interrupted in whatever way goes on behind the last finished one, and the result is the same.
-    After an error or Ctrl-C what was finished plays as `OUT.partial.EXT`.
+    Reading, stylizing and writing run in threads with few frames between them, so memory does not
+    grow with the length. The video is written in segments in `OUT.EXT.partial`, which are joined
+    at the end. With `resume`, a conversion that was interrupted in any way continues after its
+    last segment, and the result is the same. After an error or Ctrl-C, what was finished plays as
+    `OUT.partial.EXT`. Pipes, GIF, WebP and numbered images are written in one go.
 
     Args:
-        source: any file that FFmpeg decodes, a folder of pictures, an animated WebP, or `-` for
+        source: any file that FFmpeg decodes, a folder of images, an animated WebP, or `-` for
             standard input.
         output: .mp4, .mkv, .mov or .webm; .gif or .webp; a name such as `frames/%06d.png` for
-            numbered pictures; or `-` for Matroska on standard output. A file appears when it is
-            complete.
-        style: see `load_frame_stylizer`, or a Stylizer or FrameStylizer.
+            numbered images; `-` for Matroska on standard output; by default `FILM_STYLE.EXT` in
+            the current folder. A file appears when it is complete.
+        style, fade, strength, preserve_colors, compare, stroke_size, backend, device, precision:
+            see `load_frame_stylizer`.
         codec: h264 (default), hevc, av1, vp9 (default of .webm), h264_nvenc or hevc_nvenc.
-        crf: quality, from 0 (best) to 51, of av1 and vp9 63; by default 20 for h264.
-        preset: how much time encoding may take: veryfast (default) and the like for h264 and
-            hevc, 0 (slow) to 13 for av1, 0 to 8 for vp9, p1 to p7 (slow) for NVENC.
+        crf: quality, from 0 (best) to 51, or 63 for av1 and vp9; by default 20 for h264.
+        preset: speed of encoding: veryfast (default) and the like for h264 and hevc, 0 (slow) to
+            13 for av1, 0 to 8 for vp9, p1 to p7 (slow) for NVENC.
         start, end: seconds of the source, to convert a part.
         size: pixels of the long side, or (width, height).
-        scale: of both sides, instead of a size.
-        fps: a constant rate, by repeating and leaving out frames; of a folder, its rate. What is
-            repeated is stylized once.
-        stability: how much of what was painted before is kept where it is in the scene, from 0
-            (every frame for itself) to 1, see `stabilizer_for`; of a FrameStylizer, too.
-        overwrite: replace an existing output, or an interrupted conversion to it.
-        resume: go on with an interrupted conversion, if there is one.
-        segment: frames of a segment.
-        on_frame: called after each frame with their number, and with what is known of the
-            source; `frames` therein are those that the output will have, roughly.
+        scale: factor for both sides, instead of a size.
+        fps: a constant rate, by repeating and dropping frames; of a folder, its rate. Repeated
+            frames are stylized once.
+        stability: how much of the last stylized frame is kept, from 0 (each frame on its own) to
+            1; by default see `stabilizer_for`. It also replaces a FrameStylizer's stabilizer.
+        overwrite: whether to replace an existing output, or an interrupted conversion to it.
+        resume: whether to continue an interrupted conversion, if there is one.
+        segment: number of frames per segment.
+        progress: called after each frame with the number of frames done, and that of all frames
+            (an estimate; None if unknown).
 
     Raises:
         InputError, OutputExistsError: files or values that cannot be used; a conversion that
-            another process is at; one to resume that was another.
-        VideoError: a source that is not a video or without frames; a codec or a size that cannot
-            be encoded.
-        PartialResultError: a source of which not all can be decoded; the output has the rest, and
-            the error the `VideoResult` as its result. Or a full disk.
+            another process is running, or that cannot be resumed with these settings.
+        VideoError: a source that is not a video or has no frames; a codec or size that cannot be
+            encoded.
+        PartialResultError: parts of the source cannot be decoded: the output has the others, and
+            the error's result is the `VideoResult`. Or the disk is full.
     """
     settings = Settings(
         codec, crf, preset, start, end, size, scale, fps, stability, overwrite, resume, segment
     )
+    output = default_output(source, style) if output is None else output
     request = check_conversion(source, output, settings)
-    frame_stylizer = _frame_stylizer(style)
-    frame_stylizer.stabilizer = stabilizer_for(stability, settings.rate or request.reader.info.rate)
-    begin = time.perf_counter()
-    with opened_job(request, frame_stylizer, settings) as job:
-        job.run(on_frame)
-    reader = request.reader
-    tracks = job.tracks
-    kept = (track for track in tracks if track.action != "left out")
-    audio = next((track.codec for track in kept if track.kind == "audio"), None)
-    done = VideoResult(
-        request.output,
-        job.done,
-        time.perf_counter() - begin,
-        audio,
-        str(frame_stylizer),
-        job.resumed,
-        job.clock.seconds,
-        tracks,
-        tuple(reader.warnings) + job.warnings,
-        tuple(reader.damage),
+    frame_stylizer = load_frame_stylizer(
+        style,
+        fade=fade,
+        strength=strength,
+        preserve_colors=preserve_colors,
+        compare=compare,
+        stroke_size=stroke_size,
+        backend=backend,
+        device=device,
+        precision=precision,
     )
-    if done.damage:
-        parts = ", ".join(map(str, done.damage))
+    reader = request.reader
+    frame_stylizer.stabilizer = stabilizer_for(stability, settings.rate or reader.info.rate)
+    begin = time.perf_counter()
+    with ExitStack() as stack:
+        conversion = _Conversion(request, frame_stylizer, stack)
+        conversion.run(progress)
+    copied = (track for track in conversion.tracks if track.action != "left out")
+    result = VideoResult(
+        output=request.output,
+        frames=conversion.done,
+        seconds=time.perf_counter() - begin,
+        audio=next((track.codec for track in copied if track.kind == "audio"), None),
+        backend=str(frame_stylizer),
+        resumed=conversion.resumed,
+        stages=conversion.clock.seconds,
+        tracks=conversion.tracks,
+        warnings=(*reader.warnings, *conversion.warnings),
+        damage=tuple(reader.damage),
+    )
+    if result.damage:
+        parts = ", ".join(map(str, result.damage))
         raise PartialResultError(
-            f"{source}: damaged or cut off ({parts}); {request.output} has what can be decoded, "
-            f"{done.frames} frames",
-            done,
+            f"{source}: damaged or cut off ({parts}); {result.output} has what can be decoded, "
+            f"{result.frames} frames",
+            result,
         )
-    return done
+    return result
 
 
-def _frame_stylizer(style: str | Stylizer | FrameStylizer) -> FrameStylizer:
-    if isinstance(style, FrameStylizer):
-        return style
-    return load_frame_stylizer(style) if isinstance(style, str) else FrameStylizer(style)
+class _Clock:
+    """Seconds that each stage was busy."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - begin
+            self.seconds[name] = self.seconds.get(name, 0.0) + spent
+
+    def over(self, name: str, items: Iterable[Item]) -> Iterator[Item]:
+        """The items; the time to make them counts."""
+        iterator = iter(items)
+        end = object()
+        while True:
+            with self.stage(name):
+                item: Any = next(iterator, end)
+            if item is end:
+                return
+            yield item
+
+
+class _Conversion:
+    """Frames on their way from a reader through a frame stylizer to a sink.
+
+    Args:
+        request: what to do.
+        frame_stylizer: stylizes the frames.
+        stack: closes what is opened here.
+    """
+
+    def __init__(self, request: Request, frame_stylizer: FrameStylizer, stack: ExitStack) -> None:
+        self._request, self._frame_stylizer = request, frame_stylizer
+        self._reader: VideoSource = request.reader
+        # The rate of a folder is the one that it is read at.
+        self._rate = None if self._reader.path.is_dir() else request.settings.rate
+        self._work: WorkFolder | None = None
+        self.tracks: tuple[Track, ...] = ()
+        self.clock = _Clock()
+        self._sink = self._opened_sink(stack)
+        self._checkpoint = None if self._work is None else self._work.checkpoint()
+        self.resumed = self.done = 0 if self._work is None else self._work.frames
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Warnings about tracks and output."""
+        changed = (str(track) for track in self.tracks if track.action != "copied")
+        return (*changed, *self._sink.warnings)
+
+    def run(self, progress: Progress | None) -> None:
+        """Convert everything; after an error keep what can be kept."""
+        for track in self.tracks:
+            if track.action != "copied":
+                logger.warning("%s: %s", self._request.output, track)
+        expected: float = self._reader.expected
+        if self._rate is not None:
+            expected = round(expected * self._rate / self._reader.info.rate)
+        try:
+            with (
+                interrupts_deferred() as interrupted,
+                closing(polled(self._stylized(), seconds=GLANCE, depth=_AHEAD)) as frames,
+            ):
+                for item in frames:
+                    if interrupted():
+                        raise KeyboardInterrupt
+                    if item is None:
+                        continue
+                    with self.clock.stage("encode"):
+                        self._sink.write(*item)
+                    self.done += 1
+                    if progress:
+                        progress(self.done, expected or None, "")
+            if not self.done:
+                raise VideoError(f"{self._reader.path}: no frame of this video can be decoded")
+            with self.clock.stage("assemble"):
+                self._sink.close()
+        except BrokenPipeError:  # the reader of standard output has ended
+            self._sink.abort()
+            raise
+        except (av.FFmpegError, OSError) as error:
+            raise self._unwritten(error, self._sink.abort()) from error
+        except BaseException:
+            self._sink.abort()
+            raise
+
+    def _stylized(self) -> Generator[tuple[TimedFrame, Checkpoint | None], None, None]:
+        """Stylized frames, with a checkpoint where a segment ends."""
+        self._frame_stylizer.restore({} if self._checkpoint is None else self._checkpoint.state)
+        count = itertools.count(self.done + 1)
+        source = None if self._checkpoint is None else self._checkpoint.mark.pts
+        begun: deque[tuple[TimedFrame, Callable[[], Frame]]] = deque()
+        patience = PATIENCE if str(self._reader.path) == STDIO else None
+        decoded = in_background(self.clock.over("decode", self._frames()), patience=patience)
+        with closing(decoded) as frames:
+            for timed in frames:
+                with self.clock.stage("stylize"):
+                    seconds, repeated = float(timed.pts * self._time_base), timed.source == source
+                    finish = self._frame_stylizer.start(timed.image, seconds, repeated=repeated)
+                begun.append((timed, finish))
+                source = timed.source
+                if len(begun) == IN_FLIGHT:
+                    yield self._finished(next(count), *begun.popleft())
+            while begun:
+                yield self._finished(next(count), *begun.popleft())
+
+    def _finished(
+        self, count: int, timed: TimedFrame, finish: Callable[[], Frame]
+    ) -> tuple[TimedFrame, Checkpoint | None]:
+        with self.clock.stage("stylize"):
+            image = finish()
+        checkpoint = None
+        if self._work is not None and count % self._request.settings.segment == 0:
+            mark = Mark(timed.source, frame_digest(timed.image))
+            checkpoint = Checkpoint(mark, self._frame_stylizer.state(), self._reader.state())
+        return replace(timed, image=image), checkpoint
+
+    def _frames(self) -> Iterator[TimedFrame]:
+        """Frames to stylize, in ticks of the output."""
+        mark = None
+        if self._checkpoint is not None:
+            mark = self._checkpoint.mark
+            self._reader.restore(self._checkpoint.source)
+        frames = self._reader.frames(mark)
+        if self._rate is not None:
+            frames = at_rate(frames, self._reader.time_base, self._rate)
+        if self._work is None or not self._work.segments:
+            return frames
+        last = self._work.segments[-1].last
+        return itertools.dropwhile(lambda timed: timed.pts <= last, frames)
+
+    @property
+    def _time_base(self) -> Fraction:
+        return self._reader.time_base if self._rate is None else 1 / self._rate
+
+    def _shape(self, image: Frame) -> Shape:
+        """Properties of the output, known when the first frame has come."""
+        height, width = image.shape[:2]
+        info, aspect = self._reader.info, self._reader.aspect
+        return Shape(width, height, aspect, self._rate or info.rate, self._time_base, info.colors)
+
+    def _opened_sink(self, stack: ExitStack) -> VideoSink:
+        """The sink of the output; also sets `tracks` and, for segments, the work folder."""
+        request, reader = self._request, self._request.reader
+        output, settings = request.output, request.settings
+        start = float((settings.start or 0) + reader.info.origin * reader.time_base)
+        end = None if settings.end is None else settings.end - (settings.start or 0) + start
+        source = None
+        if isinstance(reader, VideoReader):
+            source = stack.enter_context(reader.container())
+            suffix = ".mkv" if str(output) == STDIO else output.suffix.lower()
+            self.tracks = tuple(plan_tracks(source, suffix).values())
+        if is_pattern(output):
+            return FolderSink(output)
+        if request.encoding is None or STDIO in (str(output), str(reader.path)):
+            return StreamSink(
+                output,
+                request.encoding,
+                self._shape,
+                source=source,
+                others=request.others,
+                start=start,
+                end=end,
+            )
+        plan = request.plan(self._frame_stylizer.identity)
+        resume, overwrite = settings.resume, settings.overwrite
+        self._work = stack.enter_context(
+            work_folder(output, plan, resume=resume, overwrite=overwrite)
+        )
+        return SegmentSink(
+            output,
+            self._work,
+            request.encoding,
+            self._shape,
+            tracks=reader.container if isinstance(reader, VideoReader) else nullcontext,
+            start=start,
+            end=end,
+        )
+
+    def _unwritten(self, error: av.FFmpegError | OSError, partial: Path | None) -> Exception:
+        """What to raise where the output cannot be written."""
+        reason = f"{self._request.output}: cannot be written ({error.strerror or error})"
+        if self._work is not None and self._work.segments:
+            room = "make room, then " if error.errno in _FULL else ""
+            return PartialResultError(
+                f"{reason}; {self._work.frames} frames are kept in {self._work.path}; "
+                f"{room}`resume` continues"
+            )
+        if partial is not None:
+            return PartialResultError(f"{reason}; what was finished is in {partial}")
+        return VideoError(reason)

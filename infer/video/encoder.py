@@ -1,4 +1,4 @@
-"""Codecs that videos are written in, with their settings, and the encoder of frames."""
+"""Video codecs with their settings, and the one encoder of frames, for files and recordings."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -15,10 +15,58 @@ from av.video.reformatter import Colorspace, VideoReformatter
 
 from nst_rt.errors import InputError, VideoError
 from nst_rt.images.io import Frame
-from nst_rt.infer.video.probe import Colors
+from nst_rt.infer.video.probe import Colors, Packet
 
 CodecName = Literal["h264", "hevc", "av1", "vp9", "h264_nvenc", "hevc_nvenc"]
-VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".webm")
+CODECS: tuple[CodecName, ...] = get_args(CodecName)
+FORMATS = {".mp4": "mp4", ".mkv": "matroska", ".mov": "mov", ".webm": "webm"}
+VIDEO_SUFFIXES = tuple(FORMATS)
+
+# SVT-AV1 prints its settings to stderr otherwise.
+os.environ.setdefault("SVT_LOG", "1")
+
+
+@dataclass(frozen=True)
+class _Codec:
+    """An encoder of FFmpeg: its settings, and the containers that hold its video."""
+
+    encoder: str
+    suffixes: tuple[str, ...]
+    crf: int
+    worst: int
+    preset: str
+    presets: tuple[str, ...]
+    options: Callable[[int, str], dict[str, str]]
+    odd: str | None = "yuv444p"  # pixel format for odd sides
+    smallest: int = 16
+
+
+def _x264(crf: int, preset: str) -> dict[str, str]:
+    options = {"crf": str(crf), "preset": preset}
+    if torch.cpu.get_capabilities().get("avx512_f"):
+        # With AVX-512 its macroblock trees differ from run to run (144x96, 1296x736; x264 165),
+        # and a resumed conversion must not.
+        options["x264-params"] = "asm=avx2"
+    return options
+
+
+def _x265(crf: int, preset: str) -> dict[str, str]:
+    # Closed groups of pictures, so that segments can be joined.
+    return {"crf": str(crf), "preset": preset, "x265-params": "log-level=none:open-gop=0"}
+
+
+def _vp9(crf: int, preset: str) -> dict[str, str]:
+    settings = {"b": "0", "deadline": "good", "row-mt": "1"}
+    return {"crf": str(crf), "cpu-used": preset, **settings}
+
+
+def _nvenc(crf: int, preset: str) -> dict[str, str]:
+    return {"rc": "vbr", "cq": str(crf), "b": "0", "preset": preset}
+
+
+def _numbers(count: int) -> tuple[str, ...]:
+    return tuple(str(number) for number in range(count))
+
 
 _X26X = (
     "ultrafast",
@@ -31,85 +79,26 @@ _X26X = (
     "slower",
     "veryslow",
 )
-_NVENC = ("p1", "p2", "p3", "p4", "p5", "p6", "p7")
-
-# SVT-AV1 tells its settings on stderr otherwise.
-os.environ.setdefault("SVT_LOG", "1")
-
-
-@dataclass(frozen=True)
-class _Codec:
-    """An encoder of FFmpeg: what it may be given, and where its video may go."""
-
-    encoder: str
-    suffixes: tuple[str, ...]
-    crf: int
-    worst: int
-    preset: str
-    presets: tuple[str, ...]
-    options: Callable[[int, str], dict[str, str]]
-    odd: str | None = "yuv444p"  # pixels for odd sides
-    smallest: int = 16
-
-
-def _x264(crf: int, preset: str) -> dict[str, str]:
-    options = {"crf": str(crf), "preset": preset}
-    if torch.cpu.get_capabilities().get("avx512_f"):
-        # With AVX-512 its trees of macroblocks differ from run to run (144x96, 1296x736; x264 165),
-        # and what is resumed must not.
-        options["x264-params"] = "asm=avx2"
-    return options
-
-
-def _nvenc(crf: int, preset: str) -> dict[str, str]:
-    return {"rc": "vbr", "cq": str(crf), "b": "0", "preset": preset}
-
-
-_MPEG = (".mp4", ".mkv", ".mov")
+_P = ("p1", "p2", "p3", "p4", "p5", "p6", "p7")
+_MPEG, _OPEN = (".mp4", ".mkv", ".mov"), (".mp4", ".mkv", ".webm")
 _CODECS: dict[str, _Codec] = {
     "h264": _Codec("libx264", _MPEG, 20, 51, "veryfast", _X26X, _x264),
-    "hevc": _Codec(
-        "libx265",
-        _MPEG,
-        24,
-        51,
-        "veryfast",
-        _X26X,
-        # Groups that stand for themselves, so that segments join.
-        lambda q, p: {"crf": str(q), "preset": p, "x265-params": "log-level=none:open-gop=0"},
-        smallest=32,
-    ),
+    "hevc": _Codec("libx265", _MPEG, 24, 51, "veryfast", _X26X, _x265, smallest=32),
     "av1": _Codec(
         "libsvtav1",
-        (".mp4", ".mkv", ".webm"),
+        _OPEN,
         30,
         63,
         "10",
-        tuple(str(number) for number in range(14)),
-        lambda q, p: {"crf": str(q), "preset": p},
+        _numbers(14),
+        lambda crf, preset: {"crf": str(crf), "preset": preset},
         odd=None,
         smallest=64,
     ),
-    "vp9": _Codec(
-        "libvpx-vp9",
-        (".mp4", ".mkv", ".webm"),
-        31,
-        63,
-        "5",
-        tuple(str(number) for number in range(9)),
-        lambda q, p: {
-            "crf": str(q),
-            "b": "0",
-            "deadline": "good",
-            "cpu-used": p,
-            "row-mt": "1",
-        },
-        odd="yuv420p",
-    ),
-    "h264_nvenc": _Codec("h264_nvenc", _MPEG, 23, 51, "p4", _NVENC, _nvenc, smallest=160),
-    "hevc_nvenc": _Codec("hevc_nvenc", _MPEG, 26, 51, "p4", _NVENC, _nvenc, smallest=160),
+    "vp9": _Codec("libvpx-vp9", _OPEN, 31, 63, "5", _numbers(9), _vp9, odd="yuv420p"),
+    "h264_nvenc": _Codec("h264_nvenc", _MPEG, 23, 51, "p4", _P, _nvenc, smallest=160),
+    "hevc_nvenc": _Codec("hevc_nvenc", _MPEG, 26, 51, "p4", _P, _nvenc, smallest=160),
 }
-CODECS: tuple[CodecName, ...] = get_args(CodecName)
 
 _COLORSPACES = {
     1: Colorspace.ITU709,
@@ -123,12 +112,12 @@ _COLORSPACES = {
 
 @dataclass(frozen=True)
 class Encoding:
-    """How a video is encoded; made by `choose_encoding`.
+    """Codec and quality of a video; made by `choose_encoding`.
 
     Attributes:
         codec: one of `CODECS`.
-        crf: quality, from 0 (lossless or nearly) to 51, of AV1 and VP9 63 (worst).
-        preset: how much time it may take, in the codec's own words.
+        crf: quality, from 0 (nearly lossless) to 51, or 63 for AV1 and VP9 (worst).
+        preset: speed of encoding, in the codec's own terms.
     """
 
     codec: CodecName
@@ -137,7 +126,7 @@ class Encoding:
 
     @property
     def options(self) -> dict[str, str]:
-        """For FFmpeg's encoder."""
+        """Options of FFmpeg's encoder."""
         return _CODECS[self.codec].options(self.crf, self.preset)
 
     @property
@@ -145,56 +134,46 @@ class Encoding:
         """Name of FFmpeg's encoder."""
         return _CODECS[self.codec].encoder
 
-    @property
-    def tag(self) -> str | None:
-        """What MP4 and MOV call it, if players want another name than FFmpeg gives it."""
-        return "hvc1" if self.codec in ("hevc", "hevc_nvenc") else None
+    def tag(self, suffix: str) -> str | None:
+        """Codec tag that players expect in a container, if FFmpeg would write another one."""
+        is_hevc = self.codec in ("hevc", "hevc_nvenc") and suffix in (".mp4", ".mov")
+        return "hvc1" if is_hevc else None
 
     def pixels(self, width: int, height: int) -> str:
         """Pixel format for frames of a size.
 
         Raises:
-            VideoError: a size that the codec does not take.
+            VideoError: the codec does not take this size.
         """
         codec = _CODECS[self.codec]
         if min(width, height) < codec.smallest:
-            other = self._instead(lambda other: other.smallest <= min(width, height))
+            instead = self._instead(lambda other: other.smallest <= min(width, height))
             raise VideoError(
-                f"{self.codec} takes frames from {codec.smallest} pixels a side, not "
-                f"{width}x{height}; {other}a larger --size or --scale makes them so"
+                f"{self.codec} needs frames of {codec.smallest} pixels a side or more, not "
+                f"{width}x{height}; use {instead}a larger `size` or `scale`"
             )
         if width % 2 == 0 and height % 2 == 0:
             return "yuv420p"
-        # Chroma of half the size needs even sides; the size must not change.
+        # Chroma at half the size needs even sides, and the size must not change.
         if codec.odd is None:
-            other = self._instead(lambda other: other.odd is not None)
+            instead = self._instead(lambda other: other.odd is not None)
             raise VideoError(
-                f"{self.codec} takes even sides only, not {width}x{height}; "
-                f"{other}--scale 1.01 makes them even"
+                f"{self.codec} needs even sides, not {width}x{height}; use {instead}`scale` 1.01"
             )
         return codec.odd
 
     def _instead(self, takes: Callable[[_Codec], bool]) -> str:
-        """Advice to use another codec, of those that all containers of this one hold."""
+        """Advice to use another codec that the same containers hold."""
         suffixes = set(_CODECS[self.codec].suffixes)
         others = (name for name, other in _CODECS.items() if takes(other))
         name = next((name for name in others if suffixes <= set(_CODECS[name].suffixes)), None)
-        return f"--codec {name} takes them, and " if name else ""
-
-    def warnings(self, width: int, height: int) -> tuple[str, ...]:
-        """What a user may not expect of frames of a size."""
-        if self.pixels(width, height) != "yuv444p":
-            return ()
-        return (
-            f"odd sides, {width}x{height}, are written with 4:4:4 chroma, which many browsers and "
-            "phones do not play; --scale 1.01 or an even --size avoids it",
-        )
+        return f"`codec` {name} or " if name else ""
 
 
 def choose_encoding(
     suffix: str, *, codec: str | None = None, crf: int | None = None, preset: str | None = None
 ) -> Encoding:
-    """The encoding for a container, with defaults for what is not given.
+    """The encoding for a container, with defaults for what is None.
 
     Args:
         suffix: of the output, one of `VIDEO_SUFFIXES`.
@@ -202,20 +181,20 @@ def choose_encoding(
         crf, preset: see `Encoding`.
 
     Raises:
-        InputError: values out of range, or a codec that the container does not hold.
-        VideoError: an encoder that is not there.
+        InputError: a value out of range, or a codec that the container does not hold.
+        VideoError: this machine has no such encoder.
     """
     name = codec or ("vp9" if suffix == ".webm" else "h264")
     if name not in _CODECS:
-        raise InputError(f"the codec must be one of {', '.join(CODECS)}, not {name!r}")
+        raise InputError(f"`codec` must be one of {', '.join(CODECS)}, not {name!r}")
     known = _CODECS[name]
     if suffix not in known.suffixes:
-        raise InputError(f"{suffix} does not hold {name}; write one of {', '.join(known.suffixes)}")
+        raise InputError(f"{suffix} does not hold {name}; use one of {', '.join(known.suffixes)}")
     if crf is not None and not 0 <= crf <= known.worst:
-        raise InputError(f"the crf must be between 0 and {known.worst}, not {crf}")
+        raise InputError(f"`crf` must be between 0 and {known.worst}, not {crf}")
     if preset is not None and preset not in known.presets:
         raise InputError(
-            f"the preset of {name} must be one of {', '.join(known.presets)}, not {preset!r}"
+            f"`preset` of {name} must be one of {', '.join(known.presets)}, not {preset!r}"
         )
     _check_encoder(name, known.encoder)
     return Encoding(
@@ -226,11 +205,11 @@ def choose_encoding(
 
 
 def _check_encoder(name: str, encoder: str) -> None:
-    """See that an encoder is there; one on a graphics card also if it opens."""
-    instead = name.removesuffix("_nvenc")
+    """Raise a VideoError if an encoder is missing, or, on a graphics card, cannot be opened."""
+    on_processor = name.removesuffix("_nvenc")
     try:
         context = av.CodecContext.create(encoder, "w")
-        if name == instead:
+        if name == on_processor:
             return
         assert isinstance(context, av.VideoCodecContext)
         context.width = context.height = 256
@@ -238,23 +217,23 @@ def _check_encoder(name: str, encoder: str) -> None:
         context.framerate = Fraction(25)
         context.open()
     except (av.FFmpegError, OSError, ValueError) as error:
-        what = "no NVIDIA encoder" if name != instead else "no encoder"
+        if name == on_processor:
+            raise VideoError(f"{name}: this machine has no encoder for it") from error
         raise VideoError(
-            f"{name}: there is {what} for it on this machine"
-            + (f"; --codec {instead} encodes on the processor" if name != instead else "")
+            f"{name}: this machine has no NVIDIA encoder for it; use `codec` {on_processor}"
         ) from error
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What an encoder must know of the frames that it gets.
+    """Properties of the frames that an encoder gets.
 
     Attributes:
         width, height: pixels.
-        aspect: width of a pixel by its height.
+        aspect: pixel aspect ratio, width by height.
         rate: frames per second, on average.
         time_base: seconds per tick of their times.
-        colors: that YUV is to be written in.
+        colors: of the encoded YUV.
     """
 
     width: int
@@ -264,35 +243,30 @@ class Shape:
     time_base: Fraction
     colors: Colors
 
-    @property
-    def frame_ticks(self) -> int:
-        """Ticks from one frame to the next, on average."""
-        return max(round(1 / self.rate / self.time_base), 1)
-
     def facts(self) -> dict[str, Any]:
-        """In values that JSON knows."""
+        """As JSON values."""
         fractions = {name: str(getattr(self, name)) for name in ("aspect", "rate", "time_base")}
         return {**asdict(self), **fractions}
 
     @staticmethod
     def from_facts(facts: Mapping[str, Any]) -> "Shape":
-        """What `facts` gave."""
+        """The inverse of `facts`."""
         fractions = {name: Fraction(facts[name]) for name in ("aspect", "rate", "time_base")}
         return Shape(**{**facts, **fractions, "colors": Colors(**facts["colors"])})
 
 
 def set_colors(context: av.VideoCodecContext, colors: Colors) -> None:
-    """Say what colors a video is written in; players would guess by its size."""
+    """Tag a video with its colors; players would guess them by its size."""
     context.colorspace, context.color_range = colors.matrix, colors.range
     context.color_primaries, context.color_trc = colors.primaries, colors.transfer
 
 
 @contextmanager
 def _scheduling_kept() -> Iterator[None]:
-    """Threads are scheduled afterwards as they were before, new ones as the one that is here.
+    """Restore the scheduling of all threads afterwards, and give new ones that of this one.
 
-    For root, SVT-AV1 makes its threads and the one that opens it the most urgent of the machine,
-    and what they start after that as well: nothing else would run beside them.
+    As root, SVT-AV1 gives real-time priority to its threads and to the one that opens it, which
+    the threads started later inherit: nothing else would get any time.
     """
     tasks = Path("/proc/self/task")
     if not tasks.exists():  # not Linux
@@ -306,7 +280,7 @@ def _scheduling_kept() -> Iterator[None]:
         os.sched_setscheduler(0, *before)
         for task in tasks.iterdir():
             if task.name not in known:
-                with suppress(ProcessLookupError):  # it ended already
+                with suppress(ProcessLookupError):  # it has ended
                     os.sched_setscheduler(int(task.name), *before)
 
 
@@ -314,11 +288,15 @@ class FrameEncoder:
     """Encodes frames into a new video stream of a container.
 
     Args:
-        container: that is being written.
+        container: open for writing.
         encoding, shape: of the stream.
 
+    Attributes:
+        stream: the new stream.
+        warnings: anything unusual about it.
+
     Raises:
-        VideoError: a size or a rate that the codec does not take.
+        VideoError: the codec does not take this size or rate.
     """
 
     def __init__(self, container: OutputContainer, encoding: Encoding, shape: Shape) -> None:
@@ -326,11 +304,11 @@ class FrameEncoder:
         stream = container.add_stream(encoding.encoder, rate=shape.rate)
         assert isinstance(stream, av.VideoStream)
         self.stream = stream
-        self.stream.width, self.stream.height = shape.width, shape.height
-        self.stream.pix_fmt = encoding.pixels(shape.width, shape.height)
-        context = self.stream.codec_context
+        stream.width, stream.height = shape.width, shape.height
+        stream.pix_fmt = self._pixels = encoding.pixels(shape.width, shape.height)
+        context = stream.codec_context
         context.options = encoding.options
-        context.time_base = self.stream.time_base = shape.time_base
+        context.time_base = stream.time_base = shape.time_base
         context.sample_aspect_ratio = shape.aspect
         set_colors(context, shape.colors)
         try:
@@ -339,23 +317,42 @@ class FrameEncoder:
         except (av.FFmpegError, OSError) as error:
             raise VideoError(
                 f"{encoding.codec} does not take {shape.width}x{shape.height} at "
-                f"{float(shape.rate):g} frames per second ({error.strerror}); --fps, --size or "
-                "--codec changes that"
+                f"{float(shape.rate):g} frames per second ({error.strerror}); change `fps`, "
+                "`size` or `codec`"
             ) from error
         self._reformatter = VideoReformatter()
-        self._pixels = self.stream.pix_fmt
+        self._begin: tuple[int, int] | None = None  # pts and dts of the first packet
+        self.warnings: list[str] = []
+        if self._pixels == "yuv444p":
+            self.warnings.append(
+                f"odd sides, {shape.width}x{shape.height}, are written with 4:4:4 chroma, which "
+                "many browsers and phones do not play; a scale of 1.01 or an even size avoids it"
+            )
 
-    def encode(self, frame: Frame, pts: int) -> None:
+    def encode(self, image: Frame, pts: int) -> None:
         """Encode a frame, shape (H, W, 3), uint8 BGR, and write what is ready."""
         picture = self._reformatter.reformat(
-            av.VideoFrame.from_ndarray(frame, format="bgr24"),
+            av.VideoFrame.from_ndarray(image, format="bgr24"),
             format=self._pixels,
             dst_colorspace=_COLORSPACES[self._shape.colors.matrix],
             dst_color_range=self._shape.colors.range,
         )
         picture.pts, picture.time_base = pts, self._shape.time_base
-        self._container.mux(self.stream.encode(picture))
+        self._write(self.stream.encode(picture))
 
-    def finish(self) -> None:
-        """Write what the encoder still holds back."""
-        self._container.mux(self.stream.encode(None))
+    def finish(self, end: int | None = None) -> None:
+        """Write what the encoder still holds; the last frame is displayed until `end`, a pts."""
+        packets = self.stream.encode(None)
+        if end is not None and packets:
+            last = max(packets, key=lambda packet: packet.pts or 0)
+            last.duration = end - (last.pts or 0)
+            if self._container.format.name in ("mp4", "mov"):
+                # They last from the decoding of the first packet to the end of the last one.
+                pts, dts = self._begin or (packets[0].pts or 0, packets[0].dts or 0)
+                packets[-1].duration = end - pts - ((packets[-1].dts or 0) - dts)
+        self._write(packets)
+
+    def _write(self, packets: "list[Packet]") -> None:
+        if self._begin is None and packets:
+            self._begin = packets[0].pts or 0, packets[0].dts or 0
+        self._container.mux(packets)

@@ -1,13 +1,12 @@
-"""Frames that are no video file: a folder of pictures in order, and animated WebP."""
+"""Videos that are no video files: folders of images, and animated WebP (unknown to FFmpeg)."""
 
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -22,62 +21,33 @@ from nst_rt.images.io import (
     readable_image,
     tensor_to_frame,
 )
-from nst_rt.infer.video.damage import Damage
-from nst_rt.infer.video.probe import TimedFrame, VideoInfo
-from nst_rt.infer.video.reader import CHANGES_SIZE, TRANSPARENT, Mark, check_range, digest
+from nst_rt.infer.frames import TimedFrame
+from nst_rt.infer.video.probe import Damage, VideoInfo
+from nst_rt.infer.video.reader import CHANGES_SIZE, TRANSPARENT, check_range
+from nst_rt.infer.video.segments import Mark, VideoSource, frame_digest
 from nst_rt.infer.video.transforms import Size, fitted, over_white, target_size
 
 logger = logging.getLogger(__name__)
 
 PICTURE_SUFFIXES = (*IMAGE_SUFFIXES, ".avif", ".gif")
-FOLDER_RATE = Fraction(25)  # frames per second of a folder, if nothing else is said
+FOLDER_RATE = Fraction(25)  # default frames per second of a folder
 _MILLISECONDS = Fraction(1, 1000)
-_STILL = 100  # milliseconds that a WebP's frame of no duration is shown, as browsers do
+_STILL = 100  # milliseconds of a WebP frame without duration, as in browsers
 
 
-class Source(Protocol):
-    """Frames with their times, from wherever; see `VideoReader`."""
+class PictureReader(VideoSource):
+    """A folder of images in the order of their numbers (2 before 10), or an animated WebP.
 
-    path: Path
-    info: VideoInfo
-    aspect: Fraction
-    warnings: list[str]
-
-    @property
-    def damage(self) -> list[Damage]:
-        """What could not be decoded so far."""
-
-    @property
-    def time_base(self) -> Fraction:
-        """Seconds per tick of the frames' times."""
-
-    @property
-    def expected(self) -> int:
-        """Frames that will come, roughly; 0 if that cannot be known."""
-
-    def state(self) -> dict[str, Any]:
-        """What frames told so far that matters for those to come, in values that JSON knows."""
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on as another reader of the same source whose `state` this was."""
-
-    def frames(self, after: Mark | None = None) -> Iterator[TimedFrame]:
-        """The frames; from the one that is marked on, itself included, if `after` is given."""
-
-
-class PictureReader:
-    """A folder of pictures, by their names (2 before 10), or an animated WebP, as a video.
-
-    Pictures that cannot be read are left out, and their times told in `damage`.
+    Images that cannot be read are left out and listed in `damage`.
 
     Args:
         path: the folder or the file.
         start, end: seconds, to read a part.
-        rate: of a folder, frames per second.
+        rate: frames per second of a folder.
         size, scale: see `target_size`.
 
     Raises:
-        InputError: nothing there that could be read, or a range that is none.
+        InputError: nothing readable, or `start` and `end` do not make a range.
     """
 
     def __init__(
@@ -91,72 +61,51 @@ class PictureReader:
         scale: float | None = None,
     ) -> None:
         check_range(start, end)
-        self.path = Path(path)
-        self._pictures = numbered_pictures(self.path) if self.path.is_dir() else []
-        self.info = self._folder_info(rate) if self.path.is_dir() else self._webp_info()
+        path = Path(path)
+        self._images = numbered_images(path) if path.is_dir() else []
+        super().__init__(path, self._folder_info(path, rate) if self._images else _webp_info(path))
         self._first = self.info.height, self.info.width
         self._target = target_size(
             self.info.width, self.info.height, size=size, scale=scale, stretch=Fraction(1)
         )
-        self.aspect = Fraction(1)
-        self.damage: list[Damage] = []
-        self.warnings: list[str] = []
         self._start = round((start or 0) / self.time_base)
         self._end = None if end is None else round(end / self.time_base)
 
-    def __iter__(self) -> Iterator[TimedFrame]:
-        return self.frames()
-
-    @property
-    def time_base(self) -> Fraction:
-        """Seconds per tick of the frames' times."""
-        return self.info.time_base
-
     @property
     def expected(self) -> int:
-        """Frames that will come, roughly."""
-        if not self._pictures:
+        """Approximate number of frames."""
+        if not self._images:
             return self.info.frames
-        last = len(self._pictures) if self._end is None else min(self._end, len(self._pictures))
+        last = len(self._images) if self._end is None else min(self._end, len(self._images))
         return max(last - self._start, 0)
 
-    def state(self) -> dict[str, Any]:
-        """What frames told so far, in values that JSON knows."""
-        return {"damage": [asdict(part) for part in self.damage]}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on as another reader of the same source whose `state` this was."""
-        self.damage = [Damage(**part) for part in state["damage"]]
-
     def frames(self, after: Mark | None = None) -> Iterator[TimedFrame]:
-        """The frames; from the one that is marked on, itself included, if `after` is given."""
-        for timed in self._folder_frames(after) if self._pictures else self._webp_frames():
+        for timed in self._folder_frames(after) if self._images else self._webp_frames():
             pts = timed.pts - self._start
             if self._end is not None and timed.pts >= self._end:
                 return
             if pts < (0 if after is None else after.pts):
                 continue
-            if timed.frame.shape[:2] != self._first:
+            if timed.image.shape[:2] != self._first:
                 self._warn(CHANGES_SIZE)
-            frame = fitted(timed.frame, self._first, self._target)
-            if after is not None and pts == after.pts and digest(frame) != after.digest:
-                raise InputError(f"{self.path}: its pictures have changed; --overwrite starts anew")
-            yield replace(timed, frame=frame, pts=pts, source=pts)
+            image = fitted(timed.image, self._first, self._target)
+            if after is not None and pts == after.pts and frame_digest(image) != after.digest:
+                raise InputError(f"{self.path}: its images have changed; `overwrite` starts over")
+            yield replace(timed, image=image, pts=pts, source=pts)
 
     def _folder_frames(self, after: Mark | None) -> Iterator[TimedFrame]:
         first = self._start + (0 if after is None else after.pts)
-        for number, path in enumerate(self._pictures[first:], first):
+        for number, path in enumerate(self._images[first:], first):
             try:
-                frame = self._picture(path)
+                image = self._image(path)
             except InputError as error:
                 logger.warning("skipped: %s", error)
-                self.damage.append(
-                    Damage(float(number * self.time_base), float((number + 1) * self.time_base))
-                )
+                begin, end = (float(tick * self.time_base) for tick in (number, number + 1))
+                self.damage.append(Damage(begin, end))
                 continue
-            yield TimedFrame(frame, number, 1)
+            yield TimedFrame(image, number, 1)
 
-    def _picture(self, path: Path) -> Frame:
+    def _image(self, path: Path) -> Frame:
         picture = load_picture(path)
         frame = tensor_to_frame(picture.image)
         if picture.alpha is None:
@@ -178,8 +127,7 @@ class PictureReader:
                     animation.seek(number)
                     animation.load()
                 except (OSError, EOFError):
-                    seconds = pts / 1000
-                    self.damage.append(Damage(seconds, seconds))
+                    self.damage.append(Damage(pts / 1000, pts / 1000))
                     return
                 duration = round(animation.info.get("duration") or _STILL)
                 rgba = np.asarray(animation.convert("RGBA"), np.uint8)
@@ -187,35 +135,27 @@ class PictureReader:
                 yield TimedFrame(self._over_white(bgra), pts, duration)
                 pts += duration
 
-    def _folder_info(self, rate: Fraction) -> VideoInfo:
-        height, width = self._first_shape()
-        count = len(self._pictures)
-        return VideoInfo(width, height, rate, 1 / rate, 0, count, float(count / rate), None)
-
-    def _first_shape(self) -> tuple[int, int]:
-        """Height and width of the first picture that can be read, which all get."""
-        for path in self._pictures:
-            with suppress(InputError):  # told when its turn comes
-                return image_shape(path)
-        raise InputError(f"{self.path}: none of its {len(self._pictures)} pictures can be read")
-
-    def _warn(self, text: str) -> None:
-        if text not in self.warnings:
-            self.warnings.append(text)
-            logger.warning("%s: %s", self.path, text)
-
-    def _webp_info(self) -> VideoInfo:
-        with readable_image(self.path) as animation:
-            width, height = animation.size
-            count = getattr(animation, "n_frames", 1)
-            animation.load()
-            duration = round(animation.info.get("duration") or _STILL)
-        rate = Fraction(1000, duration)
-        return VideoInfo(width, height, rate, _MILLISECONDS, 0, count, None, None)
+    def _folder_info(self, folder: Path, rate: Fraction) -> VideoInfo:
+        count = len(self._images)
+        for path in self._images:
+            with suppress(InputError):  # reported when its turn comes
+                height, width = image_shape(path)
+                return VideoInfo(width, height, rate, 1 / rate, 0, count, float(count / rate), None)
+        raise InputError(f"{folder}: none of its {count} images can be read")
 
 
-def numbered_pictures(folder: Path) -> list[Path]:
-    """Pictures of a folder in the order of the numbers in their names.
+def _webp_info(path: Path) -> VideoInfo:
+    with readable_image(path) as animation:
+        width, height = animation.size
+        count = getattr(animation, "n_frames", 1)
+        animation.load()
+        duration = round(animation.info.get("duration") or _STILL)
+    rate = Fraction(1000, duration)
+    return VideoInfo(width, height, rate, _MILLISECONDS, 0, count, None, None)
+
+
+def numbered_images(folder: Path) -> list[Path]:
+    """Images of a folder in the order of the numbers in their names.
 
     Raises:
         InputError: there are none.
@@ -227,12 +167,12 @@ def numbered_pictures(folder: Path) -> list[Path]:
         if path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith("._")
     ]
     if not found:
-        raise InputError(f"{folder}: no pictures in this folder")
+        raise InputError(f"{folder}: no images in this folder")
     return sorted(found, key=lambda path: _natural(path.name))
 
 
-def is_animation(path: Path | str) -> bool:
-    """An animated WebP file, which FFmpeg reads only the first frame of."""
+def is_animated_webp(path: Path | str) -> bool:
+    """Whether a file is an animated WebP, of which FFmpeg reads the first frame only."""
     try:
         with Image.open(path, formats=["WEBP"]) as opened:
             return bool(getattr(opened, "is_animated", False))
@@ -241,5 +181,5 @@ def is_animation(path: Path | str) -> bool:
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
-    parts = re.split(r"(\d+)", name)  # also digits of other scripts, which int() knows
+    parts = re.split(r"(\d+)", name)  # digits of all scripts, which int() reads
     return [(int(part), "") if place % 2 else (-1, part) for place, part in enumerate(parts)]

@@ -1,4 +1,4 @@
-"""What a video is: opened, what its container says of it, its colors, its timed frames."""
+"""What a video file says about itself: streams, rate, duration, colors. Nothing is decoded."""
 
 import codecs
 import statistics
@@ -17,42 +17,41 @@ from av.video.stream import VideoStream
 
 from nst_rt.errors import VideoError
 from nst_rt.files import check_input
-from nst_rt.images.io import Frame
 
 Packet: TypeAlias = "av.Packet[Any]"
 
-STDIO = "-"  # a pipe instead of a file
+STDIO = "-"  # standard input or output instead of a file
 
 # Codes of ITU-T H.273.
 _UNSPECIFIED = 2
 _BT709, _BT601, _BT2020 = 1, 6, 9
 _LIMITED, _FULL = 1, 2
-_MATRICES = {1: 1, 4: 4, 5: 5, 6: 6, 7: 7, 9: 9, 10: 9}  # those that swscale knows
-_HD = 720  # lines from which a video that does not say is taken for BT.709, as players do
+_MATRICES = {1, 4, 5, 6, 7, 9, 10}  # known to swscale
+_HD = 720  # lines from which an untagged video is decoded as BT.709, as players do
 
-# Clocks of broadcasts start anywhere.
-_OWN_CLOCK = {"mpegts", "mpeg"}
-# Containers that tell how long each stream is; others tell what the longest one is, or guess.
-_EXACT = ("mov", "matroska")
-# Names of Matroska's first two elements.
+_OWN_CLOCK = {"mpegts", "mpeg"}  # the clocks of broadcasts start anywhere
+# IDs of Matroska's first two elements.
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 
-# What AVIF and HEIC files of one picture begin with; to FFmpeg they are videos.
+# Brands of AVIF and HEIC files with a single image, which FFmpeg opens as videos.
 _PHOTO_BRANDS = {"avif", "heic", "heix", "mif1"}
-# Frames per second above which the timestamps decide: FFmpeg takes a recording of a browser, which
-# tells no rate, for one of 1000, since it counts in milliseconds.
+# Frames per second above which the timestamps decide: FFmpeg takes a browser's recording, which has
+# no rate, for 1000 frames per second, since its timestamps are milliseconds.
 _FASTEST = 120
-_MEASURED = 32  # frames
+_MEASURED = 32  # number of frames
+
+_TRIES = 200  # unreadable packets in a row after which the rest of a file is given up
+_JOINED = 0.5  # seconds between two damaged parts that are reported as one
 
 
 @dataclass(frozen=True)
 class Colors:
-    """How YUV stands for colors: codes of ITU-T H.273.
+    """How YUV values represent colors, in codes of ITU-T H.273.
 
     Attributes:
         matrix: from RGB to YUV.
         range: 1 for limited (16-235), 2 for full.
-        primaries, transfer: of the RGB, 2 if not known.
+        primaries, transfer: of the RGB values, 2 if unknown.
     """
 
     matrix: int = _BT709
@@ -63,22 +62,21 @@ class Colors:
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a video's container says of it.
+    """Properties of a video, as its container states them.
 
     Attributes:
         width, height: pixels, before rotation.
         rate: frames per second, exact.
         time_base: seconds per tick of the timestamps, exact.
-        start: of the video stream, in ticks.
-        frames: number of frames; estimated where the container does not tell, 0 if it cannot be.
-        duration: of the video stream in seconds, if the container tells.
-        audio: codec of the first audio stream, if there is one.
-        aspect: width of a pixel by its height.
-        source_colors: how the source's colors are decoded.
-        colors: what an output is written in; as the source where that says, else BT.709.
-        origin: ticks on the container's own clock that count as 0.
-        exact: the duration is that of the video alone, to a frame.
-        missing: bytes that the file's end lacks.
+        start: first timestamp of the video stream, in ticks.
+        frames: number of frames; an estimate where the container has none, 0 if unknown.
+        duration: of the video stream in seconds, None if unknown.
+        audio: codec of the first audio stream, None without audio.
+        aspect: pixel aspect ratio, width by height.
+        source_colors: colors that the source is decoded with.
+        colors: colors that an output is encoded in: the source's, or BT.709 if it has no tags.
+        origin: tick that counts as 0 seconds.
+        missing: number of bytes missing at the end of the file.
     """
 
     width: int
@@ -93,34 +91,39 @@ class VideoInfo:
     source_colors: Colors = Colors()
     colors: Colors = Colors()
     origin: int = 0
-    exact: bool = False
     missing: int = 0
 
     @property
     def end(self) -> float | None:
-        """Of the video, in seconds from the file's start on, if the container tells."""
+        """End of the video stream, in seconds from `origin`; None if unknown."""
         return self.seconds(self.start) + self.duration if self.duration else None
 
     def seconds(self, tick: int) -> float:
-        """The time of a tick of the file, from its start on."""
+        """Seconds from `origin` to a tick."""
         return float((tick - self.origin) * self.time_base)
 
 
 @dataclass(frozen=True)
-class TimedFrame:
-    """A frame and its time in ticks.
+class Damage:
+    """A part of the source that could not be decoded, or only with errors; in its seconds."""
 
-    Attributes:
-        frame: shape (H, W, 3), uint8 BGR.
-        pts: when it appears, in ticks of the video's time base.
-        duration: in ticks; 0 if it is not known.
-        source: `pts` of the source's frame that it was made of, in the source's ticks.
-    """
+    start: float
+    end: float
 
-    frame: Frame
-    pts: int
-    duration: int = 0
-    source: int = 0
+    def __str__(self) -> str:
+        if self.end - self.start < 0.01:
+            return f"at {self.start:.2f} s"
+        return f"{self.start:.2f} to {self.end:.2f} s"
+
+
+def with_damage(parts: list[Damage], start: float, end: float) -> list[Damage]:
+    """The parts and one more, from `start` to `end` seconds; neighbors are joined."""
+    if parts and end <= parts[-1].end:  # decoded a second time, while seeking to resume
+        return parts
+    if parts and start <= parts[-1].end + _JOINED:
+        start, end = min(start, parts[-1].start), max(end, parts[-1].end)
+        parts = parts[:-1]
+    return [*parts, Damage(max(start, 0.0), max(end, 0.0))]
 
 
 def probe(path: Path | str) -> VideoInfo:
@@ -128,7 +131,7 @@ def probe(path: Path | str) -> VideoInfo:
 
     Raises:
         InputError: no such file.
-        VideoError: not a video, without frames, or cut off before its index.
+        VideoError: not a video, no frames, or cut off before its index.
     """
     path = check_input(path)
     with open_media(path) as container:
@@ -136,10 +139,10 @@ def probe(path: Path | str) -> VideoInfo:
 
 
 def open_media(path: Path | str, *, options: Mapping[str, str] | None = None) -> InputContainer:
-    """Open a video file to read, or standard input for `-`; to be closed, as a context.
+    """Open any file that FFmpeg knows, or standard input for `-`, as a context manager.
 
     Args:
-        path: of any file that FFmpeg knows.
+        path: file to open.
         options: for FFmpeg.
 
     Raises:
@@ -150,13 +153,11 @@ def open_media(path: Path | str, *, options: Mapping[str, str] | None = None) ->
         return av.open(file, options=dict(options or {}), metadata_errors=_AS_LATIN_1)
     except (av.FFmpegError, OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise VideoError(
-            f"{path}: not a video that can be read, or a damaged one ({reason})"
-        ) from error
+        raise VideoError(f"{path}: not a video, or a damaged one ({reason})") from error
 
 
 def _as_latin_1(error: UnicodeError) -> tuple[str, int]:
-    """Stand in for what is not UTF-8 in a tag: older programs wrote Latin-1."""
+    """Decode tags that are not UTF-8: older programs wrote Latin-1."""
     if not isinstance(error, UnicodeDecodeError):
         raise error
     return error.object[error.start : error.end].decode("latin-1"), error.end
@@ -167,19 +168,37 @@ codecs.register_error(_AS_LATIN_1, _as_latin_1)
 
 
 def url(path: Path | str) -> str:
-    """For FFmpeg, which takes what stands before a colon in a relative path for a protocol."""
+    """An absolute path: FFmpeg takes `a:` at the start of a relative one for a protocol."""
     return str(Path(path).absolute())
 
 
+def readable_packets(container: InputContainer, *streams: Stream) -> "Iterator[Packet | None]":
+    """Packets of the streams (of all by default), with None for each that cannot be read."""
+    packets = container.demux(*streams)
+    failures = 0
+    while failures < _TRIES:
+        try:
+            packet = next(packets)
+        except StopIteration:
+            return
+        except (av.FFmpegError, OSError):
+            failures += 1
+            packets = container.demux(*streams)
+            yield None
+        else:
+            failures = 0
+            if packet.size:
+                yield packet
+
+
 def main_video(container: InputContainer) -> VideoStream | None:
-    """The stream that is converted: the first that is no cover picture and can be decoded."""
-    streams = [
-        stream
-        for stream in container.streams.video
-        if not stream.disposition & Disposition.attached_pic
-    ]
-    # PyAV has no context for a codec that FFmpeg does not know.
-    return next((stream for stream in streams if stream.codec_context is not None), None)
+    """The stream to convert: the first one that is not a cover image and can be decoded."""
+    for stream in container.streams.video:
+        # PyAV has no context for a codec that FFmpeg does not know.
+        is_cover = stream.disposition & Disposition.attached_pic
+        if stream.codec_context is not None and not is_cover:
+            return stream
+    return None
 
 
 def video_stream(path: Path | str, container: InputContainer) -> VideoStream:
@@ -191,7 +210,7 @@ def video_stream(path: Path | str, container: InputContainer) -> VideoStream:
     stream = main_video(container)
     if stream is None:
         if any(stream.codec_context is None for stream in container.streams.video):
-            raise VideoError(f"{path}: a video in a codec that FFmpeg does not know")
+            raise VideoError(f"{path}: its video codec is unknown to FFmpeg")
         raise VideoError(f"{path}: no video in this file")
     return stream
 
@@ -199,22 +218,22 @@ def video_stream(path: Path | str, container: InputContainer) -> VideoStream:
 def video_info(
     path: Path | str, container: InputContainer, ahead: "list[Packet] | None" = None
 ) -> VideoInfo:
-    """`probe` for a container that is open.
+    """`probe` for an open container.
 
     Args:
-        path: of it, or `-`.
-        container: which is read a little where its header does not tell enough.
-        ahead: takes the packets that were read; of a pipe, they do not come again.
+        path: of the container, or `-`.
+        container: if its header has no frame rate, its first packets are read.
+        ahead: collects the packets read here; in a pipe they come only once.
     """
     stream = video_stream(path, container)
     if str(path) != STDIO and _is_photo(container):
-        raise VideoError(f"{path}: a photo, not a video; nst-rt image stylizes photos")
+        raise VideoError(f"{path}: a photo, not a video; use nst-rt image for photos")
     rate, time_base = _rate(container, stream, ahead), stream.time_base
     if not rate or not time_base or not stream.width:
         raise VideoError(f"{path}: no frames in this video, or its header is damaged")
     missing = 0
     if str(path) != STDIO:
-        # The index of MP4, MOV and AVI tells where each frame's data should end.
+        # The index of MP4, MOV and AVI has the file position of each frame.
         frames_end = max((entry.pos + entry.size for entry in stream.index_entries), default=0)
         end = max(frames_end, _matroska_end(Path(path)))
         missing = max(end - Path(path).stat().st_size, 0)
@@ -233,13 +252,12 @@ def video_info(
         source_colors=source_colors,
         colors=colors,
         origin=round(clock_origin(container) / time_base),
-        exact=container.format.name.startswith(_EXACT),
         missing=missing,
     )
 
 
 def _is_photo(container: InputContainer) -> bool:
-    """A file of one picture, not a film of pictures one after the other."""
+    """Whether a file holds a single image; image formats may also hold a film, image by image."""
     name = container.format.name
     if not (name.endswith("_pipe") or name == "image2"):
         return container.metadata.get("major_brand") in _PHOTO_BRANDS
@@ -249,10 +267,10 @@ def _is_photo(container: InputContainer) -> bool:
 def _rate(
     container: InputContainer, stream: VideoStream, ahead: "list[Packet] | None"
 ) -> Fraction | None:
-    """Frames per second; from the first frames' times where the container's word is not enough."""
-    said = stream.average_rate
-    if said and said <= _FASTEST:
-        return said
+    """Frames per second: as stated, or the median of the first frames if that is implausible."""
+    stated = stream.average_rate
+    if stated and stated <= _FASTEST:
+        return stated
     times: list[int] = []
     for packet in _packets(container):
         if ahead is not None:
@@ -263,25 +281,25 @@ def _rate(
             break
     gaps = [after - before for before, after in pairwise(sorted(times)) if after > before]
     if not gaps or not stream.time_base:
-        return said or stream.guessed_rate
+        return stated or stream.guessed_rate
     return 1 / (statistics.median_low(gaps) * stream.time_base)
 
 
 def _packets(container: InputContainer) -> Iterator[Packet]:
-    """Those that can be read, with something in them."""
+    """Packets up to the first that cannot be read."""
     with suppress(av.FFmpegError, OSError):
         yield from (packet for packet in container.demux() if packet.size)
 
 
 def clock_origin(container: InputContainer) -> Fraction:
-    """Seconds on a container's own clock that count as 0."""
+    """Time on the container's own clock that counts as 0, in seconds."""
     if container.format.name in _OWN_CLOCK and container.start_time:
         return Fraction(container.start_time, av.time_base)
     return Fraction(0)
 
 
 def _matroska_end(path: Path) -> int:
-    """Where a Matroska file's header says that the file ends (RFC 9559); 0 if it does not."""
+    """Size of a Matroska file according to its header (RFC 9559); 0 if unknown."""
     with path.open("rb") as file:
         head = file.read(256).ljust(272, b"\0")
     if not head.startswith(_EBML):
@@ -295,7 +313,7 @@ def _matroska_end(path: Path) -> int:
 
 
 def _ebml_size(data: bytes, place: int) -> tuple[int | None, int]:
-    """The size of an element, None where it is unknown, and where the element begins (RFC 8794)."""
+    """Size of an element (None if unknown) and the offset of its content (RFC 8794)."""
     length = 9 - data[place].bit_length()
     most = (1 << 7 * length) - 1
     size = int.from_bytes(data[place : place + length], "big") & most
@@ -303,41 +321,40 @@ def _ebml_size(data: bytes, place: int) -> tuple[int | None, int]:
 
 
 def codec_name(stream: Stream) -> str:
-    """Name of the format, not of a decoder of it."""
+    """Name of a stream's format, not of FFmpeg's decoder for it."""
     if stream.codec_context is None:
         return getattr(stream, "name", None) or "unknown"
     return stream.codec_context.codec.canonical_name
 
 
 def _duration(stream: VideoStream) -> float | None:
-    """Of the video alone; the container's is that of its longest stream."""
+    """Seconds of the video stream; the container's duration is that of its longest stream."""
     if stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base)
     tag = stream.metadata.get("DURATION")  # Matroska: "00:01:02.345000000"
     if tag is None:
         return None
     hours, minutes, seconds = (float(part) for part in tag.split(":"))
-    told = 3600 * hours + 60 * minutes + seconds
-    if any(name.startswith("_STATISTICS") for name in stream.metadata):  # of mkvmerge
-        return told
-    # FFmpeg tells when the stream ends.
-    return told - float((stream.start_time or 0) * (stream.time_base or 0))
+    stated = 3600 * hours + 60 * minutes + seconds
+    if any(name.startswith("_STATISTICS") for name in stream.metadata):  # written by mkvmerge
+        return stated
+    # FFmpeg writes the end of the stream, not its length.
+    return stated - float((stream.start_time or 0) * (stream.time_base or 0))
 
 
 def _colors(stream: VideoStream) -> tuple[Colors, Colors]:
-    """Of the source, and of what is made of it."""
+    """Colors of the source, and of an output made from it."""
     context = stream.codec_context
     pixels = context.format
     is_yuv = pixels is None or not (pixels.is_rgb or pixels.has_palette)
-    said = is_yuv and context.colorspace in _MATRICES
-    guess = _BT709 if stream.height >= _HD else _BT601
-    full = is_yuv and context.color_range == _FULL
+    is_tagged = is_yuv and context.colorspace in _MATRICES
+    # swscale knows BT.2020 with constant luminance (10) as the other one only.
+    tagged = _BT2020 if context.colorspace == 10 else context.colorspace
+    assumed = _BT709 if stream.height >= _HD else _BT601
     source = Colors(
-        matrix=_MATRICES[context.colorspace] if said else guess,
-        range=_FULL if full else _LIMITED,
+        matrix=tagged if is_tagged else assumed,
+        range=_FULL if is_yuv and context.color_range == _FULL else _LIMITED,
         primaries=context.color_primaries,
         transfer=context.color_trc,
     )
-    if not said:
-        return source, Colors(range=source.range)
-    return source, source
+    return source, source if is_tagged else Colors(range=source.range)

@@ -1,37 +1,39 @@
-"""The frames of a video file or of a pipe, decoded by PyAV, upright, as uint8 BGR."""
+"""The frames of a video file or pipe, decoded by PyAV, upright, as uint8 BGR."""
 
-import hashlib
 import logging
 import queue
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
 from av.container import InputContainer
+from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from nst_rt.errors import InputError
 from nst_rt.files import check_input
 from nst_rt.images.io import Frame
+from nst_rt.infer.frames import TimedFrame
 from nst_rt.infer.threads import PATIENCE, in_background
-from nst_rt.infer.video.damage import Damage, DamageWatch
-from nst_rt.infer.video.deinterlace import Deinterlacer
-from nst_rt.infer.video.packets import decoder_of, picture_packets
 from nst_rt.infer.video.probe import (
     STDIO,
     Packet,
-    TimedFrame,
     open_media,
+    readable_packets,
     video_info,
     video_stream,
+    with_damage,
 )
+from nst_rt.infer.video.segments import Mark, VideoSource, frame_digest
 from nst_rt.infer.video.transforms import (
+    Deinterlacer,
     Orientation,
     Size,
     fitted,
@@ -42,46 +44,34 @@ from nst_rt.infer.video.transforms import (
 
 logger = logging.getLogger(__name__)
 
-# What may be in `warnings`.
-TRANSPARENT = "transparent: laid over white"
-CHANGES_SIZE = "frames change their size: all are fitted into the first one's, with bars if need be"
+# Texts in `warnings`.
+TRANSPARENT = "transparent: composited over white"
+CHANGES_SIZE = "frames change their size: all are fitted into the first one's, with bars if needed"
+
+# WebM keeps transparency beside the picture, where FFmpeg's own decoders ignore it.
+_WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+
+_TRACE = 40  # frames after a sign of damage among which missing ones count as damaged
+_JUMP = 0.75  # frames that are missing at least where time jumps
+_HOLE = 256  # bytes between two packets of a Matroska file, more than it needs
 
 
-@dataclass(frozen=True)
-class Mark:
-    """A frame of the source to go on behind: its time in ticks, and what it looks like."""
-
-    pts: int
-    digest: str
-
-
-def digest(frame: Frame) -> str:
-    """A fingerprint of a frame."""
-    return hashlib.blake2b(frame.tobytes(), digest_size=16).hexdigest()
-
-
-class VideoReader:
+class VideoReader(VideoSource):
     """The frames of a video in order, upright, each with its time.
 
-    Times count from the start of the file, or from `start`. What is damaged is left out, and
-    told in `damage`; what else a user should know, in `warnings`.
+    Times count from the beginning of the file, or from `start`. Parts that cannot be decoded are
+    left out and listed in `damage`.
 
     Args:
-        path: any file that FFmpeg decodes, or `-` for a pipe on standard input, which can be read
-            once.
+        path: any file that FFmpeg decodes, or `-` for standard input, which can be read once.
         start, end: seconds, to read a part.
         size, scale: see `target_size`.
-        square: stretch frames whose pixels are not square.
-        others: where packets of other streams go to while the frames are read.
-
-    Attributes:
-        info: of the file.
-        aspect: of the pixels that frames have; known from the first frame on.
-        warnings: what was done that a user may not expect, each once.
+        square: whether to stretch frames whose pixels are not square.
+        others: queue that collects the packets of all other streams while frames are read.
 
     Raises:
-        InputError: no such file, or a range that is none.
-        VideoError: not a video, without frames, or cut off before its index.
+        InputError: no such file, or `start` and `end` do not make a range.
+        VideoError: not a video, no frames, or cut off before its index.
     """
 
     def __init__(
@@ -96,50 +86,35 @@ class VideoReader:
         others: "queue.SimpleQueue[Packet] | None" = None,
     ) -> None:
         check_range(start, end)
-        self.path = Path(path)
+        self._file = path
         self._pipe = _open_pipe() if str(path) == STDIO else None
         if self._pipe is None:
             check_input(path)
-        self._ahead: list[Packet] = []  # of a pipe, read before its frames
+        self._ahead: list[Packet] = []  # of a pipe, read while its properties were found out
         with self.container() as container:
-            self.info = video_info(path, container, None if self._pipe is None else self._ahead)
+            info = video_info(path, container, None if self._pipe is None else self._ahead)
             self._knows_its_end = container.format.name.startswith("mov")
+        super().__init__(path, info)
         base, origin = self.info.time_base, self.info.origin
         self._first = origin + round((start or 0) / base)
         self._end = None if end is None else origin + round(end / base)
         if self.info.end is not None and (start or 0) >= self.info.end:
             raise InputError(
-                f"{path}: ends at {self.info.end:.2f} s, before the start that was asked for, "
-                f"{start:g} s"
+                f"{path}: ends at {self.info.end:.2f} s, before the `start` of {start:g} s"
             )
         self._size, self._scale, self._square = size, scale, square
         self._others = others
         self._frame_ticks = max(round(1 / self.info.rate / base), 1)
         self._reformatter = VideoReformatter()
-        # Height and width of the first frame; width and height that all get.
+        # Height and width of the first frame; width and height after resizing.
         self._shapes: tuple[tuple[int, int], tuple[int, int]] | None = None
-        self._watch = DamageWatch(self.info, self._frame_ticks)
-        self.aspect = self.info.aspect
-        self.warnings: list[str] = []
+        self._suspects = 0  # number of frames in which a jump in time still counts as damage
+        self._reached: int | None = None  # latest end of a decoded frame
         if self.info.missing:
             self._warn(f"truncated: {self.info.missing} bytes are missing at its end")
 
-    def __iter__(self) -> Iterator[TimedFrame]:
-        return self.frames()
-
-    @property
-    def time_base(self) -> Fraction:
-        """Seconds per tick of the frames' times."""
-        return self.info.time_base
-
-    @property
-    def damage(self) -> list[Damage]:
-        """What could not be decoded so far."""
-        return self._watch.damage
-
     @property
     def expected(self) -> int:
-        """Frames that will come, roughly; 0 if that cannot be known."""
         if self._end is None and self._first == self.info.origin:
             return self.info.frames
         if self.info.end is None:
@@ -150,29 +125,24 @@ class VideoReader:
         return max(round((end - self.info.seconds(self._first)) * self.info.rate), 1)
 
     def state(self) -> dict[str, Any]:
-        """What frames told so far that matters for those to come, in values that JSON knows."""
-        return {**self._watch.state(), "shapes": self._shapes}
+        return {**super().state(), "shapes": self._shapes}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on as another reader of the same file whose `state` this was."""
-        self._watch.restore(state)
+        super().restore(state)
         if state["shapes"] is not None:
             first, target = state["shapes"]
             self._shapes = tuple(first), tuple(target)
 
     def frames(self, after: Mark | None = None) -> Iterator[TimedFrame]:
-        """The frames; from the one that is marked on, itself included, if `after` is given.
-
-        That one is looked for by seeking. Where this does not lead to just that frame, as in
-        files with a wrong index, all is decoded from the beginning.
-        """
+        # The mark is found by seeking. If that does not lead to the very same frame, as in files
+        # with a wrong index, everything is decoded from the beginning.
         if after is None or self._pipe is not None:
             yield from self._frames(self._first if self._first > self.info.origin else None)
             return
-        known = list(self.damage)
+        known = self.damage
         frames = self._frames(after.pts + self._first)
         for timed in frames:
-            if timed.pts == after.pts and digest(timed.frame) == after.digest:
+            if timed.pts == after.pts and frame_digest(timed.image) == after.digest:
                 yield timed
                 yield from frames
                 return
@@ -180,14 +150,14 @@ class VideoReader:
                 break
         frames.close()
         logger.info("%s: seeking does not work; decoding from the beginning", self.path)
-        self._watch.damage = known
+        self.damage = known
         for timed in self._frames(None):
             if timed.pts >= after.pts:
                 yield timed
 
     @contextmanager
     def container(self) -> "Iterator[InputContainer]":
-        """The file, open; a pipe stays open afterwards.
+        """The open file; a pipe stays open afterwards.
 
         Raises:
             VideoError: it cannot be opened.
@@ -195,19 +165,19 @@ class VideoReader:
         if self._pipe is not None:
             yield self._pipe
             return
-        with open_media(self.path) as container:
+        with open_media(self._file) as container:
             yield container
 
     def _frames(self, target: int | None) -> Generator[TimedFrame, None, None]:
-        """Frames from the window's start on; `target` is a time in the file to seek."""
+        """Frames from `start` to `end`; `target` is a tick of the file to seek to."""
         previous: int | None = None
         orientation: Orientation | None = None
-        held: TimedFrame | None = None  # until the next one tells how long it is shown
+        held: TimedFrame | None = None  # until the next frame tells its duration
         for picture in self._decoded(target):
             assert picture.pts is not None
-            # Timestamps that stand still or go back would be refused by encoders.
+            # Encoders refuse timestamps that do not ascend.
             pts = picture.pts if previous is None else max(picture.pts, previous + 1)
-            self._watch.look_at(picture, pts, previous)
+            self._look_for_damage(picture, pts, previous)
             previous = pts
             if pts < self._first:
                 continue
@@ -217,23 +187,23 @@ class VideoReader:
                 return
             if orientation is None or picture.rotation != orientation.rotation:
                 orientation = Orientation(picture)
-            frame = self._shaped(orientation.upright(self._bgr(picture)), orientation)
+            image = self._shaped(orientation.upright(self._bgr(picture)), orientation)
             pts -= self._first
-            held = TimedFrame(frame, pts, picture.duration or self._frame_ticks, pts)
-        self._watch.look_for_the_end(self._end)
+            held = TimedFrame(image, pts, picture.duration or self._frame_ticks, pts)
+        self._look_for_a_missing_end()
         if held is not None:
             yield self._shown_until(self._stream_end(held), held)
 
     def _shown_until(self, tick: int, timed: TimedFrame) -> TimedFrame:
-        """The frame, which is shown until a time in the file, or until the end that is wanted."""
+        """The frame, displayed until a tick of the file or until `end`."""
         end = tick if self._end is None else min(tick, self._end)
         return replace(timed, duration=end - self._first - timed.pts)
 
     def _stream_end(self, last: TimedFrame) -> int:
-        """When the last frame ends.
+        """Tick at which the last frame ends.
 
-        Its own duration is that to the frame which is stored behind it in MP4 and MOV, and that is
-        not the one which is shown next; there the stream's tells the end.
+        In MP4 and MOV the duration of a frame is the time to the one stored after it, which is not
+        the one displayed next, so the duration of the stream decides.
         """
         begin = self._first + last.pts
         if self._knows_its_end and self.info.duration and not self.damage:
@@ -243,79 +213,119 @@ class VideoReader:
         return begin + last.duration
 
     def _decoded(self, target: int | None) -> Iterator[av.VideoFrame]:
-        """All frames from the key frame before `target` on, deinterlaced, in ticks of the file."""
+        """Deinterlaced frames from the key frame before `target` on, in ticks of the file."""
         with self.container() as container:
             stream = video_stream(self.path, container)
-            if target is not None and self._pipe is None and not self._seek(container, target):
-                target = None
-            first = True
+            sought = None if target is None else self._seek(container, target)
             deinterlacer = Deinterlacer(self.info.time_base)
+            is_first = True
             for picture in self._pictures(container, stream):
-                if first and target is not None and picture.pts > self._sought(target):
-                    break  # not where it should be
-                first = False
+                if is_first and sought is not None and picture.pts > sought:
+                    break  # a wrong index
+                is_first = False
                 yield from deinterlacer(picture)
                 if deinterlacer.is_running:
-                    self._warn("interlaced: made whole frames, one for each two fields")
+                    self._warn("interlaced: deinterlaced, one frame for each pair of fields")
             else:
                 yield from deinterlacer.flush()
                 return
         yield from self._decoded(None)
 
-    def _sought(self, target: int) -> int:
-        """Where to seek to: before the frame, since deinterlacing looks at those before it."""
-        return target - 2 * self._frame_ticks
-
-    def _seek(self, container: InputContainer, target: int) -> bool:
-        sought = self._sought(target)
-        if sought <= self.info.start or not self.info.duration:  # bare streams lose their time
-            return False
+    def _seek(self, container: InputContainer, target: int) -> int | None:
+        """The tick sought, before the target for the deinterlacer's sake; None if impossible."""
+        sought = target - 2 * self._frame_ticks
+        # Bare streams, which have no duration, lose their timestamps.
+        if self._pipe is not None or sought <= self.info.start or not self.info.duration:
+            return None
         try:
             container.seek(sought, stream=video_stream(self.path, container))
         except (av.FFmpegError, OSError):
-            return False
-        return True
+            return None
+        return sought
 
     def _pictures(self, container: InputContainer, stream: VideoStream) -> Iterator[Any]:
         """Decoded frames, each with a timestamp."""
         last = self.info.start - self._frame_ticks
-        decoder = decoder_of(stream)
-        for packet in picture_packets(
-            container,
-            stream,
-            ahead=self._ahead,
-            others=self._others,
-            on_damage=self._watch.suspect,
-        ):
+        decoder = _decoder(stream)
+        for packet in chain(self._packets(container, stream), [None]):
             try:
                 pictures = decoder.decode(packet)
             except (av.FFmpegError, OSError):
-                self._watch.note_lost(last)
+                self._suspects = _TRACE
+                self._note_damage(last, last)
                 continue
             for picture in pictures:
                 if picture.pts is None:
                     picture.pts = last + self._frame_ticks if picture.dts is None else picture.dts
                 last = picture.pts
-                self._watch.note_reached(last + (picture.duration or self._frame_ticks))
+                end = last + (picture.duration or self._frame_ticks)
+                self._reached = max(self._reached or end, end)
                 yield picture
+
+    def _packets(self, container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
+        """Packets of the video; those of other streams go to `others`."""
+        # Where Matroska is damaged, FFmpeg continues after it silently. Other containers have holes
+        # that mean nothing: boxes, tables, another interleaving.
+        has_no_holes = container.format.name.startswith("matroska")
+        place: int | None = None  # in the file, after the last packet
+        for packet in chain(self._ahead, readable_packets(container)):
+            if packet is None:
+                self._suspects = _TRACE
+                continue
+            if has_no_holes and packet.pos is not None:
+                if place is not None and packet.pos - place > _HOLE:
+                    self._suspects = _TRACE
+                place = packet.pos + packet.size
+            if packet.stream.index == stream.index:
+                if packet.is_corrupt:
+                    self._suspects = _TRACE
+                yield packet
+            elif self._others is not None:
+                self._others.put(packet)
+
+    def _look_for_damage(self, picture: av.VideoFrame, pts: int, previous: int | None) -> None:
+        """Note a corrupt frame, and frames that are missing after a sign of damage."""
+        if picture.is_corrupt:
+            self._suspects = _TRACE
+            self._note_damage(pts, pts + self._frame_ticks)
+        if not self._suspects:
+            return
+        self._suspects -= 1
+        due = pts if previous is None else previous + self._frame_ticks
+        if pts - due > _JUMP * self._frame_ticks:
+            self._note_damage(due, pts)
+
+    def _look_for_a_missing_end(self) -> None:
+        """Note what lacks between the last frame and the end that the container states."""
+        if self.info.end is None or self._reached is None:
+            return
+        end = self.info.start + round((self.info.duration or 0) / self.time_base)
+        if self._end is not None:
+            end = min(end, self._end)
+        # Durations are rounded, guessed, or those of a longer stream.
+        tolerance = 1 + 0.02 * self.info.seconds(end)
+        if self.info.missing or (end - self._reached) * self.time_base > tolerance:
+            self._note_damage(min(self._reached, end), end)
+
+    def _note_damage(self, start: int, end: int) -> None:
+        if end >= self._first:
+            self.damage = with_damage(self.damage, self.info.seconds(start), self.info.seconds(end))
 
     def _bgr(self, picture: av.VideoFrame) -> Frame:
         if picture.format.components and max(c.bits for c in picture.format.components) > 8:
-            self._warn("more than 8 bits per channel: painted and written in 8")
+            self._warn("more than 8 bits per channel: stylized and written in 8")
         colors = self.info.source_colors
         if not picture.format.is_rgb and not picture.format.has_palette:
             picture.colorspace, picture.color_range = colors.matrix, colors.range
-        if not has_alpha(picture.format):
-            return self._pixels(picture, "bgr24")
-        frame, is_transparent = over_white(self._pixels(picture, "bgra"))
+        is_opaque = not has_alpha(picture.format)
+        converted = self._reformatter.reformat(picture, format="bgr24" if is_opaque else "bgra")
+        pixels = np.asarray(converted.to_ndarray(), np.uint8)
+        if is_opaque:
+            return pixels
+        frame, is_transparent = over_white(pixels)
         if is_transparent:
             self._warn(TRANSPARENT)
         return frame
-
-    def _pixels(self, picture: av.VideoFrame, format_: str) -> Frame:
-        return np.asarray(
-            self._reformatter.reformat(picture, format=format_).to_ndarray(), np.uint8
-        )
 
     def _shaped(self, frame: Frame, orientation: Orientation) -> Frame:
         aspect = 1 / self.info.aspect if orientation.swaps else self.info.aspect
@@ -330,22 +340,30 @@ class VideoReader:
             self._warn(CHANGES_SIZE)
         return fitted(frame, first, target)
 
-    def _warn(self, text: str) -> None:
-        if text not in self.warnings:
-            self.warnings.append(text)
-            logger.warning("%s: %s", self.path, text)
-
 
 def check_range(start: float | None, end: float | None) -> None:
     """Check the part of a video that is asked for.
 
     Raises:
-        InputError: it is none.
+        InputError: a negative or infinite time, or an end that does not come after the start.
     """
     if start is not None and not 0 <= start < float("inf"):
-        raise InputError(f"the start must be a time in seconds, not {start}")
+        raise InputError(f"`start` must be 0 seconds or more, not {start}")
     if end is not None and not (start or 0) < end < float("inf"):
-        raise InputError(f"the end, {end:g} s, must come after the start, {start or 0:g} s")
+        raise InputError(f"`end`, {end:g} s, must come after `start`, {start or 0:g} s")
+
+
+def _decoder(stream: VideoStream) -> VideoCodecContext:
+    """A decoder that gives frames with their transparency."""
+    context = stream.codec_context
+    tags = {name.lower(): value for name, value in stream.metadata.items()}
+    with_alpha = _WITH_ALPHA.get(context.codec.canonical_name)
+    if with_alpha is not None and tags.get("alpha_mode") == "1":
+        decoder = av.CodecContext.create(with_alpha, "r")
+        assert isinstance(decoder, VideoCodecContext)
+        return decoder
+    stream.thread_type = "AUTO"
+    return context
 
 
 def _open_pipe() -> InputContainer:

@@ -1,35 +1,46 @@
-"""What is asked for of a conversion, and whether it can be done."""
+"""The settings of a conversion, and whether it can be done: checked before any work starts."""
 
 import hashlib
 import os
 import queue
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import cv2
+
 from nst_rt.errors import InputError, OutputExistsError
 from nst_rt.files import check_format, check_output, partial_path
+from nst_rt.infer.backends import installed_version
 from nst_rt.infer.stability.stabilizer import check_stability
 from nst_rt.infer.video.encoder import VIDEO_SUFFIXES, Encoding, choose_encoding
 from nst_rt.infer.video.picture_reader import (
     FOLDER_RATE,
     PICTURE_SUFFIXES,
     PictureReader,
-    is_animation,
+    is_animated_webp,
 )
-from nst_rt.infer.video.picture_writers import ANIMATION_SUFFIXES, check_pattern, is_pattern
 from nst_rt.infer.video.probe import STDIO, Packet
 from nst_rt.infer.video.reader import VideoReader
 from nst_rt.infer.video.segments import work_path
 from nst_rt.infer.video.transforms import Size, check_shape, exact_rate
+from nst_rt.infer.video.writers import ANIMATION_SUFFIXES, check_pattern, is_pattern
+from nst_rt.models.style_model import SUFFIX
+from nst_rt.version import __version__
 
-SEGMENT = 250  # frames; of work that is lost at most
+SEGMENT = 250  # frames; the most that an interruption loses
+
+# Packages that decide how frames look; OpenCV comes in several.
+_PACKAGES = ("torch", "openvino", "onnxruntime", "av")
+_STYLE = re.compile(r"(?:^|[,+])\s*([^,+@=]+)")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is made of a video, beside its style; see `stylize_video`."""
+    """Settings of a conversion other than its style; see `stylize_video`."""
 
     codec: str | None = None
     crf: int | None = None
@@ -46,31 +57,53 @@ class Settings:
 
     @property
     def rate(self) -> Fraction | None:
-        """The exact rate that is asked for."""
+        """`fps` as a fraction."""
         return None if self.fps is None else exact_rate(self.fps)
 
 
 @dataclass(frozen=True)
 class Request:
-    """A conversion whose two ends have been checked.
+    """A conversion whose input and output have been checked.
 
     Attributes:
-        output: as it was given.
+        output: as given.
         reader: of the source.
-        encoding: of the video, None where pictures are written.
-        others: packets of sound and the like, where these are taken from the reader.
+        encoding: of the video; None for GIF, WebP and numbered images.
+        others: queue of the packets beside the video, where the reader collects them.
+        settings: as given.
     """
 
     output: Path
     reader: VideoReader | PictureReader
     encoding: Encoding | None
     others: "queue.SimpleQueue[Packet] | None"
+    settings: Settings
+
+    def plan(self, identity: Mapping[str, Any]) -> dict[str, Any]:
+        """All that decides what the output will be, as JSON values: name -> value.
+
+        Args:
+            identity: of the frame stylizer.
+        """
+        assert self.encoding is not None
+        settings = self.settings
+        same = ("start", "end", "size", "scale", "segment")
+        return {
+            **_fingerprint(self.reader.path),
+            **{name: getattr(settings, name) for name in same},
+            "fps": None if settings.rate is None else str(settings.rate),
+            **asdict(self.encoding),
+            **identity,
+            **{package: installed_version(package) for package in _PACKAGES},
+            "opencv": cv2.__version__,
+            "nst-rt": __version__,
+        }
 
 
 def check_conversion(
     source: Path | str, output: Path | str, settings: Settings | None = None
 ) -> Request:
-    """Check a conversion's two ends before any work is done.
+    """Check input, output and settings of a conversion.
 
     Raises:
         InputError, OutputExistsError, VideoError: see `stylize_video`.
@@ -80,29 +113,48 @@ def check_conversion(
         check_stability(settings.stability)
     check_shape(size=settings.size, scale=settings.scale, fps=settings.fps)
     if settings.segment < 1:
-        raise InputError(f"a segment must have a frame at least, not {settings.segment}")
+        raise InputError(f"`segment` must be 1 frame or more, not {settings.segment}")
     output, encoding = _check_output(output, settings)
-    unusual = STDIO if str(source) == STDIO else None
+    in_one_go = STDIO if str(source) == STDIO else None
     if encoding is None or str(output) == STDIO:
-        unusual = str(output)
-    if settings.resume and unusual:
-        raise InputError(
-            f"--resume does not go with {unusual}: there are no segments to go on from"
-        )
+        in_one_go = str(output)
+    if settings.resume and in_one_go:
+        raise InputError(f"`resume` does not work with {in_one_go}, which is written in one go")
     reader, others = _reader(source, output, encoding, settings)
     _check_apart(reader.path, output)
-    return Request(output, reader, encoding, others)
+    return Request(output, reader, encoding, others, settings)
 
 
-def fingerprint(source: Path) -> dict[str, Any]:
-    """What tells a source from another one."""
+def default_output(source: Path | str, style: object) -> Path:
+    """`FILM_STYLE.EXT` in the current folder, in the container of the source or else .mp4.
+
+    Args:
+        source: file or folder.
+        style: see `stylize_video`; names are taken from texts and from blends.
+
+    Raises:
+        InputError: standard input, which has no name.
+    """
     if str(source) == STDIO:
-        return {"source": STDIO}
+        raise InputError("standard input needs an `output`: a file, or - for standard output")
+    source = Path(source)
+    suffix = source.suffix.lower() if source.suffix.lower() in VIDEO_SUFFIXES else ".mp4"
+    stem = source.resolve().name if source.is_dir() else source.stem
+    names = _STYLE.findall(style) if isinstance(style, str) else []
+    if isinstance(style, Mapping):
+        names = list(map(str, style))
+    # `FILE:NAME` is called by its name, `FILE` by its stem.
+    words = [re.split(r"[:/\\]", name.strip())[-1].removesuffix(SUFFIX) for name in names]
+    return Path(f"{stem}_{'_'.join(dict.fromkeys(words)) or 'stylized'}{suffix}")
+
+
+def _fingerprint(source: Path) -> dict[str, Any]:
+    """What distinguishes a source from others."""
     if source.is_dir():
-        # Of a link, what it leads to, unless that is gone.
+        # Of a link, what it points to, unless that is gone.
         found = [(f.name, f.stat() if f.exists() else f.lstat()) for f in source.iterdir()]
         files = sorted((name, stat.st_size, stat.st_mtime_ns) for name, stat in found)
-        return {"pictures of the source": hashlib.sha256(repr(files).encode()).hexdigest()[:16]}
+        return {"images of the source": hashlib.sha256(repr(files).encode()).hexdigest()[:16]}
     with source.open("rb") as file:
         beginning = hashlib.sha256(file.read(65536)).hexdigest()[:16]
     return {
@@ -113,14 +165,13 @@ def fingerprint(source: Path) -> dict[str, Any]:
 
 
 def _check_apart(source: Path, output: Path) -> None:
-    """Refuse to write over the source, by whatever name, or among the pictures of its folder."""
+    """Refuse to write over the source, under any name, or among the images of its folder."""
     is_pipe = str(source) == STDIO
     if not is_pipe and source.is_dir():
-        writes_pictures = output.suffix.lower() in PICTURE_SUFFIXES
-        if writes_pictures and output.parent.exists() and output.parent.samefile(source):
+        writes_images = output.suffix.lower() in PICTURE_SUFFIXES
+        if writes_images and output.parent.exists() and output.parent.samefile(source):
             raise InputError(
-                f"{output}: would be written among the pictures of the source; choose another "
-                "folder"
+                f"{output}: lies among the images of the source; choose another folder"
             )
         return
     try:
@@ -134,23 +185,23 @@ def _check_apart(source: Path, output: Path) -> None:
 
 def _check_output(output: Path | str, settings: Settings) -> tuple[Path, Encoding | None]:
     output, overwrite = Path(output), settings.overwrite
-    given = (settings.codec, settings.crf, settings.preset)
+    given = {name: getattr(settings, name) for name in ("codec", "crf", "preset")}
     suffix = output.suffix.lower()
     if str(output) == STDIO:
-        return output, choose_encoding(".mkv", codec=given[0], crf=given[1], preset=given[2])
+        return output, choose_encoding(".mkv", **given)
     if is_pattern(output) or suffix in ANIMATION_SUFFIXES:
-        if given != (None, None, None):
-            raise InputError(f"{output}: codec, crf and preset go with video files only")
+        if any(value is not None for value in given.values()):
+            raise InputError(f"{output}: `codec`, `crf` and `preset` are for video files only")
         if is_pattern(output):
             return check_pattern(output, overwrite=overwrite), None
         return check_output(output, overwrite=overwrite), None
     try:
         output = check_format(output, "video", VIDEO_SUFFIXES, overwrite=overwrite)
     except OutputExistsError:
-        # Interrupted over a file that was to be replaced.
+        # A conversion that was to replace it was interrupted.
         if not (settings.resume and work_path(output).is_dir()):
             raise
-    return output, choose_encoding(suffix, codec=given[0], crf=given[1], preset=given[2])
+    return output, choose_encoding(suffix, **given)
 
 
 def _reader(
@@ -159,14 +210,14 @@ def _reader(
     given = {name: getattr(settings, name) for name in ("start", "end", "size", "scale")}
     if str(source) != STDIO and Path(source).is_dir():
         return PictureReader(source, rate=settings.rate or FOLDER_RATE, **given), None
-    if str(source) != STDIO and is_animation(source):
+    if str(source) != STDIO and is_animated_webp(source):
         return PictureReader(source, **given), None
-    # AV1 and VP9 do not tell the shape of pixels, and nor can PyAV in these containers.
+    # AV1 and VP9 do not store the pixel aspect ratio, and PyAV cannot set it in these containers.
     square = encoding is None or (
         encoding.codec in ("av1", "vp9") and output.suffix.lower() != ".mp4"
     )
     others: queue.SimpleQueue[Packet] | None = None
-    # Pictures have no sound, and nobody would take it out.
+    # GIF and the like have no sound, and nobody would empty the queue.
     if encoding is not None and STDIO in (str(source), str(output)):
         others = queue.SimpleQueue()
     return VideoReader(source, square=square, others=others, **given), others

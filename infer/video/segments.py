@@ -1,17 +1,21 @@
 """Finished segments of a video, kept in a folder beside the output until it is complete.
 
 `OUT.EXT.partial/` holds, for segment 7, its video (`000007.nut`; NUT keeps timestamps exact), the
-state to go on behind it (`000007.npz`) and, written last, its record (`000007.json`): what has a
-record is complete. `plan.json` tells what is being made of which source. Every file is put in
-place as a whole, once it is on the disk itself.
+state to continue after it (`000007.npz`) and, written last, its record (`000007.json`): a segment
+with a record is complete. `plan.json` holds the settings of the conversion. Every file appears
+complete, once it is synced to disk.
 """
 
 import contextlib
+import hashlib
 import json
+import logging
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,24 +26,87 @@ import numpy.typing as npt
 
 from nst_rt.errors import InputError, OutputExistsError
 from nst_rt.files import sync
+from nst_rt.images.io import Frame
+from nst_rt.infer.frames import Source, TimedFrame
 from nst_rt.infer.video.encoder import Encoding, FrameEncoder, Shape
-from nst_rt.infer.video.probe import url
-from nst_rt.infer.video.reader import Mark
+from nst_rt.infer.video.probe import Damage, VideoInfo, url
+
+logger = logging.getLogger(__name__)
 
 State = dict[str, npt.NDArray[Any]]
 
-_PLAN, _LOCK, _OPEN, _STREAMS = "plan.json", "lock", "open.nut", "streams.mkv"
+_PLAN, _LOCK, _OPEN = "plan.json", "lock", "open.nut"
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A frame of the source to continue after: its time in ticks, and a digest of its pixels."""
+
+    pts: int
+    digest: str
+
+
+def frame_digest(frame: Frame) -> str:
+    """A fingerprint of a frame's pixels."""
+    return hashlib.blake2b(frame.tobytes(), digest_size=16).hexdigest()
+
+
+class VideoSource(Source, ABC):
+    """A source that can be read again from a mark on, to resume.
+
+    Attributes:
+        path: file or folder, or `-` for standard input.
+        info: properties of the video.
+        aspect: pixel aspect ratio of the frames, final from the first frame on.
+        damage: parts that could not be decoded so far.
+        warnings: anything unusual done to the frames, each once.
+    """
+
+    def __init__(self, path: Path | str, info: VideoInfo) -> None:
+        self.path, self.info, self.aspect = Path(path), info, info.aspect
+        self.damage: list[Damage] = []
+        self.warnings: list[str] = []
+
+    @property
+    def time_base(self) -> Fraction:
+        """Seconds per tick of the frames' times."""
+        return self.info.time_base
+
+    @property
+    @abstractmethod
+    def expected(self) -> int:
+        """Approximate number of frames; 0 if unknown."""
+
+    def __iter__(self) -> Iterator[TimedFrame]:
+        return self.frames()
+
+    @abstractmethod
+    def frames(self, after: Mark | None = None) -> Iterator[TimedFrame]:
+        """The frames in order; with `after`, from the marked frame on, including it."""
+
+    def state(self) -> dict[str, Any]:
+        """What later frames depend on, as JSON values."""
+        return {"damage": [asdict(part) for part in self.damage]}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Continue from the `state` of another reader of the same source."""
+        self.damage = [Damage(**part) for part in state["damage"]]
+
+    def _warn(self, text: str) -> None:
+        if text not in self.warnings:
+            self.warnings.append(text)
+            logger.warning("%s: %s", self.path, text)
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A finished one.
+    """A finished segment.
 
     Attributes:
-        frames: how many.
-        first, last: times of its first and last frame, in ticks of the output.
+        frames: number of frames.
+        first, last: times of the first and last frame, in ticks of the output.
         duration: of the last frame, in ticks.
-        delay: frames that packets come out of order by at most.
+        delay: number of frames by which packets are out of display order.
     """
 
     frames: int
@@ -51,12 +118,12 @@ class Segment:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What is needed to go on behind a segment.
+    """What a conversion needs to continue after a segment.
 
     Attributes:
-        mark: the source's frame that the last frame was made of.
-        state: of the painter.
-        source: of the reader, in values that JSON knows.
+        mark: frame of the source that the last frame was made from.
+        state: of the frame stylizer.
+        source: state of the reader, as JSON values.
     """
 
     mark: Mark
@@ -65,24 +132,18 @@ class Checkpoint:
 
 
 class WorkFolder:
-    """The folder of an output that is being made; one process at a time may use it.
-
-    Made by `work_folder`.
+    """The folder of an unfinished output, used by one process at a time; see `work_folder`.
 
     Attributes:
         path: of the folder.
-        segments: those that are finished.
-        shape: of the frames in them, None before the first.
-        streams: file for sound and the like of a source that can be read only once.
-        resumable: work can be gone on with, since the source can be read again.
+        segments: finished segments.
+        shape: of their frames, None before the first.
     """
 
-    def __init__(self, path: Path, *, resumable: bool = True) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self.resumable = resumable
         self.segments: list[Segment] = []
         self.shape: Shape | None = None
-        self.streams = path / _STREAMS
         while (record := self._file(len(self.segments), "json")).exists():
             facts = _facts(record)
             self.segments.append(Segment(**facts["segment"]))
@@ -90,7 +151,7 @@ class WorkFolder:
 
     @property
     def frames(self) -> int:
-        """How many are in the finished segments."""
+        """Number of frames in the finished segments."""
         return sum(segment.frames for segment in self.segments)
 
     @property
@@ -98,17 +159,19 @@ class WorkFolder:
         """File of the segment that is being written."""
         return self.path / _OPEN
 
-    def videos(self) -> list[Path]:
-        """Files of the finished segments."""
-        return [self._file(number, "nut") for number in range(len(self.segments))]
+    def parts(self) -> list[tuple[Segment, Path]]:
+        """The finished segments and their files."""
+        return [
+            (segment, self._file(number, "nut")) for number, segment in enumerate(self.segments)
+        ]
 
     def add(self, segment: Segment, shape: Shape, checkpoint: Checkpoint) -> None:
-        """Make the segment that was being written a finished one."""
+        """Turn the segment that was being written into a finished one."""
         number = len(self.segments)
         sync(self.open_video)
         self.open_video.replace(self._file(number, "nut"))
         with _written(self._file(number, "npz")) as file:
-            # Wide streams of numbers do not shrink; they go once the next segment is there.
+            # Uncompressed: flow and frames hardly shrink, and only the last state is kept.
             np.savez(file, **checkpoint.state)  # type: ignore[arg-type]
         record = {
             "segment": asdict(segment),
@@ -123,7 +186,7 @@ class WorkFolder:
             self._file(number - 1, "npz").unlink(missing_ok=True)
 
     def checkpoint(self) -> Checkpoint | None:
-        """Where to go on; None at the beginning."""
+        """Where to continue; None at the beginning."""
         if not self.segments:
             return None
         number = len(self.segments) - 1
@@ -133,10 +196,10 @@ class WorkFolder:
         return Checkpoint(Mark(**facts["mark"]), state, facts["source"])
 
     def remove(self) -> None:
-        """Delete what is in it, and the folder."""
+        """Delete the conversion's files, and the folder unless it holds anything else."""
         _empty(self.path)
         (self.path / _LOCK).unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # a user has put something there
+        with contextlib.suppress(OSError):
             self.path.rmdir()
 
     def _file(self, number: int, suffix: str) -> Path:
@@ -144,28 +207,28 @@ class WorkFolder:
 
 
 class SegmentWriter:
-    """Encodes the segment that is being written, with an encoder of its own."""
+    """Encodes a segment with an encoder of its own."""
 
     def __init__(self, path: Path, encoding: Encoding, shape: Shape) -> None:
-        # Decoding times before 0 must not move the frames.
+        # Decoding times below 0 must not shift the frames.
         options = {"avoid_negative_ts": "disabled"}
         self._container = av.open(url(path), "w", format="nut", options=options)
-        self._shape = shape
         self._encoder = FrameEncoder(self._container, encoding, shape)
         self._times: list[int] = []
         self._duration = 0
         self._path = path
+        self.warnings = self._encoder.warnings
 
     @property
     def frames(self) -> int:
-        """How many it has."""
+        """Number of frames written so far."""
         return len(self._times)
 
-    def write(self, frame: npt.NDArray[np.uint8], pts: int, duration: int) -> None:
+    def write(self, frame: TimedFrame) -> None:
         """Encode a frame, in ticks of the output."""
-        self._encoder.encode(frame, pts)
-        self._times.append(pts)
-        self._duration = duration
+        self._encoder.encode(frame.image, frame.pts)
+        self._times.append(frame.pts)
+        self._duration = frame.duration
 
     def finish(self) -> Segment:
         """Complete the file."""
@@ -178,32 +241,26 @@ class SegmentWriter:
 
 
 def work_path(output: Path) -> Path:
-    """Where work on an output is kept until it is complete."""
+    """The work folder of an output."""
     return output.with_name(f"{output.name}.partial")
 
 
 @contextmanager
 def work_folder(
-    output: Path,
-    plan: Mapping[str, Any],
-    *,
-    resume: bool,
-    overwrite: bool,
-    resumable: bool = True,
+    output: Path, plan: Mapping[str, Any], *, resume: bool, overwrite: bool
 ) -> Iterator[WorkFolder]:
-    """Open an output's work folder, for this process alone.
+    """Open the work folder of an output, locked for this process.
 
     Args:
-        output: that is to be made.
-        plan: what is made of which source, in values that JSON knows.
-        resume: go on with what is there.
-        overwrite: start anew.
-        resumable: see `WorkFolder`.
+        output: file to make.
+        plan: all that decides what the output will be, as JSON values.
+        resume: whether to continue an interrupted conversion.
+        overwrite: whether to discard it.
 
     Raises:
-        OutputExistsError: work is there, and neither was asked for.
-        InputError: another process is at work on it, or the work that is there has another plan
-            or is damaged.
+        OutputExistsError: there is an interrupted conversion, and neither was asked for.
+        InputError: another process is writing the output; or the interrupted conversion has
+            another plan or is damaged.
     """
     path = work_path(output)
     existed = path.is_dir()
@@ -212,49 +269,44 @@ def work_folder(
     try:
         lock.acquire()
     except filelock.Timeout as error:
-        raise InputError(f"{output}: another conversion is writing it just now") from error
+        raise InputError(f"{output}: another conversion is writing this file") from error
     try:
         if existed and not resume and not overwrite and WorkFolder(path).segments:
-            choice = "--resume continues it, " if resumable else ""
             raise OutputExistsError(
-                f"{output}: an interrupted conversion is there, in {path}; "
-                f"{choice}--overwrite starts anew"
+                f"{output}: has an interrupted conversion in {path}; `resume` continues it, "
+                "`overwrite` starts over"
             )
         if resume and WorkFolder(path).segments:
-            _check_plan(output, _facts(path / _PLAN), plan)
+            now = json.loads(json.dumps(dict(plan)))  # tuples become lists, as in the file
+            _check_plan(output, _facts(path / _PLAN), now)
         else:
             _empty(path)
             _write_facts(path / _PLAN, plan)
-        yield WorkFolder(path, resumable=resumable)
+        yield WorkFolder(path)
     finally:
         lock.release()
 
 
 def _empty(path: Path) -> None:
-    """Delete what conversions leave in a folder, but for the lock."""
-    for pattern in ("*.nut", "*.npz", "*.json", "*.new", _STREAMS):
+    """Delete what conversions leave in a folder, except the lock."""
+    for pattern in ("*.nut", "*.npz", "*.json", "*.new"):
         for file in path.glob(pattern):
             file.unlink()
 
 
 def _check_plan(output: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Refuse to go on with something else.
-
-    Raises:
-        InputError: it is.
-    """
-    now = json.loads(json.dumps(dict(now)))  # as the file would have it
+    """Raise an InputError if two plans differ."""
     names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     if names:
-        told = ", ".join(f"{name} ({before.get(name)} then, {now.get(name)} now)" for name in names)
+        changes = (f"{name} ({before.get(name)} before, {now.get(name)} now)" for name in names)
         raise InputError(
-            f"{output}: cannot be resumed, since something is not as it was: {told}; "
-            "--overwrite starts anew"
+            f"{output}: cannot be resumed with other settings: {', '.join(changes)}; give the same "
+            "ones, or start over with `overwrite`"
         )
 
 
 def _delay(path: Path) -> int:
-    """By how many frames packets come out of their order at most."""
+    """Maximum number of frames by which packets are out of display order."""
     with av.open(url(path)) as container:
         times = [p.pts for p in container.demux(container.streams.video[0]) if p.pts is not None]
     places = {pts: place for place, pts in enumerate(sorted(times))}
@@ -265,12 +317,12 @@ def _facts(path: Path) -> dict[str, Any]:
     """What `_write_facts` wrote.
 
     Raises:
-        InputError: it is not there or damaged.
+        InputError: the file is missing or damaged.
     """
     try:
         facts: dict[str, Any] = json.loads(path.read_text())
     except (FileNotFoundError, ValueError) as error:
-        raise InputError(f"{path}: missing or damaged; --overwrite starts anew") from error
+        raise InputError(f"{path}: missing or damaged; `overwrite` starts over") from error
     return facts
 
 
@@ -281,7 +333,7 @@ def _write_facts(path: Path, facts: Mapping[str, Any]) -> None:
 
 @contextmanager
 def _written(path: Path) -> Iterator[BinaryIO]:
-    """A file that appears as a whole, and stays."""
+    """A new file that appears complete and synced."""
     temporary = path.with_name(f"{path.name}.new")
     with temporary.open("wb") as file:
         yield file

@@ -1,4 +1,4 @@
-"""What is done to frames on their way in: turned upright, resized, brought to a constant rate."""
+"""What happens to frames before stylization: deinterlaced, upright, resized, constant rate."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -13,30 +13,30 @@ from av.sidedata.sidedata import SideData
 
 from nst_rt.errors import InputError
 from nst_rt.images.io import Frame
-from nst_rt.infer.video.probe import TimedFrame
+from nst_rt.infer.frames import TimedFrame
 
 Size = int | tuple[int, int]
 
-_LARGEST = 16384  # pixels a side, of what H.264 and its like can be
-# FFmpeg's number of a kind of side data, and one above all numbers.
+_LARGEST = 16384  # pixels per side, the limit of H.264 and similar codecs
+# FFmpeg's number of the display matrix among the kinds of side data, and a limit of these numbers.
 _DISPLAY_MATRIX, _SIDE_DATA = 6, 64
 
 
 def check_shape(*, size: Size | None, scale: float | None, fps: Fraction | float | None) -> None:
-    """Check what may be asked for of a video's frames.
+    """Check a requested size or scale and frame rate.
 
     Raises:
-        InputError: a size, a scale or a rate out of range, or both a size and a scale.
+        InputError: a value out of range, or both a size and a scale.
     """
     if size is not None and scale is not None:
-        raise InputError("give a size or a scale, not both")
+        raise InputError("give `size` or `scale`, not both")
     sides = (size,) if isinstance(size, int) else size or ()
     if any(not 16 <= side <= _LARGEST for side in sides):
-        raise InputError(f"the size must be between 16 and {_LARGEST} pixels, not {size}")
+        raise InputError(f"`size` must be between 16 and {_LARGEST} pixels, not {size}")
     if scale is not None and not 0.01 <= scale <= 8:
-        raise InputError(f"the scale must be between 0.01 and 8, not {scale}")
+        raise InputError(f"`scale` must be between 0.01 and 8, not {scale}")
     if fps is not None and not 0.01 <= fps <= 1000:
-        raise InputError(f"the frames per second must be between 0.01 and 1000, not {fps}")
+        raise InputError(f"`fps` must be between 0.01 and 1000, not {fps}")
 
 
 def exact_rate(fps: Fraction | float) -> Fraction:
@@ -52,13 +52,13 @@ def exact_rate(fps: Fraction | float) -> Fraction:
 def target_size(
     width: int, height: int, *, size: Size | None, scale: float | None, stretch: Fraction
 ) -> tuple[int, int]:
-    """(width, height) that frames get.
+    """(width, height) of the resized frames.
 
     Args:
-        width, height: that they have.
-        size: of the long side, or (width, height).
-        scale: of both sides.
-        stretch: of the width alone, to make pixels square.
+        width, height: pixels, before.
+        size: pixels of the long side, or (width, height).
+        scale: factor for both sides.
+        stretch: factor for the width alone, which makes pixels square.
     """
     if isinstance(size, tuple):
         return size
@@ -66,13 +66,13 @@ def target_size(
     if size is None and scale is None and stretch == 1:
         return width, height
     factor = size / max(wide, high) if size is not None else scale or 1.0
-    # Chroma of half the size needs even sides.
+    # Chroma at half the size needs even sides.
     even = (max(round(side * factor / 2) * 2, 2) for side in (wide, high))
     return next(even), next(even)
 
 
 def resized(frame: Frame, width: int, height: int) -> Frame:
-    """A frame of another size; the same one if it has that size."""
+    """The frame at another size; the same object if it has that size already."""
     if frame.shape[:2] == (height, width):
         return frame
     smaller = width * height < frame.shape[0] * frame.shape[1]
@@ -81,12 +81,12 @@ def resized(frame: Frame, width: int, height: int) -> Frame:
 
 
 def fitted(frame: Frame, first: tuple[int, int], target: tuple[int, int]) -> Frame:
-    """A frame made as large as the first one became: whole, with bars where its shape differs.
+    """A frame fitted into the size of the first one, with black bars if its shape differs.
 
     Args:
-        frame: one of the video.
-        first: height and width that the first one had.
-        target: width and height that it got.
+        frame: any frame of the video.
+        first: height and width of the video's first frame.
+        target: width and height after resizing.
     """
     height, width = frame.shape[:2]
     scale = min(first[0] / height, first[1] / width)
@@ -105,7 +105,7 @@ def fitted(frame: Frame, first: tuple[int, int], target: tuple[int, int]) -> Fra
 
 
 def _filling(side: float, whole: int) -> int:
-    """A side in pixels, all of the whole one where nobody would see the bars."""
+    """A side in pixels, rounded up to the whole one where bars would be too thin to see."""
     return whole if whole - side <= max(0.01 * whole, 1) else max(round(side), 1)
 
 
@@ -115,13 +115,13 @@ def has_alpha(pixels: av.VideoFormat) -> bool:
 
 
 def over_white(bgra: Frame) -> tuple[Frame, bool]:
-    """Lay pixels over white.
+    """Composite an image over white.
 
     Args:
-        bgra: shape (H, W, 4), uint8; straight colors, not premultiplied.
+        bgra: shape (H, W, 4), uint8, straight (not premultiplied) alpha.
 
     Returns:
-        Shape (H, W, 3), uint8 BGR; and whether any of them was transparent.
+        Shape (H, W, 3), uint8 BGR; and whether any pixel was transparent.
     """
     alpha = bgra[..., 3:]
     frame = np.asarray(cv2.cvtColor(bgra, cv2.COLOR_BGRA2BGR), np.uint8)
@@ -132,14 +132,14 @@ def over_white(bgra: Frame) -> tuple[Frame, bool]:
 
 
 class Orientation:
-    """How frames must be turned and mirrored to stand upright, as a display matrix says.
+    """Rotation and mirroring that make frames upright, from their display matrix.
 
     Args:
-        frame: one of the video; that it stands upright is the default.
+        frame: a frame of the video; without a display matrix it counts as upright.
 
     Attributes:
-        swaps: height and width change places.
-        rotation: that PyAV reads from the matrix, in degrees.
+        swaps: whether height and width change places.
+        rotation: degrees, as PyAV reads them from the matrix.
     """
 
     def __init__(self, frame: av.VideoFrame) -> None:
@@ -156,11 +156,11 @@ class Orientation:
         self._mirrors_x, self._mirrors_y = along_x < 0, along_y < 0
 
     def upright(self, frame: Frame) -> Frame:
-        """The frame as it is meant to be seen."""
+        """The frame as players show it."""
         if self.swaps:
             frame = np.asarray(cv2.transpose(frame), np.uint8)
         if self._mirrors_x or self._mirrors_y:
-            # OpenCV: 0 mirrors up and down, 1 left and right, -1 both.
+            # OpenCV: 0 mirrors top and bottom, 1 left and right, -1 both.
             code = (-1 if self._mirrors_y else 1) if self._mirrors_x else 0
             frame = np.asarray(cv2.flip(frame, code), np.uint8)
         return frame
@@ -169,8 +169,8 @@ class Orientation:
 def _with_display_matrix_only(frame: av.VideoFrame) -> av.VideoFrame:
     """The frame without other side data.
 
-    PyAV 18 frees the names of side data (of ICC profiles in PNG) a second time, which kills the
-    process at its end, and it fails at kinds that it does not know (EXIF).
+    PyAV 18 frees the names of side data (of ICC profiles in PNG) twice, which kills the process
+    when it ends, and it raises an error for kinds that it does not know (EXIF).
     """
     graph = Graph()
     graph.link_nodes(
@@ -191,32 +191,104 @@ def _with_display_matrix_only(frame: av.VideoFrame) -> av.VideoFrame:
     return graph.vpull()
 
 
+class Deinterlacer:
+    """Passes frames through until one is interlaced, then sends them through FFmpeg's bwdif.
+
+    bwdif gives one frame per frame, at its time, and leaves progressive frames alone. It looks at
+    the frame before and the frame after, so it lags one frame behind.
+
+    Args:
+        time_base: seconds per tick of the frames.
+    """
+
+    def __init__(self, time_base: Fraction) -> None:
+        self._time_base = time_base
+        self._graph: Graph | None = None
+        self._before: av.VideoFrame | None = None
+        self._shape: tuple[int, int, str] | None = None  # of the graph's frames
+
+    @property
+    def is_running(self) -> bool:
+        """Whether an interlaced frame of the current size has come."""
+        return self._graph is not None
+
+    def __call__(self, frame: av.VideoFrame) -> list[av.VideoFrame]:
+        """Take the next frame and return those that are ready."""
+        shape = frame.width, frame.height, frame.format.name
+        if shape == self._shape:
+            return self._next(frame)
+        ready = self.flush()
+        self._graph, self._before, self._shape = None, None, shape
+        return ready + self._next(frame)
+
+    def flush(self) -> list[av.VideoFrame]:
+        """Return the frame that still waits for its successor."""
+        return [] if self._graph is None else self._filtered(None)
+
+    def _next(self, frame: av.VideoFrame) -> list[av.VideoFrame]:
+        if self._graph is None and frame.interlaced_frame:
+            self._graph = self._new_graph(frame)
+            if self._before is not None:  # for bwdif to look at; it was returned already
+                self._graph.vpush(self._before)
+                returned = self._before.pts
+                return [one for one in self._filtered(frame) if one.pts != returned]
+        if self._graph is None:
+            self._before = frame
+            return [frame]
+        return self._filtered(frame)
+
+    def _filtered(self, frame: av.VideoFrame | None) -> list[av.VideoFrame]:
+        assert self._graph is not None
+        self._graph.vpush(frame)
+        ready: list[av.VideoFrame] = []
+        while True:
+            try:
+                done = self._graph.vpull()
+            except (av.error.BlockingIOError, av.error.EOFError):
+                return ready
+            if done.pts is not None and done.time_base:
+                done.pts = round(done.pts * done.time_base / self._time_base)
+                done.time_base = self._time_base
+            ready.append(done)
+
+    def _new_graph(self, frame: av.VideoFrame) -> Graph:
+        graph = Graph()
+        graph.link_nodes(
+            graph.add_buffer(
+                width=frame.width,
+                height=frame.height,
+                format=frame.format,
+                time_base=self._time_base,
+            ),
+            graph.add("bwdif", "mode=send_frame:deint=interlaced"),
+            graph.add("buffersink"),
+        ).configure()
+        return graph
+
+
 def at_rate(
     frames: Iterable[TimedFrame], time_base: Fraction, rate: Fraction
 ) -> Iterator[TimedFrame]:
-    """Frames at a constant rate: at each of its moments the one that is on display then.
+    """Frames at a constant rate: at each tick the frame that is displayed at that time.
 
     Args:
         frames: in ticks of `time_base`.
-        rate: frames per second; what comes out is in ticks of 1 / `rate`.
+        time_base: seconds per tick.
+        rate: frames per second; the frames returned are in ticks of 1 / `rate`.
     """
-    ratio = time_base * rate  # ticks of the output per tick of the input
+    ratio = time_base * rate  # output ticks per input tick
     shown: TimedFrame | None = None
-    moment = 0
+    tick = 0
     for frame in frames:
         if shown is None:
-            moment = _at_or_after(frame.pts * ratio)
-        while shown is not None and moment < frame.pts * ratio:
-            yield replace(shown, pts=moment, duration=1)
-            moment += 1
+            tick = -int(-frame.pts * ratio // 1)  # rounded up
+        while shown is not None and tick < frame.pts * ratio:
+            yield replace(shown, pts=tick, duration=1)
+            tick += 1
         shown = frame
     if shown is None:
         return
     end = (shown.pts + shown.duration) * ratio
-    while moment < end:
-        yield replace(shown, pts=moment, duration=1)
-        moment += 1
-
-
-def _at_or_after(time: Fraction) -> int:
-    return -int(-time // 1)
+    while tick < end:
+        yield replace(shown, pts=tick, duration=1)
+        tick += 1

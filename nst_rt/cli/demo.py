@@ -6,7 +6,7 @@ from typing import Any
 
 from nst_rt.cli.options import STYLE_HELP
 from nst_rt.cli.report import Report, progress
-from nst_rt.cli.video import conversion_report, on_frame
+from nst_rt.cli.video import conversion_report
 
 EXAMPLES = ("",)
 
@@ -21,7 +21,7 @@ def run(**options: Any) -> Report:
     from nst_rt.infer.demo import run_demo
 
     with progress("converting") as advance:
-        done = run_demo(on_frame=on_frame(advance), **options)
+        done = run_demo(progress=advance, **options)
     report = conversion_report(done)
     folder = done.output.parent
     text = (

@@ -1,9 +1,8 @@
-"""Stylize video files; sound, subtitles and timestamps are kept."""
+"""Stylize video files; audio, subtitles and timestamps are kept."""
 
 import argparse
 import glob
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,14 +20,14 @@ from nst_rt.errors import (
     OutputExistsError,
     PartialResultError,
     StyleTransferError,
+    with_flags,
 )
 from nst_rt.files import shown_source
-from nst_rt.progress import Progress
 from nst_rt.times import parse_time
 
 if TYPE_CHECKING:
     from nst_rt.infer.frame_stylizer import FrameStylizer
-    from nst_rt.infer.video import VideoInfo, VideoResult
+    from nst_rt.infer.video import VideoResult
 
 _STDIO = "-"
 _SETTINGS = (
@@ -46,71 +45,91 @@ _SETTINGS = (
     "segment",
 )
 
-
 EXAMPLES = (
-    "film.mp4 out.mp4 --style starry_night",
-    "film.mp4 out.mp4 --style starry_night@0,great_wave@12.5 --fade 2",
-    "film.mkv out.mkv --start 1:30 --end 2:00 --resume",
-    "*.mp4 stylized/ --codec hevc",
+    "film.mp4 --style starry_night",
+    "film.mp4 -o out.mp4 --style starry_night=0.7,great_wave=0.3",
+    "film.mp4 -o out.mp4 --style starry_night@0,great_wave@12.5 --fade 2",
+    "film.mkv --start 1:30 --end 2:00 --resume",
+    "*.mp4 -o stylized/ --codec hevc",
 )
+DEFAULTS_OF = "nst_rt.infer.video.convert:stylize_video"
 
 
 def add_arguments(p: argparse.ArgumentParser) -> None:
-    """The arguments of `video`, but for those of the style."""
-    p.add_argument(
+    """Add the arguments of `video`."""
+    add = p.add_argument
+    add(
         "source",
         metavar="IN",
         nargs="+",
-        help="any file that FFmpeg decodes, a folder of pictures, or - for standard input; several",
+        help="video files, folders of images, or - for standard input",
     )
-    p.add_argument(
-        "output",
+    add(
+        "-o",
+        "--output",
         metavar="OUT",
-        help=".mp4, .mkv, .mov or .webm; .gif or .webp; frames/%%06d.png; - for Matroska on "
-        "standard output; for several a folder",
+        help=".mp4, .mkv, .mov, .webm, .gif or .webp file; frames/%%06d.png for numbered images; "
+        "- for Matroska on standard output; folder for several files (default: IN_STYLE.mp4 in the "
+        "current folder)",
     )
-    p.add_argument(
+    add(
         "--codec",
         metavar="C",
-        help="h264, hevc, av1, vp9, h264_nvenc or hevc_nvenc; vp9 for .webm, else h264",
+        help="video codec: h264, hevc, av1, vp9, h264_nvenc or hevc_nvenc (default: vp9 for .webm, "
+        "else h264)",
     )
-    p.add_argument("--crf", type=int, metavar="Q", help="0 (best) to 51; of h264 20 by default")
-    p.add_argument("--preset", metavar="P", help="of the codec; of h264 veryfast by default")
-    p.add_argument(
-        "--start", type=_time, metavar="T", help="start of the part to convert: seconds or H:MM:SS"
+    add(
+        "--crf",
+        type=int,
+        metavar="Q",
+        help="quality, 0 (best) to 51, or 63 for av1 and vp9 (default: 20 for h264)",
     )
-    p.add_argument(
-        "--end", type=_time, metavar="T", help="end of the part to convert: seconds or H:MM:SS"
+    add("--preset", metavar="P", help="encoding speed of the codec (default: veryfast for h264)")
+    add(
+        "--start",
+        type=_time,
+        metavar="T",
+        help="beginning of the part to convert, seconds or H:MM:SS",
     )
-    p.add_argument("--size", type=_size, metavar="PX", help="long side, or WxH; default: as it is")
-    p.add_argument("--scale", type=float, metavar="X", help="of both sides, such as 0.5")
-    p.add_argument("--fps", type=_rate, metavar="N", help="a constant rate, such as 30000/1001")
-    p.add_argument(
+    add("--end", type=_time, metavar="T", help="end of the part to convert, seconds or H:MM:SS")
+    add(
+        "--size",
+        type=_size,
+        metavar="PX",
+        help="pixels of the long side, or WxH (default: size of the input)",
+    )
+    add("--scale", type=float, metavar="X", help="factor for both sides, such as 0.5")
+    add("--fps", type=_rate, metavar="N", help="constant frame rate, such as 30000/1001")
+    add(
         "--stability",
         type=float,
         metavar="0..1",
-        help="keep strokes in place: 0 (off) to 1; default: 0.95, or 0 below 5 frames a second",
+        help="how firmly brush strokes stay in place, 0 (off) to 1 (default: 0.95, or 0 for less "
+        "than 5 frames per second)",
     )
-    p.add_argument(
-        "--resume", action="store_true", help="go on with what was interrupted, if anything was"
-    )
-    p.add_argument(
-        "--segment", type=int, metavar="N", help="frames an interruption loses; default: 250"
+    add("--resume", action="store_true", help="continue an interrupted conversion, if there is one")
+    add(
+        "--segment",
+        type=int,
+        metavar="N",
+        help="maximum number of frames that an interruption loses",
     )
     add_post_processing_arguments(p, over_time=True)
     add_backend_arguments(p)
     add_overwrite(p)
 
 
-def run(source: list[str], output: str, **options: Any) -> Report:
-    """Stylize video files, with all that goes along with the picture."""
-    from nst_rt.infer.video import Settings, check_conversion
+def run(source: list[str], output: str | None = None, **options: Any) -> Report:
+    """Stylize one or several video files."""
+    from nst_rt.infer.video import Settings, check_conversion, default_output
 
     settings = {name: options.pop(name) for name in _SETTINGS if name in options}
     sources = _sources(source)
-    if len(sources) > 1 or _is_folder(output):
-        return _several(sources, Path(output), options, settings)
-    # What costs nothing to find is found before the network is loaded; a pipe is read only once.
+    if len(sources) > 1 or (output is not None and _is_folder(output)):
+        return _several(sources, output, options, settings)
+    style = options.get("style", "starry_night")
+    output = str(default_output(sources[0], style)) if output is None else output
+    # Cheap errors come before the network is loaded; a pipe is read only once.
     if sources[0] != _STDIO:
         check_conversion(sources[0], output, Settings(**settings))
     report = _converted(sources[0], output, take_painter(options), settings)
@@ -118,8 +137,8 @@ def run(source: list[str], output: str, **options: Any) -> Report:
 
 
 def conversion_report(done: "VideoResult") -> Report:
-    """What a conversion did, for people and programs."""
-    tracks = ", ".join(str(track) for track in done.tracks) or "no audio in the source"
+    """The result of a conversion, for people and programs."""
+    tracks = ", ".join(str(track) for track in done.tracks) or "no other tracks"
     frames = f"{done.frames} frames"
     if done.resumed:
         frames += f" ({done.resumed} of them before)"
@@ -137,31 +156,27 @@ def conversion_report(done: "VideoResult") -> Report:
         ],
         "warnings": list(done.warnings),
         "damage": [[round(part.start, 3), round(part.end, 3)] for part in done.damage],
-        "engine": done.engine,
+        "backend": done.backend,
     }
     return Report(
-        f"{done.output}: {frames}, {done.fps:.1f} frames per second, {tracks}, {done.engine}",
+        f"{done.output}: {frames}, {done.fps:.1f} frames per second, {tracks}, {done.backend}",
         facts,
         PartialResultError.exit_code if done.damage else 0,
     )
 
 
-def on_frame(advance: Progress) -> "Callable[[int, VideoInfo], None]":
-    """For `stylize_video`, which a progress bar is to follow."""
-    return lambda frames, info: advance(frames, info.frames or None, "")
-
-
 def _several(
     sources: list[str],
-    folder: Path,
-    looks: dict[str, Any],
+    output: str | None,
+    options: dict[str, Any],
     settings: dict[str, Any],
 ) -> Report:
-    """Convert into a folder, each under its own name; a bad one does not stop the others."""
+    """Convert each file into a folder; a bad one does not stop the others."""
     from nst_rt.infer.video import Settings, check_conversion, work_path
 
-    targets = _targets(sources, folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    targets = _targets(sources, output, options.get("style", "starry_night"))
+    if output is not None:
+        Path(output).mkdir(parents=True, exist_ok=True)
     frame_stylizer: FrameStylizer | None = None
     reports: list[Report] = []
     failed: dict[str, str] = {}
@@ -172,20 +187,20 @@ def _several(
             continue
         try:
             check_conversion(name, target, Settings(**settings))
-            frame_stylizer = frame_stylizer or take_painter(looks)
+            frame_stylizer = frame_stylizer or take_painter(options)
             reports.append(_converted(name, str(target), frame_stylizer, settings))
         except InterruptedWorkError:
             raise
-        except Exception as error:  # of whatever kind: the others are not to suffer
+        except Exception as error:  # of any kind: the other files go on
             partial |= isinstance(error, PartialResultError)
             failed[name] = _reason(name, error)
             print(f"nst-rt: {failed[name]}", file=sys.stderr)
     if failed and not (reports or kept or partial):
         raise InputError(f"none of {len(targets)} videos was converted")
     counts = [f"{len(reports)} videos"]
-    counts += [f"{kept} were there"] if kept else []
+    counts += [f"{kept} existed already"] if kept else []
     counts += [f"failed: {len(failed)}"] if failed else []
-    lines = [*(report.text for report in reports), f"{folder}: {', '.join(counts)}"]
+    lines = [*(report.text for report in reports), f"{output or '.'}: {', '.join(counts)}"]
     facts = {"videos": [report.facts for report in reports], "kept": kept, "failed": failed}
     lacking = failed or any(report.exit_code for report in reports)
     return Report("\n".join(lines), facts, PartialResultError.exit_code if lacking else 0)
@@ -193,7 +208,7 @@ def _several(
 
 def _reason(name: str, error: Exception) -> str:
     if isinstance(error, StyleTransferError):
-        return str(error)
+        return with_flags(str(error))
     return f"{name}: {type(error).__name__} {error}".rstrip()
 
 
@@ -205,27 +220,25 @@ def _converted(
 
     try:
         with progress(Path(source).name or "converting") as advance:
-            done = stylize_video(
-                source, output, style=frame_stylizer, on_frame=on_frame(advance), **settings
-            )
+            done = stylize_video(source, output, style=frame_stylizer, progress=advance, **settings)
         return conversion_report(done)
     except PartialResultError as error:
         if not isinstance(error.result, VideoResult):
             raise
-        print(f"nst-rt: {error}", file=sys.stderr)
+        print(f"nst-rt: {with_flags(str(error))}", file=sys.stderr)
         return conversion_report(error.result)
     except KeyboardInterrupt as error:
         kept = partial_path(Path(output))
-        said = ["interrupted"]
+        told = ["interrupted"]
         if kept.exists():
-            said.append(f"what was finished is in {kept}")
+            told.append(f"finished frames are in {kept}")
         if source != _STDIO and work_path(Path(output)).exists():
-            said.append("the same command with --resume continues")
-        raise InterruptedWorkError(said[0] + "".join(f"; {text}" for text in said[1:])) from error
+            told.append("the same command with `resume` continues")
+        raise InterruptedWorkError("; ".join(told)) from error
 
 
 def _sources(given: list[str]) -> list[str]:
-    """Files by their names, patterns (which not every shell expands) by what they match."""
+    """The files, with patterns, which not every shell expands, replaced by what they match."""
     sources: list[str] = []
     for name in given:
         is_pattern = glob.has_magic(name) and not Path(name).exists()
@@ -240,19 +253,20 @@ def _is_folder(output: str) -> bool:
     return output != _STDIO and (output.endswith("/") or Path(output).is_dir())
 
 
-def _targets(sources: list[str], folder: Path) -> dict[str, Path]:
-    """Where each video goes, under its own name."""
-    from nst_rt.infer.video import VIDEO_SUFFIXES
+def _targets(sources: list[str], output: str | None, style: str) -> dict[str, Path]:
+    """The output of each video: under its own name in a folder, else under its default name."""
+    from nst_rt.infer.video import VIDEO_SUFFIXES, default_output
 
-    if folder.exists() and not folder.is_dir():
-        raise OutputExistsError(f"{folder}: for several videos give a folder; this is a file")
-    if folder.suffix.lower() in VIDEO_SUFFIXES and not folder.exists():
-        raise InputError(f"{folder}: for several videos give a folder")
+    folder = None if output is None else Path(output)
+    if folder is not None and folder.exists() and not folder.is_dir():
+        raise OutputExistsError(f"{folder}: several videos need a folder; this is a file")
+    if folder is not None and folder.suffix.lower() in VIDEO_SUFFIXES and not folder.exists():
+        raise InputError(f"{folder}: several videos need a folder")
     targets: dict[str, Path] = {}
     for name in sources:
-        source = Path(name)
-        suffix = source.suffix.lower() if source.suffix.lower() in VIDEO_SUFFIXES else ".mp4"
-        target = folder / f"{source.stem}{suffix}"
+        target = default_output(name, style)
+        if folder is not None:
+            target = folder / f"{Path(name).stem}{target.suffix}"
         if target in targets.values():
             raise InputError(f"{target}: two videos would get this name")
         targets[name] = target

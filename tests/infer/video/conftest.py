@@ -1,4 +1,4 @@
-"""A stylizer that leaves frames alone."""
+"""A stylizer that returns frames unchanged."""
 
 import pytest
 from videos import Untouched

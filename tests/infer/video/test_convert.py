@@ -6,12 +6,12 @@ import av
 import numpy as np
 import pytest
 from clips import write_clip
-from conversions import over_its_own_pipe, run
+from conversions import over_source_of_pipe, run
 from videos import Untouched, audio_bytes, stamps
 
 from nst_rt.errors import InputError, OutputExistsError, VideoError
 from nst_rt.infer.stylizer import Stylizer
-from nst_rt.infer.video import Settings, VideoReader, check_conversion, probe, stylize_video
+from nst_rt.infer.video import VideoReader, probe, stylize_video
 
 
 @pytest.fixture(scope="module")
@@ -39,38 +39,28 @@ def converted(
     return source, output
 
 
-def test_a_conversion_has_the_frames_rate_and_duration_of_its_source(
-    converted: tuple[Path, Path],
-) -> None:
-    source, output = (probe(path) for path in converted)
-    assert output.frames == source.frames == 41
-    assert output.rate == source.rate == 25
-    assert abs(output.duration - source.duration) <= 1 / 25
-    assert (output.width, output.height) == (320, 180)
-    assert stamps(converted[1]) == stamps(converted[0])
-
-
-def test_the_audio_packets_are_copied_bit_by_bit(converted: tuple[Path, Path]) -> None:
+def test_conversion_keeps_frames_rate_duration_and_audio(converted: tuple[Path, Path]) -> None:
     source, output = converted
+    before, after = probe(source), probe(output)
+    assert after.frames == before.frames == 41
+    assert after.rate == before.rate == 25
+    assert abs(after.duration - before.duration) <= 1 / 25
+    assert (after.width, after.height) == (320, 180)
+    assert stamps(output) == stamps(source)
     assert len(audio_bytes(source)) > 50
     assert audio_bytes(output) == audio_bytes(source)
     assert stamps(output, "audio") == stamps(source, "audio")
+    assert sorted(path.name for path in source.parent.iterdir()) == ["out.mp4", "part.mp4"]
 
 
-def test_frames_are_stylized_and_stay_in_order(
-    converted: tuple[Path, Path], stylizer: Stylizer
-) -> None:
+def test_frames_are_stylized_in_order(converted: tuple[Path, Path], stylizer: Stylizer) -> None:
     source, output = (list(VideoReader(path)) for path in converted)
     for number in (0, 20, 40):
-        expected = stylizer.stylize(source[number].frame).astype(int)
-        error = np.abs(output[number].frame - expected).mean()
-        others = np.abs(output[(number + 20) % 60 % 41].frame - expected).mean()
+        expected = stylizer.stylize(source[number].image).astype(int)
+        error = np.abs(output[number].image - expected).mean()
+        others = np.abs(output[(number + 20) % 60 % 41].image - expected).mean()
         assert error < 12
         assert error < others
-
-
-def test_no_partial_file_stays(converted: tuple[Path, Path]) -> None:
-    assert sorted(p.name for p in converted[0].parent.iterdir()) == ["out.mp4", "part.mp4"]
 
 
 @pytest.mark.parametrize(
@@ -82,7 +72,7 @@ def test_no_partial_file_stays(converted: tuple[Path, Path]) -> None:
         (Fraction(60), Fraction(1, 15360), 256),
     ],
 )
-def test_odd_rates_stay_exact(
+def test_uncommon_rates_are_exact(
     tmp_path: Path, untouched: Stylizer, rate: Fraction, time_base: Fraction, tick: int
 ) -> None:
     pts = range(0, 100 * tick, tick)
@@ -93,7 +83,7 @@ def test_odd_rates_stay_exact(
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov"])
-def test_a_variable_frame_rate_is_kept(tmp_path: Path, untouched: Stylizer, suffix: str) -> None:
+def test_variable_frame_rate_is_kept(tmp_path: Path, untouched: Stylizer, suffix: str) -> None:
     time_base = Fraction(1, 1000)
     pts = np.cumsum(np.random.default_rng(0).integers(10, 100, 60)) - 10
     source = write_clip(tmp_path / f"in{suffix}", pts=pts.tolist(), time_base=time_base)
@@ -104,20 +94,13 @@ def test_a_variable_frame_rate_is_kept(tmp_path: Path, untouched: Stylizer, suff
 
 
 @pytest.mark.parametrize("codec", ["aac", "libmp3lame", "libopus"])
-def test_audio_longer_than_the_video_is_kept(
-    tmp_path: Path, untouched: Stylizer, codec: str
-) -> None:
+def test_audio_longer_than_video_is_kept(tmp_path: Path, untouched: Stylizer, codec: str) -> None:
     source = write_clip(tmp_path / "in.mkv", audio=codec, audio_seconds=3.0)
     stylize_video(source, tmp_path / "out.mkv", style=untouched)
     assert audio_bytes(tmp_path / "out.mkv") == audio_bytes(source)
 
 
-def test_no_audio_is_fine(tmp_path: Path, untouched: Stylizer) -> None:
-    source = write_clip(tmp_path / "in.mp4")
-    assert stylize_video(source, tmp_path / "out.mp4", style=untouched).audio is None
-
-
-def test_a_colon_in_a_name_is_no_protocol(
+def test_colon_in_file_name(
     tmp_path: Path, untouched: Stylizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -125,31 +108,33 @@ def test_a_colon_in_a_name_is_no_protocol(
     assert stylize_video("a:b.mp4", "c:d.mp4", style=untouched).frames == 25
 
 
-@pytest.mark.parametrize("source", ["out.mp4", "out.partial.mp4"])
-def test_the_source_is_never_written_over(tmp_path: Path, untouched: Stylizer, source: str) -> None:
-    film = write_clip(tmp_path / source)
+@pytest.mark.parametrize(
+    ("source", "link"),
+    [
+        ("out.mp4", None),
+        ("out.partial.mp4", None),
+        ("in.mp4", "symlink_to"),
+        ("in.mp4", "hardlink_to"),
+    ],
+)
+def test_source_is_never_overwritten(tmp_path: Path, source: str, link: str | None) -> None:
+    film, output = write_clip(tmp_path / source), tmp_path / "out.mp4"
+    if link is not None:
+        getattr(output, link)(film)
     before = film.read_bytes()
-    with pytest.raises(InputError, match="over the source"):
-        stylize_video(film, tmp_path / "out.mp4", style=untouched, overwrite=True)
+    with pytest.raises(InputError, match="source"):
+        stylize_video(film, output, overwrite=True)
     assert film.read_bytes() == before
 
 
-@pytest.mark.parametrize("kind", ["symlink_to", "hardlink_to"])
-def test_another_name_of_the_source_is_not_written_over(tmp_path: Path, kind: str) -> None:
-    film = write_clip(tmp_path / "in.mp4")
-    getattr(tmp_path / "out.mp4", kind)(film)
-    with pytest.raises(InputError, match="over the source"):
-        check_conversion(film, tmp_path / "out.mp4", Settings(overwrite=True))
-
-
-def test_what_a_pipe_comes_from_is_not_written_over(tmp_path: Path) -> None:
+def test_source_of_pipe_is_not_overwritten(tmp_path: Path) -> None:
     film = write_clip(tmp_path / "in.mkv")
     before = film.read_bytes()
-    assert run(over_its_own_pipe, film) == InputError.exit_code
+    assert run(over_source_of_pipe, film) == InputError.exit_code
     assert film.read_bytes() == before
 
 
-def test_odd_sizes_stay(tmp_path: Path, untouched: Stylizer) -> None:
+def test_odd_size_is_kept(tmp_path: Path, untouched: Stylizer) -> None:
     source = tmp_path / "in.avi"
     with av.open(str(source), "w") as container:
         stream = container.add_stream("ffv1", rate=25)
@@ -163,7 +148,7 @@ def test_odd_sizes_stay(tmp_path: Path, untouched: Stylizer) -> None:
     assert (info.width, info.height, info.frames) == (67, 45, 10)
 
 
-def test_colors_survive(tmp_path: Path, untouched: Stylizer) -> None:
+def test_colors_are_kept(tmp_path: Path, untouched: Stylizer) -> None:
     colors = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255], [40, 120, 200]], np.uint8)
     bars = np.repeat(np.repeat(colors[None], 64, 0), 16, 1)
 
@@ -181,12 +166,13 @@ def test_colors_survive(tmp_path: Path, untouched: Stylizer) -> None:
         assert np.abs(middle - color).max() <= 8
 
 
-def test_one_frame_is_a_video(tmp_path: Path, untouched: Stylizer) -> None:
+def test_single_frame_without_audio(tmp_path: Path, untouched: Stylizer) -> None:
     source = write_clip(tmp_path / "in.mp4", pts=[0])
-    assert stylize_video(source, tmp_path / "out.mp4", style=untouched).frames == 1
+    done = stylize_video(source, tmp_path / "out.mp4", style=untouched)
+    assert (done.frames, done.audio) == (1, None)
 
 
-def test_not_a_video(tmp_path: Path, astronaut: Path) -> None:
+def test_file_without_video_is_refused(tmp_path: Path, astronaut: Path) -> None:
     text = tmp_path / "text.mp4"
     text.write_text("no video\n" * 100)
     sound = tmp_path / "sound.mkv"
@@ -196,31 +182,26 @@ def test_not_a_video(tmp_path: Path, astronaut: Path) -> None:
     for path in (text, sound):
         with pytest.raises(VideoError, match=path.name):
             probe(path)
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(InputError, match="no such"):
         probe(tmp_path / "nothing.mp4")
     with pytest.raises(InputError, match="directory"):
         probe(tmp_path)
 
 
-def test_an_existing_output_is_kept(tmp_path: Path, untouched: Stylizer) -> None:
-    source = write_clip(tmp_path / "in.mp4")
-    output = tmp_path / "out.mp4"
+def test_existing_output_is_kept(tmp_path: Path, untouched: Stylizer) -> None:
+    source, output = write_clip(tmp_path / "in.mp4"), tmp_path / "out.mp4"
     output.write_text("precious")
     with pytest.raises(OutputExistsError):
         stylize_video(source, output, style=untouched)
     assert output.read_text() == "precious"
     stylize_video(source, output, style=untouched, overwrite=True)
     assert probe(output).frames == 25
-
-
-def test_an_unknown_container(tmp_path: Path, untouched: Stylizer) -> None:
-    source = write_clip(tmp_path / "in.mp4")
-    with pytest.raises(InputError, match="unknown video format"):
+    with pytest.raises(InputError, match=r"\.doc"):
         stylize_video(source, tmp_path / "out.doc", style=untouched)
 
 
-def test_few_frames_lie_between_the_stages(tmp_path: Path) -> None:
-    """A slow stylizer must hold the reader back, or memory grows with the film."""
+def test_few_frames_wait_between_stages(tmp_path: Path) -> None:
+    """A slow stylizer must hold the reader back, or memory grows with the length."""
     seen = []
 
     class Slow(Untouched):
@@ -234,14 +215,14 @@ def test_few_frames_lie_between_the_stages(tmp_path: Path) -> None:
         source,
         tmp_path / "out.mp4",
         style=Slow(),
-        on_frame=lambda done, _: counts.append(len(seen) - done),
+        progress=lambda done, *_: counts.append(len(seen) - done),
     )
     assert max(counts) <= 6
     assert len(counts) == 60
 
 
-class Boiling(Untouched):
-    """Paints noise over each frame."""
+class Flickering(Untouched):
+    """Adds noise that differs in each frame."""
 
     def __init__(self) -> None:
         self._random = np.random.default_rng(0)
@@ -251,12 +232,12 @@ class Boiling(Untouched):
         return np.clip(frame * 0.6 + 50 + noise, 0, 255).astype(np.uint8)
 
 
-def test_a_stabilized_conversion_boils_less(converted: tuple[Path, Path], tmp_path: Path) -> None:
+def test_stabilized_conversion_flickers_less(converted: tuple[Path, Path], tmp_path: Path) -> None:
     changes = []
     for stability in (0, None):
         output = tmp_path / f"{stability}.mp4"
-        stylize_video(converted[0], output, style=Boiling(), stability=stability, crf=5)
-        frames = [timed.frame.astype(float) for timed in VideoReader(output)]
+        stylize_video(converted[0], output, style=Flickering(), stability=stability, crf=5)
+        frames = [timed.image.astype(float) for timed in VideoReader(output)]
         assert len(frames) == 41
         pairs = itertools.pairwise(frames)
         changes.append(np.mean([np.abs(a - b).mean() for a, b in pairs]))

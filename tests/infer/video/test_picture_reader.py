@@ -1,4 +1,4 @@
-"""Folders of pictures and animated WebP as videos."""
+"""Folders of images and animated WebP as videos."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from PIL import Image
 from nst_rt.errors import InputError, PartialResultError, StyleTransferError
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.infer.video import Settings, check_conversion, stylize_video
-from nst_rt.infer.video.picture_reader import PictureReader, numbered_pictures
+from nst_rt.infer.video.picture_reader import PictureReader, numbered_images
 
 
 def save(path: Path, level: int = 100, size: tuple[int, int] = (64, 48)) -> Path:
@@ -18,19 +18,19 @@ def save(path: Path, level: int = 100, size: tuple[int, int] = (64, 48)) -> Path
     return path
 
 
-def test_numbers_of_any_script_are_in_order(tmp_path: Path) -> None:
+def test_images_are_in_numerical_order(tmp_path: Path) -> None:
     names = ["a2.png", "a10.png", "①01.png", "٣.png", "x.gif", "y.jfif"]
     for name in names:
         save(tmp_path / name)
     (tmp_path / "._a2.png").write_bytes(b"of macOS")
-    found = [path.name for path in numbered_pictures(tmp_path)]
+    found = [path.name for path in numbered_images(tmp_path)]
     assert sorted(found) == sorted(names)
     assert found.index("a2.png") < found.index("a10.png")
 
 
 @pytest.mark.parametrize("kind", ["damaged", "link", "no picture"])
 @pytest.mark.parametrize("resume", [False, True])
-def test_a_first_picture_that_cannot_be_read_is_left_out(
+def test_unreadable_first_image_is_left_out(
     tmp_path: Path, untouched: Stylizer, kind: str, resume: bool
 ) -> None:
     frames = tmp_path / "frames"
@@ -50,33 +50,33 @@ def test_a_first_picture_that_cannot_be_read_is_left_out(
     assert done.warnings == ()
 
 
-def test_a_folder_of_nothing_that_can_be_read_is_one_line(tmp_path: Path) -> None:
+def test_folder_without_readable_images_is_refused(tmp_path: Path) -> None:
     (tmp_path / "1.png").write_bytes(b"no picture")
-    with pytest.raises(InputError, match="none of"):
+    with pytest.raises(InputError, match="1 images"):
         PictureReader(tmp_path)
 
 
-def test_a_reader_that_goes_on_knows_the_size(tmp_path: Path) -> None:
+def test_part_of_folder_has_the_size_of_its_first_image(tmp_path: Path) -> None:
     for number, size in enumerate([(64, 48), (96, 32), (32, 96)]):
         save(tmp_path / f"{number}.png", size=size)
     whole = list(PictureReader(tmp_path))
-    assert [timed.frame.shape for timed in whole] == [(48, 64, 3)] * 3
+    assert [timed.image.shape for timed in whole] == [(48, 64, 3)] * 3
     last = list(PictureReader(tmp_path, start=2 / 25))
-    np.testing.assert_array_equal(last[0].frame, whole[2].frame)
+    np.testing.assert_array_equal(last[0].image, whole[2].image)
 
 
-def test_pictures_of_another_shape_get_bars(tmp_path: Path) -> None:
+def test_images_of_another_shape_get_bars(tmp_path: Path) -> None:
     save(tmp_path / "1.png")
     save(tmp_path / "2.png", size=(24, 48))
     reader = PictureReader(tmp_path)
-    frame = list(reader)[1].frame
+    frame = list(reader)[1].image
     assert (frame[:, 20:44] == 100).all()
     assert not frame[:, :20].any()
     assert not frame[:, 44:].any()
     assert len(reader.warnings) == 1
 
 
-def test_transparent_pictures_are_laid_over_white(tmp_path: Path) -> None:
+def test_transparent_images_are_composited_over_white(tmp_path: Path) -> None:
     picture = Image.new("RGBA", (64, 48), (0, 0, 0, 128))
     picture.paste((0, 0, 255, 255), (0, 0, 32, 48))
     opaque = Image.new("RGBA", (64, 48), (0, 0, 0, 255))
@@ -85,7 +85,7 @@ def test_transparent_pictures_are_laid_over_white(tmp_path: Path) -> None:
     animation = tmp_path / "a.webp"
     opaque.save(animation, save_all=True, append_images=[picture], lossless=True)
     for reader in (PictureReader(tmp_path), PictureReader(animation)):
-        frame = list(reader)[1].frame
+        frame = list(reader)[1].image
         assert frame[24, [16, 48]].tolist() == [[255, 0, 0], [127, 127, 127]]
         assert len(reader.warnings) == 1
     opaque.save(animation, save_all=True, append_images=[opaque.rotate(90)], lossless=True)
@@ -94,7 +94,7 @@ def test_transparent_pictures_are_laid_over_white(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("keep", [12, 26, 60, 400])
-def test_a_damaged_webp_is_one_line(tmp_path: Path, keep: int) -> None:
+def test_damaged_webp_is_refused(tmp_path: Path, keep: int) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (2, 48, 64, 3), np.uint8)
     first, second = (Image.fromarray(picture) for picture in noise)
     source = tmp_path / "in.webp"
@@ -106,13 +106,13 @@ def test_a_damaged_webp_is_one_line(tmp_path: Path, keep: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["%06d.png", "2.webp", "film.gif"])
-def test_nothing_is_written_among_the_pictures_of_the_source(tmp_path: Path, name: str) -> None:
+def test_output_among_source_images_is_refused(tmp_path: Path, name: str) -> None:
     frames = tmp_path / "frames"
     save(frames / "1.png")
     save(frames / "2.webp")
     (tmp_path / "link").symlink_to(frames)
     for folder in (frames, tmp_path / "link"):
-        with pytest.raises(InputError, match="among the pictures"):
+        with pytest.raises(InputError, match="another folder"):
             check_conversion(frames, folder / name, Settings(overwrite=True))
     check_conversion(frames, frames / "film.mp4")
-    check_conversion(frames, tmp_path / "painted" / "%06d.png")
+    check_conversion(frames, tmp_path / "stylized" / "%06d.png")

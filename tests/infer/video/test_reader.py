@@ -1,4 +1,4 @@
-"""What files hold beside plain frames, and what they tell wrongly or not at all."""
+"""Files with unusual streams, tags, transparency, rates and durations."""
 
 from fractions import Fraction
 from io import BytesIO
@@ -7,7 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from clips import write_clip, write_pictures
+from clips import write_clip, write_image_film
 from conversions import read_and_collect, run, through_pipes
 from PIL import Image, ImageCms
 from videos import audio_bytes, stamps
@@ -18,9 +18,7 @@ from nst_rt.infer.video import VideoReader, probe, stylize_video
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
-def test_streams_that_cannot_be_decoded_are_left_out(
-    tmp_path: Path, untouched: Stylizer, suffix: str
-) -> None:
+def test_undecodable_streams_are_left_out(tmp_path: Path, untouched: Stylizer, suffix: str) -> None:
     plain = write_clip(
         tmp_path / f"plain{suffix}", audio="aac", chapters=[(0, 0.5, "One"), (0.5, 1, "Two")]
     )
@@ -45,8 +43,8 @@ def test_streams_that_cannot_be_decoded_are_left_out(
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".flv", ".ts", "pipe"])
-def test_no_frame_is_lost_behind_a_sound_that_comes_first(tmp_path: Path, suffix: str) -> None:
-    """The decoder holds frames back, and gives them when its own stream ends."""
+def test_no_frame_is_lost_after_audio_stored_first(tmp_path: Path, suffix: str) -> None:
+    """The decoder holds frames until its stream ends."""
     plain = write_clip(tmp_path / "plain.mp4", audio="aac", options={"bf": "3"})
     source = tmp_path / f"in{suffix if suffix != 'pipe' else '.mkv'}"
     with av.open(str(plain)) as old, av.open(str(source), "w") as new:
@@ -66,7 +64,7 @@ def test_no_frame_is_lost_behind_a_sound_that_comes_first(tmp_path: Path, suffix
     assert (len(list(reader)), reader.damage) == (25, [])
 
 
-def test_tags_that_are_not_utf8_are_kept(tmp_path: Path, untouched: Stylizer) -> None:
+def test_tags_in_latin_1_are_kept(tmp_path: Path, untouched: Stylizer) -> None:
     source = write_clip(
         tmp_path / "in.avi",
         codec="mjpeg",
@@ -86,7 +84,7 @@ def test_tags_that_are_not_utf8_are_kept(tmp_path: Path, untouched: Stylizer) ->
     assert probe(animation).width == 64
 
 
-def test_a_name_that_is_not_utf8_is_read(tmp_path: Path) -> None:
+def test_file_name_in_latin_1(tmp_path: Path) -> None:
     source = write_clip(tmp_path / "in.mp4")
     renamed = source.rename(tmp_path / b"F\xeate.mp4".decode(errors="surrogateescape"))
     assert len(list(VideoReader(renamed))) == 25
@@ -104,7 +102,7 @@ def test_a_name_that_is_not_utf8_is_read(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("alpha", [0, 128, 255])
-def test_transparent_films_are_laid_over_white(
+def test_transparent_videos_are_composited_over_white(
     tmp_path: Path, name: str, codec: str, pixels: str, alpha: int
 ) -> None:
     """Half of each frame is opaque red, the other one more or less transparent blue."""
@@ -122,7 +120,7 @@ def test_transparent_films_are_laid_over_white(
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     reader = VideoReader(source)
-    frames = [timed.frame.astype(int) for timed in reader]
+    frames = [timed.image.astype(int) for timed in reader]
     assert len(frames) == 3
     for frame in frames:
         assert np.abs(frame[24, 16] - [0, 0, 255]).max() < 8
@@ -131,7 +129,7 @@ def test_transparent_films_are_laid_over_white(
     assert len(told) == (alpha < 255)
 
 
-def test_what_a_gif_leaves_open_is_white(tmp_path: Path) -> None:
+def test_transparent_gif_is_composited_over_white(tmp_path: Path) -> None:
     pictures = [Image.new("P", (64, 48), 1) for _ in range(3)]
     for picture in pictures:
         picture.putpalette([0, 0, 0, 0, 0, 255])
@@ -142,15 +140,13 @@ def test_what_a_gif_leaves_open_is_white(tmp_path: Path) -> None:
     )
     reader = VideoReader(source)
     for timed in reader:
-        assert timed.frame[24, [16, 48]].tolist() == [[255, 0, 0], [255, 255, 255]]
+        assert timed.image[24, [16, 48]].tolist() == [[255, 0, 0], [255, 255, 255]]
     assert len(reader.warnings) == 1
 
 
 @pytest.mark.parametrize("piped", [False, True])
-def test_the_rate_of_a_recording_that_tells_none_is_measured(
-    tmp_path: Path, untouched: Stylizer, piped: bool
-) -> None:
-    """As browsers make them: WebM without any duration, times in milliseconds."""
+def test_missing_rate_is_measured(tmp_path: Path, untouched: Stylizer, piped: bool) -> None:
+    """A browser's recording: WebM without durations, times in milliseconds."""
     gaps = np.random.default_rng(0).integers(20, 50, 60)
     times = np.cumsum(gaps).tolist()
     plain = write_clip(
@@ -175,17 +171,17 @@ def test_the_rate_of_a_recording_that_tells_none_is_measured(
         assert container.streams.video[0].codec_context.level <= 13
 
 
-def test_a_high_rate_that_is_true_is_believed(tmp_path: Path) -> None:
+def test_high_rate_is_kept(tmp_path: Path) -> None:
     source = write_clip(tmp_path / "in.mp4", pts=range(0, 2500, 50), rate=Fraction(256))
     assert probe(source).rate == 256
 
 
 @pytest.mark.parametrize("segment", [1, 2, 250])
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm"])
-def test_slides_last_as_long_as_they_should(
+def test_slides_keep_their_durations(
     tmp_path: Path, untouched: Stylizer, suffix: str, segment: int
 ) -> None:
-    """The duration of a frame in MP4 is the time to the one that is stored behind it."""
+    """The duration of a frame in MP4 is the time to the one stored after it."""
     plain = write_clip(
         tmp_path / "plain.mp4",
         pts=[0, 3000, 3500],
@@ -210,7 +206,7 @@ def test_slides_last_as_long_as_they_should(
     assert stamps(output) == [0, 3, Fraction(7, 2)]
 
 
-def test_the_last_frame_of_a_part_ends_with_it(tmp_path: Path) -> None:
+def test_last_frame_of_part_ends_with_it(tmp_path: Path) -> None:
     source = write_clip(tmp_path / "in.mp4", pts=[0, 6400, 12800])
     reader = VideoReader(source, end=0.75)
     assert [timed.duration * reader.time_base for timed in reader] == [
@@ -219,22 +215,22 @@ def test_the_last_frame_of_a_part_ends_with_it(tmp_path: Path) -> None:
     ]
 
 
-def test_a_picture_that_begins_late_is_no_damage(tmp_path: Path) -> None:
-    """FFmpeg's Matroska tells when a stream ends, and not how long it is."""
+def test_video_that_starts_late_is_not_damaged(tmp_path: Path) -> None:
+    """In Matroska, FFmpeg writes the end of a stream in place of its duration."""
     source = write_clip(tmp_path / "in.mkv", pts=range(25600, 38400, 512))
     reader = VideoReader(source)
     assert (len(list(reader)), reader.damage) == (25, [])
     assert reader.info.duration == 1
 
 
-def test_an_unknown_picture_is_one_line(tmp_path: Path) -> None:
+def test_unknown_video_codec_is_refused(tmp_path: Path) -> None:
     source = write_clip(tmp_path / "in.mp4", audio="aac")
     source.write_bytes(source.read_bytes().replace(b"avc1", b"xvz9"))
     with pytest.raises(VideoError, match="codec"):
         probe(source)
 
 
-def test_an_unknown_sound_leaves_the_known_one(tmp_path: Path, untouched: Stylizer) -> None:
+def test_unknown_audio_codec_leaves_the_known_one(tmp_path: Path, untouched: Stylizer) -> None:
     source = write_clip(tmp_path / "in.mp4", audio="aac", languages=["eng", "fra"])
     data = bytearray(source.read_bytes())
     name, kind = data.rindex(b"mp4a"), data.index(0x40, data.rindex(b"esds"))
@@ -247,20 +243,15 @@ def test_an_unknown_sound_leaves_the_known_one(tmp_path: Path, untouched: Styliz
     assert len([track for track in done.tracks if track.action == "left out"]) == 1
 
 
-def _with_profile(path: Path) -> None:
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    Image.new("RGB", (64, 48)).save(path, icc_profile=profile)
-
-
 @pytest.mark.parametrize("name", ["in.png", "in.jpg", "in.webp", "in.bmp", "in.tif", "in.avif"])
-def test_a_photo_is_no_video(tmp_path: Path, untouched: Stylizer, name: str) -> None:
-    _with_profile(tmp_path / name)
-    with pytest.raises(VideoError, match="photo"):
+def test_photo_is_refused(tmp_path: Path, untouched: Stylizer, name: str) -> None:
+    Image.new("RGB", (64, 48)).save(tmp_path / name, icc_profile=_srgb())
+    with pytest.raises(VideoError, match="nst-rt image"):
         stylize_video(tmp_path / name, tmp_path / "out.mp4", style=untouched)
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
-def test_pictures_in_one_file_are_a_video(tmp_path: Path) -> None:
+def test_images_in_one_file_are_a_video(tmp_path: Path) -> None:
     pictures = []
     for level in range(5):
         file = BytesIO()
@@ -268,37 +259,36 @@ def test_pictures_in_one_file_are_a_video(tmp_path: Path) -> None:
         pictures.append(file.getvalue())
     source = tmp_path / "in.png"
     source.write_bytes(b"".join(pictures))
-    assert [timed.frame[0, 0, 0] for timed in VideoReader(source)] == [0, 50, 100, 150, 200]
+    assert [timed.image[0, 0, 0] for timed in VideoReader(source)] == [0, 50, 100, 150, 200]
 
 
-def _jpeg(size: tuple[int, int], **more: object) -> bytes:
+def _encoded(size: tuple[int, int], form: str, **more: object) -> bytes:
     file = BytesIO()
-    Image.new("RGB", size, (200, 0, 0)).save(file, "JPEG", **more)
+    Image.new("RGB", size, (200, 0, 0)).save(file, form, **more)
     return file.getvalue()
 
 
-def _png(named: bool) -> bytes:
-    file = BytesIO()
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    Image.new("RGB", (64, 48)).save(file, "PNG", icc_profile=profile if named else None)
-    return file.getvalue()
+def _srgb() -> bytes:
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
-def test_profiles_in_frames_are_freed_once(tmp_path: Path) -> None:
-    """In a process of its own, which a second time would kill."""
-    source = write_pictures(tmp_path / "in.mov", "png", [_png(named=True)] * 3)
+def test_color_profiles_in_frames(tmp_path: Path) -> None:
+    """In a process of its own, which freeing them twice would kill."""
+    source = write_image_film(
+        tmp_path / "in.mov", "png", [_encoded((64, 48), "PNG", icc_profile=_srgb())] * 3
+    )
     assert run(read_and_collect, source, 3) == 0
 
 
-def test_exif_in_frames_is_heard(tmp_path: Path) -> None:
-    """Cameras write it into each picture of a Motion JPEG film."""
+def test_exif_orientation_in_frames(tmp_path: Path) -> None:
+    """Cameras write it into each frame of Motion JPEG."""
     exif = Image.Exif()
     exif[0x0112], exif[0x010F] = 6, "camera"
-    plain, turned = _jpeg((64, 48)), _jpeg((64, 48), exif=exif)
-    source = write_pictures(tmp_path / "turned.avi", "mjpeg", [turned] * 3)
-    assert [timed.frame.shape for timed in VideoReader(source)] == [(64, 48, 3)] * 3
-    source = write_pictures(tmp_path / "turns.avi", "mjpeg", [plain, turned, plain])
-    frames = [timed.frame for timed in VideoReader(source)]
+    plain, turned = _encoded((64, 48), "JPEG"), _encoded((64, 48), "JPEG", exif=exif)
+    source = write_image_film(tmp_path / "turned.avi", "mjpeg", [turned] * 3)
+    assert [timed.image.shape for timed in VideoReader(source)] == [(64, 48, 3)] * 3
+    source = write_image_film(tmp_path / "turns.avi", "mjpeg", [plain, turned, plain])
+    frames = [timed.image for timed in VideoReader(source)]
     assert [frame.shape for frame in frames] == [(48, 64, 3)] * 3
     assert [bool(frame[24, 0].any()) for frame in frames] == [True, False, True]
 
@@ -312,16 +302,18 @@ def test_exif_in_frames_is_heard(tmp_path: Path) -> None:
         ((48, 64), {"size": (128, 48)}, (48, 128), ("x", 28)),  # which stretches all alike
     ],
 )
-def test_frames_of_another_shape_are_fitted_with_bars(
+def test_frames_of_another_shape_get_bars(
     tmp_path: Path,
     size: tuple[int, int],
     asked: dict[str, tuple[int, int]],
     shape: tuple[int, int],
     bars: tuple[str, int] | None,
 ) -> None:
-    source = write_pictures(tmp_path / "in.mkv", "mjpeg", [_jpeg((64, 48)), _jpeg(size)] * 2)
+    source = write_image_film(
+        tmp_path / "in.mkv", "mjpeg", [_encoded((64, 48), "JPEG"), _encoded(size, "JPEG")] * 2
+    )
     reader = VideoReader(source, **asked)
-    frames = [timed.frame for timed in reader]
+    frames = [timed.image for timed in reader]
     assert [frame.shape[:2] for frame in frames] == [shape] * 4
     assert frames[0][..., 2].min() > 150
     lit = frames[1][..., 2] > 100
@@ -334,8 +326,8 @@ def test_frames_of_another_shape_are_fitted_with_bars(
     assert len([warning for warning in reader.warnings if "size" in warning]) == 1
 
 
-def test_interlaced_frames_that_change_their_size_are_whole(tmp_path: Path) -> None:
-    """As in broadcasts, where one program follows another."""
+def test_interlaced_frames_that_change_their_size(tmp_path: Path) -> None:
+    """As in a broadcast, between two programs."""
     picture = np.zeros((96, 128, 3), np.uint8)
     picture[:, 64:] = 200
     parts = [
@@ -351,7 +343,7 @@ def test_interlaced_frames_that_change_their_size_are_whole(tmp_path: Path) -> N
     source = tmp_path / "in.ts"
     source.write_bytes(b"".join(part.read_bytes() for part in parts))
     reader = VideoReader(source)
-    frames = [timed.frame for timed in reader]
+    frames = [timed.image for timed in reader]
     assert {frame.shape for frame in frames} == {(48, 64, 3)}
     assert np.abs(frames[-1][24, [16, 48]].astype(int) - [[0] * 3, [200] * 3]).max() < 20
     assert len(reader.warnings) == 2

@@ -1,7 +1,6 @@
-"""Nothing that was done is lost, whatever interrupts it."""
+"""Interrupted conversions: what is kept, and what resuming them gives."""
 
 import errno
-import json
 import random
 import signal
 from pathlib import Path
@@ -12,11 +11,11 @@ import pytest
 from clips import write_clip
 from conversions import (
     Grainy,
-    killed_at_a_file,
-    killed_at_a_frame,
-    painting,
+    killed_at_file,
+    killed_at_frame,
+    network_stylizer,
     run,
-    with_a_full_disk,
+    with_full_disk,
 )
 from videos import Untouched, audio_bytes, packets, stamps
 
@@ -44,12 +43,13 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
 
 
-def undisturbed(source: Path, folder: Path, suffix: str = ".mp4", **settings: Any) -> Path:
+def uninterrupted(source: Path, folder: Path, suffix: str = ".mp4", **settings: Any) -> Path:
     output = folder / f"whole{suffix}"
     stylize_video(source, output, style=Grainy(), **settings)
     return output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("suffix", "more"),
     [
@@ -58,20 +58,20 @@ def undisturbed(source: Path, folder: Path, suffix: str = ".mp4", **settings: An
         (".webm", {}),
     ],
 )
-def test_what_is_killed_anywhere_and_resumed_is_as_if_undisturbed(
+def test_resume_after_kill_matches_uninterrupted_run(
     tmp_path: Path, source: Path, suffix: str, more: dict[str, Any]
 ) -> None:
     settings = {**SETTINGS, **more}
-    whole = undisturbed(source, tmp_path, suffix, **settings)
+    whole = uninterrupted(source, tmp_path, suffix, **settings)
     output = tmp_path / f"out{suffix}"
     chance = random.Random(suffix)
     kills = 0
     while not output.exists():
         if chance.random() < 0.5:
-            code = run(killed_at_a_frame, source, output, chance.randrange(5, 25), settings)
+            code = run(killed_at_frame, source, output, chance.randrange(5, 25), settings)
         else:
             before = chance.random() < 0.5
-            code = run(killed_at_a_file, source, output, chance.randrange(1, 6), before, settings)
+            code = run(killed_at_file, source, output, chance.randrange(1, 6), before, settings)
         assert code in (0, -9)
         kills += code == -9
     assert kills >= 3
@@ -81,18 +81,19 @@ def test_what_is_killed_anywhere_and_resumed_is_as_if_undisturbed(
     assert all(name.startswith(".") for name in leftovers)
 
 
-def test_what_a_network_painted_is_killed_and_resumed_as_if_undisturbed(
+@pytest.mark.slow
+def test_resume_after_kill_with_network(
     tmp_path: Path, source: Path, two_styles: StyleModel
 ) -> None:
-    """With two frames at a time in the engine."""
+    """With two frames at a time in the backend."""
     model = tmp_path / "two.safetensors"
     two_styles.save(model)
     settings = {**SETTINGS, "size": 64}
     whole, output = tmp_path / "whole.mp4", tmp_path / "out.mp4"
-    stylize_video(source, whole, style=painting(model), **settings)
+    stylize_video(source, whole, style=network_stylizer(model), **settings)
     for frames in (17, 26):
-        assert run(killed_at_a_frame, source, output, frames, settings, model) == -9
-    done = stylize_video(source, output, style=painting(model), resume=True, **settings)
+        assert run(killed_at_frame, source, output, frames, settings, model) == -9
+    done = stylize_video(source, output, style=network_stylizer(model), resume=True, **settings)
     assert (done.frames, done.resumed) == (60, 30)
     assert packets(output) == packets(whole)
 
@@ -112,7 +113,7 @@ class Breaking(Grainy):
 
 @pytest.mark.parametrize("kind", [RuntimeError, KeyboardInterrupt])
 @pytest.mark.parametrize("frames", [34, 4])
-def test_what_is_interrupted_plays_and_goes_on(
+def test_interrupted_conversion_plays_and_resumes(
     tmp_path: Path, source: Path, kind: type[BaseException], frames: int
 ) -> None:
     output, partial = tmp_path / "out.mp4", tmp_path / "out.partial.mp4"
@@ -120,7 +121,7 @@ def test_what_is_interrupted_plays_and_goes_on(
     with pytest.raises(kind, match="stop"):
         stylize_video(source, output, style=Breaking(kind, frames), overwrite=True, **SETTINGS)
     assert output.read_text() == "an earlier one"
-    kept = frames - 1  # one was still being painted
+    kept = frames - 1  # one was not finished
     assert stamps(partial) == stamps(source)[:kept]
     assert len(list(VideoReader(partial))) == kept
     sound = stamps(partial, "audio")
@@ -129,22 +130,22 @@ def test_what_is_interrupted_plays_and_goes_on(
     assert work_path(output).exists() == (frames > 10)
     done = stylize_video(source, output, style=Grainy(), resume=True, overwrite=True, **SETTINGS)
     assert (done.frames, done.resumed) == (60, frames // 10 * 10)
-    assert packets(output) == packets(undisturbed(source, tmp_path, **SETTINGS))
+    assert packets(output) == packets(uninterrupted(source, tmp_path, **SETTINGS))
     assert {path.name for path in tmp_path.iterdir()} == {"out.mp4", "whole.mp4"}
 
 
-def test_ctrl_c_is_not_lost_where_no_error_gets_through(tmp_path: Path, source: Path) -> None:
+def test_ctrl_c_in_finalizer_is_not_lost(tmp_path: Path, source: Path) -> None:
     class Finalized:
         def __del__(self) -> None:
             signal.raise_signal(signal.SIGINT)
 
-    def on_frame(count: int, _: object) -> None:
+    def progress(count: float, *_: object) -> None:
         if count == 20:
             Finalized()
 
     handler = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
-        stylize_video(source, tmp_path / "out.mp4", style=Grainy(), on_frame=on_frame, **SETTINGS)
+        stylize_video(source, tmp_path / "out.mp4", style=Grainy(), progress=progress, **SETTINGS)
     assert stamps(tmp_path / "out.partial.mp4") == stamps(source)[:20]
     assert signal.getsignal(signal.SIGINT) is handler
 
@@ -158,57 +159,52 @@ def interrupted(tmp_path: Path, source: Path) -> Path:
     return output
 
 
-def test_interrupted_work_is_neither_overwritten_nor_resumed_unasked(
-    source: Path, interrupted: Path
-) -> None:
-    with pytest.raises(OutputExistsError, match="--resume continues it, --overwrite starts anew"):
+def test_interrupted_conversion_needs_resume_or_overwrite(source: Path, interrupted: Path) -> None:
+    with pytest.raises(OutputExistsError, match=r"`resume`.*`overwrite`"):
         stylize_video(source, interrupted, style=Grainy(), segment=10)
     done = stylize_video(source, interrupted, style=Untouched(), segment=20, overwrite=True)
     assert (done.frames, done.resumed) == (60, 0)
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "told"),
     [
-        ({"crf": 30}, r"crf \(20 then, 30 now\)"),
-        ({"stability": 0}, r"stability \(0.95 then, 0 now\)"),
-        ({"style": Untouched()}, r"style \(grainy then, nothing now\)"),
-        ({"segment": 7}, r"segment \(10 then, 7 now\)"),
-        ({"end": 1.0}, r"end \(None then, 1.0 now\)"),
+        ({"crf": 30}, r"crf \(20 before, 30 now\)"),
+        ({"stability": 0}, r"stability \(0.95 before, 0 now\)"),
+        ({"style": Untouched()}, "style"),
+        ({"segment": 7}, "segment"),
+        ({"end": 1.0}, "end"),
+        ({}, "nst-rt"),
+        ({"source": "other.mp4"}, "source"),
     ],
 )
-def test_something_else_is_not_resumed(
-    source: Path, interrupted: Path, changed: dict[str, Any], said: str
+def test_other_settings_source_or_version_are_not_resumed(
+    source: Path,
+    interrupted: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    changed: dict[str, Any],
+    told: str,
 ) -> None:
+    if told == "nst-rt":
+        monkeypatch.setattr("nst_rt.infer.video.request.__version__", "0.0")
+    if told == "source":
+        changed = {"source": write_clip(interrupted.parent / changed["source"])}
     before = sorted(path.name for path in work_path(interrupted).iterdir())
-    with pytest.raises(InputError, match=said):
-        stylize_video(
-            source,
-            interrupted,
-            **{"style": Grainy(), "segment": 10, "resume": True, **changed},
-        )
+    settings = {"source": source, "style": Grainy(), "segment": 10, "resume": True, **changed}
+    with pytest.raises(InputError, match=told):
+        stylize_video(output=interrupted, **settings)
     assert sorted(path.name for path in work_path(interrupted).iterdir()) == before
 
 
-def test_another_version_does_not_go_on(
-    source: Path, interrupted: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("nst_rt.infer.video.job.__version__", "0.0")
-    with pytest.raises(InputError, match=r"nst-rt \([\d.]+ then, 0\.0 now\)"):
-        stylize_video(source, interrupted, style=Grainy(), segment=10, resume=True)
-
-
 @pytest.mark.parametrize("name", ["plan.json", "000001.json"])
-def test_work_whose_records_are_damaged_is_not_gone_on_with(
-    source: Path, interrupted: Path, name: str
-) -> None:
+def test_damaged_records_are_not_resumed(source: Path, interrupted: Path, name: str) -> None:
     (work_path(interrupted) / name).write_text("")
-    with pytest.raises(InputError, match=rf"{name}: missing or damaged; --overwrite starts anew"):
+    with pytest.raises(InputError, match=name):
         stylize_video(source, interrupted, style=Grainy(), segment=10, resume=True)
     stylize_video(source, interrupted, style=Grainy(), segment=10, overwrite=True)
 
 
-def test_segments_stay_until_the_whole_is_on_the_disk(
+def test_segments_are_kept_until_output_is_synced(
     source: Path, interrupted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept: list[tuple[str, int]] = []
@@ -222,32 +218,18 @@ def test_segments_stay_until_the_whole_is_on_the_disk(
     assert kept == [(".mp4", 6), ("", 6)]  # the file, then its name
 
 
-def test_what_a_reader_saw_is_known_to_the_one_that_goes_on(source: Path) -> None:
-    first, second = VideoReader(source, size=64), VideoReader(source, size=64)
-    list(first)
-    second.restore(json.loads(json.dumps(first.state())))
-    assert second.state() == first.state()
-    assert first.state()["longest"] > 800
-
-
-def test_a_strangers_file_in_the_work_folder_stays(source: Path, interrupted: Path) -> None:
+def test_unknown_file_in_work_folder_is_kept(source: Path, interrupted: Path) -> None:
     stranger = work_path(interrupted) / "notes.txt"
     stranger.write_text("precious")
     stylize_video(source, interrupted, style=Grainy(), overwrite=True)
     assert [path.name for path in work_path(interrupted).iterdir()] == ["notes.txt"]
 
 
-def test_another_source_is_not_resumed(source: Path, interrupted: Path) -> None:
-    other = write_clip(interrupted.parent / "other.mp4")
-    with pytest.raises(InputError, match="bytes of the source"):
-        stylize_video(other, interrupted, style=Grainy(), segment=10, resume=True)
-
-
-def test_two_at_once_do_not_write_one_output(tmp_path: Path, source: Path) -> None:
+def test_second_conversion_to_same_output_is_refused(tmp_path: Path, source: Path) -> None:
     output = tmp_path / "out.mp4"
     with (
         work_folder(output, {}, resume=False, overwrite=False),
-        pytest.raises(InputError, match="another conversion is writing it"),
+        pytest.raises(InputError, match="another"),
     ):
         stylize_video(source, output, style=Grainy(), overwrite=True)
 
@@ -260,13 +242,13 @@ def test_two_at_once_do_not_write_one_output(tmp_path: Path, source: Path) -> No
         (0.9, 10, 6),  # when all is put together
     ],
 )
-def test_a_full_disk_keeps_what_was_done(
+def test_full_disk_keeps_finished_segments(
     tmp_path: Path, source: Path, share: float, segment: int, done: int
 ) -> None:
     settings = {"segment": segment, "stability": 0}  # whose state would be larger than the film
-    whole = undisturbed(source, tmp_path, **settings)
+    whole = uninterrupted(source, tmp_path, **settings)
     output = tmp_path / "out.mp4"
-    code = run(with_a_full_disk, source, output, int(share * whole.stat().st_size), settings)
+    code = run(with_full_disk, source, output, int(share * whole.stat().st_size), settings)
     assert len(list(work_path(output).glob("0*.json"))) == done
     if done:
         assert code == PartialResultError.exit_code
@@ -278,10 +260,10 @@ def test_a_full_disk_keeps_what_was_done(
     assert packets(output) == packets(whole)
 
 
-def test_an_end_that_cannot_be_written_is_not_left_out(
+def test_full_disk_at_last_packets_is_reported(
     tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the last encoder still holds must not be lost in silence."""
+    """What the last encoder still holds must not be lost silently."""
     finish, left = SegmentWriter.finish, [3]
 
     def full(self: SegmentWriter) -> Segment:
@@ -292,7 +274,7 @@ def test_an_end_that_cannot_be_written_is_not_left_out(
 
     monkeypatch.setattr(SegmentWriter, "finish", full)
     output = tmp_path / "out.mp4"
-    with pytest.raises(PartialResultError, match=r"No space left .* 50 frames are kept .* room"):
+    with pytest.raises(PartialResultError, match="50 frames"):
         stylize_video(source, output, style=Grainy(), segment=25)
     assert not output.exists()
     assert len(stamps(tmp_path / "out.partial.mp4")) == 50
@@ -300,22 +282,22 @@ def test_an_end_that_cannot_be_written_is_not_left_out(
     assert len(stamps(output)) == 60
 
 
-def test_a_source_whose_index_is_wrong_is_resumed_too(tmp_path: Path) -> None:
-    """Bare H.264 cannot be sought in by time."""
+def test_resume_of_source_without_index(tmp_path: Path) -> None:
+    """Bare H.264 cannot be sought by time."""
     source = write_clip(tmp_path / "in.h264", pts=range(0, 512 * 30, 512), size=(128, 96))
     output = tmp_path / "out.mp4"
     with pytest.raises(RuntimeError):
         stylize_video(source, output, style=Breaking(RuntimeError, 25), segment=10)
     done = stylize_video(source, output, style=Grainy(), segment=10, resume=True)
     assert (done.frames, done.resumed) == (30, 20)
-    assert packets(output) == packets(undisturbed(source, tmp_path, segment=10))
+    assert packets(output) == packets(uninterrupted(source, tmp_path, segment=10))
 
 
-def test_resume_with_nothing_to_go_on_from_begins(
+def test_resume_without_interrupted_conversion_starts(
     tmp_path: Path, source: Path, untouched: Stylizer
 ) -> None:
     done = stylize_video(source, tmp_path / "out.mp4", style=untouched, resume=True)
     assert (done.frames, done.resumed) == (60, 0)
     assert audio_bytes(tmp_path / "out.mp4") == audio_bytes(source)
-    with pytest.raises(InputError, match="--resume does not go with"):
+    with pytest.raises(InputError, match="gif"):
         stylize_video(source, tmp_path / "out.gif", style=untouched, resume=True)

@@ -1,4 +1,4 @@
-"""Odd sources: turned, deep, interlaced, of other colors, damaged."""
+"""Unusual sources: rotated, 10 bit, interlaced, with other colors, damaged."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -29,7 +29,7 @@ CORNERS[:24, :32] = 250  # the top left is white
         (90, True, "bottom right"),
     ],
 )
-def test_frames_stand_upright(
+def test_frames_are_upright(
     tmp_path: Path, untouched: Stylizer, rotation: int, mirrored: bool, corner: str
 ) -> None:
     source = write_clip(
@@ -52,7 +52,7 @@ def test_frames_stand_upright(
 
 @pytest.mark.parametrize("colors", [(1, 1, 1, 1), (6, 1, 6, 6), (5, 2, 5, 6), (9, 1, 9, 1)])
 @pytest.mark.parametrize(("suffix", "codec"), [(".mp4", None), (".mkv", None), (".webm", "vp9")])
-def test_colors_and_what_is_said_of_them_stay(
+def test_colors_and_their_tags_are_kept(
     tmp_path: Path,
     untouched: Stylizer,
     colors: tuple[int, int, int, int],
@@ -63,24 +63,24 @@ def test_colors_and_what_is_said_of_them_stay(
     for index, color in enumerate([(255, 0, 0), (0, 255, 0), (0, 0, 255), (40, 120, 200)]):
         bars[:, 32 * index : 32 * index + 32] = color
     source = write_clip(tmp_path / "in.mp4", picture=lambda _: bars, size=(128, 64), colors=colors)
-    read = next(iter(VideoReader(source))).frame.astype(int)
+    read = next(iter(VideoReader(source))).image.astype(int)
     assert np.abs(read[32, 16::32] - bars[32, 16::32]).max() <= 8
     output = tmp_path / f"out{suffix}"
     stylize_video(source, output, style=untouched, codec=codec, crf=5)
     frame = first_frame(output)
     said = (frame.colorspace, frame.color_range, frame.color_primaries, frame.color_trc)
     assert said == colors
-    written = next(iter(VideoReader(output))).frame.astype(int)
+    written = next(iter(VideoReader(output))).image.astype(int)
     assert np.abs(written[32, 16::32] - bars[32, 16::32]).max() <= 12
 
 
-def test_the_shape_of_pixels_stays(tmp_path: Path, untouched: Stylizer) -> None:
+def test_pixel_aspect_ratio_is_kept(tmp_path: Path, untouched: Stylizer) -> None:
     source = write_clip(tmp_path / "in.mp4", aspect=Fraction(4, 3), rotation=90)
     stylize_video(source, tmp_path / "out.mp4", style=untouched)
     assert probe(tmp_path / "out.mp4").aspect == Fraction(3, 4)
 
 
-def test_where_the_shape_of_pixels_cannot_be_said_they_become_square(
+def test_pixels_become_square_where_containers_cannot_store_their_ratio(
     tmp_path: Path, untouched: Stylizer
 ) -> None:
     source = write_clip(tmp_path / "in.mp4", aspect=Fraction(4, 3), size=(96, 64))
@@ -89,7 +89,7 @@ def test_where_the_shape_of_pixels_cannot_be_said_they_become_square(
     assert (info.width, info.height, info.aspect) == (128, 64, 1)
 
 
-def test_ten_bits_are_said_and_painted_in_eight(tmp_path: Path, untouched: Stylizer) -> None:
+def test_ten_bits_give_a_warning(tmp_path: Path, untouched: Stylizer) -> None:
     source = write_clip(tmp_path / "in.mkv", pixels="yuv420p10le")
     done = stylize_video(source, tmp_path / "out.mp4", style=untouched)
     assert done.frames == 25
@@ -97,8 +97,8 @@ def test_ten_bits_are_said_and_painted_in_eight(tmp_path: Path, untouched: Styli
     assert first_frame(tmp_path / "out.mp4").format.name == "yuv420p"
 
 
-def test_interlaced_frames_become_whole_ones(tmp_path: Path, untouched: Stylizer) -> None:
-    """A bar that is elsewhere in each field is a comb until it is made whole."""
+def test_interlaced_frames_are_deinterlaced(tmp_path: Path, untouched: Stylizer) -> None:
+    """A bar that moves between fields looks like a comb until it is deinterlaced."""
 
     def comb(number: int) -> np.ndarray:
         picture = np.zeros((64, 64, 3), np.uint8)
@@ -118,7 +118,7 @@ def test_interlaced_frames_become_whole_ones(tmp_path: Path, untouched: Stylizer
             assert np.abs(np.diff(shown[20:44], axis=0)).mean() < 12  # of combs 63
 
 
-def test_the_clock_of_a_transport_stream_starts_at_0(tmp_path: Path, untouched: Stylizer) -> None:
+def test_transport_stream_starts_at_0(tmp_path: Path, untouched: Stylizer) -> None:
     source = write_clip(tmp_path / "in.ts", pts=range(128000, 140800, 512))
     stylize_video(source, tmp_path / "out.mp4", style=untouched)
     ours, theirs = stamps(tmp_path / "out.mp4"), stamps(source)
@@ -126,13 +126,13 @@ def test_the_clock_of_a_transport_stream_starts_at_0(tmp_path: Path, untouched: 
     assert ours == [time - theirs[0] for time in theirs]
 
 
-def test_a_wrong_extension_does_not_matter(tmp_path: Path, untouched: Stylizer) -> None:
+def test_wrong_extension(tmp_path: Path, untouched: Stylizer) -> None:
     source = write_clip(tmp_path / "in.mp4", container_format="matroska")
     assert stylize_video(source, tmp_path / "out.mp4", style=untouched).frames == 25
 
 
-def test_no_frames_at_all_are_an_error(tmp_path: Path, untouched: Stylizer) -> None:
-    with pytest.raises(VideoError, match=r"no (frames|video)"):
+def test_video_without_frames_is_refused(tmp_path: Path, untouched: Stylizer) -> None:
+    with pytest.raises(VideoError, match=r"in\.mp4"):
         stylize_video(
             write_clip(tmp_path / "in.mp4", pts=[]), tmp_path / "out.mp4", style=untouched
         )
@@ -158,9 +158,9 @@ def noisy(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return made
 
 
-@pytest.mark.parametrize("share", [0, 0.05, 0.2, 0.3, 0.45, 0.6, 0.75, 0.85, 0.95, 0.98])
+@pytest.mark.parametrize("share", [0, 0.05, 0.3, 0.6, 0.95, 0.98])
 @pytest.mark.parametrize("kind", ["mkv", "mp4", "front"])
-def test_of_a_truncated_video_all_is_kept_that_there_is(
+def test_truncated_video_keeps_all_that_is_there(
     tmp_path: Path, untouched: Stylizer, noisy: dict[str, Path], share: float, kind: str
 ) -> None:
     whole = noisy[kind]
@@ -181,21 +181,21 @@ def test_of_a_truncated_video_all_is_kept_that_there_is(
         assert abs(len(kept) / 250 - share) < 0.15
 
 
-@pytest.mark.parametrize("cut", range(20, 420, 40))
-def test_the_last_frames_of_matroska_are_missed(tmp_path: Path, cut: int) -> None:
-    """Frames that are stored last are not those that are shown last."""
+@pytest.mark.parametrize("cut", [20, 100, 200, 400])
+def test_matroska_without_its_end_is_damaged(tmp_path: Path, cut: int) -> None:
+    """Also if no frame is missing, or one that is not the last to be displayed."""
     whole = write_clip(tmp_path / "whole.mkv", pts=range(0, 51200, 512))
     source = tmp_path / "in.mkv"
     source.write_bytes(whole.read_bytes()[:-cut])
     reader = VideoReader(source)
     frames = len(list(reader))
     assert 80 < frames <= 100
-    assert bool(reader.damage) == (frames < 100)
-    assert reader.warnings == [f"truncated: {cut} bytes are missing at its end"]
+    assert [part.end for part in reader.damage] == [4]
+    assert f"{cut} bytes" in reader.warnings[0]
 
 
 @pytest.mark.parametrize("kind", ["mkv", "front", "ts"])
-def test_what_lies_behind_a_damaged_part_is_kept(
+def test_frames_after_damage_are_kept(
     tmp_path: Path, untouched: Stylizer, noisy: dict[str, Path], kind: str
 ) -> None:
     source = tmp_path / f"in{noisy[kind].suffix}"
@@ -211,7 +211,7 @@ def test_what_lies_behind_a_damaged_part_is_kept(
     assert len([time for time in kept if 4.5 < time < 5.5]) < len(damaged)
 
 
-def test_pauses_are_no_damage(tmp_path: Path, untouched: Stylizer) -> None:
+def test_pauses_are_not_damage(tmp_path: Path, untouched: Stylizer) -> None:
     times = [0, 40, 80, 120, 160, 2000, 2040, 9000, 9040]
     source = write_clip(tmp_path / "in.mkv", pts=times, time_base=Fraction(1, 1000))
     assert stylize_video(source, tmp_path / "out.mkv", style=untouched).frames == 9
@@ -227,10 +227,8 @@ def test_pauses_are_no_damage(tmp_path: Path, untouched: Stylizer) -> None:
         ("in.asf", {}),
     ],
 )
-def test_frames_that_were_never_there_are_no_damage(
-    tmp_path: Path, name: str, options: dict[str, str]
-) -> None:
-    """What lies between the packets of a container is not always picture or sound."""
+def test_dropped_frames_are_not_damage(tmp_path: Path, name: str, options: dict[str, str]) -> None:
+    """Between the packets of a container lies more than video and audio."""
     picture = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
     plain = write_clip(
         tmp_path / "plain.mp4",
@@ -244,7 +242,7 @@ def test_frames_that_were_never_there_are_no_damage(
     assert (len(list(reader)), reader.damage, reader.warnings) == (97, [], [])
 
 
-def test_a_folder_of_pictures_is_a_video(tmp_path: Path, untouched: Stylizer) -> None:
+def test_folder_of_images(tmp_path: Path, untouched: Stylizer) -> None:
     (tmp_path / "frames").mkdir()
     for number in (1, 2, 3, 10, 11):
         level = numbered_frame(number, 64, 48)
@@ -253,10 +251,10 @@ def test_a_folder_of_pictures_is_a_video(tmp_path: Path, untouched: Stylizer) ->
     done = stylize_video(tmp_path / "frames", output, style=untouched, fps=10, stability=0)
     assert done.frames == 5
     assert stamps(output) == [Fraction(number, 10) for number in range(5)]
-    levels = [timed.frame.mean() for timed in VideoReader(output)]
+    levels = [timed.image.mean() for timed in VideoReader(output)]
     assert np.allclose(levels, [16 + 7 * number for number in (1, 2, 3, 10, 11)], atol=3)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="no pictures"):
+    with pytest.raises(InputError, match="empty"):
         stylize_video(tmp_path / "empty", tmp_path / "o.mp4", style=untouched)
 
 

@@ -8,8 +8,9 @@ from clips import write_clip
 from videos import Untouched, stamps
 
 from nst_rt.errors import InputError
+from nst_rt.infer.frames import TimedFrame
 from nst_rt.infer.stylizer import Stylizer
-from nst_rt.infer.video import TimedFrame, VideoReader, probe, stylize_video
+from nst_rt.infer.video import VideoReader, probe, stylize_video
 from nst_rt.infer.video.transforms import at_rate, exact_rate
 
 FRAME = np.zeros((16, 16, 3), np.uint8)
@@ -26,12 +27,12 @@ FRAME = np.zeros((16, 16, 3), np.uint8)
         (Fraction(45000, 1499), Fraction(45000, 1499)),
     ],
 )
-def test_rates_are_exact(fps: Fraction | float, exact: Fraction) -> None:
+def test_exact_rate(fps: Fraction | float, exact: Fraction) -> None:
     assert exact_rate(fps) == exact
 
 
 @pytest.mark.parametrize("rate", [Fraction(10), Fraction(24), Fraction(30000, 1001), Fraction(60)])
-def test_at_a_constant_rate_each_moment_shows_what_is_on_display(rate: Fraction) -> None:
+def test_constant_rate_shows_the_frame_on_display(rate: Fraction) -> None:
     times = np.cumsum([0, 40, 40, 100, 7, 8, 300, 40]).tolist()
     frames = [TimedFrame(FRAME, pts, 40, pts) for pts in times]
     made = list(at_rate(frames, Fraction(1, 1000), rate))
@@ -42,7 +43,7 @@ def test_at_a_constant_rate_each_moment_shows_what_is_on_display(rate: Fraction)
         assert frame.source == max(time for time in times if time <= moment)
 
 
-def test_a_constant_rate_of_a_file(tmp_path: Path, untouched: Stylizer) -> None:
+def test_constant_rate_of_file(tmp_path: Path, untouched: Stylizer) -> None:
     times = np.cumsum(np.random.default_rng(0).integers(10, 100, 60)).tolist()
     source = write_clip(tmp_path / "in.mkv", pts=times, time_base=Fraction(1, 1000))
     stylize_video(source, tmp_path / "out.mp4", style=untouched, fps=29.97)
@@ -62,13 +63,13 @@ class Counting(Untouched):
         return frame
 
 
-def test_frames_that_a_constant_rate_repeats_are_stylized_once(tmp_path: Path) -> None:
+def test_repeated_frames_are_stylized_once(tmp_path: Path) -> None:
     source = write_clip(tmp_path / "in.mp4")
     style = Counting()
     done = stylize_video(source, tmp_path / "out.mp4", style=style, fps=75)
     assert (done.frames, style.begun) == (75, 25)
     levels = np.reshape(
-        [timed.frame.mean() for timed in VideoReader(tmp_path / "out.mp4")], (25, 3)
+        [timed.image.mean() for timed in VideoReader(tmp_path / "out.mp4")], (25, 3)
     )
     assert np.ptp(levels, axis=1).max() < 2
     assert np.diff(levels.mean(axis=1)).min() > 5
@@ -93,37 +94,37 @@ def test_frames_are_resized(
 
 
 @pytest.mark.parametrize("index", [True, False])
-def test_a_part_is_the_same_frames(tmp_path: Path, untouched: Stylizer, index: bool) -> None:
-    """Found by seeking, or, where a file cannot be sought in, by decoding all before it."""
+def test_part_has_the_same_frames(tmp_path: Path, untouched: Stylizer, index: bool) -> None:
+    """Found by seeking, or by decoding everything before it where seeking is impossible."""
     source = write_clip(
         tmp_path / ("in.mkv" if index else "in.h264"),
         pts=range(0, 512 * 100, 512),
         options={"g": "12"},
     )
-    whole = [timed.frame for timed in VideoReader(source)]
+    whole = [timed.image for timed in VideoReader(source)]
     reader = VideoReader(source, start=2, end=3)
     part = list(reader)
     assert [timed.pts * reader.time_base for timed in part] == [Fraction(n, 25) for n in range(25)]
     for timed, frame in zip(part, whole[50:75], strict=True):
-        np.testing.assert_array_equal(timed.frame, frame)
+        np.testing.assert_array_equal(timed.image, frame)
 
 
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({"start": 5.0}, "ends at 1.00 s, before the start"),
-        ({"start": -1.0}, "start must be"),
-        ({"start": 0.5, "end": 0.2}, "must come after the start"),
-        ({"size": 3}, "size must be"),
-        ({"size": 64, "scale": 2.0}, "not both"),
-        ({"scale": 0.0}, "scale must be"),
-        ({"fps": 0}, "frames per second must be"),
-        ({"codec": "divx"}, "must be one of h264, hevc"),
-        ({"codec": "vp9", "preset": "fast"}, "preset of vp9 must be one of 0, 1"),
-        ({"segment": 0}, "must have a frame"),
+        ({"start": 5.0}, "1.00 s"),
+        ({"start": -1.0}, "`start`"),
+        ({"start": 0.5, "end": 0.2}, "`end`"),
+        ({"size": 3}, "`size`"),
+        ({"size": 64, "scale": 2.0}, "`scale`"),
+        ({"scale": 0.0}, "`scale`"),
+        ({"fps": 0}, "`fps`"),
+        ({"codec": "divx"}, "divx"),
+        ({"codec": "vp9", "preset": "fast"}, "`preset`"),
+        ({"segment": 0}, "`segment`"),
     ],
 )
-def test_what_cannot_be_asked_for(
+def test_bad_settings_are_refused(
     tmp_path: Path, untouched: Stylizer, asked: dict[str, object], said: str
 ) -> None:
     source = write_clip(tmp_path / "in.mp4")

@@ -1,4 +1,4 @@
-"""Pipes, numbered pictures, codecs; and memory, which does not grow."""
+"""Pipes, numbered images, codecs; and memory, which does not grow."""
 
 import os
 import sys
@@ -12,18 +12,18 @@ import numpy as np
 import psutil
 import pytest
 from clips import write_clip
-from conversions import read_for_pictures, run, through_pipes
+from conversions import read_pipe_for_images, run, through_pipes
 from videos import audio_bytes, stamps, streams
 
 from nst_rt.errors import InputError, OutputExistsError, VideoError
 from nst_rt.infer.stylizer import Stylizer
-from nst_rt.infer.video import stylize_video
+from nst_rt.infer.video import probe, stylize_video
 from nst_rt.infer.video.encoder import FrameEncoder, Shape, choose_encoding
 from nst_rt.infer.video.probe import Colors
 
 
 @pytest.mark.parametrize("ends", ["in", "out", "both"])
-def test_pipes_carry_everything(tmp_path: Path, ends: str) -> None:
+def test_pipes_keep_everything(tmp_path: Path, ends: str) -> None:
     source = write_clip(
         tmp_path / "in.mkv",
         pts=range(0, 512 * 50, 512),
@@ -48,13 +48,26 @@ def test_pipes_carry_everything(tmp_path: Path, ends: str) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mkv", "out.mkv"]
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_pipe_to_file_keeps_times_and_duration(tmp_path: Path, suffix: str) -> None:
+    """At a variable rate, with a first frame that is not at 0."""
+    times = [40 * number**2 for number in range(1, 12)]
+    source, output = tmp_path / "in.mkv", tmp_path / f"out{suffix}"
+    write_clip(source, pts=times, time_base=Fraction(1, 1000), chapters=[(0, 1, "one")])
+    assert run(through_pipes, source, None, output) == 0
+    assert stamps(output) == stamps(source)
+    assert probe(output).duration == pytest.approx(probe(source).duration, abs=0.002)
+    with av.open(str(output)) as container:
+        assert [chapter["metadata"]["title"] for chapter in container.chapters()] == ["one"]
+
+
 @pytest.mark.parametrize("name", ["out.gif", "%06d.png"])
-def test_sound_of_a_pipe_is_not_kept_for_pictures(tmp_path: Path, name: str) -> None:
+def test_audio_of_pipe_is_not_collected_for_images(tmp_path: Path, name: str) -> None:
     source = write_clip(tmp_path / "in.mkv", audio="aac")
-    assert run(read_for_pictures, source, tmp_path / name) == 0
+    assert run(read_pipe_for_images, source, tmp_path / name) == 0
 
 
-def test_frames_become_numbered_pictures(tmp_path: Path, untouched: Stylizer) -> None:
+def test_frames_become_numbered_images(tmp_path: Path, untouched: Stylizer) -> None:
     source = write_clip(tmp_path / "in.mp4")
     pattern = tmp_path / "50%" / "a%04d.png"
     assert stylize_video(source, pattern, style=untouched, end=0.4, stability=0).frames == 10
@@ -62,7 +75,7 @@ def test_frames_become_numbered_pictures(tmp_path: Path, untouched: Stylizer) ->
     assert names == [f"a{number:04d}.png" for number in range(1, 11)]
     picture = cv2.imread(str(pattern.parent / "a0005.png"))
     assert abs(picture.mean() - (16 + 7 * 4)) < 3
-    with pytest.raises(OutputExistsError, match=r"a\d{4}\.png: exists already"):
+    with pytest.raises(OutputExistsError, match=r"a\d{4}\.png"):
         stylize_video(source, pattern, style=untouched)
     for name in ("%d.txt", "%d-%d.png"):
         with pytest.raises(InputError):
@@ -70,20 +83,16 @@ def test_frames_become_numbered_pictures(tmp_path: Path, untouched: Stylizer) ->
 
 
 @pytest.mark.parametrize("name", ["50%discount.mp4", "%06d.mkv", "50%discount.gif"])
-def test_a_per_cent_sign_in_a_videos_name_is_no_number(
-    tmp_path: Path, untouched: Stylizer, name: str
-) -> None:
+def test_percent_sign_in_file_name(tmp_path: Path, untouched: Stylizer, name: str) -> None:
     source = write_clip(tmp_path / "in.mp4", pts=range(0, 2560, 512))
     assert stylize_video(source, tmp_path / name, style=untouched, stability=0).frames == 5
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, "in.mp4"])
 
 
-def test_what_comes_too_fast_for_gif_is_left_out_and_said(
-    tmp_path: Path, untouched: Stylizer
-) -> None:
+def test_gif_drops_frames_that_are_too_fast(tmp_path: Path, untouched: Stylizer) -> None:
     source = write_clip(tmp_path / "in.mp4", pts=range(0, 12800, 128), rate=Fraction(100))
     done = stylize_video(source, tmp_path / "out.gif", style=untouched)
-    assert "50 frames left out, which came too fast for the format" in done.warnings
+    assert any("50 frames" in warning for warning in done.warnings)
     assert len(stamps(tmp_path / "out.gif")) == 50
 
 
@@ -123,14 +132,14 @@ def test_codecs(
 @pytest.mark.parametrize(
     ("asked", "name", "said"),
     [
-        ({"codec": "vp9"}, "out.mov", r"\.mov does not hold vp9"),
-        ({"codec": "h264"}, "out.webm", r"\.webm does not hold h264"),
-        ({"codec": "av1", "size": 32}, "out.mp4", "av1 takes frames from 64 pixels"),
-        ({"codec": "av1", "size": (67, 65)}, "out.mp4", "takes even sides only"),
-        ({"crf": 20}, "out.gif", "go with video files only"),
+        ({"codec": "vp9"}, "out.mov", r"\.mov"),
+        ({"codec": "h264"}, "out.webm", r"\.webm"),
+        ({"codec": "av1", "size": 32}, "out.mp4", "64"),
+        ({"codec": "av1", "size": (67, 65)}, "out.mp4", "67x65"),
+        ({"crf": 20}, "out.gif", "`crf`"),
     ],
 )
-def test_what_codecs_and_containers_do_not_do(
+def test_unsupported_codec_container_and_size(
     tmp_path: Path, untouched: Stylizer, asked: dict[str, object], name: str, said: str
 ) -> None:
     source = write_clip(tmp_path / "in.mp4")
@@ -142,14 +151,14 @@ def test_what_codecs_and_containers_do_not_do(
 @pytest.mark.parametrize(
     ("codec", "suffix", "size", "advice"),
     [
-        ("h264", ".mp4", (10, 10), r"16 pixels.*10x10; a larger --size or --scale"),
-        ("hevc", ".mov", (20, 20), r"--codec h264 takes them, and a larger --size"),
-        ("av1", ".webm", (32, 32), r"--codec vp9 takes them, and a larger --size"),
-        ("av1", ".webm", (67, 65), r"--codec vp9 takes them, and --scale 1.01"),
-        ("vp9", ".webm", (8, 8), r"8x8; a larger --size"),
+        ("h264", ".mp4", (10, 10), "10x10"),
+        ("hevc", ".mov", (20, 20), "`codec` h264"),
+        ("av1", ".webm", (32, 32), "`codec` vp9"),
+        ("av1", ".webm", (67, 65), "`codec` vp9"),
+        ("vp9", ".webm", (8, 8), "8x8"),
     ],
 )
-def test_what_is_advised_instead_works(
+def test_advice_in_size_errors_works(
     tmp_path: Path,
     untouched: Stylizer,
     codec: str,
@@ -161,31 +170,31 @@ def test_what_is_advised_instead_works(
     output = tmp_path / f"out{suffix}"
     with pytest.raises(VideoError, match=advice) as caught:
         stylize_video(source, output, style=untouched, codec=codec, stability=0)
-    other = str(caught.value).partition("--codec ")[2].split()[:1]
+    other = str(caught.value).partition("`codec` ")[2].split()[:1]
     asked: dict[str, Any] = {"codec": other[0]} if other else {"codec": codec, "size": 64}
     assert stylize_video(source, output, style=untouched, stability=0, **asked).frames == 25
 
 
-def test_a_rate_that_a_codec_does_not_take_is_said(tmp_path: Path, untouched: Stylizer) -> None:
+def test_rate_that_codec_does_not_take(tmp_path: Path, untouched: Stylizer) -> None:
     source, output = write_clip(tmp_path / "in.mp4", size=(64, 64)), tmp_path / "out.mp4"
-    with pytest.raises(VideoError, match=r"av1 .* 64x64 at 1000 .*--fps"):
+    with pytest.raises(VideoError, match="`fps`"):
         stylize_video(source, output, style=untouched, codec="av1", fps=1000, stability=0)
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
 
 
-def test_chroma_that_many_players_do_not_know_is_said(tmp_path: Path, untouched: Stylizer) -> None:
+def test_odd_sides_give_a_warning(tmp_path: Path, untouched: Stylizer) -> None:
     source = write_clip(tmp_path / "in.mp4")
     output = tmp_path / "out.mp4"
     done = stylize_video(source, output, style=untouched, size=(65, 49))
-    assert "odd sides, 65x49, are written with 4:4:4 chroma" in done.warnings[0]
+    assert "65x49" in done.warnings[0]
     done = stylize_video(output, tmp_path / "even.mp4", style=untouched, scale=1.01)
     assert done.warnings == ()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="no such scheduling")
 @pytest.mark.parametrize("codec", ["h264", "hevc", "av1", "vp9"])
-def test_encoding_is_not_more_urgent_than_anything_else(tmp_path: Path, codec: str) -> None:
-    """SVT-AV1 would make it so for root."""
+def test_encoder_keeps_scheduling(tmp_path: Path, codec: str) -> None:
+    """As root, SVT-AV1 would take real-time priority."""
     shape = Shape(128, 96, Fraction(1), Fraction(25), Fraction(1, 25), Colors())
     with av.open(str(tmp_path / "out.mkv"), "w") as container:
         encoder = FrameEncoder(container, choose_encoding(".mkv", codec=codec), shape)
@@ -195,22 +204,20 @@ def test_encoding_is_not_more_urgent_than_anything_else(tmp_path: Path, codec: s
         encoder.finish()
 
 
-def test_an_encoder_on_a_graphics_card_is_there_or_missed(
-    tmp_path: Path, untouched: Stylizer
-) -> None:
+def test_nvidia_encoder_works_or_is_refused(tmp_path: Path, untouched: Stylizer) -> None:
     source = write_clip(tmp_path / "in.mp4", size=(320, 192))
     output = tmp_path / "out.mp4"
     try:
         stylize_video(source, output, style=untouched, codec="h264_nvenc")
     except VideoError as error:
-        assert "no NVIDIA encoder" in str(error)  # noqa: PT017
-        assert "--codec h264 encodes on the processor" in str(error)  # noqa: PT017
+        assert "`codec` h264" in str(error)  # noqa: PT017
     else:
         assert stamps(output) == stamps(source)
 
 
-def test_memory_does_not_grow_with_the_length(tmp_path: Path, untouched: Stylizer) -> None:
-    """20,000 frames, made of one clip of 250."""
+@pytest.mark.slow
+def test_memory_does_not_grow_with_length(tmp_path: Path, untouched: Stylizer) -> None:
+    """8,000 frames, made of one clip of 250."""
     short, source = (
         write_clip(tmp_path / "short.mp4", pts=range(0, 128000, 512)),
         tmp_path / "in.mp4",
@@ -220,7 +227,7 @@ def test_memory_does_not_grow_with_the_length(tmp_path: Path, untouched: Stylize
         times = [(packet.pts, packet.dts) for packet in packets]
         with av.open(str(source), "w") as new:
             stream = new.add_stream_from_template(old.streams.video[0])
-            for turn in range(80):
+            for turn in range(32):
                 for packet, (pts, dts) in zip(packets, times, strict=True):
                     packet.stream, packet.time_base = stream, stream.time_base or packet.time_base
                     packet.pts, packet.dts = pts + turn * 128000, dts + turn * 128000
@@ -228,14 +235,14 @@ def test_memory_does_not_grow_with_the_length(tmp_path: Path, untouched: Stylize
     process = psutil.Process()
     used: list[int] = []
 
-    def on_frame(done: int, _: object) -> None:
-        if done % 1000 == 0:
+    def progress(done: float, *_: object) -> None:
+        if done % 400 == 0:
             used.append(process.memory_info().rss)
 
     done = stylize_video(
-        source, tmp_path / "out.mp4", style=untouched, preset="ultrafast", on_frame=on_frame
+        source, tmp_path / "out.mp4", style=untouched, preset="ultrafast", progress=progress
     )
     used.append(process.memory_info().rss)
-    assert done.frames == 20000
+    assert done.frames == 8000
     assert stamps(tmp_path / "out.mp4")[-1] == stamps(source)[-1]
     assert max(used[5:]) - max(used[:5]) < 12e6

@@ -162,16 +162,16 @@ BAD = [
     ([*PAINT, *QUICK, "--grid", "seed=1,2", "--grid", "seed=3"], "seed"),
     ([*PAINT, "--stile-weight", "3"], "unrecognized arguments: --stile-weight"),
     # videos
-    (["video", "missing.mp4", "out.mp4"], "no such file"),
-    (["video", "empty.mp4", "out.mp4"], "not a video"),
-    (["video", "text.png", "out.mp4"], "video"),
-    (["video", "photos", "out.mp4"], "no pictures in this folder"),
-    (["video", FILM, "exists.mp4"], "exists already"),
-    (["video", FILM, "out.doc"], "unknown video format"),
-    (["video", FILM, "out.mp4", "--style", "nobody"], "known are .*starry_night"),
-    (["video", FILM, "out.mp4", "--crf", "99"], "between 0 and 51"),
-    (["video", FILM, "out.mp4", "--stability", "2"], "between 0 and 1, not 2"),
-    (["video", FILM, "out.mp4", "--preset", "warp"], "must be one of ultrafast"),
+    (["video", "missing.mp4", "-o", "out.mp4"], "no such file"),
+    (["video", "empty.mp4", "-o", "out.mp4"], "not a video"),
+    (["video", "text.png", "-o", "out.mp4"], "video"),
+    (["video", "photos", "-o", "out.mp4"], "no images in this folder"),
+    (["video", FILM, "-o", "exists.mp4"], "exists already"),
+    (["video", FILM, "-o", "out.doc"], "unknown video format"),
+    (["video", FILM, "-o", "out.mp4", "--style", "nobody"], "known are .*starry_night"),
+    (["video", FILM, "-o", "out.mp4", "--crf", "99"], "between 0 and 51"),
+    (["video", FILM, "-o", "out.mp4", "--stability", "2"], "between 0 and 1, not 2"),
+    (["video", FILM, "-o", "out.mp4", "--preset", "warp"], "must be one of ultrafast"),
     # training
     (["train", "--style", "no.png", "--photos", "@photos", "--name", "x"], "no such file"),
     (["train", "--style", PAINTING, "--photos", "photos", "--name", "x"], "no photos in it"),
@@ -231,9 +231,12 @@ def test_cameras_are_listed(
     ("arguments", "said"),
     [
         (("webcam", "--size", "720p"), "'720p' is not a size such as 640x480"),
-        (("video", "a", "b", "--size", "720p"), "'720p' is not a size such as 640x480"),
-        (("video", "a", "b", "--fps", "fast"), "'fast' is not a rate such as 25 or 30000/1001"),
-        (("video", "a", "b", "--fps", "25/0"), "'25/0' is not a rate"),
+        (("video", "a", "-o", "b", "--size", "720p"), "'720p' is not a size such as 640x480"),
+        (
+            ("video", "a", "-o", "b", "--fps", "fast"),
+            "'fast' is not a rate such as 25 or 30000/1001",
+        ),
+        (("video", "a", "-o", "b", "--fps", "25/0"), "'25/0' is not a rate"),
     ],
 )
 def test_sizes_and_rates_that_are_none(
@@ -569,7 +572,7 @@ def test_an_interrupted_video_plays(folder: Path, two_styles: StyleModel) -> Non
     two_styles.save("two.safetensors")
     write_clip(Path("in.mp4"), pts=range(0, 512 * 25 * 600, 512))
     program = subprocess.Popen(
-        [*CLI, "video", "in.mp4", "out.mp4", "--style", "two.safetensors"],
+        [*CLI, "video", "in.mp4", "-o", "out.mp4", "--style", "two.safetensors"],
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -578,14 +581,12 @@ def test_an_interrupted_video_plays(folder: Path, two_styles: StyleModel) -> Non
         time.sleep(0.1)
     program.send_signal(signal.SIGINT)
     _, err = program.communicate(timeout=60)
-    assert (program.returncode, err) == (
-        130,
-        "nst-rt: interrupted; what was finished is in out.partial.mp4; the same command with "
-        "--resume continues\n",
-    )
+    assert program.returncode == 130
+    assert "out.partial.mp4" in err
+    assert "--resume" in err
     assert 250 <= probe("out.partial.mp4").frames < 15000
     assert not Path("out.mp4").exists()
-    assert main(["video", "in.mp4", "out.mp4", "--style", "two.safetensors"]) == 2
+    assert main(["video", "in.mp4", "-o", "out.mp4", "--style", "two.safetensors"]) == 2
 
 
 def test_a_video_is_converted(
@@ -593,11 +594,13 @@ def test_a_video_is_converted(
 ) -> None:
     two_styles.save("two.safetensors")
     write_clip(Path("in.mp4"), audio="aac")
-    code, out, err = run("video", "in.mp4", "out.mp4", "--style", "two.safetensors:night", "--json")
+    code, out, err = run(
+        "video", "in.mp4", "-o", "out.mp4", "--style", "two.safetensors:night", "--json"
+    )
     assert (code, err) == (0, "")
     facts = json.loads(out)
     assert (facts["frames"], facts["audio"]) == (25, "aac")
-    assert facts["engine"].startswith(("openvino", "torch"))
+    assert facts["backend"].startswith(("openvino", "torch"))
     assert probe("out.mp4").frames == 25
 
 

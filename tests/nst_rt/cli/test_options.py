@@ -79,15 +79,15 @@ def test_a_folder_with_a_look(run: Run) -> None:
 
 def test_a_video_in_styles_over_time(run: Run) -> None:
     style = f"{TWO}:waves@0,{TWO}:night@0.52"
-    arguments = ("video", "in.mp4", "out.mp4", "--style", style, "--fade", "0", "--crf", "0")
+    arguments = ("video", "in.mp4", "-o", "out.mp4", "--style", style, "--fade", "0", "--crf", "0")
     assert run(*arguments)[0] == 0
     source, output = (list(VideoReader(file)) for file in ("in.mp4", "out.mp4"))
     assert len(output) == len(source) == 25
     stylizer = Stylizer(StyleModel.load(TWO), "waves", backend="torch", precision="f32")
     for number, (before, after) in enumerate(zip(source, output, strict=True)):
         stylizer.set_style("waves" if number < 13 else "night")
-        expected = stylizer.stylize(before.frame).astype(int)
-        assert np.abs(after.frame - expected).mean() < 12
+        expected = stylizer.stylize(before.image).astype(int)
+        assert np.abs(after.image - expected).mean() < 12
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_every_option_of_a_video_reaches_the_library(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(frame_stylizer, "load_frame_stylizer", load)
-    assert run("video", "in.mp4", "out.mp4", *arguments)[0] == 130
+    assert run("video", "in.mp4", "-o", "out.mp4", *arguments)[0] == 130
     assert given == {**passed, "backend": "torch", "precision": "f32"}
 
 
@@ -137,7 +137,7 @@ def test_every_option_of_a_video_reaches_the_library(
     ],
 )
 def test_looks_that_cannot_be_are_one_line(run: Run, arguments: list[str], said: str) -> None:
-    code, out, err = run("video", "in.mp4", "out.mp4", *arguments)
+    code, out, err = run("video", "in.mp4", "-o", "out.mp4", *arguments)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert said in err
     assert not Path("out.mp4").exists()

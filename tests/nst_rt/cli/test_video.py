@@ -1,5 +1,4 @@
 import json
-import re
 import shutil
 import signal
 import subprocess
@@ -34,9 +33,9 @@ def run(
     two_styles.save("two.safetensors")
 
     def run_main(*arguments: object) -> tuple[int, str, str]:
-        style = ["--style", "two.safetensors", "--strength", "0"]
+        given = ["video", *(str(argument) for argument in arguments)]
         try:
-            code = main(["video", *(str(argument) for argument in arguments), *style])
+            code = main([*given, "--style", "two.safetensors", "--strength", "0"])
         except SystemExit as stop:
             code = int(stop.code or 0)
         return code, *capsys.readouterr()
@@ -44,30 +43,31 @@ def run(
     return run_main
 
 
-def test_the_facts_tell_what_became_of_everything(run: Run) -> None:
+def test_json_has_tracks_warnings_and_stages(run: Run) -> None:
     write_clip(Path("in.mkv"), audio="flac", languages=("deu",))
-    code, out, _ = run("in.mkv", "out.webm", "--crf", 40, "--json")
+    code, out, _ = run("in.mkv", "-o", "out.webm", "--crf", 40, "--json")
     assert code == 0
     facts = json.loads(out)
-    assert facts["tracks"] == [
-        {"kind": "audio", "codec": "flac", "language": "deu", "action": "re-encoded to opus"}
-    ]
-    assert facts["warnings"] == ["flac audio (deu) re-encoded to opus"]
-    assert facts["stages"].keys() == {"decode", "paint", "encode", "assemble"}
+    [track] = facts["tracks"]
+    assert (track["codec"], track["language"]) == ("flac", "deu")
+    assert "opus" in track["action"]
+    assert len(facts["warnings"]) == 1
+    assert facts["stages"].keys() == {"decode", "stylize", "encode", "assemble"}
     assert (facts["frames"], facts["resumed"], facts["audio"]) == (25, 0, "flac")
+    assert facts["backend"]
 
 
-def test_what_is_damaged_is_told_to_programs_too(run: Run) -> None:
+def test_json_has_damage(run: Run) -> None:
     whole = write_clip(Path("whole.mkv"), pts=range(0, 51200, 512))
     truncate(whole, Path("in.mkv"), 0.6)
-    code, out, err = run("in.mkv", "out.mp4", "--json")
+    code, out, err = run("in.mkv", "-o", "out.mp4", "--json")
     assert code == 3
-    assert re.search(r"in\.mkv: damaged or cut off \(\d\.\d\d to 4\.00 s\); out\.mp4 has", err)
+    assert "to 4.00 s" in err
     facts = json.loads(out)
     [[start, end]] = facts["damage"]
     assert (facts["frames"], end) == (len(stamps(Path("out.mp4"))), 4)
     assert start < 4
-    code, out, _ = run("in.mkv", "painted/", "--json")
+    code, out, _ = run("in.mkv", "-o", "stylized/", "--json")
     assert code == 3
     assert json.loads(out)["videos"][0]["damage"] == [[start, end]]
 
@@ -76,30 +76,48 @@ def test_what_is_damaged_is_told_to_programs_too(run: Run) -> None:
 def test_options_reach_the_conversion(run: Run, start: str, end: str) -> None:
     write_clip(Path("in.mp4"), size=(128, 96))
     options = ["--start", start, "--end", end, "--size", "64x64", "--fps", "50", "--codec", "hevc"]
-    assert run("in.mp4", *options, "out.mp4")[0] == 0
+    assert run("in.mp4", *options, "-o", "out.mp4")[0] == 0
     info = probe("out.mp4")
     assert (info.width, info.height, info.rate, info.frames) == (64, 64, 50, 20)
     assert streams(Path("out.mp4"))[0][1] == "hevc"
 
 
-def test_several_videos_go_into_a_folder_and_a_bad_one_stops_none(run: Run) -> None:
+@pytest.mark.parametrize(("name", "output"), [("a.mkv", "a_two.mkv"), ("a.avi", "a_two.mp4")])
+def test_default_output(run: Run, name: str, output: str) -> None:
+    write_clip(Path(name), pts=range(0, 2560, 512))
+    assert run(name)[0] == 0
+    assert Path(output).exists()
+    code, _, err = run(name)
+    assert code == 2
+    assert output in err
+
+
+def test_several_videos_go_to_the_current_folder(run: Run) -> None:
+    for name in ("a.mp4", "b.mkv"):
+        write_clip(Path(name), pts=range(0, 2560, 512))
+    assert run("a.mp4", "b.mkv")[0] == 0
+    assert {path.name for path in Path().glob("*_two.*")} == {"a_two.mp4", "b_two.mkv"}
+
+
+def test_bad_file_does_not_stop_the_others(run: Run) -> None:
     for name in ("a.mp4", "b.mkv", "c.avi"):
         write_clip(Path(name))
     Path("bad.mp4").write_text("no video")
-    code, out, err = run("bad.mp4", "*.mkv", "a.mp4", "c.avi", "painted/")
+    code, out, err = run("bad.mp4", "*.mkv", "a.mp4", "c.avi", "-o", "stylized/", "--json")
     assert code == 3
-    assert "painted: 3 videos, failed: 1" in out
+    facts = json.loads(out)
+    assert (len(facts["videos"]), list(facts["failed"])) == (3, ["bad.mp4"])
     assert err.count("\n") == 1
-    assert "bad.mp4: not a video" in err
-    names = sorted(path.name for path in Path("painted").iterdir())
+    assert "bad.mp4" in err
+    names = sorted(path.name for path in Path("stylized").iterdir())
     assert names == ["a.mp4", "b.mkv", "c.mp4"]
-    assert stamps(Path("painted/a.mp4")) == stamps(Path("a.mp4"))
+    assert stamps(Path("stylized/a.mp4")) == stamps(Path("a.mp4"))
 
-    Path("painted/a.mp4").unlink()
-    code, out, _ = run("a.mp4", "b.mkv", "--resume", "painted", "--json")
+    Path("stylized/a.mp4").unlink()
+    code, out, _ = run("a.mp4", "b.mkv", "--resume", "-o", "stylized", "--json")
     assert code == 0
     facts = json.loads(out)
-    assert (facts["kept"], [done["output"] for done in facts["videos"]]) == (1, ["painted/a.mp4"])
+    assert (facts["kept"], [done["output"] for done in facts["videos"]]) == (1, ["stylized/a.mp4"])
 
 
 @pytest.mark.parametrize(
@@ -108,11 +126,10 @@ def test_several_videos_go_into_a_folder_and_a_bad_one_stops_none(run: Run) -> N
         MemoryError(),
         av.error.ArgumentError(22, "Invalid argument"),
         UnicodeDecodeError("utf-8", b"\xe9", 0, 1, "invalid"),
-        ValueError("no such thing"),
         OSError(28, "No space left on device"),
     ],
 )
-def test_an_error_of_any_kind_in_one_of_several_stops_none(
+def test_any_error_in_one_file_does_not_stop_the_others(
     run: Run, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def convert(source: str, *arguments: Any, **settings: Any) -> VideoResult:
@@ -123,18 +140,28 @@ def test_an_error_of_any_kind_in_one_of_several_stops_none(
     monkeypatch.setattr("nst_rt.infer.video.stylize_video", convert)
     for name in ("a.mp4", "50%discount.mp4"):
         write_clip(Path(name))
-    code, out, err = run("a.mp4", "50%discount.mp4", "stylized/", "--json")
+    code, out, err = run("a.mp4", "50%discount.mp4", "-o", "stylized/", "--json")
     facts = json.loads(out)
     assert (code, len(facts["videos"]), list(facts["failed"])) == (3, 1, ["a.mp4"])
     assert err.count("\n") == 1
-    assert err.startswith(f"nst-rt: a.mp4: {type(error).__name__}")
+    assert type(error).__name__ in err
     assert [path.name for path in Path("stylized").iterdir()] == ["50%discount.mp4"]
 
 
-def test_a_pipe_carries_a_video_and_nothing_else(run: Run) -> None:
+def test_no_file_converted_is_an_error(run: Run) -> None:
+    for name in ("bad.mp4", "worse.mp4"):
+        Path(name).write_text("no video")
+    code, out, err = run("bad.mp4", "worse.mp4", "-o", "stylized")
+    assert (code, out) == (2, "")
+    assert "none of 2" in err
+
+
+@pytest.mark.slow
+def test_pipe_carries_the_video_only(run: Run) -> None:
     write_clip(Path("in.mkv"), audio="aac")
-    command = [sys.executable, "-m", "nst_rt", "video", "-", "-", "--style", "two.safetensors"]
-    command += ["--json", "--backend", "openvino"]  # or the first start would say that it measures
+    command = [sys.executable, "-m", "nst_rt", "video", "-", "-o", "-", "--json"]
+    # The first automatic choice of a backend would log its measurement.
+    command += ["--style", "two.safetensors", "--backend", "openvino"]
     with Path("in.mkv").open("rb") as source, Path("out.mkv").open("wb") as output:
         done = subprocess.run(
             command, stdin=source, stdout=output, stderr=subprocess.PIPE, text=True, check=True
@@ -145,51 +172,52 @@ def test_a_pipe_carries_a_video_and_nothing_else(run: Run) -> None:
     assert stamps(Path("out.mkv")) == stamps(Path("in.mkv"))
 
 
-def test_ctrl_c_ends_what_a_pipe_that_stalls_began(run: Run) -> None:
-    picture = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
-    write_clip(Path("in.mkv"), pts=range(0, 512 * 200, 512), picture=lambda _: picture)
+@pytest.mark.slow
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
+def test_interrupted_pipe_leaves_a_partial_file(run: Run, stop: signal.Signals) -> None:
+    """Also if it stalls; and what is written plays even after a kill."""
+    images = np.random.default_rng(0).integers(0, 255, (50, 48, 64, 3), np.uint8)
+    write_clip(Path("in.mkv"), pts=range(0, 512 * 800, 512), picture=lambda n: images[n % 50])
     data = Path("in.mkv").read_bytes()
-    command = [sys.executable, "-m", "nst_rt", "video", "-", "out.mp4", "--segment", "10"]
+    partial = Path("out.partial.mp4")
+    command = [sys.executable, "-m", "nst_rt", "video", "-", "-o", "out.mp4"]
     command += ["--style", "two.safetensors", "--strength", "0", "--backend", "openvino"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdin is not None
         assert process.stderr is not None
         process.stdin.write(data[: len(data) * 9 // 10])
         process.stdin.flush()
-        while not Path("out.mp4.partial/000001.json").exists():
+        for _ in range(600):
+            if partial.exists() and partial.stat().st_size > len(data) // 2:
+                break
             assert process.poll() is None
             time.sleep(0.1)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 130
-        said = process.stderr.read().decode()
-    assert said == "nst-rt: interrupted; what was finished is in out.partial.mp4\n"
-    assert len(stamps(Path("out.partial.mp4"))) >= 20
-    assert not Path("out.mp4.partial").exists()
-
-
-def test_none_of_several_is_an_error(run: Run) -> None:
-    for name in ("bad.mp4", "worse.mp4"):
-        Path(name).write_text("no video")
-    code, out, err = run("bad.mp4", "worse.mp4", "painted")
-    assert (code, out) == (2, "")
-    assert "none of 2 videos was converted" in err
+        process.send_signal(stop)
+        code = process.wait(60)
+        told = process.stderr.read().decode()
+    if stop == signal.SIGINT:
+        assert code == 130
+        assert str(partial) in told
+    assert len(stamps(partial)) >= 250
+    assert not Path("out.mp4").exists()
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "told"),
     [
-        (["*.mov", "out.mp4"], "no files match"),
-        (["a.mp4", "x/a.mp4", "painted"], "two videos would get this name"),
-        (["a.mp4", "x/a.mp4", "out.mp4"], "give a folder"),
-        (["a.mp4", "out.mp4", "--start", "soon"], r"--start: 'soon' is not a time"),
-        (["a.mp4", "out.mp4", "--codec", "divx"], "must be one of h264"),
-        (["a.mp4", "out.gif", "--resume"], "--resume does not go with out.gif"),
-        (["-", "out.mp4", "--resume"], "--resume does not go with -"),
-        (["a.mp4", "a.mp4", "--overwrite"], "over the source"),
-        (["a.gif", "a.gif", "--overwrite"], "over the source"),
+        (["*.mov"], "*.mov"),
+        (["a.mp4", "x/a.mp4", "-o", "stylized"], "two videos"),
+        (["a.mp4", "x/a.mp4", "-o", "out.mp4"], "folder"),
+        (["a.mp4", "--start", "soon"], "soon"),
+        (["a.mp4", "--codec", "divx"], "--codec"),
+        (["a.mp4", "-o", "out.gif", "--resume"], "--resume"),
+        (["-", "-o", "out.mp4", "--resume"], "--resume"),
+        (["-"], "--output"),
+        (["a.mp4", "-o", "a.mp4", "--overwrite"], "source"),
+        (["a.gif", "-o", "a.gif", "--overwrite"], "source"),
     ],
 )
-def test_bad_input_is_one_line(run: Run, arguments: list[str], said: str) -> None:
+def test_bad_input_is_one_line(run: Run, arguments: list[str], told: str) -> None:
     write_clip(Path("a.mp4"))
     write_clip(Path("a.gif"), container_format="mp4")
     Path("x").mkdir()
@@ -197,26 +225,24 @@ def test_bad_input_is_one_line(run: Run, arguments: list[str], said: str) -> Non
     before = sorted(Path().rglob("*"))
     code, out, err = run(*arguments)
     assert (code, out, err.count("\n")) == (2, "", 1)
-    assert re.search(said, err)
+    assert told in err
     assert sorted(Path().rglob("*")) == before
 
 
-def test_a_photo_is_refused_and_the_process_ends_well(tmp_path: Path, astronaut: Path) -> None:
-    """One with a color profile, which killed it at its end."""
-    command = [sys.executable, "-m", "nst_rt", "video", astronaut, tmp_path / "out.mp4"]
+@pytest.mark.slow
+def test_photo_gives_a_hint(tmp_path: Path, astronaut: Path) -> None:
+    """In a process of its own, which a photo's color profile would kill when it ends."""
+    command = [sys.executable, "-m", "nst_rt", "video", astronaut, "-o", tmp_path / "out.mp4"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert "nst-rt image" in done.stderr
 
 
-def test_an_error_without_a_reason_of_the_system_tells_its_own(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_os_error_without_reason(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object, **__: object) -> None:
         raise OSError("cut off")
 
     monkeypatch.setattr("nst_rt.infer.video.check_conversion", broken)
-    code, _, err = run("in.mp4", "out.mp4")
+    code, _, err = run("in.mp4", "-o", "out.mp4")
     assert code == 2
     assert "cut off" in err
-    assert "None" not in err

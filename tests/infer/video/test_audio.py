@@ -1,4 +1,4 @@
-"""Sound that is encoded again: its times, its length, and what changes on the way."""
+"""Re-encoded audio: its times, its length, its rate and channels."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -13,7 +13,7 @@ from videos import samples, streams
 
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.infer.video import stylize_video
-from nst_rt.infer.video.sound import SoundEncoder, add_sound, sound_rate
+from nst_rt.infer.video.audio import AudioEncoder, add_audio, audio_rate
 
 _RATE = 48000
 _ENCODERS = [("aac", "mp4", 1024), ("libopus", "mkv", 960)]
@@ -36,7 +36,7 @@ def _encoded(
     """Samples from each packet to the next, and the seconds at which beeps begin."""
     with av.open(str(path), "w") as container, av.open(str(path.with_name("in.mkv")), "w") as other:
         like = other.add_stream("aac", rate=_RATE, layout="stereo")
-        encoder = SoundEncoder(add_sound(container, like, codec), frames[0].time_base)
+        encoder = AudioEncoder(add_audio(container, like, codec), frames[0].time_base)
         packets = [packet for frame in frames for packet in encoder.encode(frame)]
         packets += encoder.finish()
         times = [packet.pts for packet in packets]
@@ -52,7 +52,7 @@ def _encoded(
 
 @pytest.mark.parametrize(("codec", "suffix", "size"), _ENCODERS)
 @pytest.mark.parametrize("tick", [Fraction(3, 125), Fraction(32, 1225), Fraction(1, 1000)])
-def test_times_count_samples_whatever_the_source_counts_in(
+def test_times_count_samples_for_any_time_base(
     tmp_path: Path, tick: Fraction, codec: str, suffix: str, size: int
 ) -> None:
     frames = [_block(number, tick, beep=0.9) for number in range(50)]
@@ -62,25 +62,18 @@ def test_times_count_samples_whatever_the_source_counts_in(
     assert beeps == [pytest.approx(0.9, abs=0.002)]
 
 
-def test_a_hole_becomes_silence_and_sound_stays_with_the_picture(tmp_path: Path) -> None:
-    tick = Fraction(1, 1000)
-    frames = [_block(number, tick, beep=1.5) for number in range(80) if not 20 <= number < 40]
+@pytest.mark.parametrize(
+    "numbers", [[*range(20), *range(40, 80)], [*range(40), *range(25, 80)]], ids=["gap", "overlap"]
+)
+def test_gap_becomes_silence_and_overlap_is_cut(tmp_path: Path, numbers: list[int]) -> None:
+    frames = [_block(number, Fraction(1, 1000), beep=1.5) for number in numbers]
     steps, beeps = _encoded(tmp_path / "out.mp4", frames)
     assert set(steps) == {1024}
     assert samples(tmp_path / "out.mp4") == 80 * 1152
     assert beeps == [pytest.approx(1.5, abs=0.001)]
 
 
-def test_what_comes_twice_is_left_out(tmp_path: Path) -> None:
-    tick = Fraction(1, 1000)
-    frames = [_block(number, tick, beep=1.5) for number in [*range(40), *range(25, 80)]]
-    steps, beeps = _encoded(tmp_path / "out.mp4", frames)
-    assert set(steps) == {1024}
-    assert samples(tmp_path / "out.mp4") == 80 * 1152
-    assert beeps == [pytest.approx(1.5, abs=0.001)]
-
-
-def test_an_hour_without_sound_is_no_hour_of_silence(tmp_path: Path) -> None:
+def test_gap_of_an_hour_is_not_filled(tmp_path: Path) -> None:
     tick = Fraction(1, 1000)
     frames = [_block(number, tick, beep=9, jump=3600 * (number >= 40)) for number in range(80)]
     steps, _ = _encoded(tmp_path / "out.mp4", frames)
@@ -88,7 +81,7 @@ def test_an_hour_without_sound_is_no_hour_of_silence(tmp_path: Path) -> None:
     assert len(steps) < 95
 
 
-def test_a_frame_without_a_time_follows_on_the_last_one(tmp_path: Path) -> None:
+def test_frame_without_time_follows_the_last_one(tmp_path: Path) -> None:
     frames = [_block(number, Fraction(1, 1000), beep=0.9) for number in range(50)]
     for frame in frames[1::2]:
         frame.pts = None
@@ -101,16 +94,16 @@ def test_a_frame_without_a_time_follows_on_the_last_one(tmp_path: Path) -> None:
     ("rate", "nearest"),
     [(11024, 11025), (22254, 22050), (37800, 44100), (96000, 48000), (4000, 7350), (44100, 44100)],
 )
-def test_the_nearest_rate_is_taken(tmp_path: Path, rate: int, nearest: int) -> None:
+def test_nearest_rate(tmp_path: Path, rate: int, nearest: int) -> None:
     with av.open(str(tmp_path / "in.mkv"), "w") as container:
         stream = container.add_stream("pcm_s16le", rate=rate)
-        assert sound_rate(stream, "aac") == nearest
-        assert sound_rate(stream, "libopus") == 48000
+        assert audio_rate(stream, "aac") == nearest
+        assert audio_rate(stream, "libopus") == 48000
 
 
 @pytest.mark.parametrize("tick", ["avi", "flv", "mkv"])
 @pytest.mark.parametrize(("suffix", "codec"), [(".mp4", "aac"), (".webm", "opus")])
-def test_mp3_of_a_coarse_clock_becomes_even_sound(
+def test_mp3_of_coarse_time_base_has_no_gaps(
     tmp_path: Path, stylizer: Stylizer, tick: str, suffix: str, codec: str
 ) -> None:
     source = write_clip(tmp_path / f"in.{tick}", audio="libmp3lame", audio_rate=44100)
@@ -131,7 +124,7 @@ def test_mp3_of_a_coarse_clock_becomes_even_sound(
 
 
 @pytest.mark.parametrize(("suffix", "rate", "becomes"), _RATES)
-def test_a_rate_that_the_encoder_lacks_is_resampled_and_said(
+def test_resampled_audio_gives_a_warning(
     tmp_path: Path, stylizer: Stylizer, suffix: str, rate: int, becomes: str
 ) -> None:
     source = write_clip(tmp_path / "in.avi", audio="pcm_u8", audio_rate=11024)
@@ -143,10 +136,10 @@ def test_a_rate_that_the_encoder_lacks_is_resampled_and_said(
     assert samples(output) / rate == pytest.approx(samples(source) / 11024, abs=0.1)
 
 
-def test_sound_that_cannot_be_encoded_is_known_before_any_frame(
+def test_audio_that_cannot_be_encoded_is_left_out(
     tmp_path: Path, untouched: Stylizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nst_rt.infer.video.sound.sound_rate", lambda *_: 11024)
+    monkeypatch.setattr("nst_rt.infer.video.audio.audio_rate", lambda *_: 11024)
     source = write_clip(tmp_path / "in.avi", audio="pcm_u8", audio_rate=11024)
     done = stylize_video(source, tmp_path / "out.mp4", style=untouched, stability=0)
     assert [track.action for track in done.tracks] == ["left out"]
@@ -154,7 +147,7 @@ def test_sound_that_cannot_be_encoded_is_known_before_any_frame(
 
 
 @pytest.mark.parametrize(("suffix", "codec"), [(".mp4", "aac"), (".webm", "opus")])
-def test_sound_may_change_its_rate_and_channels(
+def test_audio_that_changes_rate_and_channels(
     tmp_path: Path, stylizer: Stylizer, suffix: str, codec: str
 ) -> None:
     source, output = _broadcast(tmp_path / "in.ts"), tmp_path / f"out{suffix}"
@@ -197,7 +190,7 @@ def _broadcast(path: Path) -> Path:
     return path
 
 
-def test_sound_that_starts_late_stays_late(tmp_path: Path, untouched: Stylizer) -> None:
+def test_audio_that_starts_late(tmp_path: Path, untouched: Stylizer) -> None:
     plain = write_clip(tmp_path / "plain.mkv", audio="flac")
     with av.open(str(plain)) as old, av.open(str(tmp_path / "in.mkv"), "w") as new:
         targets = {stream.index: new.add_stream_from_template(stream) for stream in old.streams}
