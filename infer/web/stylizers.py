@@ -14,10 +14,10 @@ from PIL import Image, UnidentifiedImageError
 
 from nst_rt.errors import InputError
 from nst_rt.images.io import Frame
+from nst_rt.infer.adaptive import AdaptiveStylizer
 from nst_rt.infer.backends import BackendName, Precision
 from nst_rt.infer.blend import Pass, StyleSet
 from nst_rt.infer.frame_stylizer import FrameStylizer
-from nst_rt.infer.adaptive import AdaptiveStylizer
 from nst_rt.infer.stability.stabilizer import DEFAULT_STABILITY, Stabilizer, check_stability
 from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize
 from nst_rt.infer.stylizer import Stylizer
