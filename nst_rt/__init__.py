@@ -16,12 +16,13 @@ if TYPE_CHECKING:
     from nst_rt.infer.stylizer import Stylizer, load_style
     from nst_rt.infer.video import stylize_video
     from nst_rt.models.style_model import StyleModel, gallery
-    from nst_rt.optimization.optimizer import Iterate, optimize
-    from nst_rt.optimization.runs import paint
+    from nst_rt.optimization.optimizer import Iterate, Optimization, optimize
+    from nst_rt.optimization.runs import optimize_to_file
     from nst_rt.train.run import train_style
 
 __all__ = [
     "Iterate",
+    "Optimization",
     "StyleModel",
     "StyleTransferError",
     "Stylizer",
@@ -31,7 +32,7 @@ __all__ = [
     "load_image",
     "load_style",
     "optimize",
-    "paint",
+    "optimize_to_file",
     "save_image",
     "stylize_video",
     "stylize_webcam",
@@ -40,6 +41,7 @@ __all__ = [
 
 _MODULES = {
     "Iterate": "nst_rt.optimization.optimizer",
+    "Optimization": "nst_rt.optimization.optimizer",
     "StyleModel": "nst_rt.models.style_model",
     "StyleTransferError": "nst_rt.errors",
     "Stylizer": "nst_rt.infer.stylizer",
@@ -49,7 +51,7 @@ _MODULES = {
     "load_frame_stylizer": "nst_rt.infer.frame_stylizer",
     "load_style": "nst_rt.infer.stylizer",
     "optimize": "nst_rt.optimization.optimizer",
-    "paint": "nst_rt.optimization.runs",
+    "optimize_to_file": "nst_rt.optimization.runs",
     "save_image": "nst_rt.images.io",
     "stylize_webcam": "nst_rt.infer.live.webcam",
     "train_style": "nst_rt.train.run",

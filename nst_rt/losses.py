@@ -248,7 +248,7 @@ def gram_errors(gram: Tensor, target: Tensor, normalization: Normalization = "re
         normalization: `relative` divides by the target's mean square.
 
     Returns:
-        Shape (N,), float32; 0 for equal matrices; if relative, 1 for matrices that are 0 everywhere.
+        Shape (N,), float32; 0 for equal matrices; if relative, 1 for matrices of zeros.
     """
     errors = (gram - target).square().mean((1, 2))
     return errors if normalization == "absolute" else errors / target.square().mean((1, 2))

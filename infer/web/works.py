@@ -23,7 +23,7 @@ from nst_rt.infer.web.jobs import Job
 from nst_rt.infer.web.settings import usual_steps
 from nst_rt.infer.web.uploads import Upload
 from nst_rt.models.style_model import StyleModel
-from nst_rt.optimization.optimizer import Iterate, optimize
+from nst_rt.optimization.optimizer import Iterate, Optimization
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ def optimize_work(
     def work(job: Job) -> None:
         _step_back()
         job.report(0, "loading VGG19")
-        iterates = optimize(
+        iterates = Optimization(
             content.path,
             style.path,
             size=size,

@@ -35,7 +35,7 @@ class StyleSource:
         image: shape (1, 3, H, W), RGB in [0, 1].
         weight: relative to other styles of the same region.
         region: index of the content image's region that takes it.
-        mask: shape (1, 1, H', W'), in [0, 1], of the area of the style image that counts; None: all.
+        mask: area of the style image that counts, shape (1, 1, H', W'), in [0, 1]; None: all.
     """
 
     image: Tensor
@@ -99,7 +99,9 @@ class Scene:
         return Scene(
             self.content.to(device),
             tuple(
-                replace(s, image=s.image.to(device), mask=None if s.mask is None else s.mask.to(device))
+                replace(
+                    s, image=s.image.to(device), mask=None if s.mask is None else s.mask.to(device)
+                )
                 for s in self.styles
             ),
             tuple(mask.to(device) for mask in self.regions),

@@ -40,7 +40,7 @@ def optimize(
         content: content image: a file, a NumPy array (H, W, 3), uint8, RGB, a Pillow image, or a
             tensor (1, 3, H, W), RGB in [0, 1].
         style: style image, likewise, or a list of several.
-        progress: called after each step with the fraction of the work that is done, 1, and the step.
+        progress: called with the fraction of the work that is done, 1, and step and losses.
         settings: keyword arguments of `Optimization`, such as `size`, `preset`, `style_weight`.
 
     Returns:
@@ -51,7 +51,7 @@ def optimize(
     """
     for iterate in Optimization(content, style, **settings):
         if progress is not None:
-            progress(iterate.progress, 1, f"step {iterate.step}/{iterate.steps}")
+            progress(iterate.progress, 1, iterate.summary)
     return iterate.image
 
 
@@ -64,7 +64,7 @@ class Iterate:
         steps: number of updates in total, over all scales.
         content, style, tv: the three terms before weighting.
         total: their weighted sum; comparable between iterates of one size.
-        progress: fraction of the work that is done, from 0 to 1; steps at larger scales take longer.
+        progress: fraction of the work that is done, from 0 to 1; large scales take longer.
         image: shape (1, 3, H, W), float32, RGB in [0, 1], on the CPU; smaller than the result on
             coarse scales. With averaging it is the running average, while the losses are those of
             the current pixels.
@@ -78,6 +78,14 @@ class Iterate:
     total: float
     progress: float
     image: Tensor
+
+    @property
+    def summary(self) -> str:
+        """Step, size and losses in a line, to show beside a progress bar."""
+        return (
+            f"step {self.step}/{self.steps}  {max(self.image.shape[-2:])} px  "
+            f"content {self.content:.4g}  style {self.style:.4g}  tv {self.tv:.4g}"
+        )
 
 
 class Optimization(Iterator[Iterate]):

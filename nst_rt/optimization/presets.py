@@ -92,9 +92,7 @@ class Settings:
         if not 0 < self.learning_rate < math.inf:
             raise InputError(f"`learning_rate` must be positive, not {self.learning_rate}")
         if not self.steps or min(self.steps) < 1:
-            raise InputError(
-                f"`steps` must be positive, not {', '.join(map(str, self.steps))}"
-            )
+            raise InputError(f"`steps` must be positive, not {', '.join(map(str, self.steps))}")
         if self.min_size is not None and self.min_size < 1:
             raise InputError(f"`min_size` must be 1 pixel or more, not {self.min_size}")
         if not 1 < self.scale_factor < math.inf:
@@ -156,7 +154,7 @@ PRESETS: Mapping[str, Settings] = {  # PresetName -> settings
     ),
     # crowsonkb/style-transfer-pytorch: scales, warm-started Adam, averaged iterates. Losses and
     # layer weights are ours (its 256:64:16:4:1 belong to other losses; with ours the image hardly
-    # changes), and so are fewer steps (there 1000, then 500 per scale) and a shorter average (0.99).
+    # changes), and so are fewer steps (1000, then 500 per scale) and a shorter average (0.99).
     "multiscale": Settings(
         optimizer="adam",
         learning_rate=0.02,
