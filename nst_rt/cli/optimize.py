@@ -132,8 +132,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o",
         "--output",
         metavar="OUT",
-        help="image to write, or folder for several; CONTENT_STYLE.png in the current folder if not "
-        "given",
+        help="image to write, or folder for several (default: CONTENT_STYLE.png in the current "
+        "folder)",
     )
     types = signature_types(DEFAULTS_OF)
     for name, (metavar, text) in _SETTINGS.items():
@@ -258,7 +258,7 @@ _SETTINGS: Mapping[str, tuple[str, str]] = {
     "pooling": ("", "pooling of VGG19"),
     "init": ("I", "start from content, style, noise or an image file"),
     "seed": ("N", "seed of the noise to start from"),
-    "blend": ("W,W,...", "weight of each style image; equal if not given"),
+    "blend": ("W,W,...", "weight of each style image; equal by default"),
     "style_scale": ("X", "size of the strokes, relative to the style images at the result's size"),
     "preserve_colors": (
         "",
@@ -270,7 +270,7 @@ _SETTINGS: Mapping[str, tuple[str, str]] = {
         "M,M,...",
         "for each style image such a file, or the color of the region that takes it",
     ),
-    "memory": ("GB", "memory limit, GB; a moderate share of what is free if not given"),
-    "device": ("D", "device such as cpu or cuda; a GPU, if there is one, if not given"),
+    "memory": ("GB", "memory limit, GB; a moderate share of what is free by default"),
+    "device": ("D", "device such as cpu or cuda; a GPU where there is one by default"),
     "vgg_weights": ("W", "VGG19 weights: caffe, torchvision or a file"),
 }
