@@ -242,12 +242,14 @@ class TestGrid:
         with pytest.raises(InputError, match=content.name):
             optimize_grid(content, [style], content, cells, overwrite=True, **QUICK)
 
+    @pytest.mark.slow
     def test_cells_of_several_sizes(self, content: Path, style: Path, sheet: Path) -> None:
         optimize_grid(content, [style], sheet, {"size": [("48", 48), ("96", 96)]}, **QUICK)
         height, width = load_picture(sheet).image.shape[-2:]
         assert width >= 48 + 96
         assert height >= 64
 
+    @pytest.mark.slow
     def test_interrupted_sheet_holds_the_finished_cells(
         self, content: Path, style: Path, sheet: Path
     ) -> None:

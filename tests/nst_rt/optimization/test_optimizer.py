@@ -182,11 +182,9 @@ def test_adam_steps_are_as_long_as_the_learning_rate(photo: Tensor) -> None:
     assert way(0.1) == pytest.approx(0.1, rel=1e-2)
 
 
-def test_omitted_settings_are_the_presets(photo: Tensor) -> None:
+def test_settings_are_the_presets_and_the_given_ones(photo: Tensor) -> None:
     optimization = Optimization(photo, photo, preset="keras", size=48, style_weight=7)
     assert optimization.settings == replace(PRESETS["keras"], style_weight=7)
-    other = Optimization(photo, photo, preset="keras", size=48, optimizer="lbfgs")
-    assert other.settings.learning_rate == 1  # Adam's would be none for it
 
 
 def test_attributes_before_the_first_step(photos: Path, painting: Path) -> None:
