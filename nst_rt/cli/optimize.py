@@ -27,8 +27,8 @@ _FOR_ONE_IMAGE = ("save_every", "timelapse", "plot")
 
 
 def run(
-    content: list[str],
-    style_image: list[str] | None = None,
+    content: Sequence[str] = (),
+    style_image: Sequence[str] = (),
     output: str | None = None,
     *,
     pairs: str | None = None,
@@ -52,7 +52,6 @@ def run(
         options["progress"] = advance
         if pairs is not None:
             return _report_of_several(optimize_list(pairs, parse=parse_setting, **options))
-        assert style_image is not None
         outputs = _outputs(content, style_image, output, "_grid" if grid else "")
         if grid is not None:
             cells = _cells(grid)
