@@ -241,7 +241,8 @@ def _covering(image: Tensor, shape: torch.Size) -> Tensor:
     height, width = (
         max(round(old * factor), side) for side, old in zip(shape, image.shape[-2:], strict=True)
     )
-    return center_crop(resize_to(image, (height, width)), list(shape))
+    cropped: Tensor = center_crop(resize_to(image, (height, width)), list(shape))
+    return cropped
 
 
 def _guided(

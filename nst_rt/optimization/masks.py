@@ -137,16 +137,16 @@ def _color_codes(path: Path) -> Codes:
     return red | green | blue
 
 
-def _rgb_levels(picture: Image.Image) -> npt.NDArray[np.uint8]:
-    if picture.mode.startswith("I") or picture.mode == "F":
+def _rgb_levels(image: Image.Image) -> npt.NDArray[np.uint8]:
+    if image.mode.startswith("I") or image.mode == "F":
         # 16-bit gray; Pillow's own conversion to RGB would clip it at 255.
-        full = 1 if picture.mode == "F" else 65535
-        gray = np.array(picture, dtype=np.float32).clip(0, full) * (255 / full)
-        picture = Image.fromarray(gray.round().astype(np.uint8))
-    if picture.has_transparency_data:
-        rgba = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", rgba.size, "black"), rgba)
-    return np.asarray(picture.convert("RGB"))
+        full = 1 if image.mode == "F" else 65535
+        gray = np.array(image, dtype=np.float32).clip(0, full) * (255 / full)
+        image = Image.fromarray(gray.round().astype(np.uint8))
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "black"), rgba)
+    return np.asarray(image.convert("RGB"))
 
 
 def _check_aspect(path: Path, shape: tuple[int, int], like: tuple[int, int]) -> None:

@@ -102,15 +102,15 @@ class Timelapse:
 
     def _append(self, frame: Frame) -> None:
         self._frame = frame
-        picture = av.VideoFrame.from_ndarray(frame, format="bgr24").reformat(
+        yuv = av.VideoFrame.from_ndarray(frame, format="bgr24").reformat(
             format="yuv420p", dst_colorspace=Colorspace.ITU709
         )
-        self._encode(picture)
+        self._encode(yuv)
 
-    def _encode(self, picture: av.VideoFrame) -> None:
-        picture.pts, picture.time_base = self._count, Fraction(1, _RATE)
+    def _encode(self, yuv: av.VideoFrame) -> None:
+        yuv.pts, yuv.time_base = self._count, Fraction(1, _RATE)
         self._count += 1
-        self._container.mux(self._stream.encode(picture))
+        self._container.mux(self._stream.encode(yuv))
 
     def _copy(self, before: Path, count: int) -> None:
         """Take over frames of an interrupted video; encoding them twice is hardly visible."""
@@ -118,9 +118,9 @@ class Timelapse:
             with av.open(f"file:{before}") as video:
                 for frame in itertools.islice(video.decode(video=0), count):
                     height, width = self._shape
-                    picture = frame.reformat(width, height, "yuv420p")
-                    picture.pict_type = 0  # left to the encoder
-                    self._encode(picture)
+                    yuv = frame.reformat(width, height, "yuv420p")
+                    yuv.pict_type = 0  # left to the encoder
+                    self._encode(yuv)
         except (av.FFmpegError, IndexError):
             logger.warning("%s: the frames before the interruption cannot be read", self.path)
         before.unlink()
