@@ -187,27 +187,25 @@ def _reader(kind: str | tuple[str, ...]) -> Callable[[str], Any]:
     return _READERS.get(kind, str) if isinstance(kind, str) else str
 
 
-def _numbers(text: str) -> list[float]:
-    return [float(number) for number in text.split(",")]
+def _list_of(kind: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Reads values with commas between them; argparse names the function in its messages."""
+
+    def read(text: str) -> list[Any]:
+        return [kind(value) for value in text.split(",")]
+
+    read.__name__ = f"{kind.__name__} list"
+    return read
 
 
-def _steps(text: str) -> list[int]:
-    return [int(number) for number in text.split(",")]
-
-
-def _names(text: str) -> list[str]:
-    return text.split(",")
-
-
-def _layers(text: str) -> dict[str, float]:
+def layers(text: str) -> dict[str, float]:
     """`relu4_2` or `relu3_1=0.3,relu4_2=0.7`."""
-    layers = {}
+    found = {}
     for layer in text.split(","):
         name, _, weight = layer.partition("=")
-        if name.strip() in layers:
+        if name.strip() in found:
             raise argparse.ArgumentTypeError(f"the layer {name.strip()} is named twice")
-        layers[name.strip()] = float(weight or 1)
-    return layers
+        found[name.strip()] = float(weight or 1)
+    return found
 
 
 def _grid(text: str) -> tuple[str, list[str]]:
@@ -217,18 +215,14 @@ def _grid(text: str) -> tuple[str, list[str]]:
     return name.strip().replace("-", "_"), [value.strip() for value in values.split(",")]
 
 
-# argparse names these in its messages.
-for _function, _name in ((_numbers, "numbers"), (_steps, "whole numbers"), (_layers, "layers")):
-    _function.__name__ = _name
-
 # By annotation; all others are texts.
 _READERS: Mapping[str, Callable[[str], Any]] = {
     "int": int,
     "float": float,
-    "int | Sequence[int]": _steps,
-    "Sequence[float]": _numbers,
-    "Sequence[Path | str]": _names,
-    "Mapping[str, float]": _layers,
+    "int | Sequence[int]": _list_of(int),
+    "Sequence[float]": _list_of(float),
+    "Sequence[Path | str]": _list_of(str),
+    "Mapping[str, float]": layers,
 }
 
 _OPTIONAL_VALUE: Mapping[str, dict[str, Any]] = {

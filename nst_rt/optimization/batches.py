@@ -203,7 +203,6 @@ def optimize_grid(
     *,
     overwrite: bool = False,
     progress: Progress | None = None,
-    on_iterate: OnIterate | None = None,
     **settings: Any,
 ) -> Path:
     """Make a contact sheet: the image optimized with each combination of some settings.
@@ -217,7 +216,6 @@ def optimize_grid(
             the last argument varies along the rows.
         overwrite: whether to replace an existing file.
         progress: called with the number of cells that are done, their number, and a note.
-        on_iterate: called with each iterate.
         settings: the other keyword arguments of `Optimization`.
 
     Raises:
@@ -243,8 +241,6 @@ def optimize_grid(
             for iterate in Optimization(content, style, **{**settings, **chosen}):
                 if of_cell is not None:
                     of_cell(iterate.progress, 1, iterate.summary)
-                if on_iterate is not None:
-                    on_iterate(iterate)
             images.append(iterate.image)
             captions.append(caption)
             if len(images) < len(cells):

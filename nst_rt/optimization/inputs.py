@@ -80,31 +80,26 @@ class Scene:
         images = [self.content, *(style.image for style in self.styles)]
         return side * self.size / min(min(image.shape[-2:]) for image in images)
 
-    def at(self, size: int) -> "Scene":
-        """The scene at a coarser scale, `size` pixels on the long side; region edges are soft."""
-        factor = size / self.size
-        content = resize(self.content, size)
-        shape = (content.shape[-2], content.shape[-1])
+    def at(self, size: int, device: torch.device | str = "cpu") -> "Scene":
+        """What the losses see at a coarser scale, `size` pixels on the long side.
+
+        The edges of the regions become soft.
+        """
+        content = resize(self.content, size).to(device)
+        shape, factor = (content.shape[-2], content.shape[-1]), size / self.size
         return Scene(
             content,
             tuple(
-                replace(s, image=resize(s.image, round(max(s.image.shape[-2:]) * factor)))
-                for s in self.styles
-            ),
-            tuple(resized_mask(mask, shape, _FEATHER * size) for mask in self.regions),
-        )
-
-    def to(self, device: torch.device) -> "Scene":
-        """The images and masks that the losses see, on another device."""
-        return Scene(
-            self.content.to(device),
-            tuple(
                 replace(
-                    s, image=s.image.to(device), mask=None if s.mask is None else s.mask.to(device)
+                    style,
+                    image=resize(style.image, round(max(style.image.shape[-2:]) * factor)).to(
+                        device
+                    ),
+                    mask=None if style.mask is None else style.mask.to(device),
                 )
-                for s in self.styles
+                for style in self.styles
             ),
-            tuple(mask.to(device) for mask in self.regions),
+            tuple(resized_mask(mask, shape, _FEATHER * size).to(device) for mask in self.regions),
         )
 
     def finished(self, image: Tensor) -> Tensor:

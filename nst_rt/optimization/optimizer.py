@@ -234,7 +234,7 @@ class Optimization(Iterator[Iterate]):
     def _run(self) -> Iterator[Iterate]:
         while self._seen < self.steps:
             size, steps = self._schedule[self._scale]
-            scene = self._scene.at(size).to(self._device)
+            scene = self._scene.at(size, self._device)
             loss = TiledLoss(
                 self._loss, scene.content, scene.styles, scene.regions, tile=self.plan.tile
             )

@@ -225,9 +225,11 @@ class TestGrid:
     def test_bad_cell_is_refused_before_any_work(
         self, content: Path, style: Path, sheet: Path, cells: dict[str, Any], word: str
     ) -> None:
-        seen: list[object] = []
+        seen: list[str] = []
         with pytest.raises(StyleTransferError, match=word):
-            optimize_grid(content, [style], sheet, cells, on_iterate=seen.append, **QUICK)
+            optimize_grid(
+                content, [style], sheet, cells, progress=lambda *call: seen.append(call[2]), **QUICK
+            )
         assert not seen
         assert names(sheet.parent) == []
 

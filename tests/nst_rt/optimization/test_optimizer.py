@@ -11,20 +11,14 @@ from PIL import Image
 from torch import Tensor
 
 from nst_rt.errors import InputError, NotFiniteError, UnknownNameError, WeightsError
-from nst_rt.images.color import luminance
 from nst_rt.images.io import load_image, save_image
 from nst_rt.losses import gram_errors, gram_matrix
-from nst_rt.models.vgg import POOLINGS, VGG19Features
+from nst_rt.models.vgg import VGG19Features
 from nst_rt.optimization.optimizer import Iterate, Optimization, optimize
 from nst_rt.optimization.presets import OPTIMIZERS, PRESETS, OptimizerName
 
 SHALLOW = {"relu1_1": 1.0}
 Source = Tensor | Path | str
-
-
-@pytest.fixture(scope="module")
-def lbfgs(astronaut: Path, painting: Path) -> list[Iterate]:
-    return list(Optimization(astronaut, painting, steps=30, size=96))
 
 
 def started(content: Source, style: Source | list[Any], **changes: Any) -> Optimization:
@@ -56,11 +50,17 @@ def saved_and_loaded(optimization: Optimization) -> dict[str, Any]:
     return state
 
 
-def test_lbfgs_lowers_the_loss_fivefold_in_30_steps(lbfgs: list[Iterate]) -> None:
-    start, *_, last = lbfgs
+@pytest.mark.slow
+def test_lbfgs_lowers_the_loss_fivefold_in_30_steps(astronaut: Path, painting: Path) -> None:
+    start, *_, last = iterates = list(Optimization(astronaut, painting, steps=30, size=96))
+    assert torch.equal(start.image, load_image(astronaut, size=96))
+    assert start.content == 0
+    assert [iterate.step for iterate in iterates] == list(range(31))
+    assert {iterate.steps for iterate in iterates} == {30}
+    assert min(float(iterate.image.min()) for iterate in iterates) >= 0
+    assert max(float(iterate.image.max()) for iterate in iterates) <= 1
     assert last.total < start.total / 5
     assert last.style < start.style / 5
-    assert start.content == 0  # it starts from the content image
     assert last.content < 1
 
 
@@ -98,53 +98,19 @@ def test_optimize_returns_the_last_iterate(photo: Tensor) -> None:
     assert "step 2/2" in calls[-1][2]
 
 
-def test_iterates_start_from_the_content_image_and_count_steps(
-    lbfgs: list[Iterate], astronaut: Path
-) -> None:
-    assert [iterate.step for iterate in lbfgs] == list(range(31))
-    assert {iterate.steps for iterate in lbfgs} == {30}
-    assert torch.equal(lbfgs[0].image, load_image(astronaut, size=96))
-
-
 def test_progress_counts_pixels(photo: Tensor) -> None:
     progress = [i.progress for i in quick(photo, photo, steps=[2, 4], min_size=24)]
     # Two steps of a quarter of the pixels, and four of all: 18 quarters.
     assert progress == pytest.approx([part / 18 for part in (0, 1, 2, 6, 10, 14, 18)])
 
 
-def test_iterates_have_the_content_images_aspect(photos: Path, painting: Path) -> None:
-    for iterate in quick(photos / "rocket.jpg", painting, size=64):
-        assert iterate.image.shape == (1, 3, 43, 64)
-        assert iterate.image.dtype == torch.float32
-        assert not iterate.image.requires_grad
-
-
-def test_pixels_stay_in_range(lbfgs: list[Iterate]) -> None:
-    assert min(float(iterate.image.min()) for iterate in lbfgs) >= 0
-    assert max(float(iterate.image.max()) for iterate in lbfgs) <= 1
-
-
-@pytest.mark.parametrize("preset", ["balanced", "multiscale"])
-def test_later_steps_do_not_change_an_iterate(astronaut: Path, painting: Path, preset: str) -> None:
-    iterates = started(astronaut, painting, preset=preset, steps=3)
-    first = next(iterates)
-    kept = first.image.clone()
-    *_, last = iterates
-    assert torch.equal(first.image, kept)
-    assert not torch.equal(first.image, last.image)
-
-
-def test_total_is_the_weighted_sum_of_the_terms(astronaut: Path, painting: Path) -> None:
-    for iterate in quick(astronaut, painting, content_weight=2, style_weight=3, tv_weight=5):
-        total = 2 * iterate.content + 3 * iterate.style + 5 * iterate.tv
-        assert iterate.total == pytest.approx(total, rel=1e-4)
-
-
 def test_losses_belong_to_their_iterate(photo: Tensor) -> None:
     style = photo.flip(1)
     features = VGG19Features(["relu1_1"])
     target = gram_matrix(features(style)["relu1_1"])
-    for iterate in quick(photo, style, size=96):
+    for iterate in quick(photo, style, size=96, content_weight=2, style_weight=3, tv_weight=5):
+        total = 2 * iterate.content + 3 * iterate.style + 5 * iterate.tv
+        assert iterate.total == pytest.approx(total, rel=1e-4)
         gram = gram_matrix(features(iterate.image)["relu1_1"])
         assert iterate.style == pytest.approx(gram_errors(gram, target).item(), rel=1e-3)
 
@@ -182,13 +148,17 @@ def test_adam_steps_are_as_long_as_the_learning_rate(photo: Tensor) -> None:
     assert way(0.1) == pytest.approx(0.1, rel=1e-2)
 
 
-def test_settings_are_the_presets_and_the_given_ones(photo: Tensor) -> None:
-    optimization = Optimization(photo, photo, preset="keras", size=48, style_weight=7)
-    assert optimization.settings == replace(PRESETS["keras"], style_weight=7)
-
-
 def test_attributes_before_the_first_step(photos: Path, painting: Path) -> None:
-    optimization = started(photos / "rocket.jpg", painting, size=64, steps=[3, 2], min_size=16)
+    optimization = started(
+        photos / "rocket.jpg", painting, preset="keras", size=64, steps=[3, 2], min_size=16
+    )
+    assert optimization.settings == replace(
+        PRESETS["keras"],
+        steps=(3, 2),
+        min_size=16,
+        content_layers=SHALLOW,
+        style_layers=SHALLOW,
+    )
     assert optimization.shape == (43, 64)
     assert optimization.steps == 7
     assert optimization.plan.tile is None
@@ -209,7 +179,9 @@ def test_result_has_the_content_images_shape_despite_rounded_scales(
 ) -> None:
     # 43x64 px are 21.5 px high at half the size, 11 at a quarter.
     *_, last = quick(photos / "rocket.jpg", painting, size=64, preset=preset, min_size=16)
-    assert last.image.shape[-2:] == (43, 64)
+    assert last.image.shape == (1, 3, 43, 64)
+    assert last.image.dtype == torch.float32
+    assert not last.image.requires_grad
 
 
 @pytest.mark.parametrize("min_size", [24, 48])
@@ -299,13 +271,10 @@ def test_loaded_state_continues_bit_for_bit(photo: Tensor, preset: str) -> None:
         resumed = start()
         resumed.load_state_dict(states[step])
         assert resumed.best is not None
-        assert (
-            resumed.best.step
-            == max(
-                uninterrupted[: step + 1], key=lambda i: (i.image.shape[-1], -i.total, i.step)
-            ).step
-            or preset == "multiscale"
-        )
+        if preset != "multiscale":  # which keeps an average
+            done = uninterrupted[: step + 1]
+            best = max(done, key=lambda i: (i.image.shape[-1], -i.total, i.step))
+            assert resumed.best.step == best.step
         rest = copied(resumed)
         assert [iterate.step for iterate in rest] == list(range(step + 1, len(uninterrupted)))
         for one, other in zip(rest, uninterrupted[step + 1 :], strict=True):
@@ -331,23 +300,6 @@ def test_state_of_other_sizes_or_steps_is_an_error(photo: Tensor, other: dict[st
     changed = started(photo[..., :height, :width], photo.flip(1), **settings | other)
     with pytest.raises(InputError, match="sizes"):
         changed.load_state_dict(state)
-
-
-def test_blend_weighs_the_styles(photo: Tensor) -> None:
-    one, other = photo.flip(1), 1 - photo
-    alone, mixed, balanced, opposite = (
-        quick(photo, styles, blend=blend, steps=5)[-1].image
-        for styles, blend in (
-            ([one], None),
-            ([one, other], (1, 1e-9)),
-            ([one, other], None),
-            ([one, other], (1e-9, 1)),
-        )
-    )
-    torch.testing.assert_close(mixed, alone, atol=1e-3, rtol=0)
-    for changed in (balanced, opposite):
-        assert (changed - alone).abs().mean() > 0.01
-    assert (opposite - balanced).abs().mean() > 0.01
 
 
 def test_mask_confines_a_style_to_its_region(photo: Tensor, painting: Path, tmp_path: Path) -> None:
@@ -376,39 +328,8 @@ def test_mask_confines_a_style_to_its_region(photo: Tensor, painting: Path, tmp_
     assert distance(last) < distance(start) / 10
     change = (last.image - start.image).abs().mean((0, 1, 2))
     assert change[:46].mean() > 0.1
-    # The edge is soft; beyond it the photo is as it was.
+    # The edge is soft; beyond it the content image is unchanged.
     assert change[52:].max() == 0
-
-
-def test_preserve_luminance_keeps_chroma(astronaut: Path, painting: Path) -> None:
-    iterates = quick(astronaut, painting, steps=5, preserve_colors="luminance")
-    photo = load_image(astronaut, size=48)
-    chroma = photo - luminance(photo)
-    last = iterates[-1].image
-    difference = last - luminance(last) - chroma
-    assert (luminance(last) - luminance(photo)).abs().mean() > 0.02
-    assert difference.abs().amax(1).median() < 1e-3
-    # Less of it where the new luma leaves no room, never more.
-    assert ((last - luminance(last)).abs() <= chroma.abs() + 1e-3).all()
-
-
-def test_match_colors_keeps_the_mean_color(photo: Tensor, painting: Path) -> None:
-    plain, matched = (
-        quick(photo, painting, size=96, steps=10, content_weight=0, preserve_colors=keep)[-1].image
-        for keep in (None, "match")
-    )
-    mean = photo.mean((2, 3))
-    assert (matched.mean((2, 3)) - mean).abs().max() < 0.05
-    assert (plain.mean((2, 3)) - mean).abs().max() > 0.1
-
-
-def test_style_scale_changes_the_result(photo: Tensor, painting: Path) -> None:
-    layers = {"relu2_1": 1.0}
-    small, large = (
-        quick(photo, painting, style_layers=layers, style_scale=scale, steps=4)[-1].image
-        for scale in (0.5, 2.0)
-    )
-    assert (small - large).abs().mean() > 0.01
 
 
 def test_noise_is_reproducible(photo: Tensor) -> None:
@@ -425,22 +346,6 @@ def test_init_from_a_file(photo: Tensor, tmp_path: Path, min_size: int) -> None:
     start, *_ = quick(photo, photo, init=file, min_size=min_size)
     assert start.image.shape[-1] == min_size
     torch.testing.assert_close(start.image, plain.expand_as(start.image), atol=1e-5, rtol=0)
-
-
-def test_poolings_differ(photo: Tensor) -> None:
-    results = [
-        quick(photo, photo.flip(1), style_layers={"relu2_1": 1.0}, pooling=pooling)[-1].image
-        for pooling in POOLINGS
-    ]
-    assert len({float(image.sum()) for image in results}) == 3
-
-
-def test_keras_layer_names(photo: Tensor) -> None:
-    (*_, ours), (*_, keras) = (
-        quick(photo, photo.flip(1), style_layers={name: 1.0})
-        for name in ("relu2_1", "block2_conv1")
-    )
-    assert torch.equal(ours.image, keras.image)
 
 
 @pytest.mark.parametrize(
