@@ -46,7 +46,7 @@ def work(options: argparse.Namespace) -> None:
     size, dtype, optimizer = options.worker
     # Squares, the worst case of a long side.
     square = [load_image(path)[..., :400, :400] for path in (options.photo, options.painting)]
-    optimization = nst_rt.optimize(
+    optimization = nst_rt.Optimization(
         square[0],
         square[1],
         size=int(size),

@@ -148,7 +148,7 @@ def run_ours(options: argparse.Namespace) -> dict[str, float]:
     import nst_rt
 
     start = time.perf_counter()
-    for iterate in nst_rt.optimize(
+    for iterate in nst_rt.Optimization(
         options.photo,
         options.painting,
         preset="gatys",
@@ -191,7 +191,7 @@ def run_speed(options: argparse.Namespace) -> dict[str, float]:
     import nst_rt
 
     times = []
-    for _ in nst_rt.optimize(
+    for _ in nst_rt.Optimization(
         options.photo,
         options.painting,
         size=options.size,

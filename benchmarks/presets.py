@@ -68,8 +68,8 @@ def ours(
     method: str, photo: Path, painting: Path, path: Path, size: int, steps: int | None
 ) -> None:
     """Paint with one of our presets."""
-    *_, last = nst_rt.optimize(photo, painting, preset=method, size=size, steps=steps)
-    save_image(last.image, path)
+    image = nst_rt.optimize(photo, painting, preset=method, size=size, steps=steps)
+    save_image(image, path)
 
 
 def pastiche(

@@ -1,172 +1,211 @@
-"""Stylize one image with the per-image optimizer."""
+"""Stylize images with the per-image optimizer: any style image, no training."""
 
 import argparse
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nst_rt.cli.options import add_overwrite, add_vgg_weights
+from nst_rt.cli.options import add_overwrite, signature_types
 from nst_rt.cli.report import Report, progress
 from nst_rt.errors import InputError, UnknownNameError
 
 if TYPE_CHECKING:
-    from nst_rt.optimization.optimizer import Iterate
-    from nst_rt.optimization.runs import Painting
+    from nst_rt.optimization.runs import OptimizeResult
 
+EXAMPLES = (
+    "photo.jpg --style-image painting.jpg",
+    "photo.jpg --style-image painting.jpg -o out.png --size 768 --style-weight 20",
+    "photo.jpg --style-image painting.jpg --size 256 --grid style_weight=3,10,30",
+    "*.jpg --style-image night.jpg wave.jpg --blend 0.7,0.3 -o stylized",
+    "--list pairs.csv",
+)
+DEFAULTS_OF = "nst_rt.optimization.optimizer:Optimization"
 
-EXAMPLES = ("photo.jpg painting.jpg -o out.png --style-weight 20",)
+_FOR_ONE_IMAGE = ("save_every", "timelapse", "plot")
 
 
 def run(
-    content: str | None = None,
-    style: list[str] | None = None,
+    content: Sequence[str] = (),
+    style_image: Sequence[str] = (),
     output: str | None = None,
     *,
-    batch: str | None = None,
+    pairs: str | None = None,
     grid: list[tuple[str, list[str]]] | None = None,
-    save_every: int = 0,
     **options: Any,
 ) -> Report:
-    """Paint one picture with the per-image optimizer."""
-    from nst_rt.optimization.batches import optimize_grid, optimize_list
-    from nst_rt.optimization.runs import paint
+    """Optimize one image or several, the lines of a list, or the cells of a contact sheet."""
+    from nst_rt.optimization.batches import Job, optimize_grid, optimize_jobs, optimize_list
+    from nst_rt.optimization.runs import optimize_to_file
 
-    alone = {"timelapse", "plot"} & set(options) or ({"save-every"} if save_every else set())
-    if (batch or grid) and alone:
-        raise InputError(f"--{min(alone)} is for one picture, not for --batch or --grid")
+    if pairs is not None and (content or style_image or output or grid):
+        raise InputError("`list` names all files itself; give no other file, and no `grid`")
+    if pairs is None and not (content and style_image):
+        raise InputError("give a content image and then `style_image`, or `list`")
+    several = pairs is not None or grid is not None or len(content) > 1
+    if several and (unfit := [name for name in _FOR_ONE_IMAGE if name in options]):
+        raise InputError(f"`{unfit[0]}` is for one image")
+    if grid is not None and (len(content) > 1 or "resume" in options):
+        raise InputError("`grid` is for one image, and without `resume`")
     with progress("optimizing", counted=False) as advance:
-        title = ""
-
-        def on_iterate(iterate: "Iterate") -> None:
-            advance(
-                iterate.progress,
-                1,
-                f"{title}step {iterate.step}/{iterate.steps}  "
-                f"{max(iterate.image.shape)} px  content {iterate.content:.4g}  "
-                f"style {iterate.style:.4g}  tv {iterate.tv:.4g}",
-            )
-
-        def on_next(number: int, count: int, name: object) -> None:
-            nonlocal title
-            title = f"{number}/{count} {name}  "
-
-        if batch is not None:
-            if content or style or output or grid:
-                raise InputError("--batch takes all files from its list; give nothing else")
-            done = optimize_list(
-                batch, parse=parse_setting, on_pair=on_next, on_iterate=on_iterate, **options
-            )
-            return _batch_report(done)
-        if not (content and style and output):
-            raise InputError("give a photo, one painting or more, and -o OUT; or --batch FILE")
+        options["progress"] = advance
+        if pairs is not None:
+            return _report_of_several(optimize_list(pairs, parse=parse_setting, **options))
+        outputs = _outputs(content, style_image, output, "_grid" if grid else "")
         if grid is not None:
-            if options.pop("resume", False):
-                raise InputError("--resume is not for --grid")
-            twice = {name for name, _ in grid if [n for n, _ in grid].count(name) > 1}
-            if twice:
-                raise InputError(f"--grid {min(twice)}: given twice; put all values into one")
-            cells = {
-                name: [(text, parse_setting(name, text.replace("+", ","))) for text in texts]
-                for name, texts in grid
-            }
-            sheet = optimize_grid(
-                content, style, output, cells, on_cell=on_next, on_iterate=on_iterate, **options
-            )
+            cells = _cells(grid)
+            sheet = optimize_grid(content[0], style_image, outputs[0], cells, **options)
             count = math.prod(len(values) for values in cells.values())
-            return Report(f"{sheet}: {count} pictures", {"output": str(sheet), "pictures": count})
+            return Report(f"{sheet}: {count} images", {"output": str(sheet), "images": count})
+        if len(content) > 1:
+            styles = [Path(path) for path in style_image]
+            jobs = [
+                Job(Path(path), styles, target, path)
+                for path, target in zip(content, outputs, strict=True)
+            ]
+            return _report_of_several(optimize_jobs(jobs, **options))
         start = time.perf_counter()
-        painting = paint(
-            content, style, output, save_every=save_every, on_iterate=on_iterate, **options
-        )
-    return _report(painting, time.perf_counter() - start)
-
-
-def _report(painting: "Painting", seconds: float) -> Report:
-    facts = _facts(painting) | {"seconds": round(seconds, 1)}
-    return Report(
+        result = optimize_to_file(content[0], style_image, outputs[0], **options)
+    facts = _facts(result) | {"seconds": round(time.perf_counter() - start, 1)}
+    text = (
         "{output}: {steps} steps in {seconds} s, content {content:.4g}, style {style:.4g}, "
-        "total {total:.4g}".format(**facts),
-        facts,
+        "total {total:.4g}"
     )
+    return Report(text.format(**facts), facts)
 
 
-def _batch_report(done: "list[Painting]") -> Report:
-    lines = [f"{p.output}: total {p.iterate.total:.4g}" for p in done]
-    text = "\n".join([*lines, f"{len(done)} pictures"])
-    return Report(text, {"pictures": [_facts(painting) for painting in done]})
+def _outputs(
+    content: Sequence[str], style: Sequence[str], output: str | None, suffix: str
+) -> list[Path]:
+    """Output of each content image: `output`, or CONTENT_STYLE.png in a folder."""
+    from nst_rt.files import check_input
+
+    folder = Path(output or "")
+    if output is not None and len(content) == 1 and not folder.is_dir():
+        return [folder]
+    if not folder.is_dir():
+        if folder.suffix:
+            raise InputError(f"{folder}: several images need a folder to go to")
+        for path in (*content, *style):
+            check_input(path)
+        folder.mkdir()
+    styles = "_".join(Path(path).stem for path in style)
+    return [folder / f"{Path(path).stem}_{styles}{suffix}.png" for path in content]
 
 
-def _facts(painting: "Painting") -> dict[str, Any]:
+def _cells(grid: Sequence[tuple[str, Sequence[str]]]) -> dict[str, list[tuple[str, Any]]]:
+    names = [name for name, _ in grid]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"`grid` {name}: given twice; put all values into one")
+    return {
+        name: [(text, parse_setting(name, text.replace("+", ","))) for text in texts]
+        for name, texts in grid
+    }
+
+
+def _report_of_several(done: "Sequence[OptimizeResult]") -> Report:
+    lines = [f"{result.output}: total {result.iterate.total:.4g}" for result in done]
+    text = "\n".join([*lines, f"{len(done)} images"])
+    return Report(text, {"images": [_facts(result) for result in done]})
+
+
+def _facts(result: "OptimizeResult") -> dict[str, Any]:
     names = ("steps", "content", "style", "tv", "total")
-    losses = {name: getattr(painting.iterate, name) for name in names}
-    return {"output": str(painting.output), **losses}
+    losses = {name: getattr(result.iterate, name) for name in names}
+    return {"output": str(result.output), **losses}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of the verb; those that are named in `_SETTINGS` go to the library."""
+    """Add the arguments of the verb; those in `_SETTINGS` are arguments of `Optimization`."""
     add = parser.add_argument
-    add("content", metavar="CONTENT", nargs="?", help="the photo")
-    add("style", metavar="STYLE", nargs="*", help="the painting, or several")
-    add("-o", "--output", metavar="OUT", help="image to write")
-    for name, (reader, metavar, text) in _SETTINGS.items():
-        flag = "--" + name.replace("_", "-")
-        spellings = [flag, flag.replace("colors", "colors")] if "colors" in flag else [flag]
-        add(*spellings, dest=name, type=reader, metavar=metavar, help=text)
-    add("--save-every", type=int, metavar="N", help="also write OUT-NNNN every N steps")
-    add("--timelapse", metavar="FILE", help="video of all steps: .mp4, .mkv or .mov")
-    add("--plot", metavar="FILE", help="picture of the losses: .png, .jpg, .pdf or .svg")
-    add("--resume", action="store_true", help="go on with what Ctrl-C interrupted")
-    add("--batch", metavar="CSV", help="many pairs; columns content, style, output, and options")
+    add("content", metavar="CONTENT", nargs="*", help="content image, or several")
+    add(
+        "--style-image",
+        metavar="FILE",
+        nargs="+",
+        help="style image, or several that are blended",
+    )
+    add(
+        "-o",
+        "--output",
+        metavar="OUT",
+        help="image to write, or folder for several (default: CONTENT_STYLE.png in the current "
+        "folder)",
+    )
+    types = signature_types(DEFAULTS_OF)
+    for name, (metavar, text) in _SETTINGS.items():
+        kind = types[name]
+        add(
+            f"--{name.replace('_', '-')}",
+            type=_reader(kind),
+            metavar=metavar if isinstance(kind, str) else f"{{{','.join(kind)}}}",
+            help=text,
+            **_OPTIONAL_VALUE.get(name, {}),
+        )
+    add("--save-every", type=int, metavar="N", help="also write OUT-NNNN.EXT every N steps")
+    add("--timelapse", metavar="FILE", help="write a video of all steps: .mp4, .mkv or .mov")
+    add("--plot", metavar="FILE", help="write a chart of the losses: .png, .jpg, .pdf or .svg")
+    add("--resume", action="store_true", help="continue an interrupted run of the same options")
+    add(
+        "--list",
+        dest="pairs",
+        metavar="CSV",
+        help="optimize the lines of a list with the columns content, style_image, output, and "
+        "names of options",
+    )
     add(
         "--grid",
         action="append",
         type=_grid,
         metavar="NAME=A,B,...",
-        help="a contact sheet over values of an option, such as style_weight=1,3,10 or "
-        "content_layers=relu3_1,relu4_2 (+ joins layers); twice for rows and columns",
+        help="make a contact sheet over values of an option, such as style_weight=1,3,10 or "
+        "content_layers=relu3_1,relu4_2 (+ joins layers); give it twice for rows and columns",
     )
     add_overwrite(parser)
-    add_vgg_weights(parser)
 
 
 def parse_setting(name: str, text: str) -> Any:
-    """The value of an option of `optimize` that is written as `text`.
+    """The value of an argument of `Optimization` that is written as `text`.
 
     Raises:
-        InputError: an option that is not there, or a text that it cannot have.
+        InputError: a text that cannot be read.
+        UnknownNameError: an unknown argument.
     """
     name = name.replace("-", "_")
     if name not in _SETTINGS:
         raise UnknownNameError("option", name, _SETTINGS)
-    reader = _SETTINGS[name][0]
     try:
-        return reader(text)
+        return _reader(signature_types(DEFAULTS_OF)[name])(text)
     except (ValueError, argparse.ArgumentTypeError) as error:
         raise InputError(f"{name}: {text!r} cannot be read ({error})") from error
 
 
-def _numbers(text: str) -> list[float]:
-    return [float(number) for number in text.split(",")]
+def _reader(kind: str | tuple[str, ...]) -> Callable[[str], Any]:
+    """Reads the text of an argument of `Optimization`, by its type from `signature_types`."""
+    return _READERS.get(kind, str) if isinstance(kind, str) else str
 
 
-def _steps(text: str) -> list[int]:
-    return [int(number) for number in text.split(",")]
+def _list_of(kind: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Reads values with commas between them; argparse names the function in its messages."""
+
+    def read(text: str) -> list[Any]:
+        return [kind(value) for value in text.split(",")]
+
+    read.__name__ = f"{kind.__name__} list"
+    return read
 
 
-def _names(text: str) -> list[str]:
-    return text.split(",")
-
-
-def _layers(text: str) -> dict[str, float]:
+def layers(text: str) -> dict[str, float]:
     """`relu4_2` or `relu3_1=0.3,relu4_2=0.7`."""
-    layers = {}
-    for part in text.split(","):
-        name, _, weight = part.partition("=")
-        if name.strip() in layers:
+    found = {}
+    for layer in text.split(","):
+        name, _, weight = layer.partition("=")
+        if name.strip() in found:
             raise argparse.ArgumentTypeError(f"the layer {name.strip()} is named twice")
-        layers[name.strip()] = float(weight or 1)
-    return layers
+        found[name.strip()] = float(weight or 1)
+    return found
 
 
 def _grid(text: str) -> tuple[str, list[str]]:
@@ -176,30 +215,55 @@ def _grid(text: str) -> tuple[str, list[str]]:
     return name.strip().replace("-", "_"), [value.strip() for value in values.split(",")]
 
 
-# argparse names these in its messages.
-for _reader, _name in ((_numbers, "numbers"), (_steps, "whole numbers"), (_layers, "layers")):
-    _reader.__name__ = _name
+# By annotation; all others are texts.
+_READERS: Mapping[str, Callable[[str], Any]] = {
+    "int": int,
+    "float": float,
+    "int | Sequence[int]": _list_of(int),
+    "Sequence[float]": _list_of(float),
+    "Sequence[Path | str]": _list_of(str),
+    "Mapping[str, float]": layers,
+}
 
-_SETTINGS: Mapping[str, tuple[Callable[[str], Any], str, str]] = {
-    "preset": (str, "P", "balanced, gatys, keras or multiscale; default: balanced"),
-    "size": (int, "PX", "long side; default: 512"),
-    "steps": (_steps, "N[,N...]", "per scale, coarsest first; default: the preset's"),
-    "optimizer": (str, "O", "lbfgs or adam; default: the preset's"),
-    "learning_rate": (float, "R", "default: the preset's"),
-    "min_size": (int, "PX", "long side of the coarsest scale; default: the preset's"),
-    "content_weight": (float, "W", "default: the preset's"),
-    "style_weight": (float, "W", "the number to play with; default: the preset's"),
-    "tv_weight": (float, "W", "smoothness; default: the preset's"),
-    "content_layers": (_layers, "L[=W],...", "of VGG19, with weights; default: the preset's"),
-    "style_layers": (_layers, "L[=W],...", "likewise; Keras' names are known too"),
-    "pooling": (str, "P", "max, average or l2; default: the preset's"),
-    "init": (str, "I", "start from content, style, noise or an image file"),
-    "seed": (int, "N", "of noise; default: 0"),
-    "mix": (_numbers, "W,W,...", "how much of each painting; default: equal parts"),
-    "style_scale": (float, "X", "size of the strokes; default: 1"),
-    "preserve_colors": (str, "HOW", "of the photo: luminance or match"),
-    "content_mask": (str, "FILE", "regions of the photo, in flat colors"),
-    "style_masks": (_names, "M,M,...", "of each painting: such a file, or the color it is for"),
-    "memory": (float, "GB", "that the work may take; default: what is free, with moderation"),
-    "device": (str, "D", "cpu, cuda, ...; default: a GPU if there is one"),
+_OPTIONAL_VALUE: Mapping[str, dict[str, Any]] = {
+    "preserve_colors": {"nargs": "?", "const": "luminance"}
+}
+
+# Name -> metavar, unless the argument has choices, and help.
+_SETTINGS: Mapping[str, tuple[str, str]] = {
+    "preset": ("", "settings to start from; each of the options below replaces one of them"),
+    "size": ("PX", "long side of the result, pixels"),
+    "steps": ("N[,N...]", "number of steps per scale, coarsest first"),
+    "optimizer": ("", "fewest steps (lbfgs) or least memory (adam)"),
+    "learning_rate": ("R", "learning rate for pixels in [0, 1]"),
+    "min_size": ("PX", "long side of the coarsest scale, pixels"),
+    "content_weight": ("W", "weight of the content loss"),
+    "style_weight": ("W", "weight of the style loss"),
+    "tv_weight": ("W", "weight of smoothness"),
+    "content_layers": (
+        "L[=W],...",
+        "VGG19 layers of the content loss, with weights",
+    ),
+    "style_layers": (
+        "L[=W],...",
+        "VGG19 layers of the style loss, with weights; Keras' names are known too",
+    ),
+    "pooling": ("", "pooling of VGG19"),
+    "init": ("I", "start from content, style, noise or an image file"),
+    "seed": ("N", "seed of the noise to start from"),
+    "blend": ("W,W,...", "weight of each style image; equal by default"),
+    "style_scale": ("X", "size of the strokes, relative to the style images at the result's size"),
+    "preserve_colors": (
+        "",
+        "keep the content image's chroma (luminance, also without a value) or give its colors to "
+        "the style images first (match)",
+    ),
+    "content_mask": ("FILE", "image in which each region of the content image has one flat color"),
+    "style_masks": (
+        "M,M,...",
+        "for each style image such a file, or the color of the region that takes it",
+    ),
+    "memory": ("GB", "memory limit, GB; a moderate share of what is free by default"),
+    "device": ("D", "device such as cpu or cuda; a GPU where there is one by default"),
+    "vgg_weights": ("W", "VGG19 weights: caffe, torchvision or a file"),
 }

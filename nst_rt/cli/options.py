@@ -5,6 +5,7 @@ are shown.
 import argparse
 import ast
 from collections.abc import Sequence
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -131,7 +132,7 @@ def add_backend_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def signature_defaults(function: str) -> dict[str, Any]:
-    """Defaults of a function's keyword arguments, for help texts.
+    """Defaults of the keyword arguments of a function or class, for help texts.
 
     They are read from its source, since importing it may import torch, and help is to answer at
     once. Defaults that are neither literals nor constants of the same file are left out.
@@ -139,30 +140,78 @@ def signature_defaults(function: str) -> dict[str, Any]:
     Args:
         function: `package.module:name`.
     """
-    module, _, name = function.partition(":")
-    package, *rest = module.split(".")[1:]
-    spec = find_spec(f"nst_rt.{package}")
-    assert spec is not None
-    assert spec.origin is not None
-    file = Path(spec.origin).parent.joinpath(*rest).with_suffix(".py") if rest else spec.origin
-    tree = ast.parse(Path(file).read_text(encoding="utf-8"))
-    constants = {
-        target.id: node.value
-        for node in tree.body
-        if isinstance(node, ast.Assign)
-        for target in node.targets
-        if isinstance(target, ast.Name)
-    }
-    signature = next(
-        node.args for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name
-    )
+    tree, arguments = _signature(function)
     found = {}
-    for argument, default in zip(signature.kwonlyargs, signature.kw_defaults, strict=True):
+    for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
         if isinstance(default, ast.Name):
-            default = constants.get(default.id)
+            default = _assigned(tree, default.id)
         if default is not None:
             try:
                 found[argument.arg] = ast.literal_eval(default)
             except ValueError:
                 continue
     return found
+
+
+def signature_types(function: str) -> dict[str, str | tuple[str, ...]]:
+    """Types of the keyword arguments of a function or class: the annotation, or a Literal's values.
+
+    Args:
+        function: `package.module:name`.
+
+    Returns:
+        Name -> annotation without `| None`, such as `Sequence[float]`; or the tuple of the values
+        of a `Literal`, whose alias may be imported from another module of nst_rt.
+    """
+    tree, arguments = _signature(function)
+    found: dict[str, str | tuple[str, ...]] = {}
+    for argument in arguments.kwonlyargs:
+        assert argument.annotation is not None
+        text = ast.unparse(argument.annotation).removesuffix(" | None")
+        found[argument.arg] = (text.isidentifier() and _literal(tree, text)) or text
+    return found
+
+
+def _literal(tree: ast.Module, alias: str) -> tuple[str, ...]:
+    """Values of the alias of a Literal; empty if it is something else."""
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and alias in (name.name for name in node.names):
+            return _literal(_source(str(node.module)), alias)
+    value = _assigned(tree, alias)
+    if isinstance(value, ast.Subscript) and ast.unparse(value.value) == "Literal":
+        values = ast.literal_eval(value.slice)
+        return values if isinstance(values, tuple) else (values,)
+    return ()
+
+
+def _signature(function: str) -> tuple[ast.Module, ast.arguments]:
+    module, _, name = function.partition(":")
+    tree = _source(module)
+    kinds = (ast.FunctionDef, ast.ClassDef)
+    found = next(node for node in tree.body if isinstance(node, kinds) and node.name == name)
+    if isinstance(found, ast.ClassDef):
+        methods = (node for node in found.body if isinstance(node, ast.FunctionDef))
+        found = next(node for node in methods if node.name == "__init__")
+    return tree, found.args
+
+
+def _assigned(tree: ast.Module, name: str) -> ast.expr | None:
+    """The value that a module assigns to a name."""
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and any(
+            isinstance(target, ast.Name) and target.id == name for target in node.targets
+        ):
+            return node.value
+    return None
+
+
+@cache
+def _source(module: str) -> ast.Module:
+    package, *rest = module.split(".")[1:]
+    spec = find_spec(f"nst_rt.{package}")
+    assert spec is not None
+    assert spec.origin is not None
+    file = (
+        Path(spec.origin).parent.joinpath(*rest).with_suffix(".py") if rest else Path(spec.origin)
+    )
+    return ast.parse(file.read_text(encoding="utf-8"))

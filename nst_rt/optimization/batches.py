@@ -1,10 +1,13 @@
-"""The optimizer at work on many pictures: pairs of a list, or a sheet of settings to compare."""
+"""The optimizer on many images: content images that share a style, pairs of a list, or a contact
+sheet of settings to compare.
+"""
 
 import csv
 import inspect
 import itertools
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,87 +25,135 @@ from nst_rt.files import check_input, check_not_input, partial_path
 from nst_rt.images.contact_sheet import contact_sheet
 from nst_rt.images.inputs import File, ImageSource, as_list, is_file
 from nst_rt.images.io import check_image_output, save_image
-from nst_rt.optimization.optimizer import optimize
-from nst_rt.optimization.runs import OnIterate, Painting, paint
+from nst_rt.optimization.optimizer import Optimization
+from nst_rt.optimization.runs import OnIterate, OptimizeResult, optimize_to_file
+from nst_rt.progress import Progress
 
 logger = logging.getLogger(__name__)
 
+_COLUMNS = ("content", "style_image", "output")
 
-def optimize_list(
-    pairs: File,
+
+@dataclass(frozen=True)
+class Job:
+    """An image to optimize.
+
+    Attributes:
+        content: content image.
+        style: style images.
+        output: image file to write.
+        origin: where the job comes from, such as a line of a list, for messages.
+        settings: keyword arguments of `Optimization` for this job alone.
+    """
+
+    content: Path
+    style: Sequence[Path]
+    output: Path
+    origin: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+def optimize_jobs(
+    jobs: Sequence[Job],
     *,
     overwrite: bool = False,
     resume: bool = False,
-    parse: Callable[[str, str], Any],
-    on_pair: Callable[[int, int, Path], None] | None = None,
+    progress: Progress | None = None,
     on_iterate: OnIterate | None = None,
     **settings: Any,
-) -> list[Painting]:
-    """Paint all pairs of a CSV file.
-
-    Its columns are `content`, `style` (several with `;` between them) and `output`, and any
-    arguments of `nst_rt.optimize`, which replace `settings` where they are not empty. Files are
-    relative to the list's folder. A pair that fails does not stop the others.
+) -> list[OptimizeResult]:
+    """Optimize several images into files; one that fails does not stop the others.
 
     Args:
-        pairs: the CSV file, with a header.
-        overwrite: replace existing files.
-        resume: leave out pairs whose output exists, and go on with interrupted ones.
-        parse: turns an argument's name and text into its value.
-        on_pair: called before each pair: its number from 1, how many there are, its output.
+        jobs: what to make of what.
+        overwrite: whether to replace existing files.
+        resume: whether to skip jobs whose output exists, and to continue interrupted ones.
+        progress: called with the number of jobs that are done, their number, and a note.
         on_iterate: called with each iterate.
-        settings: arguments of `nst_rt.optimize` for all pairs.
+        settings: keyword arguments of `Optimization` for all jobs.
 
     Raises:
-        InputError: the list, or a file or text in it, cannot be used; nothing was painted then.
-        UnknownNameError: a column that is no argument; likewise.
+        InputError: a file that cannot be used; nothing was optimized then.
         OutputExistsError: an output exists and neither `overwrite` nor `resume` is set.
-        PartialResultError: pairs that failed; the others are done.
+        InterruptedWorkError: after Ctrl-C.
+        PartialResultError: some jobs failed; the others are done.
     """
-    jobs = _jobs(check_input(pairs), parse)
-    for number, job in jobs:
+    for job in jobs:
         try:
-            for path in (job["content"], *job["styles"]):
+            for path in (job.content, *job.style):
                 check_input(path)
-            check_image_output(job["output"], overwrite=overwrite or resume)
+            check_image_output(job.output, overwrite=overwrite or resume)
         except StyleTransferError as error:
-            raise type(error)(f"{pairs}, line {number}: {error}") from error
-    outputs = [job["output"] for _, job in jobs]
+            raise type(error)(f"{job.origin}: {error}") from error
+    outputs = [job.output for job in jobs]
     if twice := {str(path) for path in outputs if outputs.count(path) > 1}:
-        raise InputError(f"{pairs}: outputs that occur twice: {', '.join(sorted(twice))}")
-    check_not_input(outputs, (file for _, job in jobs for file in (job["content"], *job["styles"])))
+        raise InputError(f"{jobs[0].origin}: outputs that occur twice: {', '.join(sorted(twice))}")
+    check_not_input(outputs, (file for job in jobs for file in (job.content, *job.style)))
     done, failed = [], []
-    for number, (line, job) in enumerate(jobs, 1):
-        interrupted = partial_path(job["output"]).with_suffix(".pt").exists()
-        if resume and job["output"].exists() and not interrupted:
+    for number, job in enumerate(jobs):
+        interrupted = partial_path(job.output).with_suffix(".pt").exists()
+        if resume and job.output.exists() and not interrupted:
             continue
-        if on_pair is not None:
-            on_pair(number, len(jobs), job["output"])
         try:
-            done.append(
-                paint(
-                    **settings | job,
-                    # What an interrupted run was to replace, it was allowed to.
-                    overwrite=overwrite or (resume and interrupted),
-                    resume=resume and interrupted,
-                    on_iterate=on_iterate,
-                )
+            result = optimize_to_file(
+                job.content,
+                job.style,
+                job.output,
+                # An interrupted run was allowed to replace its output.
+                overwrite=overwrite or (resume and interrupted),
+                resume=resume and interrupted,
+                progress=_shifted(progress, number, len(jobs), job.output.name),
+                on_iterate=on_iterate,
+                **{**settings, **job.settings},
             )
         except InterruptedWorkError:
             raise
         except StyleTransferError as error:
-            logger.warning("%s, line %d: %s", pairs, line, error)
-            failed.append(line)
+            logger.warning("%s: %s", job.origin, error)
+            failed.append(job.origin)
+        else:
+            done.append(result)
     if failed:
         raise PartialResultError(
-            f"{len(failed)} of {len(jobs)} pairs failed: lines {', '.join(map(str, failed))}"
+            f"{len(failed)} of {len(jobs)} images failed: {', '.join(failed)}", done
         )
     return done
 
 
-def _jobs(path: Path, parse: Callable[[str, str], Any]) -> list[tuple[int, dict[str, Any]]]:
-    """The lines of a CSV file: their numbers, and arguments of `paint`."""
-    known = set(inspect.signature(optimize).parameters) - {"dtype"}
+def _shifted(progress: Progress | None, number: int, count: int, name: str) -> Progress | None:
+    """Progress of one of several jobs, as progress of all."""
+    if progress is None:
+        return None
+    return lambda done, total, note: progress(
+        number + done, count, f"{number + 1}/{count} {name}  {note}"
+    )
+
+
+def optimize_list(
+    path: File, *, parse: Callable[[str, str], Any], **settings: Any
+) -> list[OptimizeResult]:
+    """Optimize all lines of a CSV file.
+
+    Its columns are `content`, `style_image` (several with `;` between them), `output`, and any
+    keyword arguments of `Optimization`, which replace `settings` where they are not empty. Files
+    are relative to the list's folder.
+
+    Args:
+        path: the CSV file, with a header.
+        parse: turns the name and the text of an argument into its value.
+        settings: keyword arguments of `optimize_jobs`.
+
+    Raises:
+        InputError: the list, or a file or text in it, cannot be used; nothing was optimized then.
+        UnknownNameError: a column that is not an argument; likewise.
+        StyleTransferError: see `optimize_jobs`.
+    """
+    return optimize_jobs(_read_jobs(check_input(path), parse), **settings)
+
+
+def _read_jobs(path: Path, parse: Callable[[str, str], Any]) -> list[Job]:
+    known = set(inspect.signature(Optimization).parameters) - {"style", "dtype"}
+    known |= set(_COLUMNS)
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, strict=True)
@@ -110,101 +161,95 @@ def _jobs(path: Path, parse: Callable[[str, str], Any]) -> list[tuple[int, dict[
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: not a CSV file ({error})") from error
     header = list(reader.fieldnames or []) if rows else []
-    missing = [name for name in ("content", "style", "output") if name not in header]
-    if missing:
+    if missing := [name for name in _COLUMNS if name not in header]:
         raise InputError(
-            f"{path}: no column {', '.join(missing)}; the first line must name content, style, "
-            "output, and there must be a line for each pair"
+            f"{path}: no column {', '.join(missing)}; the first line must name "
+            f"{', '.join(_COLUMNS)}, and a line for each image must follow"
         )
     for name in header:
-        if name not in known | {"output"}:
-            raise UnknownNameError(f"column of {path}", name, sorted(known | {"output"}))
+        if name not in known:
+            raise UnknownNameError(f"column of {path}", name, sorted(known))
     jobs = []
     for number, row in rows:
+        origin = f"{path}, line {number}"
         if None in row or None in row.values():
             few_or_many = "many" if None in row else "few"
-            raise InputError(f"{path}, line {number}: too {few_or_many} columns")
-        job: dict[str, Any] = {
-            "content": path.parent / row.pop("content"),
-            "styles": [path.parent / style for style in row.pop("style").split(";")],
-            "output": path.parent / row.pop("output"),
-        }
+            raise InputError(f"{origin}: too {few_or_many} columns")
+        content, style, output = (row.pop(name) for name in _COLUMNS)
         try:
-            job |= {name: parse(name, text) for name, text in row.items() if text}
+            settings = {name: parse(name, text) for name, text in row.items() if text}
         except (ValueError, StyleTransferError) as error:
-            raise InputError(f"{path}, line {number}: {error}") from error
-        for name in {"content_mask", "init"} & set(job):
-            job[name] = _beside(path, job[name])
-        if "style_masks" in job:
-            job["style_masks"] = [_beside(path, mask) for mask in job["style_masks"]]
-        jobs.append((number, job))
+            raise InputError(f"{origin}: {error}") from error
+        for name in {"content_mask", "init"} & set(settings):
+            settings[name] = _beside(path, settings[name])
+        if "style_masks" in settings:
+            settings["style_masks"] = [_beside(path, mask) for mask in settings["style_masks"]]
+        styles = [path.parent / name for name in style.split(";")]
+        jobs.append(Job(path.parent / content, styles, path.parent / output, origin, settings))
     return jobs
 
 
 def _beside(path: Path, name: str) -> str:
-    """A file beside `path`, if there is one of that name; else it may be a color or a word."""
+    """The file of that name beside `path`; if there is none, the name, which may be a color."""
     file = path.parent / name
     return str(file) if file.is_file() else name
 
 
 def optimize_grid(
     content: ImageSource,
-    styles: ImageSource | Sequence[ImageSource],
+    style: ImageSource | Sequence[ImageSource],
     output: File,
     grid: Mapping[str, Sequence[tuple[str, object]]],
     *,
     overwrite: bool = False,
-    on_cell: Callable[[int, int, str], None] | None = None,
-    on_iterate: OnIterate | None = None,
+    progress: Progress | None = None,
     **settings: Any,
 ) -> Path:
-    """Paint a contact sheet: the picture with each combination of some settings.
+    """Make a contact sheet: the image optimized with each combination of some settings.
 
     After Ctrl-C the sheet of the finished cells is in `OUT.partial.EXT`.
 
     Args:
-        content, styles: see `paint`.
-        output: image to write.
-        grid: argument of `nst_rt.optimize` -> its values, each with its name in the caption; the
-            last argument varies along the rows.
-        overwrite: replace an existing file.
-        on_cell: called before each cell: its number from 1, how many there are, its caption.
-        on_iterate: called with each iterate.
-        settings: the other arguments of `nst_rt.optimize`.
+        content, style: see `nst_rt.optimize`.
+        output: image file to write.
+        grid: keyword argument of `Optimization` -> its values, each with its text in the caption;
+            the last argument varies along the rows.
+        overwrite: whether to replace an existing file.
+        progress: called with the number of cells that are done, their number, and a note.
+        settings: the other keyword arguments of `Optimization`.
 
     Raises:
-        InputError: what cannot be used, in any cell; nothing was painted then.
-        OutputExistsError: it exists already and `overwrite` is False.
+        InputError: an input that cannot be used in some cell; nothing was optimized then.
+        OutputExistsError: the output exists already and `overwrite` is False.
         InterruptedWorkError: after Ctrl-C.
         PartialResultError: the loss of a cell became NaN or infinite; those before it are kept.
     """
     target = check_image_output(output, overwrite=overwrite)
-    check_not_input([target], filter(is_file, [content, *as_list(styles)]))
+    check_not_input([target], filter(is_file, [content, *as_list(style)]))
     cells = []
     for values in itertools.product(*grid.values()):
         chosen = {name: value for name, (_, value) in zip(grid, values, strict=True)}
         caption = "  ".join(f"{name} {text}" for name, (text, _) in zip(grid, values, strict=True))
-        optimize(content, styles, **settings | chosen)  # sees that it can be done
+        Optimization(content, style, **{**settings, **chosen})  # checks the arguments
         cells.append((caption, chosen))
     columns = len(list(grid.values())[-1])
     images: list[Tensor] = []
     captions: list[str] = []
     try:
-        for number, (caption, chosen) in enumerate(cells, 1):
-            if on_cell is not None:
-                on_cell(number, len(cells), caption)
-            for iterate in optimize(content, styles, **settings | chosen):
-                if on_iterate is not None:
-                    on_iterate(iterate)
+        for caption, chosen in cells:
+            of_cell = _shifted(progress, len(images), len(cells), caption)
+            for iterate in Optimization(content, style, **{**settings, **chosen}):
+                if of_cell is not None:
+                    of_cell(iterate.progress, 1, iterate.summary)
             images.append(iterate.image)
             captions.append(caption)
-            if number < len(cells):
+            if len(images) < len(cells):
                 sheet = contact_sheet(images, captions, columns=columns)
                 save_image(sheet, partial_path(target), overwrite=True)
     except (KeyboardInterrupt, NotFiniteError) as error:
         if not images:
             raise
-        kept = f"{len(images)} of {len(cells)} pictures are in {partial_path(target)}"
+        kept = f"{len(images)} of {len(cells)} images are in {partial_path(target)}"
         if isinstance(error, KeyboardInterrupt):
             raise InterruptedWorkError(f"interrupted: {kept}") from error
         raise PartialResultError(f"{caption}: {error}; {kept}") from error

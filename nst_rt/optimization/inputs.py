@@ -1,6 +1,6 @@
-"""What the optimizer paints: the photo, the paintings, and which of them goes where.
+"""The scene that the optimizer works on: content image, style images, and which of them goes where.
 
-Files, sizes, masks and colors are dealt with here; what comes out is tensors.
+Files, sizes, masks and color preservation are handled here; the result is tensors.
 """
 
 import math
@@ -11,9 +11,11 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor
+from torchvision.transforms.v2.functional import center_crop
 
 from nst_rt.errors import InputError
 from nst_rt.images.color import luminance, match_colors, match_luminance, with_luminance
+from nst_rt.images.inputs import ImageSource, as_image, is_file
 from nst_rt.images.io import image_shape, load_picture, resize, resize_to, scaled_shape
 from nst_rt.optimization.masks import load_labels, matching_label, parse_color, resized_mask
 
@@ -21,19 +23,19 @@ Source = Tensor | Path | str
 PreserveColors = Literal["luminance", "match"]
 PRESERVE_COLORS: tuple[PreserveColors, ...] = get_args(PreserveColors)
 
-# Standard deviation of the softened edges of regions, as a part of the long side.
+# Standard deviation of the softened edges of regions, as a fraction of the long side.
 _FEATHER = 0.005
 
 
 @dataclass(frozen=True)
 class StyleSource:
-    """A painting, how much of it, and where.
+    """A style image, its weight, and the region that takes it.
 
     Attributes:
         image: shape (1, 3, H, W), RGB in [0, 1].
-        weight: its part in its region, relative to other paintings there.
+        weight: relative to other styles of the same region.
         region: index of the content image's region that takes it.
-        mask: shape (1, 1, H', W'), in [0, 1], of the part of the painting that counts; None: all.
+        mask: area of the style image that counts, shape (1, 1, H', W'), in [0, 1]; None: all.
     """
 
     image: Tensor
@@ -44,23 +46,23 @@ class StyleSource:
 
 @dataclass(frozen=True)
 class Scene:
-    """A photo and paintings.
+    """A content image and its style images.
 
     Attributes:
-        content: shape (1, 3, H, W), RGB in [0, 1], as the losses are to see it.
-        styles: the paintings, likewise.
-        regions: masks of the parts of the content image that are painted, shape (1, 1, H', W'), in
-            [0, 1]; none if all of it is one.
-        cover: the part of the photo that is painted, shape (1, 1, H', W'), in [0, 1]; None: all.
-        photo: whose chroma the result takes, shape (1, 3, H, W); None if it has its own.
-        init: what to start from, shape (1, 3, H, W); None for noise.
+        content: shape (1, 3, H, W), RGB in [0, 1], as the losses see it.
+        styles: the style images, likewise.
+        regions: masks of the content image's regions that have a style, shape (1, 1, H', W'), in
+            [0, 1]; none if the whole image is one region.
+        cover: sum of the regions, shape (1, 1, H', W'), in [0, 1]; None if they cover everything.
+        colors: image whose chroma the result takes, shape (1, 3, H, W); None to leave it as it is.
+        init: image to start from, shape (1, 3, H, W); None for noise.
     """
 
     content: Tensor
     styles: tuple[StyleSource, ...]
     regions: tuple[Tensor, ...] = ()
     cover: Tensor | None = None
-    photo: Tensor | None = None
+    colors: Tensor | None = None
     init: Tensor | None = None
 
     @property
@@ -78,67 +80,61 @@ class Scene:
         images = [self.content, *(style.image for style in self.styles)]
         return side * self.size / min(min(image.shape[-2:]) for image in images)
 
-    def at(self, size: int) -> "Scene":
-        """The scene at a coarser scale, `size` pixels on the long side; region edges are soft."""
-        factor = size / self.size
-        content = resize(self.content, size)
-        shape = (content.shape[-2], content.shape[-1])
+    def at(self, size: int, device: torch.device | str = "cpu") -> "Scene":
+        """What the losses see at a coarser scale, `size` pixels on the long side.
+
+        The edges of the regions become soft.
+        """
+        content = resize(self.content, size).to(device)
+        shape, factor = (content.shape[-2], content.shape[-1]), size / self.size
         return Scene(
             content,
             tuple(
-                replace(s, image=resize(s.image, round(max(s.image.shape[-2:]) * factor)))
-                for s in self.styles
+                replace(
+                    style,
+                    image=resize(style.image, round(max(style.image.shape[-2:]) * factor)).to(
+                        device
+                    ),
+                    mask=None if style.mask is None else style.mask.to(device),
+                )
+                for style in self.styles
             ),
-            tuple(resized_mask(mask, shape, _FEATHER * size) for mask in self.regions),
-            self.cover,
-            self.photo if self.photo is None else resize(self.photo, size),
-            self.init if self.init is None else resize(self.init, size),
-        )
-
-    def to(self, device: torch.device) -> "Scene":
-        """The scene on another device."""
-
-        def moved(tensor: Tensor | None) -> Tensor | None:
-            return None if tensor is None else tensor.to(device)
-
-        return Scene(
-            self.content.to(device),
-            tuple(replace(s, image=s.image.to(device), mask=moved(s.mask)) for s in self.styles),
-            tuple(mask.to(device) for mask in self.regions),
-            moved(self.cover),
-            moved(self.photo),
-            moved(self.init),
+            tuple(resized_mask(mask, shape, _FEATHER * size).to(device) for mask in self.regions),
         )
 
     def finished(self, image: Tensor) -> Tensor:
-        """The picture that optimized pixels make.
+        """The result, of any scale, that optimized pixels become.
 
-        It has the photo's chroma, if that is kept, and is the photo where nothing is painted: the
-        losses hold the pixels there near it only, since what VGG19 sees reaches across the edges.
+        It takes the original chroma if that is preserved, and the content image outside the
+        regions: there the losses hold the pixels only near it, since VGG19 sees across the edges.
         """
-        size = max(image.shape[-2:])
+        shape, size = (image.shape[-2], image.shape[-1]), max(image.shape[-2:])
         if self.cover is not None:
-            shape = (image.shape[-2], image.shape[-1])
             cover = resized_mask(self.cover, shape, _FEATHER * size)
             image = resize(self.content, size).lerp(image, cover)
-        if self.photo is not None:
-            image = with_luminance(resize(self.photo, size), luminance(image))
+        if self.colors is not None:
+            image = with_luminance(resize(self.colors, size), luminance(image))
         return image
+
+
+def as_source(image: ImageSource, name: str) -> Source:
+    """An image as a checked tensor; files stay files, since their sizes are planned with first."""
+    return image if is_file(image) else as_image(image, name)
 
 
 def scene_shapes(
     content: Source, styles: Sequence[Source], *, size: int, style_scale: float, smallest: int
 ) -> list[tuple[int, int]]:
-    """Height and width of photo and paintings in the scene, before anything of it is loaded.
+    """Height and width of content and style images in the scene, from the files' headers.
 
     Args:
-        smallest: pixels that each side needs at least.
+        smallest: shortest side that the deepest layer needs, pixels.
 
     Raises:
         InputError: a file that cannot be read, or a size that is too small.
     """
     if not 0 < style_scale < math.inf:
-        raise InputError(f"the style scale must be positive, not {style_scale}")
+        raise InputError(f"`style_scale` must be positive, not {style_scale}")
     if not styles:
         raise InputError("there must be at least one style image")
     shapes = []
@@ -163,48 +159,48 @@ def load_scene(
     styles: Sequence[Source],
     *,
     size: int,
-    mix: Sequence[float] | None = None,
+    blend: Sequence[float] | None = None,
     style_scale: float = 1.0,
     preserve_colors: PreserveColors | None = None,
     content_mask: Path | str | None = None,
     style_masks: Sequence[Path | str] | None = None,
-    init: str | Tensor = "content",
+    init: Source = "content",
 ) -> Scene:
-    """Read content image, style images and masks; the arguments are those of `optimize`.
+    """Read content image, style images and masks; the arguments are those of `Optimization`.
 
     Tensors are of shape (1, 3, H, W), float32, RGB in [0, 1].
 
     Raises:
-        InputError: what of it cannot be used.
+        InputError: an input that cannot be used.
     """
-    original = photo = _image(content, size)
-    paintings = [_image(style, max(round(size * style_scale), 1)) for style in styles]
-    gray = preserve_colors == "luminance"
-    if gray:
-        luma = luminance(photo)
-        photo = luma.expand(-1, 3, -1, -1)
-        paintings = [
-            match_luminance(luminance(p), luma).clamp(0, 1).expand(-1, 3, -1, -1) for p in paintings
+    original = image = _image(content, size)
+    style_images = [_image(style, max(round(size * style_scale), 1)) for style in styles]
+    if preserve_colors == "luminance":
+        luma = luminance(image)
+        image = luma.expand(-1, 3, -1, -1)
+        style_images = [
+            match_luminance(luminance(s), luma).clamp(0, 1).expand(-1, 3, -1, -1)
+            for s in style_images
         ]
     elif preserve_colors == "match":
-        paintings = [match_colors(p, photo) for p in paintings]
+        style_images = [match_colors(s, image) for s in style_images]
     elif preserve_colors is not None:
         raise InputError(
-            f"colors are kept by {' or '.join(PRESERVE_COLORS)}, not by {preserve_colors}"
+            f"`preserve_colors` must be {' or '.join(PRESERVE_COLORS)}, not {preserve_colors}"
         )
-    weights = _mix(mix, len(paintings))
-    sources = [StyleSource(p, w) for p, w in zip(paintings, weights, strict=True)]
+    weights = _blend_weights(blend, len(style_images))
+    sources = [StyleSource(s, w) for s, w in zip(style_images, weights, strict=True)]
     regions: tuple[Tensor, ...] = ()
     if content_mask is not None or style_masks is not None:
-        sources, regions = _guided(sources, photo, content_mask, style_masks)
+        sources, regions = _guided(sources, image, content_mask, style_masks)
     cover = torch.stack(regions).sum(0) if regions else None
     return Scene(
-        photo,
+        image,
         tuple(sources),
         regions,
         None if cover is None or cover.min() == 1 else cover,
-        original if gray else None,
-        _init(init, photo, paintings[0]),
+        original if preserve_colors == "luminance" else None,
+        _init(init, image, style_images[0]),
     )
 
 
@@ -214,73 +210,69 @@ def _image(source: Source, size: int) -> Tensor:
     return load_picture(source, size=size).image
 
 
-def _mix(mix: Sequence[float] | None, count: int) -> Sequence[float]:
-    if mix is None:
+def _blend_weights(blend: Sequence[float] | None, count: int) -> Sequence[float]:
+    if blend is None:
         return [1.0] * count
-    if len(mix) != count:
-        raise InputError(f"the mix has {len(mix)} weights for {count} style images")
-    if not all(0 < weight < math.inf for weight in mix):
-        raise InputError(f"the weights of the mix must be positive, not {list(mix)}")
-    return mix
+    if len(blend) != count:
+        raise InputError(f"`blend` has {len(blend)} weights for {count} style images")
+    if not all(0 < weight < math.inf for weight in blend):
+        raise InputError(f"the weights of `blend` must be positive, not {list(blend)}")
+    return blend
 
 
-def _init(init: str | Tensor, photo: Tensor, painting: Tensor) -> Tensor | None:
-    shape = photo.shape[-2:]
+def _init(init: Source, content: Tensor, style: Tensor) -> Tensor | None:
     if isinstance(init, Tensor):
-        return _covering(init, shape)
+        return _covering(init, content.shape[-2:])
     if init == "noise":
         return None
     if init == "content":
-        return photo
-    if init == "style":
-        return _covering(painting, shape)
-    return _covering(load_picture(init).image, shape)
+        return content
+    return _covering(style if init == "style" else load_picture(init).image, content.shape[-2:])
 
 
-def _covering(image: Tensor, shape: tuple[int, int] | torch.Size) -> Tensor:
-    """An image scaled to cover `shape` (H, W), and cut to it around its center."""
+def _covering(image: Tensor, shape: torch.Size) -> Tensor:
+    """An image scaled to cover `shape` (H, W), and cropped to it around its center."""
     factor = max(side / old for side, old in zip(shape, image.shape[-2:], strict=True))
     height, width = (
         max(round(old * factor), side) for side, old in zip(shape, image.shape[-2:], strict=True)
     )
-    scaled = resize_to(image, (height, width))
-    top, left = (height - shape[0]) // 2, (width - shape[1]) // 2
-    return scaled[..., top : top + shape[0], left : left + shape[1]]
+    cropped: Tensor = center_crop(resize_to(image, (height, width)), list(shape))
+    return cropped
 
 
 def _guided(
     sources: Sequence[StyleSource],
-    photo: Tensor,
+    content: Tensor,
     content_mask: Path | str | None,
     style_masks: Sequence[Path | str] | None,
 ) -> tuple[list[StyleSource], tuple[Tensor, ...]]:
-    """One source for each painting's region that the photo has too, and the photo's regions."""
+    """The sources, one per region of each style image, and the content image's regions."""
     if content_mask is None or style_masks is None:
-        given, missing = ("style", "content") if content_mask is None else ("content", "style")
-        raise InputError(f"a {given} mask needs a {missing} mask too")
+        raise InputError("`content_mask` and `style_masks` are given together")
     if len(style_masks) != len(sources):
-        raise InputError(f"there are {len(style_masks)} style masks for {len(sources)} styles")
-    labels = load_labels(content_mask, like=(photo.shape[-2], photo.shape[-1]))
-    painted: list[str] = []
+        raise InputError(
+            f"`style_masks` has {len(style_masks)} masks for {len(sources)} style images"
+        )
+    labels = load_labels(content_mask, like=(content.shape[-2], content.shape[-1]))
+    used: list[str] = []
     guided = []
     for source, mask in zip(sources, style_masks, strict=True):
-        parts: dict[str, Tensor | None]
+        areas: dict[str, Tensor | None]
         if Path(mask).is_file():
-            shape = (source.image.shape[-2], source.image.shape[-1])
-            parts = dict(load_labels(mask, like=shape))
+            areas = dict(load_labels(mask, like=(source.image.shape[-2], source.image.shape[-1])))
         else:
-            parts = {_color(mask): None}
-        for color, part in parts.items():
+            areas = {_color(mask): None}
+        for color, area in areas.items():
             label = matching_label(color, labels)
             if label is None:
                 raise InputError(
                     f"{mask}: its color {color} is not in {content_mask}, which has "
                     f"{', '.join(labels)}"
                 )
-            if label not in painted:
-                painted.append(label)
-            guided.append(replace(source, region=painted.index(label), mask=part))
-    return guided, tuple(labels[label] for label in painted)
+            if label not in used:
+                used.append(label)
+            guided.append(replace(source, region=used.index(label), mask=area))
+    return guided, tuple(labels[label] for label in used)
 
 
 def _color(mask: Path | str) -> str:

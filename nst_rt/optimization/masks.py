@@ -1,7 +1,6 @@
-"""Label images: pictures whose regions are painted in flat colors, as masks for guided style
-transfer (Gatys et al. 2017, "Controlling Perceptual Factors in Neural Style Transfer", section 4).
+"""Label images, whose regions have one flat color each, as masks for guided style transfer.
 
-What is done with the masks is not decided here.
+Gatys et al. 2017, "Controlling Perceptual Factors in Neural Style Transfer", section 4.
 """
 
 import math
@@ -24,38 +23,38 @@ from nst_rt.images.pillow import readable_image
 Codes = npt.NDArray[np.uint32]  # 0xRRGGBB
 
 MAX_LABELS = 16
-# A color is a label from this share of the pixels on; antialiased edges spread over many colors.
+# Smallest fraction of the pixels that makes a color a label; antialiased edges have many colors.
 MIN_COVER = 0.005
-# Colors this close in each channel are one: JPEG turns red's 255 into 254, and makes ripples.
+# Colors this close in each channel are the same: JPEG turns red's 255 into 254, and makes ripples.
 ALIKE = 24
-# Share of the pixels that have a label's very color: at least 0.35 in label images of 128 px and
-# more, JPEGs of any quality included, at most 0.21 in photos.
+# Smallest fraction of pixels with exactly a label's color: at least 0.35 in label images of 128 px
+# and more, JPEGs of any quality included, at most 0.21 in photos (measured).
 MIN_FLAT = 0.3
-# A second color of this share, where all of them are alike, is no noise (which reaches 0.04) but
-# regions numbered 0, 1, 2, that would become one without a word.
+# Where all colors are alike, a second one of more than this fraction is not noise (which reaches
+# 0.04) but a sign of regions numbered 0, 1, 2, which would silently become one.
 NUMBERED = 0.1
 
 _ADVICE = (
-    f"paint each region in one flat color, at most {MAX_LABELS} clearly different ones, without "
+    f"fill each region with one flat color, at most {MAX_LABELS} clearly different ones, without "
     "shading, and save it as PNG"
 )
 
 
 def parse_color(text: str) -> str:
-    """A color's name as the labels are named: `white`, `#fff` and `rgb(255,255,255)`: `#ffffff`.
+    """A color as `#rrggbb`, from any text that Pillow reads: `white`, `#fff`, `rgb(255,255,255)`.
 
     Raises:
-        InputError: no color that Pillow knows; the message lists the ways to write one.
+        InputError: not a color.
     """
     try:
         red, green, blue = ImageColor.getrgb(text.strip())[:3]
     except ValueError as error:
         raise InputError(
-            f"{text!r} is no color; write a name (red), #ff0000 or rgb(255,0,0)"
+            f"{text!r} is not a color; write a name (red), #ff0000 or rgb(255,0,0)"
         ) from error
-    # Pillow takes rgb(999,0,0) without a word.
+    # Pillow accepts rgb(999,0,0).
     if max(red, green, blue) > 255:
-        raise InputError(f"{text!r} is no color: its values must be from 0 to 255")
+        raise InputError(f"{text!r} is not a color: its values must be from 0 to 255")
     return f"#{red:02x}{green:02x}{blue:02x}"
 
 
@@ -63,22 +62,23 @@ def load_labels(path: Path | str, *, like: tuple[int, int] | None = None) -> dic
     """Read a label image: one mask for each of its colors.
 
     A label is a color that covers at least 0.5 % of the pixels; lines one pixel wide do not count,
-    they are antialiased edges. Labels that differ by at most 24 levels in each channel are one.
-    All other pixels go to the nearest label. Transparent parts are laid over black, so that what
-    was left unpainted is a region too.
+    since they are antialiased edges. Colors that differ by at most 24 levels in each channel are
+    one label. All other pixels go to the nearest label. Transparent areas become black, so that
+    they are a region too.
 
     Args:
         path: any format that Pillow reads; PNG keeps the edges sharp.
-        like: (H, W) of the image that the regions are painted for. The mask may have another size,
-            but must have its aspect ratio, up to 1 % or a pixel.
+        like: (H, W) of the image that the regions belong to. The mask may have another size, but
+            must have the same aspect ratio, within 1 % or a pixel.
 
     Returns:
         Color (`#rrggbb`) -> mask of the file's own size, shape (1, 1, H, W), float32, 0 or 1, one
-        of them 1 at each pixel. The largest region comes first. A JPEG may hold `#fe0000` where
-        `#ff0000` was painted.
+        of them 1 at each pixel. The largest region comes first. A JPEG may hold `#fe0000` for
+        `#ff0000`.
 
     Raises:
-        InputError: a file that cannot be read, is no label image (a photo, say), or does not fit.
+        InputError: a file that cannot be read, that is not a label image (but a photo, say), or
+            that does not fit `like`.
     """
     path = check_input(path)
     codes = _color_codes(path)
@@ -96,14 +96,13 @@ def load_labels(path: Path | str, *, like: tuple[int, int] | None = None) -> dic
 def resized_mask(mask: Tensor, shape: tuple[int, int], feather: float = 0.0) -> Tensor:
     """A mask at another size, with soft edges.
 
-    Both steps are weighted means whose weights do not depend on the mask, so the masks of one label
-    image still sum to 1 at each pixel.
+    Both steps are linear in the mask, so the masks of one label image still sum to 1 at each pixel.
 
     Args:
         mask: shape (1, 1, H, W), in [0, 1].
         shape: (h, w) to average areas down to; a larger one repeats pixels.
         feather: standard deviation of the Gaussian that softens the edges, in pixels of `shape`;
-            beyond the borders the mask goes on as it is there.
+            borders are replicated.
 
     Returns:
         Shape (1, 1, h, w), float32, in [0, 1].
@@ -129,7 +128,7 @@ def resized_mask(mask: Tensor, shape: tuple[int, int], feather: float = 0.0) -> 
 
 
 def _color_codes(path: Path) -> Codes:
-    """The file's pixels as they are stored, shape (H, W); no color management, no resizing."""
+    """The file's pixels as stored, shape (H, W), without color management or resizing."""
     with readable_image(path) as opened:
         check_memory(path, (opened.height, opened.width))
         levels = _rgb_levels(ImageOps.exif_transpose(opened))
@@ -139,26 +138,26 @@ def _color_codes(path: Path) -> Codes:
     return red | green | blue
 
 
-def _rgb_levels(picture: Image.Image) -> npt.NDArray[np.uint8]:
-    if picture.mode.startswith("I") or picture.mode == "F":
+def _rgb_levels(image: Image.Image) -> npt.NDArray[np.uint8]:
+    if image.mode.startswith("I") or image.mode == "F":
         # 16-bit gray; Pillow's own conversion to RGB would clip it at 255.
-        full = 1 if picture.mode == "F" else 65535
-        gray = np.array(picture, dtype=np.float32).clip(0, full) * (255 / full)
-        picture = Image.fromarray(gray.round().astype(np.uint8))
-    if picture.has_transparency_data:
-        rgba = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", rgba.size, "black"), rgba)
-    return np.asarray(picture.convert("RGB"))
+        full = 1 if image.mode == "F" else 65535
+        gray = np.array(image, dtype=np.float32).clip(0, full) * (255 / full)
+        image = Image.fromarray(gray.round().astype(np.uint8))
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "black"), rgba)
+    return np.asarray(image.convert("RGB"))
 
 
 def _check_aspect(path: Path, shape: tuple[int, int], like: tuple[int, int]) -> None:
     (h, w), (height, width) = shape, like
-    # Sizes are whole pixels, so that of the smaller one is off by up to one pixel.
+    # Sizes are whole pixels: the smaller one is off by up to one pixel.
     slack = max(0.01, 1 / min(h, w, height, width))
     if abs(h * width - w * height) > slack * max(h * width, w * height):
         raise InputError(
             f"{path}: {w}x{h} px does not fit an image of {width}x{height} px; "
-            "paint the mask over the image itself"
+            "draw the mask over the image itself"
         )
 
 
@@ -188,8 +187,8 @@ def _flat_pixels(codes: Codes) -> npt.NDArray[np.bool_]:
     corner = codes[:-1, :-1]
     block = (corner == codes[1:, :-1]) & (corner == codes[:-1, 1:]) & (corner == codes[1:, 1:])
     flat = np.zeros(codes.shape, dtype=np.bool_)
-    for part in (flat[:-1, :-1], flat[1:, :-1], flat[:-1, 1:], flat[1:, 1:]):
-        part |= block
+    for corner_flat in (flat[:-1, :-1], flat[1:, :-1], flat[:-1, 1:], flat[1:, 1:]):
+        corner_flat |= block
     return flat
 
 
@@ -211,7 +210,7 @@ def _nearest_labels(codes: Codes, labels: Codes) -> npt.NDArray[np.uint8]:
 
 
 def _differences(colors: Codes, color: np.uint32) -> npt.NDArray[np.int32]:
-    """How far the colors (N,) are from a color in each channel, shape (3, N)."""
+    """Absolute differences of colors (N,) from a color in each channel, shape (3, N)."""
     shifts = np.array([16, 8, 0], dtype=np.uint32)[:, None]
     levels = (colors >> shifts & 255).astype(np.int32)
     levels -= (color >> shifts & 255).astype(np.int32)
@@ -219,12 +218,7 @@ def _differences(colors: Codes, color: np.uint32) -> npt.NDArray[np.int32]:
 
 
 def matching_label(color: str, labels: Iterable[str]) -> str | None:
-    """The label that is `color`, or so near that it is no other one; None where there is none.
-
-    Args:
-        color: `#rrggbb`, as are the labels.
-        labels: of a label image.
-    """
+    """The nearest label within 24 levels of `color` in each channel, or None; all are `#rrggbb`."""
     codes = {label: np.array([int(label[1:], 16)], dtype=np.uint32) for label in labels}
     code = np.uint32(int(color[1:], 16))
     distances = {label: int(_differences(c, code).max()) for label, c in codes.items()}

@@ -1,4 +1,4 @@
-"""How much memory the per-image optimizer takes, predicted before the work starts.
+"""Memory of the per-image optimizer, predicted before the work starts.
 
 Linux kills a process that runs out of memory: there is nothing to catch afterwards. The constants
 were fitted to peaks measured by `benchmarks/memory.py`.
@@ -23,30 +23,30 @@ _GB = 1e9
 _BASE = 0.9 * _GB
 # An image as the optimizer keeps it: three float32 channels.
 _IMAGE = 12
-# Images kept besides the optimizer's own: pixels, gradient, iterate, photo, best one.
+# Copies of the image besides the optimizer's own: pixels, gradient, iterate, content, best one.
 _IMAGES = 8
-# Likewise of each painting.
+# Copies of each style image.
 _STYLE_IMAGES = 2
-# Values per pixel of a tile: the activations that are kept for the gradient, and what the heaviest
-# layer needs for the moment.
+# Values per pixel of a tile: the activations that are kept for the gradient, and the temporaries of
+# the heaviest layer.
 _ACTIVATIONS = 560
-# Values per pixel kept of the whole image, however it is tiled: the content features.
+# Values per pixel of the whole image, however it is tiled: the content features.
 _TARGET = 24
-# Beyond this, tiles are the better bargain unless the user grants more: half as long again a step,
+# Activations beyond this are tiled unless the user grants more: a step takes half as long again,
 # but the machine stays usable.
 _COMFORT = 4 * _GB
 _SMALLEST_TILE = 512
-# Images that the optimizers keep.
+# Copies of the image that the optimizers keep.
 _OPTIMIZER_IMAGES = {"lbfgs": 25, "adam": 4}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How an image is optimized within the memory.
+    """Tiling of an optimization, and the memory it needs.
 
     Attributes:
-        tile: side of the tiles, pixels; None for the whole image at once.
-        peak: predicted memory of the process, bytes.
+        tile: longest side of the tiles, pixels; None for the whole image at once.
+        peak: predicted peak memory of the process, bytes.
     """
 
     tile: int | None
@@ -60,16 +60,16 @@ def plan(
     device: torch.device,
     memory: float | None = None,
 ) -> Plan:
-    """How to optimize an image within `memory` GB, or within what is free.
+    """Choose the largest tiles that fit into `memory` GB, or into a moderate share of free memory.
 
     Args:
-        shapes: (H, W) of the content image, and of each style image.
+        shapes: (H, W) of the content image and of each style image.
 
     Raises:
         InputError: it cannot fit; the message says which size would.
     """
     if memory is not None and not 0 < memory < math.inf:
-        raise InputError(f"the memory must be a positive number of GB, not {memory}")
+        raise InputError(f"`memory` must be a positive number of GB, not {memory}")
     limit = available_memory(device) if memory is None else memory * _GB
 
     def peak(shapes: Sequence[Shape], tile: int | None = _SMALLEST_TILE) -> float:
@@ -87,15 +87,15 @@ def plan(
             return Plan(tile, peak(shapes, tile))
     height, width = shapes[0]
     fits = _largest(shapes, lambda smaller: peak(smaller) <= limit)
-    remedy = f"--size {fits} would fit" if fits else "nor would any smaller size"
+    remedy = f"`size` {fits} would fit" if fits else "no smaller size would fit"
     raise InputError(
-        f"{width}x{height} px would take {peak(shapes) / _GB:.1f} GB of memory, and there are "
-        f"{limit / _GB:.1f} GB: {remedy}"
+        f"{width}x{height} px would take {peak(shapes) / _GB:.1f} GB of memory, but only "
+        f"{limit / _GB:.1f} GB are available: {remedy}"
     )
 
 
 def _activations(shapes: Sequence[Shape], features: VGG19Features, tile: int | None) -> float:
-    """Of the largest tile of all images, bytes."""
+    """Activations of the largest tile of all images, bytes."""
     margin = 2 * features.reach
     windows = [
         math.prod(side if tile is None else min(side, tile + margin) for side in shape)

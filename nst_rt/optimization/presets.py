@@ -2,25 +2,47 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal, get_args
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, get_args
 
-from nst_rt.errors import InputError
+from nst_rt.errors import InputError, UnknownNameError
 from nst_rt.losses import NORMALIZATIONS, Normalization, check_loss_weights, layer_weights
 from nst_rt.models.vgg import POOLINGS, Pooling
 
+PresetName = Literal["balanced", "gatys", "keras", "multiscale"]
 OptimizerName = Literal["lbfgs", "adam"]
 OPTIMIZERS: tuple[OptimizerName, ...] = get_args(OptimizerName)
-INITS = ("content", "style", "noise")  # or the path of an image
 
 # The layers of Gatys et al. 2016, section 3.
 CONTENT_LAYERS: Mapping[str, float] = {"relu4_2": 1.0}
 STYLE_LAYERS: Mapping[str, float] = {f"relu{block}_1": 1.0 for block in range(1, 6)}
 
+# For an optimizer other than the preset's.
+_LEARNING_RATES: Mapping[str, float] = {"lbfgs": 1.0, "adam": 0.02}
+
+
+def choose_settings(preset: str, **changes: Any) -> "Settings":
+    """A preset's settings with some values replaced; those that are None stay the preset's.
+
+    Another optimizer than the preset's gets its own default learning rate.
+
+    Raises:
+        UnknownNameError: an unknown preset, or a layer that VGG19 does not have.
+        InputError: a value that cannot be used.
+    """
+    if preset not in PRESETS:
+        raise UnknownNameError("preset", preset, PRESETS)
+    settings = PRESETS[preset]
+    changes = {name: value for name, value in changes.items() if value is not None}
+    optimizer = changes.get("optimizer", settings.optimizer)
+    if optimizer != settings.optimizer and optimizer in _LEARNING_RATES:
+        changes.setdefault("learning_rate", _LEARNING_RATES[optimizer])
+    return replace(settings, **changes)
+
 
 @dataclass(frozen=True)
 class Settings:
-    """Every number of the per-image optimizer; a preset is one of these.
+    """All numbers of the per-image optimizer; a preset is an instance.
 
     Attributes:
         content_layers, style_layers: VGG19 layer -> weight.
@@ -28,14 +50,15 @@ class Settings:
         normalization: of the terms, see `nst_rt.losses`.
         pooling: of VGG19: `max`, `average` or `l2`.
         init: the image to start from: `content`, `style`, `noise`, or an image file.
-        optimizer: `lbfgs` converges in fewest steps, `adam` takes least memory.
+        optimizer: `lbfgs` converges in the fewest steps, `adam` takes the least memory.
         learning_rate: of the optimizer, for pixels in [0, 1].
         betas, epsilon: of Adam.
         averaging: decay of the running average of the iterates, which is then the result; 0 for
-            the iterates themselves.
-        steps: per scale, coarsest first; the last number serves for all further scales.
+            no averaging.
+        steps: number of steps per scale, coarsest first; the last number serves for all further
+            scales.
         min_size: long side of the coarsest scale, pixels; None for one scale only.
-        scale_factor: between a scale and the next.
+        scale_factor: ratio of the sizes of two successive scales.
 
     Raises:
         InputError: a value that cannot be used.
@@ -63,28 +86,26 @@ class Settings:
         layer_weights(self.content_layers)
         layer_weights(self.style_layers)
         check_loss_weights(self.content_weight, self.style_weight, self.tv_weight)
-        _check_choice("normalization", self.normalization, NORMALIZATIONS)
-        _check_choice("pooling", self.pooling, POOLINGS)
-        _check_choice("optimizer", self.optimizer, OPTIMIZERS)
+        _check_choice("the normalization", self.normalization, NORMALIZATIONS)
+        _check_choice("`pooling`", self.pooling, POOLINGS)
+        _check_choice("`optimizer`", self.optimizer, OPTIMIZERS)
         if not 0 < self.learning_rate < math.inf:
-            raise InputError(f"the learning rate must be positive, not {self.learning_rate}")
+            raise InputError(f"`learning_rate` must be positive, not {self.learning_rate}")
         if not self.steps or min(self.steps) < 1:
-            raise InputError(
-                f"the number of steps must be positive, not {', '.join(map(str, self.steps))}"
-            )
+            raise InputError(f"`steps` must be positive, not {', '.join(map(str, self.steps))}")
         if self.min_size is not None and self.min_size < 1:
-            raise InputError(f"the coarsest scale must have 1 px or more, not {self.min_size}")
+            raise InputError(f"`min_size` must be 1 pixel or more, not {self.min_size}")
         if not 1 < self.scale_factor < math.inf:
-            raise InputError(f"the factor between scales must be over 1, not {self.scale_factor}")
+            raise InputError(f"the scale factor must be more than 1, not {self.scale_factor}")
         if not 0 <= self.averaging < 1:
-            raise InputError(f"the averaging's decay must be in [0, 1), not {self.averaging}")
+            raise InputError(f"the decay of the averaging must be in [0, 1), not {self.averaging}")
 
     def schedule(self, size: int, smallest: float) -> list[tuple[int, int]]:
-        """The scales, coarsest first: long side in pixels, and steps.
+        """Long side in pixels and number of steps of each scale, coarsest first.
 
         Args:
-            size: long side of the result.
-            smallest: long side below which the layers have nothing left.
+            size: long side of the result, pixels.
+            smallest: long side that the deepest layer needs, pixels.
         """
         coarsest = max(self.min_size or size, smallest)
         count = max(int(math.log(size / coarsest, self.scale_factor) + 1e-9), 0) + 1
@@ -96,17 +117,17 @@ class Settings:
 
 def _check_choice(kind: str, choice: str, choices: tuple[str, ...]) -> None:
     if choice not in choices:
-        raise InputError(f"the {kind} must be one of {', '.join(choices)}, not {choice}")
+        raise InputError(f"{kind} must be one of {', '.join(choices)}, not {choice}")
 
 
-PRESETS: Mapping[str, Settings] = {
-    # Ours: the layers of Gatys et al. 2016 with scale-free losses, coarse to fine as in Gatys et
-    # al. 2017, section 6: half the time, larger strokes and richer colors than at one scale.
+PRESETS: Mapping[str, Settings] = {  # PresetName -> settings
+    # Ours: the layers of Gatys et al. 2016 with relative losses, coarse to fine as in Gatys et al.
+    # 2017, section 6: half the time, larger strokes and richer colors than at one scale.
     "balanced": Settings(),
     # Gatys et al. 2016: layers, average pooling, L-BFGS. Weights, normalization and the start from
-    # the photo are of the code that its first author released later, since the paper's belong to a
-    # network whose filters were rescaled: content 1, Gram matrices 1000 / channels^2. From white
-    # noise, as in the paper, the same weights still hide the photo after 100 steps (seen).
+    # the content image come from the code that its first author released later, since the paper's
+    # belong to a network whose filters were rescaled: content 1, Gram matrices 1000 / channels^2.
+    # From white noise, as in the paper, the content is still hidden after 100 steps (observed).
     "gatys": Settings(
         style_layers={f"relu{b}_1": c**-2 for b, c in enumerate((64, 128, 256, 512, 512), 1)},
         style_weight=1000.0,
@@ -116,7 +137,7 @@ PRESETS: Mapping[str, Settings] = {
         steps=(500,),
         min_size=None,
     ),
-    # The tutorial "Neural style transfer" of tensorflow.org, number by number.
+    # The tutorial "Neural style transfer" of tensorflow.org, with all its numbers.
     "keras": Settings(
         content_layers={"block5_conv2": 1.0},
         style_layers={f"block{block}_conv1": 1 / 5 for block in range(1, 6)},
@@ -132,8 +153,8 @@ PRESETS: Mapping[str, Settings] = {
         min_size=None,
     ),
     # crowsonkb/style-transfer-pytorch: scales, warm-started Adam, averaged iterates. Losses and
-    # layer weights are ours (its 256:64:16:4:1 belong to other losses; with ours the photo stays),
-    # and so are fewer steps (there 1000, then 500 a scale), averaged over fewer (there 0.99).
+    # layer weights are ours (its 256:64:16:4:1 belong to other losses; with ours the image hardly
+    # changes), and so are fewer steps (1000, then 500 per scale) and a shorter average (0.99).
     "multiscale": Settings(
         optimizer="adam",
         learning_rate=0.02,

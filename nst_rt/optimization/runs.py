@@ -1,7 +1,6 @@
-"""The optimizer at work on one file, which may be interrupted and gone on with."""
+"""The optimizer writing to a file: intermediate images, losses, interruption and resuming."""
 
 import hashlib
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -21,31 +20,30 @@ from nst_rt.errors import (
 from nst_rt.files import atomic_output, check_input, check_not_input, partial_path
 from nst_rt.images.inputs import File, ImageSource, as_image, as_list, is_file
 from nst_rt.images.io import Picture, check_image_output, load_picture, resize, save_image
-from nst_rt.optimization.optimizer import Iterate, Optimization, optimize
+from nst_rt.optimization.optimizer import Iterate, Optimization
 from nst_rt.optimization.plot import LossRecord, check_plot, plot_losses
 from nst_rt.optimization.timelapse import Timelapse, check_timelapse
-from nst_rt.progress import interrupts_deferred
-
-logger = logging.getLogger(__name__)
+from nst_rt.progress import Progress, interrupts_deferred
+from nst_rt.resume import check_record, file_digest
 
 OnIterate = Callable[[Iterate], None]
 
-# Arguments of `optimize` that change how it is computed, but not what.
-_NOT_THE_PICTURE = ("device", "memory")
+# Arguments of `Optimization` that change how the result is computed, but not the result.
+_NOT_RECORDED = ("device", "memory")
 _IMAGES = ("content", "style", "content_mask", "style_masks", "init")
 
 
 @dataclass(frozen=True)
-class Painting:
-    """A finished picture: its file, and its last iterate."""
+class OptimizeResult:
+    """An optimized image: its file, and its last iterate."""
 
     output: Path
     iterate: Iterate
 
 
-def paint(
+def optimize_to_file(
     content: ImageSource,
-    styles: ImageSource | Sequence[ImageSource],
+    style: ImageSource | Sequence[ImageSource],
     output: File,
     *,
     overwrite: bool = False,
@@ -53,55 +51,56 @@ def paint(
     save_every: int = 0,
     timelapse: File | None = None,
     plot: File | None = None,
+    progress: Progress | None = None,
     on_iterate: OnIterate | None = None,
     **settings: Any,
-) -> Painting:
-    """Optimize a picture into a file, which has the photo's alpha, and its 16 bits if it is a PNG.
+) -> OptimizeResult:
+    """Optimize an image into a file, keeping the content image's alpha, and its 16 bits in PNGs.
 
-    Ctrl-C ends the work after the step at hand and keeps the best image so far in
-    `OUT.partial.EXT`, and what it takes to go on in `OUT.partial.pt`.
+    Ctrl-C stops after the current step, keeps the best image so far in `OUT.partial.EXT`, and
+    writes the state to resume from to `OUT.partial.pt`.
 
     Args:
-        content: the photo: a file, or an image as `nst_rt.optimize` takes it.
-        styles: the painting, or a list of several.
-        output: image to write.
-        overwrite: replace existing files.
-        resume: go on with an interrupted run of the same arguments.
-        save_every: also write `OUT-NNNN.EXT` every so many steps, 0 for never.
-        timelapse: video of all steps to write.
-        plot: picture of the losses to write.
+        content, style: see `nst_rt.optimize`.
+        output: image file to write.
+        overwrite: whether to replace existing files.
+        resume: whether to continue an interrupted run of the same arguments.
+        save_every: number of steps between intermediate images `OUT-NNNN.EXT`; 0 for none.
+        timelapse: video file of all steps to write.
+        plot: chart of the losses to write.
+        progress: called with the fraction of the work that is done, 1, and step and losses.
         on_iterate: called with each iterate.
-        settings: further arguments of `nst_rt.optimize`.
+        settings: further keyword arguments of `Optimization`.
 
     Raises:
-        InputError: what cannot be used.
-        OutputExistsError: something to be written exists already and `overwrite` is False.
+        InputError: an input that cannot be used.
+        OutputExistsError: an output exists already and `overwrite` is False.
         InterruptedWorkError: after Ctrl-C.
         PartialResultError: the loss became NaN or infinite; the best image so far is kept.
     """
     target = check_image_output(output, overwrite=overwrite)
-    check_not_input([target], filter(is_file, [content, *as_list(styles)]))
+    check_not_input([target], filter(is_file, [content, *as_list(style)]))
     if save_every < 0:
-        raise InputError(f"the number of steps between images must be 0 or more, not {save_every}")
-    film = None if timelapse is None else check_timelapse(timelapse, overwrite=overwrite)
+        raise InputError(f"`save_every` must be 0 or more, not {save_every}")
+    video_path = None if timelapse is None else check_timelapse(timelapse, overwrite=overwrite)
     chart = None if plot is None else check_plot(plot, overwrite=overwrite)
     if chart is not None and chart.absolute() == target.absolute():
-        raise InputError(f"{plot}: the picture itself goes there; choose another name for the plot")
-    optimization = optimize(content, styles, **settings)
-    run = _Run(target, _identity(content, styles, settings), optimization)
+        raise InputError(f"{plot}: `plot` and `output` are the same file")
+    optimization = Optimization(content, style, **settings)
+    run = _Run(target, _record(content, style, settings), optimization)
     run.open(resume=resume, overwrite=overwrite)
-    # At the result's size first, as the scene does: sizes of coarse scales are rounded from it.
-    photo = _picture(content, max(optimization.shape))
     numbered = run.numbered(save_every)
     for path in numbered.values():
         check_image_output(path, overwrite=overwrite)
+    # At the result's size first, as the scene does: sizes of coarse scales are rounded from it.
+    original = _picture(content, max(optimization.shape))
 
     def save(image: Tensor, path: Path) -> None:
         size = max(image.shape[-2:])
-        alpha = None if photo.alpha is None else resize(photo.alpha, size)
-        save_image(image, path, overwrite=True, alpha=alpha, depth=photo.depth)
+        alpha = None if original.alpha is None else resize(original.alpha, size)
+        save_image(image, path, overwrite=True, alpha=alpha, depth=original.depth)
 
-    def keep() -> Path:
+    def keep_best() -> Path:
         assert optimization.best is not None
         save(optimization.best.image, partial_path(target))
         return partial_path(target)
@@ -112,13 +111,15 @@ def paint(
             interrupts_deferred("stopping after this step; Ctrl-C again stops now")
         )
         video = None
-        if film is not None:
+        if video_path is not None:
             video = stack.enter_context(
-                Timelapse(film, optimization.shape, earlier=len(run.records))
+                Timelapse(video_path, optimization.shape, earlier=len(run.losses))
             )
         try:
             for iterate in optimization:
-                run.records.append(_record(iterate))
+                run.losses.append(_losses(iterate))
+                if progress is not None:
+                    progress(iterate.progress, 1, iterate.summary)
                 if on_iterate is not None:
                     on_iterate(iterate)
                 if video is not None:
@@ -134,21 +135,23 @@ def paint(
             remedy = ""
             if interrupted():  # and not in the middle of a step
                 run.save()
-                remedy = "; the same command with --resume goes on from there"
+                remedy = "; `resume` continues from there"
             raise InterruptedWorkError(
                 f"interrupted: the best image of {iterate.step} of {iterate.steps} steps is in "
-                f"{keep()}{remedy}"
+                f"{keep_best()}{remedy}"
             ) from error
         except NotFiniteError as error:
             if optimization.best is None:
                 raise
-            raise PartialResultError(f"{error}; the best image so far is in {keep()}") from error
+            raise PartialResultError(
+                f"{error}; the best image so far is in {keep_best()}"
+            ) from error
         assert iterate is not None
         save(iterate.image, target)
         if chart is not None:
-            plot_losses(run.records, chart)
+            plot_losses(run.losses, chart)
     run.remove()
-    return Painting(target, iterate)
+    return OptimizeResult(target, iterate)
 
 
 def _picture(content: ImageSource, size: int) -> Picture:
@@ -157,47 +160,44 @@ def _picture(content: ImageSource, size: int) -> Picture:
     return Picture(as_image(content, "content"), None, 8)
 
 
-class _Run:
-    """What an interrupted run needs to go on, and the losses so far."""
+def _losses(iterate: Iterate) -> LossRecord:
+    size = max(iterate.image.shape[-2:])
+    return LossRecord(iterate.step, size, iterate.content, iterate.style, iterate.tv, iterate.total)
 
-    def __init__(
-        self, target: Path, identity: Mapping[str, str], optimization: Optimization
-    ) -> None:
-        self.records: list[LossRecord] = []
+
+class _Run:
+    """State of a run in `OUT.partial.pt`, and its losses so far."""
+
+    def __init__(self, target: Path, record: Mapping[str, str], optimization: Optimization) -> None:
+        self.losses: list[LossRecord] = []
         self._target = target
         self._path = partial_path(target).with_suffix(".pt")
-        self._identity = dict(identity)
+        self._record = dict(record)
         self._optimization = optimization
 
     def open(self, *, resume: bool, overwrite: bool) -> None:
-        """Load what there is to resume from, or see that nothing of it will be lost."""
+        """Load the state to resume from, or check that no interrupted run would be lost."""
         if not resume:
             if self._path.exists() and not overwrite:
                 raise OutputExistsError(
-                    f"{self._path}: an interrupted run is there; --resume goes on with it, "
-                    "--overwrite starts anew"
+                    f"{self._path}: belongs to an interrupted run; `resume` continues it, "
+                    "`overwrite` starts over"
                 )
             return
+        if not self._path.exists():
+            raise InputError(f"{self._path}: no such file, so there is nothing to resume")
         try:
             state = torch.load(check_input(self._path), weights_only=True)
-            then, now = state["identity"], self._identity
-            differing = [k for k in sorted({*then, *now}) if then.get(k) != now.get(k)]
-            records = [LossRecord(*record) for record in state["records"]]
-        except InputError as error:
-            raise InputError(f"there is nothing to resume: {error}") from error
+            before, losses = state["record"], [LossRecord(*entry) for entry in state["losses"]]
         except Exception as error:  # unpickling any bytes may raise anything
-            raise InputError(f"{self._path}: damaged; --overwrite starts anew") from error
-        if differing:
-            raise InputError(
-                f"{self._path}: the interrupted run had other settings ({', '.join(differing)}); "
-                "give the same ones, or start anew with --overwrite"
-            )
-        self.records = records
+            raise InputError(f"{self._path}: damaged; `overwrite` starts over") from error
+        check_record(self._path, before, self._record)
+        self.losses = losses
         self._optimization.load_state_dict(state["optimization"])
 
     def numbered(self, every: int) -> dict[int, Path]:
-        """The images still to be saved on the way: step -> file."""
-        done = self.records[-1].step if self.records else 0
+        """The intermediate images that remain to be saved: step -> file."""
+        done = self.losses[-1].step if self.losses else 0
         steps = range(every, self._optimization.steps + 1, every) if every else ()
         return {
             step: self._target.with_stem(f"{self._target.stem}-{step:04d}")
@@ -206,47 +206,35 @@ class _Run:
         }
 
     def save(self) -> None:
-        """Write what it takes to go on after the last iterate."""
+        """Write the state after the last iterate."""
+        state = {
+            "record": self._record,
+            "losses": [tuple(entry) for entry in self.losses],
+            "optimization": self._optimization.state_dict(),
+        }
         with atomic_output(self._path) as temporary:
-            torch.save(
-                {
-                    "identity": self._identity,
-                    "records": [tuple(record) for record in self.records],
-                    "optimization": self._optimization.state_dict(),
-                },
-                temporary,
-            )
+            torch.save(state, temporary)
 
     def remove(self) -> None:
-        """Remove what an interrupted run left, now that the work is done."""
+        """Remove the leftovers of interrupted runs, once the result is written."""
         self._path.unlink(missing_ok=True)
         partial_path(self._target).unlink(missing_ok=True)
 
 
-def _identity(
-    content: ImageSource,
-    styles: ImageSource | Sequence[ImageSource],
-    settings: Mapping[str, Any],
+def _record(
+    content: ImageSource, style: ImageSource | Sequence[ImageSource], settings: Mapping[str, Any]
 ) -> dict[str, str]:
-    """All that the picture depends on, in words: images by their content."""
-    given = {"content": content, "style": as_list(styles), **settings}
+    """All arguments that the result depends on, as text; images by their content."""
+    given = {"content": content, "style": as_list(style), **settings}
     return {
-        name: ", ".join(map(_digest, value if isinstance(value, list | tuple) else [value]))
-        if name in _IMAGES
-        else str(value)
+        name: ", ".join(map(_digest, as_list(value))) if name in _IMAGES else str(value)
         for name, value in sorted(given.items())
-        if name not in _NOT_THE_PICTURE and value is not None
+        if name not in _NOT_RECORDED and value is not None
     }
 
 
-def _digest(value: ImageSource) -> str:
-    """Of an image's content; colors and the like stay the words that they are."""
-    if not is_file(value):
-        return hashlib.sha256(as_image(value, "image").numpy().tobytes()).hexdigest()
-    path = Path(value)
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else str(value)
-
-
-def _record(iterate: Iterate) -> LossRecord:
-    size = max(iterate.image.shape[-2:])
-    return LossRecord(iterate.step, size, iterate.content, iterate.style, iterate.tv, iterate.total)
+def _digest(image: ImageSource) -> str:
+    """Digest of an image's content; words such as a mask's color are kept."""
+    if not is_file(image):
+        return hashlib.sha256(as_image(image, "image").numpy().tobytes()).hexdigest()
+    return file_digest(image) if Path(image).is_file() else str(image)

@@ -1,4 +1,4 @@
-"""A video of an image on its way, one frame for each iterate."""
+"""A video of an optimization, one frame per iterate."""
 
 import itertools
 import logging
@@ -6,7 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 
-# Before PyAV: the other way round OpenCV's windows hang, see nst_rt.infer.
+# Before PyAV: otherwise OpenCV's windows hang, see nst_rt.infer.
 import cv2  # noqa: F401
 
 # isort: split
@@ -22,8 +22,8 @@ logger = logging.getLogger(__name__)
 
 TIMELAPSE_SUFFIXES = (".mp4", ".mkv", ".mov")
 _RATE = 30  # frames per second
-_HOLD = 30  # frames that the last image stays for
-_LARGEST = 1920  # long side, pixels: what players and their hardware are made for
+_HOLD = 30  # number of frames that show the last image
+_LARGEST = 1920  # long side, pixels, that players decode in hardware
 
 
 def check_timelapse(path: Path | str, *, overwrite: bool = False) -> Path:
@@ -39,13 +39,14 @@ def check_timelapse(path: Path | str, *, overwrite: bool = False) -> Path:
 class Timelapse:
     """Writes an H.264 video, frame by frame.
 
-    It is written to `OUT.partial.EXT`. Leaving the context without an error makes that `path`;
-    leaving it with one finishes the partial file, so that it plays.
+    Frames go to `OUT.partial.EXT`. Leaving the context without an error renames that to `path`;
+    leaving it with an error finishes the partial file, so that it plays.
 
     Args:
         path: the output, .mp4, .mkv or .mov.
-        shape: (H, W) of the finished image, pixels; larger ones are shown smaller, odd sides cut.
-        earlier: begin with so many frames of the partial file that is there.
+        shape: (H, W) of the finished image, pixels; larger ones are scaled down to 1920, and odd
+            sides become even.
+        earlier: number of frames to take over from an existing partial file.
     """
 
     def __init__(self, path: Path, shape: tuple[int, int], *, earlier: int = 0) -> None:
@@ -101,25 +102,25 @@ class Timelapse:
 
     def _append(self, frame: Frame) -> None:
         self._frame = frame
-        picture = av.VideoFrame.from_ndarray(frame, format="bgr24").reformat(
+        yuv = av.VideoFrame.from_ndarray(frame, format="bgr24").reformat(
             format="yuv420p", dst_colorspace=Colorspace.ITU709
         )
-        self._encode(picture)
+        self._encode(yuv)
 
-    def _encode(self, picture: av.VideoFrame) -> None:
-        picture.pts, picture.time_base = self._count, Fraction(1, _RATE)
+    def _encode(self, yuv: av.VideoFrame) -> None:
+        yuv.pts, yuv.time_base = self._count, Fraction(1, _RATE)
         self._count += 1
-        self._container.mux(self._stream.encode(picture))
+        self._container.mux(self._stream.encode(yuv))
 
     def _copy(self, before: Path, count: int) -> None:
-        """Take over frames of an interrupted video; encoding them again is hardly seen."""
+        """Take over frames of an interrupted video; encoding them twice is hardly visible."""
         try:
             with av.open(f"file:{before}") as video:
                 for frame in itertools.islice(video.decode(video=0), count):
                     height, width = self._shape
-                    picture = frame.reformat(width, height, "yuv420p")
-                    picture.pict_type = 0  # as the encoder likes, not as it was
-                    self._encode(picture)
+                    yuv = frame.reformat(width, height, "yuv420p")
+                    yuv.pict_type = 0  # left to the encoder
+                    self._encode(yuv)
         except (av.FFmpegError, IndexError):
-            logger.warning("%s: what there was of the timelapse cannot be read", self.path)
+            logger.warning("%s: the frames before the interruption cannot be read", self.path)
         before.unlink()

@@ -126,9 +126,9 @@ def test_the_optimizer_takes_images_as_it_takes_files(
     file: Path, value: np.ndarray | Image.Image | Tensor
 ) -> None:
     settings = QUICK | {"init": value, "dtype": torch.float32}
-    *_, given = nst_rt.optimize(value, [value], **settings)
-    *_, read = nst_rt.optimize(file, file, **settings | {"init": file})
-    torch.testing.assert_close(given.image, read.image, atol=1e-3, rtol=0)
+    given = nst_rt.optimize(value, [value], **settings)
+    read = nst_rt.optimize(file, file, **settings | {"init": file})
+    torch.testing.assert_close(given, read, atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize("option", ["content", "style", "init"])
@@ -141,7 +141,7 @@ def test_the_optimizer_says_which_image_is_wrong(file: Path, option: str, value:
 
 def test_one_style_is_painted_by_its_name(file: Path, tmp_path: Path) -> None:
     done = [
-        nst_rt.paint(str(file), style, tmp_path / f"{number}.png", **QUICK)
+        nst_rt.optimize_to_file(str(file), style, tmp_path / f"{number}.png", **QUICK)
         for number, style in enumerate([str(file), file, [str(file)], PICTURE])
     ]
     first, *others = (load_image(painting.output) for painting in done)
@@ -157,9 +157,9 @@ def test_what_images_were_interrupted_is_known_by_their_content(tmp_path: Path) 
     output = tmp_path / "out.png"
     settings: dict[str, Any] = QUICK | {"steps": [4], "save_every": 2, "init": PICTURE}
     with pytest.raises(nst_rt.StyleTransferError, match="interrupted"):
-        nst_rt.paint(ARRAY, TENSOR, output, on_iterate=interrupt, **settings)
-    for changes in ({"content": 255 - ARRAY}, {"styles": 1 - TENSOR}, {"init": "noise"}):
-        images = {"content": ARRAY, "styles": TENSOR} | changes
+        nst_rt.optimize_to_file(ARRAY, TENSOR, output, on_iterate=interrupt, **settings)
+    for changes in ({"content": 255 - ARRAY}, {"style": 1 - TENSOR}, {"init": "noise"}):
+        images = {"content": ARRAY, "style": TENSOR} | changes
         with pytest.raises(InputError, match="other settings"):
-            nst_rt.paint(output=output, resume=True, **settings | images)
-    assert nst_rt.paint(ARRAY, TENSOR, output, resume=True, **settings).iterate.step == 4
+            nst_rt.optimize_to_file(output=output, resume=True, **settings | images)
+    assert nst_rt.optimize_to_file(ARRAY, TENSOR, output, resume=True, **settings).iterate.step == 4

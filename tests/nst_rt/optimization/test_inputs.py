@@ -23,8 +23,15 @@ def coffee(photos: Path) -> Path:
 
 @pytest.fixture
 def content_mask(tmp_path: Path) -> Path:
-    """Red on the left, blue on the right, green below; at the photo's aspect ratio."""
+    """Red on the left, blue on the right, green below; with the aspect ratio of `coffee`."""
     return striped(tmp_path / "regions.png", 150, 100, [RED, BLUE], below=GREEN)
+
+
+@pytest.fixture
+def mask_files(content_mask: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`regions.png` and a `square.png`, in the current folder."""
+    striped(tmp_path / "square.png", 100, 100, [RED, BLUE])
+    monkeypatch.chdir(tmp_path)
 
 
 def striped(
@@ -54,7 +61,7 @@ def chroma(image: Tensor) -> Tensor:
     return torch.einsum("kc,nchw->nkhw", axes, image)
 
 
-def test_scene_is_photo_and_paintings_at_their_sizes(coffee: Path, painting: Path) -> None:
+def test_images_have_the_size_asked_for(coffee: Path, painting: Path) -> None:
     scene = scene_of(coffee, painting, painting)
     assert torch.equal(scene.content, load_image(coffee, size=96))
     assert (scene.shape, scene.size) == ((64, 96), 96)
@@ -64,7 +71,7 @@ def test_scene_is_photo_and_paintings_at_their_sizes(coffee: Path, painting: Pat
     assert scene.regions == ()
 
 
-def test_tensors_are_taken_as_files_are(coffee: Path, painting: Path) -> None:
+def test_tensors_and_files_give_the_same_scene(coffee: Path, painting: Path) -> None:
     scene = load_scene(load_image(coffee), [load_image(painting)], size=96)
     from_files = scene_of(coffee, painting)
     assert torch.equal(scene.content, from_files.content)
@@ -72,16 +79,16 @@ def test_tensors_are_taken_as_files_are(coffee: Path, painting: Path) -> None:
 
 
 @pytest.mark.parametrize("scale", [0.5, 1.0, 1.7])
-def test_style_scale_scales_the_painting_alone(coffee: Path, painting: Path, scale: float) -> None:
+def test_style_scale_scales_the_style_images_alone(
+    coffee: Path, painting: Path, scale: float
+) -> None:
     scene = scene_of(coffee, painting, style_scale=scale)
     assert max(scene.styles[0].image.shape) == round(96 * scale)
     assert scene.size == 96
 
 
 @pytest.mark.parametrize("scale", [0.3, 1.0, 2.0])
-def test_shapes_are_known_before_anything_is_loaded(
-    coffee: Path, painting: Path, scale: float
-) -> None:
+def test_scene_shapes_match_the_loaded_scene(coffee: Path, painting: Path, scale: float) -> None:
     scene = scene_of(coffee, painting, style_scale=scale)
     for sources in ((coffee, painting), (load_image(coffee), load_image(painting))):
         content, *styles = sources
@@ -91,48 +98,46 @@ def test_shapes_are_known_before_anything_is_loaded(
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, math.nan, math.inf])
 def test_style_scale_must_be_positive(coffee: Path, painting: Path, scale: float) -> None:
-    with pytest.raises(InputError, match=f"style scale must be positive, not {scale}"):
+    with pytest.raises(InputError, match=f"style_scale.*{scale}"):
         scene_shapes(coffee, [painting], size=96, style_scale=scale, smallest=1)
 
 
-def test_there_must_be_a_style(coffee: Path) -> None:
-    with pytest.raises(InputError, match="at least one style"):
+def test_no_style_image_is_an_error(coffee: Path) -> None:
+    with pytest.raises(InputError, match="style"):
         scene_shapes(coffee, [], size=96, style_scale=1, smallest=1)
 
 
-def test_too_small_an_image_is_an_error_that_names_it(coffee: Path, painting: Path) -> None:
-    with pytest.raises(InputError, match=r"coffee\.png: at 20x13 px .* needs 16 px"):
+def test_image_too_small_for_the_layers_is_an_error(coffee: Path, painting: Path) -> None:
+    with pytest.raises(InputError, match=r"coffee\.png: .*20x13"):
         scene_shapes(coffee, [painting], size=20, style_scale=1, smallest=16)
-    with pytest.raises(InputError, match=r"swirls\.jpg: at 14x11 px .* needs 16 px"):
+    with pytest.raises(InputError, match=r"swirls\.jpg: .*14x11"):
         scene_shapes(coffee, [painting], size=48, style_scale=0.3, smallest=16)
-    with pytest.raises(InputError, match="the style image: at 8x8 px"):
+    with pytest.raises(InputError, match="8x8"):
         scene_shapes(coffee, [torch.rand(1, 3, 9, 9)], size=24, style_scale=1 / 3, smallest=16)
 
 
-def test_mix_weighs_the_styles(coffee: Path, painting: Path) -> None:
-    scene = scene_of(coffee, painting, painting, mix=[3, 0.5])
+def test_blend_is_the_weights_of_the_styles(coffee: Path, painting: Path) -> None:
+    scene = scene_of(coffee, painting, painting, blend=[3, 0.5])
     assert [style.weight for style in scene.styles] == [3, 0.5]
 
 
 @pytest.mark.parametrize(
-    ("mix", "message"),
+    ("blend", "word"),
     [
-        ([1.0], "mix has 1 weights for 2 style images"),
-        ([1.0, 2.0, 3.0], "mix has 3 weights for 2 style images"),
-        ([1.0, -1.0], r"must be positive, not \[1.0, -1.0\]"),
-        ([0.0, 1.0], "must be positive"),
-        ([math.nan, 1.0], "must be positive"),
-        ([1.0, math.inf], "must be positive"),
+        ([1.0], "1 weights for 2"),
+        ([1.0, 2.0, 3.0], "3 weights for 2"),
+        ([1.0, -1.0], "-1.0"),
+        ([0.0, 1.0], "0.0"),
+        ([math.nan, 1.0], "nan"),
+        ([1.0, math.inf], "inf"),
     ],
 )
-def test_unusable_mix_is_an_error(
-    coffee: Path, painting: Path, mix: list[float], message: str
-) -> None:
-    with pytest.raises(InputError, match=message):
-        scene_of(coffee, painting, painting, mix=mix)
+def test_bad_blend(coffee: Path, painting: Path, blend: list[float], word: str) -> None:
+    with pytest.raises(InputError, match=word):
+        scene_of(coffee, painting, painting, blend=blend)
 
 
-def test_masks_by_color_give_whole_paintings_to_regions(
+def test_style_mask_as_a_color_assigns_the_whole_style_image(
     coffee: Path, painting: Path, content_mask: Path
 ) -> None:
     scene = scene_of(
@@ -145,12 +150,17 @@ def test_masks_by_color_give_whole_paintings_to_regions(
     assert left[..., 75:, :].max() == right[..., 75:, :].max() == 0
 
 
-def test_masks_by_file_give_parts_of_paintings_to_regions(
+def test_style_mask_as_a_file_assigns_areas_of_the_style_image(
     coffee: Path, painting: Path, content_mask: Path, tmp_path: Path
 ) -> None:
     mask = striped(tmp_path / "style.png", 64, 51, [BLUE, GREEN])
     scene = scene_of(
-        coffee, painting, painting, mix=[1, 3], content_mask=content_mask, style_masks=[mask, BLUE]
+        coffee,
+        painting,
+        painting,
+        blend=[1, 3],
+        content_mask=content_mask,
+        style_masks=[mask, BLUE],
     )
     first, second, third = scene.styles
     assert len(scene.regions) == 2
@@ -169,7 +179,7 @@ def test_masks_by_file_give_parts_of_paintings_to_regions(
     assert torch.equal(scene.regions[third.region], by_color[1.0])
 
 
-def test_colors_that_jpeg_has_changed_a_little_still_match(
+def test_mask_colors_changed_by_jpeg_still_match(
     coffee: Path, painting: Path, tmp_path: Path
 ) -> None:
     mask = striped(tmp_path / "regions.jpg", 150, 100, [RED, BLUE])
@@ -177,62 +187,54 @@ def test_colors_that_jpeg_has_changed_a_little_still_match(
     assert scene.regions[0].mean() == pytest.approx(0.5, abs=0.02)
 
 
-def test_a_style_for_a_region_that_is_not_there_is_an_error_that_names_both(
+def test_style_for_a_missing_region_is_an_error(
     coffee: Path, painting: Path, content_mask: Path, tmp_path: Path
 ) -> None:
     mask = striped(tmp_path / "style.png", 64, 51, [BLUE, "#ffff00"])
     for given in (mask, "yellow"):
-        with pytest.raises(
-            InputError, match=rf"{given}: .*#ffff00 is not in {content_mask}.*{RED}"
-        ):
+        with pytest.raises(InputError, match=rf"{given}: .*#ffff00"):
             scene_of(coffee, painting, content_mask=content_mask, style_masks=[given])
 
 
-def test_each_style_needs_a_mask(coffee: Path, painting: Path, content_mask: Path) -> None:
-    with pytest.raises(InputError, match="1 style masks for 2 styles"):
-        scene_of(coffee, painting, painting, content_mask=content_mask, style_masks=["red"])
-
-
-def test_masks_come_for_the_content_and_the_styles(
-    coffee: Path, painting: Path, content_mask: Path
+@pytest.mark.parametrize(
+    ("mask", "style_masks", "word"),
+    [
+        ("regions.png", ["red", "blue"], "2 masks for 1"),
+        (None, ["red"], "content_mask"),
+        ("regions.png", None, "style_masks"),
+        ("regions.png", ["missing.png"], r"missing\.png"),
+        ("missing.png", ["red"], r"missing\.png"),
+        ("square.png", ["red"], r"square\.png: 100x100 .* 96x64"),
+        ("regions.png", ["square.png"], r"square\.png: 100x100 .* 96x77"),
+    ],
+)
+@pytest.mark.usefixtures("mask_files")
+def test_bad_masks(
+    coffee: Path,
+    painting: Path,
+    mask: str | None,
+    style_masks: list[str] | None,
+    word: str,
 ) -> None:
-    with pytest.raises(InputError, match="a style mask needs a content mask"):
-        scene_of(coffee, painting, style_masks=["red"])
-    with pytest.raises(InputError, match="a content mask needs a style mask"):
-        scene_of(coffee, painting, content_mask=content_mask)
+    with pytest.raises(InputError, match=word):
+        scene_of(coffee, painting, content_mask=mask, style_masks=style_masks)
 
 
-def test_what_is_neither_a_mask_nor_a_color_is_an_error(
-    coffee: Path, painting: Path, content_mask: Path
-) -> None:
-    with pytest.raises(InputError, match=r"maks\.png: neither a file nor a color"):
-        scene_of(coffee, painting, content_mask=content_mask, style_masks=["maks.png"])
-    with pytest.raises(InputError, match=r"maks\.png"):
-        scene_of(coffee, painting, content_mask="maks.png", style_masks=["red"])
+@pytest.mark.parametrize("changes", [{"preserve_colors": "hue"}, {"init": "hue.png"}])
+def test_bad_preserve_colors_or_init(coffee: Path, painting: Path, changes: dict[str, str]) -> None:
+    with pytest.raises(InputError, match="hue"):
+        scene_of(coffee, painting, **changes)
 
 
-def test_mask_of_another_aspect_ratio_is_an_error(
-    coffee: Path, painting: Path, content_mask: Path, tmp_path: Path
-) -> None:
-    square = striped(tmp_path / "square.png", 100, 100, [RED, BLUE])
-    with pytest.raises(InputError, match=r"square\.png: 100x100 px does not fit .* 96x64 px"):
-        scene_of(coffee, painting, content_mask=square, style_masks=["red"])
-    with pytest.raises(InputError, match=r"square\.png: 100x100 px does not fit .* 96x77 px"):
-        scene_of(coffee, painting, content_mask=content_mask, style_masks=[square])
-
-
-def test_coarser_scenes_are_smaller_all_over(coffee: Path, painting: Path) -> None:
-    scene = scene_of(coffee, painting, style_scale=1.5, preserve_colors="luminance", init="style")
+def test_coarse_scene_scales_all_images(coffee: Path, painting: Path) -> None:
+    scene = scene_of(coffee, painting, style_scale=1.5)
     small = scene.at(48)
     assert small.content.shape == (1, 3, 32, 48)
     assert small.styles[0].image.shape[-2:] == (58, 72)
-    assert small.photo is not None
-    assert small.init is not None
-    assert small.photo.shape == small.init.shape == small.content.shape
 
 
 @pytest.mark.parametrize("size", [96, 61, 40, 24])
-def test_regions_sum_to_one_at_all_scales(
+def test_regions_sum_to_1_at_all_scales(
     coffee: Path, painting: Path, content_mask: Path, size: int
 ) -> None:
     scene = scene_of(
@@ -245,7 +247,7 @@ def test_regions_sum_to_one_at_all_scales(
 
 
 @pytest.mark.parametrize("size", [300, 400])
-def test_edges_of_regions_are_soft_in_proportion_to_the_image(
+def test_feather_of_regions_is_proportional_to_the_size(
     coffee: Path, painting: Path, content_mask: Path, size: int
 ) -> None:
     scene = scene_of(coffee, painting, size=400, content_mask=content_mask, style_masks=[BLUE])
@@ -255,16 +257,16 @@ def test_edges_of_regions_are_soft_in_proportion_to_the_image(
     torch.testing.assert_close(mask[0, 0, size // 6], expected, atol=0.02, rtol=0)
 
 
-def test_masks_and_weights_of_paintings_stay_at_coarser_scales(
+def test_coarse_scene_keeps_style_masks_and_weights(
     coffee: Path, painting: Path, content_mask: Path, tmp_path: Path
 ) -> None:
     mask = striped(tmp_path / "style.png", 64, 51, [BLUE, GREEN])
-    scene = scene_of(coffee, painting, mix=[2], content_mask=content_mask, style_masks=[mask])
+    scene = scene_of(coffee, painting, blend=[2], content_mask=content_mask, style_masks=[mask])
     for style, small in zip(scene.styles, scene.at(48).styles, strict=True):
         assert (small.weight, small.region, small.mask) == (2, style.region, style.mask)
 
 
-def test_smallest_size_leaves_every_image_its_side(coffee: Path, painting: Path) -> None:
+def test_smallest_size_leaves_the_shortest_side(coffee: Path, painting: Path) -> None:
     for scale in (0.5, 1.0, 3.0):
         scene = scene_of(coffee, painting, style_scale=scale)
         small = scene.at(math.ceil(scene.smallest_size(16)))
@@ -272,7 +274,7 @@ def test_smallest_size_leaves_every_image_its_side(coffee: Path, painting: Path)
         assert min(sides) in (16, 17)
 
 
-def test_keeping_luminance_shows_grays_to_the_losses(coffee: Path, painting: Path) -> None:
+def test_luminance_makes_the_scene_gray(coffee: Path, painting: Path) -> None:
     scene = scene_of(coffee, painting, preserve_colors="luminance")
     photo = load_image(coffee, size=96)
     for image in (scene.content, scene.styles[0].image):
@@ -285,7 +287,7 @@ def test_keeping_luminance_shows_grays_to_the_losses(coffee: Path, painting: Pat
     torch.testing.assert_close(cov, expected_cov, atol=0.01, rtol=0)
 
 
-def test_keeping_luminance_gives_the_result_the_photos_chroma(coffee: Path, painting: Path) -> None:
+def test_luminance_keeps_the_content_images_chroma(coffee: Path, painting: Path) -> None:
     scene = scene_of(coffee, painting, preserve_colors="luminance")
     image = load_image(painting, size=96)[..., :64, :]
     result = scene.finished(image)
@@ -303,13 +305,13 @@ def test_keeping_luminance_gives_the_result_the_photos_chroma(coffee: Path, pain
     torch.testing.assert_close(along, lengths[0] * lengths[1], atol=1e-4, rtol=1e-3)
 
 
-def test_coarse_results_get_the_photos_chroma_too(coffee: Path, painting: Path) -> None:
+def test_luminance_works_at_coarse_scales(coffee: Path, painting: Path) -> None:
     scene = scene_of(coffee, painting, preserve_colors="luminance")
     assert scene.finished(scene.at(48).content).shape == (1, 3, 32, 48)
     torch.testing.assert_close(scene.finished(scene.content), load_image(coffee, size=96))
 
 
-def test_matching_gives_the_paintings_the_photos_colors(coffee: Path, painting: Path) -> None:
+def test_match_gives_style_images_the_content_images_colors(coffee: Path, painting: Path) -> None:
     scene = scene_of(coffee, painting, preserve_colors="match")
     mean, cov = statistics(scene.styles[0].image)
     expected_mean, expected_cov = statistics(scene.content)
@@ -319,21 +321,14 @@ def test_matching_gives_the_paintings_the_photos_colors(coffee: Path, painting: 
     assert torch.equal(scene.finished(scene.content), scene.content)
 
 
-def test_unknown_way_to_keep_colors_is_an_error(coffee: Path, painting: Path) -> None:
-    with pytest.raises(InputError, match="luminance or match, not by hue"):
-        scene_of(coffee, painting, preserve_colors="hue")
-
-
-def test_start_is_the_content_image_or_left_to_chance(coffee: Path, painting: Path) -> None:
+def test_init_content_and_noise(coffee: Path, painting: Path) -> None:
     init = scene_of(coffee, painting, init="content").init
     assert init is not None
     assert torch.equal(init, load_image(coffee, size=96))
     assert scene_of(coffee, painting, init="noise").init is None
 
 
-def test_start_from_the_style_is_its_middle_in_the_photos_shape(
-    coffee: Path, painting: Path
-) -> None:
+def test_init_style_is_cropped_to_the_content_images_shape(coffee: Path, painting: Path) -> None:
     init = scene_of(coffee, painting, init="style").init
     assert init is not None
     assert init.shape == (1, 3, 64, 96)
@@ -342,7 +337,7 @@ def test_start_from_the_style_is_its_middle_in_the_photos_shape(
 
 
 @pytest.mark.parametrize("shape", [(64, 96), (20, 200), (200, 20), (7, 7), (301, 300)])
-def test_start_from_a_file_covers_the_photo(
+def test_init_from_a_file_covers_the_content_image(
     coffee: Path, painting: Path, tmp_path: Path, shape: tuple[int, int]
 ) -> None:
     plain = torch.tensor([0.2, 0.4, 0.8]).view(1, 3, 1, 1)
@@ -350,8 +345,3 @@ def test_start_from_a_file_covers_the_photo(
     init = scene_of(coffee, painting, init=str(file)).init
     assert init is not None
     torch.testing.assert_close(init, plain.expand(1, 3, 64, 96), atol=1e-5, rtol=0)
-
-
-def test_start_from_a_missing_file_is_an_error(coffee: Path, painting: Path) -> None:
-    with pytest.raises(InputError, match=r"missing\.png"):
-        scene_of(coffee, painting, init="missing.png")

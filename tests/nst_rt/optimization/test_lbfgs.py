@@ -45,21 +45,21 @@ def tilted_bowl(target: Tensor) -> Loss:
     return lambda x: (x - target).flatten() @ hessian @ (x - target).flatten()
 
 
-def test_bowl_is_solved_where_no_bound_is_in_the_way() -> None:
+def test_quadratic_inside_the_range() -> None:
     target = random(1, 3, 8, 8) * 0.8 + 0.1
     pixels = parameter(torch.full_like(target, 0.5))
     minimize(ProjectedLBFGS(pixels), pixels, bowl(target), 60)
     torch.testing.assert_close(pixels.detach(), target, atol=1e-3, rtol=0)
 
 
-def test_minimum_beyond_the_bounds_is_projected_onto_them() -> None:
+def test_minimum_outside_the_range_is_projected() -> None:
     target = random(1, 3, 8, 8) * 2 - 0.5
     pixels = parameter(torch.full_like(target, 0.5))
     minimize(ProjectedLBFGS(pixels), pixels, bowl(target), 60)
     torch.testing.assert_close(pixels.detach(), target.clamp(0, 1), atol=1e-3, rtol=0)
 
 
-def test_gradient_vanishes_inside_and_points_outwards_at_the_bounds() -> None:
+def test_optimality_conditions_hold() -> None:
     # For a tilted bowl the bounded minimum is not the clamped one; these conditions define it.
     target = random(1, 3, 4, 4) * 2 - 0.5
     pixels = parameter(torch.full_like(target, 0.5))
@@ -74,7 +74,7 @@ def test_gradient_vanishes_inside_and_points_outwards_at_the_bounds() -> None:
     assert grad[~(low | high)].abs().max() < 1e-2
 
 
-def test_pixels_stay_within_0_and_1() -> None:
+def test_pixels_stay_in_range() -> None:
     target = random(1, 3, 8, 8) * 20 - 10
     pixels = parameter(random(1, 3, 8, 8, seed=1))
     path = torch.cat(minimize(ProjectedLBFGS(pixels, lr=5.0), pixels, tilted_bowl(target), 30))
@@ -82,7 +82,7 @@ def test_pixels_stay_within_0_and_1() -> None:
     assert path.max() <= 1
 
 
-def test_pixels_leave_a_bound_when_the_gradient_asks_for_it() -> None:
+def test_pixels_leave_a_limit() -> None:
     target = random(1, 3, 8, 8) * 0.8 + 0.1
     for start in (torch.zeros_like(target), torch.ones_like(target)):
         pixels = parameter(start)
@@ -91,14 +91,14 @@ def test_pixels_leave_a_bound_when_the_gradient_asks_for_it() -> None:
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
-def test_first_step_has_a_known_length_whatever_the_scale_of_the_loss(scale: float) -> None:
+def test_first_step_does_not_depend_on_the_scale_of_the_loss(scale: float) -> None:
     loss = bowl(random(1, 3, 8, 8) * 0.2 + 0.4)
     pixels = parameter(torch.full((1, 3, 8, 8), 0.5))
     start, end = minimize(ProjectedLBFGS(pixels), pixels, lambda x: scale * loss(x), 1)
     assert (end - start).square().mean().sqrt() == pytest.approx(0.02, rel=1e-3)
 
 
-def test_a_step_that_raises_the_loss_is_taken_back_in_part() -> None:
+def test_step_that_raises_the_loss_is_shortened() -> None:
     target = random(1, 3, 8, 8) * 0.2 + 0.4
     pixels = parameter(target + 0.001)  # nearer than the first step is long
     loss = bowl(target)
@@ -109,7 +109,7 @@ def test_a_step_that_raises_the_loss_is_taken_back_in_part() -> None:
 
 
 @pytest.mark.parametrize("lr", [0.03, 0.01])
-def test_a_small_learning_rate_still_learns_the_curvature(lr: float) -> None:
+def test_small_learning_rate_still_learns_the_curvature(lr: float) -> None:
     target = random(1, 3, 8, 8) * 0.8 + 0.1
     pixels = parameter(torch.full_like(target, 0.5))
     optimizer = ProjectedLBFGS(pixels, lr=lr)
@@ -117,7 +117,7 @@ def test_a_small_learning_rate_still_learns_the_curvature(lr: float) -> None:
     assert len(optimizer.state[pixels]["moves"]) == 10
 
 
-def test_history_is_bounded() -> None:
+def test_history_is_limited() -> None:
     target = random(1, 3, 8, 8) * 0.8 + 0.1
     pixels = parameter(torch.full_like(target, 0.5))
     optimizer = ProjectedLBFGS(pixels, history=3)
@@ -127,7 +127,7 @@ def test_history_is_bounded() -> None:
 
 
 @pytest.mark.parametrize("before", [1, 2, 7])
-def test_a_saved_state_goes_on_bit_by_bit(before: int) -> None:
+def test_loaded_state_continues_bit_for_bit(before: int) -> None:
     loss = tilted_bowl(random(1, 3, 8, 8) * 2 - 0.5)
     pixels = parameter(torch.full((1, 3, 8, 8), 0.5))
     optimizer = ProjectedLBFGS(pixels)
@@ -152,8 +152,8 @@ def test_zero_gradient_leaves_the_pixels() -> None:
     assert torch.equal(pixels.detach(), start)
 
 
-def test_minimum_is_not_left_again() -> None:
-    # All pixels are at a bound and none may move: nothing is left of the direction.
+def test_all_pixels_at_a_limit() -> None:
+    # None may move: nothing is left of the direction.
     pixels = parameter(torch.zeros(1, 3, 8, 8))
     minimize(ProjectedLBFGS(pixels), pixels, lambda x: x.sum(), 5)
     assert torch.equal(pixels.detach(), torch.zeros(1, 3, 8, 8))

@@ -1,5 +1,6 @@
 import io
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from nst_rt.optimization.masks import load_labels, matching_label, parse_color, 
 BLACK, WHITE, RED, BLUE = "#000000", "#ffffff", "#ff0000", "#0044ff"
 
 
-def painted(width: int = 256, height: int = 192, smooth: int = 1) -> Image.Image:
+def label_image(width: int = 256, height: int = 192, smooth: int = 1) -> Image.Image:
     """A black background, a white ellipse, a red triangle and a blue one; `smooth` antialiases."""
     w, h = width * smooth, height * smooth
     picture = Image.new("RGB", (w, h), BLACK)
@@ -51,8 +52,8 @@ def assert_one_hot(labels: dict[str, Tensor]) -> None:
     assert (sum(labels.values()) == torch.ones(())).all()
 
 
-def test_each_flat_color_is_a_label(tmp_path: Path) -> None:
-    picture = painted()
+def test_flat_colors_are_labels(tmp_path: Path) -> None:
+    picture = label_image()
     labels = labels_of(picture, tmp_path / "a.png")
     assert_one_hot(labels)
     assert set(labels) == {BLACK, WHITE, RED, BLUE}
@@ -62,7 +63,7 @@ def test_each_flat_color_is_a_label(tmp_path: Path) -> None:
 
 
 def test_largest_region_comes_first(tmp_path: Path) -> None:
-    areas = [mask.sum() for mask in labels_of(painted(), tmp_path / "a.png").values()]
+    areas = [mask.sum() for mask in labels_of(label_image(), tmp_path / "a.png").values()]
     assert areas == sorted(areas, reverse=True)
 
 
@@ -72,8 +73,8 @@ def test_one_region_is_enough(tmp_path: Path) -> None:
     assert torch.equal(labels["#123456"], torch.ones(1, 1, 6, 8))
 
 
-def test_antialiased_edges_go_to_the_nearest_label(tmp_path: Path) -> None:
-    picture = painted(smooth=4)
+def test_antialiased_edges_join_the_nearest_label(tmp_path: Path) -> None:
+    picture = label_image(smooth=4)
     assert len(picture.getcolors() or ()) > 20
     labels = labels_of(picture, tmp_path / "a.png")
     assert_one_hot(labels)
@@ -83,13 +84,13 @@ def test_antialiased_edges_go_to_the_nearest_label(tmp_path: Path) -> None:
         assert mask.sum() < 1.1 * pixels_of(picture, color).sum()
 
 
-def test_a_straight_antialiased_edge_is_no_label(tmp_path: Path) -> None:
+def test_line_of_one_pixel_is_not_a_label(tmp_path: Path) -> None:
     picture = halves("black", "white")
     picture.paste((127, 127, 127), (15, 0, 16, 32))  # 3 % of the pixels
     assert set(labels_of(picture, tmp_path / "a.png")) == {BLACK, WHITE}
 
 
-def test_small_regions_count_from_half_a_percent_on(tmp_path: Path) -> None:
+def test_labels_cover_at_least_half_a_percent(tmp_path: Path) -> None:
     picture = Image.new("RGB", (100, 100))
     picture.paste("red", (0, 0, 10, 5))  # 0.5 %
     picture.paste("lime", (50, 0, 57, 7))  # 0.49 %
@@ -98,8 +99,8 @@ def test_small_regions_count_from_half_a_percent_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("quality", [30, 50, 75, 95])
-def test_noise_of_jpeg_makes_no_labels(tmp_path: Path, quality: int) -> None:
-    picture = painted(smooth=4)
+def test_jpeg_noise_adds_no_labels(tmp_path: Path, quality: int) -> None:
+    picture = label_image(smooth=4)
     labels = labels_of(picture, tmp_path / "a.jpg", quality=quality)
     assert_one_hot(labels)
     assert len(labels) == 4
@@ -109,7 +110,7 @@ def test_noise_of_jpeg_makes_no_labels(tmp_path: Path, quality: int) -> None:
         assert mask[0, 0].numpy()[near].mean() > 0.99
 
 
-def test_nearly_equal_colors_are_the_more_frequent_one(tmp_path: Path) -> None:
+def test_nearly_equal_colors_are_one_label(tmp_path: Path) -> None:
     picture = halves("black", (200, 100, 50))
     picture.paste((176, 124, 50), (16, 0, 32, 10))
     labels = labels_of(picture, tmp_path / "a.png")
@@ -119,33 +120,33 @@ def test_nearly_equal_colors_are_the_more_frequent_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["astronaut.png", "camera.png", "brick.png", "rocket.jpg"])
-def test_photo_is_no_label_image(photos: Path, name: str) -> None:
-    with pytest.raises(InputError, match=r"not a label image.*flat color.*PNG") as caught:
+def test_photo_is_not_a_label_image(photos: Path, name: str) -> None:
+    with pytest.raises(InputError, match=name) as caught:
         load_labels(photos / name)
     assert "\n" not in str(caught.value)
 
 
-def test_gradient_is_no_label_image(tmp_path: Path) -> None:
+def test_gradient_is_not_a_label_image(tmp_path: Path) -> None:
     levels = np.linspace(0, 255, 400).astype(np.uint8)[None].repeat(100, axis=0)
-    with pytest.raises(InputError, match="not a label image"):
+    with pytest.raises(InputError, match=r"a\.png"):
         labels_of(Image.fromarray(levels), tmp_path / "a.png")
 
 
-def test_too_many_colors_are_no_label_image(tmp_path: Path) -> None:
+def test_more_than_16_colors_are_not_a_label_image(tmp_path: Path) -> None:
     levels = np.zeros((40, 170, 3), dtype=np.uint8)
     for k in range(17):
         levels[:, 10 * k : 10 * k + 10] = (60 * (k % 4), 60 * (k // 4), 0)
-    with pytest.raises(InputError, match=r"17 colors.*at most 16"):
+    with pytest.raises(InputError, match="17 colors"):
         labels_of(Image.fromarray(levels), tmp_path / "a.png")
     assert len(labels_of(Image.fromarray(levels[:, 10:]), tmp_path / "a.png")) == 16
 
 
-def test_regions_that_are_numbered_are_an_error_not_one_region(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="#000000 and #010101 are too alike"):
+def test_numbered_regions_are_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="#010101"):
         labels_of(halves(0, 1, "L"), tmp_path / "a.png")
 
 
-def test_a_million_colors_between_the_regions(tmp_path: Path) -> None:
+def test_a_million_colors(tmp_path: Path) -> None:
     levels = np.zeros((2000, 1500, 3), dtype=np.uint8)
     levels[:, 750:] = 255
     noise = np.random.default_rng(0).integers(0, 256, (1000, 1500, 3))
@@ -172,13 +173,13 @@ def test_gray_masks(tmp_path: Path, mode: str, left: float, right: float) -> Non
     assert torch.equal(labels[WHITE][0, 0], torch.from_numpy(levels).float() / right)
 
 
-def test_palette_masks_have_the_colors_of_the_palette(tmp_path: Path) -> None:
+def test_palette_masks(tmp_path: Path) -> None:
     picture = halves(0, 1, "P")
     picture.putpalette([10, 200, 30, 40, 50, 220])
     assert set(labels_of(picture, tmp_path / "a.png")) == {"#0ac81e", "#2832dc"}
 
 
-def test_what_is_transparent_is_black(tmp_path: Path) -> None:
+def test_transparent_areas_are_black(tmp_path: Path) -> None:
     picture = halves((90, 90, 90, 0), (255, 0, 0, 255), "RGBA")
     labels = labels_of(picture, tmp_path / "a.png")
     assert set(labels) == {BLACK, RED}
@@ -193,65 +194,56 @@ def test_orientation_is_applied(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("like", [(192, 256), (96, 128), (3000, 4000), (193, 256), (85, 114)])
-def test_mask_of_the_same_aspect_fits(tmp_path: Path, like: tuple[int, int]) -> None:
-    painted().save(tmp_path / "a.png")
+def test_mask_of_the_same_aspect_ratio_fits(tmp_path: Path, like: tuple[int, int]) -> None:
+    label_image().save(tmp_path / "a.png")
     labels = load_labels(tmp_path / "a.png", like=like)
     assert labels[BLACK].shape == (1, 1, 192, 256)
 
 
 @pytest.mark.parametrize("like", [(256, 192), (512, 512), (192, 260), (3050, 4000)])
-def test_mask_of_another_aspect_does_not_fit(tmp_path: Path, like: tuple[int, int]) -> None:
+def test_mask_of_another_aspect_ratio_is_an_error(tmp_path: Path, like: tuple[int, int]) -> None:
     path = tmp_path / "a.png"
-    painted().save(path)
-    message = f"{path}: 256x192 px does not fit an image of {like[1]}x{like[0]} px; paint the mask"
-    with pytest.raises(InputError, match=message):
+    label_image().save(path)
+    with pytest.raises(InputError, match=f"256x192 .* {like[1]}x{like[0]}"):
         load_labels(path, like=like)
 
 
-def test_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"a\.png: no such file"):
-        load_labels(tmp_path / "a.png")
-
-
-def test_file_that_is_no_image(tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_text("red")
-    with pytest.raises(InputError, match="not an image that can be read"):
-        load_labels(tmp_path / "a.png")
-
-
-def test_damaged_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", ["missing", "text", "cut"])
+def test_unreadable_file_is_an_error(tmp_path: Path, damage: str) -> None:
     buffer = io.BytesIO()
-    painted().save(buffer, "PNG")
-    (tmp_path / "a.png").write_bytes(buffer.getvalue()[:-300])
-    with pytest.raises(InputError, match="damaged or unreadable image"):
+    label_image().save(buffer, "PNG")
+    data = {"text": b"red", "cut": buffer.getvalue()[:-300]}.get(damage)
+    if data is not None:
+        (tmp_path / "a.png").write_bytes(data)
+    with pytest.raises(InputError, match=r"a\.png"):
         load_labels(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize(
     "text", ["white", "White", " #fff", "#FFFFFF", "#ffffff80", "rgb(255,255,255)"]
 )
-def test_ways_to_write_white(text: str) -> None:
+def test_parse_color(text: str) -> None:
     assert parse_color(text) == "#ffffff"
 
 
-def test_colors_are_named_as_labels_are(tmp_path: Path) -> None:
+def test_parsed_colors_are_named_like_labels(tmp_path: Path) -> None:
     labels = labels_of(halves("orange", (1, 2, 3)), tmp_path / "a.png")
     assert set(labels) == {parse_color("orange"), parse_color("rgb(1, 2, 3)")}
 
 
 @pytest.mark.parametrize("text", ["", "sky", "#ff", "rgb(1,2)", "rgb(0,300,0)", "255,0,0"])
-def test_what_is_no_color(text: str) -> None:
-    with pytest.raises(InputError, match="is no color"):
+def test_parse_color_of_other_texts_is_an_error(text: str) -> None:
+    with pytest.raises(InputError, match=re.escape(repr(text))):
         parse_color(text)
 
 
-def test_a_color_matches_the_label_that_jpeg_made_of_it(tmp_path: Path) -> None:
-    labels = labels_of(painted(), tmp_path / "a.jpg", quality=50)
+def test_color_matches_the_label_that_jpeg_made_of_it(tmp_path: Path) -> None:
+    labels = labels_of(label_image(), tmp_path / "a.jpg", quality=50)
     matches = [matching_label(color, labels) for color in (BLACK, WHITE, RED, BLUE)]
     assert sorted(str(match) for match in matches) == sorted(labels)
 
 
-def test_the_nearest_label_matches_and_only_within_24_levels() -> None:
+def test_nearest_label_matches_within_24_levels() -> None:
     assert matching_label("#100000", ["#000000", "#180000"]) == "#180000"
     assert matching_label("#181818", ["#000000"]) == "#000000"
     assert matching_label("#190000", ["#000000", "#ffffff"]) is None
@@ -270,7 +262,7 @@ def test_resized_mask_averages_areas() -> None:
     assert torch.equal(resized_mask(mask, (1, 2)), torch.tensor([0.75, 0.25]).view(1, 1, 1, 2))
 
 
-def test_mask_of_the_same_size_is_the_same() -> None:
+def test_resized_mask_of_the_same_size() -> None:
     assert torch.equal(resized_mask(step(60), (40, 60)), step(60))
 
 
@@ -297,8 +289,8 @@ def test_feather_is_the_same_in_both_directions() -> None:
 
 @pytest.mark.parametrize("shape", [(192, 256), (48, 64), (37, 51), (300, 400), (3, 4)])
 @pytest.mark.parametrize("feather", [0.0, 0.01, 2.5, 30.0])
-def test_masks_still_sum_to_one(tmp_path: Path, shape: tuple[int, int], feather: float) -> None:
-    labels = labels_of(painted(), tmp_path / "a.png")
+def test_resized_masks_sum_to_1(tmp_path: Path, shape: tuple[int, int], feather: float) -> None:
+    labels = labels_of(label_image(), tmp_path / "a.png")
     masks = torch.cat([resized_mask(mask, shape, feather) for mask in labels.values()])
     assert masks.shape == (4, 1, *shape)
     assert masks.min() >= 0
@@ -307,6 +299,6 @@ def test_masks_still_sum_to_one(tmp_path: Path, shape: tuple[int, int], feather:
 
 
 @pytest.mark.parametrize("feather", [-1.0, math.nan, math.inf])
-def test_feather_that_cannot_be(feather: float) -> None:
+def test_bad_feather(feather: float) -> None:
     with pytest.raises(InputError, match="feather"):
         resized_mask(step(60), (40, 60), feather)

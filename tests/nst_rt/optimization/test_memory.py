@@ -38,15 +38,15 @@ def plan(
 
 
 @pytest.mark.parametrize("gigabytes", [2.0, 8.0, 1000.0])
-def test_a_small_image_is_done_whole(vgg: VGG19Features, gigabytes: float) -> None:
+def test_small_image_is_not_tiled(vgg: VGG19Features, gigabytes: float) -> None:
     assert plan((384, 512), vgg, gigabytes).tile is None
 
 
-def test_a_large_image_is_done_whole_where_the_memory_is_granted(vgg: VGG19Features) -> None:
+def test_large_image_is_not_tiled_with_enough_memory(vgg: VGG19Features) -> None:
     assert plan(LARGE, vgg, 1000).tile is None
 
 
-def test_what_does_not_fit_as_a_whole_is_done_in_tiles(vgg: VGG19Features) -> None:
+def test_less_memory_means_smaller_tiles(vgg: VGG19Features) -> None:
     planned = plan(LARGE, vgg, 1000)
     for _ in range(3):
         limit = planned.peak * 0.99
@@ -57,7 +57,7 @@ def test_what_does_not_fit_as_a_whole_is_done_in_tiles(vgg: VGG19Features) -> No
         planned = tiled
 
 
-def test_memory_that_is_not_granted_is_used_with_moderation(
+def test_default_uses_a_moderate_share_of_free_memory(
     vgg: VGG19Features, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(memory, "available_memory", lambda device: 1e12)
@@ -68,43 +68,41 @@ def test_memory_that_is_not_granted_is_used_with_moderation(
 
 @pytest.mark.parametrize("shape", [(4000, 6000), (6000, 4000), (1111, 9999)])
 @pytest.mark.parametrize("gigabytes", [2.6, 3.7])
-def test_what_cannot_fit_is_an_error_with_the_largest_size_that_does(
+def test_error_names_the_largest_size_that_fits(
     vgg: VGG19Features, shape: tuple[int, int], gigabytes: float
 ) -> None:
-    with pytest.raises(InputError, match=rf"{shape[1]}x{shape[0]} px would take .* GB") as caught:
+    with pytest.raises(InputError, match=f"{shape[1]}x{shape[0]}") as caught:
         plan(shape, vgg, gigabytes)
-    found = re.search(r"--size (\d+) would fit", str(caught.value))
+    found = re.search(r"`size` (\d+)", str(caught.value))
     assert found is not None
     size = int(found[1])
     height, width = (round(side * size / max(shape)) for side in shape)
     assert plan((height, width), vgg, gigabytes).peak <= gigabytes * 1e9
     height, width = (round(side * (size + 64) / max(shape)) for side in shape)
-    with pytest.raises(InputError, match="would fit"):
+    with pytest.raises(InputError, match="GB"):
         plan((height, width), vgg, gigabytes)
 
 
-def test_memory_too_small_for_anything_is_an_error_without_advice(vgg: VGG19Features) -> None:
-    with pytest.raises(InputError, match=r"there are 0\.5 GB: nor would any smaller size"):
+def test_memory_too_small_for_any_size(vgg: VGG19Features) -> None:
+    with pytest.raises(InputError, match=r"0\.5 GB") as caught:
         plan((384, 512), vgg, 0.5)
+    assert "`size`" not in str(caught.value)
 
 
-def test_prediction_grows_with_the_size(vgg: VGG19Features) -> None:
+def test_prediction_grows_with_size_and_precision(vgg: VGG19Features) -> None:
     peaks = [plan((s, s), vgg, 1000).peak for s in (64, 256, 1024, 4096)]
     assert peaks == sorted(set(peaks))
-
-
-def test_prediction_grows_with_the_precision(vgg: VGG19Features) -> None:
     assert plan(LARGE, features(torch.bfloat16), 1000).peak < plan(LARGE, vgg, 1000).peak
 
 
-def test_a_large_painting_is_planned_for_too(vgg: VGG19Features) -> None:
+def test_large_style_image_counts_too(vgg: VGG19Features) -> None:
     whole = plan((384, 512), vgg, 1000, style=LARGE)
     assert whole.peak > 3 * plan((384, 512), vgg, 1000).peak
     assert plan(LARGE, vgg, 1000, style=LARGE).peak > plan(LARGE, vgg, 1000).peak
     assert plan((384, 512), vgg, whole.peak / 1e9 * 0.9, style=LARGE).tile is not None
 
 
-def test_adam_takes_less_than_lbfgs(vgg: VGG19Features) -> None:
+def test_adam_needs_less_than_lbfgs(vgg: VGG19Features) -> None:
     adam = replace(Settings(), optimizer="adam")
     assert plan(LARGE, vgg, 1000, adam).peak < plan(LARGE, vgg, 1000).peak
 
@@ -115,5 +113,5 @@ def test_memory_must_be_positive(vgg: VGG19Features, gigabytes: float) -> None:
         plan((384, 512), vgg, gigabytes)
 
 
-def test_available_memory_is_at_most_the_machines() -> None:
+def test_available_memory_is_at_most_the_total() -> None:
     assert 0 < available_memory(CPU) <= psutil.virtual_memory().total

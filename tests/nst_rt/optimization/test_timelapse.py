@@ -1,3 +1,4 @@
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,22 +27,22 @@ def gray(number: int) -> Tensor:
 
 
 def write(path: Path, count: int, *, first: int = 0, earlier: int = 0) -> None:
-    with Timelapse(path, (48, 64), earlier=earlier) as film:
+    with Timelapse(path, (48, 64), earlier=earlier) as video:
         for number in range(first, first + count):
-            film.write(gray(number))
+            video.write(gray(number))
 
 
-def break_off(path: Path, images: Sequence[Tensor], *, earlier: int = 0) -> None:
+def interrupt(path: Path, images: Sequence[Tensor], *, earlier: int = 0) -> None:
     """Write images, then fail."""
 
-    def broken_off() -> None:
-        with Timelapse(path, (48, 64), earlier=earlier) as film:
+    def work() -> None:
+        with Timelapse(path, (48, 64), earlier=earlier) as video:
             for image in images:
-                film.write(image)
+                video.write(image)
             raise RuntimeError("stop")
 
     with pytest.raises(RuntimeError, match="stop"):
-        broken_off()
+        work()
 
 
 def shown(path: Path) -> list[np.ndarray]:
@@ -60,7 +61,7 @@ def names(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("suffix", [*TIMELAPSE_SUFFIXES, ".MP4"])
-def test_each_image_is_a_frame_and_the_last_one_stays(tmp_path: Path, suffix: str) -> None:
+def test_one_frame_per_image_and_the_last_is_held(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"t{suffix}"
     write(path, 5)
     assert names(tmp_path) == [path.name]
@@ -71,7 +72,7 @@ def test_each_image_is_a_frame_and_the_last_one_stays(tmp_path: Path, suffix: st
     video.release()
 
 
-def test_players_can_show_it(tmp_path: Path) -> None:
+def test_format_is_what_players_expect(tmp_path: Path) -> None:
     write(tmp_path / "t.mp4", 2)
     with av.open(str(tmp_path / "t.mp4")) as container:
         (stream,) = container.streams
@@ -93,9 +94,9 @@ def test_players_can_show_it(tmp_path: Path) -> None:
 def test_sides_are_even_and_at_most_1920(
     tmp_path: Path, shape: tuple[int, int], expected: tuple[int, int]
 ) -> None:
-    with Timelapse(tmp_path / "t.mp4", shape) as film:
-        film.write(torch.full((1, 3, *shape), 0.6))
-        film.write(torch.full((1, 3, *(max(side // 4, 1) for side in shape)), 0.6))  # coarser
+    with Timelapse(tmp_path / "t.mp4", shape) as video:
+        video.write(torch.full((1, 3, *shape), 0.6))
+        video.write(torch.full((1, 3, *(max(side // 4, 1) for side in shape)), 0.6))  # coarser
     with av.open(str(tmp_path / "t.mp4")) as container:
         video = container.streams.video[0]
         assert (video.height, video.width) == expected
@@ -104,11 +105,11 @@ def test_sides_are_even_and_at_most_1920(
             assert np.abs(levels - 0.6 * 255).max() <= 4
 
 
-def test_a_coarse_image_fills_the_frame(tmp_path: Path) -> None:
+def test_coarse_image_fills_the_frame(tmp_path: Path) -> None:
     image = torch.zeros(1, 3, 12, 16)
     image[..., 8:] = 1
-    with Timelapse(tmp_path / "t.mp4", (48, 64)) as film:
-        film.write(image)
+    with Timelapse(tmp_path / "t.mp4", (48, 64)) as video:
+        video.write(image)
     frame = shown(tmp_path / "t.mp4")[0]
     assert frame.shape == (48, 64, 3)
     assert frame[:, :28].max() < 0.1
@@ -117,9 +118,9 @@ def test_a_coarse_image_fills_the_frame(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("shape", [(48, 64), (720, 1280)])
 def test_colors_survive(tmp_path: Path, shape: tuple[int, int]) -> None:
-    with Timelapse(tmp_path / "t.mp4", shape) as film:
+    with Timelapse(tmp_path / "t.mp4", shape) as video:
         for color in COLORS:
-            film.write(plain(color, *shape))
+            video.write(plain(color, *shape))
     frames = shown(tmp_path / "t.mp4")
     for frame, color in zip(frames, COLORS, strict=False):
         assert np.abs(frame.mean((0, 1)) - color).max() < 0.02
@@ -127,8 +128,8 @@ def test_colors_survive(tmp_path: Path, shape: tuple[int, int]) -> None:
     assert np.abs(last - COLORS[-1]).max() < 0.02
 
 
-def test_the_file_says_what_its_colors_mean(tmp_path: Path) -> None:
-    """Or players guess by the size: BT.709 from 720 lines on, BT.601 below."""
+def test_colors_are_tagged(tmp_path: Path) -> None:
+    """Without tags players guess by the size: BT.709 from 720 lines on, BT.601 below."""
     write(tmp_path / "t.mp4", 1)
     with av.open(str(tmp_path / "t.mp4")) as container:
         frame = next(container.decode(video=0))
@@ -136,94 +137,96 @@ def test_the_file_says_what_its_colors_mean(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [RuntimeError, KeyboardInterrupt])
-def test_an_exception_leaves_a_film_that_plays(tmp_path: Path, kind: type[BaseException]) -> None:
+def test_exception_leaves_a_partial_video_that_plays(
+    tmp_path: Path, kind: type[BaseException]
+) -> None:
     path = tmp_path / "t.mp4"
     path.write_text("an earlier one")
 
-    def broken_off() -> None:
-        with Timelapse(path, (48, 64)) as film:
+    def work() -> None:
+        with Timelapse(path, (48, 64)) as video:
             for number in range(7):
-                film.write(gray(number))
+                video.write(gray(number))
             raise kind("stop")
 
     with pytest.raises(kind, match="stop"):
-        broken_off()
+        work()
     assert path.read_text() == "an earlier one"
     assert names(tmp_path) == ["t.mp4", "t.partial.mp4"]
     assert numbers(tmp_path / "t.partial.mp4") == list(range(7))
 
 
 @pytest.mark.parametrize("suffix", TIMELAPSE_SUFFIXES)
-def test_an_exception_before_the_first_frame_leaves_nothing(tmp_path: Path, suffix: str) -> None:
-    break_off(tmp_path / f"t{suffix}", [])
+def test_exception_before_the_first_frame_leaves_nothing(tmp_path: Path, suffix: str) -> None:
+    interrupt(tmp_path / f"t{suffix}", [])
     assert names(tmp_path) == []
 
 
 @pytest.mark.parametrize("name", ["t.mp4", "t.mkv", "100%02d.mp4", "a:b.mp4"])
-def test_a_film_goes_on_where_it_broke_off(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_resume_appends_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.chdir(tmp_path)
-    break_off(Path(name), [gray(number) for number in range(4)])
+    interrupt(Path(name), [gray(number) for number in range(4)])
     write(Path(name), 3, first=4, earlier=99)
     assert numbers(tmp_path / name) == [0, 1, 2, 3, 4, 5] + [6] * (1 + HOLD)
     assert names(tmp_path) == [name]
 
 
-def test_breaking_off_before_a_new_frame_keeps_the_earlier_ones(tmp_path: Path) -> None:
-    break_off(tmp_path / "t.mp4", [gray(number) for number in range(4)])
-    break_off(tmp_path / "t.mp4", [], earlier=99)
+def test_resume_interrupted_before_a_new_frame_keeps_the_earlier_ones(tmp_path: Path) -> None:
+    interrupt(tmp_path / "t.mp4", [gray(number) for number in range(4)])
+    interrupt(tmp_path / "t.mp4", [], earlier=99)
     assert names(tmp_path) == ["t.partial.mp4"]
     assert numbers(tmp_path / "t.partial.mp4") == [0, 1, 2, 3]
 
 
-def test_going_on_keeps_the_colors(tmp_path: Path) -> None:
+def test_resume_keeps_colors(tmp_path: Path) -> None:
     path = tmp_path / "t.mp4"
-    break_off(path, [plain(color) for color in COLORS])
+    interrupt(path, [plain(color) for color in COLORS])
     for _ in range(2):
-        break_off(path, [gray(0)], earlier=99)
-    with Timelapse(path, (48, 64), earlier=99) as film:
-        film.write(gray(0))
+        interrupt(path, [gray(0)], earlier=99)
+    with Timelapse(path, (48, 64), earlier=99) as video:
+        video.write(gray(0))
     for frame, color in zip(shown(path), COLORS, strict=False):
         assert np.abs(frame.mean((0, 1)) - color).max() < 0.03
 
 
-def test_a_film_begins_anew_unless_it_is_to_go_on(tmp_path: Path) -> None:
-    break_off(tmp_path / "t.mp4", [gray(number) for number in range(4)])
+def test_partial_video_is_ignored_without_resume(tmp_path: Path) -> None:
+    interrupt(tmp_path / "t.mp4", [gray(number) for number in range(4)])
     write(tmp_path / "t.mp4", 2)
     assert numbers(tmp_path / "t.mp4") == [0] + [1] * (1 + HOLD)
 
 
-def test_what_a_killed_process_left_is_not_part_of_a_new_film(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_process_are_ignored(tmp_path: Path) -> None:
     write(tmp_path / ".t.partial.mp4", 3)  # where resuming moves the earlier frames to
     write(tmp_path / "t.mp4", 2)
     assert numbers(tmp_path / "t.mp4") == [0] + [1] * (1 + HOLD)
 
 
-def test_nothing_to_go_on_from_is_no_error(tmp_path: Path) -> None:
+def test_resume_without_a_partial_video(tmp_path: Path) -> None:
     write(tmp_path / "t.mp4", 2, earlier=99)
     assert numbers(tmp_path / "t.mp4") == [0] + [1] * (1 + HOLD)
 
 
-def test_an_unreadable_beginning_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_resume_of_an_unreadable_video_warns(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "t.partial.mp4").write_text("killed before its index was written")
     write(tmp_path / "t.mp4", 2, earlier=99)
     assert numbers(tmp_path / "t.mp4") == [0] + [1] * (1 + HOLD)
     (warning,) = caplog.messages
-    assert "t.mp4: what there was of the timelapse cannot be read" in warning
+    assert "t.mp4" in warning
     assert names(tmp_path) == ["t.mp4"]
 
 
 @pytest.mark.parametrize("name", ["t.txt", "t", "t.gif", "t.webm"])
-def test_an_unknown_suffix_is_an_error(tmp_path: Path, name: str) -> None:
-    with pytest.raises(InputError, match=r"unknown video format .*use one of \.mp4, \.mkv, \.mov"):
+def test_unknown_suffix_is_an_error(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match=re.escape(name)):
         check_timelapse(tmp_path / name)
 
 
-def test_an_existing_file_is_not_replaced_unasked(tmp_path: Path) -> None:
+def test_existing_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "t.mp4").touch()
-    with pytest.raises(OutputExistsError, match=r"t\.mp4: exists already"):
+    with pytest.raises(OutputExistsError, match=r"t\.mp4"):
         check_timelapse(tmp_path / "t.mp4")
     assert check_timelapse(str(tmp_path / "t.mp4"), overwrite=True) == tmp_path / "t.mp4"
-    with pytest.raises(InputError, match="does not exist"):
+    with pytest.raises(InputError, match="nowhere"):
         check_timelapse(tmp_path / "nowhere" / "t.mp4")
