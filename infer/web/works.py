@@ -157,7 +157,7 @@ def train_work(
             raise InputError(f"there is a style {name} already: choose another name")
         output = job.folder / f"{name}.safetensors"
         command = [sys.executable, "-m", "nst_rt", "train", "--json"]
-        command += ["--style", f"{name}={painting.path}", "--photos", str(photos)]
+        command += ["--style-image", f"{name}={painting.path}", "--photos", str(photos)]
         command += ["--name", name, "--from", start_from]
         command += [] if steps is None else ["--steps", str(steps)]
         command += ["--output", str(output), "--runs", str(job.folder / "runs")]

@@ -5,7 +5,7 @@ from typing import Any
 
 from nst_rt.cli.options import MODEL_HELP, add_backend_arguments
 from nst_rt.cli.report import Report, progress
-from nst_rt.cli.train import paintings_by_name
+from nst_rt.cli.train import style_images_by_name
 from nst_rt.errors import InputError
 
 EXAMPLES = (
@@ -50,7 +50,7 @@ def run(model: str, video: str | None = None, **options: Any) -> Report:
         done = evaluate_model(
             model,
             options.pop("photos"),
-            paintings_by_name(options.pop("style")),
+            style_images_by_name(options.pop("style")),
             on_progress=lambda part, note: advance(part, 1, note),
             **options,
         )
