@@ -1,7 +1,7 @@
-"""The style image as a training uses it: cut, denoised, its levels stretched.
+"""The style image as a training uses it: cropped, denoised, and with its levels stretched.
 
-A network is no more vivid than the file that it learned from, and learns the noise of a scan as if
-it were brush strokes.
+A network is no more vivid than the file that it learned from, and it learns the noise of a scan as
+if it were brush strokes.
 """
 
 import re
@@ -19,22 +19,22 @@ from nst_rt.errors import InputError
 from nst_rt.images.color import luminance
 from nst_rt.images.io import image_shape, load_image, resize
 
-SMALLEST = 64  # pixels a side of a style image or a crop of one
+SMALLEST = 64  # minimum side of a style image or of its crop, pixels
 
-_VIVID_DEVIATION, _VIVID_CHROMA = 0.25, 0.27  # of files that gave vivid networks
-_NEARLY_VIVID = 0.9  # of either: no need to touch the file
-_FULL_RANGE = 0.8  # of white - black; less is the veil of a bad reproduction, not the painting's
-_LEAST_RANGE = 0.1  # below it there is nothing but noise to stretch
-_CLIPPED = 0.005  # fraction of the pixels, at either end
-_LARGEST_GAIN = 1.5
-# Of the range, about 9 of 255 levels: clean files of rough paintings come to 0.027 at 320 px.
+_VIVID_DEVIATION, _VIVID_CHROMA = 0.25, 0.27  # measured on files that gave vivid networks
+_NEARLY_VIVID = 0.9  # fraction of either from which a file is left alone
+_FULL_RANGE = 0.8  # white - black; less is the veil of a bad reproduction, not of the artwork
+_MIN_RANGE = 0.1  # below it there is nothing but noise to stretch
+_CLIPPED = 0.005  # fraction of the pixels at either end
+_MAX_GAIN = 1.5
+# Fraction of the range, about 9 of 255 levels; clean files of rough paintings have 0.027 at 320 px.
 _VISIBLE_NOISE = 0.035
-_BLOCK = 16  # details a side
+_BLOCK = 16  # side of a block of wavelet details
 
 
 @dataclass(frozen=True)
 class Crop:
-    """A rectangle of an image, in pixels from its top left corner."""
+    """A rectangle of an image, in pixels from the top left corner."""
 
     width: int
     height: int
@@ -43,7 +43,7 @@ class Crop:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """A crop written as ImageMagick writes it: WIDTHxHEIGHT+LEFT+TOP.
+        """Read a crop in ImageMagick's notation: WIDTHxHEIGHT+LEFT+TOP.
 
         Raises:
             InputError: not a crop.
@@ -51,8 +51,8 @@ class Crop:
         found = re.fullmatch(r"(\d+)x(\d+)\+(\d+)\+(\d+)", text, re.ASCII)
         if found is None:
             raise InputError(
-                f"{text!r} is not a crop such as 400x300+20+10: width, height, and the left and "
-                "top edge, in pixels"
+                f"{text!r} is not a crop such as 400x300+20+10 (width, height, left and top edge "
+                "in pixels)"
             )
         return cls(*map(int, found.groups()))
 
@@ -60,29 +60,27 @@ class Crop:
         return f"{self.width}x{self.height}+{self.left}+{self.top}"
 
     def of(self, image: Tensor) -> Tensor:
-        """The part of an image (1, 3, H, W).
+        """Cut the crop out of an image (1, 3, H, W).
 
         Raises:
-            InputError: it is not inside the image, or too small to be a style image.
+            InputError: the crop is not inside the image, or too small for a style image.
         """
         height, width = image.shape[-2:]
         if self.left + self.width > width or self.top + self.height > height:
             raise InputError(f"the crop {self} is not inside the image of {width}x{height} px")
         if min(self.width, self.height) < SMALLEST:
-            raise InputError(
-                f"the crop {self} has too few strokes; {SMALLEST} px a side are the least"
-            )
+            raise InputError(f"the crop {self} is too small; the minimum is {SMALLEST} px per side")
         rows = slice(self.top, self.top + self.height)
         return image[..., rows, self.left : self.left + self.width]
 
 
 @dataclass(frozen=True)
 class Vividness:
-    """How vivid an image is, both in [0, 1].
+    """How vivid an image is.
 
     Attributes:
-        deviation: standard deviation of the luma.
-        chroma: mean of the largest less the smallest of a pixel's RGB.
+        deviation: standard deviation of the luma, in [0, 1].
+        chroma: mean difference of the largest and the smallest channel of a pixel, in [0, 1].
     """
 
     deviation: float
@@ -96,23 +94,22 @@ class Vividness:
 
     @property
     def fraction(self) -> float:
-        """Of what is vivid, in deviation or chroma, whichever is nearer.
+        """Fraction of what counts as vivid, in deviation or chroma, whichever is larger.
 
-        A painting may be gray (Udnie) or even in its light (The Scream); a bad reproduction takes
-        from both alike.
+        An artwork may be gray (Udnie) or evenly lit (The Scream); a bad reproduction reduces both.
         """
         return max(self.deviation / _VIVID_DEVIATION, self.chroma / _VIVID_CHROMA)
 
 
 @dataclass(frozen=True)
 class StyleImage:
-    """A style image as it is trained on, and what was done to it; as text, a line that tells it.
+    """A style image ready for training; `str` describes how it was prepared.
 
     Attributes:
         image: shape (1, 3, H, W), float32, RGB in [0, 1].
-        crop: what was cut out of the file; None for all of it.
-        noise: standard deviation of the noise that was removed; None if it was left alone.
-        stretched: whether the levels were.
+        crop: region of the file; None for all of it.
+        noise: standard deviation of the noise that was removed; None if the image was not denoised.
+        stretched: whether the levels were stretched.
         before: how vivid the file is.
         after: how vivid the image is.
     """
@@ -126,7 +123,7 @@ class StyleImage:
 
     def __str__(self) -> str:
         before, after = self.before, self.after
-        done = [f"cut to {self.crop}"] if self.crop else []
+        done = [f"cropped to {self.crop}"] if self.crop else []
         if self.stretched:
             done.append(
                 f"levels stretched (luma deviation {before.deviation:.2f} -> "
@@ -134,11 +131,11 @@ class StyleImage:
             )
         if self.noise is not None:
             done.append(f"denoised (noise {self.noise:.3f})")
-        kept = f"luma deviation {before.deviation:.2f}, chroma {before.chroma:.2f}"
-        return ", ".join(done) or f"used as it is ({kept})"
+        vividness = f"luma deviation {before.deviation:.2f}, chroma {before.chroma:.2f}"
+        return ", ".join(done) or f"used as it is ({vividness})"
 
     def facts(self) -> dict[str, Any]:
-        """The same as JSON values; figures before and after."""
+        """The preparation as JSON values, with figures before and after."""
         before, after = self.before, self.after
         return {
             "crop": str(self.crop) if self.crop else None,
@@ -152,18 +149,18 @@ class StyleImage:
 def load_style_image(
     path: Path | str, size: int, *, crop: Crop | None = None, prepare: bool = True
 ) -> StyleImage:
-    """Read a style image for a training.
+    """Load a style image for a training.
 
     Args:
         path: image file.
         size: long side, pixels.
-        crop: the part of the file to use.
-        prepare: denoise it where it is noisy, stretch its levels where they are dull.
+        crop: region of the file to use.
+        prepare: denoise the image if it is noisy, and stretch its levels if it is dull.
 
     Raises:
         InputError: not an image, or a crop that cannot be used.
     """
-    # Noise is judged at the size of use, since reducing averages it away, but before enlarging.
+    # Noise is measured at the final size, since reducing averages it away, but before enlarging.
     if crop is None:
         image = load_image(path, size=min(size, max(image_shape(path))))
     else:
@@ -178,15 +175,15 @@ def load_style_image(
 
 
 def check_style_image(path: Path | str, crop: Crop | None = None) -> None:
-    """Raise an InputError unless a style image can be read and is large enough."""
+    """Raise an InputError unless a style image, or its crop, can be read and is large enough."""
     if crop is not None:
         _cropped(path, crop)
         return
     height, width = load_image(path).shape[-2:]
     if min(height, width) < SMALLEST:
         raise InputError(
-            f"{path}: a painting of {width}x{height} px has too few strokes; {SMALLEST} px a side "
-            "are the least"
+            f"{path}: a style image of {width}x{height} px is too small; the minimum is {SMALLEST} "
+            "px per side"
         )
 
 
@@ -198,13 +195,13 @@ def _cropped(path: Path | str, crop: Crop) -> Tensor:
 
 
 def with_full_levels(image: Tensor) -> Tensor:
-    """An image whose levels fill their range; a vivid one, and one of a single color, as it is.
+    """Stretch the levels of an image to the full range; vivid or plain images are returned as is.
 
-    A bad reproduction lies under a veil, x -> a x + b in all channels, which takes from contrast
-    and colors alike. So black is where the channels' least begins, white where their largest ends
-    (He et al. 2009, "Single Image Haze Removal Using Dark Channel Prior"), and what then is still
-    dull gets a gain. The channels have one curve, with no white balance: hues stay, and so does the
-    tint of a paper, which is no white.
+    A bad reproduction adds a veil, x -> a x + b in all channels, which reduces contrast and colors
+    alike. So black is the low end of the pixels' smallest channel and white the high end of their
+    largest (He et al. 2009, "Single Image Haze Removal Using Dark Channel Prior"); if the result is
+    still dull, contrast is increased. All channels have the same curve, without a white balance:
+    hues are kept, and so is the tint of paper, which is not white.
 
     Args:
         image: shape (1, 3, H, W), RGB in [0, 1].
@@ -215,20 +212,25 @@ def with_full_levels(image: Tensor) -> Tensor:
     black, white = _ends(image)
     span = white - black
     vivid = Vividness.of(image).fraction >= _NEARLY_VIVID and span >= _FULL_RANGE
-    if vivid or span < _LEAST_RANGE:
+    if vivid or span < _MIN_RANGE:
         return image
     stretched = ((image - black) / span).clamp(0, 1)
-    # On toned paper the darkest is no black: stretched like contrast, cream would become amber.
-    kept = 1 - one_hue(image) * (1 - span)
-    stretched = torch.lerp(luminance(stretched), stretched, kept)
-    gain = min(1 / Vividness.of(stretched).fraction, _LARGEST_GAIN)
-    return steeper(stretched, gain) if gain > 1 else stretched
+    # On toned paper the darkest tone is not black: chroma stretched like contrast would turn cream
+    # into amber.
+    chroma_factor = 1 - _one_hue(image) * (1 - span)
+    stretched = torch.lerp(luminance(stretched), stretched, chroma_factor)
+    gain = min(1 / Vividness.of(stretched).fraction, _MAX_GAIN)
+    if gain <= 1:
+        return stretched
+    # An S-curve with the slope `gain` at the mean of the luma, which clips nothing.
+    middle = torch.logit(luminance(stretched).mean())
+    return torch.sigmoid(gain * torch.logit(stretched, 1e-6) + (1 - gain) * middle)
 
 
-def one_hue(image: Tensor) -> float:
-    """1 for an image of a single hue, such as a drawing on toned paper, 0 for paintings in color.
+def _one_hue(image: Tensor) -> float:
+    """1 for an image of a single hue, such as a drawing on toned paper; 0 for paintings in color.
 
-    That is how far the pixels' chromas point the same way; those of paintings come to 0.06 to 0.88.
+    It measures how well the pixels' chromas are aligned; those of paintings reach 0.06 to 0.88.
     """
     chroma = image - luminance(image)
     mean_length = chroma.norm(dim=1).mean().clamp_min(1e-6)
@@ -236,14 +238,8 @@ def one_hue(image: Tensor) -> float:
     return float(((aligned - 0.9) / 0.1).clamp(0, 1))
 
 
-def steeper(image: Tensor, gain: float) -> Tensor:
-    """An image under an S-curve, which has this slope at the mean of the luma and clips nothing."""
-    middle = torch.logit(luminance(image).mean())
-    return torch.sigmoid(gain * torch.logit(image, 1e-6) + (1 - gain) * middle)
-
-
 def visible_noise(image: Tensor) -> float | None:
-    """`noise_level`, or None where there is too little to be removed."""
+    """The noise level of an image, or None if it is too low to be removed."""
     noise = noise_level(image)
     black, white = _ends(image)
     return noise if noise > _VISIBLE_NOISE * (white - black) else None
@@ -252,9 +248,9 @@ def visible_noise(image: Tensor) -> float | None:
 def noise_level(image: Tensor) -> float:
     """Standard deviation of the noise in an image (1, 3, H, W), RGB in [0, 1].
 
-    The median absolute deviation of the finest diagonal details of a Haar wavelet (Donoho &
-    Johnstone 1994, "Ideal spatial adaptation by wavelet shrinkage"), in blocks, of which a quiet
-    one counts: noise is everywhere, while strokes and the relief of a canvas differ.
+    Median absolute deviation of the finest diagonal details of a Haar wavelet (Donoho & Johnstone
+    1994, "Ideal spatial adaptation by wavelet shrinkage"), computed per block. The lower quartile
+    of the blocks counts: noise is everywhere, while strokes and the relief of a canvas are not.
     """
     if min(image.shape[-2:]) < 2:
         return 0.0
@@ -262,21 +258,21 @@ def noise_level(image: Tensor) -> float:
     details = F.conv2d(image.transpose(0, 1), diagonal, stride=2)
     side = (min(_BLOCK, details.shape[-2]), min(_BLOCK, details.shape[-1]))
     levels = F.unfold(details, side, stride=side).abs().median(dim=1).values / 0.6745
-    levels = levels[levels > 0]  # not the margins, nor what is clipped
+    levels = levels[levels > 0]  # without white margins and clipped areas
     return levels.quantile(0.25).item() if len(levels) else 0.0
 
 
 def denoised(image: Tensor, noise: float) -> Tensor:
-    """An image (1, 3, H, W) without most of its noise; strokes stay, by a bilateral filter."""
+    """Denoise an image (1, 3, H, W) with a bilateral filter, which keeps strokes."""
     pixels = np.ascontiguousarray(image[0].permute(1, 2, 0).numpy())
-    # OpenCV adds up the differences of three channels.
+    # OpenCV sums the differences of three channels.
     smooth = cv2.bilateralFilter(pixels, 5, 4 * noise, 1.5)
     return torch.from_numpy(smooth).permute(2, 0, 1)[None].contiguous()
 
 
 def _ends(image: Tensor) -> tuple[float, float]:
-    """Black and white of an image: nearly all of its pixels lie between, in all channels."""
-    # torch.quantile takes 16 million values at most.
+    """Black and white point of an image, which nearly all pixels lie between in all channels."""
+    # torch.quantile is limited to 16 million values.
     black = np.quantile(image.amin(1).numpy(), _CLIPPED)
     white = np.quantile(image.amax(1).numpy(), 1 - _CLIPPED)
     return float(black), float(white)

@@ -1,4 +1,4 @@
-"""What is done to a style image before a training, on images whose answer is known."""
+"""How style images are prepared, on images whose result is known."""
 
 from pathlib import Path
 
@@ -64,44 +64,44 @@ def clipped(image: Tensor) -> tuple[float, float]:
     return black.mean().item(), white.mean().item()
 
 
-def test_a_squeezed_ramp_fills_its_range() -> None:
+def test_squeezed_ramp_is_stretched_to_full_range() -> None:
     luma = luminance(with_full_levels(ramp(0.3, 0.6)))
     assert luma.min() < 0.01
     assert luma.max() > 0.99
     assert (luma.diff(dim=-1) >= 0).all()
 
 
-def test_levels_keep_hues_and_clip_next_to_nothing() -> None:
+def test_stretching_keeps_hues_and_clips_little() -> None:
     dull = two_hues(0.3, 0.6)
     full = with_full_levels(dull)
     before, after = Vividness.of(dull), Vividness.of(full)
     assert after.deviation > 2 * before.deviation
     assert after.chroma > 2 * before.chroma
-    inside = slice(2, -2)  # but for the pixels that are clipped
+    inside = slice(2, -2)  # without clipped pixels
     assert hue_difference(dull[..., inside], full[..., inside]).max() < 0.1
     assert max(clipped(full)) <= 0.011
 
 
-def test_a_veil_is_lifted_from_a_vivid_painting(painting: Path) -> None:
+def test_veil_is_removed_from_vivid_image(painting: Path) -> None:
     vivid = load_image(painting, size=256)
     veiled = 0.6 * vivid + 0.2
     lifted = with_full_levels(veiled)
     assert (lifted - vivid).square().mean().sqrt() < 0.2 * (veiled - vivid).square().mean().sqrt()
 
 
-def test_what_fills_its_range_but_is_dull_gets_a_gain_that_clips_nothing() -> None:
+def test_dull_image_of_full_range_gets_more_contrast() -> None:
     dull = two_hues(0.3, 0.7)
-    dull[..., :4, :], dull[..., -4:, :] = 0.0, 1.0  # a frame, which leaves levels nothing to do
+    dull[..., :4, :], dull[..., -4:, :] = 0.0, 1.0  # a frame with black and white
     before, after = Vividness.of(dull), Vividness.of(with_full_levels(dull))
     for gain in (after.deviation / before.deviation, after.chroma / before.chroma):
         assert 1.1 < gain <= 1.5
-    assert after.fraction < 1  # and no further than to vivid
+    assert after.fraction < 1  # no more than vivid
     assert max(clipped(with_full_levels(dull))) <= max(clipped(dull))
 
 
 @pytest.mark.parametrize("name", ["swirls", "ink", "mosaic"])
 @pytest.mark.parametrize("size", [256, 320, 512])
-def test_a_vivid_painting_stays_as_it_is_bit_for_bit(painting: Path, name: str, size: int) -> None:
+def test_vivid_image_is_unchanged(painting: Path, name: str, size: int) -> None:
     file = painting.with_stem(name)
     style = load_style_image(file, size)
     assert torch.equal(style.image, load_image(file, size=size))
@@ -110,7 +110,7 @@ def test_a_vivid_painting_stays_as_it_is_bit_for_bit(painting: Path, name: str, 
     assert style.before == style.after
 
 
-def test_toned_paper_keeps_its_tone() -> None:
+def test_tint_of_paper_is_kept() -> None:
     paper, pencil = rgb(0.85, 0.78, 0.65), rgb(0.5, 0.45, 0.4)
     drawing = pencil.lerp(paper, ramp(0, 1))
     full = with_full_levels(drawing)
@@ -121,34 +121,34 @@ def test_toned_paper_keeps_its_tone() -> None:
 
 
 @pytest.mark.parametrize("color", [rgb(0.5, 0.5, 0.5), rgb(0, 0, 0), rgb(1, 1, 1), rgb(0, 0, 1)])
-def test_an_image_of_one_color_stays_as_it_is(color: Tensor) -> None:
+def test_image_of_one_color_is_unchanged(color: Tensor) -> None:
     image = color.expand(1, 3, SIZE, SIZE).contiguous()
     assert torch.equal(with_full_levels(image), image)
     assert visible_noise(image) is None
 
 
 @pytest.mark.parametrize("shape", [(1, 90), (90, 1), (2, 90), (17, 90)])
-def test_thin_images_have_levels_and_noise_too(shape: tuple[int, int]) -> None:
+def test_thin_images_can_be_prepared(shape: tuple[int, int]) -> None:
     image = torch.rand(1, 3, *shape, generator=torch.Generator().manual_seed(0))
     assert with_full_levels(0.3 * image).shape == image.shape
     assert 0 <= noise_level(image) < 1
 
 
 @pytest.mark.parametrize("deviation", [0.02, 0.04, 0.08])
-def test_noise_is_estimated(deviation: float) -> None:
+def test_noise_level_is_standard_deviation(deviation: float) -> None:
     image = two_hues(0.25, 0.75)
     image[..., 40:60, 30:90] = rgb(0.8, 0.3, 0.2)
     assert noise_level(noisy(image, deviation)) == pytest.approx(deviation, rel=0.15)
 
 
-def test_noise_is_estimated_beside_a_white_margin() -> None:
+def test_white_margin_does_not_change_noise_level() -> None:
     image = torch.ones(1, 3, SIZE, SIZE)
     image[..., 48:, :] = noisy(ramp(0.25, 0.75), 0.05)[..., 48:, :]
     assert noise_level(image) == pytest.approx(0.05, rel=0.15)
 
 
 @pytest.mark.parametrize("deviation", [0.04, 0.06])
-def test_noise_goes_and_edges_stay(deviation: float) -> None:
+def test_denoising_keeps_edges(deviation: float) -> None:
     image = torch.full((1, 3, SIZE, SIZE), 0.3)
     image[..., SIZE // 2 :] = 0.7
     found = visible_noise(noisy(image, deviation))
@@ -159,21 +159,21 @@ def test_noise_goes_and_edges_stay(deviation: float) -> None:
     assert step > 0.9 * 0.4
 
 
-def test_noise_that_a_stretch_would_bring_out_is_visible(painting: Path) -> None:
+def test_noise_is_relative_to_the_range(painting: Path) -> None:
     image = noisy(load_image(painting, size=256), 0.04)
     assert visible_noise(image)
     assert visible_noise(0.3 + 0.3 * image)
 
 
-def test_noise_is_judged_at_the_size_of_use(tmp_path: Path) -> None:
+def test_noise_is_measured_at_final_size(tmp_path: Path) -> None:
     save_image(noisy(two_hues(0, 1).repeat(1, 1, 4, 4), 0.06), tmp_path / "large.png")
     assert load_style_image(tmp_path / "large.png", 512).noise
     assert load_style_image(tmp_path / "large.png", 128).noise is None  # averaged away
-    assert load_style_image(tmp_path / "large.png", 700).noise  # which is hidden by enlarging
+    assert load_style_image(tmp_path / "large.png", 700).noise  # although enlarging hides it
     assert load_style_image(tmp_path / "large.png", 700).image.shape == (1, 3, 700, 700)
 
 
-def test_a_dull_and_noisy_file_tells_what_was_done(tmp_path: Path, painting: Path) -> None:
+def test_preparation_of_dull_and_noisy_file_is_described(tmp_path: Path, painting: Path) -> None:
     file = tmp_path / "scan.png"
     save_image(noisy(0.4 * load_image(painting, size=256) + 0.3, 0.04), file)
     style = load_style_image(file, 256)
@@ -186,12 +186,12 @@ def test_a_dull_and_noisy_file_tells_what_was_done(tmp_path: Path, painting: Pat
     )
     assert "denoised" in str(style)
     assert "stretched" in str(style)
-    as_it_is = load_style_image(file, 256, prepare=False)
-    assert torch.equal(as_it_is.image, load_image(file, size=256))
-    assert (as_it_is.noise, as_it_is.stretched) == (None, False)
+    unprepared = load_style_image(file, 256, prepare=False)
+    assert torch.equal(unprepared.image, load_image(file, size=256))
+    assert (unprepared.noise, unprepared.stretched) == (None, False)
 
 
-def test_a_crop_is_the_part_it_says(tmp_path: Path) -> None:
+def test_crop_selects_region(tmp_path: Path) -> None:
     pixels = torch.randint(256, (1, 3, 100, 120), generator=torch.Generator().manual_seed(0)) / 255
     save_image(pixels, tmp_path / "a.png")
     crop = Crop.parse("70x64+30+20")
@@ -206,7 +206,7 @@ def test_a_crop_is_the_part_it_says(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text", ["", "70x64", "70x64+1", "0.1,0.2,0.5,0.5", "-70x64+0+0", "70x64-1+0", "7 x64+0+0"]
 )
-def test_what_is_no_crop_is_an_error(text: str) -> None:
+def test_text_that_is_no_crop_is_an_error(text: str) -> None:
     with pytest.raises(InputError, match="400x300"):
         Crop.parse(text)
 
@@ -221,7 +221,7 @@ def test_what_is_no_crop_is_an_error(text: str) -> None:
         ("0x0+0+0", "64 px"),
     ],
 )
-def test_a_crop_that_cannot_be_used_is_an_error(tmp_path: Path, crop: str, says: str) -> None:
+def test_crop_outside_or_too_small_is_an_error(tmp_path: Path, crop: str, says: str) -> None:
     Image.new("RGB", (120, 100)).save(tmp_path / "a.png")
     check_style_image(tmp_path / "a.png", Crop.parse("100x80+20+20"))
     for use in (check_style_image, lambda *given: load_style_image(given[0], 64, crop=given[1])):
@@ -232,7 +232,7 @@ def test_a_crop_that_cannot_be_used_is_an_error(tmp_path: Path, crop: str, says:
 
 
 @pytest.mark.parametrize("size", [(2000, 3), (63, 64), (40, 40)])
-def test_an_image_too_narrow_for_strokes_is_an_error(tmp_path: Path, size: tuple[int, int]) -> None:
+def test_small_image_is_an_error(tmp_path: Path, size: tuple[int, int]) -> None:
     Image.new("RGB", size).save(tmp_path / "a.png")
-    with pytest.raises(InputError, match="64 px a side"):
+    with pytest.raises(InputError, match="64 px"):
         check_style_image(tmp_path / "a.png")
