@@ -133,12 +133,17 @@ class SkippedPhotos(Callback):
     def __init__(self) -> None:
         self.skipped: dict[str, str] = {}
 
-    def on_train_batch_start(self, *arguments: Any) -> None:
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Batch, *_: object
+    ) -> None:
         """Log new ones."""
-        _, _, batch, *_ = arguments
         self._log(batch)
 
-    on_validation_batch_start = on_train_batch_start
+    def on_validation_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Batch, *_: object
+    ) -> None:
+        """Log new ones."""
+        self._log(batch)
 
     def _log(self, batch: Batch) -> None:
         for photo, reason in batch.skipped.items():

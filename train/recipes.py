@@ -137,7 +137,7 @@ def all_settings(*, recipes: Sequence[str] = (), arguments: Sequence[str] = ()) 
 
 
 def _parser() -> "ArgumentParser":
-    from jsonargparse import ActionConfigFile, ArgumentParser
+    from jsonargparse import ActionConfigFile, ArgumentParser  # type: ignore[attr-defined]
     from lightning import Trainer
 
     from nst_rt.train.data import Photos

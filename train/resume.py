@@ -3,7 +3,7 @@
 import hashlib
 import pickle
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import Callback
 
 from nst_rt.errors import InputError, OutputExistsError
 from nst_rt.models.style_model import FORMAT_VERSION
+from nst_rt.resume import check_record, file_digest
 from nst_rt.train.data import Photos
 from nst_rt.train.task import StyleTraining
 
@@ -58,18 +59,14 @@ class RunIdentity(Callback):
             "steps": trainer.max_steps,
             **{k: v for k, v in task.hparams.items() if k not in _NOT_COMPARED},
             "batch_size": data.batch_size,
-            "photos": f"{len(data.training)} photos with the digest {data.digest()}",
+            "photos": f"{len(data.training)}, digest {data.digest()}",
             "precision": trainer.precision,
             "gradient_clip_val": trainer.gradient_clip_val,
             "gradient_clip_algorithm": str(trainer.gradient_clip_algorithm),
             "accumulate_grad_batches": trainer.accumulate_grad_batches,
             "devices": trainer.world_size,
-            "style_images": {
-                name: _digest(Path(file).read_bytes()) for name, file in task.style_images.items()
-            },
-            "initial weights": _digest(
-                *(v.contiguous().numpy().tobytes() for v in task.state_dict().values())
-            ),
+            "style_images": {k: file_digest(file) for k, file in task.style_images.items()},
+            "initial weights": _weights_digest(task),
         }
 
     def on_save_checkpoint(
@@ -98,30 +95,15 @@ class RunIdentity(Callback):
                 f"{checkpoint}: begun by another version of nst-rt, whose networks have other "
                 "weights; resume with that version, or start over with `overwrite`"
             )
-        if found := differences(then, self.values):
-            raise InputError(
-                f"{checkpoint}: begun with {'; '.join(found)}; give the same to resume, or leave "
-                "out `resume`"
-            )
+        check_record(checkpoint, then, self.values)
         return step
 
 
-def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What differs between two records, such as `steps = 100, not 200`; by name."""
-    names = [*now, *(name for name in then if name not in now)]
-    return [
-        f"{name} = {then.get(name)}, not {now.get(name)}"
-        for name in names
-        if then.get(name) != now.get(name)
-    ]
-
-
-def _digest(*contents: bytes) -> str:
-    """Short: error messages show it."""
+def _weights_digest(task: StyleTraining) -> str:
     digest = hashlib.sha256()
-    for content in contents:
-        digest.update(content)
-    return digest.hexdigest()[:16]
+    for weights in task.state_dict().values():
+        digest.update(weights.contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 @contextmanager

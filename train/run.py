@@ -20,7 +20,7 @@ from nst_rt.models.vgg import load_weights
 from nst_rt.progress import Progress
 from nst_rt.train.callbacks import AverageWeights, RecentLosses, ReportProgress, SkippedPhotos
 from nst_rt.train.data import Photos
-from nst_rt.train.recipes import DEFAULT_RECIPE, Recipe, recipe_values
+from nst_rt.train.recipes import DEFAULT_RECIPE, Recipe, Settings, recipe_values
 from nst_rt.train.resume import RunIdentity, checkpoints, earlier_run_aside, find_checkpoint
 from nst_rt.train.task import StyleTraining
 from nst_rt.train.trainer import make_trainer, quiet_lightning, refusals_in_one_line
@@ -117,7 +117,7 @@ def train_style(
     if isinstance(style_image, Path | str):
         name = Path(style_image).stem if name is None else name
         style_image = {name: style_image}
-    given = {
+    given: Settings = {
         "model": {
             "style_images": style_image and {key: str(file) for key, file in style_image.items()},
             "start_from": start_from and str(start_from),
@@ -182,7 +182,7 @@ class _Run:
 
     def __init__(
         self,
-        settings: Mapping[str, Mapping[str, Any]],
+        settings: Settings,
         folder: Path,
         output: Path,
         progress: Progress | None,

@@ -288,7 +288,7 @@ class StyleTraining(L.LightningModule):
 
     def _motion_ramp(self, step: int) -> float:
         begin, end = (fraction * self._steps for fraction in self.hparams["motion_ramp"])
-        return min(max((step - begin) / max(end - begin, 1), 0.0), 1.0)
+        return float(min(max((step - begin) / max(end - begin, 1), 0.0), 1.0))
 
     @property
     def _steps(self) -> int:

@@ -154,13 +154,6 @@ def test_crop_of_one_color_is_replaced_without_skipping_its_photo(tmp_path: Path
     assert all(crop.image.std((1, 2)).max() > 0.01 and not crop.skipped for crop in found)
 
 
-def test_crop_has_photo_and_position(plain: Path) -> None:
-    crop = RandomCrops(find_photos(plain), 16, seed=0)[7]
-    assert crop.position == 7
-    assert grays(crop.image[None]) == [int(Path(crop.photo).stem)]
-    assert crop.skipped == {}
-
-
 def test_crops_can_be_sent_to_spawned_workers(real: list[Photo]) -> None:
     crops = RandomCrops(real, 32, seed=0)
     expected = crops[3]
