@@ -5,8 +5,8 @@ one would have seen, whatever the number of workers.
 """
 
 import hashlib
-import itertools
 import logging
+import sys
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ import lightning as L
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from nst_rt.errors import InputError
 from nst_rt.images.collection import HELD_OUT, Photo, count_by_folder, find_photos, is_held_out
@@ -141,9 +141,8 @@ class CenterCrops(IterableDataset[Crop]):
 
     def __iter__(self) -> Iterator[Crop]:
         skipped: dict[str, str] = {}
-        ready: Crop | None = (
-            None  # one behind, so that the last one can name the photos skipped after it
-        )
+        # Crops are yielded one behind, so that the last one can name the photos skipped after it.
+        ready: Crop | None = None
         for index, photo in enumerate(self.photos):
             try:
                 image = usable_photo(photo, self.size)
@@ -187,18 +186,6 @@ def _square(image: Tensor, y: int, x: int, side: int, size: int) -> Tensor:
     """A square region of an image (1, 3, H, W), resized to (3, size, size)."""
     # Cropped first: only the visible region takes time and memory.
     return resize_to(image[..., y : y + side, x : x + side], (size, size))[0]
-
-
-class EndlessSampler(Sampler[int]):
-    """Endless indices from `start` on; each process of a distributed run takes its share."""
-
-    def __init__(self, start: int, rank: int = 0, world_size: int = 1) -> None:
-        self.start = start
-        self.rank = rank
-        self.world_size = world_size
-
-    def __iter__(self) -> Iterator[int]:
-        return itertools.count(self.start + self.rank, self.world_size)
 
 
 class Photos(L.LightningDataModule):
@@ -265,21 +252,16 @@ class Photos(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Crop]:
         """An endless stream of `Batch` that starts at the current step of the training."""
-        trainer = self.trainer
-        batches, rank, world = (
-            (
-                trainer.global_step * trainer.accumulate_grad_batches,
-                trainer.global_rank,
-                trainer.world_size,
-            )
-            if trainer
-            else (0, 0, 1)
-        )
+        first, world = 0, 1
+        if trainer := self.trainer:
+            world = trainer.world_size
+            batches = trainer.global_step * trainer.accumulate_grad_batches
+            first = batches * self.batch_size * world + trainer.global_rank
         # PyTorch gives each worker one thread, so that decoding does not compete with training.
         return DataLoader(
             RandomCrops(self.training, self.size, self.seed),
             batch_size=self.batch_size,
-            sampler=EndlessSampler(batches * self.batch_size * world, rank, world),
+            sampler=range(first, sys.maxsize, world),  # each process takes its share
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
             collate_fn=collate,

@@ -16,7 +16,7 @@ from torch import Tensor
 from nst_rt.errors import InputError
 from nst_rt.images.collection import Photo, find_photos, is_held_out
 from nst_rt.images.io import load_image, resize_to
-from nst_rt.train.data import Batch, CenterCrops, EndlessSampler, Photos, RandomCrops, collate
+from nst_rt.train.data import Batch, CenterCrops, Photos, RandomCrops, collate
 
 PLAIN = 10
 
@@ -204,16 +204,6 @@ def test_batch_collects_crops(plain: Path, corrupt: Photo) -> None:
     assert batch.indices.tolist() == list(range(11))
     assert [int(Path(photo).stem) for photo in batch.photos] == grays(batch.images)
     assert list(batch.skipped) == [str(corrupt)]
-
-
-def test_sampler_goes_on_from_where_it_is_told() -> None:
-    assert list(itertools.islice(EndlessSampler(7), 4)) == [7, 8, 9, 10]
-
-
-def test_ranks_share_the_indices_between_them() -> None:
-    shares = [list(itertools.islice(EndlessSampler(10, rank, 3), 4)) for rank in range(3)]
-    assert shares[1] == [11, 14, 17, 20]
-    assert sorted(index for share in shares for index in share) == list(range(10, 22))
 
 
 @pytest.fixture

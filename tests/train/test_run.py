@@ -416,6 +416,7 @@ def test_corrupt_photo_is_skipped(train: Train, tmp_path: Path, album: Path) -> 
     assert train(tmp_path, photos=folder, steps=2).training["skipped"] == 1
 
 
+@pytest.mark.slow
 def test_killed_worker_raises_with_advice(
     train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -188,10 +188,10 @@ def base(
 def test_gallery_starts_from_style_with_most_similar_image(
     base: StyleModel, style_images: dict[str, Path], train: Train, tmp_path: Path
 ) -> None:
-    for name, painting in style_images.items():
+    for name, style_image in style_images.items():
         model = train(
             tmp_path,
-            style_image=painting,
+            style_image=style_image,
             name="new",
             start_from="gallery",
             steps=1,

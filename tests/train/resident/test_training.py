@@ -181,6 +181,7 @@ def test_only_unusable_photos_is_an_error(tmp_path: Path) -> None:
         ResidentPhotos([Photo(tmp_path / "a.jpg")], SIZE, device=CPU, seed=0)
 
 
+@pytest.mark.slow
 def test_known_styles_continue_from_their_own_weights(
     train: Callable[..., list[str]],
     two_styles: StyleModel,
@@ -244,6 +245,7 @@ def test_each_style_gets_its_own_model_and_record(
     assert sum("done" in line for line in report) == 2
 
 
+@pytest.mark.slow
 def test_loss_falls(
     train: Callable[..., list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
