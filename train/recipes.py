@@ -193,4 +193,4 @@ def check_model_settings(settings: Mapping[str, Any]) -> None:
             f"model.motion_ramp must be two rising fractions of the training, not {begin} and {end}"
         )
     if settings["affine_only"] and settings["start_from"] is None:
-        raise InputError("`affine_only` needs a trained network to start from: give `start_from`")
+        raise InputError("`affine_only` needs a trained network to start from")

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 from lightning.pytorch.callbacks import Callback
@@ -15,6 +16,8 @@ from nst_rt.errors import (
     StyleTransferError,
 )
 from nst_rt.files import check_format
+from nst_rt.images.inputs import ImageSource, as_image, is_file
+from nst_rt.images.io import save_image
 from nst_rt.models.style_model import SUFFIX, StyleModel
 from nst_rt.models.vgg import load_weights
 from nst_rt.progress import Progress
@@ -29,12 +32,12 @@ T = TypeVar("T")
 
 
 def train_style(
-    style_image: Path | str | Mapping[str, Path | str] | None = None,
+    style_image: ImageSource | Mapping[str, ImageSource] | None = None,
     photos: Path | str | None = None,
     name: str | None = None,
     *,
     output: Path | str | None = None,
-    start_from: Path | str | None = None,
+    start_from: Path | str | StyleModel | None = None,
     affine_only: bool | None = None,
     steps: int | None = None,
     batch_size: int | None = None,
@@ -67,15 +70,15 @@ def train_style(
     None have the values of the recipes; the default recipe is train/configs/bold.yaml.
 
     Args:
-        style_image: image file, or style name -> image file for several styles; not needed if a
-            recipe has them.
+        style_image: image as a file, NumPy array, Pillow image or tensor, see `as_image`; or style
+            name -> image for several styles. Not needed if a recipe has image files.
         photos: photos to train on: a folder, nested or flat, a zip archive, or a text file with one
             path per line; at least 500 are advised. Not needed if a recipe has them.
-        name: of the style or, with several, of the model; default: that of the style image's file.
+        name: of the style or, with several, of the model; default: the stem of the only image file.
         output: model file to write; default: `name`.safetensors.
         start_from: trained network to start from, which takes minutes instead of half an hour: a
             style of the gallery, `gallery` for the one whose style image is most similar, or a
-            model file. The new model holds the new styles only.
+            model or its file. The new model holds the new styles only.
         affine_only: train only the affine pairs of the new styles; the model then holds the new
             styles and, unchanged, those of `start_from`.
         steps: number of optimization steps.
@@ -114,13 +117,13 @@ def train_style(
         NotFiniteError: the loss became NaN or infinite.
         InterruptedWorkError: Ctrl-C, after a checkpoint was written.
     """
-    if isinstance(style_image, Path | str):
-        name = Path(style_image).stem if name is None else name
-        style_image = {name: style_image}
+    if style_image is not None and not isinstance(style_image, Mapping):
+        name = Path(style_image).stem if name is None and is_file(style_image) else name
+        style_image = {_given_name(name): style_image}
     given: Settings = {
         "model": {
-            "style_images": style_image and {key: str(file) for key, file in style_image.items()},
-            "start_from": start_from and str(start_from),
+            "style_images": style_image,
+            "start_from": start_from,
             "affine_only": affine_only,
             "architecture": architecture,
             "size": size,
@@ -151,27 +154,39 @@ def train_style(
         raise InputError("no style image: give `style_image`, or a recipe with model.style_images")
     if not settings["data"].get("photos") and photos is None:
         raise InputError("no photos to train on: give `photos`, or a recipe with data.photos")
-    name = run_name(styles, name)
+    name = _given_name(styles[0] if name is None and len(styles) == 1 else name)
     if style_crop is not None:
         settings["model"]["style_crops"] = _crops(style_crop, styles)
     facts = {"title": title, "artist": artist, "year": year, "license": license}
     if artwork := {fact: text for fact, text in facts.items() if text}:
         settings["model"]["artworks"] = dict.fromkeys(styles, artwork)
-    return _Run(settings, Path(runs) / name, Path(output or f"{name}{SUFFIX}"), progress).train(
-        resume=resume, overwrite=overwrite
-    )
+    with TemporaryDirectory() as temporary:
+        settings["model"] |= _as_files(settings["model"], Path(temporary))
+        run = _Run(settings, Path(runs) / name, Path(output or f"{name}{SUFFIX}"), progress)
+        return run.train(resume=resume, overwrite=overwrite)
 
 
-def run_name(styles: Sequence[str], name: str | None) -> str:
-    """The name of a run, which is that of its only style unless another is given.
+def _as_files(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Style images and the model to start from as names of files, written to a folder if needed."""
+    files = {}
+    for number, (style, image) in enumerate(settings["style_images"].items()):
+        if not is_file(image):
+            image = save_image(as_image(image, "style_image"), folder / f"{number}.png")
+        files[style] = str(image)
+    start = settings.get("start_from")
+    if isinstance(start, StyleModel):
+        start = start.save(folder / f"model{SUFFIX}")
+    return {"style_images": files, "start_from": start and str(start)}
+
+
+def _given_name(name: str | None) -> str:
+    """Return the name of a run if it can be the name of a file.
 
     Raises:
-        InputError: there is none, or it cannot be the name of a file.
+        InputError: there is none, or it cannot.
     """
     if name is None:
-        if len(styles) != 1:
-            raise InputError("a model of several styles needs a name: give `name`")
-        [name] = styles
+        raise InputError("no name: give `name` for several styles, or for an image without a file")
     if name in ("", "..") or Path(name).name != name:
         raise InputError(f"the name must be a valid file name, unlike {name!r}")
     return name

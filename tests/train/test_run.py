@@ -7,8 +7,10 @@ from signal import SIGKILL
 from typing import Any
 
 import lightning as L
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_training import SIZE, STEPS, Train
 from torch import Tensor
@@ -141,6 +143,22 @@ def test_returned_model_is_the_written_one(train: Train, tmp_path: Path) -> None
     assert model.training == written.training
     for key, value in model.network.state_dict().items():
         assert torch.equal(value, written.network.state_dict()[key]), key
+
+
+def test_style_image_and_start_may_be_in_memory(
+    train: Train, painting: Path, two_styles: StyleModel, tmp_path: Path
+) -> None:
+    image = np.asarray(Image.open(painting))
+    settings: dict[str, Any] = {"steps": 1, "size": 32, "start_from": two_styles}
+    from_array = train(tmp_path / "a", style_image=image, **settings)
+    from_file = train(tmp_path / "b", **settings)
+    for key, value in from_array.network.state_dict().items():
+        assert torch.equal(value, from_file.network.state_dict()[key]), key
+    for wrong in (image[..., 0], torch.full((1, 3, 80, 80), 2.0)):
+        with pytest.raises(InputError, match="style_image"):
+            train(tmp_path / "c", style_image=wrong)
+    with pytest.raises(InputError, match="name"):
+        train(tmp_path / "c", style_image=image, name=None)
 
 
 def test_record_contains_settings_photos_and_losses(
