@@ -1,6 +1,6 @@
-"""The paintings of the gallery, and how much of each a network of its own is to have."""
+"""The artworks of the gallery, and the style weight for each."""
 
-# In the order of the models' styles; the first one is where new styles start from.
+# In the order of the gallery's styles; new styles start from the first one.
 ARTWORKS = {
     name: {"title": title, "artist": artist, "year": year, "license": "public domain"}
     for name, title, artist, year in (

@@ -1,4 +1,4 @@
-"""The cards of the models that ship, checkpoints/README.md, and the picture that is on them."""
+"""Write checkpoints/README.md, the cards of the models that ship, and its contact sheet."""
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -19,25 +19,26 @@ HEAD = """\
 
 ![A photo in all styles](../docs/gallery.jpg)
 
-Each style of the gallery has a network of its own, all of them in one file: styles and blends of
-them change from one frame to the next. [How to train such a
+Each style of the gallery has its own network, and all of them are in one file, so that styles and
+blends can change from one frame to the next. See [how to train such a
 gallery](../docs/training.md#a-gallery-of-your-own).
 
-How bold and how calm they are, as `nst_rt.metrics` defines it. Strokes in even areas (skies,
-walls), contrast and chroma: 1 is as much as the painting has. Pan error: how much the style swims
-when the camera moves, relative to the contrast, and plain; of the network alone, without the
-stabilizer. Medians over the first 50 photos that training held out (strokes: those of them with
-even areas); the pan error is over the four photos of scikit-image. Not all goals are reached; the
-last column says what a style looks like. In most styles of the gallery thin things such as antennas
-get lost, and flat dark areas are left plain. [What else was tried](../benchmarks/README.md), and
-[all styles in one chart](../docs/boldness.png).
+The tables show how bold and how calm the styles are, by the definitions of `nst_rt.metrics`. For
+strokes in even areas (skies, walls), contrast and chroma, 1 is the value of the style image. The
+pan error measures how much the style swims when the camera moves, relative to the contrast and in
+absolute terms, for the network alone, without the stabilizer. Figures are medians over the first
+50 photos that training held out (strokes: those with even areas); the pan error is measured on the
+four photos of scikit-image. Not all goals are reached; the last column describes the appearance.
+In most styles of the gallery, thin objects such as antennas are lost, and flat dark areas stay
+plain. See also [what else was tried](../benchmarks/README.md) and [all styles in one
+chart](../docs/boldness.png).
 
-**Before you use them**: the photos they were trained on, listed below by source and number, include
-ImageNet and Caltech-101, which are for research. So use these models for research and private
-purposes, or train one on photos that you have the rights to. The paintings are in the public
-domain. None of these photos and paintings is in the files or in this repository.\
+**Before you use them**: the training photos, listed below by source and number, include ImageNet
+and Caltech-101, which are for research. So use these models for research and private purposes, or
+train your own on photos that you have the rights to. The artworks are in the public domain.
+Neither photos nor artworks are contained in the model files or in this repository.\
 """
-SEEN = {  # by style, at 640 px: a face, a landscape, a street, a launch pad by night
+SEEN = {  # style -> its appearance at 640 px: a face, a landscape, a street, a launch pad at night
     "starry_night_classic": "blue strokes and large yellow stars that swirl through skies and over "
     "walls, brown shades; clear eyes and smiles from 512 px on; thin things are kept; a faint pale "
     "rim around towers",
@@ -72,15 +73,15 @@ SEEN = {  # by style, at 640 px: a face, a landscape, a street, a launch pad by 
     "ones, everywhere; faces readable, some tiles on them; a pale halo of 20 px around "
     "towers",
 }
-# At least, or from and to; the classic network is for stills, whose strokes are worth more.
+# Goals: minimum by architecture (`classic` is for stills, where strokes matter more), or range.
 STROKES = {"fast": 0.75, "classic": 0.9}
 CONTRAST = 0.85
 CHROMA = (0.85, 1.2)
-CALM = 0.45  # relative pan error, at most
+CALM = 0.45  # maximum relative pan error
 
 
 def write_cards() -> None:
-    """The sheet, and the README of the checkpoints."""
+    """Write the contact sheet and the README of the checkpoints."""
     from nst_rt.infer.demo import packaged_photos
     from nst_rt.infer.previews import style_sheet
 
@@ -92,7 +93,7 @@ def write_cards() -> None:
 
 
 def card(file: Path) -> str:
-    """What there is to know about a model file, in Markdown."""
+    """The card of a model file, in Markdown."""
     model = StyleModel.load(file)
     models = [single_style_model(model, name) for name in model.style_names]
     network = model.network
@@ -105,14 +106,14 @@ def card(file: Path) -> str:
             f"{network.architecture} network ({sizes}), {weights}, "
             f"{file.stat().st_size / 1e6:.2f} MB in float16.",
             "",
-            "| style | painting (public domain) | strokes | contrast | chroma | relative pan error "
-            "| pan error | what one sees |",
+            "| style | style image (public domain) | strokes | contrast | chroma "
+            "| relative pan error | pan error | appearance |",
             "| --- | --- | --- | --- | --- | --- | --- | --- |",
             *(_row(alone) for alone in models),
             "",
             reached(network.architecture, [alone.training["figures"] for alone in models]),
             "",
-            "<details><summary>How they were trained, phase by phase</summary>",
+            "<details><summary>Training, phase by phase</summary>",
             "",
             *trainings(models),
             "",
@@ -124,7 +125,7 @@ def card(file: Path) -> str:
 
 
 def _row(model: StyleModel) -> str:
-    """A style's line in the table."""
+    """The table row of a style."""
     style, figures = model.styles[0], model.training["figures"]
     bold = [
         "-" if (value := figures[key]) is None else f"{value:.2f}"
@@ -142,14 +143,16 @@ def _row(model: StyleModel) -> str:
 
 
 def trainings(models: Sequence[StyleModel]) -> list[str]:
-    """How the styles were trained, phase by phase, and which styles had each, in Markdown."""
+    """The phases of the training with the styles that had each, in Markdown."""
     phases: dict[str, dict[str, None]] = {}  # names in order, each once
     for model in models:
         name = model.styles[0].name
         for phase in model.history(name):
             phases.setdefault(described(phase), {})[name] = None
             if (share := phase.get("interpolated", 1.0)) != 1:
-                text = f"then {share:g} of these weights and the rest of those before"
+                text = (
+                    f"then interpolated: {share:g} of these weights, {1 - share:g} of those before"
+                )
                 phases.setdefault(text, {})[name] = None
             if (gain := phase.get("gain", 1.0)) != 1:
                 phases.setdefault(f"then more contrast: logits times {gain:g}", {})[name] = None
@@ -157,7 +160,7 @@ def trainings(models: Sequence[StyleModel]) -> list[str]:
 
 
 def photos(models: Sequence[StyleModel]) -> str:
-    """What photos the styles were trained on, in Markdown."""
+    """The photos that the styles were trained on, in Markdown."""
     trained: dict[str, list[str]] = {}
     for model in models:
         sources = ", ".join(f"{n} {source}" for source, n in model.training["sources"].items())
@@ -171,7 +174,7 @@ def _listed(names: Collection[str], models: Sequence[StyleModel]) -> str:
 
 
 def reached(architecture: str, figures: Sequence[Mapping[str, Any]]) -> str:
-    """Which goals the styles reach, in Markdown; medians first."""
+    """The goals with medians and the number of styles that reach them, in Markdown."""
     least, (low, high) = STROKES[architecture], CHROMA
     goals = (
         (f"strokes of at least {least}", "strokes", lambda x: x >= least),
@@ -187,7 +190,7 @@ def reached(architecture: str, figures: Sequence[Mapping[str, Any]]) -> str:
 
 
 def described(training: Mapping[str, Any]) -> str:
-    """How a phase of the training went, in Markdown."""
+    """One phase of a training, in Markdown."""
     recipe = training["recipe"]
     layers = ", ".join(f"{layer} {weight:g}" for layer, weight in recipe["style_layers"].items())
     content = ", ".join(f"{layer} {weight:g}" for layer, weight in recipe["content_layers"].items())
@@ -198,7 +201,7 @@ def described(training: Mapping[str, Any]) -> str:
     focus = (
         f", less in even areas (focus {recipe['content_focus']:g})"
         if recipe.get("content_focus")
-        else ", less where its pixels vary little"
+        else ", less where pixels vary little"
         if recipe.get("detail") == "pixels"
         else ""
     )
@@ -210,7 +213,7 @@ def described(training: Mapping[str, Any]) -> str:
     )
     return (
         f"{training['steps']} steps of {training['batch_size']} crops of {recipe['size']} px: "
-        f"style from {layers} of the paintings at {recipe['style_size']} px, weight "
+        f"style from {layers} of the style images at {recipe['style_size']} px, weight "
         f"{recipe['style_weight']:g}{factors}; content from {content}, weight "
         f"{recipe['content_weight']:g}{focus}; "
         f"total variation {recipe['tv_weight']:g}{grid}; {motion}; Adam, one cycle up to "

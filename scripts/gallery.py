@@ -1,12 +1,12 @@
-"""Measure trained styles, put them into the gallery, and write the cards; or train them.
+"""Train the styles of the gallery, or measure trained ones, add them and write their cards.
 
-    gallery.py DATA --land trained/*.safetensors    measure, put among what ships, write the cards
-    gallery.py DATA --measure                       measure what ships again
+    gallery.py DATA --land trained/*.safetensors    measure, add to the gallery, write the cards
+    gallery.py DATA --measure                       measure the gallery again
     gallery.py DATA --pack KIT                      pack what training on another machine needs
-    gallery.py KIT --device cuda --out trained      train, for as long as --minutes says
+    gallery.py KIT --device cuda --out trained      train, for --minutes
 
-DATA has photos in content/ and the paintings in styles/, named as their styles; a kit is as good
-for training. Only what is used is imported: a machine that trains may lack the rest.
+DATA has photos in content/ and style images in styles/, named like their styles; a kit has what
+training needs. Modules are imported where they are used: a machine that trains may lack others.
 """
 
 import argparse
@@ -28,9 +28,9 @@ from nst_rt.metrics.fingerprint import fingerprint
 from nst_rt.models.merge import merged_model, single_style_model, with_styles
 from nst_rt.models.style_model import SUFFIX, StyleModel
 
-CLASSIC = "classic"  # of its styles' names, and of files beside the gallery
+CLASSIC = "classic"  # suffix of style names and of files beside the gallery
 
-# What the photos' names begin with.
+# Prefix of the photos' names -> source.
 SOURCES = {
     "imagenet": "ImageNet",
     "caltech": "Caltech-101",
@@ -40,7 +40,7 @@ SOURCES = {
 
 
 def main() -> int:
-    """Do what the command line says; returns an exit code."""
+    """Run the command line; returns an exit code."""
     options = parse()
     try:
         if options.pack:
@@ -60,19 +60,24 @@ def main() -> int:
 
 
 def parse() -> argparse.Namespace:
-    """The command line's options."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("data", type=Path, metavar="FOLDER")
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="paintings; default: all")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="styles (default: all)")
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--land", nargs="+", type=Path, metavar="FILE", help="trained styles")
-    what.add_argument("--measure", action="store_true", help="measure what ships again")
-    what.add_argument("--pack", type=Path, metavar="KIT", help="pack what must travel")
-    what.add_argument("--device", help="train each painting by itself there: cuda, cpu")
+    what.add_argument("--land", nargs="+", type=Path, metavar="FILE", help="trained models to add")
+    what.add_argument("--measure", action="store_true", help="measure the gallery again")
+    what.add_argument(
+        "--pack", type=Path, metavar="KIT", help="kit to pack for training on another machine"
+    )
+    what.add_argument("--device", help="train a network for each style there: cuda, cpu")
     parser.add_argument(
-        "--gain", type=float, default=1.0, help="with --land: more contrast, a factor of the logits"
+        "--gain",
+        type=float,
+        default=1.0,
+        help="with --land: factor of the logits, for more contrast",
     )
     on_device.add_arguments(parser)
     options = parser.parse_args()
@@ -81,37 +86,37 @@ def parse() -> argparse.Namespace:
     options.only = options.only or list(ARTWORKS)
     for name in options.only:
         if name not in ARTWORKS:
-            parser.error(str(UnknownNameError("painting", name, ARTWORKS)))
+            parser.error(str(UnknownNameError("style", name, ARTWORKS)))
     return options
 
 
 def trained(files: Sequence[Path]) -> list[StyleModel]:
-    """Trained models, of one style each.
+    """Load trained models of one style each.
 
     Raises:
-        InputError: a model of something else.
+        InputError: a model of several styles, or of one that is not in the gallery.
     """
     models = [StyleModel.load(file) for file in files]
     for file, model in zip(files, models, strict=True):
-        if len(model.styles) > 1 or painting(model) not in ARTWORKS:
-            raise InputError(f"{file}: must be a model of one of the paintings alone")
+        if len(model.styles) > 1 or artwork(model) not in ARTWORKS:
+            raise InputError(f"{file}: must be a model of exactly one style of the gallery")
     return models
 
 
-def shipped(paintings: Sequence[str]) -> list[StyleModel]:
-    """The models that ship, of one style each."""
+def shipped(artworks: Sequence[str]) -> list[StyleModel]:
+    """The models that ship, split into one style each."""
     files = [StyleModel.load(file) for file in sorted(CHECKPOINTS.glob(f"*{SUFFIX}"))]
     models = [single_style_model(model, name) for model in files for name in model.style_names]
-    return [model for model in models if painting(model) in paintings]
+    return [model for model in models if artwork(model) in artworks]
 
 
-def painting(model: StyleModel) -> str:
-    """The painting that a model of one style learned."""
+def artwork(model: StyleModel) -> str:
+    """Name of the artwork that a model of one style was trained on."""
     return model.styles[0].name.removesuffix(f"_{CLASSIC}")
 
 
 def amplified(model: StyleModel, gain: float) -> StyleModel:
-    """A model of one style whose logits are multiplied, which costs nothing at run time."""
+    """A model of one style with its logits multiplied, which costs nothing at run time."""
     network = with_styles(model.network, [0]).eval().requires_grad_(False)
     for weights in network.net.to_image.parameters():
         weights *= gain
@@ -120,13 +125,13 @@ def amplified(model: StyleModel, gain: float) -> StyleModel:
 
 
 def land(models: Sequence[StyleModel]) -> None:
-    """Put models of one style each among those that ship, instead of what is there of them."""
-    gallery = {painting(model): model for model in shipped(list(ARTWORKS)) if is_fast(model)}
+    """Add models of one style each to those that ship, replacing the same styles."""
+    gallery = {artwork(model): model for model in shipped(list(ARTWORKS)) if is_fast(model)}
     for model in models:
         if is_fast(model):
-            gallery[painting(model)] = model
+            gallery[artwork(model)] = model
         else:
-            style = replace(model.styles[0], name=f"{painting(model)}_{CLASSIC}")
+            style = replace(model.styles[0], name=f"{artwork(model)}_{CLASSIC}")
             alone = replace(model, styles=(style,))
             alone.save(CHECKPOINTS / f"{style.name}{SUFFIX}", overwrite=True)
     ordered = [gallery[name] for name in ARTWORKS if name in gallery]
@@ -134,30 +139,30 @@ def land(models: Sequence[StyleModel]) -> None:
 
 
 def is_fast(model: StyleModel) -> bool:
-    """Whether a model is one for the gallery, whose styles are of one architecture."""
+    """Whether a model fits the gallery, whose styles have one architecture."""
     return model.network.architecture == "fast"
 
 
 def measured(model: StyleModel, data: Path) -> StyleModel:
-    """A model of one style with its figures, its preview and its painting's fingerprint."""
+    """Add figures, a preview and the style image's fingerprint to a model of one style."""
     from nst_rt.infer.demo import packaged_photos
     from nst_rt.infer.previews import preview
     from nst_rt.infer.stylizer import Stylizer
 
     style = model.styles[0]
-    file = data / "styles" / f"{painting(model)}.jpg"
+    file = data / "styles" / f"{artwork(model)}.jpg"
     photo = tensor_to_frame(load_image(packaged_photos()[0], size=512))
     sources = photo_sources(data / "content")
     trained_on = sum(model.training["photos"].values())
     if sum(sources.values()) != trained_on:
         raise InputError(
-            f"{data / 'content'}: {sum(sources.values())} photos, and {style.name} was trained on "
+            f"{data / 'content'}: {sum(sources.values())} photos, but {style.name} was trained on "
             f"{trained_on}; give the folder that it was trained with"
         )
     known = {"figures": figures(model, file, data / "content"), "sources": sources}
     style = replace(
         style,
-        **ARTWORKS[painting(model)],
+        **ARTWORKS[artwork(model)],
         fingerprint=fingerprint(load_image(file)),
         preview=preview(Stylizer(model, style.name, stroke_size="1:1").stylize(photo)),
     )
@@ -165,19 +170,19 @@ def measured(model: StyleModel, data: Path) -> StyleModel:
 
 
 def photo_sources(photos: Path) -> dict[str, int]:
-    """How many photos of each source are trained on."""
+    """Source -> number of training photos."""
     names = [photo.name for photo in find_photos(photos) if not is_held_out(photo)]
     return dict(Counter(SOURCES.get(name.split("_")[0], "others") for name in names))
 
 
-def figures(model: StyleModel, painting: Path, photos: Path) -> dict[str, float | None]:
-    """What `evaluate_model` finds over the first held-out photos, which takes a minute."""
+def figures(model: StyleModel, style_image: Path, photos: Path) -> dict[str, float | None]:
+    """Figures of `evaluate_model` over the first held-out photos, which takes a minute."""
     from nst_rt.infer.evaluate.model import evaluate_model
 
     name = model.styles[0].name
     with TemporaryDirectory() as folder:
         file = model.save(Path(folder, f"{name}{SUFFIX}"))
-        found = evaluate_model(file, photos, {name: painting}, held_out=True).styles[name]
+        found = evaluate_model(file, photos, {name: style_image}, held_out=True).styles[name]
     pan = {"pan_error": found.pan.error, "pan_relative": found.pan.relative}
     return {**asdict(found.boldness), **pan}
 

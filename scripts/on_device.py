@@ -1,6 +1,6 @@
-"""`gallery.py --pack` and `gallery.py --device`: a gallery on a GPU that is there for minutes.
+"""`gallery.py --pack` and `gallery.py --device`: train a gallery on a GPU rented for minutes.
 
-Only what is used is imported: such a machine may lack what the rest of the toolkit needs.
+Modules are imported where they are used: such a machine may lack the other packages.
 """
 
 import argparse
@@ -18,16 +18,25 @@ from nst_rt.errors import PartialResultError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options that belong to it."""
-    parser.add_argument("--vgg-weights", type=Path, metavar="FILE")
+    """Add the options for packing and training."""
+    parser.add_argument("--vgg-weights", type=Path, metavar="FILE", help="VGG19 weights")
     parser.add_argument(
-        "--parent", type=Path, metavar="FILE", help="default: the kit's, else the gallery"
+        "--parent",
+        type=Path,
+        metavar="FILE",
+        help="model to start from (default: that of the kit, else the gallery)",
     )
-    kit = parser.add_argument_group("on a GPU that is there for minutes")
-    kit.add_argument("--minutes", type=float, default=9.0, help="after which all has ended")
-    kit.add_argument("--out", type=Path, metavar="DIR", default=ROOT / ".gallery" / "device")
-    kit.add_argument("--archive", type=Path, metavar="ZIP", help="all models in one file, too")
-    kit.add_argument("--overwrite", action="store_true", help="replace models that are there")
+    kit = parser.add_argument_group("training")
+    kit.add_argument("--minutes", type=float, default=9.0, help="time limit for everything")
+    kit.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        default=ROOT / ".gallery" / "device",
+        help="folder for models",
+    )
+    kit.add_argument("--archive", type=Path, metavar="ZIP", help="zip file of all models")
+    kit.add_argument("--overwrite", action="store_true", help="replace existing models")
     kit.add_argument("--batch-size", type=int, default=32)
     kit.add_argument("--compile", action=argparse.BooleanOptionalAction, default=None)
 
@@ -47,7 +56,7 @@ def pack(options: argparse.Namespace) -> None:
 
 
 def train(options: argparse.Namespace) -> None:
-    """Train a model of each painting, and end in time."""
+    """Train a model for each style, and end in time."""
     import torch
 
     from nst_rt.train.resident.kit import PARENT, train_kit
@@ -58,7 +67,7 @@ def train(options: argparse.Namespace) -> None:
     last.start()
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.benchmark = True
-    # Gram matrices are sums over many pixels.
+    # Gram matrices sum over many pixels.
     torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
     packed = options.data / PARENT
     parent = options.parent or (packed if packed.exists() else GALLERY)
@@ -80,6 +89,6 @@ def train(options: argparse.Namespace) -> None:
 
 
 def _end_at_once() -> None:
-    """Files appear when they are complete, so that none is lost by ending anywhere."""
-    print("the time is up; what was written stays", flush=True)
+    """End the process: files appear only when complete, so none is damaged."""
+    print("the time is up; models that were written stay", flush=True)
     os._exit(PartialResultError.exit_code)

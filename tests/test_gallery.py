@@ -1,4 +1,4 @@
-"""The styles that ship: all there, each its own painting's, with cards that say so."""
+"""The styles that ship: complete, distinct, bold, and described by their cards."""
 
 import itertools
 import re
@@ -41,27 +41,27 @@ def model() -> StyleModel:
 
 @pytest.fixture(scope="module")
 def stylized(model: StyleModel, photos: Path) -> dict[str, list[Frame]]:
-    """What each style makes of two photos."""
+    """Two photos in each style."""
     frames = [
         tensor_to_frame(load_image(photos / name, size=512))
         for name in ("astronaut.png", "coffee.png")
     ]
     stylizer = Stylizer(model, STYLES[0], stroke_size="1:1")
-    pictures = {}
+    stylized = {}
     for name in STYLES:
         stylizer.set_style(name)
-        pictures[name] = [stylizer.stylize(frame) for frame in frames]
-    return pictures
+        stylized[name] = [stylizer.stylize(frame) for frame in frames]
+    return stylized
 
 
-def test_all_styles_are_in_one_small_file(model: StyleModel) -> None:
+def test_gallery_has_all_styles_in_one_small_file(model: StyleModel) -> None:
     assert model.style_names == STYLES
     assert (ROOT / "checkpoints" / "gallery.safetensors").stat().st_size < 4e6
     for value in model.network.state_dict().values():
         assert value.isfinite().all()
 
 
-def test_all_styles_differ(stylized: dict[str, list[Frame]]) -> None:
+def test_stylized_images_of_all_styles_differ(stylized: dict[str, list[Frame]]) -> None:
     for one, other in itertools.combinations(STYLES, 2):
         difference = statistics.fmean(
             np.abs(a.astype(float) - b).mean()
@@ -70,18 +70,18 @@ def test_all_styles_differ(stylized: dict[str, list[Frame]]) -> None:
         assert difference > 8, (one, other)
 
 
-def test_each_style_is_nearest_to_its_own_painting(
+def test_each_style_is_most_similar_to_its_own_style_image(
     model: StyleModel, stylized: dict[str, list[Frame]]
 ) -> None:
-    paintings = {style.name: style.fingerprint for style in model.styles}
+    artworks = {style.name: style.fingerprint for style in model.styles}
     for name, frames in stylized.items():
         prints = [fingerprint(frame_to_tensor(frame)) for frame in frames]
         mean = [statistics.fmean(numbers) for numbers in zip(*prints, strict=True)]
-        distances = {other: fingerprint_distance(mean, x) for other, x in paintings.items()}
+        distances = {other: fingerprint_distance(mean, x) for other, x in artworks.items()}
         assert min(distances, key=distances.__getitem__) == name, distances
 
 
-def test_a_blend_lies_between(
+def test_blend_lies_between_its_styles(
     model: StyleModel, stylized: dict[str, list[Frame]], photos: Path
 ) -> None:
     frame = tensor_to_frame(load_image(photos / "astronaut.png", size=512))
@@ -97,7 +97,7 @@ def test_a_blend_lies_between(
 
 
 @pytest.mark.parametrize("name", list(list_styles()))
-def test_every_style_has_its_card(name: str) -> None:
+def test_every_style_has_a_card(name: str) -> None:
     file = gallery_files()[name]
     card = (ROOT / "checkpoints" / "README.md").read_text()
     figures = single_style_model(StyleModel.load(file), name).training["figures"]
@@ -105,17 +105,17 @@ def test_every_style_has_its_card(name: str) -> None:
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert cells[2] == f"{figures['strokes']:.2f}"
     assert cells[6] == f"{figures['pan_error']:.3f}"
-    assert len(cells[-1]) > 20  # what one sees
+    assert len(cells[-1]) > 20  # its appearance
     assert f"## {file.name}" in card
 
 
-def test_who_chooses_nothing_gets_the_network_for_live_pictures() -> None:
+def test_default_style_is_a_fast_one() -> None:
     assert list(list_styles()) == [*STYLES, "starry_night_classic"]
 
 
 @pytest.mark.parametrize("name", [*STYLES, "starry_night_classic"])
-def test_strokes_are_painted_where_the_photo_has_none(name: str) -> None:
-    """A sky that grows brighter downwards; networks that follow the photo come to 0.7 to 1.9."""
+def test_styles_add_strokes_to_even_areas(name: str) -> None:
+    """On a sky that is brighter at the bottom, networks without own strokes reach 0.7 to 1.9."""
     sky = np.linspace(120, 200, 256).astype(np.uint8)[:, None, None].repeat(256, 1).repeat(3, 2)
     inner = np.zeros(sky.shape[:2], bool)
     inner[32:-32, 32:-32] = True
@@ -123,7 +123,7 @@ def test_strokes_are_painted_where_the_photo_has_none(name: str) -> None:
     assert 255 * stroke_energy(stylized, inner) > 2.2
 
 
-def test_the_classic_paints_the_same_painting_with_another_network(
+def test_classic_network_has_the_same_style(
     model: StyleModel, stylized: dict[str, list[Frame]], photos: Path
 ) -> None:
     classic, name = find_style("starry_night_classic")
@@ -134,7 +134,7 @@ def test_the_classic_paints_the_same_painting_with_another_network(
     assert min(distances, key=distances.__getitem__) == "starry_night"
 
 
-def test_the_contact_sheet_is_there() -> None:
+def test_contact_sheet_shows_all_styles() -> None:
     sheet = load_image(ROOT / "docs" / "gallery.jpg")
     names = ["photo", *list_styles()]
     photo = load_image(packaged_photos()[0], size=SHEET_CELL)
@@ -142,7 +142,7 @@ def test_the_contact_sheet_is_there() -> None:
     assert "docs/gallery.jpg" in (ROOT / "README.md").read_text()
 
 
-def test_every_style_can_be_previewed() -> None:
+def test_every_style_has_preview_and_fingerprint() -> None:
     for file in set(gallery_files().values()):
         for style in StyleModel.load(file).styles:
             assert style.preview, style.name

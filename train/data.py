@@ -1,20 +1,20 @@
-"""The photos to train on: a collection of them, as an endless stream of random crops.
+"""The photos of a training, as an endless stream of random crops.
 
-Every crop is a function of (seed, index), so that a resumed run sees just what an undisturbed one
-would have seen, whatever the number of workers.
+Every crop is a function of (seed, index), so that a resumed run sees exactly what an uninterrupted
+one would have seen, whatever the number of workers.
 """
 
 import hashlib
-import itertools
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+import sys
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import lightning as L
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from nst_rt.errors import InputError
 from nst_rt.images.collection import HELD_OUT, Photo, count_by_folder, find_photos, is_held_out
@@ -23,19 +23,19 @@ from nst_rt.images.io import resize_to
 logger = logging.getLogger(__name__)
 
 FEW_PHOTOS = 500
-_MOST_VALIDATED = 32
-_FLAT = 0.01
-LARGEST_CROP = 1.3  # how much larger than a crop the photo is at most, once scaled
+LARGEST_ZOOM = 1.3  # maximum ratio of a photo's short side to the side of a crop of it
+_MAX_VALIDATED = 32
+_FLAT = 0.01  # standard deviation of an image of one color
 
 
 class Crop(NamedTuple):
-    """A crop and what is known of it.
+    """A crop and where it comes from.
 
     Attributes:
         image: shape (3, S, S), RGB in [0, 1].
-        position: in the stream.
-        photo: what it was cut from.
-        skipped: photos that could not be used in its place -> why.
+        position: index in the stream.
+        photo: the photo that it was cut from.
+        skipped: photo that could not be used in its place -> reason.
     """
 
     image: Tensor
@@ -45,13 +45,13 @@ class Crop(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Crops and what is known of them.
+    """Several crops and where they come from.
 
     Attributes:
         images: shape (N, 3, S, S), RGB in [0, 1].
         indices: position of each crop in the stream, shape (N,), int64.
-        photos: what each was cut from.
-        skipped: photos that could not be used, met while this batch was made -> why.
+        photos: the photo that each crop was cut from.
+        skipped: photo that could not be used in this batch -> reason.
     """
 
     images: Tensor
@@ -61,7 +61,7 @@ class Batch(NamedTuple):
 
 
 def collate(crops: Sequence[Crop]) -> Batch:
-    """One batch of several crops."""
+    """Make a batch of crops."""
     return Batch(
         torch.stack([crop.image for crop in crops]),
         torch.tensor([crop.position for crop in crops]),
@@ -71,15 +71,14 @@ def collate(crops: Sequence[Crop]) -> Batch:
 
 
 class RandomCrops(Dataset[Crop]):
-    """Square crops of photos at random scale and place, mirrored at random.
+    """Square crops of photos at random scale and position, mirrored at random.
 
-    Photos that cannot be read, or only blown up more than twofold, are left out: the next one
-    takes the place.
+    A photo that cannot be read, or would be enlarged more than twofold, gives way to the next one.
 
     Args:
-        photos: each is seen once before any is seen again.
-        size: side of a crop in pixels.
-        seed: of order, scale, place and mirroring.
+        photos: each is used once before any is used again.
+        size: side of a crop, pixels.
+        seed: of order, scale, position and mirroring.
     """
 
     def __init__(self, photos: Sequence[Photo], size: int, seed: int) -> None:
@@ -88,16 +87,16 @@ class RandomCrops(Dataset[Crop]):
         self.seed = seed
         self._epoch = -1
         self._permutation: list[int] = []
-        self._unusable: dict[Photo, str] = {}  # so that none is decoded a second time
+        self._unusable: dict[Photo, str] = {}  # none is decoded twice
 
     def __getitem__(self, index: int) -> Crop:
-        """Crop number `index`, any number from 0 up.
+        """Crop number `index`, which may be any number from 0 up.
 
         Raises:
             InputError: none of the photos can be used.
         """
         skipped: dict[str, str] = {}
-        # The rest of this epoch and all of the next: every photo, in whatever order.
+        # The rest of this epoch and all of the next one contain every photo.
         for attempt in range(2 * len(self.photos)):
             epoch, position = divmod(index + attempt, len(self.photos))
             photo = self.photos[self._order(epoch)[position]]
@@ -106,15 +105,15 @@ class RandomCrops(Dataset[Crop]):
                     crop = self._crop(usable_photo(photo, self.size), index, attempt)
                     if not is_flat(crop[None]):
                         return Crop(crop, index, str(photo), skipped)
-                    continue  # a piece of sky; other crops of this photo may do
+                    continue  # a piece of sky; other crops of this photo may be usable
                 except InputError as error:
                     self._unusable[photo] = str(error)
             skipped[str(photo)] = self._unusable[photo]
-        reason = next(iter(skipped.values()), "all crops are of one color")
+        reason = next(iter(skipped.values()), "all crops have a single color")
         raise InputError(f"none of the {len(self.photos)} photos can be used: {reason}")
 
     def _order(self, epoch: int) -> list[int]:
-        # Kept by hand: an lru_cache cannot be sent to worker processes that are spawned.
+        # Not an lru_cache, which cannot be sent to spawned worker processes.
         if epoch != self._epoch:
             random = np.random.default_rng((self.seed, epoch))
             self._epoch, self._permutation = epoch, random.permutation(len(self.photos)).tolist()
@@ -122,18 +121,18 @@ class RandomCrops(Dataset[Crop]):
 
     def _crop(self, image: Tensor, index: int, attempt: int) -> Tensor:
         random = np.random.default_rng((self.seed, 1, index, attempt))
-        side = round(min(image.shape[-2:]) / random.uniform(1.0, LARGEST_CROP))
+        side = round(min(image.shape[-2:]) / random.uniform(1.0, LARGEST_ZOOM))
         y, x = (int(random.integers(0, length - side + 1)) for length in image.shape[-2:])
         crop = _square(image, y, x, side, self.size)
         return crop.flip(2) if random.random() < 0.5 else crop
 
 
 class CenterCrops(IterableDataset[Crop]):
-    """The central square of each photo, in order; those that cannot be used are left out.
+    """The central square of each photo, in order, without the photos that cannot be used.
 
     Args:
-        photos: to crop.
-        size: side of a crop in pixels.
+        photos: photos to crop.
+        size: side of a crop, pixels.
     """
 
     def __init__(self, photos: Sequence[Photo], size: int) -> None:
@@ -142,7 +141,8 @@ class CenterCrops(IterableDataset[Crop]):
 
     def __iter__(self) -> Iterator[Crop]:
         skipped: dict[str, str] = {}
-        ready: Crop | None = None  # one behind, so that the last can tell what was skipped after it
+        # Crops are yielded one behind, so that the last one can name the photos skipped after it.
+        ready: Crop | None = None
         for index, photo in enumerate(self.photos):
             try:
                 image = usable_photo(photo, self.size)
@@ -160,62 +160,50 @@ class CenterCrops(IterableDataset[Crop]):
 
 
 def usable_photo(photo: Photo, size: int) -> Tensor:
-    """The photo, shape (1, 3, H, W), if crops of `size` pixels can be taken from it.
+    """Load a photo that crops of `size` pixels can be taken from; shape (1, 3, H, W).
 
     Raises:
-        InputError: it cannot be read, shows nothing, or crops would be blown up more than twofold.
+        InputError: it cannot be read, has one color, or would be enlarged more than twofold.
     """
-    image = photo.load(at_least=round(LARGEST_CROP * size))
+    image = photo.load(at_least=round(LARGEST_ZOOM * size))
     h, w = image.shape[-2:]
     if 2 * min(h, w) < size:
         raise InputError(f"{photo}: too small for crops of {size} px ({w}x{h})")
     if is_flat(image):
-        raise InputError(f"{photo}: of one color all over")
+        raise InputError(f"{photo}: has a single color")
     return image
 
 
 def is_flat(images: Tensor) -> Tensor:
-    """Which of the images (N, 3, H, W) are of one color, shape (N,).
+    """Which of the images (N, 3, H, W) have a single color, shape (N,).
 
-    Normalization divides by almost nothing there.
+    Instance normalization would divide by almost zero there.
     """
     return images.std((2, 3)).amax(1) < _FLAT
 
 
 def _square(image: Tensor, y: int, x: int, side: int, size: int) -> Tensor:
-    """Part of an image (1, 3, H, W), resized to (3, size, size)."""
-    # Cropped before it is resized: only what is shown takes time and memory.
+    """A square region of an image (1, 3, H, W), resized to (3, size, size)."""
+    # Cropped first: only the visible region takes time and memory.
     return resize_to(image[..., y : y + side, x : x + side], (size, size))[0]
 
 
-class EndlessSampler(Sampler[int]):
-    """Indices from `start` on without end, each process of a distributed run taking its share."""
-
-    def __init__(self, start: int, rank: int = 0, world_size: int = 1) -> None:
-        self.start = start
-        self.rank = rank
-        self.world_size = world_size
-
-    def __iter__(self) -> Iterator[int]:
-        return itertools.count(self.start + self.rank, self.world_size)
-
-
 class Photos(L.LightningDataModule):
-    """Batches of crops from a collection of photos, and a few photos held out to validate on.
+    """Batches of crops from a collection of photos, and a few photos held out for validation.
 
     Args:
         photos: a folder, nested or flat, a list or a zip archive, see `find_photos`.
         size: side of the crops, pixels.
         validation: another such collection, or the fraction of `photos` to hold out, chosen by
             name; 0 holds out none.
-        batch_size: crops in a batch.
-        workers: processes that decode.
-        seed: of everything random.
+        batch_size: number of crops per batch.
+        workers: number of processes that decode photos.
+        seed: of the crops and their order.
 
     Attributes:
         training: photos to train on.
         held_out: photos to validate on.
-        sources: number of photos to train on by folder.
+        sources: folder -> number of photos to train on.
 
     Raises:
         InputError: no such collection, no photos in it, or values out of range.
@@ -243,7 +231,7 @@ class Photos(L.LightningDataModule):
             self.training, self.held_out = found, find_photos(str(validation))
         else:
             self.held_out = [photo for photo in found if is_held_out(photo, fraction)]
-            # A handful of photos may all be held out by their names.
+            # Of a handful of photos, the names may hold out all.
             self.training = [p for p in found if not is_held_out(p, fraction)] or found
         self.sources = count_by_folder(self.training)
         self.size = size
@@ -259,26 +247,21 @@ class Photos(L.LightningDataModule):
             )
 
     def check(self) -> None:
-        """Raise an InputError unless some photo can be used, before workers would."""
+        """Raise an InputError unless some photo can be used, before any worker starts."""
         RandomCrops(self.training, self.size, self.seed)[0]
 
     def train_dataloader(self) -> DataLoader[Crop]:
-        """An endless stream of `Batch` that starts where the training stands."""
-        trainer = self.trainer
-        batches, rank, world = (
-            (
-                trainer.global_step * trainer.accumulate_grad_batches,
-                trainer.global_rank,
-                trainer.world_size,
-            )
-            if trainer
-            else (0, 0, 1)
-        )
+        """An endless stream of `Batch` that starts at the current step of the training."""
+        first, world = 0, 1
+        if trainer := self.trainer:
+            world = trainer.world_size
+            batches = trainer.global_step * trainer.accumulate_grad_batches
+            first = batches * self.batch_size * world + trainer.global_rank
         # PyTorch gives each worker one thread, so that decoding does not compete with training.
         return DataLoader(
             RandomCrops(self.training, self.size, self.seed),
             batch_size=self.batch_size,
-            sampler=EndlessSampler(batches * self.batch_size * world, rank, world),
+            sampler=range(first, sys.maxsize, world),  # each process takes its share
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
             collate_fn=collate,
@@ -288,54 +271,23 @@ class Photos(L.LightningDataModule):
         """The first held-out photos as `Batch`, all of them in every process; or nothing."""
         if not self.held_out:
             return []
-        workers = min(self.workers, 1)  # several would each take all photos
+        workers = min(self.workers, 1)  # each worker would take all photos
         return DataLoader(
-            CenterCrops(self.held_out[:_MOST_VALIDATED], self.size),
+            CenterCrops(self.held_out[:_MAX_VALIDATED], self.size),
             batch_size=self.batch_size,
             num_workers=workers,
             persistent_workers=workers > 0,
             collate_fn=collate,
         )
 
-    def state_dict(self) -> dict[str, Any]:
-        """What decides which crops come when, for checkpoints."""
+    def digest(self) -> str:
+        """Short digest of the names of the training photos, wherever they are stored."""
         names = "\0".join(photo.name for photo in self.training)
-        return {
-            "photos": len(self.training),
-            "digest": hashlib.sha256(names.encode(errors="surrogateescape")).hexdigest(),
-            "batch_size": self.batch_size,
-            "seed": self.seed,
-        }
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """`check_resumed`; there is nothing to restore."""
-        self.check_resumed(state_dict)
-
-    def check_resumed(self, state: Mapping[str, Any]) -> None:
-        """Check that a run can go on with these photos.
-
-        Args:
-            state: `state_dict` of the photos that it began with.
-
-        Raises:
-            InputError: they were others, or came in another order.
-        """
-        now = self.state_dict()
-        for key in ("batch_size", "seed"):
-            if state[key] != now[key]:
-                raise InputError(
-                    f"the run was begun with {key} = {state[key]}, not {now[key]}; give the same "
-                    "to resume it"
-                )
-        if state["digest"] != now["digest"]:
-            raise InputError(
-                f"the run was begun with {state['photos']} photos, which are not these "
-                f"{now['photos']}: some were added, removed or renamed; give the same to resume it"
-            )
+        return hashlib.sha256(names.encode(errors="surrogateescape")).hexdigest()[:16]
 
 
 def _fraction(validation: str | float) -> float | None:
-    """The fraction to hold out; None for the name of a collection.
+    """The fraction of photos to hold out; None if `validation` names a collection.
 
     Raises:
         InputError: a number out of range.

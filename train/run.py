@@ -1,26 +1,43 @@
-"""One training run from paintings and a collection of photos to a style model file."""
+"""`train_style`: one training, from style images and a collection of photos to a style model."""
 
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
 
-from nst_rt.errors import InputError, OutputExistsError, StyleTransferError
+from lightning.pytorch.callbacks import Callback
+
+from nst_rt.errors import (
+    InputError,
+    InterruptedWorkError,
+    OutputExistsError,
+    StyleTransferError,
+)
 from nst_rt.files import check_format
-from nst_rt.models.style_model import SUFFIX
+from nst_rt.images.inputs import ImageSource, as_image, is_file
+from nst_rt.images.io import save_image
+from nst_rt.models.style_model import SUFFIX, StyleModel
 from nst_rt.models.vgg import load_weights
-from nst_rt.train.record import training_record
+from nst_rt.progress import Progress
+from nst_rt.train.callbacks import AverageWeights, RecentLosses, ReportProgress, SkippedPhotos
+from nst_rt.train.data import Photos
+from nst_rt.train.recipes import DEFAULT_RECIPE, Recipe, Settings, recipe_values
 from nst_rt.train.resume import RunIdentity, checkpoints, earlier_run_aside, find_checkpoint
-from nst_rt.train.settings import Training, quiet_lightning, refusals_in_one_line
+from nst_rt.train.task import StyleTraining
+from nst_rt.train.trainer import make_trainer, quiet_lightning, refusals_in_one_line
+
+T = TypeVar("T")
 
 
 def train_style(
-    style: Path | str | Mapping[str, Path | str] | None = None,
+    style_image: ImageSource | Mapping[str, ImageSource] | None = None,
     photos: Path | str | None = None,
     name: str | None = None,
     *,
     output: Path | str | None = None,
-    start_from: Path | str | None = None,
+    start_from: Path | str | StyleModel | None = None,
     affine_only: bool | None = None,
     steps: int | None = None,
     batch_size: int | None = None,
@@ -30,216 +47,270 @@ def train_style(
     style_weight: float | None = None,
     style_crop: str | Mapping[str, str] | None = None,
     prepare: bool | None = None,
-    title: str = "",
-    artist: str = "",
-    year: str = "",
-    license: str = "",
+    title: str | None = None,
+    artist: str | None = None,
+    year: str | None = None,
+    license: str | None = None,
     vgg_weights: str | None = None,
-    recipes: Sequence[str] = (),
-    settings: Mapping[str, object] | None = None,
-    arguments: Sequence[str] = (),
+    recipes: Sequence[Recipe] | None = None,
+    model: Mapping[str, Any] | None = None,
+    data: Mapping[str, Any] | None = None,
+    trainer: Mapping[str, Any] | None = None,
     runs: Path | str = "runs",
     resume: bool = False,
     overwrite: bool = False,
     fast_dev_run: bool = False,
     workers: int | None = None,
     seed: int | None = None,
-    progress: bool = True,
-) -> Path:
-    """Train a network to paint in the style of one painting, or of several.
+    progress: Progress | None = None,
+) -> StyleModel:
+    """Train a network to stylize like one style image, or like several, and write its model file.
 
-    TensorBoard logs, sample grids and checkpoints go to the folder `runs`/`name`. What is None is
-    as in the recipes.
+    TensorBoard logs, sample grids and checkpoints go to the folder `runs`/`name`. Settings that are
+    None have the values of the recipes; the default recipe is train/configs/bold.yaml.
 
     Args:
-        style: file of the painting, or the files of several by their styles' names; None if a
-            recipe has them.
-        photos: what to train on: a folder of photos, nested or flat, a zip archive, or a text file
-            with a path a line; at least 500 are advised. None if a recipe has it.
-        name: of the style or, with several, of the model; by default that of the one painting.
-        output: the style model to write; by default `name`.safetensors.
-        start_from: train a new style in minutes, from a trained network: `gallery`, a style of the
-            gallery, or a model file. The model holds the new styles only.
-        affine_only: train nothing but the affine pairs of the new styles; the model then holds
-            the new styles and, unchanged, those that `start_from` had.
-        steps: optimization steps.
-        batch_size: photos per step, on each device.
+        style_image: image as a file, NumPy array, Pillow image or tensor, see `as_image`; or style
+            name -> image for several styles. Not needed if a recipe has image files.
+        photos: photos to train on: a folder, nested or flat, a zip archive, or a text file with one
+            path per line; at least 500 are advised. Not needed if a recipe has them.
+        name: of the style or, with several, of the model; default: the stem of the only image file.
+        output: model file to write; default: `name`.safetensors.
+        start_from: trained network to start from, which takes minutes instead of half an hour: a
+            style of the gallery, `gallery` for the one whose style image is most similar, or a
+            model or its file. The new model holds the new styles only.
+        affine_only: train only the affine pairs of the new styles; the model then holds the new
+            styles and, unchanged, those of `start_from`.
+        steps: number of optimization steps.
+        batch_size: number of photos per step and device.
         validation: photos to validate on: a collection as `photos`, or the fraction of `photos`,
-            chosen by name, that is held out for it and for the sample grids.
+            chosen by name, that is held out for validation and sample grids.
         architecture: `fast` (real time) or `classic` (the network of Johnson et al. 2016).
         size: side of the crops, pixels.
-        style_weight: weight of the style against the content, which has 1.
-        style_crop: the part of the painting to learn from, in pixels of the file, such as
-            400x300+20+10: width, height, left, top; of several, by their styles' names.
-        prepare: stretch the levels of a dull painting and denoise a noisy one; else paintings are
-            used as they are.
-        title, artist, year, license: of the painting, for the model's record.
-        vgg_weights: `caffe`, `torchvision` or a path.
-        recipes: YAML files, or names of recipes that ship: settings over those of the default one.
-        settings: single ones over the recipes', by name: `{"trainer.devices": 2}`.
-        arguments: the same as on a command line: `["--trainer.devices", "2"]`.
+        style_weight: weight of the style loss; the content loss has 1.
+        style_crop: region of the style image to learn from, in pixels of the file, such as
+            400x300+20+10 (width, height, left, top); for several styles, style name -> region.
+        prepare: stretch the levels of a dull style image and denoise a noisy one; if False, images
+            are used as they are.
+        title, artist, year, license: facts about the style image, stored in the model.
+        vgg_weights: `caffe`, `torchvision` or a file.
+        recipes: further recipes on top of the default one, each the name of one that ships, a YAML
+            file, or settings by group: `{"model": {"motion_weight": 80}}`.
+        model, data, trainer: settings of `StyleTraining`, `Photos` and Lightning's `Trainer` by
+            name, which override all others: `trainer={"devices": 2}`.
         runs: folder of all runs.
         resume: continue the run of this name from its last checkpoint.
-        overwrite: replace an existing style model or start over an existing run.
-        fast_dev_run: one step of training and of validation, to see that all works; nothing is
-            written.
-        workers: processes that decode photos.
+        overwrite: replace an existing model file, or start over an existing run.
+        fast_dev_run: check that everything works with one step of training and of validation;
+            nothing is written.
+        workers: number of processes that decode photos.
         seed: of everything random.
-        progress: show a progress bar, on a terminal.
+        progress: called after each step with the step, the number of steps and the losses.
 
     Returns:
-        The path of the style model.
+        The trained model, which `load_style` takes as a style.
 
     Raises:
         InputError: files, folders or values that cannot be used.
-        OutputExistsError: the style model exists and `overwrite` is False.
+        OutputExistsError: the model file or the run exists, and neither `resume` nor `overwrite` is
+            set.
         NotFiniteError: the loss became NaN or infinite.
+        InterruptedWorkError: Ctrl-C, after a checkpoint was written.
     """
-    paintings, name = named_paintings(style, name)
-    artwork = {"title": title, "artist": artist, "year": year, "license": license}
-    given = {
-        "model.paintings": paintings or None,
-        "model.artworks": dict.fromkeys(paintings, artwork) if any(artwork.values()) else None,
-        "model.start_from": start_from and str(start_from),
-        "model.affine_only": affine_only,
-        "model.architecture": architecture,
-        "model.size": size,
-        "model.style_weight": style_weight,
-        "model.style_crops": _crops_by_name(style_crop, paintings),
-        "model.prepare": prepare,
-        "model.vgg_weights": vgg_weights,
-        "model.seed": seed,
-        "data.photos": photos and str(photos),
-        "data.validation": str(validation) if isinstance(validation, Path) else validation,
-        "data.batch_size": batch_size,
-        "data.workers": workers,
-        "trainer.max_steps": steps,
-        "trainer.fast_dev_run": fast_dev_run or None,
+    if style_image is not None and not isinstance(style_image, Mapping):
+        name = Path(style_image).stem if name is None and is_file(style_image) else name
+        style_image = {_given_name(name): style_image}
+    given: Settings = {
+        "model": {
+            "style_images": style_image,
+            "start_from": start_from,
+            "affine_only": affine_only,
+            "architecture": architecture,
+            "size": size,
+            "style_weight": style_weight,
+            "prepare": prepare,
+            "vgg_weights": vgg_weights,
+            "seed": seed,
+        },
+        "data": {
+            "photos": photos and str(photos),
+            "validation": str(validation) if isinstance(validation, Path) else validation,
+            "batch_size": batch_size,
+            "workers": workers,
+        },
+        "trainer": {"max_steps": steps, "fast_dev_run": fast_dev_run or None},
     }
-    run = Path(runs) / name
-    training = Training(
-        recipes=[
-            *(["classic"] if architecture == "classic" and not start_from else []),
-            *(["new_style"] if start_from else []),
-            *(["affine_only"] if start_from and affine_only else []),
-            *recipes,
-        ],
-        settings={k: v for k, v in given.items() if v is not None} | dict(settings or {}),
-        arguments=arguments,
-        folder=run,
-        progress=progress,
+    settings = recipe_values(
+        DEFAULT_RECIPE,
+        *(["classic"] if architecture == "classic" and not start_from else []),
+        *(["new_style"] if start_from else []),
+        *(["affine_only"] if start_from and affine_only else []),
+        *(recipes or ()),
+        {group: {k: v for k, v in of.items() if v is not None} for group, of in given.items()},
+        {"model": model or {}, "data": data or {}, "trainer": trainer or {}},
     )
-    # Nothing is written, and no earlier run is put aside, before the inputs are known to be good.
-    task, data, trainer = training.model, training.datamodule, training.trainer
-    task.check_paintings()
-    load_weights(task.hparams["vgg_weights"])
-    data.check()
-    checkpoint = find_checkpoint(run, resume=resume, overwrite=overwrite)
-    identity = RunIdentity(training)
-    target = Path(output or f"{name}{SUFFIX}")
-    done = identity.check(checkpoint, training) if checkpoint else 0
-    if done == trainer.max_steps and target.exists() and not overwrite:
-        raise OutputExistsError(
-            f"{run}: complete, all {done} steps, and its model is {target}; -o writes another"
-        )
-    check_format(target, "style model", [SUFFIX], overwrite=overwrite)
-    trainer.callbacks.append(identity)  # type: ignore[attr-defined]
-    writes = trainer.is_global_zero and not trainer.fast_dev_run  # type: ignore[attr-defined]
-    with earlier_run_aside(run) if writes and not checkpoint else nullcontext():
-        _fit(training, checkpoint)
-    if writes:
-        if not trainer.global_step:
-            raise InputError("nothing was trained: the settings of the trainer leave no step")
-        record = training_record(
-            task,
-            steps=trainer.global_step,
-            batch_size=data.batch_size,
-            photos=data.sources,
-            skipped=len(training.skipped.skipped),
-            losses=training.losses.means(),
-        )
-        task.style_model(record).save(target, overwrite=overwrite)
-        for earlier in checkpoints(run)[:-1]:
-            earlier.unlink()
-    return target
+    styles = list(settings["model"].get("style_images") or [])
+    if not styles:
+        raise InputError("no style image: give `style_image`, or a recipe with model.style_images")
+    if not settings["data"].get("photos") and photos is None:
+        raise InputError("no photos to train on: give `photos`, or a recipe with data.photos")
+    name = _given_name(styles[0] if name is None and len(styles) == 1 else name)
+    if style_crop is not None:
+        settings["model"]["style_crops"] = _crops(style_crop, styles)
+    facts = {"title": title, "artist": artist, "year": year, "license": license}
+    if artwork := {fact: text for fact, text in facts.items() if text}:
+        settings["model"]["artworks"] = dict.fromkeys(styles, artwork)
+    with TemporaryDirectory() as temporary:
+        settings["model"] |= _as_files(settings["model"], Path(temporary))
+        run = _Run(settings, Path(runs) / name, Path(output or f"{name}{SUFFIX}"), progress)
+        return run.train(resume=resume, overwrite=overwrite)
 
 
-def _fit(training: Training, checkpoint: Path | None) -> None:
-    """Train; Lightning's errors that users cause become ours.
+def _as_files(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Style images and the model to start from as names of files, written to a folder if needed."""
+    files = {}
+    for number, (style, image) in enumerate(settings["style_images"].items()):
+        if not is_file(image):
+            image = save_image(as_image(image, "style_image"), folder / f"{number}.png")
+        files[style] = str(image)
+    start = settings.get("start_from")
+    if isinstance(start, StyleModel):
+        start = start.save(folder / f"model{SUFFIX}")
+    return {"style_images": files, "start_from": start and str(start)}
+
+
+def _given_name(name: str | None) -> str:
+    """Return the name of a run if it can be the name of a file.
 
     Raises:
-        InputError: settings that do not go together.
-        StyleTransferError: a worker was killed or failed.
-        KeyboardInterrupt: Ctrl-C or SIGTERM.
+        InputError: there is none, or it cannot.
     """
-    with quiet_lightning(), refusals_in_one_line():
-        try:
-            training.trainer.fit(
-                training.model, training.datamodule, ckpt_path=checkpoint, weights_only=True
+    if name is None:
+        raise InputError("no name: give `name` for several styles, or for an image without a file")
+    if name in ("", "..") or Path(name).name != name:
+        raise InputError(f"the name must be a valid file name, unlike {name!r}")
+    return name
+
+
+class _Run:
+    """The objects of a training, made from its settings."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        folder: Path,
+        output: Path,
+        progress: Progress | None,
+    ) -> None:
+        self.folder = folder
+        self.output = output
+        self.losses = RecentLosses()
+        self.skipped = SkippedPhotos()
+        with quiet_lightning():
+            self.task = _made(StyleTraining, "model", settings["model"])
+            own = {"size": self.task.crop_size, "seed": self.task.seed}
+            self.data = _made(Photos, "data", settings["data"] | own)
+            callbacks: list[Callback] = [self.losses, self.skipped]
+            if decay := self.task.hparams["ema_decay"]:
+                callbacks.insert(0, AverageWeights(decay))
+            if progress and settings["trainer"].get("enable_progress_bar") is not False:
+                callbacks.append(ReportProgress(progress))
+            self.trainer = make_trainer(
+                settings["trainer"],
+                folder=folder,
+                sample_photos=(self.data.held_out or self.data.training)[:4],
+                callbacks=callbacks,
             )
-        except SystemExit as error:  # what Lightning makes of Ctrl-C
-            raise KeyboardInterrupt from error
-        except Exception as error:
-            if of_worker := _error_of_worker(error):
-                raise of_worker from error
-            raise
+
+    def train(self, *, resume: bool, overwrite: bool) -> StyleModel:
+        """Check everything, train, and write the model."""
+        task, data, trainer = self.task, self.data, self.trainer
+        # Nothing is written, and no earlier run is moved, before the inputs are known to be good.
+        task.check_style_images()
+        load_weights(task.hparams["vgg_weights"])
+        data.check()
+        checkpoint = find_checkpoint(self.folder, resume=resume, overwrite=overwrite)
+        identity = RunIdentity(task, data, trainer)
+        done = identity.check(checkpoint) if checkpoint else 0
+        if done == trainer.max_steps and self.output.exists() and not overwrite:
+            raise OutputExistsError(
+                f"{self.folder}: already complete with {done} steps, and {self.output} is its "
+                "model; give another `output` to write it again"
+            )
+        check_format(self.output, "style model", [SUFFIX], overwrite=overwrite)
+        trainer.callbacks.append(identity)  # type: ignore[attr-defined]
+        writes = trainer.is_global_zero and not trainer.fast_dev_run  # type: ignore[attr-defined]
+        with earlier_run_aside(self.folder) if writes and not checkpoint else nullcontext():
+            self._fit(checkpoint)
+        model = task.style_model(
+            task.record(
+                steps=trainer.global_step,
+                batch_size=data.batch_size,
+                photos=data.sources,
+                skipped=len(self.skipped.skipped),
+                losses=self.losses.means(),
+            )
+        )
+        if writes:
+            if not trainer.global_step:
+                raise InputError("the settings of the trainer leave no step to train")
+            model = StyleModel.load(model.save(self.output, overwrite=overwrite))
+            for earlier in checkpoints(self.folder)[:-1]:
+                earlier.unlink()
+        return model
+
+    def _fit(self, checkpoint: Path | None) -> None:
+        """Train; errors of Lightning and of workers that users cause become ours."""
+        with quiet_lightning(), refusals_in_one_line():
+            try:
+                self.trainer.fit(self.task, self.data, ckpt_path=checkpoint, weights_only=True)
+            except (KeyboardInterrupt, SystemExit) as error:  # Lightning makes one of the other
+                if not checkpoints(self.folder):
+                    raise KeyboardInterrupt from error
+                raise InterruptedWorkError(
+                    f"interrupted: the last checkpoint is in {self.folder}; `resume` continues "
+                    "from it"
+                ) from error
+            except Exception as error:
+                if of_worker := _error_of_worker(error):
+                    raise of_worker from error
+                raise
+
+
+def _made(kind: type[T], group: str, settings: Mapping[str, Any]) -> T:
+    """An object made from the settings of a recipe."""
+    try:
+        return kind(**settings)
+    except TypeError as error:  # an unknown name, or a value of a wrong type
+        raise InputError(f"the settings of {group} cannot be used: {error}") from error
 
 
 def _error_of_worker(error: Exception) -> StyleTransferError | None:
-    """What a process that decodes photos died of, in one line; None for other errors."""
-    for each in (error.__cause__, error):  # the signal may be known to the cause alone
+    """The reason why a process that decodes photos ended, in one line; None for other errors."""
+    for each in (error.__cause__, error):  # only the cause may name the signal
         if died := re.match(r"DataLoader worker \(pid.*\) ([^.]*)", str(each)):
             return StyleTransferError(
-                f"a process that decodes photos {died[1]}; go on with --resume, and --workers 0 if "
-                "it happens again"
+                f"a process that decodes photos {died[1]}; continue with `resume`, and with "
+                "`workers` 0 if it happens again"
             )
     text = str(error).strip()
     if "in DataLoader worker process" not in text:
         return None
-    # PyTorch puts the traceback into the message, at its end the error itself.
+    # PyTorch puts the traceback into the message, and the error itself at its end.
     cause = " ".join(text[text.rfind("\n  ") :].split("\n")[2:])
     if isinstance(error, StyleTransferError):
         return type(error)(cause.partition(": ")[2])
     return StyleTransferError(f"a process that decodes photos failed: {cause}")
 
 
-def _crops_by_name(
-    crop: str | Mapping[str, str] | None, paintings: Mapping[str, str]
-) -> dict[str, str] | None:
-    """The crops by the names of their styles.
+def _crops(crop: str | Mapping[str, str], styles: Sequence[str]) -> dict[str, str]:
+    """Style name -> crop.
 
     Raises:
-        InputError: one crop, and not just one painting that it could be of.
+        InputError: one crop for several styles.
     """
-    if crop is None or isinstance(crop, Mapping):
-        return dict(crop) if crop else None
-    if len(paintings) != 1:
-        raise InputError(
-            f"style_crop: name the style whose painting is to be cut: NAME={crop} for each"
-        )
-    return dict.fromkeys(paintings, crop)
-
-
-def named_paintings(
-    style: Path | str | Mapping[str, Path | str] | None, name: str | None
-) -> tuple[dict[str, str], str]:
-    """The files of the paintings by the names of their styles, and the name of the run.
-
-    Raises:
-        InputError: there is no name, or one that cannot be that of a file.
-    """
-    if isinstance(style, Mapping):
-        paintings = {key: str(file) for key, file in style.items()}
-        name = next(iter(paintings)) if name is None and len(paintings) == 1 else name
-    else:
-        name = Path(style).stem if name is None and style is not None else name
-        paintings = {name or "": str(style)} if style is not None else {}
-    if name is None:
-        raise InputError(
-            "give --name: a training of several styles, or from a recipe alone, needs one"
-            if style is not None
-            else "give --style PAINTING, or a recipe that has model.paintings, and a --name"
-        )
-    if name in ("", "..") or Path(name).name != name:
-        raise InputError(f"the name of a style must do as the name of a file, unlike {name!r}")
-    return paintings, name
+    if isinstance(crop, Mapping):
+        return dict(crop)
+    if len(styles) != 1:
+        raise InputError(f"`style_crop` needs a name for each of several styles: NAME={crop}")
+    return dict.fromkeys(styles, crop)

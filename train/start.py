@@ -1,18 +1,21 @@
-"""What a training starts from that does not start from scratch: a trained network."""
+"""The network that a training starts from: a new one, or a trained one with other styles."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from nst_rt.errors import InputError
 from nst_rt.images.io import load_image
 from nst_rt.images.style_image import Crop
 from nst_rt.metrics.fingerprint import fingerprint, fingerprint_distance
 from nst_rt.models.merge import with_styles
-from nst_rt.models.style_model import Style, StyleModel, find_style
-from nst_rt.models.transformer import TransformerNet
+from nst_rt.models.style_model import BY_STYLE, Style, StyleModel, find_style
+from nst_rt.models.transformer import Architecture, TransformerNet, is_affine
 
-GALLERY = "gallery"  # what to start from when any trained network will do
+GALLERY = "gallery"  # stands for the most similar style of the gallery
 _GALLERY_STYLE = "starry_night"
 
 
@@ -21,10 +24,10 @@ class Start:
     """What a training starts from.
 
     Attributes:
-        network: of all styles.
-        styles: the new ones first, then those that stay as they are.
-        earlier: by new style, the trainings that led to what it starts as.
-        kept: by style that stays, the record of its training.
+        network: with affine pairs for all `styles`.
+        styles: the new styles, then those that are kept unchanged.
+        earlier: new style -> records of the trainings that its starting point went through.
+        kept: unchanged style -> record of its training.
     """
 
     network: TransformerNet
@@ -32,46 +35,92 @@ class Start:
     earlier: Mapping[str, list[dict[str, Any]]]
     kept: Mapping[str, Mapping[str, Any]]
 
+    def freeze_all_but_new(self) -> None:
+        """Let a training change only the affine pairs of the styles that are not kept."""
+        new = len(self.styles) - len(self.kept)
 
-def extended(
+        def keep_old(gradient: Tensor) -> Tensor:
+            return torch.cat([gradient[:new], torch.zeros_like(gradient[new:])])
+
+        for name, parameter in self.network.named_parameters():
+            if is_affine(name):
+                # Without weight decay, Adam does not move weights whose gradient was always 0.
+                parameter.register_hook(keep_old)  # type: ignore[no-untyped-call]
+            else:
+                parameter.requires_grad_(False)
+
+    def style_model(self, training: Mapping[str, Any]) -> StyleModel:
+        """The network as it is now, with `training` as the record of how it was trained."""
+        network = with_styles(self.network, range(len(self.styles)))
+        records = {
+            name: {**training, "earlier": earlier} if earlier else training
+            for name, earlier in self.earlier.items()
+        }
+        if len(self.styles) == 1:
+            [training] = records.values()
+        elif any(self.earlier.values()):  # each style has a history of its own
+            training = {BY_STYLE: records | dict(self.kept)}
+        return StyleModel(network.eval().requires_grad_(False), self.styles, training)
+
+
+def from_scratch(
+    styles: tuple[Style, ...],
+    architecture: Architecture,
+    hyper_parameters: Mapping[str, int],
+    *,
+    seed: int,
+) -> Start:
+    """A new network, whose initial weights depend on the seed alone.
+
+    Raises:
+        InputError: an unknown hyper-parameter, or one out of range.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            network = TransformerNet(architecture, len(styles), shared=True, **hyper_parameters)
+        except TypeError as error:
+            raise InputError(f"hyper_parameters: {error}") from error
+    return Start(network, styles, {style.name: [] for style in styles}, {})
+
+
+def from_trained(
     start_from: str,
     new: tuple[Style, ...],
-    paintings: Mapping[str, str],
+    style_images: Mapping[str, str],
     crops: Mapping[str, Crop],
     *,
     affine_only: bool,
 ) -> Start:
-    """The network that is started from, with the new styles first.
+    """A trained network, with the new styles first.
 
-    They start as the style that was named; for `gallery` as the one whose painting is most like
-    theirs. Styles that the network has already go on from what they are.
+    A new style starts as the style that was named, or for `gallery` as the one with the most
+    similar style image. Styles that the network already has continue from their own weights.
 
     Args:
         start_from: a style, a model file, or `gallery`.
-        new: the styles that are trained.
-        paintings: file of each one's painting, by the style's name.
-        crops: by the style's name, the part of the painting that is learned from.
-        affine_only: the styles that the network has stay.
+        new: the styles to train.
+        style_images: style name -> image file.
+        crops: style name -> region of the style image to learn from.
+        affine_only: whether the styles of the network are kept.
 
     Raises:
-        InputError: a style of that name is in it already, and stays; no such painting.
+        InputError: a new style has the name of one that is kept, or an image cannot be read.
     """
-    anything = start_from == GALLERY
-    model, source = find_style(_GALLERY_STYLE if anything else start_from)
+    closest = start_from == GALLERY
+    model, source = find_style(_GALLERY_STYLE if closest else start_from)
     known = model.style_names
-    if affine_only:
-        for style in new:
-            if style.name in known:
-                raise InputError(
-                    f"{start_from} has a style {style.name!r} already; give the new one another "
-                    "name, or leave --affine-only out to go on with it"
-                )
-    comparable = anything and all(style.fingerprint for style in model.styles)
+    if affine_only and (taken := [style.name for style in new if style.name in known]):
+        raise InputError(
+            f"{start_from} already has a style {taken[0]!r}; choose another name, or leave "
+            "`affine_only` out to train it further"
+        )
+    closest = closest and all(style.fingerprint for style in model.styles)
     starts = [
         known.index(style.name)
         if style.name in known
-        else _closest(model, paintings[style.name], crops.get(style.name))
-        if comparable
+        else _closest(model, style_images[style.name], crops.get(style.name))
+        if closest
         else known.index(source)
         for style in new
     ]
@@ -84,9 +133,9 @@ def extended(
     )
 
 
-def _closest(model: StyleModel, painting: str, crop: Crop | None) -> int:
-    """Which of the styles was learned from a painting most like this one."""
-    image = load_image(painting)
+def _closest(model: StyleModel, file: str, crop: Crop | None) -> int:
+    """Index of the style whose style image is most similar to this one."""
+    image = load_image(file)
     wanted = fingerprint(crop.of(image) if crop else image)
     distances = [fingerprint_distance(style.fingerprint, wanted) for style in model.styles]
     return distances.index(min(distances))

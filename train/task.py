@@ -9,95 +9,94 @@ import lightning as L
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import OneCycleLR
 
-from nst_rt.errors import InputError, NotFiniteError, UnknownNameError
-from nst_rt.images.style_image import SMALLEST, Crop, check_style_image, load_style_image
-from nst_rt.losses import (
-    BatchTerms,
-    PerceptualLoss,
-    check_loss_weights,
-    grid_pattern,
-    layer_weights,
-)
+from nst_rt.errors import InputError, NotFiniteError
+from nst_rt.images.style_image import Crop, check_style_image, load_style_image
+from nst_rt.losses import BatchTerms, PerceptualLoss, grid_pattern
 from nst_rt.metrics.motion import MotionRange, aligned_error, moving_pair
-from nst_rt.models.merge import with_styles
-from nst_rt.models.style_model import BY_STYLE, Style, StyleModel
-from nst_rt.models.transformer import (
-    MINIMUM_SIZE,
-    MULTIPLE,
-    Architecture,
-    TransformerNet,
-    is_affine,
-)
-from nst_rt.train.averaging import WeightEMA
+from nst_rt.models.style_model import Style, StyleModel
+from nst_rt.models.transformer import MULTIPLE, Architecture, TransformerNet, is_affine
 from nst_rt.train.data import Batch
-from nst_rt.train.schedule import adam_one_cycle, risen
-from nst_rt.train.start import extended
+from nst_rt.train.recipes import check_model_settings
+from nst_rt.train.start import Start, from_scratch, from_trained
 
 logger = logging.getLogger(__name__)
 
-# Most of the style from one middle layer, as in published recipes: strokes rather than hatching.
+# Most of the style comes from one middle layer, as in published recipes: strokes, not hatching.
 STYLE_LAYERS = {"relu2_1": 0.07, "relu3_1": 0.18, "relu4_1": 0.75}
 CONTENT_LAYERS = {"relu3_1": 0.5, "relu4_2": 0.5}  # the shallow one keeps faces and outlines
 
+# The styles of a model file say what their style images are, but not where the files were.
+_NOT_RECORDED = (
+    "style_images",
+    "artworks",
+    "start_from",
+    "architecture",
+    "hyper_parameters",
+    "vgg_weights",
+)
+_INITIAL_STYLE_WEIGHT = 0.1  # fraction of the style weight at the first step of its ramp
+
 
 class StyleTraining(L.LightningModule):
-    """Train a network to paint like N paintings (Johnson et al. 2016).
+    """Train a network to stylize like N style images (Johnson et al. 2016).
 
-    With a motion weight, it also learns to paint steadily in motion: two views of the same photo
-    are stylized, moved against each other with something moving in front, one of them noisy, and
-    the difference of the two pastiches where they show the same places is penalized. That is paid
-    in strokes, so that the default is to leave it to the stabilizer.
+    With a motion weight, the network also learns to be steady under motion: two views of the same
+    photo, shifted against each other, with something moving in front and noise in one of them, are
+    stylized, and the difference of the two results where they show the same places is penalized.
+    This costs strokes, so by default it is off and steadiness is left to the stabilizer.
 
     Args:
-        paintings: file of each style's painting, by the style's name.
-        artworks: what is known of each painting, by the style's name: title, artist, year, license.
-        start_from: a trained style to start from: a style of the gallery, `gallery` for the one
-            whose painting is most like the new one, or a model file. The model has the paintings'
-            styles only, which go on from those of the same names.
-        affine_only: train nothing but the affine pairs of the new styles; the styles that
-            `start_from` has stay in the model, after the new ones, as they are, bit by bit.
-        architecture: `fast` or `classic`; None for that of `start_from`, else `fast`.
+        style_images: style name -> image file.
+        artworks: style name -> facts about its style image: title, artist, year, license.
+        start_from: trained style to start from: a style of the gallery, `gallery` for the one whose
+            style image is most similar, or a model file. The new model has the styles of
+            `style_images` only; those that the trained network already has continue from there.
+        affine_only: train only the affine pairs of the new styles; the styles of `start_from` stay
+            in the model, after the new ones, bit for bit.
+        architecture: `fast` or `classic`; default: that of `start_from`, else `fast`.
         hyper_parameters: of the network, see `TransformerNet`.
         size: side of the crops that are stylized, pixels; even.
-        style_size: long side of the paintings, pixels; strokes become as large as theirs.
-        style_crops: by the style's name, the part of the painting to learn from, in pixels of the
-            file: WIDTHxHEIGHT+LEFT+TOP.
-        prepare: stretch the levels of a dull painting and denoise a noisy one, see
+        style_size: long side of the style images, pixels; it sets the size of the strokes.
+        style_crops: style name -> region of its style image to learn from, in pixels of the file,
+            as WIDTHxHEIGHT+LEFT+TOP.
+        prepare: stretch the levels of a dull style image and denoise a noisy one, see
             `nst_rt.images.style_image`.
-        content_layers: VGG19 layer -> weight.
-        style_layers: VGG19 layer -> weight.
-        content_weight, style_weight, tv_weight: factors of the losses' terms.
+        content_layers, style_layers: VGG19 layer -> weight.
+        content_weight, style_weight, tv_weight: factors of the loss terms.
         content_focus: above 0, the content counts for less in skies and on walls, so that strokes
-            may fill them, see `detail_weights`; with 0 it counts alike everywhere.
-        style_factors: by the style's name, times `style_weight` is that of this painting; below 1
-            for one that paints over what must stay to be seen, say faces.
-        style_ramp: the style weight rises linearly from a tenth to the whole over this fraction of
-            the training: a network that starts from scratch first learns to show the photo.
-        grid_weight: factor of what repeats with the network's cells, see `grid_pattern`.
+            can fill them, see `detail_weights`; with 0 it counts the same everywhere.
+        style_factors: style name -> factor of `style_weight` for this style; below 1 for a style
+            that covers details that must stay visible, such as faces.
+        style_ramp: fraction of the training over which the style weight rises linearly from a tenth
+            to its full value: a network that starts from scratch first learns to show the content.
+        grid_weight: factor of the penalty on patterns that repeat with the network's cells, see
+            `grid_pattern`.
         motion_weight: factor of the motion term.
-        motion_ramp: the motion term rises linearly from 0 between these fractions of the training.
-        max_shift: pixels that the two views are shifted against each other at most, along an axis.
-        max_zoom, max_angle: likewise fraction of the size, degrees.
-        layer_probability: of a second layer that moves in front of the photo.
-        noise: standard deviation of the noise in the second of the two views; no effect without
-            a motion weight.
+        motion_ramp: fractions of the training between which the motion term rises linearly from 0.
+        max_shift: maximum shift between the two views along each axis, pixels.
+        max_zoom, max_angle: maximum zoom, as a fraction of the size, and rotation, degrees.
+        layer_probability: probability of a second layer that moves in front of the photo.
+        noise: standard deviation of the noise in the second view; unused without a motion weight.
         learning_rate: peak of a one-cycle schedule (Smith & Topin 2019).
-        affine_factor: times the learning rate is that of the affine pairs; with many styles each
-            photo moves the pairs of one style only, which then fall behind the convolutions.
-        warm_up: fraction of the training until the peak.
-        ema_decay: of the moving average of the weights, which is what is kept; 0 for none.
+        affine_factor: learning rate of the affine pairs relative to `learning_rate`; with several
+            styles, each photo updates the pairs of one style only, so that they lag behind the
+            convolutions.
+        warm_up: fraction of the training until the peak of the learning rate.
+        ema_decay: decay of the moving average of the weights, which is what is validated and saved;
+            0 for no average.
         vgg_weights: see `VGG19Features`.
-        seed: of motion and noise, and of the network's first weights.
+        seed: of motion and noise, and of the initial weights.
 
     Raises:
-        InputError: values that cannot be used.
+        InputError: a value out of range, or settings that exclude each other.
         UnknownNameError: an architecture, a layer or a style that does not exist.
     """
 
     def __init__(
         self,
-        paintings: dict[str, str],
+        style_images: dict[str, str],
         *,
         artworks: dict[str, dict[str, str]] | None = None,
         start_from: str | None = None,
@@ -133,143 +132,81 @@ class StyleTraining(L.LightningModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        if size < MINIMUM_SIZE or size % 2:
-            raise InputError(f"the size must be even and at least {MINIMUM_SIZE} px, not {size}")
-        if not paintings:
-            raise InputError("a training needs at least one painting")
-        for layers in (content_layers, style_layers):
-            layer_weights(layers)
-        factors = style_factors or {}
-        check_loss_weights(
-            content_weight,
-            style_weight,
-            tv_weight,
-            content_focus,
-            grid_weight,
-            motion_weight,
-            *factors.values(),
-        )
-        crops = style_crops or {}
-        for name in (*factors, *crops):
-            if name not in paintings:
-                raise UnknownNameError("style", name, paintings)
-        for name, value, low, high in (
-            ("learning_rate", learning_rate, 1e-9, 1.0),
-            ("affine_factor", affine_factor, 1e-3, 1e3),
-            ("warm_up", warm_up, 0, 1),
-            ("ema_decay", ema_decay, 0, 0.99999),
-            ("style_ramp", style_ramp, 0, 1),
-            ("max_shift", max_shift, 0, size),
-            ("max_zoom", max_zoom, 0, 0.5),
-            ("max_angle", max_angle, 0, 180),
-            ("layer_probability", layer_probability, 0, 1),
-            ("noise", noise, 0, 1),
-            ("style_size", style_size, SMALLEST, 10_000),
-            ("seed", seed, 0, 2**32 - 1),
-        ):
-            if not low <= value <= high:
-                raise InputError(f"model.{name} must be from {low} to {high}, not {value}")
-        if not 0 <= motion_ramp[0] <= motion_ramp[1] <= 1:
-            raise InputError(
-                f"model.motion_ramp must be two rising fractions of the training, not {motion_ramp}"
-            )
-        if affine_only and start_from is None:
-            raise InputError("affine_only: a network that starts from scratch is trained whole")
-        if "" in paintings:
-            raise InputError("a style needs a name that is not empty")
-        self.paintings = dict(paintings)
-        self.size = size
-        self.style_size = style_size
-        self.style_crops = {name: Crop.parse(crop) for name, crop in crops.items()}
-        self.prepare = prepare
+        check_model_settings(self.hparams)
+        self.style_images = dict(style_images)
+        self.style_crops = {name: Crop.parse(crop) for name, crop in (style_crops or {}).items()}
         self.preparations: dict[str, dict[str, Any]] = {}  # what was done, by the style's name
-        self.style_factors = [factors.get(name, 1.0) for name in paintings]
+        self.style_factors = [(style_factors or {}).get(name, 1.0) for name in style_images]
+        self.size = size
         self.style_ramp = style_ramp
         self.grid_weight = grid_weight
         self.motion_weight = motion_weight
-        self.motion_ramp = motion_ramp
         self.motion = (
             MotionRange(max_shift, max_zoom, max_angle, layer_probability)
             if motion_weight
-            else MotionRange(0, 0, 0, 0)  # which needs no room to move in
+            else MotionRange(0, 0, 0, 0)  # needs no margin around the crop
         )
-        self.noise = noise
-        self.learning_rate = learning_rate
-        self.affine_factor = affine_factor
-        self.warm_up = warm_up
-        self.ema_decay = ema_decay
         self.seed = seed
-        self._loss_settings: dict[str, Any] = {
-            "content_layers": content_layers,
-            "style_layers": style_layers,
-            "content_weight": content_weight,
-            "style_weight": style_weight,
-            "tv_weight": tv_weight,
-            "content_focus": content_focus,
-            "weights": vgg_weights,
-        }
-        facts: Mapping[str, Any] = artworks or {}
-        new = tuple(Style(name, **facts.get(name, {})) for name in paintings)
-        if start_from is None:
-            # One seed, one network, whatever was drawn before.
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)
-                try:
-                    self.network = TransformerNet(
-                        architecture or "fast", len(new), shared=True, **(hyper_parameters or {})
-                    )
-                except TypeError as error:
-                    raise InputError(f"hyper_parameters: {error}") from error
-            self.styles = new
-            self.earlier: Mapping[str, list[dict[str, Any]]] = {name: [] for name in paintings}
-            self._kept: Mapping[str, Mapping[str, Any]] = {}
-        else:
-            if architecture or hyper_parameters:
-                raise InputError("a network that is started from has its own architecture")
-            start = extended(start_from, new, paintings, self.style_crops, affine_only=affine_only)
-            self.network, self.styles = start.network, start.styles
-            self.earlier, self._kept = start.earlier, start.kept
-        # As they turned out, for the record and for a run that is resumed.
+        self.start = self._start()
+        self.network, self.styles = self.start.network, self.start.styles
+        # The actual values, for the record and to compare with a resumed run.
         self.hparams["architecture"] = self.network.architecture
         self.hparams["hyper_parameters"] = self.network.hyper_parameters
         if affine_only:
-            self._freeze_all_but_new_styles()
+            self.start.freeze_all_but_new()
         self.network.use_channels_last()
 
-    def _freeze_all_but_new_styles(self) -> None:
-        new = len(self.paintings)
-
-        def keep_old(gradient: Tensor) -> Tensor:
-            return torch.cat([gradient[:new], torch.zeros_like(gradient[new:])])
-
-        for name, parameter in self.network.named_parameters():
-            if is_affine(name):
-                # Without weight decay, Adam leaves alone what never had a gradient but 0.
-                parameter.register_hook(keep_old)  # type: ignore[no-untyped-call]
-            else:
-                parameter.requires_grad_(False)
+    def _start(self) -> Start:
+        """The network to train, with its styles."""
+        given = self.hparams
+        artworks: Mapping[str, Any] = given["artworks"] or {}
+        new = tuple(Style(name, **artworks.get(name, {})) for name in self.style_images)
+        architecture, hyper_parameters = given["architecture"], given["hyper_parameters"]
+        if given["start_from"] is None:
+            return from_scratch(
+                new, architecture or "fast", hyper_parameters or {}, seed=given["seed"]
+            )
+        if architecture or hyper_parameters:
+            raise InputError("a trained network has its own architecture: leave `architecture` out")
+        return from_trained(
+            given["start_from"],
+            new,
+            self.style_images,
+            self.style_crops,
+            affine_only=given["affine_only"],
+        )
 
     @property
     def crop_size(self) -> int:
-        """Side of the crops that the training takes: room for the second view to move in."""
+        """Side of the crops that the training takes, with a margin for the second view."""
         return self.size + 2 * int(self.motion.shift)
 
-    def configure_callbacks(self) -> list[L.Callback]:
-        """The moving average of the weights, which belongs to the recipe."""
-        return [WeightEMA(self.ema_decay)] if self.ema_decay else []
-
-    def check_paintings(self) -> None:
-        """Raise an InputError unless all paintings, or their crops, can be read and are large."""
-        for name, file in self.paintings.items():
+    def check_style_images(self) -> None:
+        """Raise an InputError unless all style images, or their crops, are readable and large."""
+        for name, file in self.style_images.items():
             check_style_image(file, self.style_crops.get(name))
 
     def on_fit_start(self) -> None:
-        """Load VGG19 onto the device, prepare the paintings and measure their Gram matrices."""
-        self.loss = PerceptualLoss(**self._loss_settings, device=self.device)
+        """Load VGG19 onto the device and measure the Gram matrices of the style images."""
+        given = self.hparams
+        # Not in `__init__`: VGG19 belongs in no checkpoint, and the device is known only now.
+        self.loss = PerceptualLoss(
+            content_layers=given["content_layers"],
+            style_layers=given["style_layers"],
+            content_weight=given["content_weight"],
+            style_weight=given["style_weight"],
+            tv_weight=given["tv_weight"],
+            content_focus=given["content_focus"],
+            weights=given["vgg_weights"],
+            device=self.device,
+        )
         targets = []
-        for name, file in self.paintings.items():
+        for name, file in self.style_images.items():
             style = load_style_image(
-                file, self.style_size, crop=self.style_crops.get(name), prepare=self.prepare
+                file,
+                given["style_size"],
+                crop=self.style_crops.get(name),
+                prepare=given["prepare"],
             )
             if self.global_rank == 0:
                 logger.info("style image %s: %s", Path(file).name, style)
@@ -278,7 +215,7 @@ class StyleTraining(L.LightningModule):
         self.targets = {k: torch.cat([target[k] for target in targets]) for k in targets[0]}
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        """Loss of a batch of crops of `crop_size`; what is random depends on each crop's index."""
+        """Loss of a batch of crops of `crop_size`; random draws depend on each crop's index."""
         # Lightning does not store the random state, and a batch may be spread over processes.
         generators = [
             torch.Generator().manual_seed(self.seed * 1_000_003 + index)
@@ -291,31 +228,27 @@ class StyleTraining(L.LightningModule):
             noise = torch.stack(
                 [torch.randn(3, self.size, self.size, generator=g) for g in generators]
             )
-            views = torch.cat([pair.first, pair.second + self.noise * noise.to(self.device)])
-            pastiche, moved = self.network(views, weights.repeat(2, 1)).chunk(2)
-            motion = aligned_error(pastiche, moved, pair)
+            noisy = pair.second + self.hparams["noise"] * noise.to(self.device)
+            views = torch.cat([pair.first, noisy])
+            stylized, moved = self.network(views, weights.repeat(2, 1)).chunk(2)
+            motion = aligned_error(stylized, moved, pair)
         else:
-            pastiche = self.network(pair.first, weights)
+            stylized = self.network(pair.first, weights)
             motion = torch.zeros((), device=self.device)
-        rise = risen(self.global_step, self._steps, self.style_ramp)
-        terms = self._terms(pastiche, pair.first, which, rise)
-        grid = grid_pattern(pastiche.float(), MULTIPLE)
+        ramp = style_ramp_factor(self.global_step, self._steps, self.style_ramp)
+        terms = self._terms(stylized, pair.first, which, ramp)
+        grid = grid_pattern(stylized.float(), MULTIPLE)
         total = terms.total + self.grid_weight * grid + motion_weight * motion
         if not torch.isfinite(total):
             raise self._not_finite("loss", total, batch)
-        self._batch = batch  # which the check of the gradients names
-        weighted = {
-            "content": self.loss.content_weight * terms.content,
-            "style": self.loss.style_weight * terms.style,
-            "tv": self.loss.tv_weight * terms.tv,
-            "grid": self.grid_weight * grid,
-            "motion": motion_weight * motion,
-        }
+        self._batch = batch  # for the error message of `on_before_optimizer_step`
         losses = {"content": terms.content, "style": terms.style, "tv": terms.tv}
         losses |= {"grid": grid, "motion": motion}
+        weighted = {key: getattr(self.loss, f"{key}_weight") for key in ("content", "style", "tv")}
+        weighted |= {"grid": self.grid_weight, "motion": motion_weight}
         self._log("loss", losses | {"total": total}, batch)
-        # What the total is made of: the balance of the weights at a glance.
-        self._log("share", {k: v / total for k, v in weighted.items()}, batch)
+        # The share of each term in the total shows the balance of the weights at a glance.
+        self._log("share", {k: weighted[k] * losses[k] / total for k in losses}, batch)
         self._log("style", self._by_style(which, terms.styles), batch, sync=False)
         return total
 
@@ -329,73 +262,121 @@ class StyleTraining(L.LightningModule):
     def _log(
         self, group: str, values: Mapping[str, Tensor], batch: Batch, *, sync: bool = True
     ) -> None:
-        """Log values; mean over the processes if `sync`, which takes the same names in each."""
+        """Log values; `sync` averages over the processes, which must all have the same names."""
         named = {f"{group}/{name}": value.detach() for name, value in values.items()}
         self.log_dict(named, batch_size=len(batch.images), sync_dist=sync)
 
     def _styles_of(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Which of the paintings, in turn, and the network's style weights for it."""
-        which = indices % len(self.paintings)
-        style = nn.functional.one_hot(which, len(self.styles))
-        return which, style.float()
+        """Index of the style of each crop, in turn, and the network's style weights for it."""
+        which = indices % len(self.style_images)
+        return which, nn.functional.one_hot(which, len(self.styles)).float()
 
     def _by_style(self, which: Tensor, losses: Tensor) -> dict[str, Tensor]:
-        names = list(self.paintings)
+        names = list(self.style_images)
         return {names[i]: losses[which == i].mean() for i in set(which.tolist())}
 
     def _terms(
-        self, pastiche: Tensor, photos: Tensor, which: Tensor, rise: float = 1.0
+        self, stylized: Tensor, content: Tensor, which: Tensor, ramp: float = 1.0
     ) -> BatchTerms:
         with torch.autocast(self.device.type, enabled=False):
             return self.loss(
-                pastiche,
-                self.loss.content_target(photos),
+                stylized,
+                self.loss.content_target(content),
                 {layer: target[which] for layer, target in self.targets.items()},
-                rise * torch.tensor(self.style_factors, device=self.device)[which],
+                ramp * torch.tensor(self.style_factors, device=self.device)[which],
             )
 
     def _motion_ramp(self, step: int) -> float:
-        begin, end = (fraction * self._steps for fraction in self.motion_ramp)
-        return min(max((step - begin) / max(end - begin, 1), 0.0), 1.0)
+        begin, end = (fraction * self._steps for fraction in self.hparams["motion_ramp"])
+        return float(min(max((step - begin) / max(end - begin, 1), 0.0), 1.0))
 
     @property
     def _steps(self) -> int:
         return int(self.trainer.estimated_stepping_batches)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Stop at gradients that are not finite."""
+        """Stop at gradients that are not finite, before they reach the weights."""
         gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
         norm = nn.utils.get_total_norm(gradients)
         if not torch.isfinite(norm):
-            raise self._not_finite("gradient's norm", norm, self._batch)
+            raise self._not_finite("norm of the gradient", norm, self._batch)
 
     def _not_finite(self, what: str, value: Tensor, batch: Batch) -> NotFiniteError:
+        rate = self.hparams["learning_rate"]
         return NotFiniteError(
             f"the {what} became {value.item()} at step {self.global_step}, with the photos "
-            f"{', '.join(batch.photos)}; lower the learning rate (--model.learning_rate, now "
-            f"{self.learning_rate}), or take these photos out if it is always the same ones"
+            f"{', '.join(batch.photos)}; lower model.learning_rate, now {rate}, or remove these "
+            "photos if they are always the same"
         )
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Adam under a one-cycle schedule."""
-        optimizer, schedule = adam_one_cycle(
-            self.network,
-            self._steps,
-            learning_rate=self.learning_rate,
-            affine_factor=self.affine_factor,
-            warm_up=self.warm_up,
-        )
+        optimizer, schedule = self.adam_one_cycle(self.network, self._steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def style_model(self, training: Mapping[str, Any]) -> StyleModel:
-        """The network as it is now, with `training` as the record of how it came about."""
-        network = with_styles(self.network, range(len(self.styles)))
-        records = {
-            name: {**training, "earlier": earlier} if earlier else training
-            for name, earlier in self.earlier.items()
+    def adam_one_cycle(
+        self, network: TransformerNet, steps: int, *, fused: bool | None = None
+    ) -> tuple[torch.optim.Adam, OneCycleLR]:
+        """Adam on the trainable weights of a network, with its schedule for a number of steps.
+
+        `fused` runs one kernel for all weights, on a GPU; None leaves the choice to PyTorch.
+        """
+        groups: dict[float, list[nn.Parameter]] = {}
+        for name, parameter in network.named_parameters():
+            if parameter.requires_grad:
+                factor = self.hparams["affine_factor"] if is_affine(name) else 1
+                groups.setdefault(self.hparams["learning_rate"] * factor, []).append(parameter)
+        optimizer = torch.optim.Adam(
+            [{"params": p, "lr": rate} for rate, p in groups.items()], fused=fused
+        )
+        # OneCycleLR divides by zero where the first phase has exactly one step.
+        warm_up = min(max(self.hparams["warm_up"], 1.5 / steps), 0.99)
+        return optimizer, OneCycleLR(optimizer, list(groups), total_steps=steps, pct_start=warm_up)
+
+    def record(
+        self,
+        *,
+        steps: int,
+        batch_size: int,
+        photos: Mapping[str, int],
+        skipped: int,
+        losses: Mapping[str, float],
+    ) -> dict[str, Any]:
+        """How the model was trained, as JSON values for its file.
+
+        Args:
+            steps: number of optimization steps.
+            batch_size: number of crops per step.
+            photos: source -> number of photos.
+            skipped: number of photos that could not be used.
+            losses: name -> loss at the end.
+        """
+        start = self.hparams["start_from"]
+        return {
+            "steps": steps,
+            "batch_size": batch_size,
+            "recipe": {k: v for k, v in self.hparams.items() if k not in _NOT_RECORDED},
+            "style_images": self.preparations,
+            **({"start_from": Path(start).name} if start else {}),
+            "photos": dict(photos),
+            "skipped": skipped,
+            "vgg_weights": Path(self.hparams["vgg_weights"]).name,
+            "losses": dict(losses),
         }
-        if len(self.styles) == 1:
-            [training] = records.values()
-        elif any(self.earlier.values()):  # each style has a history of its own
-            training = {BY_STYLE: records | dict(self._kept)}
-        return StyleModel(network.eval().requires_grad_(False), self.styles, training)
+
+    def style_model(self, training: Mapping[str, Any]) -> StyleModel:
+        """The network as it is now, with `training` as the record of how it was trained."""
+        return self.start.style_model(training)
+
+
+def style_ramp_factor(step: int, steps: int, ramp: float) -> float:
+    """Factor of the style weight at a step: rises linearly from a tenth to 1.
+
+    Args:
+        step: current step.
+        steps: number of steps of the training.
+        ramp: fraction of the training that the rise takes; 0 for none.
+    """
+    if not ramp:
+        return 1.0
+    return min(1.0, _INITIAL_STYLE_WEIGHT + (1 - _INITIAL_STYLE_WEIGHT) * step / (ramp * steps))

@@ -71,12 +71,16 @@ def progress(title: str, *, counted: bool = True) -> Iterator[Progress]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with rich_progress.Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(title, total=None, rate="", note="")
+    bar = rich_progress.Progress(*columns, console=console, disable=not console.is_terminal)
+    task = bar.add_task(title, total=None, rate="", note="")
 
-        def advance(done: float, total: float | None, note: str) -> None:
-            speed = bar.tasks[0].speed
-            rate = f"{speed:.1f}/s" if speed else ""
-            bar.update(task, completed=done, total=total, rate=rate, note=note)
+    def advance(done: float, total: float | None, note: str) -> None:
+        bar.start()  # only now: messages on the way to the first step would tear the bar
+        speed = bar.tasks[0].speed
+        rate = f"{speed:.1f}/s" if speed else ""
+        bar.update(task, completed=done, total=total, rate=rate, note=note)
 
+    try:
         yield advance
+    finally:
+        bar.stop()

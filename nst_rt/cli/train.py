@@ -2,178 +2,199 @@
 
 import argparse
 import logging
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from nst_rt.cli.options import add_overwrite, add_vgg_weights
-from nst_rt.cli.report import Report
-from nst_rt.errors import InputError, InterruptedWorkError
+from nst_rt.cli.report import Report, progress
+from nst_rt.errors import InputError
 from nst_rt.recipes import recipe_steps
 
-# What begins the flags that LightningCLI knows.
+# The flags of recipe settings, which jsonargparse reads, begin so.
 TRAINING_SETTINGS = ("--trainer", "--model", "--data")
-
-
+DEFAULTS_OF = "nst_rt.train.run:train_style"
 EXAMPLES = (
-    "--style painting.jpg --photos ~/photos --name mine",
-    "--style painting.jpg --photos ~/photos --name mine --from gallery",
-    "--style painting.jpg --photos ~/photos --name mine --trainer.devices 2 --data.workers 4",
+    "--style-image painting.jpg --photos ~/photos",
+    "--style-image painting.jpg --photos ~/photos --name mine --from gallery",
+    "--style-image a.jpg b=other.jpg --photos ~/photos --name both",
+    "--style-image painting.jpg --photos ~/photos --trainer.devices 2 --data.workers 4",
 )
+# With fewer steps, results cannot be good: from scratch, and from a trained network.
+_FEW_STEPS, _FEW_FURTHER_STEPS = 500, 100
 
 
 def run(*, print_config: bool = False, **options: Any) -> Report:
     """Train a style, or several, on a collection of photos."""
+    try:
+        return _printed(options) if print_config else _trained(options)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("nst_rt"):
+            raise
+        missing = error.name or "tensorboard"  # Lightning raises its own, without a name
+        raise InputError(f"training needs {missing}: pip install 'nst-rt[train]'") from error
+
+
+def _printed(options: dict[str, Any]) -> Report:
+    from nst_rt.train.recipes import all_settings
+
+    if others := options.keys() - {"recipes", "arguments"}:
+        raise InputError(
+            "`print_config` goes with `config`, --model..., --data... and --trainer... only, not "
+            f"with `{min(others)}`"
+        )
+    return Report(all_settings(**options).rstrip(), {})
+
+
+def _trained(options: dict[str, Any]) -> Report:
     from lightning.pytorch.utilities import rank_zero_only
 
-    from nst_rt.models.style_model import StyleModel
+    from nst_rt.train.recipes import parsed_settings, recipe_file
     from nst_rt.train.run import train_style
-    from nst_rt.train.settings import all_settings, is_further_process
+    from nst_rt.train.trainer import is_further_process
 
-    if print_config:
-        if others := options.keys() - {"recipes", "arguments"}:
-            raise InputError(
-                "--print-config goes with --config, --model..., --data... and --trainer... only, "
-                f"not with --{min(others).replace('_', '-')}"
-            )
-        return Report(all_settings(**options).rstrip(), {})
-    if is_further_process():  # which would say all twice
-        logging.getLogger("nst_rt").setLevel(logging.ERROR)
-    if "style" in options:
-        options["style"] = paintings_by_name(options["style"])
+    if "style_image" in options:
+        options["style_image"] = style_images_by_name(options["style_image"])
     if "style_crop" in options:
         options["style_crop"] = crops_by_name(options["style_crop"])
-    run = _run_folder(options)
-    earlier = set() if options.get("resume") else _checkpoints(run)
-    try:
-        output = train_style(**options)
-    except KeyboardInterrupt as error:
-        if not _checkpoints(run) - earlier:
-            raise
-        raise InterruptedWorkError(
-            f"interrupted: the last checkpoint is in {run}; the same command with --resume "
-            "continues from it"
-        ) from error
+    if "recipes" in options:
+        files = [recipe_file(recipe) for recipe in options["recipes"]]
+        options["recipes"] = [parsed_settings([f"--config={file}"]) for file in files]
+    options |= parsed_settings(options.pop("arguments")) if "arguments" in options else {}
+    silent = is_further_process()  # which would repeat every message
+    if silent:
+        logging.getLogger("nst_rt").setLevel(logging.ERROR)
+    with nullcontext() if silent else progress("training") as advance:
+        model = train_style(**options, progress=advance)
     if getattr(rank_zero_only, "rank", 0) > 0:
         return Report("", {})
-    if options.get("fast_dev_run") or not output.exists():
-        text = "a run of a few steps of training and of validation: all works; nothing is written"
+    if options.get("fast_dev_run"):
+        text = "one step of training and of validation: everything works; nothing was written"
         return Report(text, {"fast_dev_run": True})
-    model = StyleModel.load(output)
+    name = options.get("name", model.style_names[0])
+    output = options.get("output", f"{name}.safetensors")
     training = model.history(model.style_names[0])[-1]
-    skipped = f", photos skipped: {training['skipped']}" if training["skipped"] else ""
-    losses = ", ".join(f"{name} {value:.3g}" for name, value in training["losses"].items())
-    return Report(
-        f"{output}: {training['steps']} steps, {losses}{skipped}; samples in "
-        f"{run / 'samples'}\ntry it: nst-rt image PHOTO --style {output} -o OUT.png",
-        {"output": str(output), **training},
-    )
+    steps, losses = training["steps"], training["losses"]
+    few = _FEW_FURTHER_STEPS if training.get("start_from") else _FEW_STEPS
+    lines = [
+        f"{steps} steps, {', '.join(f'{key} {value:.3g}' for key, value in losses.items())}"
+        + (f", photos skipped: {training['skipped']}" if training["skipped"] else "")
+        + f"; sample images in {Path(options.get('runs', 'runs'), name, 'samples')}"
+    ]
+    if steps < few:
+        lines.append(f"warning: {steps} steps are too few for a good style; {few} are the minimum")
+    lines.append(f"saved {output}; try it: nst-rt image PHOTO --style {output}")
+    return Report("\n".join(lines), {"output": str(output), **training})
 
 
-def paintings_by_name(style: list[str]) -> str | dict[str, str]:
-    """One painting, or several by name: FILE (its stem is the name) or NAME=FILE."""
+def style_images_by_name(given: Sequence[str]) -> str | dict[str, str]:
+    """One style image, or several by name: FILE, whose stem is the name, or NAME=FILE."""
 
     def is_named(text: str) -> bool:
         return "=" in text and not Path(text).is_file()
 
-    if len(style) == 1 and not is_named(style[0]):
-        return style[0]
+    if len(given) == 1 and not is_named(given[0]):
+        return given[0]
     pairs = [
-        text.partition("=") if is_named(text) else (Path(text).stem, "=", text) for text in style
+        text.partition("=") if is_named(text) else (Path(text).stem, "=", text) for text in given
     ]
-    paintings = {name: file for name, _, file in pairs}
-    if len(paintings) < len(style):
-        raise InputError("several paintings have the same name; give NAME=FILE for each")
-    return paintings
+    style_images = {name: file for name, _, file in pairs}
+    if len(style_images) < len(given):
+        raise InputError("several style images have the same name; give NAME=FILE for each")
+    return style_images
 
 
-def crops_by_name(crops: list[str]) -> str | dict[str, str]:
-    """The crop of one painting, or those of several by the names of their styles: NAME=CROP."""
+def crops_by_name(crops: Sequence[str]) -> str | dict[str, str]:
+    """The crop of one style image, or those of several: NAME=CROP."""
     if len(crops) == 1 and "=" not in crops[0]:
         return crops[0]
     pairs = [text.rpartition("=") for text in crops]
     by_name = {name: crop for name, _, crop in pairs}
     if "" in by_name or len(by_name) < len(crops):
-        raise InputError("--style-crop: give NAME=WxH+X+Y once for each of several paintings")
+        raise InputError("`style_crop`: give NAME=WxH+X+Y once for each of several style images")
     return by_name
 
 
-def _run_folder(options: dict[str, Any]) -> Path:
-    from nst_rt.train.run import named_paintings
-
-    _, name = named_paintings(options.get("style"), options.get("name"))
-    return Path(options.get("runs", "runs"), name)
-
-
-def _checkpoints(run: Path) -> set[tuple[Path, int]]:
-    """Those of a run, with the time each was written."""
-    from nst_rt.train.resume import checkpoints
-
-    return {(file, file.stat().st_mtime_ns) for file in checkpoints(run)}
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of the verb but those that it shares with others."""
+    """Add the arguments of the verb."""
     add = parser.add_argument
     add(
-        "--style",
+        "--style-image",
         nargs="+",
         action="extend",
-        metavar="PAINTING",
-        help="the painting; several (FILE or NAME=FILE) make a model of several styles",
+        metavar="FILE",
+        help="image whose style is learned; several (FILE or NAME=FILE) make a model of several "
+        "styles",
     )
-    add("--photos", metavar="P", help="a folder, a zip archive or a list of photos")
-    add("--name", metavar="NAME", help="of the style; default: the painting's")
-    add("-o", "--output", metavar="FILE", help="default: NAME.safetensors")
+    add("--photos", metavar="P", help="folder, zip archive or list of photos to train on")
+    add("-o", "--output", metavar="FILE", help="model file (default: NAME.safetensors)")
+    add("--name", metavar="NAME", help="name of the style (default: that of the style image)")
     add(
         "--from",
         dest="start_from",
         metavar="S",
-        help="a new style in minutes, from a trained one: gallery, a style or a model FILE",
+        help="trained network to start from, which takes minutes: gallery, a style or a model FILE",
     )
     add(
         "--affine-only",
         action="store_true",
-        help="with --from: train the affine pairs alone, and keep the styles that were there",
+        help="with --from: train the affine pairs only, and keep the styles of that network",
     )
-    add(
-        "--config",
-        dest="recipes",
-        action="append",
-        metavar="R",
-        help="a recipe: a YAML file, or the name of one that ships, such as gpu",
-    )
-    add("--print-config", action="store_true", help="print a recipe, and stop")
     add(
         "--steps",
         type=int,
         metavar="N",
-        help=f"default: {recipe_steps('bold')}; {recipe_steps('new_style')} with --from, "
-        f"{recipe_steps('classic')} with --architecture classic",
+        help=f"number of optimization steps (default: {recipe_steps('bold')}; "
+        f"{recipe_steps('new_style')} with --from, {recipe_steps('classic')} with --architecture "
+        "classic)",
     )
-    add("--batch-size", type=int, metavar="N", help="photos a step; default: 2")
-    add("--validation", metavar="V", help="photos, or a fraction; default: 0.05")
-    add("--architecture", choices=("fast", "classic"), help="default: fast")
-    add("--size", type=int, metavar="PX", help="side of the crops; default: 224, classic 192")
-    add("--style-weight", type=float, metavar="W", help="default: 4; 8 with --from")
+    add("--batch-size", type=int, metavar="N", help="photos per step and device (default: 2)")
+    add(
+        "--validation",
+        metavar="V",
+        help="photos to validate on, or fraction of the photos to hold out (default: 0.05)",
+    )
+    add("--architecture", choices=("fast", "classic"), help="network to train (default: fast)")
+    add(
+        "--size",
+        type=int,
+        metavar="PX",
+        help="side of the crops, pixels (default: 224; 192 with --architecture classic)",
+    )
+    add(
+        "--style-weight",
+        type=float,
+        metavar="W",
+        help="weight of the style against the content (default: 4; 8 with --from)",
+    )
     add(
         "--style-crop",
         nargs="+",
         action="extend",
         metavar="WxH+X+Y",
-        help="the part of the painting to learn from, in pixels; NAME=WxH+X+Y for each of several",
+        help="region of the style image to learn from, pixels; NAME=WxH+X+Y for each of several",
     )
     add(
         "--no-prepare",
         dest="prepare",
         action="store_false",
-        help="use the painting as it is, though dull or noisy",
+        help="use the style image as it is, even if it is dull or noisy",
     )
     for fact in ("title", "artist", "year", "license"):
-        add(f"--{fact}", metavar="TEXT", help="of the painting, for the record")
-    add("--runs", metavar="DIR", help="logs, samples, checkpoints; default: runs")
-    add("--workers", type=int, metavar="N", help="processes that decode; default: 1")
-    add("--seed", type=int, metavar="N", help="default: 0")
+        add(f"--{fact}", metavar="TEXT", help=f"{fact} of the style image, stored in the model")
+    add("--runs", metavar="DIR", help="folder for logs, sample images and checkpoints")
+    add("--workers", type=int, metavar="N", help="processes that decode photos (default: 1)")
+    add("--seed", type=int, metavar="N", help="seed of all random numbers (default: 0)")
     add("--resume", action="store_true", help="continue the run of this name")
-    add("--fast-dev-run", action="store_true", help="one step, to see that all works")
+    add("--fast-dev-run", action="store_true", help="check that everything works, with one step")
+    add(
+        "--config",
+        dest="recipes",
+        action="append",
+        metavar="R",
+        help="recipe: a YAML file, or the name of one that ships, such as gpu",
+    )
+    add("--print-config", action="store_true", help="print all settings as a recipe, and stop")
     add_vgg_weights(parser)
     add_overwrite(parser)

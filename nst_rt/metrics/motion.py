@@ -21,26 +21,26 @@ from nst_rt.metrics.flow import Correspondence, Field, pixel_grid
 Matrix = npt.NDArray[np.float64]
 
 _CLIP_SIZE = (360, 640)  # height, width
-# Of the photo, where the corners of the first frame lie, and how far they move a frame; in pixels,
-# (x, y), clockwise from the top left. They do not move alike, so that it is a homography.
+# Corners of the first frame in the photo, and their motion per frame, which differs so that it is a
+# homography; pixels, (x, y), clockwise from the top left.
 _CORNERS = ((20, 10), (660, 10), (660, 370), (20, 370))
 _CORNERS_MOVE = ((3.5, 2.5), (2.0, 2.2), (2.3, 1.2), (3.2, 1.0))
 _LAYER_MIDDLE = (440, 190)
 _LAYER_MOVE = (-6.0, 1.5)
-_LAYER_TURN = 0.6  # degrees a frame
+_LAYER_TURN = 0.6  # degrees per frame
 _LAYER_RADII = (110.0, 80.0)
-_LAYER_EDGE = 2  # pixels on both sides of it that belong to neither layer
+_LAYER_EDGE = 2  # pixels on both sides of its edge that belong to neither layer
 
 
 @dataclass(frozen=True)
 class MotionRange:
-    """How far the second view may move from the first, either way.
+    """Maximum motion between two views, in either direction.
 
     Attributes:
-        shift: pixels, along each axis.
-        zoom: fraction of the size.
-        angle: degrees.
-        layer: probability of a second layer in front, which moves on its own.
+        shift: shift along each axis, pixels.
+        zoom: change of scale, as a fraction of the size.
+        angle: rotation, degrees.
+        layer: probability of a second layer in front, which moves independently.
     """
 
     shift: float = 8.0
@@ -51,13 +51,13 @@ class MotionRange:
 
 @dataclass(frozen=True)
 class MovingPair:
-    """Two views of the same scenes, and where they show the same places.
+    """Two views of the same scenes, and their correspondence.
 
     Attributes:
         first, second: shape (N, 3, S, S), RGB in [0, 1].
-        positions: where each pixel of the second view lies in the first, shape (N, S, S, 2), (x, y)
+        positions: of each pixel of the second view in the first, shape (N, S, S, 2), as (x, y)
             in the coordinates of `grid_sample`: -1 and 1 are the outer edges of the image.
-        visible: where that place can be seen in the first view, shape (N, 1, S, S), boolean.
+        visible: whether that position is visible in the first view, shape (N, 1, S, S), boolean.
     """
 
     first: Tensor
@@ -69,29 +69,29 @@ class MovingPair:
 def moving_pair(
     photos: Tensor, size: int, generators: Sequence[torch.Generator], motion: MotionRange
 ) -> MovingPair:
-    """Two views of each photo, as a camera that moves and something in front of it would see them.
+    """Two views of each photo, as seen by a moving camera with a moving object in front.
 
-    Half of the photos move by whole pixels without turning, which interpolates nothing.
+    Half of the photos are shifted by whole pixels only, which needs no interpolation.
 
     Args:
-        photos: shape (N, 3, H, W) with H and W of at least `size`; what is over is seen as the
-            camera moves, and beyond it the photo's mirror image, which counts as not visible.
+        photos: shape (N, 3, H, W) with H and W of at least `size`; the margin becomes visible as
+            the camera moves, and beyond it the photo's reflection, which counts as not visible.
         size: side S of the views, pixels.
-        generators: a source of chance for each photo, so that it does not depend on the batch.
-        motion: how far.
+        generators: one random generator per photo, so that results do not depend on the batch.
+        motion: range of the motion.
     """
     draws = torch.stack([torch.rand(16, generator=g) for g in generators]).to(photos.device)
     whole = draws[:, 0] < 0.5
     camera = _affine(draws[:, 1:5], motion, whole)
     front = _affine(draws[:, 5:9], motion, whole)
-    # An ellipse in front; beyond the corners, and so nowhere, where there is to be none.
+    # An ellipse in front; outside the view where there is no second layer.
     middle = (draws[:, 9:11] - 0.5) * size
     radii = size * (0.1 + 0.2 * draws[:, 11:13])
     middle = middle.where((draws[:, 13] < motion.layer)[:, None], 2.0 * size)
 
     pixels = _pixel_grid(size, photos.device).expand(len(photos), -1, -1, -1)
     behind, before = _transform(camera, pixels), _transform(front, pixels)
-    layer = photos.flip(2, 3)  # another scene, out of the same photo
+    layer = photos.flip(2, 3)  # another scene, made of the same photo
     first_mask, second_mask = (_ellipse(p, middle, radii) for p in (pixels, before))
     first = _sample(photos, pixels).lerp(_sample(layer, pixels), first_mask)
     second = _sample(photos, behind).lerp(_sample(layer, before), second_mask)
@@ -104,15 +104,15 @@ def moving_pair(
 
 
 def aligned_error(first: Tensor, second: Tensor, pair: MovingPair) -> Tensor:
-    """Mean squared difference of two images, over what both views show.
+    """Mean squared difference of two images where both views show the same place.
 
     Args:
-        first: what was made of `pair.first`, shape (N, C, S, S).
-        second: what was made of `pair.second`, same shape.
-        pair: where they correspond.
+        first: image computed from `pair.first`, shape (N, C, S, S).
+        second: image computed from `pair.second`, same shape.
+        pair: correspondence of the views.
 
     Returns:
-        Scalar, float32: the mean over the photos of each one's mean.
+        Scalar, float32: the mean over the photos of each photo's mean.
     """
     moved = F.grid_sample(first.float(), pair.positions, mode="bicubic", align_corners=False)
     squares = (moved - second.float()).square().mean(1, keepdim=True) * pair.visible
@@ -123,25 +123,25 @@ def aligned_error(first: Tensor, second: Tensor, pair: MovingPair) -> Tensor:
 def layered_clip(
     photo: Frame, frames: int = 12, *, camera_moves: bool = True
 ) -> tuple[list[Frame], list[Correspondence]]:
-    """A clip whose motion and occlusions are known exactly, the same one for the same photo.
+    """A clip whose motion and occlusions are known exactly, and depend only on the photo.
 
-    The camera moves over the photo by a homography, by about 3 px a frame, and an ellipse out of
-    the photo turned upside down moves in front of it, by 6 px a frame the other way, turning.
+    The camera moves over the photo by a homography, about 3 px per frame. An ellipse, filled with
+    the photo upside down, moves in front of it by 6 px per frame in the other direction and turns.
 
     Args:
-        photo: shape (H, W, 3), uint8 BGR, at least 720 px a side.
-        frames: how many, at most 15, or the camera leaves the photo.
-        camera_moves: it stands otherwise, and only the ellipse moves.
+        photo: shape (H, W, 3), uint8 BGR, at least 720 px per side.
+        frames: number of frames, at most 15: then the camera leaves the photo.
+        camera_moves: whether the camera moves; if not, only the ellipse does.
 
     Returns:
-        The frames, 640x360, and for each one but the first where its pixels were in the one before.
+        The frames, 640x360, and for each frame but the first the correspondence to the one before.
     """
     height, width = _CLIP_SIZE
     grid = pixel_grid(height, width)
     views = [_camera_view(number * camera_moves) for number in range(frames)]
     layers = [_layer_view(number) for number in range(frames)]
     textures = photo, np.ascontiguousarray(photo[::-1, ::-1])
-    pictures = []
+    clip = []
     for view, layer in zip(views, layers, strict=True):
         behind, front = (
             cv2.warpPerspective(
@@ -153,8 +153,8 @@ def layered_clip(
             )
             for texture, matrix in zip(textures, (view, layer), strict=True)
         )
-        share = np.clip(_layer_depth(_projected(layer, grid)) + 0.5, 0, 1)[..., None]
-        pictures.append(np.rint(behind + share * (front.astype(np.float32) - behind)))
+        opacity = np.clip(_layer_depth(_projected(layer, grid)) + 0.5, 0, 1)[..., None]
+        clip.append(np.rint(behind + opacity * (front.astype(np.float32) - behind)))
     found = []
     for number in range(1, frames):
         depth = _layer_depth(_projected(layers[number], grid))
@@ -168,11 +168,11 @@ def layered_clip(
         inside = ((positions >= 0) & (positions <= (width - 1, height - 1))).all(-1)
         visible = inside & (np.abs(depth) > _LAYER_EDGE) & (in_front | ~was_covered)
         found.append(Correspondence(positions.astype(np.float32), visible))
-    return [picture.astype(np.uint8) for picture in pictures], found
+    return [frame.astype(np.uint8) for frame in clip], found
 
 
 def _camera_view(number: int) -> Matrix:
-    """Homography (3, 3) from a frame's pixels to the photo's."""
+    """Homography (3, 3) from pixels of a frame to pixels of the photo."""
     height, width = _CLIP_SIZE
     frame = np.array([(0, 0), (width, 0), (width, height), (0, height)], np.float32)
     corners = np.array(_CORNERS, np.float32) + number * np.array(_CORNERS_MOVE, np.float32)
@@ -180,7 +180,7 @@ def _camera_view(number: int) -> Matrix:
 
 
 def _layer_view(number: int) -> Matrix:
-    """Matrix (3, 3) from a frame's pixels to the layer's, which lie as in the first frame."""
+    """Matrix (3, 3) from pixels of a frame to those of the layer, placed as in the first frame."""
     middle = np.add(_LAYER_MIDDLE, number * np.array(_LAYER_MOVE))
     matrix = np.eye(3)
     matrix[:2] = cv2.getRotationMatrix2D(middle.tolist(), number * _LAYER_TURN, 1)
@@ -189,7 +189,7 @@ def _layer_view(number: int) -> Matrix:
 
 
 def _layer_depth(positions: Field) -> Field:
-    """Roughly how many pixels positions of the layer lie within its edge; outside it, below 0."""
+    """Approximate distance of positions from the edge of the layer, pixels; below 0 outside it."""
     away = np.linalg.norm((positions - _LAYER_MIDDLE) / _LAYER_RADII, axis=-1)
     return np.asarray((1 - away) * min(_LAYER_RADII), np.float32)
 
@@ -200,7 +200,7 @@ def _projected(matrix: Matrix, positions: Field) -> Field:
 
 
 def _affine(draws: Tensor, motion: MotionRange, whole: Tensor) -> Tensor:
-    """Matrices (N, 2, 3) out of four numbers in [0, 1) each; whole shifts where `whole`."""
+    """Matrices (N, 2, 3) from four numbers in [0, 1) each; shifts of whole pixels where `whole`."""
     x, y, zoom, angle = (2 * draws - 1).unbind(1)
     scale = torch.where(whole, 1.0, 1 + motion.zoom * zoom)
     turn = torch.where(whole, 0.0, math.radians(motion.angle) * angle)
@@ -212,7 +212,7 @@ def _affine(draws: Tensor, motion: MotionRange, whole: Tensor) -> Tensor:
 
 
 def _pixel_grid(size: int, device: torch.device) -> Tensor:
-    """Centers of the pixels, shape (size, size, 2), (x, y) in pixels from the image's middle."""
+    """Pixel centers, shape (size, size, 2), (x, y) in pixels from the center of the image."""
     axis = torch.arange(size, device=device) - (size - 1) / 2
     return torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1)
 
@@ -230,7 +230,7 @@ def _ellipse(positions: Tensor, middle: Tensor, radii: Tensor) -> Tensor:
 
 
 def _sample(photos: Tensor, positions: Tensor) -> Tensor:
-    """Photos at positions (N, H, W, 2) in pixels from their middle."""
+    """Sample photos at positions (N, H, W, 2), in pixels from their centers."""
     sides = torch.tensor([photos.shape[-1], photos.shape[-2]], device=photos.device)
     sampled = F.grid_sample(
         photos.float(),

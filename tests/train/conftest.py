@@ -1,4 +1,4 @@
-"""A tiny training on real photos, which the tests of this folder share."""
+"""A tiny training on real photos, shared by the tests of this folder."""
 
 import zlib
 from pathlib import Path
@@ -8,12 +8,13 @@ import pytest
 from PIL import Image
 from tiny_training import SIZE, STEPS, Train
 
+from nst_rt.models.style_model import StyleModel
 from nst_rt.train.run import train_style
 
 
 @pytest.fixture(scope="session")
 def album(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of small photos, flat and nested, one of which is held out."""
+    """Folder of small photos, also in a subfolder, one of which is held out."""
     folder = tmp_path_factory.mktemp("album")
     names = ["astronaut.png", "coffee.png", "chelsea.png", "rocket.jpg", "retina.jpg"]
     held_out = next(f"{i}.png" for i in range(100) if zlib.crc32(f"{i}.png".encode()) % 20 == 0)
@@ -27,12 +28,12 @@ def album(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def train(album: Path, painting: Path) -> Train:
-    """A tiny run in a folder; keyword arguments change its settings."""
+    """Run a tiny training in a folder; keyword arguments change its settings."""
 
-    def run(folder: Path, **changes: Any) -> Path:
+    def run(folder: Path, **changes: Any) -> StyleModel:
         folder.mkdir(exist_ok=True)
         settings: dict[str, Any] = {
-            "style": painting,
+            "style_image": painting,
             "photos": album,
             "name": "swirls",
             "output": folder / "swirls.safetensors",
@@ -46,7 +47,6 @@ def train(album: Path, painting: Path) -> Train:
             "artist": "nst-rt",
             "year": "2025",
             "license": "CC0",
-            "progress": False,
         }
         return train_style(**settings | changes)
 

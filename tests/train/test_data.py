@@ -16,13 +16,13 @@ from torch import Tensor
 from nst_rt.errors import InputError
 from nst_rt.images.collection import Photo, find_photos, is_held_out
 from nst_rt.images.io import load_image, resize_to
-from nst_rt.train.data import Batch, CenterCrops, EndlessSampler, Photos, RandomCrops, collate
+from nst_rt.train.data import Batch, CenterCrops, Photos, RandomCrops, collate
 
 PLAIN = 10
 
 
 def grainy(width: int, height: int, number: int) -> Image.Image:
-    """An image whose mean, 12 levels a number, tells its number from any crop; not flat."""
+    """An image whose number follows from the mean of any crop (12 levels each); not flat."""
     random = np.random.default_rng(number)
     blocks = random.choice([-8, 8], (height // 4 + 1, width // 4 + 1))
     grain = np.kron(blocks, np.ones((4, 4)))[:height, :width]
@@ -31,7 +31,7 @@ def grainy(width: int, height: int, number: int) -> Image.Image:
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of photos of about one gray each, so that every crop tells which photo it is from."""
+    """Folder of nearly gray photos whose crops tell which photo they are from."""
     folder = tmp_path_factory.mktemp("plain")
     for gray in range(PLAIN):
         grainy(30 + gray, 40, gray).save(folder / f"{gray}.png")
@@ -74,7 +74,7 @@ def trainer(**settings: int) -> Any:
     return SimpleNamespace(**defaults | settings)
 
 
-def test_crops_are_square_images(real: list[Photo]) -> None:
+def test_crops_are_square_and_in_range(real: list[Photo]) -> None:
     for crop in stack(RandomCrops(real, 48, seed=0), range(12)):
         assert crop.shape == (3, 48, 48)
         assert crop.min() >= 0
@@ -89,8 +89,8 @@ def test_photos_of_any_shape_can_be_cropped(tmp_path: Path, shape: tuple[int, in
     assert stack(crops, range(20)).shape == (20, 3, 64, 64)
 
 
-def test_crops_show_most_of_the_short_side_and_reach_all_of_a_photo(tmp_path: Path) -> None:
-    # Red tells the row, green the column.
+def test_crops_vary_in_scale_and_reach_all_of_a_photo(tmp_path: Path) -> None:
+    # Red encodes the row, green the column.
     gradient = torch.linspace(0, 1, 256)
     rows, columns = gradient[:128, None] * 2, gradient[None]
     image = torch.stack([rows.expand(128, 256), columns.expand(128, 256), rows.new_zeros(128, 256)])
@@ -106,7 +106,7 @@ def test_crops_show_most_of_the_short_side_and_reach_all_of_a_photo(tmp_path: Pa
     assert 20 < mirrored[:, 0].sum() < 60
 
 
-def test_a_crop_is_what_resizing_all_of_the_photo_would_give(tmp_path: Path) -> None:
+def test_crop_equals_region_of_resized_photo(tmp_path: Path) -> None:
     Image.effect_noise((192, 96), 80).save(tmp_path / "a.png")
     photo = Photo(tmp_path / "a.png")
     (crop,) = CenterCrops([photo], 48)
@@ -115,26 +115,19 @@ def test_a_crop_is_what_resizing_all_of_the_photo_would_give(tmp_path: Path) -> 
     assert (crop.image - whole).abs().mean() < 1e-2
 
 
-def test_crops_depend_on_seed_and_index_alone(real: list[Photo], corrupt: Photo) -> None:
+def test_crops_depend_only_on_seed_and_index(real: list[Photo], corrupt: Photo) -> None:
     photos = [*real, corrupt]
     first, second = RandomCrops(photos, 32, seed=5), RandomCrops(photos, 32, seed=5)
     forwards = stack(first, range(15))
     torch.manual_seed(1)
     backwards = torch.stack([second[index].image for index in reversed(range(15))]).flip(0)
     assert torch.equal(forwards, backwards)
+    assert not torch.equal(forwards, stack(RandomCrops(photos, 32, seed=6), range(15)))
+    of_one_photo = stack(RandomCrops(real[:1], 32, seed=0), range(8))
+    assert len({tuple(crop.flatten().tolist()) for crop in of_one_photo}) == 8
 
 
-def test_another_seed_gives_other_crops(real: list[Photo]) -> None:
-    first, second = (stack(RandomCrops(real, 32, seed=seed), range(4)) for seed in (0, 1))
-    assert not torch.equal(first, second)
-
-
-def test_a_photo_is_cropped_differently_each_time(real: list[Photo]) -> None:
-    crops = stack(RandomCrops(real[:1], 32, seed=0), range(8))
-    assert len({tuple(crop.flatten().tolist()) for crop in crops}) == 8
-
-
-def test_every_photo_is_seen_once_before_any_is_seen_again(plain: Path) -> None:
+def test_every_photo_is_used_once_per_epoch(plain: Path) -> None:
     crops = RandomCrops(find_photos(plain), 16, seed=0)
     epochs = [
         grays(stack(crops, range(start, start + PLAIN))) for start in range(0, 5 * PLAIN, PLAIN)
@@ -143,16 +136,16 @@ def test_every_photo_is_seen_once_before_any_is_seen_again(plain: Path) -> None:
     assert len({tuple(epoch) for epoch in epochs}) == 5  # shuffled anew
 
 
-def test_a_photo_of_one_color_is_skipped_and_named(tmp_path: Path, real: list[Photo]) -> None:
+def test_photo_of_one_color_is_skipped(tmp_path: Path, real: list[Photo]) -> None:
     Image.new("RGB", (80, 80), "white").save(tmp_path / "white.png")
     crops = RandomCrops([Photo(tmp_path / "white.png"), real[0]], 32, seed=0)
     found = [crops[index] for index in range(6)]
     assert {crop.photo for crop in found} == {str(real[0])}
     [reason] = {reason for crop in found for reason in crop.skipped.values()}
-    assert reason.endswith("white.png: of one color all over")
+    assert "white.png" in reason
 
 
-def test_a_crop_of_one_color_is_left_out_but_not_its_photo(tmp_path: Path) -> None:
+def test_crop_of_one_color_is_replaced_without_skipping_its_photo(tmp_path: Path) -> None:
     picture = Image.new("RGB", (400, 80), "blue")
     picture.paste(grainy(80, 80, 1), (0, 0))
     picture.save(tmp_path / "sky.png")
@@ -161,20 +154,13 @@ def test_a_crop_of_one_color_is_left_out_but_not_its_photo(tmp_path: Path) -> No
     assert all(crop.image.std((1, 2)).max() > 0.01 and not crop.skipped for crop in found)
 
 
-def test_crops_tell_their_photo_and_position(plain: Path) -> None:
-    crop = RandomCrops(find_photos(plain), 16, seed=0)[7]
-    assert crop.position == 7
-    assert grays(crop.image[None]) == [int(Path(crop.photo).stem)]
-    assert crop.skipped == {}
-
-
 def test_crops_can_be_sent_to_spawned_workers(real: list[Photo]) -> None:
     crops = RandomCrops(real, 32, seed=0)
     expected = crops[3]
     assert torch.equal(pickle.loads(pickle.dumps(crops))[3].image, expected.image)
 
 
-def test_photos_that_cannot_be_used_are_skipped_and_named(
+def test_unusable_photos_are_skipped_with_reason(
     real: list[Photo], corrupt: Photo, tiny: Photo, caplog: pytest.LogCaptureFixture
 ) -> None:
     crops = RandomCrops([real[0], corrupt, tiny], 32, seed=0)
@@ -184,11 +170,11 @@ def test_photos_that_cannot_be_used_are_skipped_and_named(
     skipped = {photo: reason for crop in seen for photo, reason in crop.skipped.items()}
     assert skipped.keys() == {str(corrupt), str(tiny)}
     assert "damaged" in skipped[str(corrupt)]
-    assert "tiny.png: too small for crops of 32 px (300x15)" in skipped[str(tiny)]
-    assert not caplog.messages  # workers have no business on the screen
+    assert "300x15" in skipped[str(tiny)]
+    assert not caplog.messages  # workers log nothing
 
 
-def test_photos_that_cannot_be_used_are_read_once(
+def test_unusable_photos_are_read_once(
     real: list[Photo], corrupt: Photo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reads: list[Photo] = []
@@ -204,12 +190,12 @@ def test_photos_that_cannot_be_used_are_read_once(
     assert reads.count(real[0]) == 12
 
 
-def test_nothing_but_unusable_photos_is_an_error(corrupt: Photo, tiny: Photo) -> None:
-    with pytest.raises(InputError, match=r"none of the 2 photos can be used: .*(corrupt|tiny)\."):
+def test_only_unusable_photos_is_an_error(corrupt: Photo, tiny: Photo) -> None:
+    with pytest.raises(InputError, match=r"(corrupt|tiny)\."):
         RandomCrops([corrupt, tiny], 32, seed=0)[0]
 
 
-def test_a_batch_holds_what_its_crops_do(plain: Path, corrupt: Photo) -> None:
+def test_batch_collects_crops(plain: Path, corrupt: Photo) -> None:
     crops = RandomCrops([*find_photos(plain), corrupt], 16, seed=0)
     batch = collate([crops[index] for index in range(11)])
     assert batch.images.shape == (11, 3, 16, 16)
@@ -218,16 +204,6 @@ def test_a_batch_holds_what_its_crops_do(plain: Path, corrupt: Photo) -> None:
     assert batch.indices.tolist() == list(range(11))
     assert [int(Path(photo).stem) for photo in batch.photos] == grays(batch.images)
     assert list(batch.skipped) == [str(corrupt)]
-
-
-def test_sampler_goes_on_from_where_it_is_told() -> None:
-    assert list(itertools.islice(EndlessSampler(7), 4)) == [7, 8, 9, 10]
-
-
-def test_ranks_share_the_indices_between_them() -> None:
-    shares = [list(itertools.islice(EndlessSampler(10, rank, 3), 4)) for rank in range(3)]
-    assert shares[1] == [11, 14, 17, 20]
-    assert sorted(index for share in shares for index in share) == list(range(10, 22))
 
 
 @pytest.fixture
@@ -241,7 +217,7 @@ def many(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("fraction", [0.05, 0.2, "0.2"])
-def test_photos_are_trained_on_or_held_out(many: Path, fraction: float | str) -> None:
+def test_fraction_of_photos_is_held_out(many: Path, fraction: float | str) -> None:
     data = Photos(str(many), validation=fraction)
     found = find_photos(many)
     assert data.held_out == [photo for photo in found if is_held_out(photo, float(fraction))]
@@ -259,38 +235,33 @@ def test_all_photos_can_be_trained_on(many: Path, fraction: float | str) -> None
     assert data.val_dataloader() == []
 
 
-def test_photos_to_validate_on_can_be_given(many: Path, plain: Path) -> None:
+def test_validation_may_be_another_collection(many: Path, plain: Path) -> None:
     data = Photos(str(many), validation=str(plain))
     assert data.training == find_photos(many)
     assert data.held_out == find_photos(plain)
-
-
-@pytest.mark.parametrize("fraction", [-0.1, 0.6, 1, "2", float("nan")])
-def test_a_fraction_out_of_range_is_an_error(many: Path, fraction: float | str) -> None:
-    with pytest.raises(InputError, match=f"from 0 to 0.5, not {fraction}"):
-        Photos(str(many), validation=fraction)
-
-
-def test_missing_photos_to_validate_on_are_an_error(many: Path) -> None:
-    with pytest.raises(InputError, match="missing: no such folder"):
+    with pytest.raises(InputError, match="missing"):
         Photos(str(many), validation=str(many / "missing"))
 
 
-def test_if_all_photos_would_be_held_out_they_are_trained_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("fraction", [-0.1, 0.6, 1, "2", float("nan")])
+def test_fraction_out_of_range_is_an_error(many: Path, fraction: float | str) -> None:
+    with pytest.raises(InputError, match=str(fraction)):
+        Photos(str(many), validation=fraction)
+
+
+def test_photos_that_would_all_be_held_out_are_trained_on(tmp_path: Path) -> None:
     name = next(name for i in range(100) if is_held_out(Photo(Path(name := f"{i}.jpg"))))
     (tmp_path / name).touch()
     assert Photos(str(tmp_path)).training == [Photo(tmp_path / name)]
 
 
-def test_few_photos_are_warned_of_with_their_number(
-    plain: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_few_photos_cause_a_warning(plain: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         data = Photos(str(plain))
-    assert f"only {len(data.training)} photos" in caplog.text
+    assert f"{len(data.training)} photos" in caplog.text
 
 
-def test_some_photo_must_be_of_use(plain: Path, many: Path) -> None:
+def test_check_needs_a_usable_photo(plain: Path, many: Path) -> None:
     Photos(str(plain), size=16).check()
     for folder, size in ((plain, 100), (many, 16)):
         with pytest.raises(InputError, match="none of the"):
@@ -299,7 +270,7 @@ def test_some_photo_must_be_of_use(plain: Path, many: Path) -> None:
 
 @pytest.mark.parametrize("inside", [False, True])
 @pytest.mark.parametrize("workers", [0, 1, 2])
-def test_batches_are_the_crops_in_order(
+def test_batches_contain_the_crops_in_order(
     plain: Path, tmp_path: Path, workers: int, inside: bool
 ) -> None:
     (tmp_path / "album").mkdir()
@@ -320,7 +291,7 @@ def test_batches_are_the_crops_in_order(
     assert any(batch.skipped for batch in batches)
 
 
-def test_a_worker_takes_one_thread(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_worker_has_one_thread(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nst_rt.train.data.collate", lambda _: torch.get_num_threads())
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
@@ -330,7 +301,7 @@ def test_a_worker_takes_one_thread(plain: Path, monkeypatch: pytest.MonkeyPatch)
         torch.set_num_threads(threads)
 
 
-def test_a_resumed_run_goes_on_with_the_photos_it_had_not_seen(plain: Path) -> None:
+def test_resumed_run_continues_the_stream(plain: Path) -> None:
     data = Photos(str(plain), size=16, batch_size=2, workers=0)
     data.trainer = trainer(global_step=5, accumulate_grad_batches=4, global_rank=1, world_size=3)
     start = 5 * 4 * 2 * 3
@@ -341,7 +312,7 @@ def test_a_resumed_run_goes_on_with_the_photos_it_had_not_seen(plain: Path) -> N
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2])
-def test_validation_sees_the_same_crop_of_each_held_out_photo(
+def test_validation_uses_center_crop_of_each_held_out_photo(
     plain: Path, real: list[Photo], tmp_path: Path, workers: int
 ) -> None:
     for index, photo in enumerate(real[:3]):
@@ -367,7 +338,7 @@ def test_validation_sees_the_same_crop_of_each_held_out_photo(
     assert torch.equal(batches[0].images[0], astronaut)
 
 
-def test_validation_takes_a_few_photos_only(tmp_path: Path, plain: Path) -> None:
+def test_validation_is_limited_to_32_photos(tmp_path: Path, plain: Path) -> None:
     for index in range(40):
         grainy(16, 16, index % 12).save(tmp_path / f"{index:02d}.png")
     data = Photos(str(plain), size=16, validation=str(tmp_path), batch_size=20, workers=0)
@@ -375,42 +346,17 @@ def test_validation_takes_a_few_photos_only(tmp_path: Path, plain: Path) -> None
     assert [Path(photo).stem for photo in seen] == [f"{index:02d}" for index in range(32)]
 
 
-def test_a_run_resumes_with_the_same_photos_wherever_they_lie(plain: Path, tmp_path: Path) -> None:
-    state = Photos(str(plain), size=16).state_dict()
-    moved = tmp_path / "moved"
-    moved.mkdir()
-    for photo in plain.iterdir():
-        (moved / photo.name).touch()
-    Photos(str(moved), size=16).check_resumed(state)
-    Photos(str(moved), size=16).load_state_dict(state)
-
-
-@pytest.mark.parametrize("change", ["removed", "renamed"])
-def test_a_run_does_not_resume_with_other_photos(many: Path, change: str) -> None:
+def test_digest_depends_on_names_but_not_on_folders(many: Path, tmp_path: Path) -> None:
     data = Photos(str(many))
-    state, number = data.state_dict(), len(data.training)
-    if change == "removed":
-        data.training[3].path.unlink()
-        now = number - 1
-    else:
-        data.training[3].path.rename(many / "other.jpg")
-        now = number
-    other = Photos(str(many))
-    for check in (other.check_resumed, other.load_state_dict):
-        with pytest.raises(InputError, match=f"{number} photos, which are not these {now}"):
-            check(state)
-
-
-@pytest.mark.parametrize("change", [{"batch_size": 3}, {"seed": 1}])
-def test_a_run_does_not_resume_with_other_settings(plain: Path, change: dict[str, int]) -> None:
-    state = Photos(str(plain)).state_dict()
-    ((name, value),) = change.items()
-    with pytest.raises(InputError, match=f"{name} = {state[name]}, not {value}"):
-        Photos(str(plain), **cast(Any, change)).check_resumed(state)
+    moved = many.rename(tmp_path / "moved")
+    assert Photos(str(moved)).digest() == data.digest()
+    renamed = Photos(str(moved)).training[3].path
+    renamed.rename(renamed.with_name("other.jpg"))
+    assert Photos(str(moved)).digest() != data.digest()
 
 
 class Watching(L.LightningModule):
-    """Trains nothing, and remembers what it was given."""
+    """Trains nothing, and records its batches."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -448,16 +394,12 @@ def fit(steps: int, data: Photos, checkpoint: Path | None = None) -> tuple[L.Tra
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")  # Lightning's own
-def test_lightning_trains_validates_and_resumes(plain: Path, many: Path, tmp_path: Path) -> None:
+def test_lightning_trains_validates_and_resumes(plain: Path, tmp_path: Path) -> None:
     settings: dict[str, Any] = {"size": 16, "batch_size": 3, "workers": 0}
     trained, task = fit(2, Photos(str(plain), validation=str(plain), **settings))
     assert task.trained == list(range(2 * 2 * 3))
     assert task.validated == [str(photo) for photo in find_photos(plain)]
     trained.save_checkpoint(tmp_path / "a.ckpt")
-    state = torch.load(tmp_path / "a.ckpt", weights_only=True)["Photos"]
-    assert state["photos"] == PLAIN
 
     data = Photos(str(plain), validation=0, **settings)
     assert fit(3, data, tmp_path / "a.ckpt")[1].trained == list(range(12, 18))
-    with pytest.raises(InputError, match="was begun with 10 photos"):
-        fit(3, Photos(str(many), **settings), tmp_path / "a.ckpt")

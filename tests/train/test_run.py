@@ -7,6 +7,7 @@ from signal import SIGKILL
 from typing import Any
 
 import lightning as L
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -18,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from nst_rt.devices import fast_dtype, torch_device
 from nst_rt.errors import (
     InputError,
+    InterruptedWorkError,
     NotFiniteError,
     OutputExistsError,
     StyleTransferError,
@@ -30,18 +32,17 @@ from nst_rt.train.data import Batch
 from nst_rt.train.recipes import recipe_values
 from nst_rt.train.task import StyleTraining
 
-# Lightning's own, and of no consequence here.
+# Lightning's own warnings.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
 
-
-# Not what a training here has by itself.
 INK = Path(__file__).parents[2] / "nst_rt/assets/styles/ink.jpg"
+# Not the default on this machine.
 OTHER_PRECISION = "bf16-mixed" if fast_dtype(torch_device()) == torch.float32 else "32-true"
 
 
 @pytest.fixture(scope="module")
 def finished(train: Train, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a run from start to end, with a worker."""
+    """Folder of a complete run, with a worker."""
     folder = tmp_path_factory.mktemp("finished")
     train(folder, workers=1)
     return folder
@@ -49,7 +50,7 @@ def finished(train: Train, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Arrange for Ctrl-C to come in the middle of a step."""
+    """Have Ctrl-C come in the middle of a step."""
     training_step = StyleTraining.training_step
 
     def at(step: int) -> None:
@@ -65,7 +66,7 @@ def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
 
 class Dying(Dataset[int]):
-    """Does something else than giving what is asked for."""
+    """Calls a function instead of returning an item."""
 
     def __init__(self, end: Callable[[], None]) -> None:
         self.end = end
@@ -79,7 +80,7 @@ class Dying(Dataset[int]):
 
 
 def dying(end: Callable[[], None]) -> Callable[[object], Iterator[int]]:
-    """For `DataLoader.__iter__`: that of a process which does `end`."""
+    """A `DataLoader.__iter__` whose worker process calls `end`."""
     iterate = DataLoader.__iter__
     loader = DataLoader(Dying(end), num_workers=1, multiprocessing_context="fork")
     return lambda _: iterate(loader)
@@ -90,7 +91,7 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def state(folder: Path) -> dict[str, Any]:
-    """The last checkpoint."""
+    """Contents of the last checkpoint."""
     loaded: dict[str, Any] = torch.load(checkpoints(folder)[-1], weights_only=True)
     return loaded
 
@@ -99,7 +100,8 @@ def files(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_20_steps_on_one_batch_lower_its_loss(astronaut: Path, painting: Path) -> None:
+@pytest.mark.slow
+def test_loss_falls_within_20_steps_on_one_batch(astronaut: Path, painting: Path) -> None:
     photos = torch.cat([load_image(astronaut, size=SIZE), load_image(astronaut, size=SIZE).flip(3)])
     task = StyleTraining({"swirls": str(painting)}, size=SIZE, style_ramp=0, seed=1, ema_decay=0)
     losses: list[float] = []
@@ -124,21 +126,44 @@ def test_20_steps_on_one_batch_lower_its_loss(astronaut: Path, painting: Path) -
     assert losses[-1] < 1.01 * min(losses)  # but for what bfloat16 rounds
 
 
-def test_model_can_be_loaded_and_paints(finished: Path, photo: Tensor) -> None:
-    model = StyleModel.load(finished / "swirls.safetensors")
-    pastiche = model.network(photo, model.style_weights("swirls"))
-    assert pastiche.shape == photo.shape
-    assert pastiche.isfinite().all()
-
-
-def test_model_holds_the_trained_weights(finished: Path) -> None:
+def test_model_has_the_weights_of_the_last_checkpoint(finished: Path, photo: Tensor) -> None:
     model = StyleModel.load(finished / "swirls.safetensors")
     trained = state(finished)["state_dict"]
     for key, value in model.network.state_dict().items():
         assert torch.equal(value, trained[f"network.{key}"].half().float()), key
+    stylized = model.network(photo, model.style_weights("swirls"))
+    assert stylized.shape == photo.shape
+    assert stylized.isfinite().all()
 
 
-def test_record_tells_what_was_done(finished: Path, album: Path) -> None:
+def test_returned_model_is_the_written_one(train: Train, tmp_path: Path) -> None:
+    model = train(tmp_path, steps=1, size=32)
+    written = StyleModel.load(tmp_path / "swirls.safetensors")
+    assert model.styles == written.styles
+    assert model.training == written.training
+    for key, value in model.network.state_dict().items():
+        assert torch.equal(value, written.network.state_dict()[key]), key
+
+
+def test_style_image_and_start_may_be_in_memory(
+    train: Train, painting: Path, two_styles: StyleModel, tmp_path: Path
+) -> None:
+    image = np.asarray(Image.open(painting))
+    settings: dict[str, Any] = {"steps": 1, "size": 32, "start_from": two_styles}
+    from_array = train(tmp_path / "a", style_image=image, **settings)
+    from_file = train(tmp_path / "b", **settings)
+    for key, value in from_array.network.state_dict().items():
+        assert torch.equal(value, from_file.network.state_dict()[key]), key
+    for wrong in (image[..., 0], torch.full((1, 3, 80, 80), 2.0)):
+        with pytest.raises(InputError, match="style_image"):
+            train(tmp_path / "c", style_image=wrong)
+    with pytest.raises(InputError, match="name"):
+        train(tmp_path / "c", style_image=image, name=None)
+
+
+def test_record_contains_settings_photos_and_losses(
+    finished: Path, album: Path, painting: Path
+) -> None:
     model = StyleModel.load(finished / "swirls.safetensors")
     (style,) = model.styles
     assert (style.name, style.title, style.artist) == ("swirls", "Swirls", "nst-rt")
@@ -148,52 +173,48 @@ def test_record_tells_what_was_done(finished: Path, album: Path) -> None:
     assert training["batch_size"] == 2
     assert training["photos"] == {album.name: 3, "cats": 1}  # one is held out
     assert training["vgg_weights"] == "caffe"
-    assert training["style_images"]["swirls"]["stretched"] is False  # a vivid painting
+    assert training["style_images"]["swirls"]["stretched"] is False  # a vivid image
     recipe = training["recipe"]
     assert recipe["prepare"] is True
     assert (recipe["size"], recipe["seed"], recipe["style_weight"]) == (SIZE, 3, 4)
     assert recipe["style_layers"].keys() == {"relu2_1", "relu3_1", "relu4_1"}
-
-
-def test_record_names_no_folder_and_no_photo(finished: Path, painting: Path) -> None:
-    text = json.dumps(StyleModel.load(finished / "swirls.safetensors").training)
-    assert str(painting.parent) not in text
-    assert str(finished.parent) not in text
-    assert ".png" not in text
-
-
-def test_recorded_losses_add_up_to_the_total(finished: Path) -> None:
-    losses = StyleModel.load(finished / "swirls.safetensors").training["losses"]
+    # No folder and no photo is named.
+    text = json.dumps(training)
+    assert not any(part in text for part in (str(painting.parent), str(finished.parent), ".png"))
+    losses = training["losses"]
     assert losses.keys() == {"content", "style", "tv", "grid", "motion", "total"}
     weights = {"content": 1, "style": 4, "tv": 0.02, "grid": 3000, "motion": 0}
     expected = sum(weight * losses[term] for term, weight in weights.items())
     assert losses["total"] == pytest.approx(expected, rel=0.01)
 
 
+@pytest.mark.slow
 def test_tensorboard_holds_losses_and_samples(train: Train, tmp_path: Path) -> None:
     train(tmp_path, steps=10)
     (file,) = (tmp_path / "runs" / "swirls" / "tensorboard").glob("events.out.tfevents.*")
     events = EventAccumulator(str(file)).Reload()
     scalars = set(events.Tags()["scalars"])
     assert {f"loss/{term}" for term in ("content", "style", "tv", "motion", "total")} <= scalars
+    assert events.Scalars("validation/total")
     assert [event.step for event in events.Images("samples")][-1] == 10
 
 
-def test_sample_grids_show_photo_and_pastiche_side_by_side(finished: Path) -> None:
+def test_sample_grids_show_content_and_stylized_image(finished: Path) -> None:
     grids = sorted((finished / "runs" / "swirls" / "samples").iterdir())
     assert [grid.name for grid in grids] == [f"{step:06d}.png" for step in range(1, STEPS + 1)]
     # One held-out photo: a row of two cells, with frames of 4 px.
     assert load_image(grids[-1]).shape == (1, 3, SIZE + 8, 2 * SIZE + 12)
 
 
-def test_checkpoints_hold_the_network_without_vgg19(finished: Path) -> None:
+def test_checkpoint_contains_no_vgg19(finished: Path) -> None:
     assert state(finished)["global_step"] == STEPS
     assert all(key.startswith("network.") for key in state(finished)["state_dict"])
     assert checkpoints(finished)[-1].stat().st_size < 5_000_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1])
-def test_resumed_run_ends_with_the_very_weights_of_an_undisturbed_one(
+def test_resume_after_interrupt_matches_uninterrupted_run(
     train: Train,
     finished: Path,
     tmp_path: Path,
@@ -201,7 +222,7 @@ def test_resumed_run_ends_with_the_very_weights_of_an_undisturbed_one(
     workers: int,
 ) -> None:
     interrupt(3)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(InterruptedWorkError):
         train(tmp_path, workers=workers)
     assert state(tmp_path)["global_step"] == 3
     assert not (tmp_path / "swirls.safetensors").exists()
@@ -220,53 +241,46 @@ def test_resumed_run_ends_with_the_very_weights_of_an_undisturbed_one(
     assert one == other
 
 
-def test_same_seed_gives_the_same_model_and_another_seed_another(
-    train: Train, finished: Path, tmp_path: Path
-) -> None:
-    def weights(path: Path) -> Tensor:
-        return StyleModel.load(path).network.state_dict()["net.to_image.weight"]
+@pytest.mark.slow
+def test_seed_determines_the_model(train: Train, finished: Path, tmp_path: Path) -> None:
+    def weights(model: StyleModel) -> Tensor:
+        return model.network.state_dict()["net.to_image.weight"]
 
-    expected = weights(finished / "swirls.safetensors")
+    expected = weights(StyleModel.load(finished / "swirls.safetensors"))
     torch.manual_seed(99)
     assert torch.equal(weights(train(tmp_path / "same")), expected)
     other = weights(train(tmp_path / "other", seed=4))
     assert not torch.allclose(other, expected, atol=1e-3)
 
 
-def test_resuming_a_finished_run_gives_its_model_again(
+def test_resuming_a_finished_run_returns_its_model(
     train: Train, finished: Path, tmp_path: Path
 ) -> None:
-    output = train(finished, resume=True, output=tmp_path / "again.safetensors")
-    again, before = StyleModel.load(output), StyleModel.load(finished / "swirls.safetensors")
+    again = train(finished, resume=True, output=tmp_path / "again.safetensors")
+    before = StyleModel.load(finished / "swirls.safetensors")
     assert again.training == before.training
     for key, value in again.network.state_dict().items():
         assert torch.equal(value, before.network.state_dict()[key]), key
 
 
-def test_a_damaged_checkpoint_is_an_error(train: Train, finished: Path, tmp_path: Path) -> None:
-    shutil.copytree(finished, tmp_path / "copy")
-    [checkpoint] = (tmp_path / "copy").rglob("*.ckpt")
-    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
-    with pytest.raises(InputError, match=r"damaged; --overwrite starts over"):
-        train(tmp_path / "copy", resume=True, output=tmp_path / "a.safetensors")
-
-
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"steps": STEPS + 2}, f"steps = {STEPS}, not {STEPS + 2}"),
-        ({"style": INK}, "for the paintings"),
-        ({"settings": {"trainer.precision": OTHER_PRECISION}}, f"precision .* {OTHER_PRECISION}"),
-        ({"settings": {"trainer.accumulate_grad_batches": 2}}, "batches = 1, not 2"),
-        ({"start_from": "starry_night"}, "begun with"),
-        ({"architecture": "classic"}, "architecture = fast, not classic"),
-        ({"style_weight": 3.0}, r"style_weight = 4\.0, not 3\.0"),
-        ({"batch_size": 3}, r"batch_size = \d, not 3"),
-        ({"prepare": False}, "prepare = True, not False"),
+        ({"steps": STEPS + 2}, rf"steps .*{STEPS}.*{STEPS + 2}"),
+        ({"style_image": INK}, "style_images"),
+        ({"style_image": {"swirls": INK, "ink": INK}}, "style_images"),
+        ({"photos": INK.parent}, "photos"),
+        ({"trainer": {"precision": OTHER_PRECISION}}, f"precision .*{OTHER_PRECISION}"),
+        ({"trainer": {"accumulate_grad_batches": 2}}, "accumulate_grad_batches .*1.*2"),
+        ({"start_from": "starry_night"}, "initial weights"),
+        ({"architecture": "classic"}, "architecture .*fast.*classic"),
+        ({"style_weight": 3.0}, r"style_weight .*4\.0.*3\.0"),
+        ({"batch_size": 3, "seed": 4}, "seed .*3.*4.*batch_size .*2.*3"),
+        ({"prepare": False}, "prepare .*True.*False"),
         ({"style_crop": "80x80+0+0"}, "style_crops"),
     ],
 )
-def test_resuming_with_other_settings_is_an_error(
+def test_resuming_with_other_settings_names_the_difference(
     train: Train, finished: Path, tmp_path: Path, changes: dict[str, Any], says: str
 ) -> None:
     before = files(finished)
@@ -275,78 +289,57 @@ def test_resuming_with_other_settings_is_an_error(
     assert files(finished) == before
 
 
-def test_resuming_without_a_checkpoint_is_an_error(train: Train, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no checkpoint to resume from"):
-        train(tmp_path, resume=True)
-    assert not files(tmp_path)
-
-
-def test_an_existing_model_is_kept(train: Train, tmp_path: Path) -> None:
+def test_existing_model_and_run_are_kept(train: Train, finished: Path, tmp_path: Path) -> None:
     (tmp_path / "swirls.safetensors").write_text("precious")
     with pytest.raises(OutputExistsError, match="overwrite"):
         train(tmp_path)
     assert list(files(tmp_path).values()) == [b"precious"]
-
-
-def test_an_existing_run_is_kept(train: Train, finished: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="resume"):  # no checkpoint
+        train(tmp_path, resume=True)
     before = files(finished)
-    with pytest.raises(OutputExistsError, match=r"--resume continues it, --overwrite starts over"):
+    with pytest.raises(OutputExistsError, match="resume"):
         train(finished, output=tmp_path / "a.safetensors")
+    with pytest.raises(OutputExistsError, match=f"complete with {STEPS} steps"):
+        train(finished, resume=True)
     assert files(finished) == before
 
 
-def test_overwriting_starts_over(
+def test_overwrite_starts_over_and_keeps_foreign_files(
     train: Train, tmp_path: Path, interrupt: Callable[[int], None]
 ) -> None:
     interrupt(2)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(InterruptedWorkError, match="swirls"):
         train(tmp_path)
     (tmp_path / "runs" / "swirls" / "notes.txt").write_text("mine")
     train(tmp_path, overwrite=True, steps=1)
     assert [path.name for path in checkpoints(tmp_path)] == ["step=000001.ckpt"]
     assert StyleModel.load(tmp_path / "swirls.safetensors").training["steps"] == 1
-    # What training did not write it does not remove.
     assert (tmp_path / "runs" / "swirls" / "notes.txt").exists()
 
 
-def test_resuming_with_other_styles_is_an_error(
-    train: Train, finished: Path, painting: Path, tmp_path: Path
+def test_damaged_or_foreign_checkpoint_is_an_error(
+    train: Train, finished: Path, tmp_path: Path
 ) -> None:
-    styles = {name: painting.parent / f"{name}.jpg" for name in ("swirls", "ink")}
-    with pytest.raises(
-        InputError, match=r"begun with styles = \['swirls'\], not \['swirls', 'ink'\]"
+    shutil.copytree(finished, tmp_path / "copy")
+    [checkpoint] = (tmp_path / "copy").rglob("*.ckpt")
+    content = checkpoint.read_bytes()
+    of_other_format = torch.load(checkpoint, weights_only=True)
+    of_other_format["identity"]["format_version"] = 1
+
+    def damage() -> None:
+        checkpoint.write_bytes(content[:1000])
+
+    for change, says in (
+        (damage, "damaged"),
+        (lambda: torch.save({"a": 1}, checkpoint), "damaged"),
+        (lambda: torch.save(of_other_format, checkpoint), "version"),
     ):
-        train(finished, style=styles, resume=True, output=tmp_path / "a.safetensors")
+        change()
+        with pytest.raises(InputError, match=says):
+            train(tmp_path / "copy", resume=True, output=tmp_path / "a.safetensors")
 
 
-def test_resuming_a_complete_run_says_so(train: Train, finished: Path) -> None:
-    with pytest.raises(OutputExistsError, match=f"complete, all {STEPS} steps"):
-        train(finished, resume=True)
-
-
-def test_a_checkpoint_that_is_something_else_is_an_error(
-    train: Train, finished: Path, tmp_path: Path
-) -> None:
-    shutil.copytree(finished, tmp_path / "copy")
-    [checkpoint] = (tmp_path / "copy").rglob("*.ckpt")
-    torch.save({"a": 1}, checkpoint)
-    with pytest.raises(InputError, match="damaged"):
-        train(tmp_path / "copy", resume=True, output=tmp_path / "a.safetensors")
-
-
-def test_a_checkpoint_of_another_format_is_an_error_that_says_so(
-    train: Train, finished: Path, tmp_path: Path
-) -> None:
-    shutil.copytree(finished, tmp_path / "copy")
-    [checkpoint] = (tmp_path / "copy").rglob("*.ckpt")
-    earlier = torch.load(checkpoint, weights_only=True)
-    del earlier["identity"]["format_version"]  # as before the second one
-    torch.save(earlier, checkpoint)
-    with pytest.raises(InputError, match="version"):
-        train(tmp_path / "copy", resume=True, output=tmp_path / "a.safetensors")
-
-
-def test_an_earlier_run_comes_back_if_the_new_one_does_not_start(
+def test_earlier_run_is_restored_if_new_one_writes_no_checkpoint(
     train: Train, finished: Path, tmp_path: Path, interrupt: Callable[[int], None]
 ) -> None:
     shutil.copytree(finished, tmp_path / "copy")
@@ -363,39 +356,40 @@ def test_an_earlier_run_comes_back_if_the_new_one_does_not_start(
         ({"seed": 2**70}, InputError, "seed must be"),
         ({"output": "a.png"}, InputError, "unknown style model format '.png'"),
         ({"photos": ""}, InputError, "give a folder"),
-        ({"affine_only": True}, InputError, "trained whole"),
-        ({"settings": {"model.learning_rate": -1}}, InputError, "learning_rate must be"),
-        ({"settings": {"model.ema_decay": 1}}, InputError, "ema_decay must be"),
-        ({"settings": {"model.warm_up": 1.5}}, InputError, "warm_up must be"),
-        ({"settings": {"model.affine_factor": 0}}, InputError, "affine_factor must be"),
-        ({"settings": {"model.motion_ramp": [0.5, 0.2]}}, InputError, "rising fractions"),
-        ({"settings": {"model.hyper_parameters": {"foo": 3}}}, InputError, "hyper_parameters.*foo"),
-        ({"settings": {"trainer.precision": "bf16-true"}}, InputError, "precision must be one of"),
-        ({"settings": {"trainer.overfit_batches": 2}}, InputError, "overfit_batches"),
-        ({"settings": {"trainer.limit_train_batches": 9}}, InputError, "max_steps says"),
-        ({"settings": {"trainer.default_root_dir": "x"}}, InputError, "--runs says"),
-        ({"settings": {"trainer.accumulate_grad_batches": 0}}, InputError, "must be 1 or more"),
+        ({"affine_only": True}, InputError, "affine_only"),
+        ({"model": {"learning_rate": -1}}, InputError, "learning_rate must be"),
+        ({"model": {"ema_decay": 1}}, InputError, "ema_decay must be"),
+        ({"model": {"warm_up": 1.5}}, InputError, "warm_up must be"),
+        ({"model": {"affine_factor": 0}}, InputError, "affine_factor must be"),
+        ({"model": {"motion_ramp": [0.5, 0.2]}}, InputError, "rising fractions"),
+        ({"model": {"hyper_parameters": {"foo": 3}}}, InputError, "hyper_parameters.*foo"),
+        ({"trainer": {"precision": "bf16-true"}}, InputError, "precision must be one of"),
+        ({"trainer": {"overfit_batches": 2}}, InputError, "overfit_batches"),
+        ({"trainer": {"limit_train_batches": 9}}, InputError, "max_steps"),
+        ({"trainer": {"default_root_dir": "x"}}, InputError, "runs"),
+        ({"trainer": {"accumulate_grad_batches": 0}}, InputError, "must be 1 or more"),
         ({"steps": 0}, InputError, "steps must be positive, not 0"),
         ({"batch_size": -1}, InputError, "batch size must be positive, not -1"),
+        ({"workers": -1}, InputError, "workers"),
         ({"size": 0}, InputError, "at least 16 px, not 0"),
         ({"size": 15}, InputError, "at least 16 px, not 15"),
-        ({"name": ""}, InputError, "name of a style"),
-        ({"name": ".."}, InputError, "name of a style"),
-        ({"name": "a/b"}, InputError, "name of a style"),
-        ({"architecture": "slow"}, InputError, "fast.*classic"),
-        ({"style": "missing.jpg"}, InputError, "no such file"),
+        ({"name": ""}, InputError, "name"),
+        ({"name": ".."}, InputError, "name"),
+        ({"name": "a/b"}, InputError, "a/b"),
+        ({"architecture": "slow"}, StyleTransferError, "slow"),
+        ({"style_image": "missing.jpg"}, InputError, "no such file"),
         ({"style_crop": "80x80"}, InputError, "not a crop"),
         ({"style_crop": "80x80+9999+0"}, InputError, "not inside"),
         ({"style_crop": "80x9+0+0"}, InputError, "64 px"),
         ({"style_crop": {"swrls": "80x80+0+0"}}, UnknownNameError, "mean 'swirls'"),
-        ({"style": __file__}, InputError, "not an image"),
+        ({"style_image": __file__}, InputError, "not an image"),
         ({"photos": "missing"}, InputError, "no such folder"),
         ({"photos": __file__}, InputError, "line 1: .*no such file"),
         ({"vgg_weights": "missing.pth"}, WeightsError, "missing.pth"),
         ({"output": "missing/a.safetensors"}, InputError, "does not exist"),
     ],
 )
-def test_bad_input_is_an_error_before_anything_is_written_or_cleared(
+def test_bad_input_raises_before_anything_is_written_or_removed(
     train: Train,
     finished: Path,
     changes: dict[str, Any],
@@ -408,14 +402,7 @@ def test_bad_input_is_an_error_before_anything_is_written_or_cleared(
     assert files(finished) == before
 
 
-def test_an_empty_folder_of_photos_is_an_error(train: Train, tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="no photos"):
-        train(tmp_path, photos=tmp_path / "empty")
-    assert not files(tmp_path)
-
-
-def test_loss_that_is_not_finite_stops_and_the_last_checkpoint_stays(
+def test_loss_that_is_not_finite_keeps_last_checkpoint(
     train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     training_step = StyleTraining.training_step
@@ -425,43 +412,34 @@ def test_loss_that_is_not_finite_stops_and_the_last_checkpoint_stays(
         return training_step(self, batch._replace(images=batch.images * poison), index)
 
     monkeypatch.setattr(StyleTraining, "training_step", poisoned)
-    with pytest.raises(NotFiniteError, match=r"loss became nan at step 2, with the photos .*\.png"):
+    with pytest.raises(NotFiniteError, match=r"nan at step 2.*\.png"):
         train(tmp_path)
     assert not (tmp_path / "swirls.safetensors").exists()
     assert state(tmp_path)["global_step"] == 2
     assert all(value.isfinite().all() for value in state(tmp_path)["state_dict"].values())
 
 
-def test_a_tiny_painting_is_an_error(train: Train, tmp_path: Path) -> None:
-    Image.new("RGB", (8, 9)).save(tmp_path / "dot.png")
-    with pytest.raises(InputError, match="8x9 px"):
-        train(tmp_path / "run", style=tmp_path / "dot.png")
-
-
-def test_classic_network_trains_too(train: Train, tmp_path: Path) -> None:
-    path = train(tmp_path, architecture="classic", steps=1, batch_size=1, size=32)
-    model = StyleModel.load(path)
+def test_classic_architecture_uses_its_recipe(train: Train, tmp_path: Path) -> None:
+    model = train(tmp_path, architecture="classic", steps=1, batch_size=1, size=32)
     assert model.network.architecture == "classic"
     recipe = recipe_values("classic")["model"]
     assert model.training["recipe"]["learning_rate"] == recipe["learning_rate"]
 
 
-def test_a_corrupt_photo_does_not_stop_the_training(
-    train: Train, tmp_path: Path, album: Path
-) -> None:
+def test_corrupt_photo_is_skipped(train: Train, tmp_path: Path, album: Path) -> None:
     folder = tmp_path / "photos"
     folder.mkdir()
     (folder / "good.png").write_bytes((album / "a.png").read_bytes())
     (folder / "corrupt.png").write_bytes((album / "b.png").read_bytes()[:2000])
-    assert train(tmp_path, photos=folder, steps=2).exists()
+    assert train(tmp_path, photos=folder, steps=2).training["skipped"] == 1
 
 
-def test_a_process_that_decodes_is_killed(
+@pytest.mark.slow
+def test_killed_worker_raises_with_advice(
     train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(DataLoader, "__iter__", dying(lambda: os.kill(os.getpid(), SIGKILL)))
-    # Which signal it was PyTorch sees in a process's first training only.
-    with pytest.raises(StyleTransferError, match=r"(: Killed|exited unexpectedly);.*--resume"):
+    with pytest.raises(StyleTransferError, match="resume"):
         train(tmp_path)
 
 
@@ -478,7 +456,7 @@ def test_a_process_that_decodes_is_killed(
         ),
     ],
 )
-def test_an_error_in_a_process_that_decodes_is_told_as_what_it_is(
+def test_error_in_worker_is_raised_in_one_line(
     train: Train,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -494,10 +472,9 @@ def test_an_error_in_a_process_that_decodes_is_told_as_what_it_is(
         train(tmp_path)
     assert type(caught.value) is error
     assert "\n" not in str(caught.value)
-    assert "killed" not in str(caught.value)
 
 
-def test_an_error_of_ours_stays_one(
+def test_bug_in_training_step_is_raised_unchanged(
     train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object) -> None:

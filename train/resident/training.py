@@ -1,7 +1,7 @@
-"""Training with all photos resident on the device: styles one after another, in a given time.
+"""Training of several networks, one style each, within a given time on one device.
 
-For a GPU that one has for minutes: photos are decoded once, the losses are compiled once, and the
-styles share the time evenly. What is trained is a `StyleTraining`, by its own loss and recipe.
+For a GPU that is available for minutes: photos are decoded once, the losses are compiled once, and
+the styles share the time evenly. Loss and recipe are those of `StyleTraining`.
 """
 
 import math
@@ -19,37 +19,35 @@ from nst_rt.losses import PerceptualLoss, grid_pattern
 from nst_rt.models.merge import with_styles
 from nst_rt.models.style_model import StyleModel
 from nst_rt.models.transformer import MULTIPLE, TransformerNet
-from nst_rt.train.record import training_record
 from nst_rt.train.resident.photos import ResidentPhotos
-from nst_rt.train.schedule import adam_one_cycle, risen
-from nst_rt.train.task import StyleTraining
+from nst_rt.train.task import StyleTraining, style_ramp_factor
 
 LOSSES = ("total", "content", "style", "tv", "grid")
-_WARM, _TIMED = 3, 100  # steps at most, before there is a speed to plan with
-_TIMED_FOR = 3.0  # seconds
-_PLANNED = 0.95  # of a style's time; the rest is for a device that slows down
-_RECENT = 100  # steps that losses are the mean of
+_WARM_UP_STEPS = 3
+_TIMED_STEPS, _TIMED_SECONDS = 100, 3.0  # the speed is measured until one of them is reached
+_PLANNED = 0.95  # fraction of a style's time; the rest is for a device that slows down
+_RECENT = 100  # number of steps that reported losses are the mean of
 
 LossesOf = Callable[[Tensor, Mapping[str, Tensor], Tensor], Tensor]
 
 
 class ResidentTraining:
-    """Train each painting of a task by itself, all from the task's network as it is.
+    """Train one network per style of a task, each from the task's initial network.
 
     Args:
-        task: without motion and without `affine_only`, on its device.
-        photos: to train on.
-        sources: number of photos by source, for the record.
-        batch_size: crops in a step.
-        clip: norm that a step's gradients have at most.
-        compiled: compile the losses; where that fails, train without.
-        save: called with the model of a style at its end, and now and then before.
-        save_every, report_every: seconds at most.
-        report: called with lines to read.
-        clock: in seconds.
+        task: task without a motion term and without `affine_only`, on its device.
+        photos: photos to train on.
+        sources: source -> number of photos, for the record.
+        batch_size: number of crops per step.
+        clip: maximum norm of the gradient of a step.
+        compiled: compile the losses; if compiling fails, train without.
+        save: called with the model of a style at its end, and at intervals before.
+        report: called with each line of the log.
+        save_every, report_every: maximum intervals, seconds.
+        clock: returns the time in seconds.
 
     Raises:
-        InputError: a task that is not of that kind.
+        InputError: a task with motion or `affine_only`, or a batch size out of range.
     """
 
     def __init__(
@@ -67,11 +65,11 @@ class ResidentTraining:
         report_every: float = 10.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        if task.motion_weight or len(task.paintings) < len(task.styles):
-            raise InputError("this training knows neither motion nor affine_only")
+        if task.motion_weight or len(task.style_images) < len(task.styles):
+            raise InputError("training within a time has neither motion nor `affine_only`")
         if batch_size < 1:
             raise InputError(f"the batch size must be positive, not {batch_size}")
-        task.on_fit_start()  # VGG19, and what it sees in the paintings
+        task.on_fit_start()  # loads VGG19 and measures the style images
         self.task = task
         self.photos = photos
         self.sources = sources
@@ -80,19 +78,19 @@ class ResidentTraining:
         self.save, self.report = save, report
         self.save_every, self.report_every = save_every, report_every
         self.clock = clock
-        # One for all styles, so that it is compiled once.
+        # One network for all styles, so that it is compiled once.
         self._network = with_styles(task.network, [0]).to(task.device)
         self._network.use_channels_last()
         self._losses = _losses_of(self._network, task.loss, task.grid_weight)
         self._compiled = compiled
 
     def train(self, end: float) -> list[str]:
-        """Train until `end` on the clock at most.
+        """Train all styles, until the time `end` at the latest.
 
         Returns:
-            The styles that were not trained to the end; of some, an earlier state was saved.
+            The styles that were not finished; for some of them an earlier state was saved.
         """
-        names = list(self.task.paintings)
+        names = list(self.task.style_images)
         seconds = self._seconds_per_step(end)
         unfinished = []
         for number, name in enumerate(names):
@@ -104,7 +102,7 @@ class ResidentTraining:
                 unfinished.append(name)
                 continue
             try:
-                done = self._style(number, steps, begin + share, self._kept)
+                done = self._train_one(number, steps, begin + share, self._save)
             except NotFiniteError as error:
                 self.report(f"{name}: {error}")
                 unfinished.append(name)
@@ -118,33 +116,32 @@ class ResidentTraining:
         return unfinished
 
     def _seconds_per_step(self, end: float) -> float:
-        """From a few steps, whose result is dropped; the first ones compile."""
+        """Measure the speed over a few steps, whose result is discarded; the first ones compile."""
         begin = self.clock()
-        most = (end - begin) / 10  # of the time, where a step takes long
+        limit = (end - begin) / 10  # where a step takes long
         plain = self._losses
         try:
             if self._compiled:
                 self._losses = torch.compile(plain, dynamic=False)
-                self._style(0, _WARM, begin + most)
-        except Exception as error:  # compilers fail in many ways, and there is a way without
+                self._train_one(0, _WARM_UP_STEPS, begin + limit)
+        except Exception as error:  # compilers fail in many ways, and training works without
             cause = str(error).strip().partition("\n")[0]
             self.report(f"trains without compiling ({type(error).__name__}: {cause})")
             self._losses = plain
-        self._style(0, _WARM, self.clock() + most)
+        self._train_one(0, _WARM_UP_STEPS, self.clock() + limit)
         warm = self.clock()
-        steps = self._style(0, _TIMED, warm + min(most, _TIMED_FOR))
+        steps = self._train_one(0, _TIMED_STEPS, warm + min(limit, _TIMED_SECONDS))
         seconds = max(self.clock() - warm, 1e-9) / steps
         self.report(
             f"ready after {warm - begin:.0f} s; {self.batch_size / seconds:.3g} crops/s, "
-            f"{len(self.task.paintings)} styles in {end - self.clock():.0f} s"
+            f"{len(self.task.style_images)} styles in {end - self.clock():.0f} s"
         )
         return seconds
 
-    def _kept(self, style: int, network: nn.Module, steps: int, losses: dict[str, float]) -> None:
-        """Have a style's model saved."""
+    def _save(self, style: int, network: nn.Module, steps: int, losses: dict[str, float]) -> None:
+        """Pass a style's model with its record to `save`."""
         assert isinstance(network, TransformerNet)
-        record = training_record(
-            self.task,
+        record = self.task.record(
             steps=steps,
             batch_size=self.batch_size,
             photos=self.sources,
@@ -155,42 +152,37 @@ class ResidentTraining:
         record["recipe"] |= {"style_weight": weight, "style_factors": None}
         name = self.task.styles[style].name
         record["style_images"] = {name: record["style_images"][name]}
-        record["earlier"] = self.task.earlier[name]
+        record["earlier"] = self.task.start.earlier[name]
         copy = with_styles(network, [0]).eval().requires_grad_(False)
         self.save(StyleModel(copy, (self.task.styles[style],), record))
 
-    def _style(
+    def _train_one(
         self,
         style: int,
         steps: int,
         end: float,
-        keep: Callable[[int, nn.Module, int, dict[str, float]], None] | None = None,
+        save: Callable[[int, nn.Module, int, dict[str, float]], None] | None = None,
     ) -> int:
-        """Train one painting for some steps, or until `end`; returns how many steps it were.
+        """Train one style for a number of steps, or until `end`; returns the number of steps done.
 
         Raises:
-            NotFiniteError: the loss is no longer finite; what was saved before stays.
+            NotFiniteError: the loss is no longer finite; an earlier model that was saved stays.
         """
         task, network = self.task, self._network
         network.load_state_dict(with_styles(task.network, [style]).state_dict())
-        optimizer, schedule = adam_one_cycle(
-            network,
-            steps,
-            learning_rate=task.learning_rate,
-            affine_factor=task.affine_factor,
-            warm_up=task.warm_up,
-            fused=task.device.type == "cuda" or None,
+        optimizer, schedule = task.adam_one_cycle(
+            network, steps, fused=task.device.type == "cuda" or None
         )
-        moving = get_ema_multi_avg_fn(task.ema_decay)  # type: ignore[no-untyped-call]
+        moving = get_ema_multi_avg_fn(task.hparams["ema_decay"])  # type: ignore[no-untyped-call]
         average = AveragedModel(network, multi_avg_fn=moving)
         targets = {layer: target[style, None] for layer, target in task.targets.items()}
         factor = torch.tensor([task.style_factors[style]], device=task.device)
         recent: deque[Tensor] = deque(maxlen=_RECENT)
         begin = reported = saved = self.clock()
-        every = min(self.save_every, (end - begin) / 3)  # should it be cut off before its end
+        every = min(self.save_every, (end - begin) / 3)  # in case it is cut off
         for step in range(1, steps + 1):
-            rise = risen(step, steps, task.style_ramp)
-            losses = self._losses(self.photos.crops(self.batch_size), targets, rise * factor)
+            ramp = style_ramp_factor(step, steps, task.style_ramp)
+            losses = self._losses(self.photos.crops(self.batch_size), targets, ramp * factor)
             losses[0].backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(network.parameters(), self.clip)
             optimizer.step()
@@ -199,14 +191,14 @@ class ResidentTraining:
             average.update_parameters(network)
             recent.append(losses.detach())
             now = self.clock()
-            last = step == steps or now + (now - begin) / step > end  # no time for another
+            last = step == steps or now + (now - begin) / step > end  # no time for another step
             due = now - saved >= every
-            if keep and (last or due or now - reported >= self.report_every):
+            if save and (last or due or now - reported >= self.report_every):
                 means = _means(recent, step)
                 self.report(self._line(style, step, steps, self.clock() - begin, means))
                 reported = now
                 if last or due:
-                    keep(style, average.module, step, means)
+                    save(style, average.module, step, means)
                     saved = now
             if last:
                 break
@@ -218,21 +210,21 @@ class ResidentTraining:
     ) -> str:
         speed = step * self.batch_size / max(seconds, 1e-9)
         losses = ", ".join(f"{name} {value:.4g}" for name, value in means.items())
-        name = list(self.task.paintings)[style]
+        name = list(self.task.style_images)[style]
         return f"{name}: step {step} of {steps}, {speed:.3g} crops/s, {losses}"
 
 
 def _losses_of(network: TransformerNet, loss: PerceptualLoss, grid_weight: float) -> LossesOf:
-    """A function from crops, targets of a style and its factor to `LOSSES`, shape (5,)."""
+    """A function from crops, targets of a style and its factor to the `LOSSES`, shape (5,)."""
     device = loss.features.mean.device
     low = fast_dtype(device).itemsize == 2
     style = torch.ones(1, 1, device=device)
 
     def losses(crops: Tensor, targets: Mapping[str, Tensor], factor: Tensor) -> Tensor:
         with torch.autocast(device.type, torch.bfloat16, enabled=low):
-            pastiche = network(crops, style)
-        terms = loss(pastiche, loss.content_target(crops), targets, factor)
-        grid = grid_pattern(pastiche.float(), MULTIPLE)
+            stylized = network(crops, style)
+        terms = loss(stylized, loss.content_target(crops), targets, factor)
+        grid = grid_pattern(stylized.float(), MULTIPLE)
         total = terms.total + grid_weight * grid
         return torch.stack([total, terms.content, terms.styles.mean(), terms.tv, grid])
 
@@ -240,10 +232,10 @@ def _losses_of(network: TransformerNet, loss: PerceptualLoss, grid_weight: float
 
 
 def _means(recent: Sequence[Tensor], step: int) -> dict[str, float]:
-    """Name -> mean of the last steps' losses.
+    """Name -> mean loss of the last steps.
 
     Raises:
-        NotFiniteError: one that is not finite.
+        NotFiniteError: a loss that is not finite.
     """
     means = dict(zip(LOSSES, torch.stack(tuple(recent)).mean(0).tolist(), strict=True))
     if not math.isfinite(means["total"]):

