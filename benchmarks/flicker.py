@@ -109,8 +109,8 @@ def ours(model: str) -> Contenders:
     """Our network alone, and with the stabilizer."""
     stylizer = load_style(model, stroke_size="1:1")
     return {
-        "ours": lambda: stylizer.stylize,
-        "ours, stabilized": lambda: stabilized(stylizer.stylize),
+        "ours": lambda: stylizer,
+        "ours, stabilized": lambda: stabilized(stylizer),
     }
 
 

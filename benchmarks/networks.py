@@ -100,7 +100,7 @@ def measure(models: dict[str, Path], options: argparse.Namespace) -> None:
             f"{rates[name]:.1f} fps, {rates[name] / first:.2f}x |",
             flush=True,
         )
-        pictures += [frame_to_tensor(stylizer.stylize(frame)) for frame in looked_at]
+        pictures += [frame_to_tensor(stylizer(frame)) for frame in looked_at]
     captions = [name for name in stylizers for _ in looked_at]
     sheet = contact_sheet(pictures, captions, columns=len(looked_at))
     save_image(sheet, options.output / "sheet.jpg", overwrite=True)
@@ -112,7 +112,7 @@ def frame_rates(stylizers: dict[str, Stylizer], frame: Frame) -> dict[str, float
     for turn in range(_TIMED_ROUNDS + 1):
         for name, stylizer in stylizers.items():
             start = time.perf_counter()
-            stylizer.stylize(frame)
+            stylizer(frame)
             if turn:  # the first one compiles
                 seconds[name].append(time.perf_counter() - start)
     return {name: 1 / statistics.median(times) for name, times in seconds.items()}

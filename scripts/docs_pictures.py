@@ -45,7 +45,7 @@ def main() -> None:
     columns = []
     for name, styles in STILLS.items():
         frame = cropped(tensor_to_frame(load_image(photos[name])), CELL)
-        stylized = (load_style(style, stroke_size=STROKES).stylize(frame) for style in styles)
+        stylized = (load_style(style, stroke_size=STROKES)(frame) for style in styles)
         columns.append(np.vstack([frame, *stylized]))
     save_image(np.hstack(columns), ROOT / "docs" / "styles.jpg", overwrite=True)
     face = cropped(tensor_to_frame(load_image(photos["astronaut.png"])), (400, 400))

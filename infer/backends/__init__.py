@@ -11,6 +11,8 @@ from typing import Literal, Protocol, get_args
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import backends as torch_backends  # `torch` here becomes the module of that name
+from torch import cuda
 
 from nst_rt.devices import fast_dtype
 from nst_rt.errors import BackendError
@@ -124,8 +126,8 @@ def choose(
         return Choice(name)
     cache = Cache()
     versions = {engine: installed_version(package) for engine, package in _PACKAGES.items()}
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
-    mps = torch.backends.mps.is_available()
+    gpu = cuda.get_device_name() if cuda.is_available() else ""
+    mps = torch_backends.mps.is_available()
     machine = [platform.node(), gpu, mps, str(fast_dtype("cpu"))]
     known = [network.architecture, device, precision]
     key = {"choice": versions, "machine": machine, "for": known}

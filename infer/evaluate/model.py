@@ -139,7 +139,7 @@ def evaluate_model(
     fps = {}
     for width, height in progress.over(_TIMED_SIZES, "speed", cost=0):
         frame = fitted_frame(next(iter(chosen)).load(), width, height)
-        fps[f"{width}x{height}"] = frames_per_second(stylizer.stylize, frame)
+        fps[f"{width}x{height}"] = frames_per_second(stylizer, frame)
     styles = {}
     even = 0
     for name, style_image in style_images.items():
@@ -154,7 +154,7 @@ def evaluate_model(
         styles[name] = StyleEvaluation(
             style_image=str(files[name]),
             boldness=median_boldness(figures),
-            pan=pan_error(stylizer.stylize, moving) if panned else None,
+            pan=pan_error(stylizer, moving) if panned else None,
             objective=statistics.median(
                 objective(_stylized(stylizer, square), square)
                 for _, square in progress.over(chosen.values(), f"{name}: objective")
@@ -289,4 +289,4 @@ def _load_photos(
 
 
 def _stylized(stylizer: Stylizer, image: Tensor) -> Tensor:
-    return frame_to_tensor(stylizer.stylize(tensor_to_frame(image)))
+    return frame_to_tensor(stylizer(tensor_to_frame(image)))

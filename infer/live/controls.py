@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from nst_rt.errors import UnknownNameError
+from nst_rt.infer.blend import weights_of
 from nst_rt.infer.postprocess import check_strength
 from nst_rt.infer.stability.stabilizer import DEFAULT_STABILITY, check_stability
 from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize
@@ -38,7 +39,7 @@ class LiveControls:
 
     Args:
         styles: names of the model's styles, in order.
-        style: the one to begin with.
+        style: name of the style to begin with, or names with weights.
         strength: from 0 (the frame as it is) to 1 (the full style).
         stroke_size: see `Stylizer`.
         stability: see `Stabilizer`.
@@ -60,7 +61,7 @@ class LiveControls:
     def __init__(
         self,
         styles: Sequence[str],
-        style: str,
+        style: str | Mapping[str, float],
         *,
         strength: float = 1.0,
         stroke_size: StrokeSize = DEFAULT_STROKES,
@@ -70,10 +71,13 @@ class LiveControls:
         check_strength(strength)
         check_stability(stability)
         self.styles = list(styles)
-        self._check(style)
-        self.style = style
-        self.second: str | None = None
-        self.mix = 0.5
+        blend = weights_of(style)
+        for name in blend:
+            self._check(name)
+        # A blend of more than two can be begun with, and ends with the first key.
+        self.style, *others = sorted(blend, key=blend.__getitem__, reverse=True)
+        self.second: str | None = others[0] if len(others) == 1 else None
+        self.mix = blend[others[0]] if len(others) == 1 else 0.5
         self.strength = strength
         self.stroke_size = stroke_size
         self.stability = stability
@@ -82,12 +86,12 @@ class LiveControls:
         self.overlay = True
         self.snapshot = self.quit = False
         self._clock = clock
-        self._before = self.styles[(self.styles.index(style) + 1) % len(self.styles)]
+        self._before = self.styles[(self.styles.index(self.style) + 1) % len(self.styles)]
         self._note, self._note_until = "", float("-inf")
         # Replaced as a whole, since another thread reads it.
         self._fade: tuple[Mapping[str, float], Mapping[str, float], float] = (
-            {style: 1.0},
-            {style: 1.0},
+            blend,
+            blend,
             float("-inf"),
         )
         self._keys: dict[str, Callable[[], None]] = {

@@ -14,7 +14,6 @@ from typing import Any
 from nst_rt.errors import CameraError, InputError, InterruptedWorkError
 from nst_rt.files import check_format
 from nst_rt.infer.backends import BackendName, Precision
-from nst_rt.infer.blend import full_style_set
 from nst_rt.infer.frame_stylizer import FrameStylizer
 from nst_rt.infer.live.adaptive import AdaptiveStylizer
 from nst_rt.infer.live.camera import Camera, Size
@@ -27,6 +26,7 @@ from nst_rt.infer.stability.stabilizer import DEFAULT_STABILITY, Stabilizer
 from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.infer.threads import polled
+from nst_rt.infer.timeline import load_blend
 
 
 @dataclass(frozen=True)
@@ -109,10 +109,10 @@ def stylize_webcam(
     _check(options)
     if window and windows_would_hang():
         return _in_new_process(source, options)
-    style_set, name = full_style_set(style)
+    style_set, blend = load_blend(style, with_gallery=True)
     controls = LiveControls(
         style_set.names,
-        name,
+        blend,
         strength=strength,
         stroke_size=StrokeSize.parse(stroke_size),
         stability=stability,
@@ -143,7 +143,7 @@ def stylize_webcam(
         def load() -> AdaptiveStylizer:
             stylizer = Stylizer(
                 style_set,
-                name,
+                blend,
                 stroke_size=stroke_size,
                 backend=backend,
                 device=device,

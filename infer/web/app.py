@@ -244,7 +244,7 @@ class _Studio:
         def stylize() -> bytes:
             own = max(photo.facts["width"], photo.facts["height"])
             picture = load_picture(photo.path, size=None if size is None else min(size, own))
-            frame = stylizer.stylize(tensor_to_frame(picture.image))
+            frame = stylizer(tensor_to_frame(picture.image))
             if size is not None:
                 return encoded(frame, suffix)
             with _scratch_file(photo.path, suffix) as file:

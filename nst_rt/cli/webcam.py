@@ -5,7 +5,7 @@ import signal
 import sys
 from typing import Any
 
-from nst_rt.cli.options import STROKE_SIZE_HELP, STYLE_HELP, add_backend_arguments, add_overwrite
+from nst_rt.cli.options import add_backend_arguments, add_overwrite, add_style_arguments
 from nst_rt.cli.report import Report, frame_size
 from nst_rt.files import shown_source
 
@@ -25,16 +25,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
         help="camera index, /dev/videoN, URL (RTSP, HTTP, ...) or file; default: 0",
     )
     add("--list", action="store_true", help="list the cameras of this machine, and stop")
-    add("--strength", type=float, metavar="X", help="0 to 1; default: 1")
-    add("--stroke-size", metavar="S", help=STROKE_SIZE_HELP)
     add("--stability", type=float, metavar="X", help="of strokes, 0 to 1; default: 0.95")
-    add(
-        "--preserve-colors",
-        dest="preserve_colors",
-        action="store_true",
-        help="begin with the camera's",
-    )
-    add("--compare", action="store_true", help="begin with the camera beside the painting")
     add("--size", type=frame_size, metavar="WxH", help="to ask a camera for; default: 1280x720")
     add(
         "--fps",
@@ -54,7 +45,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     add("--virtual-camera", action="store_true", help="be a camera for other programs")
     add("--mjpeg", metavar="[HOST:]PORT", help="serve over HTTP; default HOST: 127.0.0.1")
     add("--token", metavar="T", help="that viewers need; for a HOST that other machines reach")
-    add("--style", metavar="S", help=STYLE_HELP)
+    add_style_arguments(p)
     add_overwrite(p)
     add_backend_arguments(p)
 

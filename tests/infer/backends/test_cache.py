@@ -107,9 +107,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
 
 
 def paint(model: StyleModel, frame: np.ndarray = FRAME) -> np.ndarray:
-    return Stylizer(model, "waves", backend="openvino", precision="f32", stroke_size="1:1").stylize(
-        frame
-    )
+    return Stylizer(model, "waves", backend="openvino", precision="f32", stroke_size="1:1")(frame)
 
 
 def test_a_network_is_compiled_once_for_each_size(

@@ -152,7 +152,7 @@ def test_the_objective_is_that_of_what_users_get(
     objectives = []
     for photo in find_photos(collection)[1:3]:
         square = quality_photo(photo.load())
-        stylized = frame_to_tensor(stylizer.stylize(tensor_to_frame(square)))
+        stylized = frame_to_tensor(stylizer(tensor_to_frame(square)))
         objectives.append(objective(stylized, square))
     expected = statistics.median(objectives)
     assert evaluation.styles["night"].objective == pytest.approx(expected, rel=0.01)
@@ -165,7 +165,7 @@ def test_boldness_is_that_of_what_users_get(
     figures = []
     for photo in find_photos(collection)[1:3]:
         content = resize(photo.load(), 512)
-        stylized = frame_to_tensor(stylizer.stylize(tensor_to_frame(content)))
+        stylized = frame_to_tensor(stylizer(tensor_to_frame(content)))
         figures.append(boldness(stylized, content, load_image(painting)))
     found = evaluation.styles["night"].boldness
     assert found.contrast == pytest.approx(statistics.median(f.contrast for f in figures), rel=0.02)

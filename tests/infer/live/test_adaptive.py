@@ -294,4 +294,4 @@ def test_a_real_stylizer_is_prepared(two_styles: StyleModel) -> None:
     assert stylizer.is_ready(40, 48)
     stylizer.set_style("night")
     assert stylizer.is_ready(40, 48)
-    assert stylizer.stylize(FRAME[:40, :48]).shape == (40, 48, 3)
+    assert stylizer(FRAME[:40, :48]).shape == (40, 48, 3)

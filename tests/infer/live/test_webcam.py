@@ -226,7 +226,7 @@ def test_keys_do_what_the_help_says(
 
     def stylized(style: str | dict[str, float], strength: float = 1.0) -> np.ndarray:
         stylizer.set_style(style, strength=strength)
-        return stylizer.stylize(still)
+        return stylizer(still)
 
     waves = stylized("waves")  # compiles for the session too
     port = free_port()
@@ -274,7 +274,7 @@ def test_keys_do_what_the_help_says(
     session.press("o")
     session.see("the lines again", lambda shot: difference(shot, waves, TOP) > OTHER)
     with mjpeg_stream(port, np.full_like(still, 128)):
-        gray = stylizer.stylize(np.full_like(still, 128))
+        gray = stylizer(np.full_like(still, 128))
         session.see_picture("the stream again", gray)
         session.see("no message", lambda shot: difference(shot, gray, MIDDLE) < SAME)
     session.see("the message again", lambda shot: difference(shot, gray, MIDDLE) > OTHER)

@@ -211,7 +211,7 @@ def test_more_stability_lowers_the_pan_error_and_keeps_the_strokes(
     photo: Frame, bold: Stylizer
 ) -> None:
     frames = pan(photo)
-    stylized = [bold.stylize(frame) for frame in frames]
+    stylized = [bold(frame) for frame in frames]
     content = resize(frame_to_tensor(frames[-1]), SIZE)
     even = even_areas(content)
 

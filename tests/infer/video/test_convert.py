@@ -62,7 +62,7 @@ def test_frames_are_stylized_and_stay_in_order(
 ) -> None:
     source, output = (list(VideoReader(path)) for path in converted)
     for number in (0, 20, 40):
-        expected = stylizer.stylize(source[number].frame).astype(int)
+        expected = stylizer(source[number].frame).astype(int)
         error = np.abs(output[number].frame - expected).mean()
         others = np.abs(output[(number + 20) % 60 % 41].frame - expected).mean()
         assert error < 12
