@@ -5,6 +5,7 @@ time, the stylizer, the stabilizer and post-processing come together here.
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -326,8 +327,8 @@ def label_of(style: AnyStyle | Timeline | Stylizer | FrameStylizer) -> str:
 
 def _check_unset(loaded: Stylizer | FrameStylizer, settings: Mapping[str, object]) -> None:
     """Raise an InputError for a setting that would have no effect on what is loaded already."""
-    defaults = load_frame_stylizer.__kwdefaults__
+    parameters = signature(load_frame_stylizer).parameters
     for name, value in settings.items():
-        if name in defaults and value != defaults[name]:
+        if name != "style" and value != parameters[name].default:
             kind = type(loaded).__name__
             raise InputError(f"`{name}` has no effect on a {kind}; give it where that is made")

@@ -61,7 +61,8 @@ class TiledNet:
         below, right = -height % MULTIPLE, -width % MULTIPLE
         padded = cv2.copyMakeBorder(frame, 0, below, 0, right, cv2.BORDER_REFLECT_101)
         whole = torch.from_numpy(padded).permute(2, 0, 1)[None]  # BGR, as `FrameNet` takes it
-        parts = tiles(*whole.shape[-2:], self._side, self._network.net.reach, MULTIPLE)
+        reach = self._network.net.reach
+        parts = tiles(height + below, width + right, self._side, reach, MULTIPLE)
         for norm in self._norms:
             norm.moments = None
         for norm in self._norms:  # in the order in which they are defined and run

@@ -93,7 +93,7 @@ def evaluate_clip(
             if on_frame:
                 on_frame(count, min(frames, reader.info.frames or frames))
 
-    painters = {"plain": stylizer, "stabilized": stabilized(stylizer)}
+    painters: dict[str, Paint] = {"plain": stylizer, "stabilized": stabilized(stylizer)}
     errors = clip_errors(counted(), painters)
     if count < 2:
         raise VideoError(f"{clip}: flicker shows between frames, and it has only {count}")
