@@ -73,18 +73,22 @@ def test_stylizer_uses_tiles_when_memory_is_short(
     two_styles: StyleModel, frame: Frame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     large = np.asarray(cv2.resize(frame, (1300, 900)), np.uint8)
-    expected = Stylizer(two_styles, "waves", precision="f32", stroke_size="1:1")(large)
-    tiled = Stylizer(two_styles, "waves", precision="f32", memory=0.11, stroke_size="1:1")
+    expected = Stylizer(
+        two_styles, "waves", backend="openvino", precision="f32", stroke_size="1:1"
+    )(large)
+    tiled = Stylizer(
+        two_styles, "waves", backend="openvino", precision="f32", memory=0.11, stroke_size="1:1"
+    )
     refusing = Refusing(tiled._backend)
     monkeypatch.setattr(tiled._backends, "of", lambda network: refusing)
     stylized = tiled(large)
     assert np.abs(stylized.astype(int) - expected).max() <= 1
     with pytest.raises(InputError, match="`size`"):
-        Stylizer(two_styles, "waves", memory=0.05, stroke_size="1:1")(large)
+        Stylizer(two_styles, "waves", backend="openvino", memory=0.05, stroke_size="1:1")(large)
     monkeypatch.setattr(stylizer_module, "_SURELY_FITS", 1000)
     monkeypatch.setattr(stylizer_module, "available_memory", lambda _: 1e5)
     with pytest.raises(InputError, match="no smaller"):
-        Stylizer(two_styles, "waves", stroke_size="1:1")(large)
+        Stylizer(two_styles, "waves", backend="openvino", stroke_size="1:1")(large)
 
 
 class Refusing:
@@ -103,4 +107,4 @@ class Refusing:
 @pytest.mark.parametrize("memory", [0.0, -1.0, float("nan")])
 def test_bad_memory_is_an_error(two_styles: StyleModel, memory: float) -> None:
     with pytest.raises(InputError, match="`memory`"):
-        Stylizer(two_styles, "waves", memory=memory, stroke_size="1:1")
+        Stylizer(two_styles, "waves", backend="openvino", memory=memory, stroke_size="1:1")
