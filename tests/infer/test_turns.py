@@ -114,8 +114,7 @@ def test_without_a_stabilizer_all_networks_run(frames: list[Frame]) -> None:
     got = played(still, frames[:3])
     assert runs == ["one", "two"] * 3
     got += played(FrameStylizer(Counting(BLEND)), frames[:3])
-    for picture, frame in zip(got, frames[:3] * 2, strict=True):
-        np.testing.assert_array_equal(picture, Counting(BLEND)(frame))
+    np.testing.assert_array_equal(got, [Counting(BLEND)(frame) for frame in frames[:3] * 2])
 
 
 def test_frames_in_flight_and_restored_state_match(frames: list[Frame]) -> None:
@@ -134,25 +133,23 @@ def test_frames_in_flight_and_restored_state_match(frames: list[Frame]) -> None:
         if number == 6:
             state = two.state()
         begun = following
-    for picture, wanted in zip([*got, begun()], expected, strict=True):
-        np.testing.assert_array_equal(picture, wanted)
+    np.testing.assert_array_equal([*got, begun()], expected)
     resumed = made()
     resumed.restore({name: array.copy() for name, array in state.items()})
-    for picture, wanted in zip(played(resumed, frames[6:], begin=6), expected[6:], strict=True):
-        np.testing.assert_array_equal(picture, wanted)
+    np.testing.assert_array_equal(played(resumed, frames[6:], begin=6), expected[6:])
 
 
 def test_next_ages() -> None:
-    ages = next_ages({}, "ab")
-    assert ages == {"a": 0, "b": 0}
-    ages = next_ages(ages, "ab")
-    assert ages == {"a": 0, "b": 1}
-    ages = next_ages(ages, "ab")
-    assert ages == {"a": 1, "b": 0}
-    ages = next_ages(ages, "abc")  # a new one comes first
-    assert ages == {"a": 2, "b": 1, "c": 0}
-    ages = next_ages(ages, "bc")
-    assert ages == {"b": 0, "c": 1}
+    ages = {}
+    for names, expected in (
+        ("ab", {"a": 0, "b": 0}),
+        ("ab", {"a": 0, "b": 1}),
+        ("ab", {"a": 1, "b": 0}),
+        ("abc", {"a": 2, "b": 1, "c": 0}),  # a new one comes first
+        ("bc", {"b": 0, "c": 1}),
+    ):
+        ages = next_ages(ages, names)
+        assert ages == expected
 
 
 def test_a_waiting_network_runs_beside_a_fade() -> None:
