@@ -3,7 +3,7 @@ texts that these are written as.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -141,14 +141,14 @@ def load_timeline(
     else:
         times, blends = [0.0], [_weighted(style)]
     style_set, names = _loaded(each for blend in blends for each, _ in blend)
-    remaining = iter(names)
-    loaded = []
-    for blend in blends:
+    moments = []
+    for seconds, blend in zip(times, blends, strict=True):
         weights: dict[str, float] = {}
-        for (_, weight), name in zip(blend, remaining, strict=False):
+        for _, weight in blend:
+            name = next(names)
             weights[name] = weights.get(name, 0) + weight  # two of them may be one style
-        loaded.append(normalized_weights(weights))
-    return style_set, Timeline(tuple(zip(times, loaded, strict=True)), fade)
+        moments.append((seconds, normalized_weights(weights)))
+    return style_set, Timeline(tuple(moments), fade)
 
 
 def load_blend(style: AnyStyle, *, with_gallery: bool = False) -> tuple[StyleSet, dict[str, float]]:
@@ -205,7 +205,7 @@ def _weighted(style: object) -> list[tuple[OneStyle, float]]:
     )
 
 
-def _loaded(styles: Iterable[OneStyle]) -> tuple[StyleSet, list[str]]:
+def _loaded(styles: Iterable[OneStyle]) -> tuple[StyleSet, Iterator[str]]:
     """All styles of the models that hold some styles, and the names of these in the set."""
     styles = list(styles)
     found = find_styles([str(style) for style in styles if not isinstance(style, StyleModel)])
@@ -218,7 +218,7 @@ def _loaded(styles: Iterable[OneStyle]) -> tuple[StyleSet, list[str]]:
     for model, _ in places:
         if id(model) not in given:
             given[id(model)] = style_set.add(model)
-    return style_set, [given[id(model)][name] for model, name in places]
+    return style_set, (given[id(model)][name] for model, name in places)
 
 
 def parse_style(text: str, *, fade: float = DEFAULT_FADE) -> Timeline:

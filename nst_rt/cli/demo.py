@@ -15,7 +15,8 @@ DEFAULTS_OF = "nst_rt.infer.demo:run_demo"
 def add_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "-o",
-        "--out",
+        "--output",
+        dest="out",
         metavar="FOLDER",
         help="folder to write to, whose files are replaced (default: demo)",
     )

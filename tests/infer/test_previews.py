@@ -15,6 +15,7 @@ from nst_rt.infer.stylizer import Stylizer
 from nst_rt.models.style_model import StyleModel
 
 
+@pytest.mark.slow
 def test_in_all_styles_matches_each_style_alone(two_styles: StyleModel, astronaut: Path) -> None:
     frame = tensor_to_frame(load_image(astronaut, size=64))
     stylized = dict(in_all_styles(frame, StyleSet(two_styles)))

@@ -97,6 +97,7 @@ def strokes(stylized: Frame, photo: Frame, painting: Path) -> tuple[float, float
     return found.strokes, found.contrast
 
 
+@pytest.mark.slow
 def test_strokes_do_not_depend_on_the_frame_size(
     stylizer: Stylizer, photo: Frame, whole: Frame, painting: Path
 ) -> None:
@@ -107,6 +108,7 @@ def test_strokes_do_not_depend_on_the_frame_size(
     assert np.abs(difference).mean() < 10
 
 
+@pytest.mark.slow
 def test_strokes_are_bolder_than_at_full_size(photo: Frame, whole: Frame, painting: Path) -> None:
     exact = load_style("starry_night", backend="openvino", stroke_size="1:1")(photo)
     assert strokes(whole, photo, painting)[0] > 2 * strokes(exact, photo, painting)[0]
@@ -118,6 +120,7 @@ def gradients(frame: Frame) -> np.ndarray:
     return cv2.Sobel(gray, cv2.CV_32F, 1, 0) ** 2 + cv2.Sobel(gray, cv2.CV_32F, 0, 1) ** 2
 
 
+@pytest.mark.slow
 def test_edges_stay_as_sharp_as_in_the_photo(photo: Frame, whole: Frame) -> None:
     energy = gradients(photo)
     edges = energy >= np.quantile(energy, 0.98)

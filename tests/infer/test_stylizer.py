@@ -153,6 +153,7 @@ def test_load_style_takes_a_style_in_every_form(two_styles: StyleModel, tmp_path
             load_style(wrong)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_default_style_changes_the_frame(frame: Frame) -> None:
     stylizer = load_style()
     assert stylizer.blend == {"starry_night": 1}
