@@ -16,7 +16,7 @@ from nst_rt.tiles import Tile, tiles
 
 TILE_SIDES = (2048, 1024, 512)  # pixels, from the fastest to the one that takes the least memory
 # Bytes per pixel, fitted to peaks of PyTorch, of which OpenVINO takes half: of what is stylized at
-# once, besides its activations; and of the whole picture, read, stylized and written.
+# once, besides its activations; and of the whole image, read, stylized and written.
 _AT_ONCE = 20
 _WHOLE = 60
 
@@ -168,7 +168,7 @@ def _too_large(height: int, width: int, needed: float, memory: float, fixed: flo
     fraction = math.sqrt(max((memory - fixed) / _WHOLE, 0) / (height * width))
     size = int(max(height, width) * min(fraction, 1)) // 64 * 64
     return InputError(
-        f"a picture of {width}x{height} px would take {needed / 1e9:.1f} GB of memory, of which "
+        f"an image of {width}x{height} px would take {needed / 1e9:.1f} GB of memory, of which "
         f"there are {memory / 1e9:.1f}: "
         + (f"`size` {size} would fit" if size else "no smaller size would fit either")
     )

@@ -35,7 +35,7 @@ def model(name: str, seed: int, parent: StyleModel | None = None) -> StyleModel:
 
 PARENT = model("parent", 0)
 CHILD = model("child", 1, PARENT)
-STRANGER = model("stranger", 2)
+UNRELATED = model("unrelated", 2)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def frame(astronaut: Path) -> Frame:
 
 @pytest.fixture
 def stylizer() -> Stylizer:
-    return Stylizer(StyleSet(PARENT, CHILD, STRANGER), "parent", **EXACT)
+    return Stylizer(StyleSet(PARENT, CHILD, UNRELATED), "parent", **EXACT)
 
 
 def stylized(network: TransformerNet, frame: Frame) -> np.ndarray:
@@ -63,15 +63,15 @@ def test_related_styles_blend_by_weights(stylizer: Stylizer, frame: Frame) -> No
 
 
 def test_unrelated_styles_blend_by_outputs(stylizer: Stylizer, frame: Frame) -> None:
-    stylizer.set_style({"parent": 1, "stranger": 3})
+    stylizer.set_style({"parent": 1, "unrelated": 3})
     assert len(stylizer.passes) == 2
-    mix = 0.25 * stylized(PARENT.network, frame) + 0.75 * stylized(STRANGER.network, frame)
+    mix = 0.25 * stylized(PARENT.network, frame) + 0.75 * stylized(UNRELATED.network, frame)
     assert np.abs(stylizer(frame) - mix).max() <= 1
     np.testing.assert_array_equal(stylizer.start_shrunk(frame)(), stylizer(frame))
 
 
 def test_passes_group_related_styles(stylizer: Stylizer) -> None:
-    passes = stylizer.style_set.passes({"child": 1, "stranger": 2, "parent": 1})
+    passes = stylizer.style_set.passes({"child": 1, "unrelated": 2, "parent": 1})
     assert [each.fraction for each in passes] == [0.5, 0.5]
     assert len(stylizer.style_set.passes(["child", "parent"])) == 1
 
@@ -89,14 +89,14 @@ def test_architectures_blend_by_outputs(frame: Frame) -> None:
 def test_styles_of_other_models_compile_nothing(
     frame: Frame, backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    style_set = StyleSet(PARENT, CHILD, STRANGER)
+    style_set = StyleSet(PARENT, CHILD, UNRELATED)
     stylizer = Stylizer(style_set, "parent", **EXACT | {"backend": backend})
     stylizer(frame)
     stylizer.start_shrunk(frame)()
     if backend == "openvino":
         failing = lambda *_: pytest.fail("compiled again")  # noqa: E731
         monkeypatch.setattr(stylizer._backend, "_compiled", failing)
-    for each in (CHILD, STRANGER, PARENT):
+    for each in (CHILD, UNRELATED, PARENT):
         stylizer.set_style(each.style_names[0])
         assert stylizer.is_ready(*frame.shape[:2])
         for got in (stylizer(frame), stylizer.start_shrunk(frame)()):
@@ -156,7 +156,7 @@ def test_all_styles_of_the_fast_gallery_are_related() -> None:
 
 
 def test_timeline_over_several_files(tmp_path: Path, frame: Frame) -> None:
-    files = [m.save(tmp_path / f"{m.style_names[0]}.safetensors") for m in (PARENT, STRANGER)]
+    files = [m.save(tmp_path / f"{m.style_names[0]}.safetensors") for m in (PARENT, UNRELATED)]
     text = f"{files[0]}@0,{files[1]}@1,udnie@2"
     frame_stylizer = load_frame_stylizer(text, fade=0.5, **EXACT)
     shown = {time: frame_stylizer.stylize(frame, time) for time in (0.0, 1.0, 1.5, 2.5)}

@@ -256,8 +256,8 @@ def test_a_live_fade_leaves_no_ghost(stylizer: Stylizer, frames: list[Frame]) ->
     frame_stylizer = FrameStylizer(stylizer, stabilizer=Stabilizer())
     shown = []
     for number in range(9):
-        share = min(max(number - 2, 0) / 4, 1)
-        stylizer.set_style({"waves": 1 - share, "night": share})
+        fraction = min(max(number - 2, 0) / 4, 1)
+        stylizer.set_style({"waves": 1 - fraction, "night": fraction})
         shown.append(frame_stylizer.stylize(frames[0], number).astype(float))
     night = stylizer(frames[0])
     np.testing.assert_array_equal(shown[8], night)
