@@ -107,8 +107,8 @@ def ours(model: str) -> Contenders:
     """Our network without and with the stabilizer."""
     stylizer = load_style(model, stroke_size="1:1")
     return {
-        "ours": lambda: stylizer.stylize,
-        "ours, stabilized": lambda: stabilized(stylizer.stylize),
+        "ours": lambda: stylizer,
+        "ours, stabilized": lambda: stabilized(stylizer),
     }
 
 

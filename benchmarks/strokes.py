@@ -37,12 +37,12 @@ def main() -> None:
     print(f"|{' --- |' * 5}")
     for width, height in SIZES:
         frame = resized(photo, (height, width))
-        outputs = {kind: stylizer.stylize(frame) for kind, stylizer in stylizers.items()}
+        outputs = {kind: stylizer(frame) for kind, stylizer in stylizers.items()}
         seconds: dict[str, list[float]] = {kind: [] for kind in KINDS}
         for _ in range(options.rounds):
             for kind, stylizer in stylizers.items():
                 begin = time.perf_counter()
-                stylizer.stylize(frame)
+                stylizer(frame)
                 seconds[kind].append(time.perf_counter() - begin)
         full, fast = (statistics.median(seconds[kind]) for kind in KINDS)
         cells = [f"{width}x{height}", f"{1000 * full:.0f} ms", f"{1000 * fast:.0f} ms"]
@@ -76,7 +76,7 @@ from nst_rt.images.convert import tensor_to_frame
 from nst_rt.images.io import load_image
 photo, width, height, style, kind = sys.argv[1:]
 frame = resized(tensor_to_frame(load_image(photo)), (int(height), int(width)))
-nst_rt.load_style(style, stroke_size=kind).stylize(frame)
+nst_rt.load_style(style, stroke_size=kind)(frame)
 [peak] = [line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")]
 print(peak)
 """

@@ -1,12 +1,11 @@
-"""Fast inference: frames through a trained network, from and to images, video files and cameras."""
+"""Inference: images, videos and live cameras through trained networks."""
 
 import sys
 
-# Before PyAV, always: both wheels bundle X11 libraries of the same names, and with PyAV's loaded
-# first, OpenCV's windows wait for ever (OpenCV 5.0, PyAV 18).
+# Always before PyAV: both wheels bundle X11 libraries of the same names, and if PyAV's are loaded
+# first, OpenCV's windows hang (OpenCV 5.0, PyAV 18).
 import cv2  # noqa: F401
 
-# Before OpenVINO, always: it tells Intel over the network that it is used, from processes that it
-# forks beside the threads of this one. Nothing leaves the machine here; without this package, which
-# it then takes to be missing, OpenVINO does not try.
+# Always before OpenVINO: it reports its use to Intel over the network, from processes that it forks
+# beside our threads. Nothing may leave the machine; without this package OpenVINO does not try.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]

@@ -1,4 +1,6 @@
-"""Styles of any number of models as one palette, and the passes that a blend of them takes."""
+"""Blends of styles: the styles of any number of models in one set, and the network passes that a
+blend of them takes.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,20 +11,14 @@ import numpy as np
 import torch
 
 from nst_rt.errors import UnknownNameError
-from nst_rt.infer.backends.graph import StyleWeights, style_weights
+from nst_rt.infer.backends.frame_net import StyleWeights, style_weights
 from nst_rt.models.merge import with_styles
-from nst_rt.models.style_model import (
-    Style,
-    StyleModel,
-    find_styles,
-    list_styles,
-    normalized_weights,
-)
+from nst_rt.models.style_model import Style, StyleModel, normalized_weights
 from nst_rt.models.transformer import TransformerNet
 
-# Cosine between the kernels of two networks, from which on one descends from the other, or both
-# from a third: 0.91 or more between the gallery's styles, 0.18 or less between strangers.
-_KINDRED = 0.5
+# Cosine similarity between the kernels of two networks, above which one was trained from the other
+# or both from a third: 0.91 or more between the gallery's styles, 0.18 or less between others.
+_RELATED = 0.5
 
 
 @dataclass(frozen=True)
@@ -30,20 +26,21 @@ class Pass:
     """One run of a network.
 
     Attributes:
-        network: of one style; its architecture counts.
-        weights: that it is run with, shape (P,), see `style_weights`.
-        share: of its output in the result.
-        styles: names and shares of what its weights are made of; the same ones paint the same.
+        network: a network of one style; only its architecture matters.
+        weights: the weights to run it with, shape (P,), see `style_weights`.
+        fraction: weight of its output in the result.
+        styles: names and fractions of the styles that the weights are interpolated from; equal ones
+            give equal outputs.
     """
 
     network: TransformerNet
     weights: StyleWeights
-    share: float = 1.0
+    fraction: float = 1.0
     styles: tuple[tuple[str, float], ...] = ()
 
 
 class _Entry:
-    """A style of a model."""
+    """One style of a model."""
 
     def __init__(self, model: StyleModel, index: int) -> None:
         self.model = model
@@ -64,22 +61,22 @@ class _Entry:
         kernels = [p.flatten() for p in self.network.parameters() if p.ndim == 4]
         return torch.nn.functional.normalize(torch.cat(kernels), dim=0)
 
-    def is_kindred(self, other: "_Entry") -> bool:
-        """Whether blends of the two are those of their weights (Wang et al. 2019)."""
-        mine, theirs = self.network, other.network
-        if kind_of(mine) != kind_of(theirs):
+    def is_related(self, other: "_Entry") -> bool:
+        """Whether the two can be blended by their weights (Wang et al. 2019)."""
+        if kind_of(self.network) != kind_of(other.network):
             return False
-        return float(self.kernels @ other.kernels) >= _KINDRED
+        return float(self.kernels @ other.kernels) >= _RELATED
 
 
 class StyleSet:
     """The styles of any number of models, by name.
 
-    Styles whose networks descend from one another, as all that were trained from the gallery do,
-    are blended by their weights, at the cost of one. The outputs of others are mixed.
+    Related styles, whose networks were trained from one another as all in the gallery were, are
+    blended by interpolating their weights, at the cost of one network. Unrelated ones are blended
+    by mixing their outputs.
 
     Args:
-        models: whose styles it has, in order.
+        models: models whose styles to add, in order.
     """
 
     def __init__(self, *models: StyleModel) -> None:
@@ -88,78 +85,77 @@ class StyleSet:
             self.add(model)
 
     def add(self, model: StyleModel, *, skip_known: bool = False) -> dict[str, str]:
-        """Take the styles of a model in.
+        """Add the styles of a model.
 
         Args:
-            model: any.
-            skip_known: leave out those whose names are taken; else they get a number.
+            model: any style model.
+            skip_known: leave out styles whose names are taken; otherwise they get a number.
 
         Returns:
-            For each style that was taken in its name here.
+            Name in the model -> name in this set, of the styles that were added.
         """
-        entries, given = dict(self._entries), {}
+        entries, names = dict(self._entries), {}
         for index, style in enumerate(model.styles):
             if skip_known and style.name in entries:
                 continue
             numbered = (f"{style.name} {number}" for number in count(2))
             free = next(name for name in chain([style.name], numbered) if name not in entries)
-            entries[free], given[style.name] = _Entry(model, index), free
-        self._entries = entries  # at once, for those who read meanwhile
-        return given
+            entries[free], names[style.name] = _Entry(model, index), free
+        self._entries = entries  # replaced at once, since other threads may be reading
+        return names
 
     def remove(self, model: StyleModel) -> None:
-        """Forget the styles of a model; passes that were made of them stay what they are."""
+        """Remove the styles of a model; passes that were made from them stay valid."""
         entries = self._entries.items()
         self._entries = {name: entry for name, entry in entries if entry.model is not model}
 
     def prepare(self) -> None:
-        """Compute now what the first use of each style would take a moment to compute."""
+        """Compute now what the first use of each style would otherwise wait for."""
         for entry in self._entries.values():
             _ = entry.weights, entry.kernels
 
     @property
     def styles(self) -> dict[str, Style]:
-        """All styles by name."""
+        """All styles by name, in order."""
         return {name: entry.style for name, entry in self._entries.items()}
 
     @property
     def names(self) -> list[str]:
-        """Of all styles, in order."""
+        """Names of all styles, in order."""
         return list(self._entries)
 
-    def passes(self, style: str | Mapping[str, float]) -> tuple[Pass, ...]:
-        """What a style or a blend takes: one pass for all styles that are kindred.
+    def passes(self, style: str | Sequence[str] | Mapping[str, float]) -> tuple[Pass, ...]:
+        """The passes that a style or a blend takes: one for each group of related styles.
 
         Args:
-            style: a name, or names with weights, which are normalized to a sum of 1.
+            style: a name, a list of names of equal weight, or names with weights.
 
         Raises:
             UnknownNameError: no such style.
             InputError: weights that are negative, or all zero.
         """
-        blend = normalized_weights({style: 1.0} if isinstance(style, str) else style)
-        families: list[dict[str, float]] = []
-        for name, weight in blend.items():
+        groups: list[dict[str, float]] = []
+        for name, weight in weights_of(style).items():
             entry = self._entry(name)
             if weight == 0:
                 continue
-            kindred = (f for f in families if entry.is_kindred(self._entry(next(iter(f)))))
-            family = next(kindred, None)
-            if family is None:
-                families.append(family := {})
-            family[name] = weight
-        return tuple(self._pass(family) for family in families)
+            related = (g for g in groups if entry.is_related(self._entry(next(iter(g)))))
+            group = next(related, None)
+            if group is None:
+                groups.append(group := {})
+            group[name] = weight
+        return tuple(self._pass(group) for group in groups)
 
-    def _pass(self, family: Mapping[str, float]) -> Pass:
-        share = sum(family.values())
-        styles = tuple((name, weight / share) for name, weight in family.items())
-        entries = [(self._entry(name), part) for name, part in styles]
+    def _pass(self, group: Mapping[str, float]) -> Pass:
+        total = sum(group.values())
+        styles = tuple((name, weight / total) for name, weight in group.items())
+        entries = [(self._entry(name), fraction) for name, fraction in styles]
         first = entries[0][0]
         if len(entries) == 1:
-            return Pass(first.network, first.weights, share, styles)
-        parts = [np.float32(part) * entry.weights for entry, part in entries]
-        weights = np.sum(parts, axis=0, dtype=np.float32)
-        return Pass(first.network, np.asarray(weights), share, styles)
+            return Pass(first.network, first.weights, total, styles)
+        terms = [np.float32(fraction) * entry.weights for entry, fraction in entries]
+        weights = np.sum(terms, axis=0, dtype=np.float32)
+        return Pass(first.network, np.asarray(weights), total, styles)
 
     def _entry(self, name: str) -> _Entry:
         if name not in self._entries:
@@ -167,47 +163,19 @@ class StyleSet:
         return self._entries[name]
 
 
-def load_style_set(names: Sequence[str]) -> tuple[StyleSet, dict[str, str]]:
-    """Load styles by their names, with all others of their models.
-
-    Args:
-        names: at least one, each as `find_style` takes it.
-
-    Returns:
-        The palette, and for each name the style's name in it.
-
-    Raises:
-        UnknownNameError, InputError, StyleModelError: see `find_style`.
-    """
-    found = find_styles(names)
-    style_set = StyleSet()
-    given: dict[int, dict[str, str]] = {}
-    for model, _ in found.values():
-        if id(model) not in given:
-            given[id(model)] = style_set.add(model)
-    return style_set, {name: given[id(model)][style] for name, (model, style) in found.items()}
-
-
-def full_style_set(name: str) -> tuple[StyleSet, str]:
-    """All styles to choose from while one is shown: those of its model, then the gallery's.
-
-    Args:
-        name: as `find_style` takes it.
-
-    Returns:
-        The palette, and the style's name in it.
-
-    Raises:
-        UnknownNameError, InputError, StyleModelError: see `find_style`.
-    """
-    found = find_styles([name, *list_styles()])
-    style_set = StyleSet()
-    for model in {id(model): model for model, _ in found.values()}.values():
-        style_set.add(model, skip_known=True)
-    return style_set, found[name][1]
-
-
 def kind_of(network: TransformerNet) -> tuple[object, ...]:
-    """What tells networks apart that cannot run on the same compiled one."""
+    """What two networks must have in common to run on the same compiled one."""
     hyper_parameters = sorted(network.hyper_parameters.items())
     return type(network), network.architecture, *hyper_parameters
+
+
+def weights_of(style: str | Sequence[str] | Mapping[str, float]) -> dict[str, float]:
+    """A name, a list of names of equal weight, or names with weights, as weights that sum to 1.
+
+    Raises:
+        InputError: weights that are negative, or all zero.
+    """
+    if isinstance(style, Mapping):
+        return normalized_weights(style)
+    names = [style] if isinstance(style, str) else style
+    return normalized_weights(dict.fromkeys(names, 1.0))

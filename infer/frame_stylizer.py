@@ -1,32 +1,36 @@
-"""The painter: what turns the frames of one video, in order, into its pastiche."""
+"""The frame stylizer: one pipeline for the frames of a video, a camera or a browser. Styles over
+time, the stylizer, the stabilizer and post-processing come together here.
+"""
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from inspect import signature
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from nst_rt.errors import InputError
 from nst_rt.images.io import Frame
 from nst_rt.infer.backends import BackendName, Precision
 from nst_rt.infer.blend import Pass
 from nst_rt.infer.postprocess import PLAIN, PostProcessing, with_strength
 from nst_rt.infer.stability.stabilizer import Layer, Stabilizer
-from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize, brought_back
+from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize, at_full_size
 from nst_rt.infer.stylizer import Stylizer
-from nst_rt.infer.timeline import DEFAULT_FADE, Timeline, parse_style
+from nst_rt.infer.timeline import DEFAULT_FADE, AnyStyle, Timeline, load_timeline, style_label
 
 State = dict[str, npt.NDArray[Any]]
-Ages = dict[Hashable, int]  # for how many frames each network of a blend has not run
+Ages = dict[Hashable, int]  # network of a blend -> number of frames since it last ran
 
 _SECONDS, _AGES = "seconds", "ages"
-_FADING = 3  # of an old style no more than e^-3 is left when a fade of many frames ends
+_FADING = 3  # no more than e^-3 of the old style is left at the end of a fade of many frames
 
 
 @dataclass(frozen=True)
-class _Begun:
-    """A frame that is being painted; `small` and `layers` are of the working size."""
+class _Started:
+    """A frame that is being stylized; `small` and `layers` have the working size."""
 
     frame: Frame
     small: Frame
@@ -37,18 +41,19 @@ class _Begun:
 
 
 class FrameStylizer:
-    """Paints the frames of one video, in order.
+    """Stylizes the frames of one video, in order.
 
     Args:
-        stylizer: that paints.
-        timeline: styles of the stylizer's model over time; None for what the stylizer is set to.
-        look: what becomes of the pastiche in the end.
-        stabilizer: that steadies what was stylized, at the working size; none by default.
+        stylizer: the stylizer; it may be set to another style between two frames.
+        timeline: styles over time, by their names in the stylizer's set; None for the style that
+            the stylizer is set to.
+        post_processing: colors, strength and split screen.
+        stabilizer: keeps strokes in place, at the working size; None for no stabilizer.
 
     Attributes:
-        stylizer: as it was given.
-        look: as it was given; another one may be set between two frames.
-        stabilizer: as it was given; another one may be set between two videos.
+        stylizer, timeline: see above.
+        post_processing: see above; it may be replaced between two frames.
+        stabilizer: see above; it may be replaced between two videos.
     """
 
     def __init__(
@@ -60,187 +65,187 @@ class FrameStylizer:
         stabilizer: Stabilizer | None = None,
     ) -> None:
         self.stylizer = stylizer
-        self._timeline = timeline
+        self.timeline = timeline
         self.post_processing = post_processing
         self.stabilizer = stabilizer
-        self._seconds: float | None = None  # of the last frame
-        self._begun: float | None = None  # seconds of the last frame that was begun
-        self._blend = stylizer.blend  # that the last frame was stylized in
-        self._changing = False  # whether it was not that of the frame before
-        self._painted: Frame | None = None  # what the last frame became, at the working size
-        self._ages: Ages = {}  # of the last frame that was begun
-        self._last_ages: Ages = {}  # of the last one that was waited for
-
-    def __str__(self) -> str:
-        """Engine, precision and device, as they really are."""
-        return str(self.stylizer)
-
-    @property
-    def identity(self) -> dict[str, str]:
-        """All that decides how a frame is painted, in words and digests."""
-        if self._timeline is not None:  # or it would be that of the last frame's style
-            self.stylizer.set_style(self._timeline.at(0))
-        return {
-            "engine": str(self),
-            "style": self.stylizer.identity,
-            "timeline": str(self._timeline),
-            "look": str(self.post_processing),
-            "stability": f"{0 if self.stabilizer is None else self.stabilizer.stability:g}",
-        }
+        # The last frame that is finished,
+        self._seconds: float | None = None
+        self._stylized: Frame | None = None  # at the working size
+        self._blend = stylizer.blend
+        self._was_changing = False  # whether its blend differed from that of the frame before
+        self._finished_ages: Ages = {}
+        # and the last one that was started.
+        self._started: float | None = None  # its time, seconds
+        self._ages: Ages = {}
 
     def stylize(self, frame: Frame, seconds: float) -> Frame:
-        """Paint the next frame.
+        """Stylize the next frame.
 
         Args:
             frame: shape (H, W, 3), uint8 BGR.
-            seconds: of the frame in the video that is written, wherever painting began.
+            seconds: time of the frame in the output, from the output's beginning.
 
         Returns:
-            Same shape; the frame's own pixels at a strength of 0.
+            Same shape; the frame itself at a strength of 0.
 
         Raises:
-            InputError: see `Stylizer.stylize`.
+            InputError: see `Stylizer`.
         """
         self._set_style(seconds)
         if self._is_plain:
             return self._plain(frame, seconds)
-        return self._finished(self._begin(frame, seconds, several=False))
+        return self._finish(self._start(frame, seconds, several=False))
 
     def start(self, frame: Frame, seconds: float, *, repeated: bool = False) -> Callable[[], Frame]:
-        """Begin to paint the next frame, as `stylize`; what is returned waits for it.
+        """Start what `stylize` does; the function returned waits for the result.
 
-        For throughput, see `Stylizer.start_shrunk`. Frames are waited for in the order that they
-        were begun in; `state` is that after the last one that was waited for.
+        For throughput, see `Stylizer.start_shrunk`. Results must be waited for in the order in
+        which the frames were started; `state` is the state after the last one.
 
         Args:
             frame, seconds: see `stylize`.
-            repeated: it is the last frame once more, which is stylized anew only if the style is
-                another one by now.
+            repeated: whether it is the last frame once more, which is stylized again only if the
+                style has changed.
         """
         if self._is_plain:
             return lambda: self._plain(frame, seconds)
-        if repeated and self._begun is not None and not self._changes(self._begun, seconds):
-            return lambda: self._again(frame)
-        self._begun = seconds
+        if repeated and self._started is not None and not self._changes(self._started, seconds):
+            return lambda: self._repeat(frame)
+        self._started = seconds
         self._set_style(seconds)
-        begun = self._begin(frame, seconds, several=True)
-        return lambda: self._finished(begun)
+        return partial(self._finish, self._start(frame, seconds, several=True))
+
+    def state(self) -> State:
+        """What the next frame depends on besides itself; empty without a stabilizer."""
+        if self.stabilizer is None or self._seconds is None:
+            return {}
+        ages = np.array(list(self._finished_ages.values()), np.int64)
+        return {_SECONDS: np.array(self._seconds), _AGES: ages, **self.stabilizer.state()}
+
+    def restore(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Continue after the frame at which a frame stylizer of the same identity had a state.
+
+        An empty state begins a new video.
+        """
+        self._started = self._stylized = None
+        self._ages = self._finished_ages = {}
+        if self.stabilizer is None:
+            return
+        self._started = self._seconds = float(state[_SECONDS]) if state else None
+        if self._seconds is not None:
+            self._set_style(self._seconds)
+            names = [each.styles for each in self.stylizer.passes]
+            self._ages = dict(zip(names, state[_AGES].tolist(), strict=True))
+            self._finished_ages = self._ages
+        self.stabilizer.restore(state, list(self._ages))
+        self._stylized = self.stabilizer.output
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """All that decides how frames are stylized, in words and digests."""
+        self._set_style(0)  # the same whatever the time of the last frame
+        return {
+            "backend": str(self),
+            "style": self.stylizer.identity,
+            "timeline": str(self.timeline),
+            "post-processing": str(self.post_processing),
+            "stability": f"{0 if self.stabilizer is None else self.stabilizer.stability:g}",
+        }
+
+    def __str__(self) -> str:
+        """Backend, precision and device that it really runs on."""
+        return str(self.stylizer)
 
     @property
     def takes_turns(self) -> bool:
-        """Whether of a blend of strangers each frame runs one network only.
+        """Whether each frame runs only one of the unrelated networks of a blend.
 
-        What the others painted in the frames before is moved along with the scene, which the
-        stabilizer sees.
+        The stabilizer follows the scene, and moves what the others made of earlier frames along.
         """
         return self.stabilizer is not None and self.stabilizer.stability > 0
 
-    def _begin(self, frame: Frame, seconds: float, *, several: bool) -> "_Begun":
-        """Begin one of several frames, or one that is waited for at once."""
-        stylizer, passes = self.stylizer, self.stylizer.passes
-        small = stylizer.shrunk(frame)
-        self._ages = next_ages(self._ages, [each.styles for each in passes])
-
-        def layer(chosen: tuple[Pass, ...], name: Hashable, share: float, *, due: bool) -> Layer:
-            if several and due:
-                picture = stylizer.start_shrunk(small, chosen)
-            else:
-                picture = partial(stylizer.stylize_shrunk, small, chosen)
-            return Layer(name, share, picture, due)
-
-        if self.takes_turns and passes:
-            layers = [
-                layer((each,), each.styles, each.share, due=self._ages[each.styles] == 0)
-                for each in passes
-            ]
-        else:
-            layers = [layer(passes, "", 1.0, due=True)]
-        return _Begun(frame, small, layers, seconds, stylizer.strength, self._ages)
-
     def _set_style(self, seconds: float) -> None:
-        if self._timeline is not None:
-            self.stylizer.set_style(self._timeline.at(seconds))
+        if self.timeline is not None:
+            self.stylizer.set_style(self.timeline.at(seconds))
+
+    def _changes(self, before: float, now: float) -> bool:
+        """Whether the style differs between two times."""
+        return self.timeline is not None and self.timeline.at(before) != self.timeline.at(now)
 
     @property
     def _is_plain(self) -> bool:
-        """Whether frames stay as they are, so that nothing need be computed."""
+        """Whether frames stay as they are, so that no network needs to run."""
         return self.post_processing.strength == 0 or self.stylizer.strength == 0
 
     def _plain(self, frame: Frame, seconds: float) -> Frame:
         self._seconds = seconds
         return self.post_processing.apply(frame, frame)
 
-    def _finished(self, begun: "_Begun") -> Frame:
-        """What a frame becomes."""
-        if self.stabilizer is None:
-            stylized = begun.layers[0].picture()
+    def _start(self, frame: Frame, seconds: float, *, several: bool) -> _Started:
+        """Start one of several frames, or one that is waited for at once."""
+        stylizer, passes = self.stylizer, self.stylizer.passes
+        small = stylizer.shrunk(frame)
+        self._ages = next_ages(self._ages, [each.styles for each in passes])
+
+        def layer(run: tuple[Pass, ...], name: Hashable, fraction: float, *, due: bool) -> Layer:
+            if several and due:
+                return Layer(name, fraction, stylizer.start_shrunk(small, run), due)
+            return Layer(name, fraction, partial(stylizer.stylize_shrunk, small, run), due)
+
+        if self.takes_turns and passes:
+            layers = [
+                layer((each,), each.styles, each.fraction, due=self._ages[each.styles] == 0)
+                for each in passes
+            ]
         else:
-            valid = self._still_valid(begun.seconds)
-            stylized = self.stabilizer.steady_layers(begun.small, begun.layers, valid=valid)
-        self._seconds, self._painted, self._last_ages = begun.seconds, stylized, begun.ages
-        return self._brought_back(begun.frame, begun.small, stylized, begun.strength)
+            layers = [layer(passes, "", 1.0, due=True)]
+        return _Started(frame, small, layers, seconds, stylizer.strength, self._ages)
 
-    def _again(self, frame: Frame) -> Frame:
-        assert self._painted is not None
+    def _finish(self, started: _Started) -> Frame:
+        """Wait for a frame, stabilize and post-process it."""
+        if self.stabilizer is None:
+            stylized = started.layers[0].picture()
+        else:
+            valid = self._still_valid(started.seconds)
+            stylized = self.stabilizer.steady_layers(started.small, started.layers, valid=valid)
+        self._seconds, self._stylized = started.seconds, stylized
+        self._finished_ages = started.ages
+        return self._at_full_size(started.frame, started.small, stylized, started.strength)
+
+    def _repeat(self, frame: Frame) -> Frame:
+        assert self._stylized is not None
         small = self.stylizer.shrunk(frame)
-        return self._brought_back(frame, small, self._painted, self.stylizer.strength)
+        return self._at_full_size(frame, small, self._stylized, self.stylizer.strength)
 
-    def _brought_back(self, frame: Frame, small: Frame, stylized: Frame, strength: float) -> Frame:
-        whole = brought_back(stylized, small, frame)
+    def _at_full_size(self, frame: Frame, small: Frame, stylized: Frame, strength: float) -> Frame:
+        """The stylized frame at full size, post-processed."""
+        whole = at_full_size(stylized, small, frame)
         return self.post_processing.apply(frame, with_strength(frame, whole, strength))
 
-    def _changes(self, before: float, now: float) -> bool:
-        """Whether the style at two times differs."""
-        return self._timeline is not None and self._timeline.at(before) != self._timeline.at(now)
-
-    def state(self) -> State:
-        """What the next frame depends on beside itself; empty without a stabilizer."""
-        if self.stabilizer is None or self._seconds is None:
-            return {}
-        ages = np.array(list(self._last_ages.values()), np.int64)
-        return {_SECONDS: np.array(self._seconds), _AGES: ages, **self.stabilizer.state()}
-
-    def restore(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Go on after the frame at which `state` was taken, in a painter of the same making.
-
-        An empty state begins a new video.
-        """
-        self._begun = self._painted = None
-        self._ages = self._last_ages = {}
-        if self.stabilizer is None:
-            return
-        self._begun = self._seconds = float(state[_SECONDS]) if state else None
-        if self._seconds is not None:
-            self._set_style(self._seconds)
-            names = [each.styles for each in self.stylizer.passes]
-            self._ages = self._last_ages = dict(zip(names, state[_AGES].tolist(), strict=True))
-        self.stabilizer.restore(state, list(self._ages))
-        self._painted = self.stabilizer.output
-
     def _still_valid(self, seconds: float) -> float:
-        """How much of the last picture may be kept: an old style must not ghost in a new one."""
+        """Fraction of the last output that may be kept, so that an old style leaves no ghost."""
         if self._seconds is None:
             return 1.0
-        if self._timeline is not None:
-            return self._timeline.still_valid(self._seconds, seconds) ** _FADING
+        if self.timeline is not None:
+            return self.timeline.still_valid(self._seconds, seconds) ** _FADING
         before, self._blend = self._blend, self.stylizer.blend
-        was_changing, self._changing = self._changing, self._blend != before
-        if not self._changing:
-            return 0.0 if was_changing else 1.0  # so that nothing of an old style is left
+        was_changing, self._was_changing = self._was_changing, self._blend != before
+        if not self._was_changing:
+            return 0.0 if was_changing else 1.0  # so that nothing of the old style is left
         common = sum(min(before.get(name, 0), weight) for name, weight in self._blend.items())
         return common**_FADING
 
 
 def next_ages(ages: Ages, names: Sequence[Hashable]) -> Ages:
-    """Whose turn it is, of the networks of a blend: those that get an age of 0.
+    """Decide which networks of a blend run for the next frame: those that get an age of 0.
 
-    What is new runs at once. Else one network a frame does, the one that has waited longest; and
-    beside what is new, as when a fade changes weights in each frame, it does so when it has waited
-    for as many frames as there are networks.
+    A new network runs at once. Otherwise one network runs per frame, the one that has waited
+    longest. While new ones keep coming, as in a fade, whose weights change in each frame, it runs
+    beside them once it has waited for as many frames as there are networks.
 
     Args:
-        ages: of the frame before.
-        names: of the networks.
+        ages: ages at the last frame.
+        names: names of the networks.
     """
     waited = {name: ages[name] + 1 for name in names if name in ages}
     after = {name: waited.get(name, 0) for name in names}
@@ -251,47 +256,79 @@ def next_ages(ages: Ages, names: Sequence[Hashable]) -> Ages:
 
 
 def load_frame_stylizer(
-    style: "str | Mapping[str, float] | Timeline | Stylizer | FrameStylizer" = "starry_night",
+    style: AnyStyle | Timeline | Stylizer | FrameStylizer = "starry_night",
     *,
     fade: float = DEFAULT_FADE,
     strength: float = 1.0,
     preserve_colors: bool = False,
     compare: bool = False,
     stroke_size: StrokeSize | str | float = DEFAULT_STROKES,
+    stability: float = 0.0,
     backend: BackendName = "auto",
     device: str | None = None,
     precision: Precision = "auto",
+    memory: float | None = None,
 ) -> FrameStylizer:
-    """Load what paints a video.
+    """Load a frame stylizer, for frames of your own source.
 
     Args:
-        style: see `load_style`; styles over time as a `Timeline` or a text for `parse_style`.
-        fade: seconds of cross-fade between the styles of such a text.
-        strength, preserve_colors, compare: see `PostProcessing`.
-        stroke_size, backend, device, precision: see `Stylizer`.
+        style: a style or a blend in any form that `load_style` takes; styles over time as a
+            `Timeline` or a text such as `starry_night@0,great_wave@12.5`, see `parse_style`; a
+            `Stylizer`; or a `FrameStylizer`, which is returned as it is.
+        fade: duration of the cross-fades of such a text, seconds.
+        strength: from 0 (the frame as it is) to 1 (the full style).
+        preserve_colors: keep the colors of the frames, see `PostProcessing`.
+        compare: split screen with the frame on the left, see `PostProcessing`.
+        stability: how much strokes are kept in place from frame to frame, from 0 (no stabilizer) to
+            1, see `Stabilizer`.
+        stroke_size, backend, device, precision, memory: see `Stylizer`.
 
     Raises:
-        InputError: a text or a number that cannot be used; styles of several model files.
+        InputError: a text or a number that cannot be used, or a setting that something loaded
+            already has.
         UnknownNameError, StyleModelError, BackendError: see `load_style`.
     """
+    settings = dict(locals())
     if isinstance(style, FrameStylizer):
+        _check_unset(style, settings)
         return style
     post_processing = PostProcessing(
         strength=strength, preserve_colors=preserve_colors, compare=compare
     )
+    stabilizer = Stabilizer(stability) if stability else None
     if isinstance(style, Stylizer):
-        return FrameStylizer(style, post_processing=post_processing)
-    if isinstance(style, str):
-        style = parse_style(style, fade=fade)
-    elif not isinstance(style, Timeline):
-        style = Timeline(((0, style),))
-    model, timeline = style.load()
+        loading = ("stroke_size", "backend", "device", "precision", "memory")
+        _check_unset(style, {name: settings[name] for name in loading})
+        return FrameStylizer(style, post_processing=post_processing, stabilizer=stabilizer)
+    style_set, timeline = load_timeline(style, fade=fade)
     stylizer = Stylizer(
-        model,
+        style_set,
         timeline.at(0),
         stroke_size=stroke_size,
         backend=backend,
         device=device,
         precision=precision,
+        memory=memory,
     )
-    return FrameStylizer(stylizer, timeline=timeline, post_processing=post_processing)
+    return FrameStylizer(
+        stylizer,
+        timeline=timeline if len(timeline.moments) > 1 else None,
+        post_processing=post_processing,
+        stabilizer=stabilizer,
+    )
+
+
+def label_of(style: AnyStyle | Timeline | Stylizer | FrameStylizer) -> str:
+    """Name of a style in any form that `load_frame_stylizer` takes, for names of output files."""
+    if isinstance(style, FrameStylizer):
+        return label_of(style.timeline or style.stylizer)
+    return style_label(style.blend if isinstance(style, Stylizer) else style)
+
+
+def _check_unset(loaded: Stylizer | FrameStylizer, settings: Mapping[str, object]) -> None:
+    """Raise an InputError for a setting that would have no effect on what is loaded already."""
+    parameters = signature(load_frame_stylizer).parameters
+    for name, value in settings.items():
+        if name != "style" and value != parameters[name].default:
+            kind = type(loaded).__name__
+            raise InputError(f"`{name}` has no effect on a {kind}; give it where that is made")

@@ -1,4 +1,4 @@
-"""Frames with their times, where they come from, and where they go: files, cameras and browsers."""
+"""Frames with their times, and the protocols of what they are read from and written to."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ class TimedFrame:
 
     Attributes:
         image: shape (H, W, 3), uint8 BGR.
-        pts: presentation time, in ticks of the time base of its source or sink.
-        duration: in ticks; 0 if unknown.
-        source: `pts` of the source's frame that it was made from, in the source's ticks.
+        pts: presentation time, ticks of the time base of its source or sink.
+        duration: duration, ticks; 0 if unknown.
+        source: `pts` of the source frame that it was made from, ticks of the source.
     """
 
     image: Frame
@@ -26,21 +26,21 @@ class TimedFrame:
 
 
 class Source(Protocol):
-    """Where frames come from."""
+    """What frames are read from: a file, a camera or a browser."""
 
     @property
     def time_base(self) -> Fraction:
         """Seconds per tick."""
 
     def frames(self) -> Iterator[TimedFrame]:
-        """The frames in order of their times; closing the iterator releases what they come from."""
+        """The frames in order of their times; closing the iterator releases the source."""
 
 
 class Sink(Protocol):
-    """Where frames go."""
+    """What frames are written to: a file, a window or a browser."""
 
     def write(self, frame: TimedFrame) -> None:
-        """Take the next frame."""
+        """Write the next frame."""
 
     def close(self) -> None:
         """Complete the output."""

@@ -1,190 +1,243 @@
-"""Photos through a stylizer: one, or a whole collection into a folder."""
+"""Photos in a style: one, several, or whole collections into a folder."""
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
 
 from nst_rt.errors import InputError, OutputExistsError
-from nst_rt.files import check_not_input, is_disk_full
-from nst_rt.images.collection import Photo, find_photos
+from nst_rt.files import check_input, check_not_input, is_disk_full
+from nst_rt.images.collection import Photo, find_photos, is_collection
 from nst_rt.images.io import (
     IMAGE_SUFFIXES,
+    check_image_output,
     check_image_size,
     load_picture,
     save_image,
     tensor_to_frame,
 )
-from nst_rt.infer.frame_stylizer import FrameStylizer
-from nst_rt.infer.postprocess import PLAIN, PostProcessing
+from nst_rt.infer.backends import BackendName, Precision
+from nst_rt.infer.frame_stylizer import FrameStylizer, label_of, load_frame_stylizer
+from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize
 from nst_rt.infer.stylizer import Stylizer
+from nst_rt.infer.timeline import AnyStyle, Timeline
 from nst_rt.models.transformer import MINIMUM_SIZE
+from nst_rt.progress import Progress
 
 
-@dataclass
-class Batch:
-    """What became of a collection.
+@dataclass(frozen=True)
+class StylizedImage:
+    """An image file that was written, and its size in pixels."""
+
+    output: Path
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class ImagesResult:
+    """What `stylize_images` did.
 
     Attributes:
-        folder: that the results are in.
-        outputs: files that were written.
-        kept: how many were there already.
-        skipped: photos that cannot be read, or their results not be written, and why.
+        images: the image files that were written.
+        kept: number of outputs that were there already.
+        skipped: photo -> why it could not be read, or its output not be written.
+        backend: backend, precision and device.
     """
 
-    folder: Path
-    outputs: list[Path] = field(default_factory=list)
-    kept: int = 0
-    skipped: dict[str, str] = field(default_factory=dict)
-
-
-def stylize_image(
-    stylizer: Stylizer,
-    photo: Photo,
-    output: Path | str,
-    *,
-    post_processing: PostProcessing = PLAIN,
-    size: int | None = None,
-    max_pixels: int | None = None,
-    overwrite: bool = False,
-) -> tuple[int, int]:
-    """Paint a photo, transparency kept, and write it.
-
-    Args:
-        stylizer: that paints.
-        photo: what to paint.
-        output: image file to write.
-        look: what becomes of the pastiche in the end.
-        size: long side to paint at, pixels; None for the photo's own.
-        max_pixels: of a photo, larger ones are refused; None for as many as the memory holds.
-        overwrite: replace an existing output, though never the photo itself.
-
-    Returns:
-        Height and width.
-
-    Raises:
-        InputError: a photo, a size or an output that cannot be used.
-        OutputExistsError: it exists and `overwrite` is False.
-    """
-    check_not_input([output], [photo.path])
-    picture = load_picture(str(photo), size=size, content=photo.read_bytes(), max_pixels=max_pixels)
-    height, width = picture.image.shape[-2:]
-    if min(height, width) < MINIMUM_SIZE:
-        raise InputError(f"{photo}: {width}x{height} px, and {MINIMUM_SIZE} a side are needed")
-    check_image_size(output, height, width)
-    stylized = FrameStylizer(stylizer, post_processing=post_processing).stylize(
-        tensor_to_frame(picture.image), 0
-    )
-    save_image(stylized, output, overwrite=overwrite, alpha=picture.alpha)
-    return stylized.shape[0], stylized.shape[1]
+    images: tuple[StylizedImage, ...]
+    kept: int
+    skipped: Mapping[str, str]
+    backend: str
 
 
 def stylize_images(
-    stylizer: Stylizer,
-    source: Path | str,
-    folder: Path | str,
+    paths: Path | str | Sequence[Path | str],
+    out: Path | str | None = None,
     *,
-    post_processing: PostProcessing = PLAIN,
+    style: AnyStyle | Timeline | Stylizer | FrameStylizer = "starry_night",
+    strength: float = 1.0,
+    preserve_colors: bool = False,
+    compare: bool = False,
+    stroke_size: StrokeSize | str | float = DEFAULT_STROKES,
     size: int | None = None,
     max_pixels: int | None = None,
     overwrite: bool = False,
     resume: bool = False,
-    on_photo: Callable[[int, int, str], None] | None = None,
-) -> Batch:
-    """Paint a collection of photos into a folder, under their own names and sub-folders.
+    backend: BackendName = "auto",
+    device: str | None = None,
+    precision: Precision = "auto",
+    memory: float | None = None,
+    progress: Progress | None = None,
+) -> ImagesResult:
+    """Stylize photos and write them as image files; transparency is kept.
 
-    Photos that cannot be read, or whose results cannot be written, are skipped and named; a full
-    disk ends the work. Results of formats that are not written here, such as HEIC and GIF, are
-    PNGs: `a.heic.png`. A folder within the source that the results go to is no part of the source.
+    Photos that cannot be read, or whose outputs cannot be written, are skipped and named. Photos in
+    formats that are not written here, such as HEIC and GIF, become PNGs: `a.heic.png`. An output
+    folder inside a folder of photos is not part of the input, and no photo is ever replaced.
 
     Args:
-        stylizer: that paints.
-        source: a folder, a zip archive or a list of photos.
-        folder: where the results go; it is made if need be.
-        look, size, max_pixels, overwrite: see `stylize_image`.
-        resume: leave results alone that are there already.
-        on_photo: called with the number of photos done, that of all, and the last one's name.
+        paths: one or several photos, folders, zip archives, or text files with a path a line.
+        out: image file, for one photo; or a folder, which is created if needed, where photos keep
+            their names, and those of a collection their sub-folders. By default the outputs are
+            named after input and style, in the current folder: `photo_starry_night.jpg`, and
+            `holiday_starry_night/` for a collection.
+        style: see `load_style`.
+        strength: from 0 (the photo as it is) to 1 (the full style).
+        preserve_colors: keep the colors of the photo, see `PostProcessing`.
+        compare: split screen with the photo on the left, see `PostProcessing`.
+        size: long side of the output, pixels; None for the size of the photo.
+        max_pixels: maximum number of pixels of a photo, larger ones are skipped; None for as many
+            as fit into memory.
+        overwrite: whether to replace existing outputs.
+        resume: whether to keep existing outputs, and make those that are missing.
+        stroke_size, backend, device, precision, memory: see `Stylizer`.
+        progress: called after each photo.
 
     Raises:
-        InputError: no such collection, a folder that cannot be used, two photos of one name, or a
-            result that would replace a photo.
-        OutputExistsError: a result exists, and neither `overwrite` nor `resume` is True.
+        InputError: an input or a value that cannot be used, two photos with one output, an output
+            that would replace a photo, or not a single photo that can be stylized.
+        OutputExistsError: an output exists, and neither `overwrite` nor `resume` is True.
+        UnknownNameError, StyleModelError, BackendError: see `load_style`.
         OSError: the disk is full.
     """
-    source, folder = Path(source), Path(folder)
-    if folder.suffix.lower() in IMAGE_SUFFIXES or folder.is_file():
-        raise InputError(f"{folder}: not a folder, which several photos need to go to")
-    outputs = _outputs(source, folder)
-    check_not_input(outputs, (photo.path for photo in outputs.values()))
-    batch = Batch(folder)
-    there = [output for output in outputs if os.path.lexists(output)]  # False for too long a name
-    if there and not (overwrite or resume):
+    sources = [paths] if isinstance(paths, (str, Path)) else list(paths)
+    outputs = _outputs([Path(source) for source in sources], out, label_of(style))
+    existing = [output for output in outputs if os.path.lexists(output)]
+    if existing and not (overwrite or resume):
+        more = f", as do {len(existing) - 1} more" if len(existing) > 1 else ""
         raise OutputExistsError(
-            f"{there[0]}: exists already, as do {len(there) - 1} more; --overwrite replaces them, "
-            "--resume leaves them alone"
+            f"{existing[0]}: exists already{more}; `overwrite` replaces, `resume` keeps"
         )
+    loaded = load_frame_stylizer(
+        style,
+        strength=strength,
+        preserve_colors=preserve_colors,
+        compare=compare,
+        stroke_size=stroke_size,
+        backend=backend,
+        device=device,
+        precision=precision,
+        memory=memory,
+    )
+    if loaded.timeline is not None:
+        raise InputError("styles over time are for videos only; a blend is written a=0.7,b=0.3")
+    # Photos have nothing to stabilize.
+    frame_stylizer = FrameStylizer(loaded.stylizer, post_processing=loaded.post_processing)
+    images: list[StylizedImage] = []
+    kept, skipped = 0, {}
     for done, (output, photo) in enumerate(outputs.items(), 1):
         if resume and os.path.lexists(output):
-            batch.kept += 1
+            kept += 1
             continue
         try:
             output.parent.mkdir(parents=True, exist_ok=True)
-            stylize_image(
-                stylizer,
-                photo,
-                output,
-                post_processing=post_processing,
-                size=size,
-                max_pixels=max_pixels,
-                overwrite=overwrite,
+            images.append(
+                _stylize(photo, output, frame_stylizer, size, max_pixels, overwrite=overwrite)
             )
-            batch.outputs.append(output)
         except InputError as error:
-            batch.skipped[str(photo)] = str(error)
+            skipped[str(photo)] = str(error)
         except (OSError, MemoryError) as error:
             if is_disk_full(error):
                 raise
-            batch.skipped[str(photo)] = f"{photo}: {_cause(error)}"
-        if on_photo is not None:
-            on_photo(done, len(outputs), photo.name)
-    return batch
+            skipped[str(photo)] = f"{photo}: {_cause(error)}"
+        if progress:
+            progress(done, len(outputs), photo.name)
+    if skipped and not (images or kept):
+        first = next(iter(skipped.values()))
+        count = len(skipped)
+        raise InputError(first if count == 1 else f"all {count} photos were skipped: {first}, ...")
+    return ImagesResult(tuple(images), kept, skipped, str(frame_stylizer))
+
+
+def _stylize(
+    photo: Photo,
+    output: Path,
+    frame_stylizer: FrameStylizer,
+    size: int | None,
+    max_pixels: int | None,
+    *,
+    overwrite: bool,
+) -> StylizedImage:
+    picture = load_picture(str(photo), size=size, content=photo.read_bytes(), max_pixels=max_pixels)
+    height, width = picture.image.shape[-2:]
+    if min(height, width) < MINIMUM_SIZE:
+        raise InputError(f"{photo}: {width}x{height} px is too small; {MINIMUM_SIZE} a side needed")
+    check_image_size(output, height, width)  # before the work
+    stylized = frame_stylizer.stylize(tensor_to_frame(picture.image), 0)
+    save_image(stylized, output, overwrite=overwrite, alpha=picture.alpha)
+    return StylizedImage(output, width, height)
 
 
 def _cause(error: OSError | MemoryError) -> str:
     if isinstance(error, MemoryError):
-        return "there is too little memory for it"
-    return f"{error.filename or 'its result'}: cannot be written ({error.strerror or error})"
+        return "too large for the memory"
+    return f"{error.filename or 'its output'} cannot be written ({error.strerror or error})"
 
 
-def _outputs(source: Path, folder: Path) -> dict[Path, Photo]:
-    """The photos of a collection by their results.
+def _outputs(sources: Sequence[Path], out: Path | str | None, label: str) -> dict[Path, Photo]:
+    """The photos of all sources by their output files.
 
     Raises:
-        InputError: no photos, two of one name, or results that would lie among the photos.
+        InputError: no photos, two with one output, or outputs that cannot be used.
     """
-    results, origin = folder.resolve(), source.resolve()
-    if results == origin:
-        raise InputError(f"{folder}: the photos are in there; choose another folder")
-    earlier = results if results.is_relative_to(origin) else None
+    several = len(sources) != 1 or is_collection(sources[0])
+    if out is None or several or is_folder(out):
+        folder = None if out is None else Path(out)
+        if folder and (folder.suffix.lower() in IMAGE_SUFFIXES or folder.is_file()):
+            raise InputError(f"{folder}: not a folder, which several photos need")
+        found = [pair for source in sources for pair in _source_outputs(source, folder, label)]
+    else:
+        found = [(check_image_output(out, overwrite=True), Photo(check_input(sources[0])))]
     outputs: dict[Path, Photo] = {}
-    for photo in find_photos(source):
-        if earlier and photo.path.parent.resolve().is_relative_to(earlier):
-            continue
-        output = folder / _relative(photo, source)
-        if output.suffix.lower() not in IMAGE_SUFFIXES:
-            output = output.with_name(f"{output.name}.png")
+    for output, photo in found:
         if output in outputs:
             raise InputError(f"{photo} and {outputs[output]} would both become {output}")
         outputs[output] = photo
     if not outputs:
-        raise InputError(f"{source}: no photos in it but those in {folder}")
+        raise InputError("no photos to stylize")
+    check_not_input(outputs, (photo.path for photo in outputs.values()))
     return outputs
 
 
-def _relative(photo: Photo, source: Path) -> PurePath:
-    """Where a photo lies within its collection; of a list, which may name any, the name."""
+def is_folder(out: Path | str) -> bool:
+    """Whether an output is a folder: an existing one, or a name that ends with a slash."""
+    return str(out).endswith(("/", os.sep)) or Path(out).is_dir()
+
+
+def _source_outputs(source: Path, folder: Path | None, label: str) -> list[tuple[Path, Photo]]:
+    """The output files of one source, and their photos."""
+    if not is_collection(source):
+        name = Path(_writable(source.name))
+        target = Path(f"{name.stem}_{label}{name.suffix}") if folder is None else folder / name
+        return [(target, Photo(check_input(source)))]
+    name = Path(source.resolve().name)
+    target = Path(f"{name if source.is_dir() else name.stem}_{label}")
+    target = target if folder is None else folder
+    results, origin = target.resolve(), source.resolve()
+    if results == origin:
+        raise InputError(f"{target}: contains the photos; choose another folder")
+    pairs = []
+    for photo in find_photos(source):
+        # Outputs of an earlier run inside the collection are no photos of it.
+        inside = results.is_relative_to(origin)
+        if not (inside and photo.path.parent.resolve().is_relative_to(results)):
+            place = _place(photo, source)
+            pairs.append((target / place.with_name(_writable(place.name)), photo))
+    if not pairs:
+        raise InputError(f"{source}: contains no photos but those in {target}")
+    return pairs
+
+
+def _writable(name: str) -> str:
+    """The name of a photo, as a PNG if its format is not written here."""
+    return name if Path(name).suffix.lower() in IMAGE_SUFFIXES else f"{name}.png"
+
+
+def _place(photo: Photo, source: Path) -> PurePath:
+    """Path of a photo within its collection; for a list, which may name any path, its name."""
     if source.is_dir():
         return photo.path.relative_to(source)
-    # No ".." leads out of the folder.
+    # No ".." may lead out of the output folder.
     parts = [part for part in PurePosixPath(photo.member).parts if part not in ("/", "..")]
     return PurePath(*parts) if parts else PurePath(photo.name)

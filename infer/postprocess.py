@@ -1,7 +1,6 @@
-"""Looks: what becomes of a pastiche beside the frame it was made of.
+"""Post-processing: strength, the frame's own colors, and a split screen.
 
-All of them go pixel by pixel, without statistics of the picture, so that a video stays as calm as
-its frames and its pastiche are.
+Each works pixel by pixel, without statistics over the frame, so that it adds no flicker to a video.
 """
 
 from collections.abc import Sequence
@@ -13,19 +12,19 @@ import numpy as np
 from nst_rt.errors import InputError
 from nst_rt.images.io import Frame
 
-_ROWS = 32  # that are worked on together: their planes stay in the processor's cache
-_LINE = 640  # pixels of width for each pixel of the dividing line
+_ROWS = 32  # rows that are processed together, so that their planes stay in the processor's cache
+_LINE = 640  # width of the frame per pixel of the dividing line's width
 _WHITE = 255
 
 
 @dataclass(frozen=True)
 class PostProcessing:
-    """How a pastiche is shown.
+    """What is done to a stylized frame, in the order colors, strength, split screen.
 
     Attributes:
         strength: from 0 (the frame as it is) to 1 (the full style).
-        preserve_colors: see `with_original_colors`.
-        compare: see `split`.
+        preserve_colors: whether to keep the frame's colors, see `with_original_colors`.
+        compare: whether to show the frame on the left half, see `split`.
 
     Raises:
         InputError: a strength out of range.
@@ -39,8 +38,12 @@ class PostProcessing:
         check_strength(self.strength)
 
     def apply(self, frame: Frame, stylized: Frame) -> Frame:
-        """Both frames of shape (H, W, 3), and so is the result, which may be one of them."""
-        # Without the style there is nothing to take colors for, and rounding would show.
+        """Post-process a frame and its stylized version, shape (H, W, 3), uint8 BGR.
+
+        Returns:
+            Same shape; possibly one of the two arrays itself.
+        """
+        # At strength 0 the frame must stay exact, and recoloring rounds.
         if self.preserve_colors and self.strength > 0:
             stylized = with_original_colors(frame, stylized)
         stylized = with_strength(frame, stylized, self.strength)
@@ -48,14 +51,14 @@ class PostProcessing:
 
 
 def with_original_colors(frame: Frame, stylized: Frame) -> Frame:
-    """The pastiche in the frame's own colors: its luma, and the frame's chroma.
+    """The luma of the stylized frame with the chroma of the frame (Gatys et al. 2016).
 
-    What `nst_rt.images.color.with_luminance` does for images, in a few milliseconds and to within
-    a few levels: where a color is too strong for its new luma, it becomes paler, never another hue.
+    A faster `nst_rt.images.color.with_luminance`, to within a few levels: a color too strong for
+    its new luma becomes paler, and keeps its hue.
 
     Args:
         frame: shape (H, W, 3), uint8 BGR.
-        painted: what was made of it, same shape.
+        stylized: the stylized frame, same shape.
 
     Returns:
         Same shape.
@@ -71,7 +74,7 @@ def _recolored(frame: Frame, stylized: Frame) -> Frame:
     luma = cv2.cvtColor(stylized, cv2.COLOR_BGR2GRAY)
     own = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)
     planes = cv2.split(frame)
-    # How far the color reaches beyond its luma, both ways, and how far it may beyond the new one.
+    # How far the channels go above and below the frame's luma, and how far they may from the new.
     above = cv2.subtract(cv2.max(cv2.max(planes[0], planes[1]), planes[2]), own)
     below = cv2.subtract(own, cv2.min(cv2.min(planes[0], planes[1]), planes[2]))
     room_above = cv2.divide(cv2.bitwise_not(luma), np.maximum(above, 1), dtype=cv2.CV_32F)
@@ -85,15 +88,15 @@ def _recolored(frame: Frame, stylized: Frame) -> Frame:
 
 
 def with_strength(frame: Frame, stylized: Frame, strength: float) -> Frame:
-    """Frame and pastiche mixed: at 0 exactly the one, at 1 exactly the other.
+    """A mix of a frame and its stylized version.
 
     Args:
         frame: one frame or a batch, uint8.
-        painted: what was made of it, same shape.
-        strength: from 0 to 1.
+        stylized: the stylized version, same shape.
+        strength: from 0 (exactly the frame) to 1 (exactly the stylized version).
 
     Returns:
-        Same shape; one of the two themselves at 0 and 1.
+        Same shape; at 0 and 1 one of the two arrays itself.
     """
     if strength == 0:
         return frame
@@ -103,21 +106,21 @@ def with_strength(frame: Frame, stylized: Frame, strength: float) -> Frame:
 
 
 def mixed(frames: Sequence[tuple[Frame, float]]) -> Frame:
-    """The mean of frames of one shape, weighted by shares that sum to 1."""
-    result, share = frames[0]
+    """The weighted mean of frames of one shape, whose weights sum to 1."""
+    result, total = frames[0]
     for frame, weight in frames[1:]:
-        share += weight
-        result = with_strength(result, frame, weight / share)
+        total += weight
+        result = with_strength(result, frame, weight / total)
     return result
 
 
 def split(frame: Frame, stylized: Frame, *, position: float = 0.5) -> Frame:
-    """The frame on the left, its pastiche on the right, a thin white line between them.
+    """The frame on the left, its stylized version on the right, a thin white line between them.
 
     Args:
         frame: shape (H, W, 3), uint8 BGR.
-        painted: what was made of it, same shape.
-        position: of the line, from 0 (left) to 1 (right).
+        stylized: the stylized version, same shape.
+        position: position of the line, from 0 (left) to 1 (right).
 
     Returns:
         Same shape.
@@ -126,7 +129,7 @@ def split(frame: Frame, stylized: Frame, *, position: float = 0.5) -> Frame:
         InputError: a position out of range.
     """
     if not 0 <= position <= 1:
-        raise InputError(f"the position of the line must be between 0 and 1, not {position}")
+        raise InputError(f"`position` must be between 0 and 1, not {position}")
     width = frame.shape[1]
     thickness = max(round(width / _LINE), 1)
     left = min(round(position * width), width - thickness)
@@ -137,9 +140,9 @@ def split(frame: Frame, stylized: Frame, *, position: float = 0.5) -> Frame:
 
 
 def check_strength(strength: float) -> None:
-    """Raise an InputError for a strength out of range."""
+    """Raise an InputError unless a strength is from 0 to 1."""
     if not 0 <= strength <= 1:
-        raise InputError(f"the strength must be between 0 and 1, not {strength}")
+        raise InputError(f"`strength` must be between 0 and 1, not {strength}")
 
 
 PLAIN = PostProcessing()

@@ -1,7 +1,6 @@
-"""What this machine has for stylizing, and how fast it is."""
+"""What this machine has for stylizing, and how fast it is: `nst-rt info`."""
 
 import platform
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,11 +11,12 @@ from nst_rt.infer.backends.onnx import onnx_providers
 from nst_rt.infer.backends.openvino import core
 from nst_rt.infer.backends.timing import frames_per_second
 from nst_rt.infer.stylizer import load_style
+from nst_rt.progress import Progress
 from nst_rt.version import __version__
 
 SIZES = ((640, 480), (1280, 720), (1920, 1080))
 _PACKAGES = ("torch", "openvino", "onnxruntime", "opencv-python", "av", "lightning")
-# Those that decide how fast a processor multiplies.
+# Instruction sets that decide how fast a processor multiplies matrices.
 _INSTRUCTIONS = (
     *("amx_bf16", "amx_int8", "avx512_bf16", "avx512_fp16", "avx512_f", "avx2"),
     *("bf16", "neon", "sve"),
@@ -25,17 +25,17 @@ _INSTRUCTIONS = (
 
 @dataclass(frozen=True)
 class MachineInfo:
-    """What there is.
+    """What this machine has.
 
     Attributes:
-        versions: of nst-rt, Python and the packages that compute; None for one that is missing.
-        processor: its name.
-        cores: that PyTorch computes on.
-        instructions: of the processor, those that matter here.
-        devices: backend -> what it can run on, by the names that it is asked for with.
-        engine: backend, precision and device that would run.
-        why: they would.
-        fps: frame size -> frames per second of the default style, model alone.
+        versions: versions of nst-rt, Python and the packages that compute; None for a missing one.
+        processor: name of the processor.
+        cores: number of threads that PyTorch computes on.
+        instructions: instruction sets of the processor that matter for speed.
+        devices: backend -> names of the devices that it can run on.
+        backend: backend, precision and device that run by default.
+        why: reason for this choice.
+        fps: frame size -> frames per second of the default style, network alone.
     """
 
     versions: dict[str, str | None]
@@ -43,25 +43,25 @@ class MachineInfo:
     cores: int
     instructions: list[str]
     devices: dict[str, list[str]]
-    engine: str
+    backend: str
     why: str
     fps: dict[str, float]
 
 
-def machine_info(*, on_size: Callable[[int, int, str], None] | None = None) -> MachineInfo:
-    """Look at this machine, and time the default style on it for some seconds.
+def machine_info(*, progress: Progress | None = None) -> MachineInfo:
+    """Inspect this machine, and time the default style on it for some seconds.
 
     Args:
-        on_size: called with the number of sizes timed, that of all, and the last size.
+        progress: called after each frame size that was timed.
     """
     stylizer = load_style(stroke_size="1:1")
     fps = {}
     for width, height in SIZES:
         frame = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
-        fps[f"{width}x{height}"] = frames_per_second(stylizer.stylize, frame)
-        if on_size is not None:
-            on_size(len(fps), len(SIZES), f"{width}x{height}")
-    there = torch.cpu.get_capabilities()
+        fps[f"{width}x{height}"] = frames_per_second(stylizer, frame)
+        if progress:
+            progress(len(fps), len(SIZES), f"{width}x{height}")
+    capabilities = torch.cpu.get_capabilities()
     return MachineInfo(
         versions={
             "nst-rt": __version__,
@@ -70,9 +70,9 @@ def machine_info(*, on_size: Callable[[int, int, str], None] | None = None) -> M
         },
         processor=str(core().get_property("CPU", "FULL_DEVICE_NAME")).strip(),
         cores=torch.get_num_threads(),
-        instructions=[name for name in _INSTRUCTIONS if there.get(name)],
+        instructions=[name for name in _INSTRUCTIONS if capabilities.get(name)],
         devices=_devices(),
-        engine=str(stylizer),
+        backend=str(stylizer),
         why=stylizer.choice.why,
         fps=fps,
     )

@@ -1,7 +1,8 @@
-"""Stages in threads: what keeps reading, painting and writing busy at the same time.
+"""Pipeline stages in threads, so that reading, stylizing and writing run at the same time.
 
-An error in a stage is raised where its items are consumed; closing a stage (`contextlib.closing`)
-ends its thread, also one that waits for another stage.
+An error in a stage is raised where its items are consumed. Closing a stage (`contextlib.closing`)
+ends its thread, even one that is waiting for another stage. `concurrent.futures` has neither
+bounded queues nor a way to end a thread that waits for one.
 """
 
 import contextlib
@@ -11,23 +12,22 @@ from collections.abc import Generator, Iterable
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
-PATIENCE = 1.0  # seconds that a live source may take to notice that it should end
-GLANCE = 0.2  # seconds between two looks of a stage that waits whether it should end
-_thread = threading.local()  # `stage`: whose thread it is
+PATIENCE = 1.0  # seconds to wait for a live source to end
+GLANCE = 0.2  # seconds between two checks of a waiting stage whether it should end
+_thread = threading.local()  # `stage`: the stage that runs in this thread
 
 
 def in_background(
     items: Iterable[T], *, depth: int = 4, patience: float | None = None
 ) -> Generator[T, None, None]:
-    """Iterate over `items` in a thread of their own, at most `depth` items ahead.
-
-    Every item comes through, in order; a slow consumer holds the thread back.
+    """Iterate over `items` in a thread, in order and without loss.
 
     Args:
-        items: what to iterate over.
-        depth: items ahead.
-        patience: seconds that closing waits for the thread; for a source that may hang, such as a
-            pipe. Such a thread ends by itself later, or with the program.
+        items: what to iterate over; a slow consumer blocks it.
+        depth: maximum number of items ahead of the consumer.
+        patience: seconds that closing waits for the thread, for a source that may hang, such as a
+            pipe; None waits as long as it takes. A thread left behind ends by itself later, or with
+            the program.
     """
     return _consume(_Stage(items, depth, patience=patience))
 
@@ -35,23 +35,23 @@ def in_background(
 def polled(
     items: Iterable[T], *, seconds: float, depth: int = 1, drop: bool = False
 ) -> Generator[T | None, None, None]:
-    """`in_background`, giving None each time that nothing came for so long.
+    """`in_background` that yields None whenever there was no item for some time.
 
-    For a consumer that has other things to do meanwhile, such as looking at keys.
+    For a consumer that has other things to do in the meantime, such as handling keys.
 
     Args:
         items: what to iterate over.
-        seconds: to wait for an item.
-        depth: items ahead.
-        drop: give the newest item only; what the consumer was too slow for is dropped, so that its
-            latency never grows.
+        seconds: time to wait for an item.
+        depth: maximum number of items ahead of the consumer.
+        drop: yield only the newest item, and drop those that the consumer was too slow for, so that
+            its latency never grows.
     """
-    # What gives the newest item is live, and may hang.
+    # A source whose items may be dropped is live, and may hang.
     return _consume(_Stage(items, depth, drop=drop, patience=PATIENCE if drop else None), seconds)
 
 
 def _consume(stage: "_Stage[T]", seconds: float | None = None) -> Generator[Any, None, None]:
-    stage.start()
+    stage.thread.start()
     try:
         while (item := stage.get(seconds)) is not stage.end:
             yield item
@@ -62,23 +62,21 @@ def _consume(stage: "_Stage[T]", seconds: float | None = None) -> Generator[Any,
 
 
 class _Stage(Generic[T]):
-    """A thread that moves items into a bounded queue until they or its consumer end."""
+    """A thread that moves items into a bounded queue until they end or it is stopped."""
 
     def __init__(
         self, items: Iterable[T], depth: int, *, drop: bool = False, patience: float | None = None
     ) -> None:
         self.end = object()
         self.error: BaseException | None = None
+        self.thread = threading.Thread(target=self._run, daemon=True)
         self._items = iter(items)
         self._drop, self._patience = drop, patience
         self._queue: queue.Queue[T | object] = queue.Queue(depth)
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
 
     def get(self, seconds: float | None) -> T | object | None:
+        """The next item; None after `seconds` without one; `end` after the last one."""
         consumer: _Stage[Any] | None = getattr(_thread, "stage", None)
         if consumer is None or seconds is not None:
             try:
@@ -92,30 +90,26 @@ class _Stage(Generic[T]):
 
     def stop(self) -> None:
         self._stopped.set()
-        self._empty()  # wakes a thread that waits for room
-        self._thread.join(self._patience)
+        self._empty()  # wakes the thread if it waits for room
+        self.thread.join(self._patience)
 
     def _run(self) -> None:
         _thread.stage = self
         try:
             for item in self._items:
-                self._put(item)
+                if self._drop:
+                    self._empty()
+                self._queue.put(item)
                 if self._stopped.is_set():
                     break
         except BaseException as error:  # raised again in the consumer's thread
             self.error = error
         finally:
-            # A generator's clean-up belongs to the thread that ran it.
-            close = getattr(self._items, "close", None)
-            if close:
+            # A generator must be closed by the thread that ran it.
+            if close := getattr(self._items, "close", None):
                 close()
             if not self._stopped.is_set():
                 self._queue.put(self.end)
-
-    def _put(self, item: T) -> None:
-        if self._drop:
-            self._empty()
-        self._queue.put(item)
 
     def _empty(self) -> None:
         with contextlib.suppress(queue.Empty):

@@ -1,8 +1,6 @@
-"""Pictures too large to paint at once, in tiles that show no seams."""
+"""Frames too large to stylize at once: in tiles without seams, and the memory that they take."""
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -10,109 +8,32 @@ import torch
 from torch import Tensor, nn
 
 from nst_rt.errors import InputError
-from nst_rt.images.io import Frame, frame_to_tensor, tensor_to_frame
-from nst_rt.infer.backends.graph import FrameNet, StyleWeights
+from nst_rt.images.io import Frame
+from nst_rt.infer.backends.frame_net import FrameNet, StyleWeights
 from nst_rt.models.layers import ConditionalInstanceNorm
 from nst_rt.models.transformer import MULTIPLE, TransformerNet
+from nst_rt.tiles import Tile, tiles
 
-TILES = (2048, 1024, 512)  # pixels, the side of what a tile adds to the picture
-# Bytes per pixel, fitted to peaks of PyTorch, of which OpenVINO takes half: of frames and sums,
-# and of the picture and its tiles' results as they are read, painted and written.
-_FRAMES = 20
-_PICTURE = 60
-
-
-def tile_for(
-    network: TransformerNet, height: int, width: int, itemsize: int, memory: float
-) -> int | None:
-    """How to paint a picture in a given memory.
-
-    Args:
-        network: that paints.
-        height, width: of the picture, pixels.
-        itemsize: bytes of a number that is computed with.
-        memory: bytes.
-
-    Returns:
-        Side of the tiles; None for the whole picture at once.
-
-    Raises:
-        InputError: it does not fit; the message says which size would.
-    """
-
-    def peak(pixels: float, tile: int | None) -> float:
-        stylized = pixels if tile is None else min(pixels, (tile + 2 * network.net.reach) ** 2)
-        return pixels * _PICTURE + stylized * (_FRAMES + network.net.activations * itemsize)
-
-    for tile in (None, *TILES):
-        if peak(height * width, tile) <= memory:
-            return tile
-    spent = peak(0, None) + peak(TILES[-1] ** 2, TILES[-1])
-    raise _too_large(height, width, peak(height * width, TILES[-1]), memory, spent)
-
-
-def check_fits(height: int, width: int, memory: float) -> None:
-    """Check that a picture that is stylized at a smaller size can be brought back to its own.
-
-    Args:
-        height, width: of the picture, pixels.
-        memory: bytes.
-
-    Raises:
-        InputError: it does not fit; the message says which size would.
-    """
-    needed = height * width * _PICTURE
-    if needed > memory:
-        raise _too_large(height, width, needed, memory, 0)
-
-
-def _too_large(height: int, width: int, needed: float, memory: float, spent: float) -> InputError:
-    """What to say of a picture; `spent` is the memory that one of no size would take."""
-    share = math.sqrt(max((memory - spent) / _PICTURE, 0) / (height * width))
-    size = int(max(height, width) * min(share, 1)) // 64 * 64
-    return InputError(
-        f"a picture of {width}x{height} px would take {needed / 1e9:.1f} "
-        f"GB of memory, of which there are {memory / 1e9:.1f}: "
-        + (f"--size {size} would fit" if size else "nor would any smaller size fit")
-    )
-
-
-@dataclass(frozen=True)
-class Tile:
-    """A tile's place along both axes: what is painted, and what of it is kept."""
-
-    stylized: tuple[slice, slice]
-    kept: tuple[slice, slice]
-
-    @property
-    def inside(self) -> tuple[slice, slice]:
-        """`kept`, seen from within `stylized`."""
-        return tuple(  # type: ignore[return-value]
-            slice(kept.start - stylized.start, kept.stop - stylized.start)
-            for stylized, kept in zip(self.stylized, self.kept, strict=True)
-        )
-
-
-class _Found(Exception):
-    """What comes into a normalization; the layers after it need not run."""
-
-    def __init__(self, features: Tensor) -> None:
-        self.features = features
+TILE_SIDES = (2048, 1024, 512)  # pixels, from the fastest to the one that takes the least memory
+# Bytes per pixel, fitted to peaks of PyTorch, of which OpenVINO takes half: of what is stylized at
+# once, besides its activations; and of the whole image, read, stylized and written.
+_AT_ONCE = 20
+_WHOLE = 60
 
 
 class TiledNet:
-    """A network that paints pictures in tiles, the result being that of the whole.
+    """Runs a network on a frame in tiles; the result is that of the whole frame.
 
-    Instance normalization takes the mean and variance of the whole picture. So the network's
-    normalizations are gone through in order: each one's moments are summed up over all tiles, with
-    those before it known; then all tiles are painted. That is as many passes as there are
-    normalizations, of half the layers on average, in memory that does not grow with the picture.
+    Instance normalization takes the mean and variance of the whole frame. So the normalizations are
+    gone through in order: the moments of each are summed up over all tiles, with those before it
+    known; then all tiles are stylized. That is as many passes as there are normalizations, of half
+    the layers on average, in memory that does not grow with the frame.
 
     Args:
-        network: of any style; its architecture counts.
-        weights: of the style, see `style_weights`.
-        device, dtype: to compute on and in.
-        tile: side of what a tile adds, pixels.
+        network: a network of any style; only its architecture matters.
+        weights: weights of the style, see `style_weights`.
+        device, dtype: where and in which precision to compute.
+        tile: maximum side of a tile without its margins, pixels.
     """
 
     def __init__(
@@ -122,7 +43,7 @@ class TiledNet:
         *,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
-        tile: int = TILES[0],
+        tile: int = TILE_SIDES[0],
     ) -> None:
         net = FrameNet(network)
         net.load(torch.from_numpy(weights))
@@ -130,32 +51,33 @@ class TiledNet:
         self._network.use_channels_last()
         self._style = torch.ones(1, 1, device=device, dtype=dtype)
         self._device, self._dtype = device, dtype
-        self._tile = math.ceil(tile / MULTIPLE) * MULTIPLE
+        self._side = math.ceil(tile / MULTIPLE) * MULTIPLE
         self._norms = [m for m in self._network.modules() if isinstance(m, ConditionalInstanceNorm)]
 
     @torch.inference_mode()
-    def stylize(self, frame: Frame) -> Frame:
+    def __call__(self, frame: Frame) -> Frame:
         """Stylize a frame, shape (H, W, 3), uint8 BGR."""
         height, width = frame.shape[:2]
         below, right = -height % MULTIPLE, -width % MULTIPLE
-        whole = np.asarray(
-            cv2.copyMakeBorder(frame, 0, below, 0, right, cv2.BORDER_REFLECT_101), np.uint8
-        )
-        tiles = list(self._tiles(*whole.shape[:2]))
+        padded = cv2.copyMakeBorder(frame, 0, below, 0, right, cv2.BORDER_REFLECT_101)
+        whole = torch.from_numpy(padded).permute(2, 0, 1)[None]  # BGR, as `FrameNet` takes it
+        reach = self._network.net.reach
+        parts = tiles(height + below, width + right, self._side, reach, MULTIPLE)
         for norm in self._norms:
             norm.moments = None
-        for norm in self._norms:  # in the order that they are defined, and run, in
-            norm.moments = self._moments(norm, whole, tiles)
-        stylized = np.empty_like(whole)
-        for tile in tiles:
-            pastiche = self._network(self._image(whole, tile), self._style).float()
-            stylized[tile.kept] = tensor_to_frame(pastiche.flip(1))[tile.inside]
-        return stylized[:height, :width]
+        for norm in self._norms:  # in the order in which they are defined and run
+            norm.moments = self._moments(norm, whole, parts)
+        stylized = torch.empty_like(whole)
+        for part in parts:
+            levels = self._network(self._image(whole, part), self._style).float()
+            levels = levels.clamp(0, 1).mul(255).round()
+            part.cut(stylized).copy_(part.trim(levels))
+        return np.ascontiguousarray(stylized[0].permute(1, 2, 0).numpy()[:height, :width])
 
     def _moments(
-        self, norm: ConditionalInstanceNorm, whole: Frame, tiles: list[Tile]
+        self, norm: ConditionalInstanceNorm, whole: Tensor, parts: list[Tile]
     ) -> tuple[Tensor, Tensor]:
-        """Mean and variance over the picture of what comes into a normalization."""
+        """Mean and variance over the whole frame of the input of a normalization."""
 
         def stop(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             raise _Found(inputs[0])
@@ -164,23 +86,20 @@ class TiledNet:
         squares: list[Tensor] = []
         total = 0
         with norm.register_forward_pre_hook(stop):
-            for tile in tiles:
-                image = self._image(whole, tile)
+            for part in parts:
+                image = self._image(whole, part)
                 try:
                     self._network(image, self._style)
                 except _Found as found:
-                    features = found.features[0]
-                scale = image.shape[-1] / features.shape[-1]
-                rows, columns = (
-                    slice(round(part.start / scale), round(part.stop / scale))
-                    for part in tile.inside
-                )
+                    features = part.trim(
+                        found.features, image.shape[-1] // found.features.shape[-1]
+                    )
                 # A row for each channel that is normalized, of all of its phases.
-                kept = features[:, rows, columns].float().reshape(norm.scale.shape[-1], -1)
-                count = kept.shape[1]
-                # Summed up in float64 on the CPU: Apple's GPUs have none.
+                rows = features.float().reshape(norm.scale.shape[-1], -1)
+                count = rows.shape[1]
+                # Summed up in float64 on the CPU, since Apple's GPUs have none.
                 variance, mean = (
-                    moment.cpu().double() for moment in torch.var_mean(kept, 1, correction=0)
+                    moment.cpu().double() for moment in torch.var_mean(rows, 1, correction=0)
                 )
                 sums.append(count * mean)
                 squares.append(count * (variance + mean.square()))
@@ -189,18 +108,67 @@ class TiledNet:
         variance = torch.stack(squares).sum(0) / total - mean.square()
         return mean.float().to(self._device), variance.clamp(min=0).float().to(self._device)
 
-    def _image(self, whole: Frame, tile: Tile) -> Tensor:
-        image = frame_to_tensor(np.ascontiguousarray(whole[tile.stylized]))
-        return image.flip(1).to(self._device, self._dtype)  # in the order that `FrameNet` takes
+    def _image(self, whole: Tensor, part: Tile) -> Tensor:
+        return (part.pixels(whole).float() / 255).to(self._device, self._dtype)
 
-    def _tiles(self, height: int, width: int) -> Iterator[Tile]:
-        for rows in self._parts(height):
-            for columns in self._parts(width):
-                yield Tile((rows[0], columns[0]), (rows[1], columns[1]))
 
-    def _parts(self, length: int) -> Iterator[tuple[slice, slice]]:
-        """What is painted and what is kept along an axis."""
-        reach = self._network.net.reach
-        for start in range(0, length, self._tile):
-            stop = min(start + self._tile, length)
-            yield slice(max(start - reach, 0), min(stop + reach, length)), slice(start, stop)
+class _Found(Exception):
+    """Carries the input of a normalization; the layers after it need not run."""
+
+    def __init__(self, features: Tensor) -> None:
+        self.features = features
+
+
+def tile_side(
+    network: TransformerNet, height: int, width: int, itemsize: int, memory: float
+) -> int | None:
+    """Side of the tiles in which to stylize a frame in a given memory.
+
+    Args:
+        network: the network to run.
+        height, width: size of the frame, pixels.
+        itemsize: size of a number in the precision that is computed in, bytes.
+        memory: bytes.
+
+    Returns:
+        Pixels; None for the whole frame at once.
+
+    Raises:
+        InputError: it does not fit; the message says which size would.
+    """
+
+    def peak(pixels: float, side: int | None) -> float:
+        at_once = pixels if side is None else min(pixels, (side + 2 * network.net.reach) ** 2)
+        return pixels * _WHOLE + at_once * (_AT_ONCE + network.net.activations * itemsize)
+
+    for side in (None, *TILE_SIDES):
+        if peak(height * width, side) <= memory:
+            return side
+    fixed = peak(0, None) + peak(TILE_SIDES[-1] ** 2, TILE_SIDES[-1])
+    raise _too_large(height, width, peak(height * width, TILE_SIDES[-1]), memory, fixed)
+
+
+def check_fits(height: int, width: int, memory: float) -> None:
+    """Check that a frame stylized at a smaller size can be brought back to its own size.
+
+    Args:
+        height, width: size of the frame, pixels.
+        memory: bytes.
+
+    Raises:
+        InputError: it does not fit; the message says which size would.
+    """
+    needed = height * width * _WHOLE
+    if needed > memory:
+        raise _too_large(height, width, needed, memory, 0)
+
+
+def _too_large(height: int, width: int, needed: float, memory: float, fixed: float) -> InputError:
+    """The error for a frame; `fixed` is the memory that a frame of any size takes."""
+    fraction = math.sqrt(max((memory - fixed) / _WHOLE, 0) / (height * width))
+    size = int(max(height, width) * min(fraction, 1)) // 64 * 64
+    return InputError(
+        f"an image of {width}x{height} px would take {needed / 1e9:.1f} GB of memory, of which "
+        f"there are {memory / 1e9:.1f}: "
+        + (f"`size` {size} would fit" if size else "no smaller size would fit either")
+    )

@@ -1,104 +1,102 @@
-"""Styles over time: which ones a video is painted in at each second, and the texts that say so."""
+"""Styles in every form in which they are given: names, files, blends, styles over time, and the
+texts that these are written as.
+"""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from pathlib import Path
 
 from nst_rt.errors import InputError
-from nst_rt.infer.blend import StyleSet, load_style_set
-from nst_rt.models.style_model import SUFFIX, normalized_weights
+from nst_rt.infer.blend import StyleSet, weights_of
+from nst_rt.models.style_model import (
+    SUFFIX,
+    StyleModel,
+    find_styles,
+    gallery,
+    normalized_weights,
+)
 from nst_rt.times import parse_time
 
-Blend = Mapping[str, float]
+OneStyle = str | Path | StyleModel
+"""A style of the gallery, a model file (for its first style), FILE:NAME, or a loaded model."""
+
+AnyStyle = OneStyle | Sequence[OneStyle] | Mapping[str, float]
+"""A style; or a blend as a text (`starry_night=0.7,great_wave=0.3`), as styles with weights, or as
+a list of styles of equal weight."""
+
 DEFAULT_FADE = 1.0  # seconds
 
 
 @dataclass(frozen=True)
 class Timeline:
-    """Styles, or blends of them, each from a time on, with cross-fades between them.
+    """Styles or blends, each from a time on, with cross-fades between them.
 
-    A cross-fade is centered: at its time a style has half of the picture. Where styles follow each
-    other faster than a cross-fade takes, it is shortened, so that each one comes into its own.
+    A cross-fade is centered: at its time the new style has half of the weight. Where styles follow
+    each other faster than a cross-fade takes, it is shortened, so that each is seen in full.
 
     Attributes:
-        moments: seconds, ascending from 0, and what begins there: a style's name as `find_style`
-            takes it, or names with weights for a blend.
-        fade: seconds that a cross-fade takes; 0 for cuts.
+        moments: seconds, ascending from 0, and the style that begins there: its name as
+            `find_style` takes it, or names with weights for a blend.
+        fade: duration of a cross-fade, seconds; 0 for cuts.
 
     Raises:
         InputError: times that do not ascend from 0; weights that are negative or all zero; a fade
             that is negative.
     """
 
-    moments: tuple[tuple[float, str | Blend], ...]
+    moments: tuple[tuple[float, str | Mapping[str, float]], ...]
     fade: float = DEFAULT_FADE
 
     def __post_init__(self) -> None:
         if not 0 <= self.fade < float("inf"):
-            raise InputError(f"a cross-fade takes 0 seconds or more, not {self.fade:g}")
+            raise InputError(f"`fade` must be 0 seconds or more, not {self.fade:g}")
         times = [seconds for seconds, _ in self.moments]
         if not times or times[0] != 0:
             begin = f", not at {times[0]:g}" if times else ""
-            raise InputError(f"the first style must begin at 0 seconds{begin}; see {_EXAMPLE}")
+            raise InputError(f"the first style must begin at 0 seconds{begin}: {_TIMELINE_FORM}")
         for before, after in pairwise(times):
             if not before < after < float("inf"):
                 raise InputError(
                     f"the times of the styles must ascend, and {after:g} comes after {before:g}"
                 )
-        _ = self._blends  # checks the weights
+        _ = self.blends  # checks the weights
 
-    def load(self) -> "tuple[StyleSet, Timeline]":
-        """A palette of all its styles, and the same timeline in the palette's names.
-
-        Raises:
-            InputError, UnknownNameError, StyleModelError: see `find_style`.
-        """
-        style_set, names = load_style_set([name for blend in self._blends for name in blend])
-        moments = []
-        for (seconds, _), blend in zip(self.moments, self._blends, strict=True):
-            parts: dict[str, float] = {}
-            for name, weight in blend.items():  # two of the names may be one style
-                parts[names[name]] = parts.get(names[name], 0) + weight
-            moments.append((seconds, parts))
-        return style_set, Timeline(tuple(moments), self.fade)
+    @cached_property
+    def blends(self) -> list[dict[str, float]]:
+        """The blend of each moment: names with weights that sum to 1."""
+        return [weights_of(style) for _, style in self.moments]
 
     def at(self, seconds: float) -> dict[str, float]:
-        """The blend at a time: names with positive weights, whose sum is 1."""
-        mix = self._blends[0]
-        for fade, blend in zip(self._fades, self._blends[1:], strict=True):
-            share = _done(fade, seconds)
-            if not share:
+        """The blend at a time: names with positive weights that sum to 1."""
+        mix = self.blends[0]
+        for fade, blend in zip(self._fades, self.blends[1:], strict=True):
+            done = _progress(fade, seconds)
+            if not done:
                 break
             mix = {
-                name: (1 - share) * mix.get(name, 0) + share * blend.get(name, 0)
+                name: (1 - done) * mix.get(name, 0) + done * blend.get(name, 0)
                 for name in mix | blend
             }
         return {name: weight for name, weight in mix.items() if weight > 0}
 
     def still_valid(self, before: float, now: float) -> float:
-        """How much of a picture painted at one time may be kept at a later one, from 0 to 1.
+        """Fraction of a frame stylized at one time that may be kept at a later one, from 0 to 1.
 
-        It falls through a cross-fade in such a way that nothing of the old style is left when the
-        fade ends, and is 0 across a cut.
+        It falls through a cross-fade so that nothing of the old style is left when the fade ends,
+        and is 0 across a cut.
         """
-        share = 1.0
+        fraction = 1.0
         for fade in self._fades:
-            if (left := 1 - _done(fade, before)) > 0:
-                share *= (1 - _done(fade, now)) / left
-        return share
-
-    @cached_property
-    def _blends(self) -> list[dict[str, float]]:
-        return [
-            normalized_weights({blend: 1.0} if isinstance(blend, str) else blend)
-            for _, blend in self.moments
-        ]
+            if (left := 1 - _progress(fade, before)) > 0:
+                fraction *= (1 - _progress(fade, now)) / left
+        return fraction
 
     @cached_property
     def _fades(self) -> list[tuple[float, float]]:
-        """Where the cross-fade to each style but the first begins and ends."""
+        """Beginning and end of the cross-fade to each style but the first."""
         times = [seconds for seconds, _ in self.moments]
         gaps = [after - before for before, after in pairwise(times)]
         fades = []
@@ -108,46 +106,141 @@ class Timeline:
         return fades
 
 
-def _done(fade: tuple[float, float], seconds: float) -> float:
-    """The part of a cross-fade that is over at a time, from 0 to 1."""
+def _progress(fade: tuple[float, float], seconds: float) -> float:
+    """Fraction of a cross-fade that is over at a time."""
     begin, end = fade
     if begin < seconds < end:
         return (seconds - begin) / (end - begin)
     return 1.0 if seconds >= end else 0.0
 
 
-def parse_style(text: str, *, fade: float = DEFAULT_FADE) -> Timeline:
-    """A style, or styles over time, as in `starry_night@0,great_wave@12.5,the_scream@1:30`.
+def load_timeline(
+    style: AnyStyle | Timeline, *, fade: float = DEFAULT_FADE
+) -> tuple[StyleSet, Timeline]:
+    """Load a style in any form, with all other styles of the models that hold it.
 
-    A style is a name as `find_style` takes it, or a blend joined by plus signs, as in
-    `starry_night=0.7+great_wave=0.3@20`.
+    Args:
+        style: a style, a blend, or styles over time as a timeline or as a text for `parse_style`.
+        fade: duration of the cross-fades of such a text, seconds.
+
+    Returns:
+        The set of styles, and the timeline in the names of the set; of one moment for what does not
+        change over time.
 
     Raises:
-        InputError: a text of another form, or a timeline that cannot be.
+        InputError: a text of another form, weights or times out of range, a missing file.
+        UnknownNameError: no such style.
+        StyleModelError: a file that is not a style model.
     """
-    if not _has("@", text):
-        return Timeline(((0, text),), fade)
-    parts = _parts(text, "@", ",", parse_time, f"styles over time are {_EXAMPLE}")
-    return Timeline(
-        tuple(
-            (seconds, _blend(style, "+") if _has("=", style) else style) for style, seconds in parts
-        ),
-        fade,
+    if isinstance(style, str):
+        style = parse_style(style, fade=fade)
+    if isinstance(style, Timeline):
+        times = [seconds for seconds, _ in style.moments]
+        blends: list[list[tuple[OneStyle, float]]] = [[*b.items()] for b in style.blends]
+        fade = style.fade
+    else:
+        times, blends = [0.0], [_weighted(style)]
+    style_set, names = _loaded(each for blend in blends for each, _ in blend)
+    moments = []
+    for seconds, blend in zip(times, blends, strict=True):
+        weights: dict[str, float] = {}
+        for _, weight in blend:
+            name = next(names)
+            weights[name] = weights.get(name, 0) + weight  # two of them may be one style
+        moments.append((seconds, normalized_weights(weights)))
+    return style_set, Timeline(tuple(moments), fade)
+
+
+def load_blend(style: AnyStyle, *, with_gallery: bool = False) -> tuple[StyleSet, dict[str, float]]:
+    """Load a style or a blend, with all other styles of the models that hold it.
+
+    Args:
+        style: a style in any form that does not change over time.
+        with_gallery: add the gallery's styles, to switch to.
+
+    Returns:
+        The set of styles, and the blend in the names of the set, with weights that sum to 1.
+
+    Raises:
+        InputError, UnknownNameError, StyleModelError: see `load_timeline`.
+    """
+    style_set, timeline = load_timeline(style)
+    if len(timeline.moments) > 1:
+        raise InputError(f"{style}: styles over time are for videos only")
+    if with_gallery:
+        for file in dict.fromkeys(gallery().values()):
+            style_set.add(StyleModel.load(file), skip_known=True)
+    return style_set, timeline.blends[0]
+
+
+def style_label(style: AnyStyle | Timeline) -> str:
+    """A short name of a style, for file names: `starry_night`, or `starry_night_great_wave`."""
+    if isinstance(style, str):
+        style = parse_style(style)
+    if isinstance(style, Timeline):
+        names = [_own_name(each) for blend in style.blends for each in blend]
+    else:
+        names = [_own_name(each) for each, _ in _weighted(style)]
+    return "_".join(dict.fromkeys(names))
+
+
+def _own_name(style: OneStyle) -> str:
+    """Name of a style without its file, or of the file without its folder."""
+    if isinstance(style, StyleModel):
+        return style.style_names[0]
+    _, is_named, name = str(style).rpartition(f"{SUFFIX}:")
+    return name if is_named else Path(style).name.removesuffix(SUFFIX)
+
+
+def _weighted(style: object) -> list[tuple[OneStyle, float]]:
+    if isinstance(style, Mapping):
+        return [*style.items()]
+    if isinstance(style, OneStyle):
+        return [(style, 1.0)]
+    if isinstance(style, Sequence) and style:
+        return [(each, 1.0) for each in style]
+    raise InputError(
+        "a style is a name, a file, a StyleModel, a list of these or names with weights, not "
+        f"{style!r}"
     )
 
 
-def parse_blend(text: str) -> dict[str, float]:
-    """Styles and their weights: `STYLE=WEIGHT,STYLE=WEIGHT`.
+def _loaded(styles: Iterable[OneStyle]) -> tuple[StyleSet, Iterator[str]]:
+    """All styles of the models that hold some styles, and the names of these in the set."""
+    styles = list(styles)
+    found = find_styles([str(style) for style in styles if not isinstance(style, StyleModel)])
+    places = [
+        (style, style.style_names[0]) if isinstance(style, StyleModel) else found[str(style)]
+        for style in styles
+    ]
+    style_set = StyleSet()
+    given: dict[int, dict[str, str]] = {}
+    for model, _ in places:
+        if id(model) not in given:
+            given[id(model)] = style_set.add(model)
+    return style_set, (given[id(model)][name] for model, name in places)
+
+
+def parse_style(text: str, *, fade: float = DEFAULT_FADE) -> Timeline:
+    """Read a style, a blend, or styles over time.
+
+    A style is a name as `find_style` takes it, a blend is `starry_night=0.7,great_wave=0.3`, and
+    styles over time are `starry_night@0,great_wave@12.5,the_scream@1:30`, in which a blend is
+    joined by plus signs: `starry_night=0.7+great_wave=0.3@20`.
 
     Raises:
-        InputError: a text of another form; weights that are negative or all zero.
+        InputError: a text of another form, weights or times out of range.
     """
-    return _blend(text, ",")
+    if not _has("@", text):
+        return Timeline(((0, _parse_blend(text)),), fade)
+    moments = _parts(text, "@", ",", parse_time, _TIMELINE_FORM)
+    return Timeline(tuple((seconds, _parse_blend(style)) for style, seconds in moments), fade)
 
 
-def _blend(text: str, separator: str) -> dict[str, float]:
-    form = f"a blend is starry_night=0.7{separator}great_wave=0.3"
-    parts = _parts(text, "=", separator, float, form)
+def _parse_blend(text: str) -> str | dict[str, float]:
+    if not _has("=", text):
+        return text
+    parts = _parts(text, "=", "+,", float, _BLEND_FORM)
     blend = dict(parts)
     if len(blend) < len(parts):
         raise InputError(f"{text!r}: a style is named twice")
@@ -155,24 +248,25 @@ def _blend(text: str, separator: str) -> dict[str, float]:
 
 
 def _has(mark: str, text: str) -> bool:
-    """Whether there is one outside of a file's path."""
+    """Whether a mark occurs outside of a file's path."""
     return mark in text and SUFFIX not in text.rpartition(mark)[2]
 
 
 def _parts(
-    text: str, mark: str, separator: str, reader: Callable[[str], float], form: str
+    text: str, mark: str, separators: str, reader: Callable[[str], float], form: str
 ) -> list[tuple[str, float]]:
-    """Names and numbers; names, which may be paths, may hold the marks too."""
-    part = rf"\s*(.+?)\s*{mark}([^{mark}{separator}/\\]*)(?:\{separator}|$)"
+    """Names and numbers; the names, which may be paths, may contain the marks as well."""
+    part = rf"\s*(.+?)\s*{mark}([^{mark}{separators}/\\]*)(?:[{separators}]|$)"
     if not re.fullmatch(f"(?:{part})+", text):
-        raise InputError(f"{form}; {text!r} is not of this form")
+        raise InputError(f"{text!r}: {form}")
     parts = []
     for name, number in re.findall(part, text):
         try:
             parts.append((name, reader(number)))
         except ValueError as error:
-            raise InputError(f"{form}; {number!r} cannot be read") from error
+            raise InputError(f"{text!r}: {number!r} is not a number; {form}") from error
     return parts
 
 
-_EXAMPLE = "starry_night@0,great_wave@12.5"
+_TIMELINE_FORM = "styles over time are written starry_night@0,great_wave@12.5"
+_BLEND_FORM = "a blend is written starry_night=0.7,great_wave=0.3"

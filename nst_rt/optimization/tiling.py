@@ -7,7 +7,7 @@ gradient are those of the whole image: no seams can appear. Gradient checkpointi
 as much, but still hold the first block's activations of the whole image at once.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +17,7 @@ from nst_rt.losses import BatchTerms, PerceptualLoss, gram_sum, squared_error
 from nst_rt.models.vgg import stride
 from nst_rt.optimization.inputs import StyleSource
 from nst_rt.optimization.masks import resized_mask
+from nst_rt.tiles import Tile, tiles
 
 # (layer, -1) -> squared content error, shape (1,); (layer, region) -> Gram sum, shape (1, C, C).
 _Statistics = dict[tuple[str, int], Tensor]
@@ -163,64 +164,6 @@ class TiledLoss:
         divisors = {layer: float(m.square().sum()) for layer, m in masks.items()}
         dtype = self.loss.features.dtype
         return _Guide({layer: m.to(dtype) for layer, m in masks.items()}, divisors)
-
-
-@dataclass(frozen=True)
-class Tile:
-    """A rectangle of an image (`core`), and the larger one that its activations depend on.
-
-    Attributes:
-        core: top, bottom, left, right; image pixels.
-        window: likewise.
-    """
-
-    core: tuple[int, int, int, int]
-    window: tuple[int, int, int, int]
-
-    def pixels(self, image: Tensor) -> Tensor:
-        """The window of an image."""
-        top, bottom, left, right = self.window
-        return image[..., top:bottom, left:right]
-
-    def cut(self, whole: Tensor, step: int) -> Tensor:
-        """The core, from activations of the whole image with a stride of `step` pixels."""
-        top, bottom, left, right = (edge // step for edge in self.core)
-        return whole[..., top:bottom, left:right]
-
-    def trim(self, features: Tensor, step: int) -> Tensor:
-        """The core, from activations of the window."""
-        top, bottom, left, right = (edge // step for edge in self.core)
-        y, x = self.window[0] // step, self.window[2] // step
-        return features[..., top - y : bottom - y, left - x : right - x]
-
-
-def tiles(height: int, width: int, side: int | None, margin: int, step: int) -> list[Tile]:
-    """Tiles whose cores cover an image exactly once.
-
-    Args:
-        height, width: of the image, pixels.
-        side: longest side of a core, pixels; None for one tile.
-        margin: how far an activation sees, pixels.
-        step: stride of the deepest layer, which cores and windows are aligned to.
-    """
-    margin = -(-margin // step) * step
-    rows = list(_intervals(height, side or height, margin, step))
-    columns = list(_intervals(width, side or width, margin, step))
-    return [
-        Tile((*core_y, *core_x), (*window_y, *window_x))
-        for core_y, window_y in rows
-        for core_x, window_x in columns
-    ]
-
-
-def _intervals(
-    length: int, side: int, margin: int, step: int
-) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
-    count = -(-length // side)
-    side = -(-length // (count * step)) * step  # nearly equal lengths
-    for start in range(0, length, side):
-        end = min(start + side, length)
-        yield (start, end), (max(start - margin, 0), min(end + margin, length))
 
 
 @dataclass(frozen=True)

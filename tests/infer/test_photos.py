@@ -1,5 +1,6 @@
 import errno
 import zipfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,212 +9,248 @@ import pytest
 from PIL import Image
 
 from nst_rt.errors import InputError, OutputExistsError
-from nst_rt.images.collection import Photo
 from nst_rt.images.io import Frame, load_image, save_image, tensor_to_frame
-from nst_rt.infer.photos import stylize_image, stylize_images
+from nst_rt.infer import photos
+from nst_rt.infer.frame_stylizer import FrameStylizer
+from nst_rt.infer.postprocess import split
+from nst_rt.infer.stability.stabilizer import Stabilizer
 from nst_rt.infer.stylizer import Stylizer
+from nst_rt.models.style_model import StyleModel
 
 NAMES = ["a.png", "b.jpg", "more/a.png"]
 
 
 @pytest.fixture
-def album(tmp_path: Path, astronaut: Path) -> Path:
-    folder = tmp_path / "album"
+def stylize_images(stylizer: Stylizer) -> Any:
+    return partial(photos.stylize_images, style=stylizer)
+
+
+@pytest.fixture
+def album(tmp_path: Path, astronaut: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of photos in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    folder = Path("album")
     (folder / "more").mkdir(parents=True)
     for number, name in enumerate(NAMES):
         Image.open(astronaut).resize((40 + number, 36)).save(folder / name)
     return folder
 
 
-def stylized(folder: Path) -> list[str]:
-    return sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())
+def files(folder: Path | str) -> list[str]:
+    return sorted(str(f.relative_to(folder)) for f in Path(folder).rglob("*") if f.is_file())
 
 
-def test_a_folder_keeps_its_names(stylizer: Stylizer, album: Path, tmp_path: Path) -> None:
-    told = []
-    batch = stylize_images(
-        stylizer, album, tmp_path / "out/put", on_photo=lambda *news: told.append(news)
-    )
-    assert stylized(tmp_path / "out/put") == NAMES
-    assert batch.outputs == [tmp_path / "out/put" / name for name in NAMES]
-    assert told == [(1, 3, "a.png"), (2, 3, "b.jpg"), (3, 3, "a.png")]
-    frame = tensor_to_frame(load_image(album / "a.png"))
-    got = tensor_to_frame(load_image(tmp_path / "out/put/a.png"))
-    np.testing.assert_array_equal(got, stylizer.stylize(frame))
+def frame_of(file: Path | str) -> Frame:
+    return tensor_to_frame(load_image(file))
 
 
-def test_an_archive_and_a_list(stylizer: Stylizer, album: Path, tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "album.zip", "w") as archive:
+def test_folder(stylize_images: Any, stylizer: Stylizer, album: Path) -> None:
+    calls: list[tuple[float, float | None, str]] = []
+    done = stylize_images(album, "out/put", progress=lambda *call: calls.append(call))
+    assert files("out/put") == NAMES
+    assert [image.output for image in done.images] == [Path("out/put", name) for name in NAMES]
+    assert [(image.width, image.height) for image in done.images] == [(40, 36), (41, 36), (42, 36)]
+    assert done.backend == str(stylizer)
+    assert calls == [(1, 3, "a.png"), (2, 3, "b.jpg"), (3, 3, "a.png")]
+    np.testing.assert_array_equal(frame_of("out/put/a.png"), stylizer(frame_of(album / "a.png")))
+
+
+def test_archive_and_list(stylize_images: Any, album: Path) -> None:
+    with zipfile.ZipFile("album.zip", "w") as archive:
         for name in NAMES:
             archive.write(album / name, name)
         archive.write(album / "a.png", "../../outside.png")
-    stylize_images(stylizer, tmp_path / "album.zip", tmp_path / "unpacked")
-    assert stylized(tmp_path / "unpacked") == [*NAMES, "outside.png"]
-    (tmp_path / "list.txt").write_text("album/a.png\nalbum/b.jpg\n")
-    stylize_images(stylizer, tmp_path / "list.txt", tmp_path / "listed")
-    assert stylized(tmp_path / "listed") == NAMES[:2]
+    stylize_images("album.zip", "unpacked")
+    assert files("unpacked") == [*NAMES, "outside.png"]
+    Path("list.txt").write_text("album/a.png\nalbum/b.jpg\n")
+    stylize_images("list.txt", "listed")
+    assert files("listed") == NAMES[:2]
 
 
-def test_what_cannot_be_read_is_skipped(stylizer: Stylizer, album: Path, tmp_path: Path) -> None:
+def test_several_sources_go_to_one_folder(stylize_images: Any, album: Path) -> None:
+    stylize_images([album / "more", album / "b.jpg"], "out")
+    assert files("out") == ["a.png", "b.jpg"]
+
+
+def test_default_outputs_are_named_after_photo_and_style(stylize_images: Any, album: Path) -> None:
+    (album / "b.jpg").rename("photo.jfif")
+    Image.open(album / "a.png").save("still.gif")
+    done = stylize_images(["photo.jfif", "still.gif", album])
+    outputs = ["photo_waves.jfif", "still.gif_waves.png", "album_waves/a.png"]
+    assert [str(image.output) for image in done.images] == [*outputs, "album_waves/more/a.png"]
+    with pytest.raises(OutputExistsError, match=r"photo_waves\.jfif"):
+        stylize_images("photo.jfif")
+
+
+@pytest.mark.parametrize("out", ["new/", "there"])
+def test_one_photo_into_a_folder(stylize_images: Any, album: Path, out: str) -> None:
+    Path("there").mkdir()
+    stylize_images(album / "b.jpg", out)
+    assert files(out) == ["b.jpg"]
+
+
+def test_style_and_settings(two_styles: StyleModel, album: Path) -> None:
+    file = two_styles.save("two.safetensors")
+    settings: dict[str, Any] = {"backend": "torch", "precision": "f32", "stroke_size": "1:1"}
+    stylizer = Stylizer(StyleModel.load(file), ["waves", "night"], **settings)
+    photos.stylize_images(
+        album / "a.png", "out.png", style=[file, f"{file}:night"], compare=True, **settings
+    )
+    photo = frame_of(album / "a.png")
+    np.testing.assert_array_equal(frame_of("out.png"), split(photo, stylizer(photo)))
+    steady = FrameStylizer(stylizer, stabilizer=Stabilizer())  # which photos do without
+    photos.stylize_images(album, "out", style=steady)
+    np.testing.assert_array_equal(frame_of("out/more/a.png"), stylizer(frame_of(album / NAMES[2])))
+    with pytest.raises(InputError, match="videos"):
+        photos.stylize_images(album, "two", style=f"{file}@0,{file}:night@1")
+
+
+def test_unreadable_photos_are_skipped(stylize_images: Any, album: Path) -> None:
     (album / "b.jpg").write_bytes(b"half")
-    batch = stylize_images(stylizer, album, tmp_path / "out")
-    assert stylized(tmp_path / "out") == [NAMES[0], NAMES[2]]
-    [(photo, reason)] = batch.skipped.items()
-    assert photo.endswith("b.jpg")
-    assert "not an image" in reason
+    done = stylize_images(album, "out")
+    assert files("out") == [NAMES[0], NAMES[2]]
+    assert list(done.skipped) == [str(album / "b.jpg")]
+    for name in (NAMES[0], NAMES[2]):
+        (album / name).write_bytes(b"half")
+    with pytest.raises(InputError, match=r"3 photos.*a\.png"):
+        stylize_images(album, "nothing")
 
 
-def test_results_are_not_replaced_unless_asked(
-    stylizer: Stylizer, album: Path, tmp_path: Path
-) -> None:
-    stylize_images(stylizer, album, tmp_path / "out")
-    first = tmp_path / "out" / NAMES[0]
+def test_existing_outputs(stylize_images: Any, album: Path) -> None:
+    stylize_images(album, "out")
+    first = Path("out", NAMES[0])
     first.write_bytes(b"mine")
-    (tmp_path / "out" / NAMES[2]).unlink()
-    with pytest.raises(OutputExistsError, match=r"a.png: exists already, as do 1 more"):
-        stylize_images(stylizer, album, tmp_path / "out")
-    batch = stylize_images(stylizer, album, tmp_path / "out", resume=True)
-    assert (len(batch.outputs), batch.kept) == (1, 2)
+    Path("out", NAMES[2]).unlink()
+    with pytest.raises(OutputExistsError, match=r"a\.png.* 1 more"):
+        stylize_images(album, "out")
+    done = stylize_images(album, "out", resume=True)
+    assert (len(done.images), done.kept) == (1, 2)
     assert first.read_bytes() == b"mine"
-    stylize_images(stylizer, album, tmp_path / "out", overwrite=True)
+    stylize_images(album, "out", overwrite=True)
     assert first.read_bytes() != b"mine"
 
 
-def test_two_photos_of_one_name(stylizer: Stylizer, album: Path, tmp_path: Path) -> None:
-    (tmp_path / "list.txt").write_text("album/a.png\nalbum/more/a.png\n")
-    with pytest.raises(InputError, match="would both become"):
-        stylize_images(stylizer, tmp_path / "list.txt", tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+def test_outputs_of_one_name_are_an_error(stylize_images: Any, album: Path) -> None:
+    Path("list.txt").write_text("album/a.png\nalbum/more/a.png\n")
+    for sources in ("list.txt", [album / "a.png", album / "more"]):
+        with pytest.raises(InputError, match=r"a\.png"):
+            stylize_images(sources, "out")
+    assert not Path("out").exists()
 
 
 @pytest.mark.parametrize("name", ["out.png", "file"])
-def test_several_photos_need_a_folder(
-    stylizer: Stylizer, album: Path, tmp_path: Path, name: str
-) -> None:
-    (tmp_path / "file").write_text("here")
-    with pytest.raises(InputError, match="not a folder"):
-        stylize_images(stylizer, album, tmp_path / name)
+def test_several_photos_need_a_folder(stylize_images: Any, album: Path, name: str) -> None:
+    Path("file").write_text("here")
+    for sources in (album, [album / "a.png", album / "b.jpg"]):
+        with pytest.raises(InputError, match="not a folder"):
+            stylize_images(sources, name)
 
 
-def test_one_photo_keeps_its_transparency(
-    stylizer: Stylizer, astronaut: Path, tmp_path: Path
-) -> None:
+def test_no_photos_are_an_error(stylize_images: Any, album: Path) -> None:
+    for sources in ([], "missing.png", "missing/", "missing.txt"):
+        with pytest.raises(InputError):
+            stylize_images(sources, "out")
+
+
+def test_transparency_is_kept(stylize_images: Any, astronaut: Path, tmp_path: Path) -> None:
     cut_out = Image.open(astronaut).resize((40, 36)).convert("RGBA")
     cut_out.putalpha(Image.new("L", (40, 36), 77))
     cut_out.save(tmp_path / "cut.png")
-    assert stylize_image(stylizer, Photo(tmp_path / "cut.png"), tmp_path / "out.png") == (36, 40)
-    assert Image.open(tmp_path / "out.png").getpixel((3, 3))[3] == 77
+    [image] = stylize_images(tmp_path / "cut.png", tmp_path / "out.png").images
+    assert Image.open(image.output).getpixel((3, 3))[3] == 77
 
 
-def test_a_folder_of_results_among_the_photos_is_none_of_them(
-    stylizer: Stylizer, album: Path
-) -> None:
+def test_output_folder_inside_the_input(stylize_images: Any, album: Path) -> None:
     out = album / "more" / "out"
-    first = stylize_images(stylizer, album, out)
-    assert stylized(out) == NAMES
-    again = stylize_images(stylizer, album, out, resume=True)
-    assert (len(first.outputs), len(again.outputs), again.kept) == (3, 0, 3)
-    stylize_images(stylizer, album, out, overwrite=True)
-    assert stylized(out) == NAMES
-    # A folder above the photos is not one within them.
-    assert len(stylize_images(stylizer, album / "more", album.parent).outputs) == 4
-    assert stylized(album.parent)[:2] == ["a.png", "album/a.png"]
+    first = stylize_images(album, out)
+    assert files(out) == NAMES
+    again = stylize_images(album, out, resume=True)
+    assert (len(first.images), len(again.images), again.kept) == (3, 0, 3)
+    stylize_images(album, out, overwrite=True)
+    assert files(out) == NAMES
+    # A folder above the photos is not inside them.
+    assert len(stylize_images(album / "more", ".").images) == 4
 
 
 @pytest.mark.parametrize("settings", [{}, {"overwrite": True}, {"resume": True}])
 def test_originals_are_never_replaced(
-    stylizer: Stylizer, album: Path, tmp_path: Path, settings: dict[str, bool]
+    stylize_images: Any, album: Path, settings: dict[str, bool]
 ) -> None:
     before = {name: (album / name).read_bytes() for name in NAMES}
-    (tmp_path / "link").symlink_to(album)
-    (tmp_path / "list.txt").write_text("album/b.jpg\nalbum/a.png\n")
-    (tmp_path / "hard").mkdir()
-    (tmp_path / "hard" / "b.jpg").hardlink_to(album / "b.jpg")
-    for source, folder in {
-        album: album,
-        tmp_path / "link": album,
-        tmp_path / "list.txt": tmp_path / "link",
-    }.items():
+    Path("link").symlink_to(album)
+    Path("list.txt").write_text("album/b.jpg\nalbum/a.png\n")
+    Path("hard").mkdir()
+    Path("hard/b.jpg").hardlink_to(album / "b.jpg")
+    for source, out in (
+        (album, album),
+        ("link", album),
+        ("list.txt", "link"),
+        (album / "b.jpg", "hard/b.jpg"),
+        (album / "b.jpg", "link/"),
+    ):
         with pytest.raises(InputError):
-            stylize_images(stylizer, source, folder, **settings)
-    with pytest.raises(InputError):
-        stylize_image(stylizer, Photo(album / "b.jpg"), tmp_path / "hard" / "b.jpg", overwrite=True)
-    assert {name: (album / name).read_bytes() for name in stylized(album)} == before
+            stylize_images(source, out, **settings)
+    assert {name: (album / name).read_bytes() for name in files(album)} == before
 
 
-def test_formats_that_are_not_written_become_pngs(
-    stylizer: Stylizer, album: Path, tmp_path: Path
-) -> None:
+def test_other_formats_become_png(stylize_images: Any, album: Path) -> None:
     Image.open(album / "a.png").save(album / "a.gif")
     Image.open(album / "a.png").save(album / "raw", "JPEG")
     (album / "b.jpg").rename(album / "b.jfif")
     (album / "c.heic").write_bytes(b"\0\0\0\x1cftypheic" + bytes(20))
-    batch = stylize_images(stylizer, album, tmp_path / "out")
-    assert stylized(tmp_path / "out") == ["a.gif.png", "a.png", "b.jfif", "more/a.png", "raw.png"]
-    assert list(batch.skipped) == [str(album / "c.heic")]
-    formats = [Image.open(output).format for output in batch.outputs]
+    done = stylize_images(album, "out")
+    assert files("out") == ["a.gif.png", "a.png", "b.jfif", "more/a.png", "raw.png"]
+    assert list(done.skipped) == [str(album / "c.heic")]
+    formats = [Image.open(image.output).format for image in done.images]
     assert formats == ["PNG", "PNG", "JPEG", "PNG", "PNG"]
 
 
-def test_what_cannot_be_written_is_skipped_and_named(
-    stylizer: Stylizer, album: Path, tmp_path: Path
-) -> None:
+def test_unwritable_outputs_are_skipped(stylize_images: Any, album: Path) -> None:
     Image.new("L", (16400, 16)).save(album / "long.webp", "PNG")
     Image.new("L", (15, 40)).save(album / "tiny.png")
-    Image.new("L", (40, 40)).save(album / f"{'x' * 250}.gif")  # its result's name is too long
-    out = tmp_path / "out"
-    out.mkdir()
-    (out / "more").touch()  # where a folder needs to be
-    batch = stylize_images(stylizer, album, out)
-    assert [output.name for output in batch.outputs] == ["a.png", "b.jpg"]
-    assert {Path(photo).name[:9] for photo in batch.skipped} == {
-        "a.png",
-        "long.webp",
-        "tiny.png",
-        "xxxxxxxxx",
-    }
-    for photo, reason in batch.skipped.items():
+    Image.new("L", (40, 40)).save(album / f"{'x' * 250}.gif")  # its output's name is too long
+    Path("out").mkdir()
+    Path("out/more").touch()  # where a folder needs to be
+    done = stylize_images(album, "out")
+    assert [image.output.name for image in done.images] == ["a.png", "b.jpg"]
+    skipped = {Path(photo).name[:9] for photo in done.skipped}
+    assert skipped == {"a.png", "long.webp", "tiny.png", "xxxxxxxxx"}
+    for photo, reason in done.skipped.items():
         assert Path(photo).name in reason
-    assert stylized(out) == ["a.png", "b.jpg", "more"]
+    assert files("out") == ["a.png", "b.jpg", "more"]
 
 
 def fail_at_b(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    """Let the result b.jpg not be written."""
+    """Let the output b.jpg fail to be written."""
 
     def save(image: Frame, path: Path, **options: Any) -> Path:
         if path.name == "b.jpg":
             raise error
         return save_image(image, path, **options)
 
-    monkeypatch.setattr("nst_rt.infer.photos.save_image", save)
+    monkeypatch.setattr(photos, "save_image", save)
 
 
 @pytest.mark.parametrize("error", [MemoryError(), OSError(errno.EIO, "Input/output error")])
-def test_one_bad_photo_stops_none_of_the_others(
-    stylizer: Stylizer,
-    album: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    error: Exception,
+def test_one_bad_photo_stops_no_others(
+    stylize_images: Any, album: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     fail_at_b(monkeypatch, error)
-    batch = stylize_images(stylizer, album, tmp_path / "out")
-    assert stylized(tmp_path / "out") == [NAMES[0], NAMES[2]]
-    assert list(batch.skipped) == [str(album / "b.jpg")]
+    done = stylize_images(album, "out")
+    assert files("out") == [NAMES[0], NAMES[2]]
+    assert list(done.skipped) == [str(album / "b.jpg")]
 
 
-def test_a_full_disk_ends_the_work_and_keeps_what_is_done(
-    stylizer: Stylizer, album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_full_disk_ends_the_work(
+    stylize_images: Any, album: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fail_at_b(monkeypatch, OSError(errno.ENOSPC, "No space left on device"))
     with pytest.raises(OSError, match="No space"):
-        stylize_images(stylizer, album, tmp_path / "out")
-    assert stylized(tmp_path / "out") == NAMES[:1]
+        stylize_images(album, "out")
+    assert files("out") == NAMES[:1]
 
 
-def test_too_large_photos_are_refused_before_they_are_decoded(
-    stylizer: Stylizer, album: Path, tmp_path: Path
-) -> None:
-    batch = stylize_images(stylizer, album, tmp_path / "out", max_pixels=40 * 36)
-    assert [output.name for output in batch.outputs] == ["a.png"]
-    assert len(batch.skipped) == 2
+def test_max_pixels(stylize_images: Any, album: Path) -> None:
+    done = stylize_images(album, "out", max_pixels=40 * 36)
+    assert [image.output.name for image in done.images] == ["a.png"]
+    assert len(done.skipped) == 2

@@ -17,14 +17,12 @@ def frame() -> Frame:
 
 @pytest.fixture(scope="module")
 def stylized(frame: Frame) -> Frame:
-    """Another picture in other colors."""
+    """Another image in other colors."""
     other = cv2.resize(pan(pan_photos()[1])[0], frame.shape[1::-1])
     return np.asarray(cv2.applyColorMap(other, cv2.COLORMAP_TWILIGHT), np.uint8)
 
 
-def test_colors_are_the_frames_and_brightness_is_the_pastiches(
-    frame: Frame, stylized: Frame
-) -> None:
+def test_original_colors_keep_chroma_and_change_luma(frame: Frame, stylized: Frame) -> None:
     got = with_original_colors(frame, stylized)
     luma = luminance(frame_to_tensor(stylized))
     expected = tensor_to_frame(with_luminance(frame_to_tensor(frame), luma))
@@ -35,14 +33,14 @@ def test_colors_are_the_frames_and_brightness_is_the_pastiches(
     assert np.abs(gray - cv2.cvtColor(stylized, cv2.COLOR_BGR2GRAY)).max() <= 2
 
 
-def test_a_frame_in_its_own_colors_is_itself(frame: Frame) -> None:
+def test_original_colors_of_the_frame_itself(frame: Frame) -> None:
     difference = np.abs(with_original_colors(frame, frame).astype(int) - frame)
     assert difference.mean() < 0.1
     assert difference.max() <= 3
 
 
-def test_colors_at_the_limits_do_not_wrap_around() -> None:
-    """All corners of the color cube, in all levels of brightness."""
+def test_saturated_colors_do_not_wrap_around() -> None:
+    """All corners of the color cube, at all levels of brightness."""
     corners = np.array(np.meshgrid([0, 255], [0, 255], [0, 255])).reshape(3, -1).T
     frame = np.repeat(corners.astype(np.uint8)[None], 256, 0)
     levels = np.arange(256, dtype=np.uint8)[:, None, None]
@@ -54,13 +52,13 @@ def test_colors_at_the_limits_do_not_wrap_around() -> None:
     assert (got[255] == 255).all()
 
 
-def test_gray_frames_give_gray_pastiches(stylized: Frame) -> None:
+def test_original_colors_of_gray_frames_are_gray(stylized: Frame) -> None:
     got = with_original_colors(np.full_like(stylized, 90), stylized)
     assert (got == got[..., :1]).all()
 
 
 @pytest.mark.parametrize("size", [(1, 1), (31, 5), (32, 5), (33, 5), (65, 2)])
-def test_colors_of_any_size(size: tuple[int, int]) -> None:
+def test_original_colors_at_any_size(size: tuple[int, int]) -> None:
     random = np.random.default_rng(0)
     frame, stylized = random.integers(0, 256, (2, *size, 3), np.uint8)
     got = with_original_colors(frame, stylized)
@@ -68,14 +66,14 @@ def test_colors_of_any_size(size: tuple[int, int]) -> None:
     np.testing.assert_array_equal(got, np.concatenate(rows))
 
 
-def test_colors_of_mirrored_views(frame: Frame, stylized: Frame) -> None:
+def test_original_colors_of_mirrored_views(frame: Frame, stylized: Frame) -> None:
     np.testing.assert_array_equal(
         with_original_colors(frame[:, ::-1], stylized[:, ::-1]),
         with_original_colors(frame, stylized)[:, ::-1],
     )
 
 
-def test_strength_goes_from_the_frame_to_the_pastiche(frame: Frame, stylized: Frame) -> None:
+def test_strength_mixes_linearly(frame: Frame, stylized: Frame) -> None:
     assert with_strength(frame, stylized, 0) is frame
     assert with_strength(frame, stylized, 1) is stylized
     for strength in (0.001, 0.3, 0.999):
@@ -83,7 +81,7 @@ def test_strength_goes_from_the_frame_to_the_pastiche(frame: Frame, stylized: Fr
         assert np.abs(with_strength(frame, stylized, strength) - exact).max() <= 0.51
 
 
-def test_a_split_screen_shows_both_sides_and_a_line(frame: Frame, stylized: Frame) -> None:
+def test_split_shows_both_sides_and_a_line(frame: Frame, stylized: Frame) -> None:
     got = split(frame, stylized, position=0.25)
     left = round(frame.shape[1] * 0.25)
     np.testing.assert_array_equal(got[:, :left], frame[:, :left])
@@ -91,41 +89,34 @@ def test_a_split_screen_shows_both_sides_and_a_line(frame: Frame, stylized: Fram
     np.testing.assert_array_equal(got[:, left + 1 :], stylized[:, left + 1 :])
 
 
-def test_the_line_grows_with_the_picture(frame: Frame) -> None:
+def test_line_width_grows_with_the_frame() -> None:
     large = np.zeros((4, 3840, 3), np.uint8)
     [columns] = np.nonzero(split(large, large)[0, :, 0])
     assert columns.tolist() == list(range(1920, 1926))
 
 
 @pytest.mark.parametrize("position", [0, 1])
-def test_the_line_stays_in_the_picture(frame: Frame, stylized: Frame, position: int) -> None:
+def test_line_stays_inside_the_frame(frame: Frame, stylized: Frame, position: int) -> None:
     got = split(frame, stylized, position=position)
     assert (got[:, -position] == 255).all()
     side = frame if position else stylized
     np.testing.assert_array_equal(got[:, 1:-1], side[:, 1:-1])
 
 
-def test_a_look_leaves_its_inputs_alone(frame: Frame, stylized: Frame) -> None:
+def test_order_is_colors_strength_split(frame: Frame, stylized: Frame) -> None:
     copies = frame.copy(), stylized.copy()
-    PostProcessing(strength=0.6, preserve_colors=True, compare=True).apply(frame, stylized)
-    np.testing.assert_array_equal(frame, copies[0])
-    np.testing.assert_array_equal(stylized, copies[1])
-
-
-def test_a_look_is_colors_then_strength_then_the_split(frame: Frame, stylized: Frame) -> None:
     got = PostProcessing(strength=0.6, preserve_colors=True, compare=True).apply(frame, stylized)
     mixed = with_strength(frame, with_original_colors(frame, stylized), 0.6)
     np.testing.assert_array_equal(got, split(frame, mixed))
     assert PostProcessing().apply(frame, stylized) is stylized
-
-
-def test_at_strength_0_a_look_is_the_untouched_frame(frame: Frame, stylized: Frame) -> None:
     assert PostProcessing(strength=0, preserve_colors=True).apply(frame, stylized) is frame
+    np.testing.assert_array_equal(frame, copies[0])
+    np.testing.assert_array_equal(stylized, copies[1])
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.1, float("nan")])
-def test_numbers_out_of_range_are_errors(frame: Frame, value: float) -> None:
-    with pytest.raises(InputError, match=r"strength must be between 0 and 1"):
+def test_values_out_of_range_are_errors(frame: Frame, value: float) -> None:
+    with pytest.raises(InputError, match="strength"):
         PostProcessing(strength=value)
-    with pytest.raises(InputError, match=r"position of the line must be between 0 and 1"):
+    with pytest.raises(InputError, match="position"):
         split(frame, frame, position=value)

@@ -7,7 +7,7 @@ import pytest
 from nst_rt.errors import InputError
 from nst_rt.images.io import Frame, frame_to_tensor, load_image, tensor_to_frame
 from nst_rt.infer import strokes as strokes_module
-from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize, brought_back, resized
+from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize, at_full_size, resized
 from nst_rt.infer.stylizer import Stylizer, load_style
 from nst_rt.metrics.boldness import boldness
 
@@ -22,7 +22,7 @@ from nst_rt.metrics.boldness import boldness
         (" 1:1 ", (3000, 4000), "1:1"),
     ],
 )
-def test_the_working_size_of_a_large_photo(
+def test_working_size_of_a_large_photo(
     text: str | float, size: tuple[int, int], written: str
 ) -> None:
     strokes = StrokeSize.parse(text)
@@ -31,18 +31,18 @@ def test_the_working_size_of_a_large_photo(
     assert StrokeSize.parse(written) == strokes
 
 
-def test_pictures_of_any_size_get_the_same_strokes() -> None:
+def test_working_size_does_not_depend_on_the_frame_size() -> None:
     assert {
         DEFAULT_STROKES.working_size(side * 9, side * 16) for side in (20, 40, 80, 120, 240, 480)
     } == {(562, 1000)}
 
 
-def test_the_working_size_has_bounds() -> None:
+def test_working_size_is_limited() -> None:
     assert StrokeSize.parse("2%").working_size(24, 32) == (96, 128)  # four times the sides
     assert StrokeSize.parse("100%").working_size(480, 640) == (16, 20)
 
 
-def test_less_time_means_a_smaller_working_size() -> None:
+def test_scale_reduces_the_working_size() -> None:
     assert DEFAULT_STROKES.working_size(1080, 1920, scale=0.5) == (281, 500)
     assert StrokeSize.parse("1:1").working_size(480, 640, scale=0.5) == (240, 320)
 
@@ -50,12 +50,12 @@ def test_less_time_means_a_smaller_working_size() -> None:
 @pytest.mark.parametrize(
     "text", ["", "big", "0%", "-2%", "101%", "0px", "4px", "1:2", "nan", 0, 2.0]
 )
-def test_what_is_no_stroke_size(text: str | float) -> None:
-    with pytest.raises(InputError, match="stroke size"):
+def test_bad_stroke_sizes_are_errors(text: str | float) -> None:
+    with pytest.raises(InputError, match="`stroke_size`"):
         StrokeSize.parse(text)
 
 
-def test_strokes_are_made_larger_within_reason() -> None:
+def test_scaled_sizes_stay_in_a_sensible_range() -> None:
     assert DEFAULT_STROKES.scaled(2) == StrokeSize(0.04)
     assert DEFAULT_STROKES.scaled(100) == StrokeSize(0.1)
     assert StrokeSize.parse("1:1").scaled(0.5) == StrokeSize.parse("10px")
@@ -86,7 +86,7 @@ def stylizer() -> Stylizer:
 
 @pytest.fixture(scope="module")
 def whole(stylizer: Stylizer, photo: Frame) -> Frame:
-    return stylizer.stylize(photo)
+    return stylizer(photo)
 
 
 def strokes(stylized: Frame, photo: Frame, painting: Path) -> tuple[float, float]:
@@ -97,18 +97,20 @@ def strokes(stylized: Frame, photo: Frame, painting: Path) -> tuple[float, float
     return found.strokes, found.contrast
 
 
-def test_the_preview_shows_what_the_full_size_has(
+@pytest.mark.slow
+def test_strokes_do_not_depend_on_the_frame_size(
     stylizer: Stylizer, photo: Frame, whole: Frame, painting: Path
 ) -> None:
     small = resized(photo, (768, 1024))
-    preview, full = (strokes(x, photo, painting) for x in (stylizer.stylize(small), whole))
+    preview, full = (strokes(x, photo, painting) for x in (stylizer(small), whole))
     assert full == pytest.approx(preview, rel=0.1)
-    difference = resized(whole, (768, 1024)).astype(float) - stylizer.stylize(small)
+    difference = resized(whole, (768, 1024)).astype(float) - stylizer(small)
     assert np.abs(difference).mean() < 10
 
 
-def test_at_full_size_strokes_would_be_lost(photo: Frame, whole: Frame, painting: Path) -> None:
-    exact = load_style("starry_night", backend="openvino", stroke_size="1:1").stylize(photo)
+@pytest.mark.slow
+def test_strokes_are_bolder_than_at_full_size(photo: Frame, whole: Frame, painting: Path) -> None:
+    exact = load_style("starry_night", backend="openvino", stroke_size="1:1")(photo)
     assert strokes(whole, photo, painting)[0] > 2 * strokes(exact, photo, painting)[0]
 
 
@@ -118,63 +120,62 @@ def gradients(frame: Frame) -> np.ndarray:
     return cv2.Sobel(gray, cv2.CV_32F, 1, 0) ** 2 + cv2.Sobel(gray, cv2.CV_32F, 0, 1) ** 2
 
 
-def test_edges_are_as_sharp_as_those_of_the_photo(photo: Frame, whole: Frame) -> None:
+@pytest.mark.slow
+def test_edges_stay_as_sharp_as_in_the_photo(photo: Frame, whole: Frame) -> None:
     energy = gradients(photo)
     edges = energy >= np.quantile(energy, 0.98)
     assert gradients(whole)[edges].mean() >= 0.8 * energy[edges].mean()
 
 
-def test_there_are_no_seams(photo: Frame) -> None:
-    """What is worked on in bands of rows is what it would be at once."""
+def test_bands_of_rows_leave_no_seams(photo: Frame) -> None:
     small = resized(photo, (750, 1000))
     stylized = np.ascontiguousarray(small[::-1])
-    bands = brought_back(stylized, small, photo)
+    bands = at_full_size(stylized, small, photo)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(strokes_module, "_BAND", len(photo))
-        np.testing.assert_array_equal(bands, brought_back(stylized, small, photo))
+        np.testing.assert_array_equal(bands, at_full_size(stylized, small, photo))
 
 
-def test_there_are_no_halos() -> None:
-    """Beside a step no pixel is brighter or darker than what was stylized has it nearby."""
+def test_steps_get_no_halos() -> None:
     frame = np.full((1200, 1600, 3), 60, np.uint8)
     frame[:, 803:] = 190
     small = resized(frame, (300, 400))
-    large = brought_back(small, small, frame).astype(int)
+    large = at_full_size(small, small, frame).astype(int)
     assert large.min() >= 60 - 12
     assert large.max() <= 190 + 12
     far = np.r_[0:780, 826:1600]
     assert np.abs(large[:, far] - frame[:, far].astype(int)).max() <= 2
 
 
-def test_flat_pictures_stay_flat() -> None:
+def test_flat_areas_stay_flat() -> None:
     gray = np.full((640, 800, 3), 128, np.uint8)
     stylized = np.full((320, 400, 3), (10, 200, 90), np.uint8)
-    large = brought_back(stylized, resized(gray, (320, 400)), gray)
+    large = at_full_size(stylized, resized(gray, (320, 400)), gray)
     assert np.abs(large.astype(int) - (10, 200, 90)).max() <= 1
 
 
-def test_small_pictures_get_fine_strokes(stylizer: Stylizer, astronaut: Path) -> None:
+def test_small_frames_are_enlarged(stylizer: Stylizer, astronaut: Path) -> None:
     frame = tensor_to_frame(load_image(astronaut, size=256))
     assert stylizer.shrunk(frame).shape == (1000, 1000, 3)
-    assert stylizer.stylize(frame).shape == frame.shape
+    assert stylizer(frame).shape == frame.shape
 
 
-def test_a_stroke_size_is_taken_from_the_next_frame_on(stylizer: Stylizer, photo: Frame) -> None:
+def test_stroke_size_changes_on_the_next_frame(stylizer: Stylizer, photo: Frame) -> None:
     part = photo[:600, :800]
-    before = stylizer.stylize(part)
+    before = stylizer(part)
     stylizer.set_style(stroke_size="5%")
     assert stylizer.shrunk(part).shape == (300, 400, 3)
-    assert np.abs(stylizer.stylize(part).astype(int) - before).mean() > 5
+    assert np.abs(stylizer(part).astype(int) - before).mean() > 5
     stylizer.set_style(stroke_size=DEFAULT_STROKES)
-    np.testing.assert_array_equal(stylizer.stylize(part), before)
+    np.testing.assert_array_equal(stylizer(part), before)
 
 
-def test_strength_fades_to_the_picture_at_full_size(stylizer: Stylizer, photo: Frame) -> None:
+def test_strength_mixes_at_full_size(stylizer: Stylizer, photo: Frame) -> None:
     part = photo[:600, :800]
-    full = stylizer.stylize(part)
+    full = stylizer(part)
     stylizer.set_style(strength=0.25)
     expected = cv2.addWeighted(full, 0.25, part, 0.75, 0)
-    np.testing.assert_array_equal(stylizer.stylize(part), expected)
+    np.testing.assert_array_equal(stylizer(part), expected)
     stylizer.set_style(strength=0)
-    np.testing.assert_array_equal(stylizer.stylize(part), part)
+    np.testing.assert_array_equal(stylizer(part), part)
     stylizer.set_style(strength=1)

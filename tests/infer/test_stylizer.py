@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -17,120 +18,144 @@ def frame() -> Frame:
     return np.random.default_rng(0).integers(0, 256, (40, 56, 3), np.uint8)
 
 
+def new_stylizer(model: StyleModel, style: str = "waves", **settings: Any) -> Stylizer:
+    return Stylizer(model, style, **{"backend": "openvino", "stroke_size": "1:1"} | settings)
+
+
 @pytest.mark.parametrize("size", [(16, 16), (45, 31), (64, 64)])
-def test_any_size_stays_as_it_is(stylizer: Stylizer, size: tuple[int, int]) -> None:
-    stylized = stylizer.stylize(np.zeros((*size, 3), np.uint8))
+def test_output_has_the_size_of_the_frame(stylizer: Stylizer, size: tuple[int, int]) -> None:
+    stylized = stylizer(np.zeros((*size, 3), np.uint8))
     assert stylized.shape == (*size, 3)
     assert stylized.dtype == np.uint8
 
 
-def test_results_outlive_the_next_frame(stylizer: Stylizer, frame: Frame) -> None:
-    first = stylizer.stylize(frame)
+def test_output_is_not_overwritten_by_the_next_frame(stylizer: Stylizer, frame: Frame) -> None:
+    first = stylizer(frame)
     kept = first.copy()
-    stylizer.stylize(255 - frame)
+    stylizer(255 - frame)
     np.testing.assert_array_equal(first, kept)
 
 
-def test_views_and_mirrored_frames_are_taken(stylizer: Stylizer, frame: Frame) -> None:
+def test_mirrored_views_are_accepted(stylizer: Stylizer, frame: Frame) -> None:
     mirrored = frame[:, ::-1]
-    np.testing.assert_array_equal(
-        stylizer.stylize(mirrored), stylizer.stylize(np.ascontiguousarray(mirrored))
-    )
+    np.testing.assert_array_equal(stylizer(mirrored), stylizer(np.ascontiguousarray(mirrored)))
 
 
-def test_styles_change_without_compiling_again(
+def test_set_style_compiles_nothing(
     two_styles: StyleModel, frame: Frame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stylizer = Stylizer(two_styles, "waves", backend="openvino", stroke_size="1:1")
-    waves = stylizer.stylize(frame)
+    stylizer = new_stylizer(two_styles)
+    waves = stylizer(frame)
     stylizer.start_shrunk(frame)()
     monkeypatch.setattr(stylizer._backend, "_compiled", lambda *_: pytest.fail("compiled again"))
     stylizer.set_style("night")
-    night = stylizer.stylize(frame)
+    night = stylizer(frame)
     assert np.abs(night.astype(int) - waves).mean() > 1
     assert np.abs(night.astype(int) - stylizer.start_shrunk(frame)()).max() <= 1
     stylizer.set_style({"waves": 3, "night": 0})
-    np.testing.assert_array_equal(stylizer.stylize(frame), waves)
+    np.testing.assert_array_equal(stylizer(frame), waves)
 
 
 @pytest.mark.parametrize("backend", ["openvino", "torch", "onnx"])
-def test_frames_in_flight_are_those_painted_one_by_one(
+def test_frames_in_flight_match_single_frames(
     two_styles: StyleModel, frame: Frame, backend: BackendName
 ) -> None:
-    stylizer = Stylizer(two_styles, "waves", backend=backend, precision="f32", stroke_size="1:1")
+    stylizer = new_stylizer(two_styles, backend=backend, precision="f32")
     frames = [frame, 255 - frame, np.ascontiguousarray(frame[::-1]), frame // 2]
     singly, started = [], []
     for index, each in enumerate(frames):
         stylizer.set_style("waves" if index < 2 else "night")
-        singly.append(stylizer.stylize(each))
+        singly.append(stylizer(each))
         started.append(stylizer.start_shrunk(each))  # more of them than there are requests
     for wait, one in zip(started, singly, strict=True):
         assert np.abs(wait().astype(int) - one).max() <= 1
 
 
-def test_strength_goes_from_the_frame_to_the_style(two_styles: StyleModel, frame: Frame) -> None:
-    stylizer = Stylizer(two_styles, "waves", backend="openvino", stroke_size="1:1")
-    full = stylizer.stylize(frame)
-    stylizer.set_style("waves", strength=0)
-    np.testing.assert_array_equal(stylizer.stylize(frame), frame)
-    stylizer.set_style("waves", strength=0.25)
+def test_strength_mixes_frame_and_style(two_styles: StyleModel, frame: Frame) -> None:
+    stylizer = new_stylizer(two_styles)
+    full = stylizer(frame)
+    stylizer.set_style(strength=0)
+    np.testing.assert_array_equal(stylizer(frame), frame)
+    stylizer.set_style(strength=0.25)
     expected = cv2.addWeighted(full, 0.25, frame, 0.75, 0)
-    np.testing.assert_array_equal(stylizer.stylize(frame), expected)
+    np.testing.assert_array_equal(stylizer(frame), expected)
 
 
-def test_what_is_not_given_stays(two_styles: StyleModel, frame: Frame) -> None:
-    stylizer = Stylizer(two_styles, "waves", strength=0.25, backend="openvino", stroke_size="1:1")
+def test_set_style_keeps_what_is_not_given(two_styles: StyleModel, frame: Frame) -> None:
+    stylizer = new_stylizer(two_styles, strength=0.25)
     stylizer.set_style("night")
-    night = Stylizer(
-        two_styles, "night", strength=0.25, backend="openvino", stroke_size="1:1"
-    ).stylize(frame)
-    np.testing.assert_array_equal(stylizer.stylize(frame), night)
+    expected = new_stylizer(two_styles, "night", strength=0.25)(frame)
+    np.testing.assert_array_equal(stylizer(frame), expected)
     stylizer.set_style(strength=0.5)
-    night = Stylizer(
-        two_styles, "night", strength=0.5, backend="openvino", stroke_size="1:1"
-    ).stylize(frame)
-    np.testing.assert_array_equal(stylizer.stylize(frame), night)
-    with pytest.raises(InputError):
-        stylizer.set_style("waves", strength=2)
-    with pytest.raises(UnknownNameError):
-        stylizer.set_style("wave", strength=0)
-    np.testing.assert_array_equal(stylizer.stylize(frame), night)
-
-
-@pytest.mark.parametrize("strength", [-0.1, 1.1, float("nan")])
-def test_strength_out_of_range(stylizer: Stylizer, strength: float) -> None:
-    with pytest.raises(InputError, match="strength"):
-        stylizer.set_style("waves", strength=strength)
+    expected = new_stylizer(two_styles, "night", strength=0.5)(frame)
+    np.testing.assert_array_equal(stylizer(frame), expected)
 
 
 @pytest.mark.parametrize(
-    "frame",
+    ("style", "settings", "error"),
     [
-        np.zeros((40, 40), np.uint8),
-        np.zeros((40, 40, 4), np.uint8),
-        np.zeros((40, 40, 3), np.float32),
-        np.zeros((15, 40, 3), np.uint8),
+        ("waves", {"strength": -0.1}, InputError),
+        ("waves", {"strength": 1.1}, InputError),
+        ("waves", {"strength": float("nan")}, InputError),
+        ("waves", {"strength": 0, "stroke_size": "wide"}, InputError),
+        ("wave", {"strength": 0}, UnknownNameError),
+        ([], {"strength": 0}, InputError),
     ],
 )
-def test_what_is_no_frame_is_an_error(stylizer: Stylizer, frame: np.ndarray) -> None:
-    with pytest.raises(InputError):
-        stylizer.stylize(frame)
+def test_set_style_with_bad_values_changes_nothing(
+    two_styles: StyleModel, frame: Frame, style: Any, settings: dict[str, Any], error: type
+) -> None:
+    stylizer = new_stylizer(two_styles, "night")
+    with pytest.raises(error):
+        stylizer.set_style(style, **settings)
+    np.testing.assert_array_equal(stylizer(frame), new_stylizer(two_styles, "night")(frame))
 
 
-def test_an_unknown_style_names_the_known_ones(stylizer: Stylizer) -> None:
-    with pytest.raises(UnknownNameError, match="known are waves, night"):
-        stylizer.set_style("wave")
+@pytest.mark.parametrize(
+    ("frame", "named"),
+    [
+        (np.zeros((40, 40), np.uint8), "40, 40"),
+        (np.zeros((40, 40, 4), np.uint8), "40, 40, 4"),
+        (np.zeros((40, 40, 3), np.float32), "float32"),
+        (np.zeros((15, 40, 3), np.uint8), "40x15"),
+        (None, "NoneType"),  # as cv2.imread returns for a missing file
+        ("photo.jpg", "str"),
+        (Image.new("RGB", (32, 32)), "Image"),
+    ],
+)
+@pytest.mark.parametrize("strength", [0, 1])
+def test_other_inputs_are_errors(
+    stylizer: Stylizer, frame: Any, named: str, strength: float
+) -> None:
+    stylizer.set_style(strength=strength)
+    try:
+        with pytest.raises(InputError, match=named):
+            stylizer(frame)
+    finally:
+        stylizer.set_style(strength=1)
 
 
-def test_the_shipped_style_paints(frame: Frame) -> None:
-    stylizer = load_style("starry_night")
-    assert np.abs(stylizer.stylize(frame).astype(int) - frame).mean() > 5
+def test_load_style_takes_a_style_in_every_form(two_styles: StyleModel, tmp_path: Path) -> None:
+    file = two_styles.save(tmp_path / "two.safetensors")
+    one, half = {"waves": 1.0}, {"waves": 0.5, "night": 0.5}
+    for style, blend in (
+        (file, one),
+        (str(file), one),
+        (two_styles, one),
+        (f"{file}:night", {"night": 1.0}),
+        ([file, f"{file}:night"], half),
+        ({f"{file}:waves": 2, f"{file}:night": 2}, half),
+        (f"{file}:waves=0.5,{file}:night=0.5", half),
+    ):
+        assert load_style(style, backend="torch").blend == blend
+    for wrong in (5, [], {}, None, f"{file}@0,{file}@2"):
+        with pytest.raises(InputError):
+            load_style(wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+def test_default_style_changes_the_frame(frame: Frame) -> None:
+    stylizer = load_style()
+    assert stylizer.blend == {"starry_night": 1}
+    assert np.abs(stylizer(frame).astype(int) - frame).mean() > 5
     assert str(stylizer) == f"{stylizer.backend} {stylizer.precision} on {stylizer.device}"
-
-
-@pytest.mark.parametrize("frame", [None, "photo.jpg", Image.new("RGB", (32, 32))])
-@pytest.mark.parametrize("method", ["stylize", "shrunk"])
-def test_what_is_no_array_is_no_frame(two_styles: StyleModel, frame: Any, method: str) -> None:
-    stylizer = Stylizer(two_styles, "waves", backend="torch", stroke_size="1:1")
-    with pytest.raises(InputError, match=type(frame).__name__):
-        getattr(stylizer, method)(frame)

@@ -9,15 +9,15 @@ import pytest
 
 from nst_rt.infer.threads import in_background, polled
 
-# Seconds that none of these tests takes.
+# A time that none of these tests takes.
 newest = partial(polled, seconds=60, drop=True)
 
 
-def test_every_item_comes_through_in_order() -> None:
+def test_items_arrive_in_order() -> None:
     assert list(in_background(range(100), depth=3)) == list(range(100))
 
 
-def test_a_slow_consumer_holds_the_producer_back() -> None:
+def test_a_slow_consumer_blocks_the_producer() -> None:
     made = []
 
     def items() -> Iterator[int]:
@@ -32,7 +32,7 @@ def test_a_slow_consumer_holds_the_producer_back() -> None:
 
 
 @pytest.mark.parametrize("stage", [in_background, newest])
-def test_an_error_surfaces_once_in_the_consumer(stage) -> None:
+def test_errors_are_raised_in_the_consumer(stage) -> None:
     def items() -> Iterator[int]:
         yield 1
         raise ValueError("broken")
@@ -60,7 +60,7 @@ def test_closing_ends_the_thread_and_its_generator(stage) -> None:
     assert threading.active_count() == before
 
 
-def test_an_error_in_the_consumer_ends_all_stages() -> None:
+def test_errors_in_the_consumer_end_all_stages() -> None:
     def consume() -> None:
         with (
             closing(in_background(count())) as first,
@@ -75,7 +75,7 @@ def test_an_error_in_the_consumer_ends_all_stages() -> None:
     assert threading.active_count() == before
 
 
-def test_a_source_that_hangs_holds_nobody_up() -> None:
+def test_closing_does_not_wait_for_a_hanging_source() -> None:
     arrives, ended = threading.Event(), threading.Event()
 
     def hanging() -> Iterator[int]:
@@ -96,7 +96,7 @@ def test_a_source_that_hangs_holds_nobody_up() -> None:
     assert ended.wait(60)
 
 
-def test_the_newest_item_wins() -> None:
+def test_drop_yields_the_newest_item() -> None:
     taken, burst, go_on = threading.Event(), threading.Event(), threading.Event()
 
     def items() -> Iterator[int]:
@@ -114,13 +114,10 @@ def test_the_newest_item_wins() -> None:
         assert next(stage) == 9
         go_on.set()
         assert list(stage) == [10]
+    assert list(newest(range(1000)))[-1] == 999  # the last one is never dropped
 
 
-def test_the_last_item_is_not_dropped() -> None:
-    assert list(newest(range(1000)))[-1] == 999
-
-
-def test_nothing_for_a_while_is_none() -> None:
+def test_polled_yields_none_without_items() -> None:
     go_on = threading.Event()
 
     def items() -> Iterator[int]:
@@ -135,7 +132,7 @@ def test_nothing_for_a_while_is_none() -> None:
         assert next(item for item in stage if item is not None) == 2
 
 
-def test_a_live_source_that_hangs_is_left_behind() -> None:
+def test_closing_leaves_a_hanging_live_source_behind() -> None:
     forever = threading.Event()
 
     def items() -> Iterator[int]:

@@ -1,4 +1,4 @@
-"""Networks of a blend that take turns, so that it costs one of them a frame."""
+"""Unrelated networks of a blend take turns: each frame runs one of them."""
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -23,7 +23,7 @@ BLEND = {"one": 2.0, "two": 1.0}
 STEP = 0.1  # seconds between frames
 
 
-def stranger(name: str, seed: int) -> StyleModel:
+def unrelated(name: str, seed: int) -> StyleModel:
     generator = torch.Generator().manual_seed(seed)
     network = TransformerNet("fast", trunk=8, decoder=4, blocks=1).eval().requires_grad_(False)
     for parameter in network.parameters():
@@ -31,14 +31,14 @@ def stranger(name: str, seed: int) -> StyleModel:
     return StyleModel(network, (Style(name),))
 
 
-PALETTE = StyleSet(*(stranger(name, seed) for seed, name in enumerate(NAMES)))
+STYLE_SET = StyleSet(*(unrelated(name, seed) for seed, name in enumerate(NAMES)))
 
 
 class Counting(Stylizer):
-    """Notes which styles run."""
+    """Records which styles run."""
 
     def __init__(self, style: dict[str, float]) -> None:
-        super().__init__(PALETTE, style, backend="torch", precision="f32", stroke_size="1:1")
+        super().__init__(STYLE_SET, style, backend="torch", precision="f32", stroke_size="1:1")
         self.runs_of: list[str] = []
 
     def _begin_pass(self, each: Pass, frame: Frame, *, several: bool) -> Callable[[], Frame]:
@@ -75,7 +75,7 @@ def test_each_frame_after_the_first_runs_one_network(frames: list[Frame], count:
     assert runs == (names * (len(frames) + 1))[: count + len(frames) - 1]
 
 
-def test_a_stranger_that_joins_costs_nothing_more(frames: list[Frame]) -> None:
+def test_a_new_network_runs_at_once(frames: list[Frame]) -> None:
     each, runs = frame_stylizer({"one": 1.0})
     played(each, frames[:2])
     each.stylizer.set_style(BLEND)
@@ -83,43 +83,42 @@ def test_a_stranger_that_joins_costs_nothing_more(frames: list[Frame]) -> None:
     assert runs == ["one", "one", "two", "one", "two", "one"]
 
 
-def test_what_stands_still_is_the_mix_of_outputs(frames: list[Frame]) -> None:
+def test_a_still_scene_shows_the_mix_of_outputs(frames: list[Frame]) -> None:
     each, _ = frame_stylizer(BLEND)
     [*_, last] = played(each, [frames[0]] * 6)
-    assert np.abs(last.astype(int) - Counting(BLEND).stylize(frames[0])).max() <= 1
+    assert np.abs(last.astype(int) - Counting(BLEND)(frames[0])).max() <= 1
 
 
-def test_what_moves_is_nearly_the_mix_of_outputs(frames: list[Frame]) -> None:
-    """Nearer than what is painted of the frame before, which would lag behind."""
+def test_a_moving_scene_shows_nearly_the_mix_of_outputs(frames: list[Frame]) -> None:
+    """Nearer than the output of the last frame, which would lag behind."""
     each, _ = frame_stylizer(BLEND, stability=0.01)  # so that nothing else is kept
     got = played(each, frames)
-    whole = [Counting(BLEND).stylize(frame) for frame in frames]
+    whole = [Counting(BLEND)(frame) for frame in frames]
     error = np.mean([difference(*pair) for pair in zip(got[1:], whole[1:], strict=True)])
     lag = np.mean([difference(*pair) for pair in pairwise(whole)])
     assert error < 0.6 * lag
 
 
-def test_a_cut_runs_all(frames: list[Frame]) -> None:
+def test_a_cut_runs_all_networks(frames: list[Frame]) -> None:
     each, runs = frame_stylizer(BLEND)
     played(each, frames[:3])
     runs.clear()
     [other] = played(each, [255 - frames[0][::-1, ::-1]], begin=3)
     assert sorted(runs) == ["one", "two"]
-    expected = Counting(BLEND).stylize(255 - frames[0][::-1, ::-1])
+    expected = Counting(BLEND)(255 - frames[0][::-1, ::-1])
     np.testing.assert_array_equal(other, expected)
 
 
-def test_without_a_stabilizer_all_run(frames: list[Frame]) -> None:
+def test_without_a_stabilizer_all_networks_run(frames: list[Frame]) -> None:
     still, runs = frame_stylizer(BLEND, stability=0)
     got = played(still, frames[:3])
     assert runs == ["one", "two"] * 3
     got += played(FrameStylizer(Counting(BLEND)), frames[:3])
-    for picture, frame in zip(got, frames[:3] * 2, strict=True):
-        np.testing.assert_array_equal(picture, Counting(BLEND).stylize(frame))
+    np.testing.assert_array_equal(got, [Counting(BLEND)(frame) for frame in frames[:3] * 2])
 
 
-def test_frames_in_flight_and_after_a_resumption_are_the_same(frames: list[Frame]) -> None:
-    """Across a fade to a blend of three strangers."""
+def test_frames_in_flight_and_restored_state_match(frames: list[Frame]) -> None:
+    """Across a fade to a blend of three unrelated styles."""
     timeline = Timeline(((0, "one"), (0.2, {"one": 1, "two": 2, "three": 1})), fade=0.3)
 
     def made() -> FrameStylizer:
@@ -134,31 +133,29 @@ def test_frames_in_flight_and_after_a_resumption_are_the_same(frames: list[Frame
         if number == 6:
             state = two.state()
         begun = following
-    for picture, wanted in zip([*got, begun()], expected, strict=True):
-        np.testing.assert_array_equal(picture, wanted)
+    np.testing.assert_array_equal([*got, begun()], expected)
     resumed = made()
     resumed.restore({name: array.copy() for name, array in state.items()})
-    for picture, wanted in zip(played(resumed, frames[6:], begin=6), expected[6:], strict=True):
-        np.testing.assert_array_equal(picture, wanted)
+    np.testing.assert_array_equal(played(resumed, frames[6:], begin=6), expected[6:])
 
 
-def test_whose_turn_it_is() -> None:
-    ages = next_ages({}, "ab")
-    assert ages == {"a": 0, "b": 0}
-    ages = next_ages(ages, "ab")
-    assert ages == {"a": 0, "b": 1}
-    ages = next_ages(ages, "ab")
-    assert ages == {"a": 1, "b": 0}
-    ages = next_ages(ages, "abc")  # what is new comes first
-    assert ages == {"a": 2, "b": 1, "c": 0}
-    ages = next_ages(ages, "bc")
-    assert ages == {"b": 0, "c": 1}
+def test_next_ages() -> None:
+    ages = {}
+    for names, expected in (
+        ("ab", {"a": 0, "b": 0}),
+        ("ab", {"a": 0, "b": 1}),
+        ("ab", {"a": 1, "b": 0}),
+        ("abc", {"a": 2, "b": 1, "c": 0}),  # a new one comes first
+        ("bc", {"b": 0, "c": 1}),
+    ):
+        ages = next_ages(ages, names)
+        assert ages == expected
 
 
-def test_what_waits_beside_a_fade_has_its_turn() -> None:
+def test_a_waiting_network_runs_beside_a_fade() -> None:
     ages, turns = next_ages({}, ["still", "0"]), []
     for number in range(1, 9):
-        ages = next_ages(ages, ["still", str(number)])  # a blend of others, new in each frame
+        ages = next_ages(ages, ["still", str(number)])  # a related group, new in each frame
         assert ages[str(number)] == 0
         turns.append(ages["still"] == 0)
     assert turns == [False, True] * 4

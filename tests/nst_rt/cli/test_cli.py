@@ -62,12 +62,11 @@ BAD = [
     (["image", "missing.png", *OUT], "no such file"),
     (["image", "text.png", *OUT], "not an image"),
     (["image", "photos", *OUT], "not a folder, which several photos need"),
-    (["image", PHOTO, *OUT, "--resume"], "goes with a folder"),
     (["image", PHOTO, "-o", "exists.png"], "exists already; --overwrite"),
     (["image", "exists.png", "-o", "exists.png", "--overwrite"], "would replace exists.png"),
-    (["styles", "exists.png", "--sheet", "exists.png", "--overwrite"], "would replace exists.png"),
+    (["styles", "exists.png", "-o", "exists.png", "--overwrite"], "would replace exists.png"),
+    (["styles", "-o", "sheet.png"], "--output needs a photo"),
     (["image", PHOTO, *OUT, "--max-pixels", "1000"], "more than the 1000"),
-    (["image", PHOTO, "-o", "photos"], "is a directory"),
     (["image", PHOTO, "-o", "nowhere/out.png"], "folder nowhere does not exist"),
     (["image", PHOTO, "-o", "out.xyz"], "unknown image format '.xyz'"),
     (["image", PHOTO, *OUT, "--size", "0"], "must be a positive number"),
@@ -80,7 +79,6 @@ BAD = [
     (["image", PHOTO, *OUT, "--strength", "2"], "between 0 and 1"),
     (["image", PHOTO, *OUT, "--backend", "cuda"], "known are auto, openvino, torch, onnx"),
     (["image", PHOTO, *OUT, "--precision", "int4"], "known are auto, f32"),
-    (["image", PHOTO], "required: -o/--output"),
     # videos
     (["video", "missing.mp4", "-o", "out.mp4"], "no such file"),
     (["video", "empty.mp4", "-o", "out.mp4"], "not a video"),
@@ -97,7 +95,7 @@ BAD = [
     (["train", "--style-image", PAINTING, "--photos", "photos", "--name", "x"], "no photos in it"),
     (["train", "--style-image", PAINTING, "--photos", "nowhere", "--name", "x"], "no such folder"),
     # the rest
-    (["demo", "--folder", "text.png"], "Not a directory|File exists"),
+    (["demo", "-o", "text.png"], "Not a directory|File exists"),
     (["demo", "--style", "nobody"], "known are"),
     (["paint"], "invalid choice: 'paint'"),
     ([], "required: VERB"),
@@ -169,7 +167,7 @@ def test_an_image_is_stylized(
     code, out, _ = run("image", astronaut, "-o", "out.png", "--size", 200, "--json")
     assert code == 0
     facts = json.loads(out)
-    assert (facts["output"], facts["width"], facts["height"]) == ("out.png", 200, 200)
+    assert facts["images"] == [{"output": "out.png", "width": 200, "height": 200}]
     stylized, photo = load_image("out.png"), load_image(astronaut, size=200)
     assert stylized.shape == photo.shape
     assert (stylized - photo).abs().mean() > 0.03
@@ -346,28 +344,19 @@ def test_photos_are_packed(
 def test_styles_are_listed(run: Callable[..., tuple[int, str, str]]) -> None:
     code, out, _ = run("styles")
     assert code == 0
-    assert "starry_night: The Starry Night, Vincent van Gogh, 1889" in out
+    assert re.search("starry_night +The Starry Night +Vincent van Gogh +1889", out)
     assert json.loads(run("styles", "--json")[1])["starry_night"]["license"] == "public domain"
 
 
 def test_a_photo_in_all_styles(
     run: Callable[..., tuple[int, str, str]], folder: Path, astronaut: Path
 ) -> None:
-    code, out, _ = run("styles", astronaut, "--sheet", "sheet.png", "--size", 48, "--json")
+    code, out, _ = run("styles", astronaut, "-o", "sheet.png", "--size", 48, "--json")
     assert code == 0
     height, width = load_image(folder / "sheet.png").shape[-2:]
     assert json.loads(out) == {"output": "sheet.png", "width": width, "height": height}
     assert width == 4 * 48
-    assert run("styles", astronaut, "--sheet", "sheet.png")[0] == 2  # it exists
-
-
-@pytest.mark.parametrize("given", [["photo.jpg"], ["--sheet", "sheet.png"]])
-def test_a_sheet_needs_a_photo_and_a_file(
-    run: Callable[..., tuple[int, str, str]], given: list[str]
-) -> None:
-    code, _, err = run("styles", *given)
-    assert code == 2
-    assert "nst-rt styles PHOTO --sheet OUT.png" in err
+    assert run("styles", astronaut, "-o", "sheet.png")[0] == 2  # it exists
 
 
 def test_every_verb_has_help_with_an_example(run: Callable[..., tuple[int, str, str]]) -> None:
@@ -398,8 +387,6 @@ def _options(verb: str) -> dict[str, argparse.Action]:
 @pytest.mark.parametrize(
     ("verb", "function"),
     [
-        ("image", nst_rt.load_style),
-        ("video", nst_rt.load_frame_stylizer),
         ("video", nst_rt.stylize_video),
         ("webcam", nst_rt.stylize_webcam),
     ],

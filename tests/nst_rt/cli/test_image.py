@@ -1,66 +1,125 @@
+import json
+from collections.abc import Callable
 from pathlib import Path
-from unittest.mock import Mock
+from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image, TiffImagePlugin
 
 from nst_rt.cli import main
-from nst_rt.infer.photos import Batch
+from nst_rt.images.io import Frame, load_image, save_image, tensor_to_frame
+from nst_rt.infer.photos import ImagesResult, StylizedImage
+from nst_rt.infer.postprocess import PostProcessing
+from nst_rt.infer.stylizer import Stylizer
+from nst_rt.models.style_model import StyleModel
+
+Run = Callable[..., tuple[int, str, str]]
+TWO = "two.safetensors"
+BLEND = f"{TWO}:waves=3,{TWO}:night=1"
 
 
-@pytest.mark.parametrize(
-    ("error", "said"), [(OSError("no frame"), "no frame"), (OSError(28, "full"), "full")]
-)
-def test_errors_of_the_system_say_what_they_are(
-    astronaut: Path,
+@pytest.fixture
+def run(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    error: OSError,
-    said: str,
-) -> None:
-    monkeypatch.setattr("nst_rt.infer.photos.stylize_image", Mock(side_effect=error))
-    assert main(["image", str(astronaut), "-o", str(tmp_path / "out.png")]) == 2
-    assert capsys.readouterr().err == f"nst-rt: the system: {said}\n"
+    astronaut: Path,
+    two_styles: StyleModel,
+) -> Run:
+    """`nst-rt image` in a folder with a photo, a video's name and a model of two styles."""
+    monkeypatch.chdir(tmp_path)
+    save_image(load_image(astronaut, size=64), "photo.png")
+    Path("clip.avi").touch()
+    two_styles.save(TWO)
+
+    def run_main(*arguments: str) -> tuple[int, str, str]:
+        exact = ("--backend", "torch", "--precision", "f32", "--stroke-size", "1:1")
+        code = main(["image", *arguments, *exact])
+        return code, *capsys.readouterr()
+
+    return run_main
 
 
-def test_what_pillow_says_is_not_shown(
-    tmp_path: Path,
-    recwarn: pytest.WarningsRecorder,
-    caplog: pytest.LogCaptureFixture,
-    capsys: pytest.CaptureFixture[str],
+def frame_of(file: str) -> Frame:
+    return tensor_to_frame(load_image(file))
+
+
+def stylized(style: str | dict[str, float]) -> Frame:
+    settings: dict[str, Any] = {"backend": "torch", "precision": "f32", "stroke_size": "1:1"}
+    return Stylizer(StyleModel.load(TWO), style, **settings)(frame_of("photo.png"))
+
+
+def test_photo_in_a_blend(run: Run) -> None:
+    code, out, _ = run("photo.png", "--style", BLEND, "--json")
+    facts = json.loads(out)
+    assert code == 0
+    assert facts["images"] == [{"output": "photo_waves_night.png", "width": 64, "height": 64}]
+    assert facts["backend"].startswith("torch f32")
+    expected = stylized({"waves": 3, "night": 1})
+    np.testing.assert_array_equal(frame_of("photo_waves_night.png"), expected)
+
+
+def test_post_processing(run: Run) -> None:
+    options = ("--preserve-colors", "--compare", "--strength", "0.6")
+    assert run("photo.png", "-o", "out.png", "--style", f"{TWO}:night", *options)[0] == 0
+    expected = PostProcessing(strength=0.6, preserve_colors=True, compare=True).apply(
+        frame_of("photo.png"), stylized("night")
+    )
+    np.testing.assert_array_equal(frame_of("out.png"), expected)
+
+
+def test_several_photos_and_a_folder(run: Run) -> None:
+    Path("photos").mkdir()
+    frame = frame_of("photo.png")
+    save_image(frame[::-1], "photos/other.png")
+    assert run("photo.png", "photos", "-o", "out", "--style", TWO, "--json")[0] == 0
+    assert {path.name for path in Path("out").iterdir()} == {"photo.png", "other.png"}
+    code, out, _ = run("photo.png", "photos", "-o", "out", "--style", TWO, "--resume", "--json")
+    assert (code, json.loads(out)["kept"]) == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["clip.avi"], "nst-rt video clip.avi"),
+        (["photo.png", "--style", f"{TWO}:waves@0,{TWO}:night@1"], "videos"),
+        (["photo.png", "--style", f"{TWO}:nite"], "'night'"),
+        (["photo.png", "--style", f"{TWO}=1,great_wave=-1"], "great_wave"),
+        (["photo.png", "-o", "photo.png", "--style", TWO, "--overwrite"], "photo.png"),
+        (["photo.png", "--strength", "1.5"], "--strength"),
+    ],
+)
+def test_bad_input_is_one_line(run: Run, arguments: list[str], named: str) -> None:
+    before = sorted(Path().iterdir())
+    code, out, err = run(*arguments)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert named in err
+    assert sorted(Path().iterdir()) == before
+
+
+def test_warnings_of_pillow_are_hidden(
+    run: Run, recwarn: pytest.WarningsRecorder, caplog: pytest.LogCaptureFixture
 ) -> None:
-    Image.new("RGB", (40, 40)).save(tmp_path / "cut.tif")
-    content = (tmp_path / "cut.tif").read_bytes()
-    (tmp_path / "cut.tif").write_bytes(content[: len(content) // 2])  # of which Pillow warns
+    Image.new("RGB", (40, 40)).save("cut.tif")
+    content = Path("cut.tif").read_bytes()
+    Path("cut.tif").write_bytes(content[: len(content) // 2])  # of which Pillow warns
     many = TiffImagePlugin.ImageFileDirectory_v2()
     many[TiffImagePlugin.SAMPLESPERPIXEL] = 1000  # which it logs as an error
-    Image.new("L", (40, 40)).save(tmp_path / "many.tif", tiffinfo=many)
+    Image.new("L", (40, 40)).save("many.tif", tiffinfo=many)
     for name in ("cut.tif", "many.tif"):
-        assert main(["image", str(tmp_path / name), "-o", str(tmp_path / "out.png")]) == 2
-        out, err = capsys.readouterr()
-        assert (out, err.count("\n")) == ("", 1)
-        assert err.startswith(f"nst-rt: {tmp_path / name}: ")
+        code, out, err = run(name, "-o", "out.png", "--style", TWO)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert err.startswith(f"nst-rt: {name}: ")
     assert not [warning for warning in recwarn if "PIL" in warning.filename]
     assert not caplog.records
 
 
-def test_a_folder_of_which_nothing_comes_says_why(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    batch = Batch(tmp_path, skipped={"a": "a: too large", "b": "b: damaged"})
-    monkeypatch.setattr("nst_rt.infer.photos.stylize_images", lambda *_, **__: batch)
-    assert main(["image", str(tmp_path), "-o", str(tmp_path / "out")]) == 2
-    lines = capsys.readouterr().err.splitlines()
-    assert ["a: too large" in line for line in lines] == [True, False, True]
-
-
-def test_a_folder_with_skipped_photos_is_done_in_part(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    batch = Batch(tmp_path, outputs=[tmp_path / "a.png"], skipped={"b": "b: damaged"})
-    monkeypatch.setattr("nst_rt.infer.photos.stylize_images", lambda *_, **__: batch)
-    assert main(["image", str(tmp_path), "-o", str(tmp_path / "out")]) == 3
-    out, err = capsys.readouterr()
-    assert "skipped: 1" in out
+def test_skipped_photos_are_a_partial_result(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = (StylizedImage(Path("a.png"), 40, 30),)
+    done = ImagesResult(images, 0, {"b": "b: damaged"}, "torch f32 on cpu")
+    monkeypatch.setattr("nst_rt.infer.photos.stylize_images", lambda *_, **__: done)
+    code, out, err = run("photos")
+    assert (code, err.count("\n")) == (3, 1)
+    assert "a.png, 40x30, skipped: 1" in out
     assert "b: damaged" in err
