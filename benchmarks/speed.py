@@ -71,7 +71,7 @@ class JohnsonNet(ClassicNet):
             x = layer(x, style)
         for layer in self.decode:
             x = layer(x)
-        logits: Tensor = self.stylize(x)
+        logits: Tensor = self.to_image(x)
         return logits
 
 
@@ -132,7 +132,7 @@ def candidates(device: str | None) -> tuple[dict[str, Stylize], dict[str, str]]:
                 precision=precision,
                 device=device,
             )
-            there[label] = stylizer.stylize
+            there[label] = stylizer
             backends[label] = str(stylizer)
         except BackendError as error:
             print(f"left out {label}: {error}")
@@ -183,7 +183,7 @@ def file_rates(
         for _ in VideoReader(source):
             pass
 
-    working = [stylizer.shrunk(timed.frame) for timed in islice(VideoReader(film), _STABILIZED)]
+    working = [stylizer.shrunk(timed.image) for timed in islice(VideoReader(film), _STABILIZED)]
     pairs = [(frame, stylizer.stylize_shrunk(frame)) for frame in working]
 
     def steady() -> None:

@@ -15,7 +15,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from nst_rt.images.io import Frame, load_image, tensor_to_frame
+from nst_rt.images.convert import tensor_to_frame
+from nst_rt.images.io import Frame, load_image
 from nst_rt.infer.strokes import resized
 from nst_rt.infer.stylizer import load_style
 

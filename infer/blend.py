@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from nst_rt.errors import UnknownNameError
-from nst_rt.infer.backends.frame_net import StyleWeights, style_weights
+from nst_rt.infer.backends.graph import StyleWeights, style_weights
 from nst_rt.models.merge import with_styles
 from nst_rt.models.style_model import Style, StyleModel, normalized_weights
 from nst_rt.models.transformer import TransformerNet

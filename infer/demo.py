@@ -53,7 +53,7 @@ def run_demo(
         output,
         style=stylizer,
         overwrite=True,
-        on_frame=lambda frames, info: progress and progress(frames, info.frames or None, ""),
+        progress=progress,
     )
     before_after = np.hstack([_middle_frame(film), _middle_frame(output)])
     save_image(before_after, folder / "before_after.png", overwrite=True)
@@ -100,5 +100,5 @@ def _missing(need: str) -> InputError:
 
 def _middle_frame(film: Path) -> Frame:
     reader = VideoReader(film)
-    middle = next(islice(reader, reader.info.frames // 2, None)).frame
+    middle = next(islice(reader, reader.info.frames // 2, None)).image
     return np.asarray(cv2.resize(middle, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA))

@@ -16,8 +16,8 @@ from torch import Tensor
 from nst_rt.errors import BackendError
 from nst_rt.files import check_format, check_output
 from nst_rt.infer.backends import Frames
-from nst_rt.infer.backends.frame_net import StyledFrameNet, exported
-from nst_rt.infer.backends.onnx_graph import onnx_graph
+from nst_rt.infer.backends.graph import StyledFrameNet, exported
+from nst_rt.infer.backends.onnx import onnx_graph
 from nst_rt.infer.timeline import OneStyle, style_label
 from nst_rt.models.style_model import StyleModel, find_style
 

@@ -8,13 +8,13 @@ from pathlib import Path, PurePath, PurePosixPath
 from nst_rt.errors import InputError, OutputExistsError
 from nst_rt.files import check_input, check_not_input, is_disk_full
 from nst_rt.images.collection import Photo, find_photos, is_collection
+from nst_rt.images.convert import tensor_to_frame
 from nst_rt.images.io import (
     IMAGE_SUFFIXES,
     check_image_output,
     check_image_size,
     load_picture,
     save_image,
-    tensor_to_frame,
 )
 from nst_rt.infer.backends import BackendName, Precision
 from nst_rt.infer.frame_stylizer import FrameStylizer, label_of, load_frame_stylizer

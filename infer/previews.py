@@ -9,11 +9,12 @@ from PIL import Image
 from torch import Tensor
 
 from nst_rt.images.contact_sheet import contact_sheet
-from nst_rt.images.io import Frame, frame_to_tensor, load_image, tensor_to_frame
+from nst_rt.images.convert import frame_to_tensor, tensor_to_frame
+from nst_rt.images.io import Frame, load_image
 from nst_rt.infer.blend import StyleSet
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.infer.timeline import load_blend
-from nst_rt.models.style_model import gallery
+from nst_rt.models.style_model import gallery_files
 from nst_rt.progress import Progress
 
 SHEET_CELL = 480  # long side of an image on the sheet, pixels
@@ -39,7 +40,7 @@ def style_sheet(
         InputError: a photo or a size that cannot be used.
     """
     image = load_image(photo, size=size)
-    style_set, _ = load_blend([*gallery()])
+    style_set, _ = load_blend([*gallery_files()])
     images = {"photo": image}
     for name, stylized in in_all_styles(tensor_to_frame(image), style_set):
         images[name] = frame_to_tensor(stylized)

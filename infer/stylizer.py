@@ -18,7 +18,7 @@ from nst_rt.infer.backends import (
     choose,
     create_backend,
 )
-from nst_rt.infer.backends.frame_net import digest
+from nst_rt.infer.backends.graph import digest
 from nst_rt.infer.blend import Pass, StyleSet, kind_of, weights_of
 from nst_rt.infer.postprocess import check_strength, mixed, with_strength
 from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize, at_full_size, resized

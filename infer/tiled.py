@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from nst_rt.errors import InputError
 from nst_rt.images.io import Frame
-from nst_rt.infer.backends.frame_net import FrameNet, StyleWeights
+from nst_rt.infer.backends.graph import FrameNet, StyleWeights
 from nst_rt.models.layers import ConditionalInstanceNorm
 from nst_rt.models.transformer import MULTIPLE, TransformerNet
 from nst_rt.tiles import Tile, tiles

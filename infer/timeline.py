@@ -15,7 +15,7 @@ from nst_rt.models.style_model import (
     SUFFIX,
     StyleModel,
     find_styles,
-    gallery,
+    gallery_files,
     normalized_weights,
 )
 from nst_rt.times import parse_time
@@ -168,7 +168,7 @@ def load_blend(style: AnyStyle, *, with_gallery: bool = False) -> tuple[StyleSet
     if len(timeline.moments) > 1:
         raise InputError(f"{style}: styles over time are for videos only")
     if with_gallery:
-        for file in dict.fromkeys(gallery().values()):
+        for file in dict.fromkeys(gallery_files().values()):
             style_set.add(StyleModel.load(file), skip_known=True)
     return style_set, timeline.blends[0]
 

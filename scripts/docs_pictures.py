@@ -15,7 +15,8 @@ import cv2
 import numpy as np
 from bare_tree import ROOT
 
-from nst_rt.images.io import load_image, save_image, tensor_to_frame
+from nst_rt.images.convert import tensor_to_frame
+from nst_rt.images.io import load_image, save_image
 from nst_rt.infer.demo import packaged_film, packaged_photos
 from nst_rt.infer.frame_stylizer import load_frame_stylizer
 from nst_rt.infer.stylizer import load_style

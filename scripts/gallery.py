@@ -23,7 +23,8 @@ from cards import CHECKPOINTS, GALLERY, write_cards
 
 from nst_rt.errors import InputError, StyleTransferError, UnknownNameError
 from nst_rt.images.collection import find_photos, is_held_out
-from nst_rt.images.io import load_image, tensor_to_frame
+from nst_rt.images.convert import tensor_to_frame
+from nst_rt.images.io import load_image
 from nst_rt.metrics.fingerprint import fingerprint
 from nst_rt.models.merge import merged_model, single_style_model, with_styles
 from nst_rt.models.style_model import SUFFIX, StyleModel

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from nst_rt.images.contact_sheet import contact_sheet
-from nst_rt.images.io import Frame, frame_to_tensor, load_image, tensor_to_frame
+from nst_rt.images.convert import frame_to_tensor, tensor_to_frame
+from nst_rt.images.io import Frame, load_image
 from nst_rt.infer.demo import packaged_photos
 from nst_rt.infer.previews import COLUMNS, SHEET_CELL
 from nst_rt.infer.stylizer import Stylizer, load_style
@@ -50,7 +51,7 @@ def stylized(model: StyleModel, photos: Path) -> dict[str, list[Frame]]:
     stylized = {}
     for name in STYLES:
         stylizer.set_style(name)
-        stylized[name] = [stylizer.stylize(frame) for frame in frames]
+        stylized[name] = [stylizer(frame) for frame in frames]
     return stylized
 
 
@@ -85,11 +86,8 @@ def test_blend_lies_between_its_styles(
     model: StyleModel, stylized: dict[str, list[Frame]], photos: Path
 ) -> None:
     frame = tensor_to_frame(load_image(photos / "astronaut.png", size=512))
-    blend = (
-        Stylizer(model, {"starry_night": 0.5, "the_scream": 0.5}, stroke_size="1:1")
-        .stylize(frame)
-        .astype(float)
-    )
+    stylizer = Stylizer(model, {"starry_night": 0.5, "the_scream": 0.5}, stroke_size="1:1")
+    blend = stylizer(frame).astype(float)
     ends = [stylized[name][0].astype(float) for name in ("starry_night", "the_scream")]
     apart = np.abs(ends[0] - ends[1]).mean()
     for end in ends:
@@ -119,7 +117,7 @@ def test_styles_add_strokes_to_even_areas(name: str) -> None:
     sky = np.linspace(120, 200, 256).astype(np.uint8)[:, None, None].repeat(256, 1).repeat(3, 2)
     inner = np.zeros(sky.shape[:2], bool)
     inner[32:-32, 32:-32] = True
-    stylized = frame_to_tensor(load_style(name, stroke_size="1:1").stylize(sky))
+    stylized = frame_to_tensor(load_style(name, stroke_size="1:1")(sky))
     assert 255 * stroke_energy(stylized, inner) > 2.2
 
 
@@ -129,7 +127,7 @@ def test_classic_network_has_the_same_style(
     classic, name = find_style("starry_night_classic")
     assert classic.network.architecture == "classic"
     frame = tensor_to_frame(load_image(photos / "coffee.png", size=512))
-    found = fingerprint(frame_to_tensor(Stylizer(classic, name, stroke_size="1:1").stylize(frame)))
+    found = fingerprint(frame_to_tensor(Stylizer(classic, name, stroke_size="1:1")(frame)))
     distances = {s.name: fingerprint_distance(found, s.fingerprint) for s in model.styles}
     assert min(distances, key=distances.__getitem__) == "starry_night"
 

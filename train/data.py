@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from nst_rt.errors import InputError
 from nst_rt.images.collection import HELD_OUT, Photo, count_by_folder, find_photos, is_held_out
-from nst_rt.images.io import resize_to
+from nst_rt.images.convert import resize_to
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from nst_rt.errors import InputError
 from nst_rt.images.collection import Photo, find_photos, is_held_out
-from nst_rt.images.io import Frame, frame_to_tensor, load_image, resize, tensor_to_frame
+from nst_rt.images.convert import frame_to_tensor, resize, tensor_to_frame
+from nst_rt.images.io import Frame, load_image
 from nst_rt.infer.backends import BackendName, Precision
 from nst_rt.infer.backends.timing import frames_per_second
 from nst_rt.infer.demo import packaged_photos
@@ -151,7 +152,7 @@ def evaluate_model(
     fps = {}
     for width, height in steps(_TIMED_SIZES, "speed", cost=0):
         frame = fitted_frame(next(iter(contents)).load(), width, height)
-        fps[f"{width}x{height}"] = frames_per_second(stylizer.stylize, frame)
+        fps[f"{width}x{height}"] = frames_per_second(stylizer, frame)
     styles = {}
     even = 0
     for name, image in style_images.items():
@@ -166,7 +167,7 @@ def evaluate_model(
         styles[name] = StyleEvaluation(
             style_image=str(files[name]),
             boldness=median_boldness(figures),
-            pan=pan_error(stylizer.stylize, moving) if panned else None,
+            pan=pan_error(stylizer, moving) if panned else None,
             objective=statistics.median(
                 objective(_stylized(stylizer, crop), crop)
                 for _, crop in steps(contents.values(), f"{name}: objective")
@@ -281,4 +282,4 @@ def _load_photos(
 
 
 def _stylized(stylizer: Stylizer, image: Tensor) -> Tensor:
-    return frame_to_tensor(stylizer.stylize(tensor_to_frame(image)))
+    return frame_to_tensor(stylizer(tensor_to_frame(image)))

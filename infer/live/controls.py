@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from nst_rt.errors import UnknownNameError
+from nst_rt.infer.blend import weights_of
 from nst_rt.infer.postprocess import check_strength
 from nst_rt.infer.stability.stabilizer import DEFAULT_STABILITY, check_stability
 from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize
-from nst_rt.models.style_model import normalized_weights
 
 FADE_SECONDS = 0.5  # from one style to the next
 NOTE_SECONDS = 2.0
@@ -81,7 +81,7 @@ class LiveControls:
         check_strength(strength)
         check_stability(stability)
         self.styles = list(styles)
-        blend = normalized_weights({style: 1.0} if isinstance(style, str) else style)
+        blend = weights_of(style)
         for name in blend:
             self._check(name)
         # Of more than two styles the strongest leads; the blend lasts until a key changes it.

@@ -1,6 +1,6 @@
 """Stylize a camera or another live source, in a window and for other programs."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, nullcontext, suppress
 from dataclasses import dataclass
@@ -10,7 +10,6 @@ from nst_rt.errors import InputError
 from nst_rt.files import check_format
 from nst_rt.infer.adaptive import AdaptiveStylizer
 from nst_rt.infer.backends import BackendName, Precision
-from nst_rt.infer.blend import StyleSet
 from nst_rt.infer.frame_stylizer import FrameStylizer
 from nst_rt.infer.frames import Sink
 from nst_rt.infer.live.camera import Camera, Size
@@ -23,10 +22,7 @@ from nst_rt.infer.stability.stabilizer import DEFAULT_STABILITY, Stabilizer
 from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.infer.threads import polled
-from nst_rt.infer.timeline import Timeline
-from nst_rt.models.style_model import StyleModel, gallery
-
-AnyStyle = str | Path | StyleModel | Sequence[str | Path] | Mapping[str, float]
+from nst_rt.infer.timeline import AnyStyle, load_blend
 
 
 @dataclass(frozen=True)
@@ -119,7 +115,7 @@ def stylize_webcam(
         raise InputError("`token` is for viewers of `mjpeg`, which is not given")
     if record is not None:
         check_format(record, "video", RECORDING_SUFFIXES, overwrite=overwrite)
-    style_set, blend = _load_blend(style)
+    style_set, blend = load_blend(style, with_gallery=True)
     controls = LiveControls(
         style_set.names,
         blend,
@@ -184,20 +180,6 @@ def stylize_webcam(
     is_loaded = loading.done() and not loading.exception()
     used = loading.result().backend if is_loaded else ""
     return LiveResult(session.frames, session.seconds, tuple(session.files), used)
-
-
-def _load_blend(style: AnyStyle) -> tuple[StyleSet, dict[str, float]]:
-    """Styles of the models that hold a style, then the gallery's; and the blend to begin with."""
-    if isinstance(style, StyleModel):
-        style_set, blend = StyleSet(style), {style.style_names[0]: 1.0}
-    else:
-        names = [style] if isinstance(style, (str, Path)) else style
-        weights = names if isinstance(names, Mapping) else dict.fromkeys(map(str, names), 1.0)
-        style_set, timeline = Timeline(((0, weights),)).load()
-        blend = timeline.at(0)
-    for file in dict.fromkeys(gallery().values()):
-        style_set.add(StyleModel.load(file), skip_known=True)
-    return style_set, blend
 
 
 def _close(loading: Future[AdaptiveStylizer]) -> None:

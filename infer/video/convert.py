@@ -23,7 +23,7 @@ from nst_rt.infer.stability.stabilizer import stabilizer_for
 from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.infer.threads import GLANCE, PATIENCE, in_background, polled
-from nst_rt.infer.timeline import DEFAULT_FADE, Timeline
+from nst_rt.infer.timeline import DEFAULT_FADE, AnyStyle, Timeline
 from nst_rt.infer.video.encoder import Shape
 from nst_rt.infer.video.probe import STDIO, Damage
 from nst_rt.infer.video.reader import VideoReader
@@ -39,8 +39,7 @@ from nst_rt.infer.video.segments import (
 from nst_rt.infer.video.tracks import Track, plan_tracks
 from nst_rt.infer.video.transforms import Size, at_rate
 from nst_rt.infer.video.writers import FolderSink, SegmentSink, StreamSink, VideoSink, is_pattern
-from nst_rt.interrupts import interrupts_deferred
-from nst_rt.progress import Progress
+from nst_rt.progress import Progress, interrupts_deferred
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +87,7 @@ def stylize_video(
     source: Path | str,
     output: Path | str | None = None,
     *,
-    style: str | Mapping[str, float] | Timeline | Stylizer | FrameStylizer = "starry_night",
+    style: AnyStyle | Timeline | Stylizer | FrameStylizer = "starry_night",
     fade: float = DEFAULT_FADE,
     strength: float = 1.0,
     preserve_colors: bool = False,

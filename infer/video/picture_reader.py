@@ -13,14 +13,9 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from nst_rt.errors import InputError
-from nst_rt.images.io import (
-    IMAGE_SUFFIXES,
-    Frame,
-    image_shape,
-    load_picture,
-    readable_image,
-    tensor_to_frame,
-)
+from nst_rt.images.convert import tensor_to_frame
+from nst_rt.images.io import IMAGE_SUFFIXES, Frame, image_shape, load_picture
+from nst_rt.images.pillow import readable_image
 from nst_rt.infer.frames import TimedFrame
 from nst_rt.infer.video.probe import Damage, VideoInfo
 from nst_rt.infer.video.reader import CHANGES_SIZE, TRANSPARENT, check_range

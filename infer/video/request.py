@@ -3,7 +3,6 @@
 import hashlib
 import os
 import queue
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from fractions import Fraction
@@ -15,7 +14,10 @@ import cv2
 from nst_rt.errors import InputError, OutputExistsError
 from nst_rt.files import check_format, check_output, partial_path
 from nst_rt.infer.backends import installed_version
+from nst_rt.infer.frame_stylizer import FrameStylizer, label_of
 from nst_rt.infer.stability.stabilizer import check_stability
+from nst_rt.infer.stylizer import Stylizer
+from nst_rt.infer.timeline import AnyStyle, Timeline
 from nst_rt.infer.video.encoder import VIDEO_SUFFIXES, Encoding, choose_encoding
 from nst_rt.infer.video.picture_reader import (
     FOLDER_RATE,
@@ -28,14 +30,12 @@ from nst_rt.infer.video.reader import VideoReader
 from nst_rt.infer.video.segments import work_path
 from nst_rt.infer.video.transforms import Size, check_shape, exact_rate
 from nst_rt.infer.video.writers import ANIMATION_SUFFIXES, check_pattern, is_pattern
-from nst_rt.models.style_model import SUFFIX
 from nst_rt.version import __version__
 
 SEGMENT = 250  # frames; the most that an interruption loses
 
 # Packages that decide how frames look; OpenCV comes in several.
 _PACKAGES = ("torch", "openvino", "onnxruntime", "av")
-_STYLE = re.compile(r"(?:^|[,+])\s*([^,+@=]+)")
 
 
 @dataclass(frozen=True)
@@ -125,12 +125,14 @@ def check_conversion(
     return Request(output, reader, encoding, others, settings)
 
 
-def default_output(source: Path | str, style: object) -> Path:
+def default_output(
+    source: Path | str, style: AnyStyle | Timeline | Stylizer | FrameStylizer
+) -> Path:
     """`FILM_STYLE.EXT` in the current folder, in the container of the source or else .mp4.
 
     Args:
         source: file or folder.
-        style: see `stylize_video`; names are taken from texts and from blends.
+        style: in any form that `stylize_video` takes.
 
     Raises:
         InputError: standard input, which has no name.
@@ -140,12 +142,7 @@ def default_output(source: Path | str, style: object) -> Path:
     source = Path(source)
     suffix = source.suffix.lower() if source.suffix.lower() in VIDEO_SUFFIXES else ".mp4"
     stem = source.resolve().name if source.is_dir() else source.stem
-    names = _STYLE.findall(style) if isinstance(style, str) else []
-    if isinstance(style, Mapping):
-        names = list(map(str, style))
-    # `FILE:NAME` is called by its name, `FILE` by its stem.
-    words = [re.split(r"[:/\\]", name.strip())[-1].removesuffix(SUFFIX) for name in names]
-    return Path(f"{stem}_{'_'.join(dict.fromkeys(words)) or 'stylized'}{suffix}")
+    return Path(f"{stem}_{label_of(style)}{suffix}")
 
 
 def _fingerprint(source: Path) -> dict[str, Any]:

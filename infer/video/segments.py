@@ -30,6 +30,7 @@ from nst_rt.images.io import Frame
 from nst_rt.infer.frames import Source, TimedFrame
 from nst_rt.infer.video.encoder import Encoding, FrameEncoder, Shape
 from nst_rt.infer.video.probe import Damage, VideoInfo, url
+from nst_rt.resume import check_record
 
 logger = logging.getLogger(__name__)
 
@@ -278,7 +279,7 @@ def work_folder(
             )
         if resume and WorkFolder(path).segments:
             now = json.loads(json.dumps(dict(plan)))  # tuples become lists, as in the file
-            _check_plan(output, _facts(path / _PLAN), now)
+            check_record(output, _facts(path / _PLAN), now)
         else:
             _empty(path)
             _write_facts(path / _PLAN, plan)
@@ -292,17 +293,6 @@ def _empty(path: Path) -> None:
     for pattern in ("*.nut", "*.npz", "*.json", "*.new"):
         for file in path.glob(pattern):
             file.unlink()
-
-
-def _check_plan(output: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raise an InputError if two plans differ."""
-    names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
-    if names:
-        changes = (f"{name} ({before.get(name)} before, {now.get(name)} now)" for name in names)
-        raise InputError(
-            f"{output}: cannot be resumed with other settings: {', '.join(changes)}; give the same "
-            "ones, or start over with `overwrite`"
-        )
 
 
 def _delay(path: Path) -> int:

@@ -28,7 +28,8 @@ from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from nst_rt.errors import InputError, StyleTransferError
-from nst_rt.images.io import load_picture, save_image, tensor_to_frame
+from nst_rt.images.convert import tensor_to_frame
+from nst_rt.images.io import load_picture, save_image
 from nst_rt.infer.web.jobs import Job, Jobs
 from nst_rt.infer.web.results import Results
 from nst_rt.infer.web.security import COOKIE_SECONDS, Guard
@@ -244,7 +245,7 @@ class _Routes:
 
         def stylize() -> bytes:
             picture = load_picture(content.path, size=size)
-            frame = stylizer.stylize(tensor_to_frame(picture.image))
+            frame = stylizer(tensor_to_frame(picture.image))
             if size is not None:
                 return encode_image(frame, suffix)
             file = content.path.with_name(f"{secrets.token_hex(8)}{suffix}")

@@ -23,7 +23,7 @@ from nst_rt.infer.web.results import default_results, temporary_folder
 from nst_rt.infer.web.security import certificate_names, is_named, self_signed_certificate
 from nst_rt.infer.web.settings import Limits, Settings
 from nst_rt.infer.web.stylizers import StylizerPool
-from nst_rt.models.style_model import StyleModel, gallery
+from nst_rt.models.style_model import StyleModel, gallery_files
 
 _MAX_FRAME_BYTES = 4 * 2**20  # of a live JPEG
 _SHUTDOWN_SECONDS = 3  # that open requests get
@@ -139,7 +139,9 @@ def serve(
     # The name that a router or a name server has for this machine; asking them may take time.
     own_names = () if local else (socket.getfqdn(),)
     with _listening(host, port) as sock, temporary_folder() as root:
-        loaded = [StyleModel.load(model) for model in (*models, *dict.fromkeys(gallery().values()))]
+        loaded = [
+            StyleModel.load(model) for model in (*models, *dict.fromkeys(gallery_files().values()))
+        ]
         pool = StylizerPool(*loaded, backend=backend, device=device, precision=precision)
         pool.prepare()
         addresses = reached_at(host)

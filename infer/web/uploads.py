@@ -23,8 +23,8 @@ from PIL import Image
 from starlette.concurrency import run_in_threadpool
 
 from nst_rt.errors import InputError, StyleTransferError, VideoError
-from nst_rt.images.decoding import readable_image
 from nst_rt.images.io import IMAGE_SUFFIXES, image_shape, load_picture
+from nst_rt.images.pillow import readable_image
 from nst_rt.infer.video.probe import video_stream
 from nst_rt.infer.web.settings import Limits
 from nst_rt.models.transformer import MINIMUM_SIZE

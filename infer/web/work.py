@@ -16,7 +16,8 @@ from typing import Any
 
 from nst_rt.errors import InputError, PartialResultError, StyleTransferError
 from nst_rt.files import atomic_output
-from nst_rt.images.io import load_image, save_image, tensor_to_frame
+from nst_rt.images.convert import tensor_to_frame
+from nst_rt.images.io import load_image, save_image
 from nst_rt.infer.previews import preview
 from nst_rt.infer.video import VideoResult, stylize_video
 from nst_rt.infer.video.probe import probe
@@ -26,7 +27,7 @@ from nst_rt.infer.web.stylizers import StyleChoice, StylizerPool, encode_image
 from nst_rt.infer.web.uploads import TooLargeError, Upload
 from nst_rt.models.style_model import StyleModel
 from nst_rt.optimization.inputs import PreserveColors
-from nst_rt.optimization.optimizer import Iterate, optimize
+from nst_rt.optimization.optimizer import Iterate, Optimization
 from nst_rt.recipes import recipe_steps
 
 logger = logging.getLogger(__name__)
@@ -79,7 +80,7 @@ def plan_video(
                     job.folder / "video.mp4",  # of H.264, which browsers play
                     style=stylizer,
                     stability=choice.stability,
-                    on_frame=lambda frames, info: progress(frames, info.frames, ""),
+                    progress=progress,
                 )
             )
         except PartialResultError as error:
@@ -115,7 +116,7 @@ def plan_optimize(
 
     def work(job: Job) -> None:
         job.report(0, "loading VGG19")
-        iterates = optimize(
+        iterates = Optimization(
             content.path,
             style_image.path,
             size=size,
@@ -175,7 +176,7 @@ def plan_train(
         check_name()
         output = job.folder / f"{name}.safetensors"
         command = [sys.executable, "-m", "nst_rt", "train", "--json"]
-        command += ["--style", f"{name}={style_image.path}", "--photos", str(photos)]
+        command += ["--style-image", f"{name}={style_image.path}", "--photos", str(photos)]
         command += ["--name", name, "--from", settings.start_from]
         command += ["--output", str(output), "--runs", str(job.folder / "runs")]
         command += [] if asked.get("steps") is None else ["--steps", str(steps)]

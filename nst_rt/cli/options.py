@@ -8,6 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from nst_rt.errors import InputError
+
 MODEL_HELP = "name of a style (see nst-rt styles), model FILE, or FILE:NAME"
 STYLE_HELP = f"{MODEL_HELP}; or a blend: starry_night=0.7,great_wave=0.3"
 

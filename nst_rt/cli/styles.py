@@ -32,12 +32,12 @@ def run(*, photo: str | None = None, **options: Any) -> Report:
     from rich.console import Console
     from rich.table import Table
 
-    from nst_rt.models.style_model import StyleModel, gallery
+    from nst_rt.models.style_model import StyleModel, gallery_files
 
     columns = ("name", "title", "artist", "year", "license")
     facts = {
         style.name: {column: getattr(style, column) for column in columns}
-        for file in dict.fromkeys(gallery().values())
+        for file in dict.fromkeys(gallery_files().values())
         for style in StyleModel.load(file).styles
     }
     table = Table(*columns[:-1], box=None, pad_edge=False)

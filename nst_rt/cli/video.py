@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from nst_rt.cli.options import (
     add_backend_arguments,
     add_overwrite,
-    add_post_processing_arguments,
-    take_painter,
+    add_style_arguments,
+    take_style_settings,
 )
 from nst_rt.cli.report import Report, frame_size, progress
 from nst_rt.errors import (
@@ -114,7 +114,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
         metavar="N",
         help="maximum number of frames that an interruption loses",
     )
-    add_post_processing_arguments(p, over_time=True)
+    add_style_arguments(p, over_time=True)
     add_backend_arguments(p)
     add_overwrite(p)
 
@@ -132,7 +132,7 @@ def run(source: list[str], output: str | None = None, **options: Any) -> Report:
     # Cheap errors come before the network is loaded; a pipe is read only once.
     if sources[0] != _STDIO:
         check_conversion(sources[0], output, Settings(**settings))
-    report = _converted(sources[0], output, take_painter(options), settings)
+    report = _converted(sources[0], output, _loaded(options), settings)
     return replace(report, beside=output == _STDIO)
 
 
@@ -165,6 +165,12 @@ def conversion_report(done: "VideoResult") -> Report:
     )
 
 
+def _loaded(options: dict[str, Any]) -> "FrameStylizer":
+    from nst_rt.infer.frame_stylizer import load_frame_stylizer
+
+    return load_frame_stylizer(**take_style_settings(options))
+
+
 def _several(
     sources: list[str],
     output: str | None,
@@ -187,7 +193,7 @@ def _several(
             continue
         try:
             check_conversion(name, target, Settings(**settings))
-            frame_stylizer = frame_stylizer or take_painter(options)
+            frame_stylizer = frame_stylizer or _loaded(options)
             reports.append(_converted(name, str(target), frame_stylizer, settings))
         except InterruptedWorkError:
             raise

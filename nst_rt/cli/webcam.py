@@ -5,7 +5,7 @@ import signal
 import sys
 from typing import Any
 
-from nst_rt.cli.options import add_backend_arguments, add_overwrite, add_post_processing_arguments
+from nst_rt.cli.options import add_backend_arguments, add_overwrite, add_style_arguments
 from nst_rt.cli.report import Report, frame_size
 from nst_rt.files import shown_source
 
@@ -27,7 +27,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
         help="camera index, /dev/videoN, URL (RTSP, HTTP, ...) or video file; default: 0",
     )
     add("--list", action="store_true", help="list the cameras of this machine, and exit")
-    add_post_processing_arguments(p)
+    add_style_arguments(p)
     add(
         "--stability",
         type=float,
@@ -71,10 +71,6 @@ def run(*, source: str = "0", **options: Any) -> Report:
 
     from nst_rt.infer.live.webcam import stylize_webcam
 
-    if "blend" in options:
-        from nst_rt.infer.timeline import parse_blend
-
-        options["style"] = parse_blend(options.pop("blend"))
     # A service manager stops a session as Ctrl-C does: recordings are completed.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     done = stylize_webcam(

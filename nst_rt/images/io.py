@@ -18,15 +18,15 @@ from nst_rt.errors import InputError
 from nst_rt.files import atomic_output, check_format
 from nst_rt.images.color_profiles import srgb_profile
 from nst_rt.images.convert import Frame as Frame
-from nst_rt.images.convert import frame_to_tensor as frame_to_tensor
-from nst_rt.images.convert import over_white, resize_with_alpha
-from nst_rt.images.convert import resize as resize
-from nst_rt.images.convert import resize_to as resize_to
-from nst_rt.images.convert import scaled_shape as scaled_shape
-from nst_rt.images.convert import tensor_to_frame as tensor_to_frame
+from nst_rt.images.convert import (
+    frame_to_tensor,
+    over_white,
+    resize_to,
+    resize_with_alpha,
+    scaled_shape,
+)
 from nst_rt.images.decoding import Depth, read_pixels, upright_shape
-from nst_rt.images.pillow import readable_image as readable_image
-from nst_rt.images.pillow import writable_image as writable_image
+from nst_rt.images.pillow import readable_image, writable_image
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".tiff")
 _ALPHA_SUFFIXES = (".png", ".webp", ".tif", ".tiff")

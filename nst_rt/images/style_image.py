@@ -17,7 +17,8 @@ from torch.nn import functional as F
 
 from nst_rt.errors import InputError
 from nst_rt.images.color import luminance
-from nst_rt.images.io import image_shape, load_image, resize
+from nst_rt.images.convert import resize
+from nst_rt.images.io import image_shape, load_image
 
 SMALLEST = 64  # minimum side of a style image or of its crop, pixels
 

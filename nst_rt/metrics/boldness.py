@@ -17,7 +17,7 @@ from torch import Tensor
 
 from nst_rt.errors import InputError
 from nst_rt.images.color import luminance
-from nst_rt.images.io import resize, resize_to, scaled_shape
+from nst_rt.images.convert import resize, resize_to, scaled_shape
 
 SIZE = 512  # pixels of the long side, at which everything is measured
 MIN_EVEN = 0.1  # fraction of a content image that must be even for its strokes to be measured

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from nst_rt.images.io import resize
+from nst_rt.images.convert import resize
 from nst_rt.losses import gram_matrix
 from nst_rt.models.vgg import VGG19Features
 

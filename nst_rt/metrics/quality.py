@@ -5,7 +5,7 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import center_crop
 
 from nst_rt.devices import torch_device
-from nst_rt.images.io import resize, resize_to
+from nst_rt.images.convert import resize, resize_to
 from nst_rt.losses import PerceptualLoss
 from nst_rt.optimization.presets import CONTENT_LAYERS, STYLE_LAYERS
 

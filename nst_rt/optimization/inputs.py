@@ -15,8 +15,9 @@ from torchvision.transforms.v2.functional import center_crop
 
 from nst_rt.errors import InputError
 from nst_rt.images.color import luminance, match_colors, match_luminance, with_luminance
+from nst_rt.images.convert import resize, resize_to, scaled_shape
 from nst_rt.images.inputs import ImageSource, as_image, is_file
-from nst_rt.images.io import image_shape, load_picture, resize, resize_to, scaled_shape
+from nst_rt.images.io import image_shape, load_picture
 from nst_rt.optimization.masks import load_labels, matching_label, parse_color, resized_mask
 
 Source = Tensor | Path | str

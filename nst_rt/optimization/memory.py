@@ -12,7 +12,7 @@ import torch
 
 from nst_rt.devices import available_memory
 from nst_rt.errors import InputError
-from nst_rt.images.io import scaled_shape
+from nst_rt.images.convert import scaled_shape
 from nst_rt.models.vgg import VGG19Features
 from nst_rt.optimization.presets import Settings
 

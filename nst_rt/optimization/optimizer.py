@@ -15,8 +15,8 @@ from torch.nn import functional as F
 
 from nst_rt.devices import torch_device
 from nst_rt.errors import InputError, NotFiniteError
+from nst_rt.images.convert import resize, resize_to, scaled_shape
 from nst_rt.images.inputs import ImageSource, as_list, is_file
-from nst_rt.images.io import resize, resize_to, scaled_shape
 from nst_rt.losses import BatchTerms, PerceptualLoss
 from nst_rt.models.vgg import Pooling, stride
 from nst_rt.optimization.inputs import PreserveColors, as_source, load_scene, scene_shapes

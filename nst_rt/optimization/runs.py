@@ -18,8 +18,9 @@ from nst_rt.errors import (
     PartialResultError,
 )
 from nst_rt.files import atomic_output, check_input, check_not_input, partial_path
+from nst_rt.images.convert import resize
 from nst_rt.images.inputs import File, ImageSource, as_image, as_list, is_file
-from nst_rt.images.io import Picture, check_image_output, load_picture, resize, save_image
+from nst_rt.images.io import Picture, check_image_output, load_picture, save_image
 from nst_rt.optimization.optimizer import Iterate, Optimization
 from nst_rt.optimization.plot import LossRecord, check_plot, plot_losses
 from nst_rt.optimization.timelapse import Timelapse, check_timelapse

@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nst_rt.files import check_format, partial_path
-from nst_rt.images.io import Frame, tensor_to_frame
+from nst_rt.images.convert import tensor_to_frame
+from nst_rt.images.io import Frame
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from nst_rt.errors import InputError, UnknownNameError
-from nst_rt.images.io import Frame, load_image, tensor_to_frame
+from nst_rt.images.convert import tensor_to_frame
+from nst_rt.images.io import Frame, load_image
 from nst_rt.infer import adaptive
 from nst_rt.infer.adaptive import AdaptiveStylizer
 from nst_rt.infer.blend import Pass, StyleSet

@@ -8,13 +8,14 @@ import pytest
 import torch
 
 from nst_rt.errors import InputError, UnknownNameError
-from nst_rt.images.io import Frame, frame_to_tensor, load_image, tensor_to_frame
+from nst_rt.images.convert import frame_to_tensor, tensor_to_frame
+from nst_rt.images.io import Frame, load_image
 from nst_rt.infer.blend import StyleSet
 from nst_rt.infer.frame_stylizer import load_frame_stylizer
 from nst_rt.infer.stylizer import Stylizer, load_style
 from nst_rt.infer.timeline import load_blend
 from nst_rt.models.merge import with_styles
-from nst_rt.models.style_model import Style, StyleModel, gallery
+from nst_rt.models.style_model import Style, StyleModel, gallery_files
 from nst_rt.models.transformer import TransformerNet
 
 EXACT: dict[str, Any] = {"backend": "torch", "precision": "f32", "stroke_size": "1:1"}
@@ -145,12 +146,12 @@ def test_the_gallery_is_added_to_switch_to(tmp_path: Path) -> None:
     file = PARENT.save(tmp_path / "mine.safetensors")
     style_set, blend = load_blend(file, with_gallery=True)
     assert blend == {"parent": 1}
-    assert style_set.names == ["parent", *gallery()]
-    assert load_blend("udnie", with_gallery=True)[0].names == [*gallery()]
+    assert style_set.names == ["parent", *gallery_files()]
+    assert load_blend("udnie", with_gallery=True)[0].names == [*gallery_files()]
 
 
 def test_all_styles_of_the_fast_gallery_are_related() -> None:
-    fast = [name for name, file in gallery().items() if file.stem == "gallery"]
+    fast = [name for name, file in gallery_files().items() if file.stem == "gallery"]
     style_set, blend = load_blend(fast)
     assert len(style_set.passes(blend)) == 1
 

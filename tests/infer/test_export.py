@@ -10,9 +10,10 @@ import torch
 
 from nst_rt.cli import main
 from nst_rt.errors import BackendError, InputError, OutputExistsError, UnknownNameError
-from nst_rt.images.io import load_image, tensor_to_frame
+from nst_rt.images.convert import tensor_to_frame
+from nst_rt.images.io import load_image
 from nst_rt.infer import export
-from nst_rt.infer.backends.frame_net import StyledFrameNet
+from nst_rt.infer.backends.graph import StyledFrameNet
 from nst_rt.infer.export import export_model
 from nst_rt.models.style_model import StyleModel
 

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from nst_rt.errors import InputError, OutputExistsError
-from nst_rt.images.io import Frame, load_image, save_image, tensor_to_frame
+from nst_rt.images.convert import tensor_to_frame
+from nst_rt.images.io import Frame, load_image, save_image
 from nst_rt.infer import photos
 from nst_rt.infer.frame_stylizer import FrameStylizer
 from nst_rt.infer.postprocess import split

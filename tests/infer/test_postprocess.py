@@ -4,7 +4,8 @@ import pytest
 
 from nst_rt.errors import InputError
 from nst_rt.images.color import luminance, with_luminance
-from nst_rt.images.io import Frame, frame_to_tensor, tensor_to_frame
+from nst_rt.images.convert import frame_to_tensor, tensor_to_frame
+from nst_rt.images.io import Frame
 from nst_rt.infer.evaluate.model import pan_photos
 from nst_rt.infer.postprocess import PostProcessing, split, with_original_colors, with_strength
 from nst_rt.metrics.stability import pan

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from nst_rt.errors import InputError
-from nst_rt.images.io import load_image, tensor_to_frame
+from nst_rt.images.convert import tensor_to_frame
+from nst_rt.images.io import load_image
 from nst_rt.infer import previews
 from nst_rt.infer.blend import StyleSet
 from nst_rt.infer.previews import in_all_styles, preview, style_sheet

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from nst_rt.errors import InputError
-from nst_rt.images.io import Frame, frame_to_tensor, load_image, tensor_to_frame
+from nst_rt.images.convert import frame_to_tensor, tensor_to_frame
+from nst_rt.images.io import Frame, load_image
 from nst_rt.infer import strokes as strokes_module
 from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize, at_full_size, resized
 from nst_rt.infer.stylizer import Stylizer, load_style

@@ -7,7 +7,8 @@ import torch
 from blends import blended_weights
 
 from nst_rt.errors import InputError
-from nst_rt.images.io import Frame, frame_to_tensor, load_image, tensor_to_frame
+from nst_rt.images.convert import frame_to_tensor, tensor_to_frame
+from nst_rt.images.io import Frame, load_image
 from nst_rt.infer import stylizer as stylizer_module
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.infer.tiled import TiledNet, tile_side

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from nst_rt.errors import InputError
 from nst_rt.images.collection import Photo, find_photos, is_held_out
-from nst_rt.images.io import load_image, resize_to
+from nst_rt.images.convert import resize_to
+from nst_rt.images.io import load_image
 from nst_rt.train.data import Batch, CenterCrops, Photos, RandomCrops, collate
 
 PLAIN = 10

@@ -11,7 +11,8 @@ from tiny_training import STEPS, Train
 from torch import Tensor
 
 from nst_rt.errors import InputError, UnknownNameError
-from nst_rt.images.io import load_image, resize, save_image
+from nst_rt.images.convert import resize
+from nst_rt.images.io import load_image, save_image
 from nst_rt.images.style_image import Crop
 from nst_rt.metrics.fingerprint import fingerprint
 from nst_rt.models.style_model import Style, StyleModel, find_style

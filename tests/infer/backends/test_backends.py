@@ -12,7 +12,8 @@ from blends import blended_weights
 from torch import Tensor
 
 from nst_rt.errors import BackendError
-from nst_rt.images.io import Frame, frame_to_tensor, load_image, tensor_to_frame
+from nst_rt.images.convert import frame_to_tensor, tensor_to_frame
+from nst_rt.images.io import Frame, load_image
 from nst_rt.infer.backends import Backend, BackendName, Precision, create_backend
 from nst_rt.infer.backends import openvino as openvino_backend
 from nst_rt.infer.backends.graph import StyledFrameNet
@@ -205,8 +206,8 @@ def test_channel_order_is_reversed_in_the_weights(architecture: str) -> None:
 def test_non_contiguous_frame(two_styles: StyleModel, name: BackendName) -> None:
     stylizer = Stylizer(two_styles, "waves", backend=name, precision="f32", stroke_size="1:1")
     frame = np.random.default_rng(0).integers(0, 256, (32, 48, 3), np.uint8)
-    expected = stylizer.stylize(frame[:, ::-1].copy())
-    np.testing.assert_array_equal(stylizer.stylize(frame[:, ::-1]), expected)
+    expected = stylizer(frame[:, ::-1].copy())
+    np.testing.assert_array_equal(stylizer(frame[:, ::-1]), expected)
 
 
 def test_abandoned_frames_do_no_harm(two_styles: StyleModel) -> None:
@@ -239,7 +240,7 @@ import numpy as np
 from nst_rt.infer.stylizer import load_style
 
 stylizers = [load_style(backend="openvino")]
-stylizers[0].stylize(np.zeros((16, 16, 3), np.uint8))
+stylizers[0](np.zeros((16, 16, 3), np.uint8))
 thread = threading.Thread(target=stylizers.clear)
 thread.start()
 thread.join()
@@ -264,6 +265,6 @@ def audit(event, arguments):
 
 sys.addaudithook(audit)
 from nst_rt.infer.stylizer import load_style
-load_style(backend=sys.argv[1]).stylize(np.zeros((16, 16, 3), np.uint8))
+load_style(backend=sys.argv[1])(np.zeros((16, 16, 3), np.uint8))
 """
     assert python(script, name, NST_RT_CACHE=str(tmp_path)) == ""

@@ -96,7 +96,7 @@ class Counted:
     def stylize(self, model: StyleModel, frame: np.ndarray = FRAME) -> tuple[int, int]:
         """Stylize with a new backend; both numbers since the beginning."""
         stylizer = Stylizer(model, "waves", backend="openvino", precision="f32", stroke_size="1:1")
-        self.stylized = stylizer.stylize(frame)
+        self.stylized = stylizer(frame)
         return self.graphs, self.compilations
 
 

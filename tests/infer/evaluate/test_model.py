@@ -14,7 +14,8 @@ from torch import Tensor
 
 from nst_rt.errors import InputError, StyleTransferError, UnknownNameError
 from nst_rt.images.collection import Photo, find_photos, is_held_out
-from nst_rt.images.io import frame_to_tensor, load_image, resize, save_image, tensor_to_frame
+from nst_rt.images.convert import frame_to_tensor, resize, tensor_to_frame
+from nst_rt.images.io import load_image, save_image
 from nst_rt.infer import demo
 from nst_rt.infer.backends import timing
 from nst_rt.infer.evaluate import model as evaluate
@@ -151,7 +152,7 @@ def test_figures_are_for_what_users_get(
     objective: QualityObjective,
 ) -> None:
     def stylized(image: Tensor) -> Tensor:
-        return frame_to_tensor(stylizer.stylize(tensor_to_frame(image)))
+        return frame_to_tensor(stylizer(tensor_to_frame(image)))
 
     photos = [photo.load() for photo in find_photos(collection)[1:3]]
     crops = [quality_crop(photo) for photo in photos]

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from nst_rt.errors import InputError
-from nst_rt.images.io import Frame, frame_to_tensor, resize
+from nst_rt.images.convert import frame_to_tensor, resize
+from nst_rt.images.io import Frame
 from nst_rt.infer.evaluate.model import pan_photos
 from nst_rt.infer.stability.stabilizer import DEFAULT_STABILITY, Stabilizer, stabilizer_for
 from nst_rt.infer.stylizer import load_style
@@ -219,7 +220,7 @@ def test_higher_stability_is_calmer_from_the_next_frame_on(scene: Frame) -> None
 def test_higher_stability_lowers_the_pan_error_and_keeps_the_strokes(photo: Frame) -> None:
     frames = pan(photo)
     network = load_style("starry_night")
-    stylized = [network.stylize(frame) for frame in frames]
+    stylized = [network(frame) for frame in frames]
     even = even_areas(resize(frame_to_tensor(frames[-1]), SIZE))
 
     def measured(stability: float) -> tuple[float, float]:

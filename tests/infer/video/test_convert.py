@@ -56,7 +56,7 @@ def test_conversion_keeps_frames_rate_duration_and_audio(converted: tuple[Path, 
 def test_frames_are_stylized_in_order(converted: tuple[Path, Path], stylizer: Stylizer) -> None:
     source, output = (list(VideoReader(path)) for path in converted)
     for number in (0, 20, 40):
-        expected = stylizer.stylize(source[number].image).astype(int)
+        expected = stylizer(source[number].image).astype(int)
         error = np.abs(output[number].image - expected).mean()
         others = np.abs(output[(number + 20) % 60 % 41].image - expected).mean()
         assert error < 12

@@ -35,7 +35,7 @@ def test_frames_are_stylized_in_the_order_of_requests(
 ) -> None:
     """A viewer who asks again at once gets no more turns than the others."""
     stylizers = [pool.stylizer(WAVES) for _ in range(3)]
-    stylizers[0].stylize(FRAME)  # compiles
+    stylizers[0](FRAME)  # compiles
     waiting = stylizers[0]._queue._work_queue  # type: ignore[attr-defined]
     unfinished, order = {0, 1, 2}, []
 
@@ -46,7 +46,7 @@ def test_frames_are_stylized_in_the_order_of_requests(
 
     def view(number: int) -> None:
         for _ in range(4):
-            stylizers[number].stylize(np.full_like(FRAME, number))
+            stylizers[number](np.full_like(FRAME, number))
         unfinished.remove(number)
 
     monkeypatch.setattr(Stylizer, "_begin_pass", stylize)

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image, TiffImagePlugin
 
 from nst_rt.cli import main
-from nst_rt.images.io import Frame, load_image, save_image, tensor_to_frame
+from nst_rt.images.convert import tensor_to_frame
+from nst_rt.images.io import Frame, load_image, save_image
 from nst_rt.infer.photos import ImagesResult, StylizedImage
 from nst_rt.infer.postprocess import PostProcessing
 from nst_rt.infer.stylizer import Stylizer

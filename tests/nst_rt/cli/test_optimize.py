@@ -19,7 +19,8 @@ import nst_rt
 from nst_rt.cli import _parser, main
 from nst_rt.cli.options import signature_defaults, signature_types
 from nst_rt.errors import StyleTransferError
-from nst_rt.images.io import load_image, tensor_to_frame
+from nst_rt.images.convert import tensor_to_frame
+from nst_rt.images.io import load_image
 from nst_rt.infer.video import probe
 from nst_rt.models.vgg import Pooling
 from nst_rt.optimization.inputs import PreserveColors

@@ -27,16 +27,9 @@ from torch import Tensor
 
 from nst_rt.errors import InputError, OutputExistsError
 from nst_rt.images import decoding
-from nst_rt.images.io import (
-    image_shape,
-    load_image,
-    load_picture,
-    readable_image,
-    resize,
-    resize_to,
-    save_image,
-    tensor_to_frame,
-)
+from nst_rt.images.convert import resize, resize_to, tensor_to_frame
+from nst_rt.images.io import image_shape, load_image, load_picture, save_image
+from nst_rt.images.pillow import readable_image
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB"])

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nst_rt.images.io import Frame, load_image, tensor_to_frame
+from nst_rt.images.convert import tensor_to_frame
+from nst_rt.images.io import Frame, load_image
 from nst_rt.metrics.flow import Correspondence
 from nst_rt.metrics.motion import layered_clip
 from nst_rt.metrics.stability import (

@@ -8,7 +8,13 @@ from blends import blended_weights
 from nst_rt.errors import InputError, StyleModelError, UnknownNameError
 from nst_rt.infer.backends import create_backend
 from nst_rt.infer.backends.graph import StyledFrameNet
-from nst_rt.models.merge import folded, one_style, palette, palette_model, with_styles
+from nst_rt.models.merge import (
+    folded,
+    merged_model,
+    merged_network,
+    single_style_model,
+    with_styles,
+)
 from nst_rt.models.style_model import Style, StyleModel
 from nst_rt.models.transformer import Architecture, TransformerNet
 
@@ -36,7 +42,7 @@ def image(seed: int = 0, height: int = 37, width: int = 50, count: int = 1) -> t
 @both
 def test_each_style_paints_as_its_own_network(architecture: Architecture) -> None:
     networks = [network(seed, architecture) for seed in range(3)]
-    together = palette(networks)
+    together = merged_network(networks)
     assert not together.shared
     assert together.styles == 3
     for alone, style in zip(networks, torch.eye(3).split(1), strict=True):
@@ -53,21 +59,21 @@ def test_a_blend_is_the_network_of_blended_weights(architecture: Architecture) -
     states = [each.state_dict() for each in networks]
     blended = network(0, architecture)
     blended.load_state_dict({k: 0.3 * states[0][k] + 0.7 * states[1][k] for k in states[0]})
-    stylized = palette(networks)(image(), torch.tensor([[0.3, 0.7]]))
+    stylized = merged_network(networks)(image(), torch.tensor([[0.3, 0.7]]))
     assert torch.allclose(stylized, blended(image(), ONE), atol=1e-6)
     assert (stylized - networks[0](image(), ONE)).abs().max() > 0.05
 
 
 @both
 def test_what_is_folded_paints_the_same(architecture: Architecture) -> None:
-    together = palette([network(seed, architecture) for seed in range(2)])
+    together = merged_network([network(seed, architecture) for seed in range(2)])
     style = torch.tensor([[0.4, 0.6]])
     assert torch.allclose(folded(together)(image(), style), together(image(), style), atol=1e-5)
 
 
 def test_styles_are_taken_out_copied_and_ordered_anew() -> None:
     networks = [network(seed) for seed in range(3)]
-    together = palette(networks)
+    together = merged_network(networks)
     alone = with_styles(together, [2])
     assert alone.shared
     assert torch.equal(alone(image(), ONE), networks[2](image(), ONE))
@@ -77,11 +83,11 @@ def test_styles_are_taken_out_copied_and_ordered_anew() -> None:
 
 
 @pytest.mark.parametrize(
-    "others", [network(1, "classic"), network(1, styles=2), palette([network(1)])]
+    "others", [network(1, "classic"), network(1, styles=2), merged_network([network(1)])]
 )
 def test_networks_that_do_not_go_together(others: TransformerNet) -> None:
     with pytest.raises(InputError):
-        palette([network(0), others])
+        merged_network([network(0), others])
 
 
 def models() -> list[StyleModel]:
@@ -92,22 +98,22 @@ def models() -> list[StyleModel]:
 
 
 def test_a_model_of_several_is_written_read_and_taken_apart(tmp_path: Path) -> None:
-    file = palette_model(models()).save(tmp_path / "both.safetensors")
+    file = merged_model(models()).save(tmp_path / "both.safetensors")
     read = StyleModel.load(file)
     assert read.style_names == ["a", "b"]
     assert not read.network.shared
     style = read.style_weights("b")
     assert torch.allclose(read.network(image(), style), network(1)(image(), ONE), atol=LEVEL)
-    alone = one_style(read, "b")
+    alone = single_style_model(read, "b")
     assert alone.style_names == ["b"]
     assert alone.training == {"steps": 1}
     assert torch.allclose(alone.network(image(), ONE), network(1)(image(), ONE), atol=LEVEL)
     with pytest.raises(UnknownNameError):
-        one_style(read, "c")
+        single_style_model(read, "c")
 
 
 def test_weights_of_one_style_too_few_are_an_error(tmp_path: Path) -> None:
-    model = palette_model(models())
+    model = merged_model(models())
     short = StyleModel(model.network, (*model.styles, Style("c")))
     with pytest.raises(StyleModelError, match=r"\(3, 8, 8, 3, 3\)"):
         StyleModel.load(short.save(tmp_path / "short.safetensors"))
@@ -116,10 +122,10 @@ def test_weights_of_one_style_too_few_are_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize("backend", ["openvino", "torch"])
 def test_engines_paint_styles_and_blends_of_it(backend: str) -> None:
     networks = [network(seed) for seed in range(2)]
-    engine = create_backend(palette(networks), backend, precision="f32")  # type: ignore[arg-type]
+    engine = create_backend(merged_network(networks), backend, precision="f32")  # type: ignore[arg-type]
     frames = np.random.default_rng(0).integers(0, 256, (1, 48, 64, 3), np.uint8)
     for style in ([1, 0], [0, 1], [0.5, 0.5]):
-        weights = blended_weights(palette(networks), *style)
+        weights = blended_weights(merged_network(networks), *style)
         states = [each.state_dict() for each in networks]
         blended = network(0)
         blended.load_state_dict(

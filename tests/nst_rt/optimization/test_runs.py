@@ -29,7 +29,8 @@ from nst_rt.errors import (
     OutputExistsError,
     PartialResultError,
 )
-from nst_rt.images.io import load_picture, tensor_to_frame
+from nst_rt.images.convert import tensor_to_frame
+from nst_rt.images.io import load_picture
 from nst_rt.losses import BatchTerms
 from nst_rt.optimization.optimizer import Iterate
 from nst_rt.optimization.tiling import TiledLoss
