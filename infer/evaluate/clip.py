@@ -95,7 +95,7 @@ def evaluate_clip(
             if progress is not None:
                 progress(count, min(frames, reader.info.frames or frames), "")
 
-    outputs = {"plain": stylizer, "stabilized": stabilized(stylizer.stylize)}
+    outputs = {"plain": stylizer, "stabilized": stabilized(stylizer)}
     errors = clip_errors(counted(), outputs)
     if count < 2:
         raise VideoError(f"{clip}: flicker shows between frames, and it has only {count}")

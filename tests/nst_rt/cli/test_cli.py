@@ -1,5 +1,4 @@
 import argparse
-import inspect
 import json
 import os
 import re
@@ -58,52 +57,53 @@ def run(folder: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple
 PHOTO, PAINTING, FILM = "@photo", "@painting", "@film"
 OUT = ("-o", "out.png")
 BAD = [
-    # images
-    (["image", "missing.png", *OUT], "no such file"),
-    (["image", "text.png", *OUT], "not an image"),
-    (["image", "photos", *OUT], "not a folder, which several photos need"),
-    (["image", PHOTO, "-o", "exists.png"], "exists already; --overwrite"),
-    (["image", "exists.png", "-o", "exists.png", "--overwrite"], "would replace exists.png"),
-    (["styles", "exists.png", "-o", "exists.png", "--overwrite"], "would replace exists.png"),
-    (["styles", "-o", "sheet.png"], "--output needs a photo"),
-    (["image", PHOTO, *OUT, "--max-pixels", "1000"], "more than the 1000"),
-    (["image", PHOTO, "-o", "nowhere/out.png"], "folder nowhere does not exist"),
-    (["image", PHOTO, "-o", "out.xyz"], "unknown image format '.xyz'"),
-    (["image", PHOTO, *OUT, "--size", "0"], "must be a positive number"),
-    (["image", PHOTO, *OUT, "--size", "-7"], "must be a positive number"),
-    (["image", PHOTO, *OUT, "--size", "big"], "invalid int value: 'big'"),
-    (["image", PHOTO, *OUT, "--style", "starry"], r"did you mean 'starry_night'\? known are"),
-    (["image", PHOTO, *OUT, "--style", "text.safetensors"], "not a style model"),
-    (["image", PHOTO, *OUT, "--style", "text.png"], "not a style model"),
-    (["image", PHOTO, *OUT, "--style", "no.safetensors"], "no such file"),
-    (["image", PHOTO, *OUT, "--strength", "2"], "between 0 and 1"),
-    (["image", PHOTO, *OUT, "--backend", "cuda"], "known are auto, openvino, torch, onnx"),
-    (["image", PHOTO, *OUT, "--precision", "int4"], "known are auto, f32"),
-    # videos
-    (["video", "missing.mp4", "-o", "out.mp4"], "no such file"),
-    (["video", "empty.mp4", "-o", "out.mp4"], "not a video"),
-    (["video", "text.png", "-o", "out.mp4"], "video"),
-    (["video", "photos", "-o", "out.mp4"], "no images in this folder"),
-    (["video", FILM, "-o", "exists.mp4"], "exists already"),
-    (["video", FILM, "-o", "out.doc"], "unknown video format"),
-    (["video", FILM, "-o", "out.mp4", "--style", "nobody"], "known are .*starry_night"),
-    (["video", FILM, "-o", "out.mp4", "--crf", "99"], "between 0 and 51"),
-    (["video", FILM, "-o", "out.mp4", "--stability", "2"], "between 0 and 1, not 2"),
-    (["video", FILM, "-o", "out.mp4", "--preset", "warp"], "must be one of ultrafast"),
-    # training
-    (["train", "--style-image", "no.png", "--photos", "@photos", "--name", "x"], "no such file"),
-    (["train", "--style-image", PAINTING, "--photos", "photos", "--name", "x"], "no photos in it"),
-    (["train", "--style-image", PAINTING, "--photos", "nowhere", "--name", "x"], "no such folder"),
-    # the rest
-    (["demo", "-o", "text.png"], "Not a directory|File exists"),
-    (["demo", "--style", "nobody"], "known are"),
-    (["paint"], "invalid choice: 'paint'"),
-    ([], "required: VERB"),
+    # arguments -> exactly one telling word or number of the message
+    (["image", "missing.png", *OUT], "missing.png"),
+    (["image", "text.png", *OUT], "text.png"),
+    (["image", "photos", *OUT], "out.png"),
+    (["image", PHOTO, "-o", "exists.png"], "--overwrite"),
+    (["image", "exists.png", "-o", "exists.png", "--overwrite"], "exists.png"),
+    (["image", PHOTO, *OUT, "--max-pixels", "1000"], "1000"),
+    (["image", PHOTO, "-o", "nowhere/out.png"], "nowhere"),
+    (["image", PHOTO, "-o", "out.xyz"], ".xyz"),
+    (["image", PHOTO, *OUT, "--size", "0"], "0"),
+    (["image", PHOTO, *OUT, "--size", "-7"], "-7"),
+    (["image", PHOTO, *OUT, "--size", "big"], "'big'"),
+    (["image", PHOTO, *OUT, "--style", "starry"], "'starry_night'"),
+    (["image", PHOTO, *OUT, "--style", "text.safetensors"], "text.safetensors"),
+    (["image", PHOTO, *OUT, "--style", "text.png"], "text.png"),
+    (["image", PHOTO, *OUT, "--style", "no.safetensors"], "no.safetensors"),
+    (["image", PHOTO, *OUT, "--strength", "2"], "2"),
+    (["image", PHOTO, *OUT, "--backend", "cuda"], "openvino"),
+    (["image", PHOTO, *OUT, "--precision", "int4"], "f32"),
+    (["image", FILM], "nst-rt video"),
+    (["styles", "exists.png", "-o", "exists.png", "--overwrite"], "exists.png"),
+    (["styles", "-o", "sheet.png"], "--output"),
+    (["video", "missing.mp4", "-o", "out.mp4"], "missing.mp4"),
+    (["video", "empty.mp4", "-o", "out.mp4"], "empty.mp4"),
+    (["video", PHOTO, "-o", "out.mp4"], "nst-rt image"),
+    (["video", "photos", "-o", "out.mp4"], "photos"),
+    (["video", FILM, "-o", "exists.mp4"], "--overwrite"),
+    (["video", FILM, "-o", "out.doc"], ".doc"),
+    (["video", FILM, "-o", "out.mp4", "--style", "nobody"], "starry_night"),
+    (["video", FILM, "-o", "out.mp4", "--crf", "99"], "51"),
+    (["video", FILM, "-o", "out.mp4", "--stability", "2"], "2"),
+    (["video", FILM, "-o", "out.mp4", "--preset", "warp"], "ultrafast"),
+    (["video", FILM, "-o", "out.mp4", "--size", "720p"], "640x480"),
+    (["video", FILM, "-o", "out.mp4", "--fps", "fast"], "30000/1001"),
+    (["video", FILM, "-o", "out.mp4", "--fps", "25/0"], "25/0"),
+    (["webcam", "--size", "720p"], "640x480"),
+    (["train", "--style-image", "no.png", "--photos", "@photos", "--name", "x"], "no.png"),
+    (["train", "--style-image", PAINTING, "--photos", "photos", "--name", "x"], "photos"),
+    (["train", "--style-image", PAINTING, "--photos", "nowhere", "--name", "x"], "nowhere"),
+    (["demo", "-o", "text.png"], "text.png"),
+    (["demo", "--style", "nobody"], "starry_night"),
+    (["paint"], "'paint'"),
 ]
 
 
-@pytest.mark.parametrize(("arguments", "said"), BAD, ids=[" ".join(a) or "none" for a, _ in BAD])
-def test_bad_input_is_one_line_and_exit_code_2(
+@pytest.mark.parametrize(("arguments", "said"), BAD, ids=[" ".join(a) for a, _ in BAD])
+def test_bad_input_gives_one_line_and_exit_code_2(
     run: Callable[..., tuple[int, str, str]],
     folder: Path,
     astronaut: Path,
@@ -119,49 +119,18 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert out == ""
     assert err.startswith("nst-rt")
     assert err.count("\n") == 1
-    assert re.search(said, err)
+    assert said in err
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
 
-def test_a_missing_camera_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_camera_gives_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DISPLAY", ":0")
     done = subprocess.run([*CLI, "webcam", "77"], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert re.fullmatch(r"nst-rt: camera 77 cannot be opened; .*camera.*\n", done.stderr)
 
 
-def test_cameras_are_listed(
-    run: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("nst_rt.infer.live.camera.list_cameras", lambda: {0: "Front", 2: "Back"})
-    assert run("webcam", "--list") == (0, "0: Front\n2: Back\n", "")
-    cameras = json.loads(run("webcam", "--list", "--json")[1])["cameras"]
-    assert cameras == [{"index": 0, "name": "Front"}, {"index": 2, "name": "Back"}]
-    monkeypatch.setattr("nst_rt.infer.live.camera.list_cameras", dict)
-    assert "no camera" in run("webcam", "--list")[1]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (("webcam", "--size", "720p"), "'720p' is not a size such as 640x480"),
-        (("video", "a", "-o", "b", "--size", "720p"), "'720p' is not a size such as 640x480"),
-        (
-            ("video", "a", "-o", "b", "--fps", "fast"),
-            "'fast' is not a rate such as 25 or 30000/1001",
-        ),
-        (("video", "a", "-o", "b", "--fps", "25/0"), "'25/0' is not a rate"),
-    ],
-)
-def test_sizes_and_rates_that_are_none(
-    run: Callable[..., tuple[int, str, str]], arguments: tuple[str, ...], said: str
-) -> None:
-    code, _, err = run(*arguments)
-    assert code == 2
-    assert said in err
-
-
-def test_an_image_is_stylized(
+def test_image_writes_a_stylized_image(
     run: Callable[..., tuple[int, str, str]], astronaut: Path, folder: Path
 ) -> None:
     code, out, _ = run("image", astronaut, "-o", "out.png", "--size", 200, "--json")
@@ -173,7 +142,7 @@ def test_an_image_is_stylized(
     assert (stylized - photo).abs().mean() > 0.03
 
 
-def test_strength_0_leaves_the_image_as_it_is(
+def test_strength_0_returns_the_input(
     run: Callable[..., tuple[int, str, str]], astronaut: Path, folder: Path
 ) -> None:
     assert run("image", astronaut, "-o", "out.png", "--strength", 0)[0] == 0
@@ -181,7 +150,7 @@ def test_strength_0_leaves_the_image_as_it_is(
         np.testing.assert_array_equal(np.asarray(ours), np.asarray(theirs.convert("RGB")))
 
 
-def test_nobody_reading_on_is_no_error() -> None:
+def test_broken_pipe_is_no_error() -> None:
     done = subprocess.run(
         f"'{sys.executable}' -m nst_rt styles | true; exit ${{PIPESTATUS[0]}}",
         shell=True,
@@ -196,27 +165,27 @@ def test_nobody_reading_on_is_no_error() -> None:
 @pytest.mark.parametrize(
     ("encoding", "options"), [("cp1252", []), ("cp1252", ["--json"]), ("utf-8", [])]
 )
-def test_a_name_that_the_terminal_cannot_show_is_written_and_escaped(
+def test_name_that_the_terminal_cannot_show_is_escaped(
     folder: Path, encoding: str, options: list[str]
 ) -> None:
-    shutil.copy("wide.png", "photos")
-    Image.new("RGB", (300, 300)).save("photos/large.png")
-    name = "\N{CJK UNIFIED IDEOGRAPH-6587}\udce9"  # the second is a byte that is no UTF-8
+    name = "\N{CJK UNIFIED IDEOGRAPH-6587}\udce9.png"  # the second is a byte that is not UTF-8
+    shutil.copy("wide.png", name)
     done = subprocess.run(
-        [*CLI, "photos", "photos", "-o", name, *options],
+        [*CLI, "image", name, *options],
         capture_output=True,
         check=False,
         env={**os.environ, "PYTHONIOENCODING": encoding},
     )
     assert (done.returncode, b"Traceback" in done.stderr) == (0, False)
-    assert Path(name).is_dir()
+    output = f"{Path(name).stem}_starry_night.png"
+    assert Path(output).is_file()
     if options:
-        assert json.loads(done.stdout)["output"] == name
+        assert json.loads(done.stdout)["images"][0]["output"] == output
     else:
         assert b"\\udce9" in done.stdout
 
 
-def test_an_interrupted_video_plays(folder: Path, two_styles: StyleModel) -> None:
+def test_interrupted_video_leaves_a_playable_partial(folder: Path, two_styles: StyleModel) -> None:
     two_styles.save("two.safetensors")
     write_clip(Path("in.mp4"), pts=range(0, 512 * 25 * 600, 512))
     program = subprocess.Popen(
@@ -237,7 +206,7 @@ def test_an_interrupted_video_plays(folder: Path, two_styles: StyleModel) -> Non
     assert main(["video", "in.mp4", "-o", "out.mp4", "--style", "two.safetensors"]) == 2
 
 
-def test_a_video_is_converted(
+def test_video_reports_frames_audio_and_backend(
     run: Callable[..., tuple[int, str, str]], folder: Path, two_styles: StyleModel
 ) -> None:
     two_styles.save("two.safetensors")
@@ -252,7 +221,7 @@ def test_a_video_is_converted(
     assert probe("out.mp4").frames == 25
 
 
-def test_a_stylized_photo_keeps_its_transparency(
+def test_image_keeps_alpha(
     run: Callable[..., tuple[int, str, str]], two_styles: StyleModel, astronaut: Path
 ) -> None:
     two_styles.save("two.safetensors")
@@ -267,7 +236,7 @@ def test_a_stylized_photo_keeps_its_transparency(
         assert not np.array_equal(np.asarray(stylized)[..., :3], np.asarray(cut_out)[..., :3])
 
 
-def test_a_style_is_trained_and_used(
+def test_trained_style_stylizes(
     run: Callable[..., tuple[int, str, str]], astronaut: Path, painting: Path, folder: Path
 ) -> None:
     facts = ["--title", "Swirls", "--license", "CC0"]
@@ -293,7 +262,7 @@ def test_a_style_is_trained_and_used(
     assert run("image", astronaut, "--style", "mine.safetensors", *OUT, "--size", 64)[0] == 0
 
 
-def test_a_new_style_starts_from_a_trained_network(
+def test_train_from_gallery_keeps_the_old_style(
     run: Callable[..., tuple[int, str, str]], astronaut: Path, painting: Path, folder: Path
 ) -> None:
     with Image.open(astronaut) as photo:
@@ -315,7 +284,7 @@ def test_a_new_style_starts_from_a_trained_network(
     assert not (folder / "other.safetensors").exists()
 
 
-def test_all_settings_of_a_training_are_printed_as_a_recipe(
+def test_print_config_prints_a_recipe(
     run: Callable[..., tuple[int, str, str]],
 ) -> None:
     code, out, _ = run("train", "--print-config", "--config", "new_style", "--model.size", 128)
@@ -326,29 +295,14 @@ def test_all_settings_of_a_training_are_printed_as_a_recipe(
     assert {"devices", "strategy", "num_nodes", "gradient_clip_val"} <= settings["trainer"].keys()
 
 
-def test_photos_are_packed(
-    run: Callable[..., tuple[int, str, str]], astronaut: Path, folder: Path
-) -> None:
-    (folder / "album").mkdir()
-    shutil.copy(astronaut, folder / "album")
-    (folder / "album/broken.jpg").write_bytes(b"half")
-    code, out, err = run("photos", "album", "--resize", 96, "-o", "album.zip")
-    assert code == 0
-    assert re.match(r"album.zip: 1 photos, 0.\d MB, skipped: 1$", out)
-    assert re.fullmatch(r"nst-rt: skipped a photo: \S*broken.jpg: .*\n", err)
-    assert run("photos", "album", "--resize", 96, "-o", "album.zip")[0] == 2
-    code, out, _ = run("photos", "album", "-o", "album.zip", "--overwrite", "--json")
-    assert json.loads(out)["count"] == 1
-
-
-def test_styles_are_listed(run: Callable[..., tuple[int, str, str]]) -> None:
+def test_styles_lists_the_gallery(run: Callable[..., tuple[int, str, str]]) -> None:
     code, out, _ = run("styles")
     assert code == 0
     assert re.search("starry_night +The Starry Night +Vincent van Gogh +1889", out)
     assert json.loads(run("styles", "--json")[1])["starry_night"]["license"] == "public domain"
 
 
-def test_a_photo_in_all_styles(
+def test_styles_makes_a_sheet(
     run: Callable[..., tuple[int, str, str]], folder: Path, astronaut: Path
 ) -> None:
     code, out, _ = run("styles", astronaut, "-o", "sheet.png", "--size", 48, "--json")
@@ -360,58 +314,28 @@ def test_a_photo_in_all_styles(
 
 
 def test_every_verb_has_help_with_an_example(run: Callable[..., tuple[int, str, str]]) -> None:
-    for verb in (
-        "optimize",
-        "train",
-        "photos",
-        "evaluate",
-        "image",
-        "video",
-        "webcam",
-        "web",
-        "styles",
-        "demo",
-    ):
-        code, out, _ = run(verb, "--help")
+    code, out, _ = run()
+    assert code == 0
+    verbs = _verbs()
+    assert len(verbs) == 11
+    for verb in verbs:
+        assert f"nst-rt {verb}" in out
+        code, out_of_verb, _ = run(verb, "--help")
         assert code == 0
-        assert f"nst-rt {verb}" in out.split("example:")[1]
+        assert f"nst-rt {verb}" in out_of_verb.split("examples:")[1]
+
+
+def _verbs() -> dict[str, argparse.ArgumentParser]:
+    found = next(a for a in _parser()._actions if isinstance(a, argparse._SubParsersAction))
+    return dict(found.choices)
 
 
 def _options(verb: str) -> dict[str, argparse.Action]:
     """The options of a verb: the name of its value -> the option."""
-    verbs = next(a for a in _parser()._actions if a.choices and "optimize" in a.choices)
-    actions = verbs.choices[verb]._actions  # type: ignore[index]
-    return {action.dest: action for action in actions if action.option_strings}
+    return {action.dest: action for action in _verbs()[verb]._actions if action.option_strings}
 
 
-@pytest.mark.parametrize(
-    ("verb", "function"),
-    [
-        ("video", nst_rt.stylize_video),
-        ("webcam", nst_rt.stylize_webcam),
-    ],
-)
-def test_the_defaults_in_the_help_are_those_of_the_library(
-    verb: str, function: Callable[..., object]
-) -> None:
-    parameters = inspect.signature(function).parameters
-    checked = 0
-    for action in _options(verb).values():
-        said = re.search(r"default: (\S+)$", action.help or "")
-        if said and action.dest in parameters:
-            default = parameters[action.dest].default
-            if isinstance(default, (int, float)) or default in (
-                "auto",
-                "balanced",
-                "fast",
-                "caffe",
-            ):
-                assert str(default).removesuffix(".0") == said[1]
-                checked += 1
-    assert checked or verb in ("webcam",)
-
-
-def test_defaults_of_the_verb_train_are_those_of_the_recipes() -> None:
+def test_help_of_train_shows_the_defaults_of_the_recipes() -> None:
     groups = yaml.safe_load(all_settings())
     recipe = {key: value for group in groups.values() if group for key, value in group.items()}
     recipe["steps"] = recipe["max_steps"]
@@ -427,7 +351,7 @@ def test_defaults_of_the_verb_train_are_those_of_the_recipes() -> None:
     assert f"; {from_trained} with --from" in str(_options("train")["steps"].help)
 
 
-def test_help_needs_no_heavy_import() -> None:
+def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys, nst_rt\nfrom nst_rt.cli import main\n"
         "try: main(['video', '--help'])\nexcept SystemExit: pass\n"
@@ -436,7 +360,7 @@ def test_help_needs_no_heavy_import() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
 
 
-def test_the_public_names_exist() -> None:
+def test_public_names_exist() -> None:
     for name in nst_rt.__all__:
         assert getattr(nst_rt, name) is not None
     with pytest.raises(AttributeError, match="nothing"):
