@@ -21,7 +21,7 @@ HEAD = """\
 
 Each style of the gallery has its own network, and all of them are in one file, so that styles and
 blends can change from one frame to the next. See [how to train such a
-gallery](../docs/training.md#a-gallery-of-your-own).
+gallery](../docs/training.md#your-own-gallery).
 
 The tables show how bold and how calm the styles are, by the definitions of `nst_rt.metrics`. For
 strokes in even areas (skies, walls), contrast and chroma, 1 is the value of the style image. The
