@@ -66,13 +66,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = vars(parsed)
     verb: ModuleType = options.pop("verb")
     as_json = options.pop("json")
-    if rest:
-        if verb is train and rest[0].startswith(train.TRAINING_SETTINGS):
-            options["arguments"] = rest  # read by LightningCLI
-        else:
-            unknown = " ".join(map(shown_source, rest))
-            options["parser"].error(f"unrecognized arguments: {unknown}")
-    del options["parser"]
+    verb_parser: argparse.ArgumentParser = options.pop("parser")
+    inputs = next(
+        (a for a in verb_parser._actions if a.nargs == "+" and not a.option_strings), None
+    )
+    if rest and verb is train and rest[0].startswith(train.TRAINING_SETTINGS):
+        options["arguments"] = rest  # settings of the recipes
+    elif rest and inputs is not None and not any(text.startswith("-") for text in rest):
+        # argparse collects inputs up to the first option only: `a.jpg --style udnie b.jpg`.
+        options[inputs.dest] += rest
+    elif rest:
+        verb_parser.error(f"unrecognized arguments: {' '.join(map(shown_source, rest))}")
     try:
         report: Report = verb.run(**options)
         if text := json.dumps(report.facts) if as_json and report.facts else report.text:

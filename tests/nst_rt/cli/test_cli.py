@@ -142,6 +142,17 @@ def test_image_writes_a_stylized_image(
     assert (stylized - photo).abs().mean() > 0.03
 
 
+def test_inputs_may_stand_on_both_sides_of_options(
+    run: Callable[..., tuple[int, str, str]], astronaut: Path, two_styles: StyleModel
+) -> None:
+    two_styles.save("two.safetensors")
+    for name in ("a.png", "b.png"):
+        shutil.copy("wide.png", name)
+    code, out, _ = run("image", "a.png", "--style", "two.safetensors", "b.png", "--json")
+    assert code == 0
+    assert len(json.loads(out)["images"]) == 2
+
+
 def test_strength_0_returns_the_input(
     run: Callable[..., tuple[int, str, str]], astronaut: Path, folder: Path
 ) -> None:
