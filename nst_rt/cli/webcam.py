@@ -72,10 +72,13 @@ def run(*, source: str = "0", **options: Any) -> Report:
     from nst_rt.infer.live.webcam import stylize_webcam
 
     # A service manager stops a session as Ctrl-C does: recordings are completed.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    done = stylize_webcam(
-        source, on_output=lambda text: print(f"nst-rt: {text}", file=sys.stderr), **options
-    )
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        done = stylize_webcam(
+            source, on_output=lambda text: print(f"nst-rt: {text}", file=sys.stderr), **options
+        )
+    finally:
+        signal.signal(signal.SIGTERM, before)
     text = f"{done.frames} frames in {done.seconds:.1f} seconds"
     if done.seconds:
         text += f", {done.frames / done.seconds:.1f} per second"

@@ -25,6 +25,7 @@ from nst_rt.infer.video import probe
 from nst_rt.models.vgg import Pooling
 from nst_rt.optimization.inputs import PreserveColors
 from nst_rt.optimization.presets import OptimizerName, PresetName
+from nst_rt.optimization.runs import optimize_to_file
 
 Run = Callable[..., tuple[int, str, str]]
 OPTIMIZATION = "nst_rt.optimization.optimizer:Optimization"
@@ -277,7 +278,7 @@ def test_options_reach_the_library(
 
 def test_every_argument_of_the_library_is_an_option() -> None:
     parameters = set(inspect.signature(nst_rt.Optimization).parameters)
-    parameters |= set(inspect.signature(nst_rt.optimize_to_file).parameters)
+    parameters |= set(inspect.signature(optimize_to_file).parameters)
     [verbs] = (action for action in _parser()._actions if action.choices)
     options = {action.dest for action in verbs.choices["optimize"]._actions}  # type: ignore[index]
     only_python = {"style", "dtype", "settings", "progress", "on_iterate"}

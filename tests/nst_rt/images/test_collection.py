@@ -267,6 +267,8 @@ def test_forked_processes_and_threads_read_one_archive_at_once(noise: list[Photo
     expected = [checksum(photo) for photo in noise]  # the archive is open before the fork
     with multiprocessing.get_context("fork").Pool(4) as processes:
         assert processes.map(checksum, noise * 15, chunksize=10) == expected * 15
+        processes.close()  # leaving the context would kill processes that hold locks
+        processes.join()
     with ThreadPoolExecutor(8) as threads:
         assert list(threads.map(checksum, noise * 3)) == expected * 3
 

@@ -14,6 +14,7 @@ import nst_rt
 from nst_rt.errors import InputError
 from nst_rt.images.inputs import as_image, as_list
 from nst_rt.images.io import load_image
+from nst_rt.optimization.runs import optimize_to_file
 
 LEVELS = np.arange(48 * 64 * 3, dtype=np.uint32).reshape(48, 64, 3) % 251
 ARRAY = LEVELS.astype(np.uint8)
@@ -141,7 +142,7 @@ def test_the_optimizer_says_which_image_is_wrong(file: Path, option: str, value:
 
 def test_one_style_is_painted_by_its_name(file: Path, tmp_path: Path) -> None:
     done = [
-        nst_rt.optimize_to_file(str(file), style, tmp_path / f"{number}.png", **QUICK)
+        optimize_to_file(str(file), style, tmp_path / f"{number}.png", **QUICK)
         for number, style in enumerate([str(file), file, [str(file)], PICTURE])
     ]
     first, *others = (load_image(painting.output) for painting in done)
@@ -157,9 +158,9 @@ def test_what_images_were_interrupted_is_known_by_their_content(tmp_path: Path) 
     output = tmp_path / "out.png"
     settings: dict[str, Any] = QUICK | {"steps": [4], "save_every": 2, "init": PICTURE}
     with pytest.raises(nst_rt.StyleTransferError, match="interrupted"):
-        nst_rt.optimize_to_file(ARRAY, TENSOR, output, on_iterate=interrupt, **settings)
+        optimize_to_file(ARRAY, TENSOR, output, on_iterate=interrupt, **settings)
     for changes in ({"content": 255 - ARRAY}, {"style": 1 - TENSOR}, {"init": "noise"}):
         images = {"content": ARRAY, "style": TENSOR} | changes
         with pytest.raises(InputError, match="other settings"):
-            nst_rt.optimize_to_file(output=output, resume=True, **settings | images)
-    assert nst_rt.optimize_to_file(ARRAY, TENSOR, output, resume=True, **settings).iterate.step == 4
+            optimize_to_file(output=output, resume=True, **settings | images)
+    assert optimize_to_file(ARRAY, TENSOR, output, resume=True, **settings).iterate.step == 4
