@@ -135,7 +135,7 @@ def opened(two_styles: StyleModel, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     """What a studio reports when it is ready, and its settings."""
     model = two_styles.save(tmp_path / "two.safetensors")
     known: list[Settings] = []
-    monkeypatch.setattr(server, "gallery", dict)
+    monkeypatch.setattr(server, "gallery_files", dict)
     monkeypatch.setattr(server, "create_app", lambda pool, settings: known.append(settings))
 
     def ended(ready: Ready) -> None:
