@@ -87,13 +87,11 @@ class StylizerPool:
         self._style_set = StyleSet()
         for model in models:
             self.add(model)
+        first = self._style_set.names[0]
         self._shared = _SharedStylizer(
-            self._style_set,
-            self._style_set.names[0],
-            backend=backend,
-            device=device,
-            precision=precision,
+            self._style_set, first, backend=backend, device=device, precision=precision
         )
+        self._shared.queue = ThreadPoolExecutor(1, "stylize")
 
     def __str__(self) -> str:
         """Backend, precision and device in use."""
@@ -112,9 +110,9 @@ class StylizerPool:
         """Remove the styles of a model; stylizers that use one of them keep working."""
         self._style_set.remove(model)
 
-    def prepare(self, height: int = 480, width: int = 640) -> None:
-        """Compile the first style's network for a frame size before the first frame arrives."""
-        self._shared.prepare(height, width)
+    def prepare(self) -> None:
+        """Compile the first style's network for 640x480 before the first frame arrives."""
+        self._shared.prepare(480, 640)
 
     def stylizer(self, choice: StyleChoice) -> Stylizer:
         """Return a stylizer with a style of its own, on the shared networks, for one caller.
@@ -131,21 +129,12 @@ class StylizerPool:
 class _SharedStylizer(Stylizer):
     """A stylizer whose copies have their own style and share the compiled networks.
 
-    One thread stylizes the frames of all copies in the order of the requests. A viewer who asks
-    again waits behind all others, so that fast viewers and videos leave room for the rest.
+    The one thread of `queue` stylizes the frames of all copies in the order of the requests. A
+    viewer who asks again waits behind all others, so that fast viewers and videos leave room for
+    the rest.
     """
 
-    def __init__(
-        self,
-        styles: StyleSet,
-        style: str,
-        *,
-        backend: BackendName,
-        device: str | None,
-        precision: Precision,
-    ) -> None:
-        super().__init__(styles, style, backend=backend, device=device, precision=precision)
-        self._queue = ThreadPoolExecutor(1, "stylize")
+    queue: ThreadPoolExecutor
 
     def _begin_pass(self, each: Pass, frame: Frame, *, several: bool) -> Callable[[], Frame]:
         backend = self._backends.of(each.network)
@@ -154,7 +143,7 @@ class _SharedStylizer(Stylizer):
             backend.prepare((1, *frame.shape))
         begin = super()._begin_pass
         # Waits, so that a video has one frame in the queue and not several.
-        stylized = self._queue.submit(lambda: begin(each, frame, several=False)()).result()
+        stylized = self.queue.submit(lambda: begin(each, frame, several=False)()).result()
         return lambda: stylized
 
 

@@ -36,7 +36,7 @@ def test_frames_are_stylized_in_the_order_of_requests(
     """A viewer who asks again at once gets no more turns than the others."""
     stylizers = [pool.stylizer(WAVES) for _ in range(3)]
     stylizers[0](FRAME)  # compiles
-    waiting = stylizers[0]._queue._work_queue  # type: ignore[attr-defined]
+    waiting = stylizers[0].queue._work_queue  # type: ignore[attr-defined]
     unfinished, order = {0, 1, 2}, []
 
     def stylize(self: Stylizer, each: Pass, frame: Frame, *, several: bool) -> Callable[[], Frame]:
