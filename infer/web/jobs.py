@@ -25,6 +25,7 @@ from nst_rt.infer.web.uploads import Upload, visitor_message
 
 logger = logging.getLogger(__name__)
 
+_MAX_WAITING = 6  # jobs of one visitor that wait or run
 _CURVE_POINTS = 200  # that the page gets
 
 
@@ -50,7 +51,7 @@ class Job(Record):
     inputs: tuple[Upload, ...] = ()
     progress: float = 0.0
     files: dict[str, tuple[Path, int]] = field(default_factory=dict)
-    on_remove: Callable[[], None] | None = None
+    on_remove: Callable[[], object] = lambda: None
     leaving: threading.Timer | None = None
     size: int = 0
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -63,12 +64,10 @@ class Job(Record):
 
     @property
     def active(self) -> bool:
-        """Whether it waits or runs."""
         return self.state in ("waiting", "running")
 
     @property
     def hidden(self) -> bool:
-        """Whether it is being removed."""
         return self.leaving is not None and not self.active
 
     @property
@@ -108,7 +107,6 @@ class Job(Record):
         self.files = {**self.files, name: (file, version + 1)}
 
     def describe(self) -> dict[str, Any]:
-        """What the page is told."""
         return {
             **self.values(),
             "id": self.id,
@@ -130,20 +128,26 @@ class Jobs:
     Args:
         root: folder for the work.
         results: results folder; those of earlier studios are found there.
-        limit: maximum number of jobs of one visitor that wait or run.
         undo: seconds during which removing and cancelling can be undone.
     """
 
-    def __init__(self, root: Path, results: Results, *, limit: int, undo: float) -> None:
+    def __init__(self, root: Path, results: Results, *, undo: float) -> None:
         self._root = root
         self._results = results
-        self._limit = limit
         self._undo = undo
         self._jobs: dict[str, Job] = {}
         for folder, record in results.load():
             with suppress(FileNotFoundError):  # another studio is removing it
-                self._jobs[folder.name] = _restored(folder, record)
-        self._lock = threading.Lock()
+                files = {file.name: (file, 1) for file in folder.iterdir()}
+                files.pop(RECORD_FILE, None)
+                self._jobs[folder.name] = Job(
+                    **record.values(),
+                    folder=folder,
+                    progress=1.0,
+                    files=files,
+                    size=folder_size(folder),
+                )
+        self._lock = threading.RLock()
         self._worker = ThreadPoolExecutor(1, "job")
 
     def __iter__(self) -> Iterator[Job]:
@@ -171,8 +175,8 @@ class Jobs:
         folder = self._root / secrets.token_hex(16)
         job = Job(kind, title, owner, folder=folder, inputs=tuple(inputs))
         with self._lock:
-            if sum(other.active for other in self.of(owner)) >= self._limit:
-                raise InputError(f"{self._limit} jobs are waiting already: let some of them finish")
+            if sum(other.active for other in self.of(owner)) >= _MAX_WAITING:
+                raise InputError(f"{_MAX_WAITING} jobs are waiting already: let some finish")
             self._jobs[job.id] = job
             for upload in inputs:
                 upload.users.add(job)
@@ -206,15 +210,24 @@ class Jobs:
         Raises:
             InputError: it waits or runs.
         """
+
+        def forget() -> None:
+            del self._jobs[job.id]
+            job.on_remove()
+            if job.folder.exists():
+                remove_folder(job.folder)
+
         with self._lock:
             if job.active:
                 raise InputError("the job is still running: cancel it first")
-            self._later(job, lambda: self._forget(job))
+            self._later(job, forget)
 
     def undo(self, job: Job) -> None:
         """Undo cancelling or removing a job."""
         with self._lock:
-            self._stay(job)
+            if job.leaving is not None:
+                job.leaving.cancel()
+                job.leaving = None
 
     def close(self) -> None:
         """Cancel all jobs and wait until they have ended. What was being removed stays."""
@@ -235,18 +248,6 @@ class Jobs:
             timer.daemon = True
             timer.start()
 
-    def _stay(self, job: Job) -> None:
-        if job.leaving is not None:
-            job.leaving.cancel()
-            job.leaving = None
-
-    def _forget(self, job: Job) -> None:
-        del self._jobs[job.id]
-        if job.on_remove is not None:
-            job.on_remove()
-        if job.folder.exists():
-            remove_folder(job.folder)
-
     def _run(self, job: Job, work: Callable[[Job], None]) -> None:
         state = self._outcome(job, work)
         if state in ("done", "partial"):
@@ -257,7 +258,7 @@ class Jobs:
         for upload in job.inputs:
             upload.users.discard(job)
         with self._lock:
-            self._stay(job)  # it ended before it was cancelled
+            self.undo(job)  # it ended before it was cancelled
             job.state = state
 
     def _outcome(self, job: Job, work: Callable[[Job], None]) -> State:
@@ -289,14 +290,3 @@ class Jobs:
         job.files = {name: (job.folder / name, job.files[name][1]) for name in files}
         job.size = folder_size(job.folder)
         shutil.rmtree(work_folder, ignore_errors=True)
-
-
-def _restored(folder: Path, record: Record) -> Job:
-    """The job that left a result."""
-    return Job(
-        **record.values(),
-        folder=folder,
-        progress=1.0,
-        files={file.name: (file, 1) for file in folder.iterdir() if file.name != RECORD_FILE},
-        size=folder_size(folder),
-    )

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -245,7 +245,7 @@ def run_training(job: Job, command: Sequence[str], run: Path, steps: int) -> Non
         )
         try:
             _lower_priority(training.pid)
-            losses = _LossLog(run / "tensorboard")
+            losses = _losses(run / "tensorboard")
             running = True
             shown: Path | None = None
             while running:
@@ -256,8 +256,9 @@ def run_training(job: Job, command: Sequence[str], run: Path, steps: int) -> Non
                 if newest is not None and newest != shown:
                     job.offer(newest, "samples.png")
                     shown = newest
-                if points := losses.new_points():
-                    job.curve += points
+                points = next(losses)
+                if len(points) > len(job.curve):
+                    job.curve = points
                     job.report(points[-1][0] / steps, f"step {points[-1][0]:.0f} of {steps}")
         finally:
             if training.poll() is None:
@@ -270,41 +271,27 @@ def run_training(job: Job, command: Sequence[str], run: Path, steps: int) -> Non
             log.seek(0)
             lines = [line for line in log.read().splitlines() if line.startswith("nst-rt: ")]
             # A signal (negative) or a bug (1) leaves no message; the lines are earlier remarks.
-            has_reason = lines and training.returncode >= StyleTransferError.exit_code
-            raise InputError(
-                lines[-1].removeprefix("nst-rt: ")
-                if has_reason
-                else "the training ended unexpectedly"
-            )
+            if not lines or training.returncode < StyleTransferError.exit_code:
+                raise InputError("the training ended unexpectedly")
+            raise InputError(lines[-1].removeprefix("nst-rt: "))
 
 
-class _LossLog:
-    """The losses that a training logs for TensorBoard, as they arrive."""
+def _losses(folder: Path) -> Iterator[list[tuple[float, ...]]]:
+    """All points (step, content, style) that a training has logged for TensorBoard so far."""
+    while not any(folder.glob("events.out.tfevents.*")):
+        yield []
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._accumulator: Any = None
-        self._known = 0
-
-    def new_points(self) -> list[tuple[float, ...]]:
-        """Points (step, content, style) since the last call."""
-        if self._accumulator is None:
-            if not any(self._folder.glob("events.out.tfevents.*")):
-                return []
-            from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-            sizes = {"scalars": 0, "images": 1, "compressedHistograms": 1, "histograms": 1}
-            self._accumulator = EventAccumulator(str(self._folder), sizes)
-        self._accumulator.Reload()
-        if not set(_LOSSES) <= set(self._accumulator.Tags()["scalars"]):
-            return []
-        series = [self._accumulator.Scalars(name) for name in _LOSSES]
-        points = [
-            (float(events[0].step), *(float(event.value) for event in events))
-            for events in zip(*series, strict=False)
+    sizes = {"scalars": 0, "images": 1, "compressedHistograms": 1, "histograms": 1}
+    accumulator: Any = EventAccumulator(str(folder), sizes)
+    while True:
+        accumulator.Reload()
+        logged = accumulator.Tags()["scalars"]
+        content, style = (accumulator.Scalars(name) if name in logged else [] for name in _LOSSES)
+        yield [
+            (float(one.step), float(one.value), float(other.value))
+            for one, other in zip(content, style, strict=False)
         ]
-        points, self._known = points[self._known :], len(points)
-        return points
 
 
 def _add_style(pool: StylizerPool, job: Job, model: StyleModel, name: str) -> None:

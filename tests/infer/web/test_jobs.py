@@ -26,7 +26,7 @@ NIGHT = {"styles": {"night": 1}}
 
 @pytest.fixture
 def jobs(tmp_path: Path) -> Jobs:
-    return Jobs(tmp_path, Results(tmp_path / "results"), limit=3, undo=0)
+    return Jobs(tmp_path, Results(tmp_path / "results"), undo=0)
 
 
 def wait_for(event: threading.Event) -> Callable[[Job], None]:
@@ -86,7 +86,7 @@ def test_failed_job_reports_why_and_the_next_one_runs(
 
 
 def test_cancelling_can_be_undone(tmp_path: Path) -> None:
-    jobs = Jobs(tmp_path, Results(tmp_path / "results"), limit=3, undo=3600)
+    jobs = Jobs(tmp_path, Results(tmp_path / "results"), undo=3600)
     go = threading.Event()
     running, waiting = (jobs.submit("video", n, "me", wait_for(go)) for n in "12")
     for job in (running, waiting):
@@ -114,9 +114,9 @@ def test_cancelling_takes_effect_if_not_undone(jobs: Jobs) -> None:
 
 def test_number_of_jobs_per_visitor_is_limited(jobs: Jobs) -> None:
     never = threading.Event()
-    for _ in range(3):
+    for _ in range(6):
         jobs.submit("video", "x", "me", wait_for(never))
-    with pytest.raises(InputError, match="3"):
+    with pytest.raises(InputError, match="6"):
         jobs.submit("video", "x", "me", wait_for(never))
     jobs.submit("video", "x", "another", wait_for(never))
     jobs.close()
