@@ -21,7 +21,6 @@ const STATES = {
 export class JobList {
   #cards = new Map();
   #timer = 0;
-  #known = new Map();
 
   constructor({ onStyles, useStyle, undo }) {
     this.undo = undo;
@@ -76,12 +75,12 @@ export class JobList {
         this.#cards.set(job.id, card);
         byId(`${job.kind}-jobs`).prepend(card.root);
       }
-      this.#cards.get(job.id).update(job);
-      const known = this.#known.get(job.id);
+      const card = this.#cards.get(job.id);
+      const known = card.root.dataset.state;
+      card.update(job);
       // Not only after running: a phone that slept may have seen it waiting last.
       const finished = job.state === "done" && known !== undefined && known !== "done";
       if (finished && job.facts.style) this.onStyles();
-      this.#known.set(job.id, job.state);
     }
   }
 }
