@@ -12,7 +12,7 @@ from PIL import Image
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import Select
-from visitors import Studio
+from visitors import Studio, cut_clip
 
 from nst_rt.recipes import recipe_steps
 
@@ -47,13 +47,8 @@ def test_video_is_stylized_survives_a_reload_plays_and_downloads(
 def test_partly_done_video_survives_undo_and_a_restart(
     elsewhere: Elsewhere, tmp_path: Path
 ) -> None:
-    def noise(number: int) -> np.ndarray:
-        return np.random.default_rng(number).integers(0, 256, (48, 64, 3), np.uint8)
-
-    clip = write_clip(tmp_path / "cut.mkv", pts=range(0, 512 * 50, 512), picture=noise)
-    clip.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
     with elsewhere(folder=tmp_path / "kept") as page:
-        start_video(page, clip)
+        start_video(page, cut_clip(tmp_path))
         page.remove(page.job("video", "partial"))
         page.press(page.find("#toasts"), "Undo")
         page.job("video", "partial")
@@ -89,6 +84,7 @@ def test_optimization_is_watched_and_stopped_early(
     page.wait(lambda: page.find_all(".job .curve path.line0"), "curve")
     assert page.press(page.find(".job .tools"), "Stop and keep")
     card = page.job("optimize", "done")
+    assert "astronaut.png as swirls.jpg" in card.text
     assert min(Image.open(download(page, card, ".png")).size) > 30
     page.remove(card)
 

@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from visitors import until
+from visitors import FRAME, JPEG, until
 
 from nst_rt.errors import InputError, StyleTransferError
 from nst_rt.images.io import Frame
@@ -24,9 +24,6 @@ from nst_rt.infer.web.stylizers import (
 )
 from nst_rt.models.style_model import Style, StyleModel
 
-# Smooth, so that JPEG keeps it.
-FRAME = np.random.default_rng(0).integers(0, 256, (3, 4, 3), np.uint8).repeat(16, 0).repeat(16, 1)
-JPEG = encode_image(FRAME)
 WAVES = StyleChoice({"waves": 1})
 
 
@@ -203,10 +200,6 @@ def with_header(width: int, height: int) -> bytes:
 def test_invalid_frames_are_rejected(content: bytes) -> None:
     with pytest.raises(InputError):
         decode_jpeg(content)
-
-
-def test_choice_is_parsed_from_json() -> None:
-    assert StyleChoice.parse({"styles": {"a": "0.5"}}) == StyleChoice({"a": 0.5})
 
 
 @pytest.mark.parametrize(
