@@ -43,6 +43,7 @@ class Job(Record):
         progress: from 0 to 1.
         files: files to download by name, each with a version that rises when the file changes.
         on_remove: called when the job is removed.
+        stopping: whether it should end early and keep what it has.
         leaving: timer that will cancel the job, or remove a finished one, unless it is undone.
         size: bytes of its files once they are kept.
     """
@@ -54,7 +55,7 @@ class Job(Record):
     on_remove: Callable[[], object] = lambda: None
     leaving: threading.Timer | None = None
     size: int = 0
-    _stop: threading.Event = field(default_factory=threading.Event)
+    stopping: bool = False
     _cancelled: bool = False
 
     @property
@@ -70,15 +71,10 @@ class Job(Record):
     def hidden(self) -> bool:
         return self.leaving is not None and not self.active
 
-    @property
-    def stopping(self) -> bool:
-        """Whether it should end early and keep what it has."""
-        return self._stop.is_set()
-
     def stop(self, *, keep: bool) -> None:
         """Ask it to end, with what it has or with nothing."""
         self._cancelled = self._cancelled or not keep
-        self._stop.set()
+        self.stopping = True
         if self._cancelled and self.state == "waiting":
             self.state = "cancelled"
 

@@ -38,18 +38,12 @@ class StyleChoice:
         strength: from 0 (the frame as it is) to 1.
         stroke_size: see `Stylizer`.
         stability: of videos and live frames, from 0 to 1; see `Stabilizer`.
-
-    Raises:
-        InputError: a stability out of range.
     """
 
     styles: Mapping[str, float]
     strength: float = 1.0
     stroke_size: StrokeSize = DEFAULT_STROKES
     stability: float = DEFAULT_STABILITY
-
-    def __post_init__(self) -> None:
-        check_stability(self.stability)
 
     @classmethod
     def parse(cls, value: Any) -> "StyleChoice":
@@ -59,7 +53,7 @@ class StyleChoice:
             InputError: anything else.
         """
         try:
-            return cls(
+            choice = cls(
                 {str(name): float(weight) for name, weight in value["styles"].items()},
                 float(value.get("strength", 1)),
                 StrokeSize.parse(value.get("stroke_size", DEFAULT_STROKES)),
@@ -67,6 +61,8 @@ class StyleChoice:
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(f"not a choice of styles: {str(value)[:200]}") from error
+        check_stability(choice.stability)
+        return choice
 
 
 class StylizerPool:

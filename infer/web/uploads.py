@@ -9,7 +9,6 @@ import lzma
 import re
 import secrets
 import shutil
-import threading
 import zipfile
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -120,6 +119,8 @@ def visitor_message(error: BaseException, *uploads: Upload) -> str:
 class Uploads:
     """All files that visitors sent, each in a random folder of its own.
 
+    Files come and go in the thread of the event loop only; `find` may be called in any.
+
     Args:
         root: folder of these folders.
         results: returns the bytes of all jobs' files, which share the storage.
@@ -131,7 +132,6 @@ class Uploads:
         self._results = results
         self._files: dict[str, Upload] = {}
         self._arriving: dict[Path, int] = {}  # file -> bytes reserved for it
-        self._lock = threading.Lock()
         self._checking = asyncio.Semaphore(_CHECKS_AT_ONCE)
 
     def find(self, id: object, owner: str, *kinds: str) -> Upload:
@@ -168,7 +168,7 @@ class Uploads:
         try:
             with self._reserved(upload.path, size):
                 upload.size = await self._write(chunks, upload.path)
-                self._keep(upload)
+                self._files[upload.id] = upload
             with upload.in_use():
                 upload.path, upload.facts = await self._checked(kind, upload.path, upload.name)
         except BaseException:
@@ -181,7 +181,9 @@ class Uploads:
         folder = self._root / secrets.token_hex(16)
         path = folder / "photos"
         path.mkdir(parents=True)
-        return self._keep(Upload(folder.name, owner, "album", _shown(name), path, 0, {"count": 0}))
+        album = Upload(folder.name, owner, "album", _shown(name), path, 0, {"count": 0})
+        self._files[album.id] = album
+        return album
 
     async def receive_into(self, album: Upload, chunks: AsyncIterator[bytes], size: int) -> None:
         """Add a photo to an album.
@@ -198,12 +200,10 @@ class Uploads:
                 file.unlink(missing_ok=True)
             album.facts["count"] += 1
             album.size += written
-            with self._lock:
-                self._files[album.id] = self._files.pop(album.id)  # now the newest
+            self._files[album.id] = self._files.pop(album.id)  # now the newest
 
     def remove(self, upload: Upload) -> None:
-        with self._lock:
-            self._files.pop(upload.id, None)
+        self._files.pop(upload.id, None)
         shutil.rmtree(self._root / upload.id, ignore_errors=True)
 
     def make_room(self, size: int) -> None:
@@ -213,8 +213,7 @@ class Uploads:
             TooLargeError: results and files in use take all the room.
         """
         while self._stored() + size > self._limits.storage:
-            with self._lock:
-                unused = next((file for file in self._files.values() if not file.users), None)
+            unused = next((file for file in self._files.values() if not file.users), None)
             if unused is None:
                 raise TooLargeError(
                     "the studio is full of results and files in use: remove results that are no "
@@ -223,14 +222,8 @@ class Uploads:
             self.remove(unused)
 
     def _stored(self) -> int:
-        with self._lock:
-            uploads = sum(upload.size for upload in self._files.values())
+        uploads = sum(upload.size for upload in self._files.values())
         return uploads + sum(self._arriving.values()) + self._results()
-
-    def _keep(self, upload: Upload) -> Upload:
-        with self._lock:
-            self._files[upload.id] = upload
-        return upload
 
     def _check_size(self, size: int) -> None:
         if size > self._limits.upload:
