@@ -79,20 +79,12 @@ class Job(Record):
             self.state = "cancelled"
 
     def check(self) -> None:
-        """Let the work end here if it was cancelled; called often.
-
-        Raises:
-            CancelledJobError: it was cancelled.
-        """
+        """End the work here, by a CancelledJobError, if it was cancelled; called often."""
         if self._cancelled:
             raise CancelledJobError("cancelled")
 
     def report(self, progress: float, note: str) -> None:
-        """Set the progress, from 0 to 1, and its note.
-
-        Raises:
-            CancelledJobError: see `check`.
-        """
+        """Set the progress, from 0 to 1, and its note; ends the work as `check` does."""
         self.check()
         self.progress, self.note = min(progress, 1.0), note
 
@@ -163,11 +155,7 @@ class Jobs:
         work: Callable[[Job], None],
         inputs: Sequence[Upload] = (),
     ) -> Job:
-        """Put work at the end of the queue.
-
-        Raises:
-            InputError: the visitor has too many jobs waiting.
-        """
+        """Put work at the end of the queue; an InputError if too much of the visitor's waits."""
         folder = self._root / secrets.token_hex(16)
         job = Job(kind, title, owner, folder=folder, inputs=tuple(inputs))
         with self._lock:
@@ -184,11 +172,7 @@ class Jobs:
         return [job for job in self if job.owner == owner and not job.hidden]
 
     def find(self, id: str, owner: str) -> Job:
-        """The visitor's job with that id.
-
-        Raises:
-            InputError: there is none.
-        """
+        """The visitor's job with that id; an InputError if there is none."""
         job = self._jobs.get(id)
         if job is None or job.owner != owner:
             raise InputError("that job is no longer here")
@@ -201,11 +185,7 @@ class Jobs:
                 self._later(job, lambda: job.stop(keep=False))
 
     def remove(self, job: Job) -> None:
-        """Remove a finished job and its files, unless it is undone in time.
-
-        Raises:
-            InputError: it waits or runs.
-        """
+        """Remove a job and its files, unless it is undone in time; an InputError if it runs."""
 
         def forget() -> None:
             del self._jobs[job.id]

@@ -5,15 +5,14 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from io import BytesIO
 from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from nst_rt.errors import InputError
 from nst_rt.images.io import Frame
+from nst_rt.images.pillow import readable_image
 from nst_rt.infer.adaptive import AdaptiveStylizer
 from nst_rt.infer.backends import BackendName, Precision
 from nst_rt.infer.blend import Pass, StyleSet
@@ -49,8 +48,7 @@ class StyleChoice:
     def parse(cls, value: Any) -> "StyleChoice":
         """Read JSON such as `{"styles": {"udnie": 0.7, "the_scream": 0.3}, "stroke_size": "2%"}`.
 
-        Raises:
-            InputError: anything else.
+        Anything else is an InputError.
         """
         try:
             choice = cls(
@@ -114,8 +112,7 @@ class StylizerPool:
         """Return a stylizer with a style of its own, on the shared networks, for one caller.
 
         Raises:
-            UnknownNameError: an unknown style.
-            InputError: a weight, strength or stroke size out of range.
+            UnknownNameError, InputError: an unknown style, or a number out of range.
         """
         own = copy.copy(self._shared)
         own.set_style(choice.styles, strength=choice.strength, stroke_size=choice.stroke_size)
@@ -151,9 +148,6 @@ class Viewer:
         choice: style to start with.
         fps: frame rate to hold by stylizing at a smaller size, which includes the time spent
             waiting for other viewers; 0 never reduces the size.
-
-    Raises:
-        UnknownNameError, InputError: an unknown style, or a number out of range.
     """
 
     def __init__(self, pool: StylizerPool, choice: StyleChoice, *, fps: float) -> None:
@@ -168,22 +162,14 @@ class Viewer:
         return [*reversed(self._frame_stylizer.working_size)]
 
     def set_choice(self, choice: StyleChoice) -> None:
-        """Choose the style of the next frames.
-
-        Raises:
-            UnknownNameError, InputError: see `Viewer`; the previous style stays.
-        """
+        """Choose the style of the next frames; one that cannot be used leaves the previous one."""
         self._frame_stylizer.set_style(
             choice.styles, strength=choice.strength, stroke_size=choice.stroke_size
         )
         self._frame_stylizer.set_stability(choice.stability)
 
     def stylize(self, jpeg: bytes) -> bytes:
-        """Stylize one frame.
-
-        Raises:
-            InputError: not a JPEG, or too small or too large for a live frame.
-        """
+        """Stylize one frame; raises what `decode_jpeg` does."""
         interval = self._interval(time.perf_counter())
         jpeg = encode_image(self._frame_stylizer.stylize(decode_jpeg(jpeg), interval=interval))
         self._finished = time.perf_counter()
@@ -210,13 +196,8 @@ def decode_jpeg(jpeg: bytes) -> Frame:
     Raises:
         InputError: not a JPEG, or a header with a size out of range, seen before it is decoded.
     """
-    try:
-        with Image.open(BytesIO(jpeg), formats=["JPEG"]) as header:
-            width, height = header.size
-    except Image.DecompressionBombError as error:
-        raise InputError("the live frame is too large") from error
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
-        raise InputError("the live frame is not a JPEG image") from error
+    with readable_image("live JPEG frame", jpeg, formats=("JPEG",)) as header:
+        width, height = header.size
     if width * height > _MAX_LIVE_PIXELS or min(width, height) < MINIMUM_SIZE:
         raise InputError(f"the live frame of {width}x{height} px is too small or too large")
     frame = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)

@@ -55,7 +55,9 @@ _MAX_MEMBER = 100 * 2**20  # bytes of one photo in an archive
 _MAX_MEMBERS = 200_000
 _CHECKS_AT_ONCE = 2  # large images take gigabytes
 
-Found = tuple[str, dict[str, Any]]  # suffix that the content calls for, facts for the page
+# What a check finds: the suffix that the content calls for, and facts for the page. It raises an
+# InputError or a VideoError for anything else, and a TooLargeError over a limit.
+Found = tuple[str, dict[str, Any]]
 
 
 class TooLargeError(StyleTransferError):
@@ -135,11 +137,7 @@ class Uploads:
         self._checking = asyncio.Semaphore(_CHECKS_AT_ONCE)
 
     def find(self, id: object, owner: str, *kinds: str) -> Upload:
-        """The visitor's upload with that id.
-
-        Raises:
-            InputError: there is none, or it is of another kind.
-        """
+        """The visitor's upload with that id; an InputError if there is none, or of another kind."""
         upload = self._files.get(str(id))
         if upload is None or upload.owner != owner:
             raise InputError("that file is no longer here: choose it again")
@@ -186,11 +184,7 @@ class Uploads:
         return album
 
     async def receive_into(self, album: Upload, chunks: AsyncIterator[bytes], size: int) -> None:
-        """Add a photo to an album.
-
-        Raises:
-            TooLargeError, InputError: see `receive`.
-        """
+        """Add a photo to an album; raises what `receive` does."""
         file = album.path / f"{secrets.token_hex(8)}.part"
         with album.in_use(), self._reserved(file, size):
             try:
@@ -207,11 +201,7 @@ class Uploads:
         shutil.rmtree(self._root / upload.id, ignore_errors=True)
 
     def make_room(self, size: int) -> None:
-        """Remove the oldest files that are not in use until there is room for `size` more bytes.
-
-        Raises:
-            TooLargeError: results and files in use take all the room.
-        """
+        """Remove the oldest files until there is room for `size` more bytes, or a TooLargeError."""
         while self._stored() + size > self._limits.storage:
             unused = next((file for file in self._files.values() if not file.users), None)
             if unused is None:
@@ -263,12 +253,7 @@ class Uploads:
 
 
 def check_image(path: Path, limits: Limits) -> Found:
-    """Check an image by decoding all of it; the facts are its size.
-
-    Raises:
-        InputError: not an image, or a damaged one.
-        TooLargeError: too many pixels.
-    """
+    """Check an image by decoding all of it; the facts are its size."""
     try:
         with readable_image(path, formats=tuple(_IMAGE_FORMATS)) as opened:
             suffix = _IMAGE_FORMATS.get(opened.format or "", ".jpg")  # "MPO", a kind of JPEG
@@ -285,12 +270,7 @@ def check_image(path: Path, limits: Limits) -> Found:
 
 
 def check_video(path: Path, limits: Limits) -> Found:
-    """Check a video; the facts are its size and duration.
-
-    Raises:
-        InputError, VideoError: not a video, or an unknown codec.
-        TooLargeError: too many pixels or seconds.
-    """
+    """Check a video and its codec; the facts are its size and duration."""
     options = {"format_whitelist": ",".join(_VIDEO_FORMATS), "protocol_whitelist": "file"}
     try:
         with av.open(str(path), options=options, metadata_errors="replace") as container:
@@ -311,10 +291,6 @@ def check_archive(path: Path, limits: Limits) -> Found:
     """Check a zip archive of photos; the facts are the number of files in it.
 
     Damaged photos pass, since training skips them.
-
-    Raises:
-        InputError: not a zip archive, or one of other things than photos.
-        TooLargeError: too many bytes when unpacked, or too many pixels in a photo.
     """
     try:
         with zipfile.ZipFile(path) as archive:

@@ -36,17 +36,14 @@ export class JobList {
 
   /** Send a request that can be undone for some seconds. */
   async askWithUndo(job, message, path, method) {
-    const changed = async () => {
+    const change = async (...request) => {
+      await ask(...request);
       if (job.facts.style) await this.onStyles();
       await this.refresh();
     };
-    await ask(path, { method });
-    const undo = async () => {
-      await ask(`/api/jobs/${job.id}/undo`, { method: "POST" });
-      await changed();
-    };
+    const undo = () => change(`/api/jobs/${job.id}/undo`, { method: "POST" });
+    await change(path, { method });
     tell(message, { seconds: this.undo, undo });
-    await changed();
   }
 
   /** Fetch all jobs, and again while some run. */
@@ -99,7 +96,6 @@ class Card {
     this.tools = element("div", { className: "tools" });
     const head = element("header", {}, element("h3", { textContent: job.title }), this.state);
     this.root = element("li", { className: "job" }, head, this.bar, this.error, this.media, this.tools);
-    this.root.dataset.job = job.id;
   }
 
   update(job) {
