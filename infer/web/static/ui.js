@@ -9,15 +9,6 @@ export function element(tag, properties = {}, ...children) {
   return made;
 }
 
-/** Create an icon of the page's set. */
-export function icon(name) {
-  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  const use = document.createElementNS("http://www.w3.org/2000/svg", "use");
-  use.setAttribute("href", `#i-${name}`);
-  svg.append(use);
-  return svg;
-}
-
 /**
  * Show a message for some seconds; screen readers read it, too. `undo`, if given, is called by a
  * button in it.
@@ -93,8 +84,8 @@ export function dropzone(container, { label, hint, accept, multiple = false, fol
   const name = element("span", { className: "hint name", textContent: hint });
   const bar = element("progress", { max: 1, value: 0, hidden: true });
   const preview = element("span");
-  const root = element("label", { className: "drop" }, input, icon("upload"), preview, title, name, bar);
-  root.querySelector("svg").setAttribute("aria-hidden", "true");
+  const root = element("label", { className: "drop" }, input, preview, title, name, bar);
+  input.insertAdjacentHTML("afterend", '<svg aria-hidden="true"><use href="#i-upload"/></svg>');
   bar.setAttribute("aria-label", "Upload");
 
   const report = (fraction, text) => {
@@ -137,7 +128,7 @@ export function dropzone(container, { label, hint, accept, multiple = false, fol
     /** Show the chosen image or video. */
     show: (media) => {
       preview.replaceChildren(media);
-      root.querySelector(":scope > svg").toggleAttribute("hidden", true);
+      root.querySelector(":scope > svg").setAttribute("hidden", "");
       title.textContent = "Choose another";
     },
     /** Take less room, with a text. */
