@@ -11,15 +11,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import uvicorn
+from clips import write_clip
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from nst_rt.infer.web.settings import Limits, Settings
+from nst_rt.infer.web.stylizers import encode_image
 
 # Not a limit on speed: what has not happened by then, on the busiest machine, never will.
 PATIENCE = 300.0
 LIMITS = Limits(upload=512 * 10**6, storage=4 * 10**9, pixels=50 * 10**6, seconds=600, viewers=4)
+# A live frame, smooth, so that JPEG keeps it.
+FRAME = np.random.default_rng(0).integers(0, 256, (3, 4, 3), np.uint8).repeat(16, 0).repeat(16, 1)
+JPEG = encode_image(FRAME)
 
 T = TypeVar("T")
 
@@ -34,12 +40,29 @@ def settings(
     return Settings(root, folder / "results", changed, undo=undo, **given)
 
 
+def cut_clip(folder: Path) -> Path:
+    """A video of which only the first half is there."""
+
+    def noise(number: int) -> np.ndarray:
+        return np.random.default_rng(number).integers(0, 256, (48, 64, 3), np.uint8)
+
+    clip = write_clip(folder / "cut.mkv", pts=range(0, 512 * 50, 512), picture=noise)
+    clip.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
+    return clip
+
+
 class Client(TestClient):
     """A visitor's browser, which sends the Origin of its page and has opened the page."""
 
     def __init__(self, app: Any, host: str = "localhost:8765", link: str = "/") -> None:
         super().__init__(app, base_url=f"http://{host}", headers={"Origin": f"http://{host}"})
         self.get(link)
+
+    def restarted(self, app: Any) -> "Client":
+        """The same browser, which has not opened the page of the next studio yet."""
+        later = Client(app, link="/nowhere")
+        later.cookies.update(self.cookies)
+        return later
 
     @property
     def visitor(self) -> str:
@@ -71,14 +94,16 @@ class Client(TestClient):
 
     def wait(self, job: dict[str, Any], *states: str) -> dict[str, Any]:
         """Wait until a job is in one of the states, by default any final one."""
-        deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline:
-            [now] = [other for other in self.get("/api/jobs").json() if other["id"] == job["id"]]
-            if now["state"] in (states or ("done", "partial", "failed", "cancelled")):
-                found: dict[str, Any] = now
-                return found
-            time.sleep(0.05)
-        raise AssertionError(f"waited {PATIENCE:.0f} s for {job}")
+
+        def there() -> dict[str, Any] | None:
+            now: dict[str, Any]
+            [now] = [each for each in self.get("/api/jobs").json() if each["id"] == job["id"]]
+            return now if now["state"] in states else None
+
+        states = states or ("done", "partial", "failed", "cancelled")
+        found = until(there)
+        assert found is not None
+        return found
 
     def error(self, status: int, method: str, path: str, **given: Any) -> str:
         """Send a request that is refused with that status; returns the reason."""

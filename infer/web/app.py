@@ -4,7 +4,6 @@ import asyncio
 import hashlib
 import json
 import mimetypes
-import secrets
 import shutil
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -12,6 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from importlib import resources
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import unquote
 
@@ -114,12 +114,11 @@ class _Routes:
     def __init__(self, pool: StylizerPool, settings: Settings) -> None:
         self._pool = pool
         self._settings = settings
-        limits = settings.limits
         self.results = Results(settings.results)
-        self._jobs = Jobs(settings.root, self.results, limit=limits.jobs, undo=settings.undo)
+        self._jobs = Jobs(settings.root, self.results, undo=settings.undo)
         for job in self._jobs:
             restore_style(pool, job)
-        self._uploads = Uploads(settings.root, limits, lambda: self._jobs.stored)
+        self._uploads = Uploads(settings.root, settings.limits, lambda: self._jobs.stored)
         self._viewers = 0
         self._stylizing = asyncio.Semaphore(_IMAGES_AT_ONCE)
 
@@ -131,7 +130,6 @@ class _Routes:
         return FileResponse(_STATIC / "index.html")
 
     async def facts(self, request: Request) -> Response:
-        """What the page needs to know to start with."""
         settings = self._settings
         hidden = {job.facts.get("style") for job in self._jobs if job.hidden}
         styles = [style for style in self._pool.styles.values() if style.name not in hidden]
@@ -146,13 +144,8 @@ class _Routes:
                 "version": __version__,
                 "backend": str(self._pool),
                 "styles": [
-                    {
-                        "name": style.name,
-                        "title": title(style),
-                        "artist": style.artist,
-                        "year": style.year,
-                        "preview": style.preview,
-                    }
+                    {name: getattr(style, name) for name in ("name", "artist", "year", "preview")}
+                    | {"title": title(style)}
                     for style in styles
                 ],
                 "photos": settings.photos is not None,
@@ -248,11 +241,9 @@ class _Routes:
             frame = stylizer(tensor_to_frame(picture.image))
             if size is not None:
                 return encode_image(frame, suffix)
-            file = content.path.with_name(f"{secrets.token_hex(8)}{suffix}")
-            try:
+            with TemporaryDirectory(dir=content.path.parent) as folder:
+                file = Path(folder) / f"image{suffix}"
                 return save_image(frame, file, alpha=picture.alpha).read_bytes()
-            finally:
-                file.unlink(missing_ok=True)
 
         async with self._stylizing:
             try:
@@ -266,7 +257,6 @@ class _Routes:
         return JSONResponse([job.describe() for job in self._jobs.of(request.scope["visitor"])])
 
     async def start_job(self, request: Request) -> Response:
-        """Queue a job as its JSON describes it."""
         body = b""
         async for chunk in request.stream():
             body += chunk
@@ -276,24 +266,24 @@ class _Routes:
         kind = asked.get("kind") if isinstance(asked, dict) else None
         if kind not in tuple(PLANS):  # of any type, hashable or not
             raise InputError(f"unknown kind of job {str(kind)[:20]!r}")
-        title, work, inputs = await run_in_threadpool(
-            PLANS[kind], asked, partial(self._upload, request), self._pool, self._settings
-        )
+        find = partial(self._upload, request)
+        plan = PLANS[kind]
+        title, work, inputs = await run_in_threadpool(plan, asked, find, self._pool, self._settings)
         job = self._jobs.submit(kind, title, request.scope["visitor"], work, inputs)
         return JSONResponse(job.describe())
 
     async def change_job(self, request: Request) -> Response:
         """Stop a job and keep what there is, `cancel` it, or `undo` that or a removal."""
         job = self._job(request)
-        actions: Mapping[str, Callable[[Job], None]] = {
-            "stop": lambda job: job.stop(keep=True),
-            "cancel": self._jobs.cancel,
-            "undo": self._jobs.undo,
-        }
-        action = actions.get(request.path_params["action"])
-        if action is None:
-            raise HTTPException(404)
-        await run_in_threadpool(action, job)
+        match request.path_params["action"]:
+            case "stop":
+                job.stop(keep=True)
+            case "cancel":
+                await run_in_threadpool(self._jobs.cancel, job)
+            case "undo":
+                await run_in_threadpool(self._jobs.undo, job)
+            case _:
+                raise HTTPException(404)
         return JSONResponse(job.describe())
 
     async def remove_job(self, request: Request) -> Response:

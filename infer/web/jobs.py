@@ -25,6 +25,7 @@ from nst_rt.infer.web.uploads import Upload, visitor_message
 
 logger = logging.getLogger(__name__)
 
+_MAX_WAITING = 6  # jobs of one visitor that wait or run
 _CURVE_POINTS = 200  # that the page gets
 
 
@@ -42,6 +43,7 @@ class Job(Record):
         progress: from 0 to 1.
         files: files to download by name, each with a version that rises when the file changes.
         on_remove: called when the job is removed.
+        stopping: whether it should end early and keep what it has.
         leaving: timer that will cancel the job, or remove a finished one, unless it is undone.
         size: bytes of its files once they are kept.
     """
@@ -50,10 +52,10 @@ class Job(Record):
     inputs: tuple[Upload, ...] = ()
     progress: float = 0.0
     files: dict[str, tuple[Path, int]] = field(default_factory=dict)
-    on_remove: Callable[[], None] | None = None
+    on_remove: Callable[[], object] = lambda: None
     leaving: threading.Timer | None = None
     size: int = 0
-    _stop: threading.Event = field(default_factory=threading.Event)
+    stopping: bool = False
     _cancelled: bool = False
 
     @property
@@ -63,41 +65,26 @@ class Job(Record):
 
     @property
     def active(self) -> bool:
-        """Whether it waits or runs."""
         return self.state in ("waiting", "running")
 
     @property
     def hidden(self) -> bool:
-        """Whether it is being removed."""
         return self.leaving is not None and not self.active
-
-    @property
-    def stopping(self) -> bool:
-        """Whether it should end early and keep what it has."""
-        return self._stop.is_set()
 
     def stop(self, *, keep: bool) -> None:
         """Ask it to end, with what it has or with nothing."""
         self._cancelled = self._cancelled or not keep
-        self._stop.set()
+        self.stopping = True
         if self._cancelled and self.state == "waiting":
             self.state = "cancelled"
 
     def check(self) -> None:
-        """Let the work end here if it was cancelled; called often.
-
-        Raises:
-            CancelledJobError: it was cancelled.
-        """
+        """End the work here, by a CancelledJobError, if it was cancelled; called often."""
         if self._cancelled:
             raise CancelledJobError("cancelled")
 
     def report(self, progress: float, note: str) -> None:
-        """Set the progress, from 0 to 1, and its note.
-
-        Raises:
-            CancelledJobError: see `check`.
-        """
+        """Set the progress, from 0 to 1, and its note; ends the work as `check` does."""
         self.check()
         self.progress, self.note = min(progress, 1.0), note
 
@@ -108,7 +95,6 @@ class Job(Record):
         self.files = {**self.files, name: (file, version + 1)}
 
     def describe(self) -> dict[str, Any]:
-        """What the page is told."""
         return {
             **self.values(),
             "id": self.id,
@@ -130,20 +116,26 @@ class Jobs:
     Args:
         root: folder for the work.
         results: results folder; those of earlier studios are found there.
-        limit: maximum number of jobs of one visitor that wait or run.
         undo: seconds during which removing and cancelling can be undone.
     """
 
-    def __init__(self, root: Path, results: Results, *, limit: int, undo: float) -> None:
+    def __init__(self, root: Path, results: Results, *, undo: float) -> None:
         self._root = root
         self._results = results
-        self._limit = limit
         self._undo = undo
         self._jobs: dict[str, Job] = {}
         for folder, record in results.load():
             with suppress(FileNotFoundError):  # another studio is removing it
-                self._jobs[folder.name] = _restored(folder, record)
-        self._lock = threading.Lock()
+                files = {file.name: (file, 1) for file in folder.iterdir()}
+                files.pop(RECORD_FILE, None)
+                self._jobs[folder.name] = Job(
+                    **record.values(),
+                    folder=folder,
+                    progress=1.0,
+                    files=files,
+                    size=folder_size(folder),
+                )
+        self._lock = threading.RLock()
         self._worker = ThreadPoolExecutor(1, "job")
 
     def __iter__(self) -> Iterator[Job]:
@@ -163,16 +155,12 @@ class Jobs:
         work: Callable[[Job], None],
         inputs: Sequence[Upload] = (),
     ) -> Job:
-        """Put work at the end of the queue.
-
-        Raises:
-            InputError: the visitor has too many jobs waiting.
-        """
+        """Put work at the end of the queue; an InputError if too much of the visitor's waits."""
         folder = self._root / secrets.token_hex(16)
         job = Job(kind, title, owner, folder=folder, inputs=tuple(inputs))
         with self._lock:
-            if sum(other.active for other in self.of(owner)) >= self._limit:
-                raise InputError(f"{self._limit} jobs are waiting already: let some of them finish")
+            if sum(other.active for other in self.of(owner)) >= _MAX_WAITING:
+                raise InputError(f"{_MAX_WAITING} jobs are waiting already: let some finish")
             self._jobs[job.id] = job
             for upload in inputs:
                 upload.users.add(job)
@@ -184,11 +172,7 @@ class Jobs:
         return [job for job in self if job.owner == owner and not job.hidden]
 
     def find(self, id: str, owner: str) -> Job:
-        """The visitor's job with that id.
-
-        Raises:
-            InputError: there is none.
-        """
+        """The visitor's job with that id; an InputError if there is none."""
         job = self._jobs.get(id)
         if job is None or job.owner != owner:
             raise InputError("that job is no longer here")
@@ -201,20 +185,25 @@ class Jobs:
                 self._later(job, lambda: job.stop(keep=False))
 
     def remove(self, job: Job) -> None:
-        """Remove a finished job and its files, unless it is undone in time.
+        """Remove a job and its files, unless it is undone in time; an InputError if it runs."""
 
-        Raises:
-            InputError: it waits or runs.
-        """
+        def forget() -> None:
+            del self._jobs[job.id]
+            job.on_remove()
+            if job.folder.exists():
+                remove_folder(job.folder)
+
         with self._lock:
             if job.active:
                 raise InputError("the job is still running: cancel it first")
-            self._later(job, lambda: self._forget(job))
+            self._later(job, forget)
 
     def undo(self, job: Job) -> None:
         """Undo cancelling or removing a job."""
         with self._lock:
-            self._stay(job)
+            if job.leaving is not None:
+                job.leaving.cancel()
+                job.leaving = None
 
     def close(self) -> None:
         """Cancel all jobs and wait until they have ended. What was being removed stays."""
@@ -235,18 +224,6 @@ class Jobs:
             timer.daemon = True
             timer.start()
 
-    def _stay(self, job: Job) -> None:
-        if job.leaving is not None:
-            job.leaving.cancel()
-            job.leaving = None
-
-    def _forget(self, job: Job) -> None:
-        del self._jobs[job.id]
-        if job.on_remove is not None:
-            job.on_remove()
-        if job.folder.exists():
-            remove_folder(job.folder)
-
     def _run(self, job: Job, work: Callable[[Job], None]) -> None:
         state = self._outcome(job, work)
         if state in ("done", "partial"):
@@ -257,7 +234,7 @@ class Jobs:
         for upload in job.inputs:
             upload.users.discard(job)
         with self._lock:
-            self._stay(job)  # it ended before it was cancelled
+            self.undo(job)  # it ended before it was cancelled
             job.state = state
 
     def _outcome(self, job: Job, work: Callable[[Job], None]) -> State:
@@ -289,14 +266,3 @@ class Jobs:
         job.files = {name: (job.folder / name, job.files[name][1]) for name in files}
         job.size = folder_size(job.folder)
         shutil.rmtree(work_folder, ignore_errors=True)
-
-
-def _restored(folder: Path, record: Record) -> Job:
-    """The job that left a result."""
-    return Job(
-        **record.values(),
-        folder=folder,
-        progress=1.0,
-        files={file.name: (file, 1) for file in folder.iterdir() if file.name != RECORD_FILE},
-        size=folder_size(folder),
-    )

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import filelock
-from platformdirs import user_data_path
 
 from nst_rt.errors import InputError
 from nst_rt.files import atomic_output
@@ -41,10 +40,8 @@ class Record:
     """What is kept of a job, beside its files.
 
     Attributes:
-        kind: `video`, `optimize` or `train`.
         title: for people.
         owner: id of the visitor who started it.
-        state: `waiting`, `running`, `done`, `partial`, `failed` or `cancelled`.
         note: progress or result in words.
         error: why it failed, or what is missing.
         created: seconds since the epoch.
@@ -63,7 +60,7 @@ class Record:
     curve: list[tuple[float, ...]] = field(default_factory=list)
 
     def values(self) -> dict[str, Any]:
-        """The attributes listed above, without those of a subclass."""
+        """The attributes of a record, without those of a subclass."""
         return {each.name: getattr(self, each.name) for each in fields(Record)}
 
 
@@ -141,11 +138,6 @@ class Results:
                 new.touch(0o600)
                 new.write_bytes(secrets.token_bytes(_KEY_BYTES))
         return file.read_bytes()
-
-
-def default_results() -> Path:
-    """The results folder in the user's data folder."""
-    return user_data_path("nst-rt") / "studio"
 
 
 def remove_folder(folder: Path) -> None:

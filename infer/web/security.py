@@ -29,18 +29,10 @@ from nst_rt.errors import InputError
 COOKIE_SECONDS = 400 * 86400  # the most that browsers grant; a visitor's jobs are lost after it
 
 # What the page may load, and from where: everything from the studio, nothing inline.
-_POLICY = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self'",
-        "connect-src 'self'",
-        "img-src 'self' blob: data:",
-        "media-src 'self' blob:",
-        "form-action 'self'",
-        "base-uri 'none'",
-        "frame-ancestors 'none'",
-    )
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self' blob: data:; media-src 'self' blob:; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'"
 )
 _HEADERS = {
     "Content-Security-Policy": _POLICY,
@@ -60,7 +52,6 @@ _LOCKED_PAGE = """<!doctype html>
 </label><button class="primary">Open the studio</button></form></main></html>
 """
 _POLICY_VIOLATION = 1008  # closing code of RFC 6455
-_CERTIFICATE_DAYS = 30
 
 
 class Guard:
@@ -88,7 +79,7 @@ class Guard:
         self, app: ASGIApp, *, token: str | None, key: bytes, names: Iterable[str] = ()
     ) -> None:
         self._app = app
-        self._token = token
+        self._token = None if token is None else token.encode()
         self._admission = hmac.new(key, (token or "").encode(), hashlib.sha256).hexdigest()
         own = socket.gethostname()
         self._names = {name.lower() for name in ("localhost", own, f"{own}.local", *names)}
@@ -138,7 +129,8 @@ class Guard:
         """Set the cookie of a visitor who may enter, and take the token out of the address."""
         given = connection.query_params.get("token")
         if not connection.scope["visitor"]:
-            if self._token is not None and not _same(given or "", self._token):
+            said = (given or "").encode()
+            if self._token is not None and not hmac.compare_digest(said, self._token):
                 reason = "The token is wrong." if given else "Open it by the link that it printed."
                 return HTMLResponse(_LOCKED_PAGE.format(reason=reason), 403)
             session = connection.scope["session"]
@@ -168,10 +160,6 @@ def _is_address(name: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _same(one: str, other: str) -> bool:
-    return hmac.compare_digest(one.encode(), other.encode())
 
 
 def _origin_host(connection: HTTPConnection) -> str:
@@ -237,7 +225,7 @@ def self_signed_certificate(folder: Path, *names: str) -> Certificate:
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(days=1))  # clocks differ
-        .not_valid_after(now + datetime.timedelta(days=_CERTIFICATE_DAYS))
+        .not_valid_after(now + datetime.timedelta(days=30))
         .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .sign(key, hashes.SHA256())

@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import uvicorn
+from platformdirs import user_data_path
 
 from nst_rt.errors import InputError
 from nst_rt.files import check_input
@@ -19,14 +20,12 @@ from nst_rt.images.collection import find_photos
 from nst_rt.infer.backends import BackendName, Precision
 from nst_rt.infer.live.addresses import in_url, is_any, is_loopback, reached_at
 from nst_rt.infer.web.app import create_app
-from nst_rt.infer.web.results import default_results, temporary_folder
+from nst_rt.infer.web.results import temporary_folder
 from nst_rt.infer.web.security import certificate_names, is_named, self_signed_certificate
 from nst_rt.infer.web.settings import Limits, Settings
 from nst_rt.infer.web.stylizers import StylizerPool
 from nst_rt.models.style_model import StyleModel, gallery_files
 
-_MAX_FRAME_BYTES = 4 * 2**20  # of a live JPEG
-_SHUTDOWN_SECONDS = 3  # that open requests get
 _MIN_TOKEN_LENGTH = 8
 
 
@@ -116,26 +115,22 @@ def serve(
         raise InputError(f"`fps` must be 0 or more, not {fps}")
     if not 0 <= port <= 65535:
         raise InputError(f"`port` must be from 0 to 65535, not {port}")
-    limits = {
-        "viewers": viewers,
-        "max_upload": max_upload,
-        "max_pixels": max_pixels,
-        "max_seconds": max_seconds,
-        "storage": storage,
-    }
-    for name, value in limits.items():
+    names = ("viewers", "max_upload", "max_pixels", "max_seconds", "storage")
+    given = (viewers, max_upload, max_pixels, max_seconds, storage)
+    for name, value in zip(names, given, strict=True):
         if not 0 < value < float("inf"):
             raise InputError(f"`{name}` must be positive, not {value}")
     if photos is not None:
         find_photos(photos)
         photos = Path(photos).absolute()
-    pem = [None if file is None else check_input(file) for file in (tls_cert, tls_key)]
-    if pem[0] is not None:
+    certified: tuple[str, ...] = ()
+    if tls_cert is not None and tls_key is not None:
+        tls_cert, tls_key = check_input(tls_cert), check_input(tls_key)
         try:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(pem[0], pem[1])
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls_cert, tls_key)
         except OSError as error:  # ssl.SSLError is one
             raise InputError(f"{tls_cert}, {tls_key}: not a certificate and its key") from error
-    certified = () if pem[0] is None else certificate_names(pem[0])
+        certified = certificate_names(tls_cert)
     # The name that a router or a name server has for this machine; asking them may take time.
     own_names = () if local else (socket.getfqdn(),)
     with _listening(host, port) as sock, temporary_folder() as root:
@@ -148,14 +143,14 @@ def serve(
         fingerprint = None
         if self_signed:
             made = self_signed_certificate(root.parent, addresses[0], *own_names)
-            pem, fingerprint = [made.cert, made.key], made.fingerprint
+            tls_cert, tls_key, fingerprint = made.cert, made.key, made.fingerprint
         elif certified and not local:
             addresses = _certified_addresses(addresses, certified)
-        https = pem[0] is not None
+        https = tls_cert is not None
         port = sock.getsockname()[1]
         settings = Settings(
             root,
-            (default_results() if results is None else Path(results)).absolute(),
+            Path(user_data_path("nst-rt") / "studio" if results is None else results).absolute(),
             Limits(
                 upload=int(max_upload * 1e6),
                 storage=int(storage * 1e9),
@@ -174,15 +169,15 @@ def serve(
         config = uvicorn.Config(
             create_app(pool, settings),
             ws="websockets-sansio",
-            ws_max_size=_MAX_FRAME_BYTES,
+            ws_max_size=4 * 2**20,  # bytes of a live JPEG
             ws_per_message_deflate=False,  # JPEGs do not get smaller
-            ssl_certfile=pem[0],
-            ssl_keyfile=pem[1],
+            ssl_certfile=tls_cert,
+            ssl_keyfile=tls_key,
             log_level="warning",
             access_log=False,  # it would contain tokens
             server_header=False,
             proxy_headers=False,
-            timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+            timeout_graceful_shutdown=3,  # seconds that open requests get
         )
         if on_ready is not None:
             query = f"?token={quote(settings.token, safe='')}" if settings.token else ""

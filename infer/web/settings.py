@@ -14,7 +14,6 @@ class Limits:
         pixels: maximum number of pixels of an image or of a video frame.
         seconds: maximum duration of a video.
         viewers: maximum number of live viewers at once.
-        jobs: maximum number of jobs that one visitor may have waiting or running.
     """
 
     upload: int
@@ -22,7 +21,6 @@ class Limits:
     pixels: int
     seconds: float
     viewers: int
-    jobs: int = 6
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,14 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from io import BytesIO
 from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from nst_rt.errors import InputError
 from nst_rt.images.io import Frame
+from nst_rt.images.pillow import readable_image
 from nst_rt.infer.adaptive import AdaptiveStylizer
 from nst_rt.infer.backends import BackendName, Precision
 from nst_rt.infer.blend import Pass, StyleSet
@@ -38,9 +37,6 @@ class StyleChoice:
         strength: from 0 (the frame as it is) to 1.
         stroke_size: see `Stylizer`.
         stability: of videos and live frames, from 0 to 1; see `Stabilizer`.
-
-    Raises:
-        InputError: a stability out of range.
     """
 
     styles: Mapping[str, float]
@@ -48,18 +44,14 @@ class StyleChoice:
     stroke_size: StrokeSize = DEFAULT_STROKES
     stability: float = DEFAULT_STABILITY
 
-    def __post_init__(self) -> None:
-        check_stability(self.stability)
-
     @classmethod
     def parse(cls, value: Any) -> "StyleChoice":
         """Read JSON such as `{"styles": {"udnie": 0.7, "the_scream": 0.3}, "stroke_size": "2%"}`.
 
-        Raises:
-            InputError: anything else.
+        Anything else is an InputError.
         """
         try:
-            return cls(
+            choice = cls(
                 {str(name): float(weight) for name, weight in value["styles"].items()},
                 float(value.get("strength", 1)),
                 StrokeSize.parse(value.get("stroke_size", DEFAULT_STROKES)),
@@ -67,6 +59,8 @@ class StyleChoice:
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(f"not a choice of styles: {str(value)[:200]}") from error
+        check_stability(choice.stability)
+        return choice
 
 
 class StylizerPool:
@@ -87,13 +81,11 @@ class StylizerPool:
         self._style_set = StyleSet()
         for model in models:
             self.add(model)
+        first = self._style_set.names[0]
         self._shared = _SharedStylizer(
-            self._style_set,
-            self._style_set.names[0],
-            backend=backend,
-            device=device,
-            precision=precision,
+            self._style_set, first, backend=backend, device=device, precision=precision
         )
+        self._shared.queue = ThreadPoolExecutor(1, "stylize")
 
     def __str__(self) -> str:
         """Backend, precision and device in use."""
@@ -112,16 +104,15 @@ class StylizerPool:
         """Remove the styles of a model; stylizers that use one of them keep working."""
         self._style_set.remove(model)
 
-    def prepare(self, height: int = 480, width: int = 640) -> None:
-        """Compile the first style's network for a frame size before the first frame arrives."""
-        self._shared.prepare(height, width)
+    def prepare(self) -> None:
+        """Compile the first style's network for 640x480 before the first frame arrives."""
+        self._shared.prepare(480, 640)
 
     def stylizer(self, choice: StyleChoice) -> Stylizer:
         """Return a stylizer with a style of its own, on the shared networks, for one caller.
 
         Raises:
-            UnknownNameError: an unknown style.
-            InputError: a weight, strength or stroke size out of range.
+            UnknownNameError, InputError: an unknown style, or a number out of range.
         """
         own = copy.copy(self._shared)
         own.set_style(choice.styles, strength=choice.strength, stroke_size=choice.stroke_size)
@@ -131,21 +122,12 @@ class StylizerPool:
 class _SharedStylizer(Stylizer):
     """A stylizer whose copies have their own style and share the compiled networks.
 
-    One thread stylizes the frames of all copies in the order of the requests. A viewer who asks
-    again waits behind all others, so that fast viewers and videos leave room for the rest.
+    The one thread of `queue` stylizes the frames of all copies in the order of the requests. A
+    viewer who asks again waits behind all others, so that fast viewers and videos leave room for
+    the rest.
     """
 
-    def __init__(
-        self,
-        styles: StyleSet,
-        style: str,
-        *,
-        backend: BackendName,
-        device: str | None,
-        precision: Precision,
-    ) -> None:
-        super().__init__(styles, style, backend=backend, device=device, precision=precision)
-        self._queue = ThreadPoolExecutor(1, "stylize")
+    queue: ThreadPoolExecutor
 
     def _begin_pass(self, each: Pass, frame: Frame, *, several: bool) -> Callable[[], Frame]:
         backend = self._backends.of(each.network)
@@ -154,7 +136,7 @@ class _SharedStylizer(Stylizer):
             backend.prepare((1, *frame.shape))
         begin = super()._begin_pass
         # Waits, so that a video has one frame in the queue and not several.
-        stylized = self._queue.submit(lambda: begin(each, frame, several=False)()).result()
+        stylized = self.queue.submit(lambda: begin(each, frame, several=False)()).result()
         return lambda: stylized
 
 
@@ -166,9 +148,6 @@ class Viewer:
         choice: style to start with.
         fps: frame rate to hold by stylizing at a smaller size, which includes the time spent
             waiting for other viewers; 0 never reduces the size.
-
-    Raises:
-        UnknownNameError, InputError: an unknown style, or a number out of range.
     """
 
     def __init__(self, pool: StylizerPool, choice: StyleChoice, *, fps: float) -> None:
@@ -183,22 +162,14 @@ class Viewer:
         return [*reversed(self._frame_stylizer.working_size)]
 
     def set_choice(self, choice: StyleChoice) -> None:
-        """Choose the style of the next frames.
-
-        Raises:
-            UnknownNameError, InputError: see `Viewer`; the previous style stays.
-        """
+        """Choose the style of the next frames; one that cannot be used leaves the previous one."""
         self._frame_stylizer.set_style(
             choice.styles, strength=choice.strength, stroke_size=choice.stroke_size
         )
         self._frame_stylizer.set_stability(choice.stability)
 
     def stylize(self, jpeg: bytes) -> bytes:
-        """Stylize one frame.
-
-        Raises:
-            InputError: not a JPEG, or too small or too large for a live frame.
-        """
+        """Stylize one frame; raises what `decode_jpeg` does."""
         interval = self._interval(time.perf_counter())
         jpeg = encode_image(self._frame_stylizer.stylize(decode_jpeg(jpeg), interval=interval))
         self._finished = time.perf_counter()
@@ -225,13 +196,8 @@ def decode_jpeg(jpeg: bytes) -> Frame:
     Raises:
         InputError: not a JPEG, or a header with a size out of range, seen before it is decoded.
     """
-    try:
-        with Image.open(BytesIO(jpeg), formats=["JPEG"]) as header:
-            width, height = header.size
-    except Image.DecompressionBombError as error:
-        raise InputError("the live frame is too large") from error
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
-        raise InputError("the live frame is not a JPEG image") from error
+    with readable_image("live JPEG frame", jpeg, formats=("JPEG",)) as header:
+        width, height = header.size
     if width * height > _MAX_LIVE_PIXELS or min(width, height) < MINIMUM_SIZE:
         raise InputError(f"the live frame of {width}x{height} px is too small or too large")
     frame = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)

@@ -9,7 +9,6 @@ import lzma
 import re
 import secrets
 import shutil
-import threading
 import zipfile
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -22,14 +21,12 @@ import av
 from PIL import Image
 from starlette.concurrency import run_in_threadpool
 
-from nst_rt.errors import InputError, StyleTransferError, VideoError
+from nst_rt.errors import InputError, StyleTransferError
 from nst_rt.images.io import IMAGE_SUFFIXES, image_shape, load_picture
 from nst_rt.images.pillow import readable_image
 from nst_rt.infer.video.probe import video_stream
 from nst_rt.infer.web.settings import Limits
 from nst_rt.models.transformer import MINIMUM_SIZE
-
-logger = logging.getLogger(__name__)
 
 # Only these formats are decoded: others name further files (playlists) or run programs.
 _IMAGE_FORMATS = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "BMP": ".bmp", "TIFF": ".tif"}
@@ -58,7 +55,9 @@ _MAX_MEMBER = 100 * 2**20  # bytes of one photo in an archive
 _MAX_MEMBERS = 200_000
 _CHECKS_AT_ONCE = 2  # large images take gigabytes
 
-Found = tuple[str, dict[str, Any]]  # suffix that the content calls for, facts for the page
+# What a check finds: the suffix that the content calls for, and facts for the page. It raises an
+# InputError or a VideoError for anything else, and a TooLargeError over a limit.
+Found = tuple[str, dict[str, Any]]
 
 
 class TooLargeError(StyleTransferError):
@@ -70,15 +69,13 @@ class Upload:
     """A visitor's file, or a folder of photos.
 
     Attributes:
-        id: that only its owner knows.
+        id: random name that only its owner knows.
         owner: id of the visitor.
         kind: `image`, `video`, `archive` (of photos) or `album` (a folder of photos).
         name: what the visitor calls it, to be shown only.
-        path: where it is.
         size: bytes.
         facts: what was found in it, for the page.
-        users: jobs and requests that need it at the moment; while there are any, it is not removed
-            to make room.
+        users: jobs and requests that need it now, so that it is not removed to make room.
     """
 
     id: str
@@ -92,7 +89,6 @@ class Upload:
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
-        """Keep it for as long as the context lasts."""
         user = object()
         self.users.add(user)
         try:
@@ -101,7 +97,6 @@ class Upload:
             self.users.discard(user)
 
     def describe(self) -> dict[str, Any]:
-        """What the page is told."""
         return {"id": self.id, "kind": self.kind, "name": self.name, **self.facts}
 
 
@@ -111,7 +106,7 @@ def visitor_message(error: BaseException, *uploads: Upload) -> str:
     Bugs go to the log, for whoever runs the studio.
     """
     if not isinstance(error, StyleTransferError):
-        logger.error("internal error", exc_info=error)
+        logging.getLogger(__name__).error("internal error", exc_info=error)
         return "internal error"
     text = str(error)
     for upload in uploads:
@@ -126,9 +121,10 @@ def visitor_message(error: BaseException, *uploads: Upload) -> str:
 class Uploads:
     """All files that visitors sent, each in a random folder of its own.
 
+    Files come and go in the thread of the event loop only; `find` may be called in any.
+
     Args:
         root: folder of these folders.
-        limits: see `Limits`.
         results: returns the bytes of all jobs' files, which share the storage.
     """
 
@@ -138,15 +134,10 @@ class Uploads:
         self._results = results
         self._files: dict[str, Upload] = {}
         self._arriving: dict[Path, int] = {}  # file -> bytes reserved for it
-        self._lock = threading.Lock()
         self._checking = asyncio.Semaphore(_CHECKS_AT_ONCE)
 
     def find(self, id: object, owner: str, *kinds: str) -> Upload:
-        """The visitor's upload with that id.
-
-        Raises:
-            InputError: there is none, or it is of another kind.
-        """
+        """The visitor's upload with that id; an InputError if there is none, or of another kind."""
         upload = self._files.get(str(id))
         if upload is None or upload.owner != owner:
             raise InputError("that file is no longer here: choose it again")
@@ -160,9 +151,8 @@ class Uploads:
         """Store a file as it arrives and check it.
 
         Args:
-            chunks: of the file.
+            chunks, size: of the file; the announced size in bytes is 0 if unknown.
             owner, kind, name: see `Upload`.
-            size: announced size in bytes, 0 if unknown.
 
         Raises:
             TooLargeError: it is over a limit; nothing of it is kept.
@@ -176,10 +166,9 @@ class Uploads:
         try:
             with self._reserved(upload.path, size):
                 upload.size = await self._write(chunks, upload.path)
-                self._keep(upload)
+                self._files[upload.id] = upload
             with upload.in_use():
-                suffix, upload.facts = await self._checked(kind, upload.path, upload.name)
-                upload.path = upload.path.rename(upload.path.with_suffix(suffix))
+                upload.path, upload.facts = await self._checked(kind, upload.path, upload.name)
         except BaseException:
             self.remove(upload)
             raise
@@ -190,42 +179,31 @@ class Uploads:
         folder = self._root / secrets.token_hex(16)
         path = folder / "photos"
         path.mkdir(parents=True)
-        return self._keep(Upload(folder.name, owner, "album", _shown(name), path, 0, {"count": 0}))
+        album = Upload(folder.name, owner, "album", _shown(name), path, 0, {"count": 0})
+        self._files[album.id] = album
+        return album
 
     async def receive_into(self, album: Upload, chunks: AsyncIterator[bytes], size: int) -> None:
-        """Add a photo to an album.
-
-        Raises:
-            TooLargeError, InputError: see `receive`.
-        """
+        """Add a photo to an album; raises what `receive` does."""
         file = album.path / f"{secrets.token_hex(8)}.part"
         with album.in_use(), self._reserved(file, size):
             try:
                 written = await self._write(chunks, file)
-                suffix, _ = await self._checked("image", file, "this photo")
-                file.rename(file.with_suffix(suffix))
+                await self._checked("image", file, "this photo")
             finally:
                 file.unlink(missing_ok=True)
             album.facts["count"] += 1
             album.size += written
-            with self._lock:
-                self._files[album.id] = self._files.pop(album.id)  # now the newest
+            self._files[album.id] = self._files.pop(album.id)  # now the newest
 
     def remove(self, upload: Upload) -> None:
-        """Remove a file."""
-        with self._lock:
-            self._files.pop(upload.id, None)
+        self._files.pop(upload.id, None)
         shutil.rmtree(self._root / upload.id, ignore_errors=True)
 
     def make_room(self, size: int) -> None:
-        """Remove the oldest files that are not in use until there is room for `size` more bytes.
-
-        Raises:
-            TooLargeError: results and files in use take all the room.
-        """
+        """Remove the oldest files until there is room for `size` more bytes, or a TooLargeError."""
         while self._stored() + size > self._limits.storage:
-            with self._lock:
-                unused = next((file for file in self._files.values() if not file.users), None)
+            unused = next((file for file in self._files.values() if not file.users), None)
             if unused is None:
                 raise TooLargeError(
                     "the studio is full of results and files in use: remove results that are no "
@@ -234,14 +212,8 @@ class Uploads:
             self.remove(unused)
 
     def _stored(self) -> int:
-        with self._lock:
-            uploads = sum(upload.size for upload in self._files.values())
+        uploads = sum(upload.size for upload in self._files.values())
         return uploads + sum(self._arriving.values()) + self._results()
-
-    def _keep(self, upload: Upload) -> Upload:
-        with self._lock:
-            self._files[upload.id] = upload
-        return upload
 
     def _check_size(self, size: int) -> None:
         if size > self._limits.upload:
@@ -270,43 +242,35 @@ class Uploads:
                 file.write(chunk)
         return written
 
-    async def _checked(self, kind: str, path: Path, name: str) -> Found:
+    async def _checked(self, kind: str, path: Path, name: str) -> tuple[Path, dict[str, Any]]:
+        """The path of a file that passed the check, now with a suffix, and what was found."""
         async with self._checking:
-            return await run_in_threadpool(_CHECKS[kind], path, name, self._limits)
+            try:
+                suffix, facts = await run_in_threadpool(_CHECKS[kind], path, self._limits)
+            except StyleTransferError as error:
+                raise type(error)(str(error).replace(str(path), name)) from error
+        return path.rename(path.with_suffix(suffix)), facts
 
 
-def check_image(path: Path, name: str, limits: Limits) -> Found:
-    """Check an image by decoding all of it; the facts are its size.
-
-    Raises:
-        InputError: not an image, or a damaged one.
-        TooLargeError: too many pixels.
-    """
+def check_image(path: Path, limits: Limits) -> Found:
+    """Check an image by decoding all of it; the facts are its size."""
     try:
         with readable_image(path, formats=tuple(_IMAGE_FORMATS)) as opened:
             suffix = _IMAGE_FORMATS.get(opened.format or "", ".jpg")  # "MPO", a kind of JPEG
             pixels = opened.width * opened.height
     except InputError as error:
         raise InputError(
-            f"{name}: not an image that can be read (JPEG, PNG, WebP, TIFF, BMP)"
+            f"{path}: not an image that can be read (JPEG, PNG, WebP, TIFF, BMP)"
         ) from error
-    _check_pixels(name, pixels, limits)
-    try:
-        height, width = image_shape(path)
-        # A JPEG is decoded at an eighth of its size, which reads all of the file, too.
-        load_picture(path, at_least=MINIMUM_SIZE)
-    except InputError as error:
-        raise InputError(str(error).replace(str(path), name)) from error
+    _check_pixels(path, pixels, limits)
+    height, width = image_shape(path)
+    # A JPEG is decoded at an eighth of its size, which reads all of the file, too.
+    load_picture(path, at_least=MINIMUM_SIZE)
     return suffix, {"width": width, "height": height}
 
 
-def check_video(path: Path, name: str, limits: Limits) -> Found:
-    """Check a video; the facts are its size and duration.
-
-    Raises:
-        InputError: not a video, or an unknown codec.
-        TooLargeError: too many pixels or seconds.
-    """
+def check_video(path: Path, limits: Limits) -> Found:
+    """Check a video and its codec; the facts are its size and duration."""
     options = {"format_whitelist": ",".join(_VIDEO_FORMATS), "protocol_whitelist": "file"}
     try:
         with av.open(str(path), options=options, metadata_errors="replace") as container:
@@ -314,42 +278,36 @@ def check_video(path: Path, name: str, limits: Limits) -> Found:
             width, height = context.width, context.height
             seconds = None if container.duration is None else container.duration / av.time_base
             formats = container.format.name.split(",")
-    except VideoError as error:
-        raise InputError(str(error).replace(str(path), name)) from error
     except (av.FFmpegError, OSError) as error:
-        raise InputError(f"{name}: not a video that can be read, or a damaged one") from error
-    _check_pixels(name, width * height, limits)
+        raise InputError(f"{path}: not a video that can be read, or a damaged one") from error
+    _check_pixels(path, width * height, limits)
     if seconds is not None and seconds > limits.seconds:
-        raise TooLargeError(f"{name}: longer than the {limits.seconds:g} seconds allowed here")
+        raise TooLargeError(f"{path}: longer than the {limits.seconds:g} seconds allowed here")
     suffix = next(_VIDEO_FORMATS[each] for each in formats if each in _VIDEO_FORMATS)
     return suffix, {"width": width, "height": height, "seconds": seconds}
 
 
-def check_archive(path: Path, name: str, limits: Limits) -> Found:
+def check_archive(path: Path, limits: Limits) -> Found:
     """Check a zip archive of photos; the facts are the number of files in it.
 
     Damaged photos pass, since training skips them.
-
-    Raises:
-        InputError: not a zip archive, or one of other things than photos.
-        TooLargeError: too many bytes when unpacked, or too many pixels in a photo.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             members = [m for m in archive.infolist() if not m.is_dir()]
             if len(members) > _MAX_MEMBERS or any(m.file_size > _MAX_MEMBER for m in members):
-                raise InputError(f"{name}: the archive contains other things than photos")
+                raise InputError(f"{path}: the archive contains other things than photos")
             unpacked = sum(member.file_size for member in members)
             if unpacked > limits.storage:
                 raise TooLargeError(
-                    f"{name}: {unpacked / 1e9:.1f} GB when unpacked, and "
+                    f"{path}: {unpacked / 1e9:.1f} GB when unpacked, and "
                     f"{limits.storage / 1e9:g} GB are allowed here"
                 )
             for member in members:
                 if Path(member.filename).suffix.lower() in IMAGE_SUFFIXES:
-                    _check_member(archive, member, f"{name}: {member.filename}", limits)
+                    _check_member(archive, member, f"{path}: {member.filename}", limits)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise InputError(f"{name}: not a zip archive of photos") from error
+        raise InputError(f"{path}: not a zip archive of photos") from error
     return ".zip", {"count": len(members)}
 
 
@@ -368,18 +326,14 @@ def _check_member(
     _check_pixels(name, pixels, limits)
 
 
-def _check_pixels(name: str, pixels: int, limits: Limits) -> None:
+def _check_pixels(name: Path | str, pixels: int, limits: Limits) -> None:
     if pixels > limits.pixels:
         raise TooLargeError(
             f"{name}: {pixels / 1e6:.1f} megapixels, and {limits.pixels / 1e6:g} are allowed here"
         )
 
 
-_CHECKS: dict[str, Callable[[Path, str, Limits], Found]] = {
-    "image": check_image,
-    "video": check_video,
-    "archive": check_archive,
-}
+_CHECKS = {"image": check_image, "video": check_video, "archive": check_archive}
 
 
 def _shown(name: str) -> str:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -42,17 +42,14 @@ Work = Callable[[Job], None]
 Find = Callable[..., Upload]
 """Returns the visitor's upload of an id and one of some kinds."""
 Plan = tuple[str, Work, tuple[Upload, ...]]
-"""The title, the work and the inputs of a job, see `Jobs.submit`."""
+"""The title, the work and the inputs of a job, see `Jobs.submit`. A plan whose uploads, names or
+numbers cannot be used is refused by an InputError or UnknownNameError."""
 
 
 def plan_video(
     asked: Mapping[str, Any], find: Find, pool: StylizerPool, settings: Settings
 ) -> Plan:
-    """Plan to stylize a video.
-
-    Raises:
-        InputError, UnknownNameError: an upload or a choice of styles that cannot be used.
-    """
+    """Plan to stylize a video."""
     source = find(asked.get("video"), "video")
     choice = StyleChoice.parse(asked.get("choice"))
     stylizer = pool.stylizer(choice)
@@ -69,24 +66,22 @@ def plan_video(
             rate = frames / (time.monotonic() - begin)
             job.report(frames / total, f"frame {frames:.0f} of {total:.0f}, {rate:.1f} per second")
 
-        def offer(result: VideoResult) -> None:
-            job.offer(result.output)
-            job.note = f"{result.frames} frames, {result.fps:.1f} per second"
-
+        result: object = None
         try:
-            offer(
-                stylize_video(
-                    source.path,
-                    job.folder / "video.mp4",  # of H.264, which browsers play
-                    style=stylizer,
-                    stability=choice.stability,
-                    progress=progress,
-                )
+            result = stylize_video(
+                source.path,
+                job.folder / "video.mp4",  # of H.264, which browsers play
+                style=stylizer,
+                stability=choice.stability,
+                progress=progress,
             )
         except PartialResultError as error:
-            if isinstance(error.result, VideoResult):
-                offer(error.result)
+            result = error.result
             raise
+        finally:
+            if isinstance(result, VideoResult):
+                job.offer(result.output)
+                job.note = f"{result.frames} frames, {result.fps:.1f} per second"
 
     names = " and ".join(name.replace("_", " ") for name in choice.styles)
     return f"{source.name}, {names}", work, (source,)
@@ -95,11 +90,7 @@ def plan_video(
 def plan_optimize(
     asked: Mapping[str, Any], find: Find, pool: StylizerPool, settings: Settings
 ) -> Plan:
-    """Plan to optimize an image; if it is stopped, the best image so far is the result.
-
-    Raises:
-        InputError: an upload or a number that cannot be used.
-    """
+    """Plan to optimize an image; if it is stopped, the best image so far is the result."""
     content = find(asked.get("content"), "image")
     style_image = find(asked.get("style_image"), "image")
     size = number(asked.get("size", 512), int)
@@ -147,11 +138,7 @@ def plan_optimize(
 def plan_train(
     asked: Mapping[str, Any], find: Find, pool: StylizerPool, settings: Settings
 ) -> Plan:
-    """Plan to train a style with the command line, and to add it to the pool.
-
-    Raises:
-        InputError: an upload, a name or a number of steps that cannot be used.
-    """
+    """Plan to train a style with the command line, and to add it to the pool."""
     style_image = find(asked.get("style_image"), "image")
     inputs, photos = [style_image], settings.photos
     if asked.get("photos"):
@@ -162,9 +149,8 @@ def plan_train(
     name = str(asked.get("name"))
     if not re.fullmatch(r"[a-z0-9][a-z0-9_]{0,39}", name):
         raise InputError("the name of a style may have lowercase letters, digits and _")
-    steps = recipe_steps("new_style")
-    if asked.get("steps") is not None:
-        steps = number(asked["steps"], int)
+    asked_steps = asked.get("steps")
+    steps = recipe_steps("new_style") if asked_steps is None else number(asked_steps, int)
     if not 1 <= steps <= 100_000:
         raise InputError(f"the number of steps must be between 1 and 100000, not {steps}")
 
@@ -179,7 +165,7 @@ def plan_train(
         command += ["--style-image", f"{name}={style_image.path}", "--photos", str(photos)]
         command += ["--name", name, "--from", settings.start_from]
         command += ["--output", str(output), "--runs", str(job.folder / "runs")]
-        command += [] if asked.get("steps") is None else ["--steps", str(steps)]
+        command += [] if asked_steps is None else ["--steps", str(steps)]
         command += [] if asked.get("all_weights") else ["--affine-only"]
         # As often as a curve needs points, whatever the number of steps.
         command += ["--trainer.log_every_n_steps", str(max(steps // 50, 1))]
@@ -220,11 +206,7 @@ def restore_style(pool: StylizerPool, job: Job) -> None:
 
 
 def number(value: Any, kind: Callable[[Any], Any]) -> Any:
-    """Convert a value to int or float.
-
-    Raises:
-        InputError: not a number.
-    """
+    """Convert a value to int or float; an InputError if it is not a number."""
     try:
         return kind(value)
     except (TypeError, ValueError, OverflowError) as error:
@@ -245,7 +227,7 @@ def run_training(job: Job, command: Sequence[str], run: Path, steps: int) -> Non
         )
         try:
             _lower_priority(training.pid)
-            losses = _LossLog(run / "tensorboard")
+            losses = _losses(run / "tensorboard")
             running = True
             shown: Path | None = None
             while running:
@@ -256,8 +238,9 @@ def run_training(job: Job, command: Sequence[str], run: Path, steps: int) -> Non
                 if newest is not None and newest != shown:
                     job.offer(newest, "samples.png")
                     shown = newest
-                if points := losses.new_points():
-                    job.curve += points
+                points = next(losses)
+                if len(points) > len(job.curve):
+                    job.curve = points
                     job.report(points[-1][0] / steps, f"step {points[-1][0]:.0f} of {steps}")
         finally:
             if training.poll() is None:
@@ -270,41 +253,27 @@ def run_training(job: Job, command: Sequence[str], run: Path, steps: int) -> Non
             log.seek(0)
             lines = [line for line in log.read().splitlines() if line.startswith("nst-rt: ")]
             # A signal (negative) or a bug (1) leaves no message; the lines are earlier remarks.
-            has_reason = lines and training.returncode >= StyleTransferError.exit_code
-            raise InputError(
-                lines[-1].removeprefix("nst-rt: ")
-                if has_reason
-                else "the training ended unexpectedly"
-            )
+            if not lines or training.returncode < StyleTransferError.exit_code:
+                raise InputError("the training ended unexpectedly")
+            raise InputError(lines[-1].removeprefix("nst-rt: "))
 
 
-class _LossLog:
-    """The losses that a training logs for TensorBoard, as they arrive."""
+def _losses(folder: Path) -> Iterator[list[tuple[float, ...]]]:
+    """All points (step, content, style) that a training has logged for TensorBoard so far."""
+    while not any(folder.glob("events.out.tfevents.*")):
+        yield []
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._accumulator: Any = None
-        self._known = 0
-
-    def new_points(self) -> list[tuple[float, ...]]:
-        """Points (step, content, style) since the last call."""
-        if self._accumulator is None:
-            if not any(self._folder.glob("events.out.tfevents.*")):
-                return []
-            from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-            sizes = {"scalars": 0, "images": 1, "compressedHistograms": 1, "histograms": 1}
-            self._accumulator = EventAccumulator(str(self._folder), sizes)
-        self._accumulator.Reload()
-        if not set(_LOSSES) <= set(self._accumulator.Tags()["scalars"]):
-            return []
-        series = [self._accumulator.Scalars(name) for name in _LOSSES]
-        points = [
-            (float(events[0].step), *(float(event.value) for event in events))
-            for events in zip(*series, strict=False)
+    sizes = {"scalars": 0, "images": 1, "compressedHistograms": 1, "histograms": 1}
+    accumulator: Any = EventAccumulator(str(folder), sizes)
+    while True:
+        accumulator.Reload()
+        logged = accumulator.Tags()["scalars"]
+        content, style = (accumulator.Scalars(name) if name in logged else [] for name in _LOSSES)
+        yield [
+            (float(one.step), float(one.value), float(other.value))
+            for one, other in zip(content, style, strict=False)
         ]
-        points, self._known = points[self._known :], len(points)
-        return points
 
 
 def _add_style(pool: StylizerPool, job: Job, model: StyleModel, name: str) -> None:

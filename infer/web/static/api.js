@@ -8,26 +8,29 @@ export class StudioError extends Error {
   }
 }
 
-/** Send a request to the studio; returns the parsed JSON answer. */
-export async function ask(path, { method = "GET", json } = {}) {
-  const body = json === undefined ? undefined : JSON.stringify(json);
+const refusal = (answer, status) => new StudioError(answer?.error ?? `The studio refused the request (${status}).`, status);
+
+/** Returns the response, or throws if there is none or the studio refused. */
+async function request(path, options) {
   let response;
   try {
-    response = await fetch(path, { method, body });
+    response = await fetch(path, options);
   } catch {
     throw new StudioError("The studio does not answer. Is it still running?");
   }
-  return (await accepted(response)).json();
-}
-
-/** Returns the response, or throws if the studio refused. */
-async function accepted(response) {
   if (response.ok) return response;
-  const answer = await response.json().catch(() => null);
-  throw refusal(answer, response.status);
+  throw refusal(await response.json().catch(() => null), response.status);
 }
 
-const refusal = (answer, status) => new StudioError(answer?.error ?? `The studio refused the request (${status}).`, status);
+/** Send a request to the studio; returns the parsed JSON answer. */
+export async function ask(path, { method = "GET", json } = {}) {
+  return (await request(path, { method, body: json && JSON.stringify(json) })).json();
+}
+
+/** Fetch a file as a Blob. */
+export async function download(path) {
+  return (await request(path)).blob();
+}
 
 /** Upload a file; `onProgress` gets the fraction sent, from 0 to 1. */
 export function send(path, body, { name = "", onProgress = () => {} } = {}) {
@@ -44,9 +47,4 @@ export function send(path, body, { name = "", onProgress = () => {} } = {}) {
     request.onerror = () => reject(new StudioError("The upload was interrupted: the file is too large, or the studio is no longer running."));
     request.send(body);
   });
-}
-
-/** Fetch a file as a Blob. */
-export async function download(path) {
-  return (await accepted(await fetch(path))).blob();
 }

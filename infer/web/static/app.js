@@ -4,10 +4,10 @@ import { ask } from "./api.js";
 import { ImageTab } from "./image.js";
 import { JobList } from "./jobs.js";
 import { Live } from "./live.js";
-import { OptimizeTab } from "./optimize.js";
-import { TrainTab } from "./train.js";
+import { optimizeTab } from "./optimize.js";
+import { trainTab } from "./train.js";
 import { byId, telling } from "./ui.js";
-import { VideoTab } from "./video.js";
+import { videoTab } from "./video.js";
 
 const tabs = [...document.querySelectorAll("[role=tab]")];
 
@@ -38,7 +38,7 @@ for (const tab of tabs) {
 }
 open(tabs.find((tab) => `#${tab.getAttribute("aria-controls")}` === location.hash) ?? tabs[0]);
 
-const boot = telling(async () => {
+telling(async () => {
   const studio = await ask("/api/studio");
   byId("backend").textContent = `${studio.backend} · nst-rt ${studio.version}`;
   const live = new Live();
@@ -51,16 +51,11 @@ const boot = telling(async () => {
     },
   });
   const image = new ImageTab(studio.limits);
-  const video = new VideoTab(studio.limits, jobs);
-  new OptimizeTab(studio.limits, jobs);
-  new TrainTab(studio, jobs);
-  const offer = (styles) => {
-    live.picker.offer(styles);
-    image.offer(styles);
-    video.offer(styles);
-  };
+  const video = videoTab(studio.limits, jobs);
+  optimizeTab(studio.limits, jobs);
+  trainTab(studio, jobs);
+  const offer = (styles) => [live.picker, image, video].forEach((each) => each.offer(styles));
   offer(studio.styles);
   await jobs.refresh();
   document.documentElement.dataset.ready = "yes";
-});
-boot();
+})();

@@ -10,11 +10,14 @@ const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP] = [360, 200, 44, 24, 22];
 export function lossCurve(points, kind) {
   const lines = kind === "train" ? [column(points, 1), column(points, 2)] : bySize(points);
   const names = kind === "train" ? ["content loss", "style loss"] : ["loss"];
-  const values = lines.flat().map(([, value]) => Math.log10(Math.max(value, 1e-9)));
-  const [low, high] = spread(Math.min(...values), Math.max(...values));
+  const log = (value) => Math.log10(Math.max(value, 1e-9));
+  const values = lines.flat().map(([, value]) => log(value));
+  // At least a third of a decade, so that noise does not look like a cliff.
+  const margin = Math.max(0, 0.34 - (Math.max(...values) - Math.min(...values))) / 2;
+  const [low, high] = [Math.min(...values) - margin, Math.max(...values) + margin];
   const last = points.at(-1)[0];
   const x = (step) => LEFT + (step / last) * (WIDTH - LEFT - 8);
-  const y = (value) => TOP + ((high - Math.log10(Math.max(value, 1e-9))) / (high - low)) * (HEIGHT - TOP - BOTTOM);
+  const y = (value) => TOP + ((high - log(value)) / (high - low)) * (HEIGHT - TOP - BOTTOM);
 
   const svg = make("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "curve", role: "img" });
   const said = lines.map((line, i) => `${names[i] ?? names[0]} ${short(line.at(-1)[1])}`);
@@ -36,18 +39,8 @@ export function lossCurve(points, kind) {
 const column = (points, index) => points.map((point) => [point[0], point[index]]);
 
 function bySize(points) {
-  const lines = new Map();
-  for (const [step, value, size] of points) {
-    if (!lines.has(size)) lines.set(size, []);
-    lines.get(size).push([step, value]);
-  }
-  return [...lines.values()];
-}
-
-/** Widen the range to a third of a decade, so that noise does not look like a cliff. */
-function spread(low, high) {
-  const missing = Math.max(0, 0.34 - (high - low)) / 2;
-  return [low - missing, high + missing];
+  const sizes = [...new Set(points.map(([, , size]) => size))];
+  return sizes.map((size) => column(points.filter((point) => point[2] === size), 1));
 }
 
 const short = (value) => Number(value.toPrecision(2)).toString();

@@ -1,7 +1,7 @@
 // Uploads, checked against the limits of the studio before they are sent.
 
 import { ask, send, StudioError } from "./api.js";
-import { element } from "./ui.js";
+import { dropzone, element } from "./ui.js";
 
 const SHORT_SIDE = 288; // pixels that training needs
 const PARALLEL = 3; // photos in flight
@@ -15,6 +15,28 @@ export async function upload(file, kind, limits, report) {
   const found = await send(`/api/uploads?kind=${kind}`, file, { name: file.name, onProgress });
   report(1, describe(found));
   return found;
+}
+
+/**
+ * A place to choose an image or a video, which is uploaded and shown there; what the studio found
+ * in the last one is in `found` of the object returned. `onFound` is called with each new file.
+ */
+export function uploadPlace(container, { kind = "image", limits, label, hint = "Choose or drop an image", accept = "image/*", onFound }) {
+  const place = { found: null };
+  const drop = dropzone(container, {
+    label,
+    hint,
+    accept,
+    take: async ([file], report) => {
+      const found = await upload(file, kind, limits, report);
+      discard(place.found);
+      place.found = found;
+      const src = URL.createObjectURL(file);
+      drop.show(kind === "video" ? element("video", { src, muted: true, controls: true, playsInline: true }) : element("img", { src, alt: "" }));
+      onFound(file);
+    },
+  });
+  return place;
 }
 
 /** Upload a folder of photos, reduced to the size that training needs. */

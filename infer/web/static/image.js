@@ -45,14 +45,10 @@ export class ImageTab {
   offer(styles) {
     this.picker.offer(styles);
     const kept = sessionStorage.getItem(KEY);
-    if (kept && !this.#image) this.#restore(JSON.parse(kept));
-  }
-
-  #restore(image) {
-    const probe = new Image();
-    probe.addEventListener("load", () => this.#show(image));
-    probe.addEventListener("error", () => sessionStorage.removeItem(KEY));
-    probe.src = `${address(image)}?style=${this.picker.name}&strength=0&size=64`;
+    if (!kept || this.#image) return;
+    const image = JSON.parse(kept);
+    const probe = `${address(image)}?style=${this.picker.name}&strength=0&size=64`;
+    download(probe).then(() => this.#show(image), () => sessionStorage.removeItem(KEY));
   }
 
   /** Stylize a new image once; if that fails, it is not kept. */
@@ -70,8 +66,7 @@ export class ImageTab {
     sessionStorage.setItem(KEY, JSON.stringify(image));
     this.stage.hidden = false;
     byId("image-tools").hidden = false;
-    this.drop.compact(true);
-    this.drop.say(describe(image));
+    this.drop.shrink(describe(image));
     this.picker.showPreviews((name) => `${address(image)}?style=${encodeURIComponent(name)}&stroke_size=${THUMB_STROKES}&size=${THUMB}`);
     this.#stylize();
   }

@@ -21,7 +21,6 @@ const STATES = {
 export class JobList {
   #cards = new Map();
   #timer = 0;
-  #known = new Map();
 
   constructor({ onStyles, useStyle, undo }) {
     this.undo = undo;
@@ -37,17 +36,14 @@ export class JobList {
 
   /** Send a request that can be undone for some seconds. */
   async askWithUndo(job, message, path, method) {
-    const changed = async () => {
+    const change = async (...request) => {
+      await ask(...request);
       if (job.facts.style) await this.onStyles();
       await this.refresh();
     };
-    await ask(path, { method });
-    const undo = async () => {
-      await ask(`/api/jobs/${job.id}/undo`, { method: "POST" });
-      await changed();
-    };
+    const undo = () => change(`/api/jobs/${job.id}/undo`, { method: "POST" });
+    await change(path, { method });
     tell(message, { seconds: this.undo, undo });
-    await changed();
   }
 
   /** Fetch all jobs, and again while some run. */
@@ -76,12 +72,12 @@ export class JobList {
         this.#cards.set(job.id, card);
         byId(`${job.kind}-jobs`).prepend(card.root);
       }
-      this.#cards.get(job.id).update(job);
-      const known = this.#known.get(job.id);
+      const card = this.#cards.get(job.id);
+      const known = card.root.dataset.state;
+      card.update(job);
       // Not only after running: a phone that slept may have seen it waiting last.
       const finished = job.state === "done" && known !== undefined && known !== "done";
       if (finished && job.facts.style) this.onStyles();
-      this.#known.set(job.id, job.state);
     }
   }
 }
@@ -100,7 +96,6 @@ class Card {
     this.tools = element("div", { className: "tools" });
     const head = element("header", {}, element("h3", { textContent: job.title }), this.state);
     this.root = element("li", { className: "job" }, head, this.bar, this.error, this.media, this.tools);
-    this.root.dataset.job = job.id;
   }
 
   update(job) {

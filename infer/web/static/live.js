@@ -30,7 +30,6 @@ export class Live {
   #recorder = null;
   #drawn = Promise.resolve();
   #size = []; // width and height that frames are stylized at
-  #full = false;
   #starts = 0; // a start that waits for the browser gives up after a later start or stop
 
   constructor() {
@@ -43,7 +42,8 @@ export class Live {
     byId("live-stop").addEventListener("click", () => this.stop());
     byId("live-shot").addEventListener("click", () => this.#snapshot());
     byId("live-record").addEventListener("click", () => this.#record());
-    byId("live-full").addEventListener("click", telling(() => this.#fullScreen()));
+    const fullScreen = () => (document.fullscreenElement ? document.exitFullscreen() : byId("live-stage").requestFullscreen());
+    byId("live-full").addEventListener("click", telling(fullScreen));
     byId("live-full").hidden = !document.fullscreenEnabled; // iPhones have full screen for videos only
     for (const id of ["live-device", "live-resolution"]) {
       byId(id).addEventListener("change", () => this.#stream && this.start());
@@ -115,7 +115,6 @@ export class Live {
     socket.binaryType = "blob";
     this.#socket = socket;
     this.#sent = [];
-    this.#full = false;
     socket.addEventListener("open", () => {
       this.#sendChoice();
       this.#pump();
@@ -126,12 +125,11 @@ export class Live {
     });
     socket.addEventListener("close", () => {
       if (this.#socket !== socket) return;
-      if (this.#full) return;
       this.#sent = [];
       this.#shown = [];
       this.#measure();
       this.#explain(socket);
-      setTimeout(() => this.#socket === socket && this.#stream && this.#connect(), RETRY_MS);
+      setTimeout(() => this.#socket === socket && this.#connect(), RETRY_MS);
     });
   }
 
@@ -153,7 +151,6 @@ export class Live {
 
   #hear({ full, error, lost, size, viewers }) {
     if (full !== undefined) {
-      this.#full = true;
       this.stop(`The studio is full: it serves at most ${full} live ${full === 1 ? "viewer" : "viewers"}. Try again when someone has left.`);
     } else if (error !== undefined) {
       if (lost) this.#sent.shift();
@@ -278,28 +275,21 @@ export class Live {
     const type = ["video/mp4;codecs=avc1.42E01F", "video/webm"].find((each) => MediaRecorder.isTypeSupported(each));
     const recorder = new MediaRecorder(this.canvas.captureStream(), { mimeType: type, videoBitsPerSecond: 5e6 });
     const parts = [];
+    const show = (on) => {
+      this.#recorder = on ? recorder : null;
+      byId("live-recording").hidden = !on;
+      byId("live-record").setAttribute("aria-pressed", on);
+    };
     recorder.addEventListener("dataavailable", ({ data }) => parts.push(data));
     recorder.addEventListener("stop", () => {
-      this.#recorder = null;
       unsaved.delete(recorder);
-      this.#showRecording(false);
+      show(false);
       save(new Blob(parts, { type }), `nst-rt-${stamp()}.${type.includes("mp4") ? "mp4" : "webm"}`);
       tell("Recording saved");
     });
     recorder.start(1000);
-    this.#recorder = recorder;
     unsaved.add(recorder);
-    this.#showRecording(true);
-  }
-
-  #showRecording(on) {
-    byId("live-recording").hidden = !on;
-    byId("live-record").setAttribute("aria-pressed", on);
-  }
-
-  async #fullScreen() {
-    if (document.fullscreenElement) await document.exitFullscreen();
-    else await byId("live-stage").requestFullscreen();
+    show(true);
   }
 }
 

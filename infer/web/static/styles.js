@@ -10,9 +10,8 @@ const strokeSize = (octaves) => `${(STROKE_SIZE * 2 ** octaves).toFixed(2)}%`;
 export class StylePicker {
   #styles = [];
   #previews = null;
-  #swatches = new Map();
 
-  constructor(form, { title = "Style", moving = true, onChange = () => {} } = {}) {
+  constructor(form, { moving = true, onChange = () => {} } = {}) {
     this.form = form;
     this.onChange = onChange;
     const change = () => this.onChange(this.choice);
@@ -33,7 +32,7 @@ export class StylePicker {
       this.weight.input.disabled = !this.second.value;
       change();
     });
-    const legend = element("legend", { textContent: title });
+    const legend = element("legend", { textContent: "Style" });
     form.replaceChildren(
       element("fieldset", { className: "styles" }, legend, this.grid),
       this.strength.root,
@@ -73,14 +72,13 @@ export class StylePicker {
   offer(styles) {
     const chosen = styles.some((style) => style.name === this.name) ? this.name : styles[0].name;
     this.#styles = styles;
-    this.#swatches = new Map(styles.map((style) => [style.name, this.#swatch(style, style.name === chosen)]));
-    this.grid.replaceChildren(...this.#swatches.values());
+    this.grid.replaceChildren(...styles.map((style) => this.#swatch(style, style.name === chosen)));
     this.#offerPartners();
   }
 
   /** Choose a style by name. */
   choose(name) {
-    const input = this.#swatches.get(name)?.querySelector("input");
+    const input = [...this.grid.querySelectorAll("input")].find((each) => each.value === name);
     if (!input) return;
     input.checked = true;
     input.parentElement.scrollIntoView({ block: "nearest", inline: "nearest" });
@@ -109,14 +107,13 @@ export class StylePicker {
   }
 
   #offerPartners() {
-    const partners = this.#styles.map((style) => style.name).filter((name) => name !== this.name);
-    const titles = new Map(this.#styles.map((style) => [style.name, style.title]));
+    const partners = this.#styles.filter((style) => style.name !== this.name);
     const before = this.second.value;
     this.second.replaceChildren(
       element("option", { value: "", textContent: "None" }),
-      ...partners.map((name) => element("option", { value: name, textContent: titles.get(name) })),
+      ...partners.map(({ name, title }) => element("option", { value: name, textContent: title })),
     );
-    this.second.value = partners.includes(before) ? before : "";
+    this.second.value = partners.some(({ name }) => name === before) ? before : "";
     this.second.disabled = !partners.length;
     this.weight.input.disabled = !this.second.value;
   }

@@ -1,63 +1,32 @@
 // The train tab: a style image and photos, from which a style is trained.
 
-import { discard, upload, uploadAlbum } from "./files.js";
+import { discard, upload, uploadAlbum, uploadPlace } from "./files.js";
 import { byId, dropzone, element, stem, telling } from "./ui.js";
 
 const MIN_PHOTOS = 500; // recommended by the docs
 
-export class TrainTab {
-  #styleImage = null;
-  #photos = {};
-
-  constructor({ limits, photos: hasPhotos, steps: defaultSteps }, jobs) {
-    const form = byId("train-form");
-    const { name, source, steps, all } = form.elements;
-    const [short, normal, long] = steps.options;
-    short.value = Math.ceil(defaultSteps / 2);
-    normal.textContent += `: ${defaultSteps} steps`;
-    long.value = defaultSteps * 2;
-    this.form = form;
-    const drop = dropzone(byId("train-style"), {
-      label: "Style image",
-      hint: "Choose or drop an image",
-      accept: "image/*",
-      take: async ([file], report) => {
-        const found = await upload(file, "image", limits, report);
-        discard(this.#styleImage);
-        this.#styleImage = found;
-        drop.show(element("img", { src: URL.createObjectURL(file), alt: "" }));
-        if (!name.value) name.value = styleName(file.name);
-        this.#ready();
-      },
-    });
-    if (hasPhotos) {
-      source.options[0].hidden = false;
-      source.value = "server";
-    } else {
-      source.options[0].remove();
-    }
-    source.addEventListener("change", () => this.#offerPhotos(limits));
-    this.#offerPhotos(limits);
-    form.addEventListener("submit", (event) => event.preventDefault());
-    form.querySelector("button").addEventListener(
-      "click",
-      telling(async () => {
-        if (!form.reportValidity()) return;
-        await jobs.start({
-          kind: "train",
-          style_image: this.#styleImage.id,
-          name: name.value,
-          ...(steps.value ? { steps: Number(steps.value) } : {}), // else the recipe's default
-          all_weights: all.checked,
-          ...(source.value === "server" ? {} : { photos: this.#photos[source.value].id }),
-        });
-        name.value = "";
-      }),
-    );
-  }
-
-  #offerPhotos(limits) {
-    const kind = this.form.elements.source.value;
+export function trainTab({ limits, photos: hasPhotos, steps: defaultSteps }, jobs) {
+  const form = byId("train-form");
+  const button = form.querySelector("button");
+  const { name, source, steps, all } = form.elements;
+  const [short, normal, long] = steps.options;
+  short.value = Math.ceil(defaultSteps / 2);
+  normal.textContent += `: ${defaultSteps} steps`;
+  long.value = defaultSteps * 2;
+  const photos = {}; // by source
+  const ready = () => {
+    button.disabled = !(styleImage.found && (source.value === "server" || photos[source.value]));
+  };
+  const styleImage = uploadPlace(byId("train-style"), {
+    limits,
+    label: "Style image",
+    onFound: (file) => {
+      if (!name.value) name.value = styleName(file.name);
+      ready();
+    },
+  });
+  const offerPhotos = () => {
+    const kind = source.value;
     const place = byId("train-photos");
     if (kind === "server") {
       const text = "The photos of this studio will be used.";
@@ -72,20 +41,36 @@ export class TrainTab {
         folder: album && !matchMedia("(pointer: coarse)").matches, // phones cannot choose folders
         take: async (files, report) => {
           const found = album ? await uploadAlbum(files, report) : await upload(files[0], "archive", limits, report);
-          discard(this.#photos[kind]);
-          this.#photos[kind] = found;
-          this.#ready();
+          discard(photos[kind]);
+          photos[kind] = found;
+          ready();
         },
       });
     }
-    this.#ready();
+    ready();
+  };
+  if (hasPhotos) {
+    source.options[0].hidden = false;
+    source.value = "server";
+  } else {
+    source.options[0].remove();
   }
-
-  #ready() {
-    const kind = this.form.elements.source.value;
-    const photos = kind === "server" || this.#photos[kind];
-    this.form.querySelector("button").disabled = !(this.#styleImage && photos);
-  }
+  source.addEventListener("change", offerPhotos);
+  offerPhotos();
+  form.addEventListener("submit", (event) => event.preventDefault());
+  const start = async () => {
+    if (!form.reportValidity()) return;
+    await jobs.start({
+      kind: "train",
+      style_image: styleImage.found.id,
+      name: name.value,
+      ...(steps.value ? { steps: Number(steps.value) } : {}), // else the recipe's default
+      all_weights: all.checked,
+      ...(source.value === "server" ? {} : { photos: photos[source.value].id }),
+    });
+    name.value = "";
+  };
+  button.addEventListener("click", telling(start));
 }
 
 /** Derive the name of a style from a file name. */

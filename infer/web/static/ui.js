@@ -9,15 +9,6 @@ export function element(tag, properties = {}, ...children) {
   return made;
 }
 
-/** Create an icon of the page's set. */
-export function icon(name) {
-  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  const use = document.createElementNS("http://www.w3.org/2000/svg", "use");
-  use.setAttribute("href", `#i-${name}`);
-  svg.append(use);
-  return svg;
-}
-
 /**
  * Show a message for some seconds; screen readers read it, too. `undo`, if given, is called by a
  * button in it.
@@ -45,36 +36,35 @@ addEventListener("beforeunload", (event) => unsaved.size && event.preventDefault
 export function telling(handler) {
   return async (...given) => {
     try {
-      return await handler(...given);
+      await handler(...given);
     } catch (error) {
       tell(error.message, { bad: true });
-      return undefined;
     }
   };
 }
 
-/** Save a Blob or an address as a file. */
-export function save(source, name) {
-  const address = source instanceof Blob ? URL.createObjectURL(source) : source;
-  element("a", { href: address, download: name }).click();
-  if (source instanceof Blob) setTimeout(() => URL.revokeObjectURL(address), 60000);
+/** Save a Blob as a file. */
+export function save(blob, name) {
+  const href = URL.createObjectURL(blob);
+  element("a", { href, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(href), 60000);
 }
 
 let sliders = 0;
 
 /** A slider with its value beside it. */
-export function slider(label, { min = 0, max = 1, step = 0.01, value, show, onInput }) {
+export function slider(label, { min = 0, max = 1, value, show, onInput }) {
   const output = element("output");
   // By id: otherwise the label would belong to the output, which comes first.
   const id = `slider-${(sliders += 1)}`;
-  const input = element("input", { type: "range", id, min, max, step, value });
+  const input = element("input", { type: "range", id, min, max, step: 0.01, value });
   const update = () => {
     output.textContent = show(Number(input.value));
     input.setAttribute("aria-valuetext", output.textContent);
   };
   input.addEventListener("input", () => {
     update();
-    onInput?.();
+    onInput();
   });
   update();
   return { root: element("label", { className: "slider", htmlFor: id }, label, output, input), input };
@@ -94,8 +84,8 @@ export function dropzone(container, { label, hint, accept, multiple = false, fol
   const name = element("span", { className: "hint name", textContent: hint });
   const bar = element("progress", { max: 1, value: 0, hidden: true });
   const preview = element("span");
-  const root = element("label", { className: "drop" }, input, icon("upload"), preview, title, name, bar);
-  root.querySelector("svg").setAttribute("aria-hidden", "true");
+  const root = element("label", { className: "drop" }, input, preview, title, name, bar);
+  input.insertAdjacentHTML("afterend", '<svg aria-hidden="true"><use href="#i-upload"/></svg>');
   bar.setAttribute("aria-label", "Upload");
 
   const report = (fraction, text) => {
@@ -137,11 +127,14 @@ export function dropzone(container, { label, hint, accept, multiple = false, fol
   return {
     /** Show the chosen image or video. */
     show: (media) => {
-      preview.replaceChildren(...(media ? [media] : []));
-      root.querySelector(":scope > svg").toggleAttribute("hidden", Boolean(media));
-      title.textContent = media ? "Choose another" : label;
+      preview.replaceChildren(media);
+      root.querySelector(":scope > svg").setAttribute("hidden", "");
+      title.textContent = "Choose another";
     },
-    compact: (yes) => root.classList.toggle("small", yes),
-    say: (text) => report(null, text),
+    /** Take less room, with a text. */
+    shrink: (text) => {
+      root.classList.add("small");
+      report(null, text);
+    },
   };
 }

@@ -1,34 +1,22 @@
 // The video tab: an upload, a job, a download.
 
-import { discard, upload } from "./files.js";
+import { uploadPlace } from "./files.js";
 import { StylePicker } from "./styles.js";
-import { byId, dropzone, element, telling } from "./ui.js";
+import { byId, telling } from "./ui.js";
 
-export class VideoTab {
-  #video = null;
-
-  constructor(limits, jobs) {
-    this.picker = new StylePicker(byId("video-style"));
-    const start = byId("video-start");
-    const drop = dropzone(byId("video-drop"), {
-      label: "Choose or drop a video",
-      hint: `Up to ${Math.round(limits.upload / 1e6)} MB and ${Math.round(limits.seconds / 60)} minutes`,
-      accept: "video/*,.mkv",
-      take: async ([file], report) => {
-        const found = await upload(file, "video", limits, report);
-        discard(this.#video);
-        this.#video = found;
-        drop.show(element("video", { src: URL.createObjectURL(file), muted: true, controls: true, playsInline: true }));
-        start.disabled = false;
-      },
-    });
-    start.addEventListener(
-      "click",
-      telling(() => jobs.start({ kind: "video", video: this.#video.id, choice: this.picker.choice })),
-    );
-  }
-
-  offer(styles) {
-    this.picker.offer(styles);
-  }
+/** Set up the tab; returns its style picker. */
+export function videoTab(limits, jobs) {
+  const picker = new StylePicker(byId("video-style"));
+  const start = byId("video-start");
+  const video = uploadPlace(byId("video-drop"), {
+    kind: "video",
+    limits,
+    label: "Choose or drop a video",
+    hint: `Up to ${Math.round(limits.upload / 1e6)} MB and ${Math.round(limits.seconds / 60)} minutes`,
+    accept: "video/*,.mkv",
+    onFound: () => (start.disabled = false),
+  });
+  const startJob = () => jobs.start({ kind: "video", video: video.found.id, choice: picker.choice });
+  start.addEventListener("click", telling(startJob));
+  return picker;
 }

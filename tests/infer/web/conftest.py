@@ -91,8 +91,8 @@ def elsewhere(browser: Page, pool: StylizerPool, tmp_path: Path) -> Iterator[Els
     browser.downloads.mkdir()
 
     @contextmanager
-    def opened(port: int = 0, folder: Path | None = None, **given: Any) -> Iterator[Page]:
-        folder = folder or Path(tempfile.mkdtemp(dir=tmp_path))
+    def opened(port: int = 0, **given: Any) -> Iterator[Page]:
+        folder = Path(tempfile.mkdtemp(dir=tmp_path))
         app = create_app(pool, settings(folder, undo=Settings.undo, **given))
         with serving(app, port) as port:
             yield Page(browser.driver, f"http://localhost:{port}/", browser.downloads)

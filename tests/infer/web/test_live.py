@@ -3,19 +3,14 @@
 from io import BytesIO
 from pathlib import Path
 
-import numpy as np
 import pytest
 from clips import write_clip
 from PIL import Image
 from starlette.websockets import WebSocketDisconnect
-from visitors import Client, settings
+from visitors import JPEG, Client, settings
 
 from nst_rt.infer.web.app import create_app
-from nst_rt.infer.web.stylizers import StylizerPool, encode_image
-
-# Smooth, so that JPEG keeps it.
-FRAME = np.random.default_rng(0).integers(0, 256, (3, 4, 3), np.uint8).repeat(16, 0).repeat(16, 1)
-JPEG = encode_image(FRAME)
+from nst_rt.infer.web.stylizers import StylizerPool
 
 
 def test_frames_come_back_in_the_chosen_style(client: Client) -> None:

@@ -120,7 +120,7 @@ def test_results_stay_if_there_is_no_more_room(
 def test_simultaneous_uploads_share_the_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    monkeypatch.setitem(_CHECKS, "image", lambda path, name, limits: (".jpg", {}))
+    monkeypatch.setitem(_CHECKS, "image", lambda path, limits: (".jpg", {}))
     uploads = Uploads(tmp_path, replace(LIMITS, upload=100_000, storage=100_000), lambda: 0)
 
     async def alone() -> AsyncIterator[bytes]:
@@ -165,7 +165,7 @@ def test_title_of_a_video_may_be_in_any_encoding(client: Client, tmp_path: Path)
 def test_internal_error_is_logged_and_answered_without_details(
     client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def crash(path: Path, name: str, limits: Limits) -> tuple[str, dict[str, object]]:
+    def crash(path: Path, limits: Limits) -> tuple[str, dict[str, object]]:
         raise AttributeError(f"{path} is a secret")
 
     monkeypatch.setitem(_CHECKS, "image", crash)
@@ -244,10 +244,10 @@ def test_photos_in_an_archive_are_checked(
 def test_only_the_limit_of_the_studio_counts_for_pixels(tmp_path: Path) -> None:
     photo = tmp_path / "wide.png"
     photo.write_bytes(png(60_000, 3000))
-    suffix, facts = check_image(photo, "wide.png", replace(LIMITS, pixels=180 * 10**6))
+    suffix, facts = check_image(photo, replace(LIMITS, pixels=180 * 10**6))
     assert (suffix, facts) == (".png", {"width": 60_000, "height": 3000})
     with pytest.raises(TooLargeError, match="megapixels"):
-        check_image(photo, "wide.png", replace(LIMITS, pixels=179 * 10**6))
+        check_image(photo, replace(LIMITS, pixels=179 * 10**6))
 
 
 def test_album_that_receives_a_photo_is_not_removed_to_make_room(tmp_path: Path) -> None:
