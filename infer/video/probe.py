@@ -191,28 +191,20 @@ def readable_packets(container: InputContainer, *streams: Stream) -> "Iterator[P
                 yield packet
 
 
-def main_video(container: InputContainer) -> VideoStream | None:
-    """The stream to convert: the first one that is not a cover image and can be decoded."""
+def video_stream(path: Path | str, container: InputContainer) -> VideoStream:
+    """The stream to convert: the first one that is not a cover image and can be decoded.
+
+    Raises:
+        VideoError: there is none.
+    """
     for stream in container.streams.video:
         # PyAV has no context for a codec that FFmpeg does not know.
         is_cover = stream.disposition & Disposition.attached_pic
         if stream.codec_context is not None and not is_cover:
             return stream
-    return None
-
-
-def video_stream(path: Path | str, container: InputContainer) -> VideoStream:
-    """`main_video`, which must be there.
-
-    Raises:
-        VideoError: there is none.
-    """
-    stream = main_video(container)
-    if stream is None:
-        if any(stream.codec_context is None for stream in container.streams.video):
-            raise VideoError(f"{path}: its video codec is unknown to FFmpeg")
-        raise VideoError(f"{path}: no video in this file")
-    return stream
+    if any(stream.codec_context is None for stream in container.streams.video):
+        raise VideoError(f"{path}: its video codec is unknown to FFmpeg")
+    raise VideoError(f"{path}: no video in this file")
 
 
 def video_info(

@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import json
 import logging
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -327,7 +326,6 @@ def _written(path: Path) -> Iterator[BinaryIO]:
     temporary = path.with_name(f"{path.name}.new")
     with temporary.open("wb") as file:
         yield file
-        file.flush()
-        os.fsync(file.fileno())
+    sync(temporary)
     temporary.replace(path)
     sync(path.parent)

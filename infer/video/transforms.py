@@ -14,6 +14,7 @@ from av.sidedata.sidedata import SideData
 from nst_rt.errors import InputError
 from nst_rt.images.io import Frame
 from nst_rt.infer.frames import TimedFrame
+from nst_rt.infer.strokes import resized
 
 Size = int | tuple[int, int]
 
@@ -71,15 +72,6 @@ def target_size(
     return next(even), next(even)
 
 
-def resized(frame: Frame, width: int, height: int) -> Frame:
-    """The frame at another size; the same object if it has that size already."""
-    if frame.shape[:2] == (height, width):
-        return frame
-    smaller = width * height < frame.shape[0] * frame.shape[1]
-    method = cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(frame, (width, height), interpolation=method), np.uint8)
-
-
 def fitted(frame: Frame, first: tuple[int, int], target: tuple[int, int]) -> Frame:
     """A frame fitted into the size of the first one, with black bars if its shape differs.
 
@@ -95,13 +87,12 @@ def fitted(frame: Frame, first: tuple[int, int], target: tuple[int, int]) -> Fra
         _filling(height * scale * target[1] / first[0], target[1]),
     )
     if inner == target:
-        return resized(frame, *target)
+        return resized(frame, target[::-1])
     left, top = (target[0] - inner[0]) // 2, (target[1] - inner[1]) // 2
     right, bottom = target[0] - inner[0] - left, target[1] - inner[1] - top
-    return np.asarray(
-        cv2.copyMakeBorder(resized(frame, *inner), top, bottom, left, right, cv2.BORDER_CONSTANT),
-        np.uint8,
-    )
+    image = resized(frame, inner[::-1])
+    image = cv2.copyMakeBorder(image, top, bottom, left, right, cv2.BORDER_CONSTANT)
+    return np.asarray(image, np.uint8)
 
 
 def _filling(side: float, whole: int) -> int:
