@@ -5,12 +5,11 @@ import itertools
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, TypeVar
 
 import av
 
@@ -42,8 +41,6 @@ from nst_rt.infer.video.writers import FolderSink, SegmentSink, StreamSink, Vide
 from nst_rt.progress import Progress, interrupts_deferred
 
 logger = logging.getLogger(__name__)
-
-Item = TypeVar("Item")
 
 _AHEAD = 4  # stylized frames that wait to be encoded
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -181,7 +178,7 @@ def stylize_video(
         audio=next((track.codec for track in copied if track.kind == "audio"), None),
         backend=str(frame_stylizer),
         resumed=conversion.resumed,
-        stages=conversion.clock.seconds,
+        stages=conversion.stages,
         tracks=conversion.tracks,
         warnings=(*reader.warnings, *conversion.warnings),
         damage=tuple(reader.damage),
@@ -194,33 +191,6 @@ def stylize_video(
             result,
         )
     return result
-
-
-class _Clock:
-    """Seconds that each stage was busy."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        begin = time.perf_counter()
-        try:
-            yield
-        finally:
-            spent = time.perf_counter() - begin
-            self.seconds[name] = self.seconds.get(name, 0.0) + spent
-
-    def over(self, name: str, items: Iterable[Item]) -> Iterator[Item]:
-        """The items; the time to make them counts."""
-        iterator = iter(items)
-        end = object()
-        while True:
-            with self.stage(name):
-                item: Any = next(iterator, end)
-            if item is end:
-                return
-            yield item
 
 
 class _Conversion:
@@ -239,7 +209,7 @@ class _Conversion:
         self._rate = None if self._reader.path.is_dir() else request.settings.rate
         self._work: WorkFolder | None = None
         self.tracks: tuple[Track, ...] = ()
-        self.clock = _Clock()
+        self.stages: dict[str, float] = {}
         self._sink = self._opened_sink(stack)
         self._checkpoint = None if self._work is None else self._work.checkpoint()
         self.resumed = self.done = 0 if self._work is None else self._work.frames
@@ -268,14 +238,14 @@ class _Conversion:
                         raise KeyboardInterrupt
                     if item is None:
                         continue
-                    with self.clock.stage("encode"):
+                    with self._stage("encode"):
                         self._sink.write(*item)
                     self.done += 1
                     if progress:
                         progress(self.done, expected or None, "")
             if not self.done:
                 raise VideoError(f"{self._reader.path}: no frame of this video can be decoded")
-            with self.clock.stage("assemble"):
+            with self._stage("assemble"):
                 self._sink.close()
         except BrokenPipeError:  # the reader of standard output has ended
             self._sink.abort()
@@ -293,10 +263,9 @@ class _Conversion:
         source = None if self._checkpoint is None else self._checkpoint.mark.pts
         begun: deque[tuple[TimedFrame, Callable[[], Frame]]] = deque()
         patience = PATIENCE if str(self._reader.path) == STDIO else None
-        decoded = in_background(self.clock.over("decode", self._frames()), patience=patience)
-        with closing(decoded) as frames:
+        with closing(in_background(self._decoded(), patience=patience)) as frames:
             for timed in frames:
-                with self.clock.stage("stylize"):
+                with self._stage("stylize"):
                     seconds, repeated = float(timed.pts * self._time_base), timed.source == source
                     finish = self._frame_stylizer.start(timed.image, seconds, repeated=repeated)
                 begun.append((timed, finish))
@@ -309,13 +278,31 @@ class _Conversion:
     def _finished(
         self, count: int, timed: TimedFrame, finish: Callable[[], Frame]
     ) -> tuple[TimedFrame, Checkpoint | None]:
-        with self.clock.stage("stylize"):
+        with self._stage("stylize"):
             image = finish()
         checkpoint = None
         if self._work is not None and count % self._request.settings.segment == 0:
             mark = Mark(timed.source, frame_digest(timed.image))
             checkpoint = Checkpoint(mark, self._frame_stylizer.state(), self._reader.state())
         return replace(timed, image=image), checkpoint
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        """Count the seconds that a stage is busy."""
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.stages[name] = self.stages.get(name, 0.0) + time.perf_counter() - begin
+
+    def _decoded(self) -> Iterator[TimedFrame]:
+        frames = self._frames()
+        while True:
+            with self._stage("decode"):
+                timed = next(frames, None)
+            if timed is None:
+                return
+            yield timed
 
     def _frames(self) -> Iterator[TimedFrame]:
         """Frames to stylize, in ticks of the output."""

@@ -21,12 +21,11 @@ Part = tuple[Segment, Path]
 def assemble(
     output: Path,
     parts: Sequence[Part],
-    *,
     shape: Shape,
     encoding: Encoding,
-    source: InputContainer | None = None,
-    start: float = 0.0,
-    end: float | None = None,
+    source: InputContainer | None,
+    start: float,
+    end: float | None,
 ) -> list[str]:
     """Join segments into a video file, which appears when it is complete and synced to disk.
 

@@ -37,7 +37,6 @@ from nst_rt.infer.video.transforms import (
     Orientation,
     Size,
     fitted,
-    has_alpha,
     over_white,
     target_size,
 )
@@ -312,17 +311,18 @@ class VideoReader(VideoSource):
             self.damage = with_damage(self.damage, self.info.seconds(start), self.info.seconds(end))
 
     def _bgr(self, picture: av.VideoFrame) -> Frame:
-        if picture.format.components and max(c.bits for c in picture.format.components) > 8:
+        pixels = picture.format
+        if any(part.bits > 8 for part in pixels.components):
             self._warn("more than 8 bits per channel: stylized and written in 8")
         colors = self.info.source_colors
-        if not picture.format.is_rgb and not picture.format.has_palette:
+        if not pixels.is_rgb and not pixels.has_palette:
             picture.colorspace, picture.color_range = colors.matrix, colors.range
-        is_opaque = not has_alpha(picture.format)
-        converted = self._reformatter.reformat(picture, format="bgr24" if is_opaque else "bgra")
-        pixels = np.asarray(converted.to_ndarray(), np.uint8)
-        if is_opaque:
-            return pixels
-        frame, is_transparent = over_white(pixels)
+        has_alpha = pixels.has_palette or any(part.is_alpha for part in pixels.components)
+        converted = self._reformatter.reformat(picture, format="bgra" if has_alpha else "bgr24")
+        frame = np.asarray(converted.to_ndarray(), np.uint8)
+        if not has_alpha:
+            return frame
+        frame, is_transparent = over_white(frame)
         if is_transparent:
             self._warn(TRANSPARENT)
         return frame

@@ -247,6 +247,13 @@ class _Copied:
     def convert(self, packet: Packet) -> list[Packet]:
         if not self._is_wanted(packet):
             return []
+        try:
+            return self._converted(packet)
+        except (av.FFmpegError, OSError):
+            self._note_damage(packet)
+            return []
+
+    def _converted(self, packet: Packet) -> list[Packet]:
         if packet.is_corrupt:  # copied all the same; players may make something of it
             self._note_damage(packet)
         return self._placed(packet)
@@ -289,15 +296,8 @@ class _Encoded(_Copied):
         super().__init__(stream, target, start, end)
         self._encoder = AudioEncoder(target, self._base)
 
-    def convert(self, packet: Packet) -> list[Packet]:
-        if not self._is_wanted(packet):
-            return []
-        try:
-            frames = self._decoder.decode(packet)
-        except (av.FFmpegError, OSError):
-            self._note_damage(packet)
-            return []
-        return self._encoded(frames)
+    def _converted(self, packet: Packet) -> list[Packet]:
+        return self._encoded(self._decoder.decode(packet))
 
     def finish(self) -> list[Packet]:
         held: list[AudioFrame] = []
@@ -318,17 +318,11 @@ class _Encoded(_Copied):
 class _Subtitles(_Copied):
     """Text subtitles in another format."""
 
-    def convert(self, packet: Packet) -> list[Packet]:
-        if not self._is_wanted(packet):
+    def _converted(self, packet: Packet) -> list[Packet]:
+        text = self._decoder.decode2(packet)
+        if text is None or not len(text):
             return []
-        try:
-            text = self._decoder.decode2(packet)
-            if text is None or not len(text):
-                return []
-            encoded = self._target.codec_context.encode_subtitle(text)
-        except (av.FFmpegError, OSError):
-            self._note_damage(packet)
-            return []
+        encoded = self._target.codec_context.encode_subtitle(text)
         encoded.pts, encoded.dts, encoded.duration = packet.pts, packet.dts, packet.duration
         encoded.time_base = packet.time_base
         return self._placed(encoded)

@@ -91,18 +91,13 @@ def fitted(frame: Frame, first: tuple[int, int], target: tuple[int, int]) -> Fra
     left, top = (target[0] - inner[0]) // 2, (target[1] - inner[1]) // 2
     right, bottom = target[0] - inner[0] - left, target[1] - inner[1] - top
     image = resized(frame, inner[::-1])
-    image = cv2.copyMakeBorder(image, top, bottom, left, right, cv2.BORDER_CONSTANT)
-    return np.asarray(image, np.uint8)
+    framed = cv2.copyMakeBorder(image, top, bottom, left, right, cv2.BORDER_CONSTANT)
+    return np.asarray(framed, np.uint8)
 
 
 def _filling(side: float, whole: int) -> int:
     """A side in pixels, rounded up to the whole one where bars would be too thin to see."""
     return whole if whole - side <= max(0.01 * whole, 1) else max(round(side), 1)
-
-
-def has_alpha(pixels: av.VideoFormat) -> bool:
-    """Whether pixels of a format may be transparent."""
-    return pixels.has_palette or any(part.is_alpha for part in pixels.components)
 
 
 def over_white(bgra: Frame) -> tuple[Frame, bool]:
@@ -163,23 +158,22 @@ def _with_display_matrix_only(frame: av.VideoFrame) -> av.VideoFrame:
     PyAV 18 frees the names of side data (of ICC profiles in PNG) twice, which kills the process
     when it ends, and it raises an error for kinds that it does not know (EXIF).
     """
-    graph = Graph()
-    graph.link_nodes(
-        graph.add_buffer(
-            width=frame.width,
-            height=frame.height,
-            format=frame.format,
-            time_base=frame.time_base or Fraction(1),
-        ),
-        *(
-            graph.add("sidedata", f"mode=delete:type={kind}")
-            for kind in range(_SIDE_DATA)
-            if kind != _DISPLAY_MATRIX
-        ),
-        graph.add("buffersink"),
-    ).configure()
+    others = (kind for kind in range(_SIDE_DATA) if kind != _DISPLAY_MATRIX)
+    filters = (("sidedata", f"mode=delete:type={kind}") for kind in others)
+    graph = _filter_graph(frame, frame.time_base or Fraction(1), *filters)
     graph.vpush(frame)
     return graph.vpull()
+
+
+def _filter_graph(frame: av.VideoFrame, time_base: Fraction, *filters: tuple[str, str]) -> Graph:
+    """Filters, each with its options, for frames like this one."""
+    graph = Graph()
+    source = graph.add_buffer(
+        width=frame.width, height=frame.height, format=frame.format, time_base=time_base
+    )
+    nodes = [source, *(graph.add(*one) for one in filters), graph.add("buffersink")]
+    graph.link_nodes(*nodes).configure()
+    return graph
 
 
 class Deinterlacer:
@@ -218,7 +212,8 @@ class Deinterlacer:
 
     def _next(self, frame: av.VideoFrame) -> list[av.VideoFrame]:
         if self._graph is None and frame.interlaced_frame:
-            self._graph = self._new_graph(frame)
+            bwdif = "bwdif", "mode=send_frame:deint=interlaced"
+            self._graph = _filter_graph(frame, self._time_base, bwdif)
             if self._before is not None:  # for bwdif to look at; it was returned already
                 self._graph.vpush(self._before)
                 returned = self._before.pts
@@ -241,20 +236,6 @@ class Deinterlacer:
                 done.pts = round(done.pts * done.time_base / self._time_base)
                 done.time_base = self._time_base
             ready.append(done)
-
-    def _new_graph(self, frame: av.VideoFrame) -> Graph:
-        graph = Graph()
-        graph.link_nodes(
-            graph.add_buffer(
-                width=frame.width,
-                height=frame.height,
-                format=frame.format,
-                time_base=self._time_base,
-            ),
-            graph.add("bwdif", "mode=send_frame:deint=interlaced"),
-            graph.add("buffersink"),
-        ).configure()
-        return graph
 
 
 def at_rate(

@@ -99,11 +99,8 @@ class SegmentSink:
     def close(self) -> None:
         """Join the segments; the work folder is removed."""
         last = [] if self._open is None else [self._closed()]
-        _warn(
-            self._output,
-            self._assemble(self._output, [*self._work.parts(), *last], self._end),
-            self.warnings,
-        )
+        texts = self._assemble(self._output, [*self._work.parts(), *last], self._end)
+        _warn(self._output, texts, self.warnings)
         partial_path(self._output).unlink(missing_ok=True)
         self._work.remove()
 
@@ -140,15 +137,7 @@ class SegmentSink:
     def _assemble(self, output: Path, parts: list[Part], end: float | None) -> list[str]:
         assert self._shape is not None
         with self._tracks() as source:
-            return assemble(
-                output,
-                parts,
-                shape=self._shape,
-                encoding=self._encoding,
-                source=source,
-                start=self._start,
-                end=end,
-            )
+            return assemble(output, parts, self._shape, self._encoding, source, self._start, end)
 
 
 class StreamSink:
@@ -356,7 +345,7 @@ def check_pattern(output: Path, *, overwrite: bool) -> Path:
     if output.parent.exists() and not output.parent.is_dir():
         raise InputError(f"{output}: {output.parent} is a file, not a folder")
     if not overwrite and output.parent.is_dir():
-        before, after = _NUMBER.split(output.name)[0], _NUMBER.split(output.name)[-1]
+        before, _, after = _NUMBER.split(output.name)
         numbered = re.compile(re.escape(before) + r"\d+" + re.escape(after))
         for path in output.parent.iterdir():
             if numbered.fullmatch(path.name):

@@ -3,7 +3,7 @@
 import argparse
 import glob
 import sys
-from dataclasses import replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,20 +30,6 @@ if TYPE_CHECKING:
     from nst_rt.infer.video import VideoResult
 
 _STDIO = "-"
-_SETTINGS = (
-    "codec",
-    "crf",
-    "preset",
-    "start",
-    "end",
-    "size",
-    "scale",
-    "fps",
-    "stability",
-    "overwrite",
-    "resume",
-    "segment",
-)
 
 EXAMPLES = (
     "film.mp4 --style starry_night",
@@ -123,7 +109,8 @@ def run(source: list[str], output: str | None = None, **options: Any) -> Report:
     """Stylize one or several video files."""
     from nst_rt.infer.video import Settings, check_conversion, default_output
 
-    settings = {name: options.pop(name) for name in _SETTINGS if name in options}
+    names = [field.name for field in fields(Settings)]
+    settings = {name: options.pop(name) for name in names if name in options}
     sources = _sources(source)
     if len(sources) > 1 or (output is not None and _is_folder(output)):
         return _several(sources, output, options, settings)
@@ -150,10 +137,7 @@ def conversion_report(done: "VideoResult") -> Report:
         "fps": round(done.fps, 2),
         "stages": {name: round(seconds, 3) for name, seconds in done.stages.items()},
         "audio": done.audio,
-        "tracks": [
-            {name: getattr(track, name) for name in ("kind", "codec", "language", "action")}
-            for track in done.tracks
-        ],
+        "tracks": [asdict(track) for track in done.tracks],
         "warnings": list(done.warnings),
         "damage": [[round(part.start, 3), round(part.end, 3)] for part in done.damage],
         "backend": done.backend,
