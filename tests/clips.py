@@ -122,12 +122,21 @@ def write_clip(
     return path
 
 
-def remux(source: Path, path: Path, options: dict[str, str] | None = None) -> Path:
-    """Copy all packets into another container."""
+def remux(
+    source: Path,
+    path: Path,
+    options: dict[str, str] | None = None,
+    *,
+    step: int = 1,
+    change: Callable[[av.Packet], None] = lambda _: None,
+) -> Path:
+    """Copy all packets, each changed, into another container; with `step` -1, last stream first."""
     with av.open(str(source)) as old, av.open(str(path), "w", options=dict(options or {})) as new:
-        streams = {stream.index: new.add_stream_from_template(stream) for stream in old.streams}
+        found = list(old.streams)[::step]
+        streams = {stream.index: new.add_stream_from_template(stream) for stream in found}
         for packet in old.demux():
             if packet.size:
+                change(packet)
                 packet.stream = streams[packet.stream.index]
                 new.mux(packet)
     return path

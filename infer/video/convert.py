@@ -2,7 +2,6 @@
 
 import errno
 import itertools
-import logging
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -37,10 +36,15 @@ from nst_rt.infer.video.segments import (
 )
 from nst_rt.infer.video.tracks import Track, plan_tracks
 from nst_rt.infer.video.transforms import Size, at_rate
-from nst_rt.infer.video.writers import FolderSink, SegmentSink, StreamSink, VideoSink, is_pattern
+from nst_rt.infer.video.writers import (
+    FolderSink,
+    SegmentSink,
+    StreamSink,
+    VideoSink,
+    is_pattern,
+    warn,
+)
 from nst_rt.progress import Progress, interrupts_deferred
-
-logger = logging.getLogger(__name__)
 
 _AHEAD = 4  # stylized frames that wait to be encoded
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -180,7 +184,7 @@ def stylize_video(
         resumed=conversion.resumed,
         stages=conversion.stages,
         tracks=conversion.tracks,
-        warnings=(*reader.warnings, *conversion.warnings),
+        warnings=(*reader.warnings, *conversion.sink.warnings),
         damage=tuple(reader.damage),
     )
     if result.damage:
@@ -196,10 +200,7 @@ def stylize_video(
 class _Conversion:
     """Frames on their way from a reader through a frame stylizer to a sink.
 
-    Args:
-        request: what to do.
-        frame_stylizer: stylizes the frames.
-        stack: closes what is opened here.
+    The stack closes what is opened here.
     """
 
     def __init__(self, request: Request, frame_stylizer: FrameStylizer, stack: ExitStack) -> None:
@@ -210,21 +211,14 @@ class _Conversion:
         self._work: WorkFolder | None = None
         self.tracks: tuple[Track, ...] = ()
         self.stages: dict[str, float] = {}
-        self._sink = self._opened_sink(stack)
+        self.sink = self._opened_sink(stack)
         self._checkpoint = None if self._work is None else self._work.checkpoint()
         self.resumed = self.done = 0 if self._work is None else self._work.frames
 
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """Warnings about tracks and output."""
-        changed = (str(track) for track in self.tracks if track.action != "copied")
-        return (*changed, *self._sink.warnings)
-
     def run(self, progress: Progress | None) -> None:
         """Convert everything; after an error keep what can be kept."""
-        for track in self.tracks:
-            if track.action != "copied":
-                logger.warning("%s: %s", self._request.output, track)
+        changed = (str(track) for track in self.tracks if track.action != "copied")
+        warn(self._request.output, changed, self.sink.warnings)
         expected: float = self._reader.expected
         if self._rate is not None:
             expected = round(expected * self._rate / self._reader.info.rate)
@@ -239,21 +233,21 @@ class _Conversion:
                     if item is None:
                         continue
                     with self._stage("encode"):
-                        self._sink.write(*item)
+                        self.sink.write(*item)
                     self.done += 1
                     if progress:
                         progress(self.done, expected or None, "")
             if not self.done:
                 raise VideoError(f"{self._reader.path}: no frame of this video can be decoded")
             with self._stage("assemble"):
-                self._sink.close()
+                self.sink.close()
         except BrokenPipeError:  # the reader of standard output has ended
-            self._sink.abort()
+            self.sink.abort()
             raise
         except (av.FFmpegError, OSError) as error:
-            raise self._unwritten(error, self._sink.abort()) from error
+            raise self._unwritten(error, self.sink.abort()) from error
         except BaseException:
-            self._sink.abort()
+            self.sink.abort()
             raise
 
     def _stylized(self) -> Generator[tuple[TimedFrame, Checkpoint | None], None, None]:
@@ -347,7 +341,7 @@ class _Conversion:
                 request.encoding,
                 self._shape,
                 source=source,
-                others=request.others,
+                others=reader.others,
                 start=start,
                 end=end,
             )

@@ -107,15 +107,13 @@ def _lead(parts: Sequence[Part], shape: Shape, delay: int) -> int:
     """
     times: list[int] = []
     ends = _ends(parts)
-    last_duration: int | None = None
+    last_duration = 0
     for (_, path), end in zip(reversed(parts), reversed(ends), strict=True):
         timed = list(_timed_packets(path, shape, end))
-        if last_duration is None:
-            last_duration = timed[-1][2]
+        last_duration = last_duration or timed[-1][2]
         times = sorted(pts for _, pts, _ in timed) + times
         if len(times) > delay:
             break
-    assert last_duration is not None
     return ends[-1] - times[-1 - delay] - last_duration
 
 

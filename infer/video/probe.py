@@ -2,7 +2,7 @@
 
 import codecs
 import statistics
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -23,7 +23,6 @@ Packet: TypeAlias = "av.Packet[Any]"
 STDIO = "-"  # standard input or output instead of a file
 
 # Codes of ITU-T H.273.
-_UNSPECIFIED = 2
 _BT709, _BT601, _BT2020 = 1, 6, 9
 _LIMITED, _FULL = 1, 2
 _MATRICES = {1, 4, 5, 6, 7, 9, 10}  # known to swscale
@@ -138,19 +137,15 @@ def probe(path: Path | str) -> VideoInfo:
         return video_info(path, container)
 
 
-def open_media(path: Path | str, *, options: Mapping[str, str] | None = None) -> InputContainer:
+def open_media(path: Path | str) -> InputContainer:
     """Open any file that FFmpeg knows, or standard input for `-`, as a context manager.
-
-    Args:
-        path: file to open.
-        options: for FFmpeg.
 
     Raises:
         VideoError: FFmpeg cannot open it.
     """
     file = "pipe:0" if str(path) == STDIO else url(path)
     try:
-        return av.open(file, options=dict(options or {}), metadata_errors=_AS_LATIN_1)
+        return av.open(file, metadata_errors=_AS_LATIN_1)
     except (av.FFmpegError, OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise VideoError(f"{path}: not a video, or a damaged one ({reason})") from error

@@ -102,7 +102,7 @@ class VideoReader(VideoSource):
                 f"{path}: ends at {self.info.end:.2f} s, before the `start` of {start:g} s"
             )
         self._size, self._scale, self._square = size, scale, square
-        self._others = others
+        self.others = others
         self._frame_ticks = max(round(1 / self.info.rate / base), 1)
         self._reformatter = VideoReformatter()
         # Height and width of the first frame; width and height after resizing.
@@ -279,8 +279,8 @@ class VideoReader(VideoSource):
                 if packet.is_corrupt:
                     self._suspects = _TRACE
                 yield packet
-            elif self._others is not None:
-                self._others.put(packet)
+            elif self.others is not None:
+                self.others.put(packet)
 
     def _look_for_damage(self, picture: av.VideoFrame, pts: int, previous: int | None) -> None:
         """Note a corrupt frame, and frames that are missing after a sign of damage."""

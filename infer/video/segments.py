@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import queue
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -28,7 +29,7 @@ from nst_rt.files import sync
 from nst_rt.images.io import Frame
 from nst_rt.infer.frames import Source, TimedFrame
 from nst_rt.infer.video.encoder import Encoding, FrameEncoder, Shape
-from nst_rt.infer.video.probe import Damage, VideoInfo, url
+from nst_rt.infer.video.probe import Damage, Packet, VideoInfo, url
 from nst_rt.resume import check_record
 
 logger = logging.getLogger(__name__)
@@ -60,7 +61,10 @@ class VideoSource(Source, ABC):
         aspect: pixel aspect ratio of the frames, final from the first frame on.
         damage: parts that could not be decoded so far.
         warnings: anything unusual done to the frames, each once.
+        others: queue of the packets beside the video, where the reader collects them.
     """
+
+    others: "queue.SimpleQueue[Packet] | None" = None
 
     def __init__(self, path: Path | str, info: VideoInfo) -> None:
         self.path, self.info, self.aspect = Path(path), info, info.aspect

@@ -60,10 +60,8 @@ class SegmentSink:
     """A video file, written in segments that survive an interruption; see `WorkFolder`.
 
     Args:
-        output: .mp4, .mkv, .mov or .webm.
-        work: work folder of the output.
-        encoding: of the video.
-        shape: of the frames.
+        output, work: .mp4, .mkv, .mov or .webm, and its work folder.
+        encoding, shape: of the video.
         tracks: opens the container whose tracks are copied.
         start, end: seconds of it to copy.
     """
@@ -90,7 +88,7 @@ class SegmentSink:
         if self._open is None:
             self._shape = self._shape_of(frame.image)
             self._open = SegmentWriter(self._work.open_video, self._encoding, self._shape)
-            _warn(self._output, self._open.warnings, self.warnings)
+            warn(self._output, self._open.warnings, self.warnings)
         self._open.write(frame)
         if checkpoint is not None:
             assert self._shape is not None
@@ -100,7 +98,7 @@ class SegmentSink:
         """Join the segments; the work folder is removed."""
         last = [] if self._open is None else [self._closed()]
         texts = self._assemble(self._output, [*self._work.parts(), *last], self._end)
-        _warn(self._output, texts, self.warnings)
+        warn(self._output, texts, self.warnings)
         partial_path(self._output).unlink(missing_ok=True)
         self._work.remove()
 
@@ -179,7 +177,7 @@ class StreamSink:
         """Encode a frame, and copy the packets that came with it."""
         if self._encoder is None:
             self._encoder = self._begun(self._shape_of(frame.image))
-            _warn(self._output, self._encoder.warnings, self.warnings)
+            warn(self._output, self._encoder.warnings, self.warnings)
         self._encoder.encode(frame.image, frame.pts)
         self._last_end = frame.pts + frame.duration
         self._copy_tracks()
@@ -235,10 +233,10 @@ class StreamSink:
             if self._encoder is not None:
                 self._encoder.finish(self._last_end)
                 self._copy_tracks()
-                _warn(self._output, self._encoder.warnings, self.warnings)
+                warn(self._output, self._encoder.warnings, self.warnings)
             if self._tracks is not None:
                 container.mux(self._tracks.finish())
-                _warn(self._output, self._tracks.warnings, self.warnings)
+                warn(self._output, self._tracks.warnings, self.warnings)
         finally:
             container.close()
 
@@ -353,7 +351,7 @@ def check_pattern(output: Path, *, overwrite: bool) -> Path:
     return output
 
 
-def _warn(output: Path, texts: Iterable[str], known: list[str]) -> None:
+def warn(output: Path, texts: Iterable[str], known: list[str]) -> None:
     """Log and keep each text once."""
     for text in texts:
         if text not in known:

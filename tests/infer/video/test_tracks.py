@@ -184,20 +184,6 @@ def test_fonts_are_kept_in_matroska_only(tmp_path: Path, untouched: Stylizer, su
         assert [(font.name, font.mimetype, font.data) for font in fonts] == kept
 
 
-def test_audio_of_unknown_codec_is_left_out(tmp_path: Path, stylizer: Stylizer) -> None:
-    source = write_clip(tmp_path / "in.mov", audio="pcm_s16le", languages=("eng", "fre"))
-    data = source.read_bytes()
-    place = data.rindex(b"sowt")  # the second track's name of its codec
-    source.write_bytes(data[:place] + b"apac" + data[place + 4 :])
-    output = tmp_path / "out.mov"
-    done = stylize_video(source, output, style=stylizer, stability=0)
-    assert (done.frames, done.audio) == (25, "pcm_s16le")
-    [left] = done.warnings
-    assert left.startswith("unknown audio")
-    assert [codec for _, codec, _ in streams(output)] == ["h264", "pcm_s16le"]
-    assert b"".join(audio_bytes(output)) == b"".join(audio_bytes(source))
-
-
 def test_damaged_audio_gives_a_warning(tmp_path: Path, untouched: Stylizer) -> None:
     source = write_clip(tmp_path / "in.mkv", audio="libmp3lame", languages=("deu",))
     with av.open(str(source)) as container:

@@ -130,25 +130,6 @@ def test_codecs(
 
 
 @pytest.mark.parametrize(
-    ("asked", "name", "said"),
-    [
-        ({"codec": "vp9"}, "out.mov", r"\.mov"),
-        ({"codec": "h264"}, "out.webm", r"\.webm"),
-        ({"codec": "av1", "size": 32}, "out.mp4", "64"),
-        ({"codec": "av1", "size": (67, 65)}, "out.mp4", "67x65"),
-        ({"crf": 20}, "out.gif", "`crf`"),
-    ],
-)
-def test_unsupported_codec_container_and_size(
-    tmp_path: Path, untouched: Stylizer, asked: dict[str, object], name: str, said: str
-) -> None:
-    source = write_clip(tmp_path / "in.mp4")
-    with pytest.raises((InputError, VideoError), match=said):
-        stylize_video(source, tmp_path / name, style=untouched, **asked)
-    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
-
-
-@pytest.mark.parametrize(
     ("codec", "suffix", "size", "advice"),
     [
         ("h264", ".mp4", (10, 10), "10x10"),
