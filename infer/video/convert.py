@@ -1,6 +1,5 @@
 """Videos stylized: frames read, stylized and written, each in a thread of its own."""
 
-import errno
 import itertools
 import time
 from collections import deque
@@ -13,6 +12,7 @@ from pathlib import Path
 import av
 
 from nst_rt.errors import PartialResultError, VideoError
+from nst_rt.files import is_disk_full
 from nst_rt.images.io import Frame
 from nst_rt.infer.backends import IN_FLIGHT, BackendName, Precision
 from nst_rt.infer.frame_stylizer import FrameStylizer, load_frame_stylizer
@@ -47,7 +47,6 @@ from nst_rt.infer.video.writers import (
 from nst_rt.progress import Progress, interrupts_deferred
 
 _AHEAD = 4  # stylized frames that wait to be encoded
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @dataclass(frozen=True)
@@ -174,7 +173,7 @@ def stylize_video(
     with ExitStack() as stack:
         conversion = _Conversion(request, frame_stylizer, stack)
         conversion.run(progress)
-    copied = (track for track in conversion.tracks if track.action != "left out")
+    copied = (track for track in conversion.tracks if not track.is_left_out)
     result = VideoResult(
         output=request.output,
         frames=conversion.done,
@@ -364,7 +363,7 @@ class _Conversion:
         """What to raise where the output cannot be written."""
         reason = f"{self._request.output}: cannot be written ({error.strerror or error})"
         if self._work is not None and self._work.segments:
-            room = "make room, then " if error.errno in _FULL else ""
+            room = "make room, then " if is_disk_full(error) else ""
             return PartialResultError(
                 f"{reason}; {self._work.frames} frames are kept in {self._work.path}; "
                 f"{room}`resume` continues"

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -204,14 +204,9 @@ class Shape:
     time_base: Fraction
     colors: Colors
 
-    def facts(self) -> dict[str, Any]:
-        """As JSON values."""
-        fractions = {name: str(getattr(self, name)) for name in ("aspect", "rate", "time_base")}
-        return {**asdict(self), **fractions}
-
     @staticmethod
     def from_facts(facts: Mapping[str, Any]) -> "Shape":
-        """The inverse of `facts`."""
+        """From the fields, with the fractions as texts."""
         fractions = {name: Fraction(facts[name]) for name in ("aspect", "rate", "time_base")}
         return Shape(**{**facts, **fractions, "colors": Colors(**facts["colors"])})
 

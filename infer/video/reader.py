@@ -36,16 +36,10 @@ from nst_rt.infer.video.transforms import (
     Deinterlacer,
     Orientation,
     Size,
-    fitted,
-    over_white,
     target_size,
 )
 
 logger = logging.getLogger(__name__)
-
-# Texts in `warnings`.
-TRANSPARENT = "transparent: composited over white"
-CHANGES_SIZE = "frames change their size: all are fitted into the first one's, with bars if needed"
 
 # WebM keeps transparency beside the picture, where FFmpeg's own decoders ignore it.
 _WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
@@ -320,12 +314,7 @@ class VideoReader(VideoSource):
         has_alpha = pixels.has_palette or any(part.is_alpha for part in pixels.components)
         converted = self._reformatter.reformat(picture, format="bgra" if has_alpha else "bgr24")
         frame = np.asarray(converted.to_ndarray(), np.uint8)
-        if not has_alpha:
-            return frame
-        frame, is_transparent = over_white(frame)
-        if is_transparent:
-            self._warn(TRANSPARENT)
-        return frame
+        return self._over_white(frame) if has_alpha else frame
 
     def _shaped(self, frame: Frame, orientation: Orientation) -> Frame:
         aspect = 1 / self.info.aspect if orientation.swaps else self.info.aspect
@@ -335,10 +324,7 @@ class VideoReader(VideoSource):
         if self._shapes is None:
             target = target_size(width, height, size=self._size, scale=self._scale, stretch=stretch)
             self._shapes = (height, width), target
-        first, target = self._shapes
-        if (height, width) != first:
-            self._warn(CHANGES_SIZE)
-        return fitted(frame, first, target)
+        return self._fitted(frame, *self._shapes)
 
 
 def check_range(start: float | None, end: float | None) -> None:

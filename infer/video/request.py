@@ -89,7 +89,7 @@ class Request:
         return {
             **_fingerprint(self.reader.path),
             **{name: getattr(settings, name) for name in same},
-            "fps": None if settings.rate is None else str(settings.rate),
+            "fps": settings.rate,
             **asdict(self.encoding),
             **identity,
             **{package: installed_version(package) for package in _PACKAGES},

@@ -30,6 +30,7 @@ from nst_rt.images.io import Frame
 from nst_rt.infer.frames import Source, TimedFrame
 from nst_rt.infer.video.encoder import Encoding, FrameEncoder, Shape
 from nst_rt.infer.video.probe import Damage, Packet, VideoInfo, url
+from nst_rt.infer.video.transforms import fitted, over_white
 from nst_rt.resume import check_record
 
 logger = logging.getLogger(__name__)
@@ -95,6 +96,19 @@ class VideoSource(Source, ABC):
     def restore(self, state: Mapping[str, Any]) -> None:
         """Continue from the `state` of another reader of the same source."""
         self.damage = [Damage(**part) for part in state["damage"]]
+
+    def _over_white(self, bgra: Frame) -> Frame:
+        frame, is_transparent = over_white(bgra)
+        if is_transparent:
+            self._warn("transparent: composited over white")
+        return frame
+
+    def _fitted(self, frame: Frame, first: tuple[int, int], target: tuple[int, int]) -> Frame:
+        if frame.shape[:2] != first:
+            self._warn(
+                "frames change their size: all are fitted into the first one's, with bars if needed"
+            )
+        return fitted(frame, first, target)
 
     def _warn(self, text: str) -> None:
         if text not in self.warnings:
@@ -179,7 +193,7 @@ class WorkFolder:
             np.savez(file, **checkpoint.state)  # type: ignore[arg-type]
         record = {
             "segment": asdict(segment),
-            "shape": shape.facts(),
+            "shape": asdict(shape),
             "mark": asdict(checkpoint.mark),
             "source": dict(checkpoint.source),
         }
@@ -267,7 +281,6 @@ def work_folder(
             another plan or is damaged.
     """
     path = work_path(output)
-    existed = path.is_dir()
     path.mkdir(exist_ok=True)
     lock = filelock.FileLock(path / _LOCK, timeout=0)
     try:
@@ -275,13 +288,13 @@ def work_folder(
     except filelock.Timeout as error:
         raise InputError(f"{output}: another conversion is writing this file") from error
     try:
-        if existed and not resume and not overwrite and WorkFolder(path).segments:
+        if not resume and not overwrite and WorkFolder(path).segments:
             raise OutputExistsError(
                 f"{output}: has an interrupted conversion in {path}; `resume` continues it, "
                 "`overwrite` starts over"
             )
         if resume and WorkFolder(path).segments:
-            now = json.loads(json.dumps(dict(plan)))  # tuples become lists, as in the file
+            now = json.loads(_json(plan))  # tuples become lists, as in the file
             check_record(output, _facts(path / _PLAN), now)
         else:
             _empty(path)
@@ -319,9 +332,13 @@ def _facts(path: Path) -> dict[str, Any]:
     return facts
 
 
+def _json(facts: Mapping[str, Any]) -> str:
+    return json.dumps(dict(facts), default=str)  # fractions become texts
+
+
 def _write_facts(path: Path, facts: Mapping[str, Any]) -> None:
     with _written(path) as file:
-        file.write(json.dumps(dict(facts)).encode())
+        file.write(_json(facts).encode())
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -37,18 +38,10 @@ _DEFAULT_BASE = Fraction(1, 1000)  # of streams without a time base
 _TEXT = {"subrip", "ass", "ssa", "webvtt", "mov_text", "text"}
 
 # Metadata that describes the old file and not its content.
-_STALE = {
-    "major_brand",
-    "minor_version",
-    "compatible_brands",
-    "encoder",
-    "duration",
-    "rotate",
-    "number_of_frames",
-    "number_of_bytes",
-    "bps",
-    "vendor_id",
-}
+_STALE = re.compile(
+    "major_brand|minor_version|compatible_brands|encoder|duration|rotate|number_of_(frames|bytes)|"
+    "bps|vendor_id|_statistics.*"
+)
 
 
 @dataclass(frozen=True)
@@ -352,7 +345,7 @@ def _lasting(metadata: dict[str, str]) -> dict[str, str]:
     return {
         name: value
         for name, value in metadata.items()
-        if name.lower().partition("-")[0] not in _STALE and not name.startswith("_STATISTICS")
+        if not _STALE.fullmatch(name.lower().partition("-")[0])
     }
 
 

@@ -200,28 +200,25 @@ class Deinterlacer:
     def __call__(self, frame: av.VideoFrame) -> list[av.VideoFrame]:
         """Take the next frame and return those that are ready."""
         shape = frame.width, frame.height, frame.format.name
-        if shape == self._shape:
-            return self._next(frame)
-        ready = self.flush()
-        self._graph, self._before, self._shape = None, None, shape
-        return ready + self._next(frame)
+        ready: list[av.VideoFrame] = []
+        if shape != self._shape:
+            ready = self.flush()
+            self._graph, self._before, self._shape = None, None, shape
+        if self._graph is not None:
+            return ready + self._filtered(frame)
+        before, self._before = self._before, frame
+        if not frame.interlaced_frame:
+            return [*ready, frame]
+        bwdif = "bwdif", "mode=send_frame:deint=interlaced"
+        self._graph = _filter_graph(frame, self._time_base, bwdif)
+        if before is None:
+            return ready + self._filtered(frame)
+        self._graph.vpush(before)  # for bwdif to look at; it was returned already
+        return ready + [one for one in self._filtered(frame) if one.pts != before.pts]
 
     def flush(self) -> list[av.VideoFrame]:
         """Return the frame that still waits for its successor."""
         return [] if self._graph is None else self._filtered(None)
-
-    def _next(self, frame: av.VideoFrame) -> list[av.VideoFrame]:
-        if self._graph is None and frame.interlaced_frame:
-            bwdif = "bwdif", "mode=send_frame:deint=interlaced"
-            self._graph = _filter_graph(frame, self._time_base, bwdif)
-            if self._before is not None:  # for bwdif to look at; it was returned already
-                self._graph.vpush(self._before)
-                returned = self._before.pts
-                return [one for one in self._filtered(frame) if one.pts != returned]
-        if self._graph is None:
-            self._before = frame
-            return [frame]
-        return self._filtered(frame)
 
     def _filtered(self, frame: av.VideoFrame | None) -> list[av.VideoFrame]:
         assert self._graph is not None

@@ -71,13 +71,8 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
         help="quality, 0 (best) to 51, or 63 for av1 and vp9 (default: 20 for h264)",
     )
     add("--preset", metavar="P", help="encoding speed of the codec (default: veryfast for h264)")
-    add(
-        "--start",
-        type=_time,
-        metavar="T",
-        help="beginning of the part to convert, seconds or H:MM:SS",
-    )
-    add("--end", type=_time, metavar="T", help="end of the part to convert, seconds or H:MM:SS")
+    add("--start", type=_time, metavar="T", help="start of the part, seconds or H:MM:SS")
+    add("--end", type=_time, metavar="T", help="end of the part, seconds or H:MM:SS")
     add(
         "--size",
         type=_size,
