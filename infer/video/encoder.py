@@ -241,11 +241,7 @@ def _scheduling_kept() -> Iterator[None]:
 
 
 class FrameEncoder:
-    """Encodes frames into a new video stream of a container.
-
-    Args:
-        container: open for writing.
-        encoding, shape: of the stream.
+    """Encodes frames into a new video stream of a container that is open for writing.
 
     Attributes:
         stream: the new stream.

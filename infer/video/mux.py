@@ -31,10 +31,8 @@ def assemble(
 
     Args:
         output: .mp4, .mkv, .mov or .webm; an existing file is replaced.
-        parts: segments and their files, in order.
-        shape, encoding: of all segments.
-        source: container whose audio, subtitles, chapters and names are copied.
-        start, end: seconds of the source to copy; the start becomes 0.
+        parts, shape, encoding: segments in order, and what all of them have in common.
+        source, start, end: container whose tracks are copied, and the seconds of it to copy.
 
     Returns:
         Warnings about damaged tracks.

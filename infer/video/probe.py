@@ -205,13 +205,7 @@ def video_stream(path: Path | str, container: InputContainer) -> VideoStream:
 def video_info(
     path: Path | str, container: InputContainer, ahead: "list[Packet] | None" = None
 ) -> VideoInfo:
-    """`probe` for an open container.
-
-    Args:
-        path: of the container, or `-`.
-        container: if its header has no frame rate, its first packets are read.
-        ahead: collects the packets read here; in a pipe they come only once.
-    """
+    """`probe` for an open container, or for `-`, whose packets that are read here go to `ahead`."""
     stream = video_stream(path, container)
     if str(path) != STDIO and _is_photo(container):
         raise VideoError(f"{path}: a photo, not a video; use nst-rt image for photos")

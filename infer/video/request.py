@@ -78,11 +78,7 @@ class Request:
     settings: Settings
 
     def plan(self, identity: Mapping[str, Any]) -> dict[str, Any]:
-        """All that decides what the output will be, as JSON values: name -> value.
-
-        Args:
-            identity: of the frame stylizer.
-        """
+        """All that decides what the output will be, with the identity of the frame stylizer."""
         assert self.encoding is not None
         settings = self.settings
         same = ("start", "end", "size", "scale", "segment")
@@ -126,10 +122,6 @@ def default_output(
     source: Path | str, style: AnyStyle | Timeline | Stylizer | FrameStylizer
 ) -> Path:
     """`FILM_STYLE.EXT` in the current folder, in the container of the source or else .mp4.
-
-    Args:
-        source: file or folder.
-        style: in any form that `stylize_video` takes.
 
     Raises:
         InputError: standard input, which has no name.

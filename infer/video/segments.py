@@ -154,12 +154,13 @@ class WorkFolder:
 
     Attributes:
         path: of the folder.
+        open_video: file of the segment that is being written.
         segments: finished segments.
         shape: of their frames, None before the first.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path, self.open_video = path, path / _OPEN
         self.segments: list[Segment] = []
         self.shape: Shape | None = None
         while (record := self._file(len(self.segments), "json")).exists():
@@ -171,11 +172,6 @@ class WorkFolder:
     def frames(self) -> int:
         """Number of frames in the finished segments."""
         return sum(segment.frames for segment in self.segments)
-
-    @property
-    def open_video(self) -> Path:
-        """File of the segment that is being written."""
-        return self.path / _OPEN
 
     def parts(self) -> list[tuple[Segment, Path]]:
         """The finished segments and their files."""
@@ -271,9 +267,8 @@ def work_folder(
 
     Args:
         output: file to make.
-        plan: all that decides what the output will be, as JSON values.
-        resume: whether to continue an interrupted conversion.
-        overwrite: whether to discard it.
+        plan: all that decides what it will be, as JSON values.
+        resume, overwrite: whether to continue or to discard an interrupted conversion.
 
     Raises:
         OutputExistsError: there is an interrupted conversion, and neither was asked for.

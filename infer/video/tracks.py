@@ -72,11 +72,7 @@ class Track:
 def plan_tracks(source: InputContainer, suffix: str) -> dict[int, Track]:
     """What will become of each stream except the video: stream index -> track.
 
-    Whatever the container holds is copied; to find out, such a file is begun.
-
-    Args:
-        source: the container to convert.
-        suffix: of the output; in formats without audio all tracks are left out.
+    Whatever the container of this suffix holds is copied; to find out, such a file is begun.
     """
     main = video_stream(source.name, source)
     tracks = {}

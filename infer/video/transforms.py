@@ -118,10 +118,7 @@ def over_white(bgra: Frame) -> tuple[Frame, bool]:
 
 
 class Orientation:
-    """Rotation and mirroring that make frames upright, from their display matrix.
-
-    Args:
-        frame: a frame of the video; without a display matrix it counts as upright.
+    """Rotation and mirroring that make frames upright; none without a display matrix.
 
     Attributes:
         swaps: whether height and width change places.
@@ -181,9 +178,6 @@ class Deinterlacer:
 
     bwdif gives one frame per frame, at its time, and leaves progressive frames alone. It looks at
     the frame before and the frame after, so it lags one frame behind.
-
-    Args:
-        time_base: seconds per tick of the frames.
     """
 
     def __init__(self, time_base: Fraction) -> None:

@@ -145,8 +145,7 @@ class StreamSink:
 
     Args:
         output: a video file, .gif, .webp, or `-` for Matroska on standard output.
-        encoding: of the video; None for GIF and WebP, which have no sound.
-        shape: of the frames.
+        encoding, shape: of the video; no encoding for GIF and WebP, which have no sound.
         source: container whose tracks are copied, None for none.
         others: queue of the packets of these tracks, which the reader fills.
         start, end: seconds of the source to copy.
@@ -301,11 +300,7 @@ def _palette_graph(shape: Shape) -> Graph:
 
 
 class FolderSink:
-    """Images with numbers from 1 on.
-
-    Args:
-        pattern: such as `frames/%06d.png`.
-    """
+    """Images with numbers from 1 on, named by a pattern such as `frames/%06d.png`."""
 
     def __init__(self, pattern: Path) -> None:
         self._pattern, self._count = pattern, 0

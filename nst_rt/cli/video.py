@@ -77,7 +77,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
         "--size",
         type=_size,
         metavar="PX",
-        help="pixels of the long side, or WxH (default: size of the input)",
+        help="pixels of the long side, or WxH (default: input's)",
     )
     add("--scale", type=float, metavar="X", help="factor for both sides, such as 0.5")
     add("--fps", type=_rate, metavar="N", help="constant frame rate, such as 30000/1001")
@@ -89,12 +89,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
         "than 5 frames per second)",
     )
     add("--resume", action="store_true", help="continue an interrupted conversion, if there is one")
-    add(
-        "--segment",
-        type=int,
-        metavar="N",
-        help="maximum number of frames that an interruption loses",
-    )
+    add("--segment", type=int, metavar="N", help="maximum number of frames that interruptions lose")
     add_style_arguments(p, over_time=True)
     add_backend_arguments(p)
     add_overwrite(p)

@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 from clips import remux, tone_frames, write_clip
-from videos import samples, streams
+from videos import samples, stamps, streams
 
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.infer.video import stylize_video
@@ -111,16 +111,10 @@ def test_mp3_of_coarse_time_base_has_no_gaps(
     done = stylize_video(source, output, style=stylizer, stability=0)
     assert done.frames == 25
     assert streams(output)[1][:2] == ("audio", codec)
-    with av.open(str(output)) as container:
-        stream = container.streams.audio[0]
-        packets = [packet for packet in container.demux(stream) if packet.size]
-        gaps = [
-            float((after.pts - before.pts - before.duration) * stream.time_base)
-            for before, after in pairwise(packets)
-        ]
-        assert max(map(abs, gaps)) <= 0.0011  # Matroska counts milliseconds
-        seconds = samples(output) / stream.rate
-    assert seconds == pytest.approx(samples(source) / 44100, abs=0.06)
+    steps = [float(after - before) for before, after in pairwise(stamps(output, "audio"))]
+    assert max(steps) - min(steps) <= 0.0011  # Matroska counts milliseconds
+    rate = 44100 if codec == "aac" else 48000
+    assert samples(output) / rate == pytest.approx(samples(source) / 44100, abs=0.06)
 
 
 @pytest.mark.parametrize(

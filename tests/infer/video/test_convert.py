@@ -121,20 +121,6 @@ def test_source_of_pipe_is_not_overwritten(tmp_path: Path) -> None:
     assert film.read_bytes() == before
 
 
-def test_odd_size_is_kept(tmp_path: Path, untouched: Stylizer) -> None:
-    source = tmp_path / "in.avi"
-    with av.open(str(source), "w") as container:
-        stream = container.add_stream("ffv1", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 67, 45, "bgr0"
-        for level in range(10):
-            frame = np.full((45, 67, 3), level * 20, np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="bgr24")))
-        container.mux(stream.encode(None))
-    stylize_video(source, tmp_path / "out.mp4", style=untouched)
-    info = probe(tmp_path / "out.mp4")
-    assert (info.width, info.height, info.frames) == (67, 45, 10)
-
-
 def test_single_frame_without_audio(tmp_path: Path, untouched: Stylizer) -> None:
     source = write_clip(tmp_path / "in.mp4", pts=[0])
     done = stylize_video(source, tmp_path / "out.mp4", style=untouched)

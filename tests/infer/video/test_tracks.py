@@ -19,21 +19,6 @@ def kinds(path: Path) -> list[str]:
         return [stream.type for stream in container.streams]
 
 
-@pytest.fixture(scope="module")
-def rich(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two tracks of sound, subtitles, chapters and a title."""
-    return write_clip(
-        tmp_path_factory.mktemp("rich") / "in.mkv",
-        pts=range(0, 512 * 50, 512),
-        audio="aac",
-        audio_seconds=2,
-        languages=("eng", "deu"),
-        subtitles=[(0.1, 0.5, "Hello"), (1.2, 1.8, "World")],
-        chapters=[(0, 0.8, "one"), (0.8, 2, "two")],
-        metadata={"title": "A film"},
-    )
-
-
 @pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".mov", ".webm"])
 def test_tracks_are_kept(tmp_path: Path, untouched: Stylizer, rich: Path, suffix: str) -> None:
     output = tmp_path / f"out{suffix}"
@@ -120,23 +105,6 @@ def test_time_code_is_kept(tmp_path: Path, stylizer: Stylizer, suffix: str) -> N
     with av.open(str(output)) as container:
         names = {name.lower(): text for name, text in container.streams[0].metadata.items()}
     assert names["timecode"] == "01:00:00:00"
-
-
-def test_data_left_out_gives_a_warning(tmp_path: Path, untouched: Stylizer) -> None:
-    plain, source = write_clip(tmp_path / "plain.mp4"), tmp_path / "in.ts"
-    with av.open(str(plain)) as old, av.open(str(source), "w") as new:
-        video = new.add_stream_from_template(old.streams.video[0], opaque=True)
-        data = new.add_data_stream("klv")
-        for packet in old.demux(video=0):
-            if packet.size:
-                packet.stream = video
-                new.mux(packet)
-        packet = av.Packet(b"\x06\x0e\x2b\x34" * 10)
-        packet.pts = packet.dts = 45000
-        packet.time_base, packet.stream = Fraction(1, 90000), data
-        new.mux(packet)
-    done = stylize_video(source, tmp_path / "out.mp4", style=untouched, stability=0)
-    assert (done.frames, done.warnings) == (25, ("klv data left out",))
 
 
 def test_telemetry_is_not_chapters(tmp_path: Path, untouched: Stylizer) -> None:
