@@ -211,8 +211,12 @@ class _Conversion:
         self.tracks: tuple[Track, ...] = ()
         self.stages: dict[str, float] = {}
         self.sink = self._opened_sink(stack)
-        self._checkpoint = None if self._work is None else self._work.checkpoint()
         self.resumed = self.done = 0 if self._work is None else self._work.frames
+        checkpoint = None if self._work is None else self._work.checkpoint()
+        self._mark = None if checkpoint is None else checkpoint.mark
+        frame_stylizer.restore({} if checkpoint is None else checkpoint.state)
+        if checkpoint is not None:
+            self._reader.restore(checkpoint.source)
 
     def run(self, progress: Progress | None) -> None:
         """Convert everything; after an error keep what can be kept."""
@@ -251,9 +255,8 @@ class _Conversion:
 
     def _stylized(self) -> Generator[tuple[TimedFrame, Checkpoint | None], None, None]:
         """Stylized frames, with a checkpoint where a segment ends."""
-        self._frame_stylizer.restore({} if self._checkpoint is None else self._checkpoint.state)
         count = itertools.count(self.done + 1)
-        source = None if self._checkpoint is None else self._checkpoint.mark.pts
+        source = None if self._mark is None else self._mark.pts
         begun: deque[tuple[TimedFrame, Callable[[], Frame]]] = deque()
         patience = PATIENCE if str(self._reader.path) == STDIO else None
         with closing(in_background(self._decoded(), patience=patience)) as frames:
@@ -299,11 +302,7 @@ class _Conversion:
 
     def _frames(self) -> Iterator[TimedFrame]:
         """Frames to stylize, in ticks of the output."""
-        mark = None
-        if self._checkpoint is not None:
-            mark = self._checkpoint.mark
-            self._reader.restore(self._checkpoint.source)
-        frames = self._reader.frames(mark)
+        frames = self._reader.frames(self._mark)
         if self._rate is not None:
             frames = at_rate(frames, self._reader.time_base, self._rate)
         if self._work is None or not self._work.segments:
@@ -336,27 +335,15 @@ class _Conversion:
             return FolderSink(output)
         if request.encoding is None or STDIO in (str(output), str(reader.path)):
             return StreamSink(
-                output,
-                request.encoding,
-                self._shape,
-                source=source,
-                others=reader.others,
-                start=start,
-                end=end,
+                output, request.encoding, self._shape, source, reader.others, start=start, end=end
             )
         plan = request.plan(self._frame_stylizer.identity)
-        resume, overwrite = settings.resume, settings.overwrite
         self._work = stack.enter_context(
-            work_folder(output, plan, resume=resume, overwrite=overwrite)
+            work_folder(output, plan, resume=settings.resume, overwrite=settings.overwrite)
         )
+        tracks = reader.container if isinstance(reader, VideoReader) else nullcontext
         return SegmentSink(
-            output,
-            self._work,
-            request.encoding,
-            self._shape,
-            tracks=reader.container if isinstance(reader, VideoReader) else nullcontext,
-            start=start,
-            end=end,
+            output, self._work, request.encoding, self._shape, tracks=tracks, start=start, end=end
         )
 
     def _unwritten(self, error: av.FFmpegError | OSError, partial: Path | None) -> Exception:

@@ -54,7 +54,7 @@ def assemble(
             others: Iterator[Packet] = iter(())
             tracks = None
             if source is not None:
-                tracks = TrackCopier(source, container, suffix, start=start, end=end)
+                tracks = TrackCopier(source, container, suffix, start, end)
                 others = tracks.packets()
             for packet in heapq.merge(_video_packets(parts, shape, video), others, key=_seconds):
                 container.mux(packet)

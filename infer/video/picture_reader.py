@@ -18,7 +18,7 @@ from nst_rt.images.pillow import readable_image
 from nst_rt.infer.frames import TimedFrame
 from nst_rt.infer.video.probe import Damage, VideoInfo
 from nst_rt.infer.video.reader import check_range
-from nst_rt.infer.video.segments import Mark, VideoSource, frame_digest
+from nst_rt.infer.video.segments import Mark, VideoSource
 from nst_rt.infer.video.transforms import Size, target_size
 
 logger = logging.getLogger(__name__)
@@ -81,8 +81,6 @@ class PictureReader(VideoSource):
             if pts < (0 if after is None else after.pts):
                 continue
             image = self._fitted(timed.image, self._first, self._target)
-            if after is not None and pts == after.pts and frame_digest(image) != after.digest:
-                raise InputError(f"{self.path}: its images have changed; `overwrite` starts over")
             yield replace(timed, image=image, pts=pts, source=pts)
 
     def _folder_frames(self, after: Mark | None) -> Iterator[TimedFrame]:

@@ -211,11 +211,10 @@ class VideoReader(VideoSource):
             stream = video_stream(self.path, container)
             sought = None if target is None else self._seek(container, target)
             deinterlacer = Deinterlacer(self.info.time_base)
-            is_first = True
             for picture in self._pictures(container, stream):
-                if is_first and sought is not None and picture.pts > sought:
+                if sought is not None and picture.pts > sought:
                     break  # a wrong index
-                is_first = False
+                sought = None
                 yield from deinterlacer(picture)
                 if deinterlacer.is_running:
                     self._warn("interlaced: deinterlaced, one frame for each pair of fields")

@@ -178,9 +178,8 @@ def _check_output(output: Path | str, settings: Settings) -> tuple[Path, Encodin
     if is_pattern(output) or suffix in ANIMATION_SUFFIXES:
         if any(value is not None for value in given.values()):
             raise InputError(f"{output}: `codec`, `crf` and `preset` are for video files only")
-        if is_pattern(output):
-            return check_pattern(output, overwrite=overwrite), None
-        return check_output(output, overwrite=overwrite), None
+        check = check_pattern if is_pattern(output) else check_output
+        return check(output, overwrite=overwrite), None
     try:
         output = check_format(output, "video", VIDEO_SUFFIXES, overwrite=overwrite)
     except OutputExistsError:

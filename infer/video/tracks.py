@@ -150,9 +150,8 @@ class TrackCopier:
         source: InputContainer,
         output: OutputContainer,
         suffix: str,
-        *,
-        start: float = 0.0,
-        end: float | None = None,
+        start: float,
+        end: float | None,
     ) -> None:
         self._streams: dict[int, _Copied] = {}
         self._source, self._start = source, start

@@ -156,9 +156,9 @@ class StreamSink:
         output: Path,
         encoding: Encoding | None,
         shape: ShapeOf,
-        *,
         source: InputContainer | None,
         others: "queue.SimpleQueue[Packet] | None",
+        *,
         start: float,
         end: float | None,
     ) -> None:
@@ -212,9 +212,7 @@ class StreamSink:
         if tag := self._encoding.tag(suffix):
             encoder.stream.codec_context.codec_tag = tag
         if self._source is not None:
-            self._tracks = TrackCopier(
-                self._source, container, suffix, start=self._start, end=self._end
-            )
+            self._tracks = TrackCopier(self._source, container, suffix, self._start, self._end)
         return encoder
 
     def _copy_tracks(self) -> None:

@@ -77,7 +77,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
         "--size",
         type=_size,
         metavar="PX",
-        help="pixels of the long side, or WxH (default: input's)",
+        help="long side in pixels, or WxH (default: input's)",
     )
     add("--scale", type=float, metavar="X", help="factor for both sides, such as 0.5")
     add("--fps", type=_rate, metavar="N", help="constant frame rate, such as 30000/1001")
