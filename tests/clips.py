@@ -46,19 +46,15 @@ def write_clip(
     """Write a video with frames at the given timestamps.
 
     Args:
-        path: file to write.
-        pts: timestamps of the frames, in ticks.
-        time_base, rate, size, codec, pixels, options: settings of the video stream.
+        pts: timestamps of the frames, in ticks of `time_base`.
         audio: codec of a tone of `audio_seconds` at `audio_rate` samples per second.
         languages: languages of tracks with that tone; by default one track without a language.
         colors: matrix, range, primaries and transfer, in codes of H.273.
         aspect: pixel aspect ratio, width by height.
         rotation, mirrored: display matrix; degrees counter-clockwise.
         interlaced: whether to encode each frame as two fields.
-        subtitles: (start, end, text), as SubRip.
-        chapters: (start, end, title).
+        subtitles, chapters: (start, end, text).
         fonts: names of attached fonts.
-        metadata: tags of the file.
         container_format: format other than that of the suffix.
         picture: frame for a number, instead of `numbered_frame`.
     """
@@ -122,12 +118,21 @@ def write_clip(
     return path
 
 
-def remux(source: Path, path: Path, options: dict[str, str] | None = None) -> Path:
-    """Copy all packets into another container."""
+def remux(
+    source: Path,
+    path: Path,
+    options: dict[str, str] | None = None,
+    *,
+    step: int = 1,
+    change: Callable[[av.Packet], None] = lambda _: None,
+) -> Path:
+    """Copy all packets, each changed, into another container; with `step` -1, last stream first."""
     with av.open(str(source)) as old, av.open(str(path), "w", options=dict(options or {})) as new:
-        streams = {stream.index: new.add_stream_from_template(stream) for stream in old.streams}
+        found = list(old.streams)[::step]
+        streams = {stream.index: new.add_stream_from_template(stream) for stream in found}
         for packet in old.demux():
             if packet.size:
+                change(packet)
                 packet.stream = streams[packet.stream.index]
                 new.mux(packet)
     return path

@@ -125,4 +125,4 @@ def read_pipe_for_images(source: Path, output: Path) -> None:
     os.dup2(os.open(source, os.O_RDONLY), 0)
     request = check_conversion("-", output)
     assert len(list(request.reader.frames())) == 25
-    assert request.others is None
+    assert request.reader.others is None

@@ -2,7 +2,7 @@
 
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -34,9 +34,20 @@ def decoded(video: Path) -> list[np.ndarray]:
 @contextmanager
 def mjpeg_stream(port: int, frame: np.ndarray) -> Iterator[str]:
     """A camera that streams one image as MJPEG; yields its URL."""
-    server = MjpegServer(port)
-    with closing(server), _repeated(lambda: server.write(TimedFrame(frame, 0))):
-        yield server.links[0]
+    ended = threading.Event()
+
+    def serve() -> None:
+        while not ended.wait(_EVERY):
+            server.write(TimedFrame(frame, 0))
+
+    with closing(MjpegServer(port)) as server:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield server.links[0]
+        finally:
+            ended.set()
+            thread.join()
 
 
 class Snapshots:
@@ -112,21 +123,4 @@ def transport_stream(port: int, frame: np.ndarray) -> Iterator[str]:
         ended.set()
         server.shutdown(socket.SHUT_RDWR)  # wakes one that waits for a viewer
         server.close()
-        thread.join()
-
-
-@contextmanager
-def _repeated(action: Callable[[], None]) -> Iterator[None]:
-    ended = threading.Event()
-
-    def run() -> None:
-        while not ended.wait(_EVERY):
-            action()
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
         thread.join()

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from typing import Any
 
 import av
 from av.audio.frame import AudioFrame
@@ -107,16 +108,10 @@ class AudioEncoder:
             self._aligned = frame.pts + frame.samples
             yield from self._aligner.resample(frame)
 
-    def _new_resampler(self) -> AudioResampler:
+    def _new_resampler(self, *more: Any) -> AudioResampler:
         context = self._target.codec_context
-        return AudioResampler(context.format, context.layout, self._rate)
+        return AudioResampler(context.format, context.layout, self._rate, *more)
 
     def _new_aligner(self) -> AudioResampler:
-        context = self._target.codec_context
-        return AudioResampler(
-            context.format,
-            context.layout,
-            self._rate,
-            context.frame_size,
-            {"async": "1", "min_hard_comp": str(self._gap)},  # silence and cuts, no stretching
-        )
+        options = {"async": "1", "min_hard_comp": str(self._gap)}  # silence, cuts, no stretching
+        return self._new_resampler(self._target.codec_context.frame_size, options)

@@ -1,20 +1,18 @@
 """Videos stylized: frames read, stylized and written, each in a thread of its own."""
 
-import errno
 import itertools
-import logging
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, TypeVar
 
 import av
 
 from nst_rt.errors import PartialResultError, VideoError
+from nst_rt.files import is_disk_full
 from nst_rt.images.io import Frame
 from nst_rt.infer.backends import IN_FLIGHT, BackendName, Precision
 from nst_rt.infer.frame_stylizer import FrameStylizer, load_frame_stylizer
@@ -38,15 +36,17 @@ from nst_rt.infer.video.segments import (
 )
 from nst_rt.infer.video.tracks import Track, plan_tracks
 from nst_rt.infer.video.transforms import Size, at_rate
-from nst_rt.infer.video.writers import FolderSink, SegmentSink, StreamSink, VideoSink, is_pattern
+from nst_rt.infer.video.writers import (
+    FolderSink,
+    SegmentSink,
+    StreamSink,
+    VideoSink,
+    is_pattern,
+    warn,
+)
 from nst_rt.progress import Progress, interrupts_deferred
 
-logger = logging.getLogger(__name__)
-
-Item = TypeVar("Item")
-
 _AHEAD = 4  # stylized frames that wait to be encoded
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ def stylize_video(
     with ExitStack() as stack:
         conversion = _Conversion(request, frame_stylizer, stack)
         conversion.run(progress)
-    copied = (track for track in conversion.tracks if track.action != "left out")
+    copied = (track for track in conversion.tracks if not track.is_left_out)
     result = VideoResult(
         output=request.output,
         frames=conversion.done,
@@ -181,9 +181,9 @@ def stylize_video(
         audio=next((track.codec for track in copied if track.kind == "audio"), None),
         backend=str(frame_stylizer),
         resumed=conversion.resumed,
-        stages=conversion.clock.seconds,
+        stages=conversion.stages,
         tracks=conversion.tracks,
-        warnings=(*reader.warnings, *conversion.warnings),
+        warnings=(*reader.warnings, *conversion.sink.warnings),
         damage=tuple(reader.damage),
     )
     if result.damage:
@@ -196,40 +196,10 @@ def stylize_video(
     return result
 
 
-class _Clock:
-    """Seconds that each stage was busy."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        begin = time.perf_counter()
-        try:
-            yield
-        finally:
-            spent = time.perf_counter() - begin
-            self.seconds[name] = self.seconds.get(name, 0.0) + spent
-
-    def over(self, name: str, items: Iterable[Item]) -> Iterator[Item]:
-        """The items; the time to make them counts."""
-        iterator = iter(items)
-        end = object()
-        while True:
-            with self.stage(name):
-                item: Any = next(iterator, end)
-            if item is end:
-                return
-            yield item
-
-
 class _Conversion:
     """Frames on their way from a reader through a frame stylizer to a sink.
 
-    Args:
-        request: what to do.
-        frame_stylizer: stylizes the frames.
-        stack: closes what is opened here.
+    The stack closes what is opened here.
     """
 
     def __init__(self, request: Request, frame_stylizer: FrameStylizer, stack: ExitStack) -> None:
@@ -239,22 +209,19 @@ class _Conversion:
         self._rate = None if self._reader.path.is_dir() else request.settings.rate
         self._work: WorkFolder | None = None
         self.tracks: tuple[Track, ...] = ()
-        self.clock = _Clock()
-        self._sink = self._opened_sink(stack)
-        self._checkpoint = None if self._work is None else self._work.checkpoint()
+        self.stages: dict[str, float] = {}
+        self.sink = self._opened_sink(stack)
         self.resumed = self.done = 0 if self._work is None else self._work.frames
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """Warnings about tracks and output."""
-        changed = (str(track) for track in self.tracks if track.action != "copied")
-        return (*changed, *self._sink.warnings)
+        checkpoint = None if self._work is None else self._work.checkpoint()
+        self._mark = None if checkpoint is None else checkpoint.mark
+        frame_stylizer.restore({} if checkpoint is None else checkpoint.state)
+        if checkpoint is not None:
+            self._reader.restore(checkpoint.source)
 
     def run(self, progress: Progress | None) -> None:
         """Convert everything; after an error keep what can be kept."""
-        for track in self.tracks:
-            if track.action != "copied":
-                logger.warning("%s: %s", self._request.output, track)
+        changed = (str(track) for track in self.tracks if track.action != "copied")
+        warn(self._request.output, changed, self.sink.warnings)
         expected: float = self._reader.expected
         if self._rate is not None:
             expected = round(expected * self._rate / self._reader.info.rate)
@@ -268,35 +235,33 @@ class _Conversion:
                         raise KeyboardInterrupt
                     if item is None:
                         continue
-                    with self.clock.stage("encode"):
-                        self._sink.write(*item)
+                    with self._stage("encode"):
+                        self.sink.write(*item)
                     self.done += 1
                     if progress:
                         progress(self.done, expected or None, "")
             if not self.done:
                 raise VideoError(f"{self._reader.path}: no frame of this video can be decoded")
-            with self.clock.stage("assemble"):
-                self._sink.close()
+            with self._stage("assemble"):
+                self.sink.close()
         except BrokenPipeError:  # the reader of standard output has ended
-            self._sink.abort()
+            self.sink.abort()
             raise
         except (av.FFmpegError, OSError) as error:
-            raise self._unwritten(error, self._sink.abort()) from error
+            raise self._unwritten(error, self.sink.abort()) from error
         except BaseException:
-            self._sink.abort()
+            self.sink.abort()
             raise
 
     def _stylized(self) -> Generator[tuple[TimedFrame, Checkpoint | None], None, None]:
         """Stylized frames, with a checkpoint where a segment ends."""
-        self._frame_stylizer.restore({} if self._checkpoint is None else self._checkpoint.state)
         count = itertools.count(self.done + 1)
-        source = None if self._checkpoint is None else self._checkpoint.mark.pts
+        source = None if self._mark is None else self._mark.pts
         begun: deque[tuple[TimedFrame, Callable[[], Frame]]] = deque()
         patience = PATIENCE if str(self._reader.path) == STDIO else None
-        decoded = in_background(self.clock.over("decode", self._frames()), patience=patience)
-        with closing(decoded) as frames:
+        with closing(in_background(self._decoded(), patience=patience)) as frames:
             for timed in frames:
-                with self.clock.stage("stylize"):
+                with self._stage("stylize"):
                     seconds, repeated = float(timed.pts * self._time_base), timed.source == source
                     finish = self._frame_stylizer.start(timed.image, seconds, repeated=repeated)
                 begun.append((timed, finish))
@@ -309,7 +274,7 @@ class _Conversion:
     def _finished(
         self, count: int, timed: TimedFrame, finish: Callable[[], Frame]
     ) -> tuple[TimedFrame, Checkpoint | None]:
-        with self.clock.stage("stylize"):
+        with self._stage("stylize"):
             image = finish()
         checkpoint = None
         if self._work is not None and count % self._request.settings.segment == 0:
@@ -317,13 +282,27 @@ class _Conversion:
             checkpoint = Checkpoint(mark, self._frame_stylizer.state(), self._reader.state())
         return replace(timed, image=image), checkpoint
 
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        """Count the seconds that a stage is busy."""
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.stages[name] = self.stages.get(name, 0.0) + time.perf_counter() - begin
+
+    def _decoded(self) -> Iterator[TimedFrame]:
+        frames = self._frames()
+        while True:
+            with self._stage("decode"):
+                timed = next(frames, None)
+            if timed is None:
+                return
+            yield timed
+
     def _frames(self) -> Iterator[TimedFrame]:
         """Frames to stylize, in ticks of the output."""
-        mark = None
-        if self._checkpoint is not None:
-            mark = self._checkpoint.mark
-            self._reader.restore(self._checkpoint.source)
-        frames = self._reader.frames(mark)
+        frames = self._reader.frames(self._mark)
         if self._rate is not None:
             frames = at_rate(frames, self._reader.time_base, self._rate)
         if self._work is None or not self._work.segments:
@@ -356,34 +335,22 @@ class _Conversion:
             return FolderSink(output)
         if request.encoding is None or STDIO in (str(output), str(reader.path)):
             return StreamSink(
-                output,
-                request.encoding,
-                self._shape,
-                source=source,
-                others=request.others,
-                start=start,
-                end=end,
+                output, request.encoding, self._shape, source, reader.others, start=start, end=end
             )
         plan = request.plan(self._frame_stylizer.identity)
-        resume, overwrite = settings.resume, settings.overwrite
         self._work = stack.enter_context(
-            work_folder(output, plan, resume=resume, overwrite=overwrite)
+            work_folder(output, plan, resume=settings.resume, overwrite=settings.overwrite)
         )
+        tracks = reader.container if isinstance(reader, VideoReader) else nullcontext
         return SegmentSink(
-            output,
-            self._work,
-            request.encoding,
-            self._shape,
-            tracks=reader.container if isinstance(reader, VideoReader) else nullcontext,
-            start=start,
-            end=end,
+            output, self._work, request.encoding, self._shape, tracks=tracks, start=start, end=end
         )
 
     def _unwritten(self, error: av.FFmpegError | OSError, partial: Path | None) -> Exception:
         """What to raise where the output cannot be written."""
         reason = f"{self._request.output}: cannot be written ({error.strerror or error})"
         if self._work is not None and self._work.segments:
-            room = "make room, then " if error.errno in _FULL else ""
+            room = "make room, then " if is_disk_full(error) else ""
             return PartialResultError(
                 f"{reason}; {self._work.frames} frames are kept in {self._work.path}; "
                 f"{room}`resume` continues"

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -35,69 +35,33 @@ class _Codec:
     crf: int
     worst: int
     preset: str
-    presets: tuple[str, ...]
-    options: Callable[[int, str], dict[str, str]]
+    presets: str
+    options: str = "crf={crf} preset={preset}"
     odd: str | None = "yuv444p"  # pixel format for odd sides
     smallest: int = 16
 
 
-def _x264(crf: int, preset: str) -> dict[str, str]:
-    options = {"crf": str(crf), "preset": preset}
-    if torch.cpu.get_capabilities().get("avx512_f"):
-        # With AVX-512 its macroblock trees differ from run to run (144x96, 1296x736; x264 165),
-        # and a resumed conversion must not.
-        options["x264-params"] = "asm=avx2"
-    return options
+# With AVX-512 its macroblock trees differ from run to run (144x96, 1296x736; x264 165), and a
+# resumed conversion must not.
+_ASM = " x264-params=asm=avx2" if torch.cpu.get_capabilities().get("avx512_f") else ""
+_X264 = f"{_Codec.options}{_ASM}"
+# Closed groups of pictures, so that segments can be joined.
+_X265 = f"{_Codec.options} x265-params=log-level=none:open-gop=0"
+_VP9 = "crf={crf} cpu-used={preset} b=0 deadline=good row-mt=1"
+_NVENC = "rc=vbr cq={crf} b=0 preset={preset}"
 
-
-def _x265(crf: int, preset: str) -> dict[str, str]:
-    # Closed groups of pictures, so that segments can be joined.
-    return {"crf": str(crf), "preset": preset, "x265-params": "log-level=none:open-gop=0"}
-
-
-def _vp9(crf: int, preset: str) -> dict[str, str]:
-    settings = {"b": "0", "deadline": "good", "row-mt": "1"}
-    return {"crf": str(crf), "cpu-used": preset, **settings}
-
-
-def _nvenc(crf: int, preset: str) -> dict[str, str]:
-    return {"rc": "vbr", "cq": str(crf), "b": "0", "preset": preset}
-
-
-def _numbers(count: int) -> tuple[str, ...]:
-    return tuple(str(number) for number in range(count))
-
-
-_X26X = (
-    "ultrafast",
-    "superfast",
-    "veryfast",
-    "faster",
-    "fast",
-    "medium",
-    "slow",
-    "slower",
-    "veryslow",
-)
-_P = ("p1", "p2", "p3", "p4", "p5", "p6", "p7")
+_X26X = "ultrafast superfast veryfast faster fast medium slow slower veryslow"
+_P = "p1 p2 p3 p4 p5 p6 p7"
+_0_TO_8 = "0 1 2 3 4 5 6 7 8"
+_0_TO_13 = f"{_0_TO_8} 9 10 11 12 13"
 _MPEG, _OPEN = (".mp4", ".mkv", ".mov"), (".mp4", ".mkv", ".webm")
 _CODECS: dict[str, _Codec] = {
-    "h264": _Codec("libx264", _MPEG, 20, 51, "veryfast", _X26X, _x264),
-    "hevc": _Codec("libx265", _MPEG, 24, 51, "veryfast", _X26X, _x265, smallest=32),
-    "av1": _Codec(
-        "libsvtav1",
-        _OPEN,
-        30,
-        63,
-        "10",
-        _numbers(14),
-        lambda crf, preset: {"crf": str(crf), "preset": preset},
-        odd=None,
-        smallest=64,
-    ),
-    "vp9": _Codec("libvpx-vp9", _OPEN, 31, 63, "5", _numbers(9), _vp9, odd="yuv420p"),
-    "h264_nvenc": _Codec("h264_nvenc", _MPEG, 23, 51, "p4", _P, _nvenc, smallest=160),
-    "hevc_nvenc": _Codec("hevc_nvenc", _MPEG, 26, 51, "p4", _P, _nvenc, smallest=160),
+    "h264": _Codec("libx264", _MPEG, 20, 51, "veryfast", _X26X, _X264),
+    "hevc": _Codec("libx265", _MPEG, 24, 51, "veryfast", _X26X, _X265, smallest=32),
+    "av1": _Codec("libsvtav1", _OPEN, 30, 63, "10", _0_TO_13, odd=None, smallest=64),
+    "vp9": _Codec("libvpx-vp9", _OPEN, 31, 63, "5", _0_TO_8, _VP9, odd="yuv420p"),
+    "h264_nvenc": _Codec("h264_nvenc", _MPEG, 23, 51, "p4", _P, _NVENC, smallest=160),
+    "hevc_nvenc": _Codec("hevc_nvenc", _MPEG, 26, 51, "p4", _P, _NVENC, smallest=160),
 }
 
 _COLORSPACES = {
@@ -127,7 +91,8 @@ class Encoding:
     @property
     def options(self) -> dict[str, str]:
         """Options of FFmpeg's encoder."""
-        return _CODECS[self.codec].options(self.crf, self.preset)
+        options = _CODECS[self.codec].options.format(crf=self.crf, preset=self.preset)
+        return dict(option.split("=", 1) for option in options.split())
 
     @property
     def encoder(self) -> str:
@@ -192,10 +157,9 @@ def choose_encoding(
         raise InputError(f"{suffix} does not hold {name}; use one of {', '.join(known.suffixes)}")
     if crf is not None and not 0 <= crf <= known.worst:
         raise InputError(f"`crf` must be between 0 and {known.worst}, not {crf}")
-    if preset is not None and preset not in known.presets:
-        raise InputError(
-            f"`preset` of {name} must be one of {', '.join(known.presets)}, not {preset!r}"
-        )
+    presets = known.presets.split()
+    if preset is not None and preset not in presets:
+        raise InputError(f"`preset` of {name} must be one of {', '.join(presets)}, not {preset!r}")
     _check_encoder(name, known.encoder)
     return Encoding(
         name,  # type: ignore[arg-type]
@@ -217,11 +181,8 @@ def _check_encoder(name: str, encoder: str) -> None:
         context.framerate = Fraction(25)
         context.open()
     except (av.FFmpegError, OSError, ValueError) as error:
-        if name == on_processor:
-            raise VideoError(f"{name}: this machine has no encoder for it") from error
-        raise VideoError(
-            f"{name}: this machine has no NVIDIA encoder for it; use `codec` {on_processor}"
-        ) from error
+        instead = "" if name == on_processor else f"; use `codec` {on_processor}"
+        raise VideoError(f"{name}: this machine has no encoder for it{instead}") from error
 
 
 @dataclass(frozen=True)
@@ -243,14 +204,9 @@ class Shape:
     time_base: Fraction
     colors: Colors
 
-    def facts(self) -> dict[str, Any]:
-        """As JSON values."""
-        fractions = {name: str(getattr(self, name)) for name in ("aspect", "rate", "time_base")}
-        return {**asdict(self), **fractions}
-
     @staticmethod
     def from_facts(facts: Mapping[str, Any]) -> "Shape":
-        """The inverse of `facts`."""
+        """From the fields, with the fractions as texts."""
         fractions = {name: Fraction(facts[name]) for name in ("aspect", "rate", "time_base")}
         return Shape(**{**facts, **fractions, "colors": Colors(**facts["colors"])})
 
@@ -285,11 +241,7 @@ def _scheduling_kept() -> Iterator[None]:
 
 
 class FrameEncoder:
-    """Encodes frames into a new video stream of a container.
-
-    Args:
-        container: open for writing.
-        encoding, shape: of the stream.
+    """Encodes frames into a new video stream of a container that is open for writing.
 
     Attributes:
         stream: the new stream.

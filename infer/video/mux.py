@@ -21,21 +21,18 @@ Part = tuple[Segment, Path]
 def assemble(
     output: Path,
     parts: Sequence[Part],
-    *,
     shape: Shape,
     encoding: Encoding,
-    source: InputContainer | None = None,
-    start: float = 0.0,
-    end: float | None = None,
+    source: InputContainer | None,
+    start: float,
+    end: float | None,
 ) -> list[str]:
     """Join segments into a video file, which appears when it is complete and synced to disk.
 
     Args:
         output: .mp4, .mkv, .mov or .webm; an existing file is replaced.
-        parts: segments and their files, in order.
-        shape, encoding: of all segments.
-        source: container whose audio, subtitles, chapters and names are copied.
-        start, end: seconds of the source to copy; the start becomes 0.
+        parts, shape, encoding: segments in order, and what all of them have in common.
+        source, start, end: container whose tracks are copied, and the seconds of it to copy.
 
     Returns:
         Warnings about damaged tracks.
@@ -57,7 +54,7 @@ def assemble(
             others: Iterator[Packet] = iter(())
             tracks = None
             if source is not None:
-                tracks = TrackCopier(source, container, suffix, start=start, end=end)
+                tracks = TrackCopier(source, container, suffix, start, end)
                 others = tracks.packets()
             for packet in heapq.merge(_video_packets(parts, shape, video), others, key=_seconds):
                 container.mux(packet)
@@ -108,15 +105,13 @@ def _lead(parts: Sequence[Part], shape: Shape, delay: int) -> int:
     """
     times: list[int] = []
     ends = _ends(parts)
-    last_duration: int | None = None
+    last_duration = 0
     for (_, path), end in zip(reversed(parts), reversed(ends), strict=True):
         timed = list(_timed_packets(path, shape, end))
-        if last_duration is None:
-            last_duration = timed[-1][2]
+        last_duration = last_duration or timed[-1][2]
         times = sorted(pts for _, pts, _ in timed) + times
         if len(times) > delay:
             break
-    assert last_duration is not None
     return ends[-1] - times[-1 - delay] - last_duration
 
 

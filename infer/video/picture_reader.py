@@ -10,7 +10,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from nst_rt.errors import InputError
 from nst_rt.images.convert import tensor_to_frame
@@ -18,9 +17,9 @@ from nst_rt.images.io import IMAGE_SUFFIXES, Frame, image_shape, load_picture
 from nst_rt.images.pillow import readable_image
 from nst_rt.infer.frames import TimedFrame
 from nst_rt.infer.video.probe import Damage, VideoInfo
-from nst_rt.infer.video.reader import CHANGES_SIZE, TRANSPARENT, check_range
-from nst_rt.infer.video.segments import Mark, VideoSource, frame_digest
-from nst_rt.infer.video.transforms import Size, fitted, over_white, target_size
+from nst_rt.infer.video.reader import check_range
+from nst_rt.infer.video.segments import Mark, VideoSource
+from nst_rt.infer.video.transforms import Size, target_size
 
 logger = logging.getLogger(__name__)
 
@@ -81,11 +80,7 @@ class PictureReader(VideoSource):
                 return
             if pts < (0 if after is None else after.pts):
                 continue
-            if timed.image.shape[:2] != self._first:
-                self._warn(CHANGES_SIZE)
-            image = fitted(timed.image, self._first, self._target)
-            if after is not None and pts == after.pts and frame_digest(image) != after.digest:
-                raise InputError(f"{self.path}: its images have changed; `overwrite` starts over")
+            image = self._fitted(timed.image, self._first, self._target)
             yield replace(timed, image=image, pts=pts, source=pts)
 
     def _folder_frames(self, after: Mark | None) -> Iterator[TimedFrame]:
@@ -107,12 +102,6 @@ class PictureReader(VideoSource):
             return frame
         alpha = picture.alpha[0, 0].mul(255).round().byte().numpy()
         return self._over_white(np.dstack([frame, alpha]))
-
-    def _over_white(self, bgra: Frame) -> Frame:
-        frame, is_transparent = over_white(bgra)
-        if is_transparent:
-            self._warn(TRANSPARENT)
-        return frame
 
     def _webp_frames(self) -> Iterator[TimedFrame]:
         pts = 0
@@ -169,9 +158,9 @@ def numbered_images(folder: Path) -> list[Path]:
 def is_animated_webp(path: Path | str) -> bool:
     """Whether a file is an animated WebP, of which FFmpeg reads the first frame only."""
     try:
-        with Image.open(path, formats=["WEBP"]) as opened:
+        with readable_image(path, formats=("WEBP",)) as opened:
             return bool(getattr(opened, "is_animated", False))
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError):
+    except InputError:
         return False
 
 

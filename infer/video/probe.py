@@ -2,7 +2,7 @@
 
 import codecs
 import statistics
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -23,7 +23,6 @@ Packet: TypeAlias = "av.Packet[Any]"
 STDIO = "-"  # standard input or output instead of a file
 
 # Codes of ITU-T H.273.
-_UNSPECIFIED = 2
 _BT709, _BT601, _BT2020 = 1, 6, 9
 _LIMITED, _FULL = 1, 2
 _MATRICES = {1, 4, 5, 6, 7, 9, 10}  # known to swscale
@@ -138,19 +137,15 @@ def probe(path: Path | str) -> VideoInfo:
         return video_info(path, container)
 
 
-def open_media(path: Path | str, *, options: Mapping[str, str] | None = None) -> InputContainer:
+def open_media(path: Path | str) -> InputContainer:
     """Open any file that FFmpeg knows, or standard input for `-`, as a context manager.
-
-    Args:
-        path: file to open.
-        options: for FFmpeg.
 
     Raises:
         VideoError: FFmpeg cannot open it.
     """
     file = "pipe:0" if str(path) == STDIO else url(path)
     try:
-        return av.open(file, options=dict(options or {}), metadata_errors=_AS_LATIN_1)
+        return av.open(file, metadata_errors=_AS_LATIN_1)
     except (av.FFmpegError, OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise VideoError(f"{path}: not a video, or a damaged one ({reason})") from error
@@ -191,40 +186,26 @@ def readable_packets(container: InputContainer, *streams: Stream) -> "Iterator[P
                 yield packet
 
 
-def main_video(container: InputContainer) -> VideoStream | None:
-    """The stream to convert: the first one that is not a cover image and can be decoded."""
+def video_stream(path: Path | str, container: InputContainer) -> VideoStream:
+    """The stream to convert: the first one that is not a cover image and can be decoded.
+
+    Raises:
+        VideoError: there is none.
+    """
     for stream in container.streams.video:
         # PyAV has no context for a codec that FFmpeg does not know.
         is_cover = stream.disposition & Disposition.attached_pic
         if stream.codec_context is not None and not is_cover:
             return stream
-    return None
-
-
-def video_stream(path: Path | str, container: InputContainer) -> VideoStream:
-    """`main_video`, which must be there.
-
-    Raises:
-        VideoError: there is none.
-    """
-    stream = main_video(container)
-    if stream is None:
-        if any(stream.codec_context is None for stream in container.streams.video):
-            raise VideoError(f"{path}: its video codec is unknown to FFmpeg")
-        raise VideoError(f"{path}: no video in this file")
-    return stream
+    if any(stream.codec_context is None for stream in container.streams.video):
+        raise VideoError(f"{path}: its video codec is unknown to FFmpeg")
+    raise VideoError(f"{path}: no video in this file")
 
 
 def video_info(
     path: Path | str, container: InputContainer, ahead: "list[Packet] | None" = None
 ) -> VideoInfo:
-    """`probe` for an open container.
-
-    Args:
-        path: of the container, or `-`.
-        container: if its header has no frame rate, its first packets are read.
-        ahead: collects the packets read here; in a pipe they come only once.
-    """
+    """`probe` for an open container, or for `-`, whose packets that are read here go to `ahead`."""
     stream = video_stream(path, container)
     if str(path) != STDIO and _is_photo(container):
         raise VideoError(f"{path}: a photo, not a video; use nst-rt image for photos")

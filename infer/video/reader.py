@@ -36,17 +36,10 @@ from nst_rt.infer.video.transforms import (
     Deinterlacer,
     Orientation,
     Size,
-    fitted,
-    has_alpha,
-    over_white,
     target_size,
 )
 
 logger = logging.getLogger(__name__)
-
-# Texts in `warnings`.
-TRANSPARENT = "transparent: composited over white"
-CHANGES_SIZE = "frames change their size: all are fitted into the first one's, with bars if needed"
 
 # WebM keeps transparency beside the picture, where FFmpeg's own decoders ignore it.
 _WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
@@ -103,7 +96,7 @@ class VideoReader(VideoSource):
                 f"{path}: ends at {self.info.end:.2f} s, before the `start` of {start:g} s"
             )
         self._size, self._scale, self._square = size, scale, square
-        self._others = others
+        self.others = others
         self._frame_ticks = max(round(1 / self.info.rate / base), 1)
         self._reformatter = VideoReformatter()
         # Height and width of the first frame; width and height after resizing.
@@ -218,11 +211,10 @@ class VideoReader(VideoSource):
             stream = video_stream(self.path, container)
             sought = None if target is None else self._seek(container, target)
             deinterlacer = Deinterlacer(self.info.time_base)
-            is_first = True
             for picture in self._pictures(container, stream):
-                if is_first and sought is not None and picture.pts > sought:
+                if sought is not None and picture.pts > sought:
                     break  # a wrong index
-                is_first = False
+                sought = None
                 yield from deinterlacer(picture)
                 if deinterlacer.is_running:
                     self._warn("interlaced: deinterlaced, one frame for each pair of fields")
@@ -280,8 +272,8 @@ class VideoReader(VideoSource):
                 if packet.is_corrupt:
                     self._suspects = _TRACE
                 yield packet
-            elif self._others is not None:
-                self._others.put(packet)
+            elif self.others is not None:
+                self.others.put(packet)
 
     def _look_for_damage(self, picture: av.VideoFrame, pts: int, previous: int | None) -> None:
         """Note a corrupt frame, and frames that are missing after a sign of damage."""
@@ -312,20 +304,16 @@ class VideoReader(VideoSource):
             self.damage = with_damage(self.damage, self.info.seconds(start), self.info.seconds(end))
 
     def _bgr(self, picture: av.VideoFrame) -> Frame:
-        if picture.format.components and max(c.bits for c in picture.format.components) > 8:
+        pixels = picture.format
+        if any(part.bits > 8 for part in pixels.components):
             self._warn("more than 8 bits per channel: stylized and written in 8")
         colors = self.info.source_colors
-        if not picture.format.is_rgb and not picture.format.has_palette:
+        if not pixels.is_rgb and not pixels.has_palette:
             picture.colorspace, picture.color_range = colors.matrix, colors.range
-        is_opaque = not has_alpha(picture.format)
-        converted = self._reformatter.reformat(picture, format="bgr24" if is_opaque else "bgra")
-        pixels = np.asarray(converted.to_ndarray(), np.uint8)
-        if is_opaque:
-            return pixels
-        frame, is_transparent = over_white(pixels)
-        if is_transparent:
-            self._warn(TRANSPARENT)
-        return frame
+        has_alpha = pixels.has_palette or any(part.is_alpha for part in pixels.components)
+        converted = self._reformatter.reformat(picture, format="bgra" if has_alpha else "bgr24")
+        frame = np.asarray(converted.to_ndarray(), np.uint8)
+        return self._over_white(frame) if has_alpha else frame
 
     def _shaped(self, frame: Frame, orientation: Orientation) -> Frame:
         aspect = 1 / self.info.aspect if orientation.swaps else self.info.aspect
@@ -335,10 +323,7 @@ class VideoReader(VideoSource):
         if self._shapes is None:
             target = target_size(width, height, size=self._size, scale=self._scale, stretch=stretch)
             self._shapes = (height, width), target
-        first, target = self._shapes
-        if (height, width) != first:
-            self._warn(CHANGES_SIZE)
-        return fitted(frame, first, target)
+        return self._fitted(frame, *self._shapes)
 
 
 def check_range(start: float | None, end: float | None) -> None:

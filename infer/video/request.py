@@ -69,29 +69,23 @@ class Request:
         output: as given.
         reader: of the source.
         encoding: of the video; None for GIF, WebP and numbered images.
-        others: queue of the packets beside the video, where the reader collects them.
         settings: as given.
     """
 
     output: Path
     reader: VideoReader | PictureReader
     encoding: Encoding | None
-    others: "queue.SimpleQueue[Packet] | None"
     settings: Settings
 
     def plan(self, identity: Mapping[str, Any]) -> dict[str, Any]:
-        """All that decides what the output will be, as JSON values: name -> value.
-
-        Args:
-            identity: of the frame stylizer.
-        """
+        """All that decides what the output will be, with the identity of the frame stylizer."""
         assert self.encoding is not None
         settings = self.settings
         same = ("start", "end", "size", "scale", "segment")
         return {
             **_fingerprint(self.reader.path),
             **{name: getattr(settings, name) for name in same},
-            "fps": None if settings.rate is None else str(settings.rate),
+            "fps": settings.rate,
             **asdict(self.encoding),
             **identity,
             **{package: installed_version(package) for package in _PACKAGES},
@@ -101,14 +95,13 @@ class Request:
 
 
 def check_conversion(
-    source: Path | str, output: Path | str, settings: Settings | None = None
+    source: Path | str, output: Path | str, settings: Settings = Settings()
 ) -> Request:
     """Check input, output and settings of a conversion.
 
     Raises:
         InputError, OutputExistsError, VideoError: see `stylize_video`.
     """
-    settings = settings or Settings()
     if settings.stability is not None:
         check_stability(settings.stability)
     check_shape(size=settings.size, scale=settings.scale, fps=settings.fps)
@@ -120,19 +113,15 @@ def check_conversion(
         in_one_go = str(output)
     if settings.resume and in_one_go:
         raise InputError(f"`resume` does not work with {in_one_go}, which is written in one go")
-    reader, others = _reader(source, output, encoding, settings)
+    reader = _reader(source, output, encoding, settings)
     _check_apart(reader.path, output)
-    return Request(output, reader, encoding, others, settings)
+    return Request(output, reader, encoding, settings)
 
 
 def default_output(
     source: Path | str, style: AnyStyle | Timeline | Stylizer | FrameStylizer
 ) -> Path:
     """`FILM_STYLE.EXT` in the current folder, in the container of the source or else .mp4.
-
-    Args:
-        source: file or folder.
-        style: in any form that `stylize_video` takes.
 
     Raises:
         InputError: standard input, which has no name.
@@ -189,9 +178,8 @@ def _check_output(output: Path | str, settings: Settings) -> tuple[Path, Encodin
     if is_pattern(output) or suffix in ANIMATION_SUFFIXES:
         if any(value is not None for value in given.values()):
             raise InputError(f"{output}: `codec`, `crf` and `preset` are for video files only")
-        if is_pattern(output):
-            return check_pattern(output, overwrite=overwrite), None
-        return check_output(output, overwrite=overwrite), None
+        check = check_pattern if is_pattern(output) else check_output
+        return check(output, overwrite=overwrite), None
     try:
         output = check_format(output, "video", VIDEO_SUFFIXES, overwrite=overwrite)
     except OutputExistsError:
@@ -203,18 +191,17 @@ def _check_output(output: Path | str, settings: Settings) -> tuple[Path, Encodin
 
 def _reader(
     source: Path | str, output: Path, encoding: Encoding | None, settings: Settings
-) -> tuple[VideoReader | PictureReader, "queue.SimpleQueue[Packet] | None"]:
+) -> VideoReader | PictureReader:
     given = {name: getattr(settings, name) for name in ("start", "end", "size", "scale")}
     if str(source) != STDIO and Path(source).is_dir():
-        return PictureReader(source, rate=settings.rate or FOLDER_RATE, **given), None
+        return PictureReader(source, rate=settings.rate or FOLDER_RATE, **given)
     if str(source) != STDIO and is_animated_webp(source):
-        return PictureReader(source, **given), None
+        return PictureReader(source, **given)
     # AV1 and VP9 do not store the pixel aspect ratio, and PyAV cannot set it in these containers.
     square = encoding is None or (
         encoding.codec in ("av1", "vp9") and output.suffix.lower() != ".mp4"
     )
-    others: queue.SimpleQueue[Packet] | None = None
     # GIF and the like have no sound, and nobody would empty the queue.
-    if encoding is not None and STDIO in (str(source), str(output)):
-        others = queue.SimpleQueue()
-    return VideoReader(source, square=square, others=others, **given), others
+    has_others = encoding is not None and STDIO in (str(source), str(output))
+    others = queue.SimpleQueue[Packet]() if has_others else None
+    return VideoReader(source, square=square, others=others, **given)

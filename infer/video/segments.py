@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import json
 import logging
-import os
+import queue
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -29,7 +29,8 @@ from nst_rt.files import sync
 from nst_rt.images.io import Frame
 from nst_rt.infer.frames import Source, TimedFrame
 from nst_rt.infer.video.encoder import Encoding, FrameEncoder, Shape
-from nst_rt.infer.video.probe import Damage, VideoInfo, url
+from nst_rt.infer.video.probe import Damage, Packet, VideoInfo, url
+from nst_rt.infer.video.transforms import fitted, over_white
 from nst_rt.resume import check_record
 
 logger = logging.getLogger(__name__)
@@ -61,7 +62,10 @@ class VideoSource(Source, ABC):
         aspect: pixel aspect ratio of the frames, final from the first frame on.
         damage: parts that could not be decoded so far.
         warnings: anything unusual done to the frames, each once.
+        others: queue of the packets beside the video, where the reader collects them.
     """
+
+    others: "queue.SimpleQueue[Packet] | None" = None
 
     def __init__(self, path: Path | str, info: VideoInfo) -> None:
         self.path, self.info, self.aspect = Path(path), info, info.aspect
@@ -92,6 +96,19 @@ class VideoSource(Source, ABC):
     def restore(self, state: Mapping[str, Any]) -> None:
         """Continue from the `state` of another reader of the same source."""
         self.damage = [Damage(**part) for part in state["damage"]]
+
+    def _over_white(self, bgra: Frame) -> Frame:
+        frame, is_transparent = over_white(bgra)
+        if is_transparent:
+            self._warn("transparent: composited over white")
+        return frame
+
+    def _fitted(self, frame: Frame, first: tuple[int, int], target: tuple[int, int]) -> Frame:
+        if frame.shape[:2] != first:
+            self._warn(
+                "frames change their size: all are fitted into the first one's, with bars if needed"
+            )
+        return fitted(frame, first, target)
 
     def _warn(self, text: str) -> None:
         if text not in self.warnings:
@@ -137,12 +154,13 @@ class WorkFolder:
 
     Attributes:
         path: of the folder.
+        open_video: file of the segment that is being written.
         segments: finished segments.
         shape: of their frames, None before the first.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path, self.open_video = path, path / _OPEN
         self.segments: list[Segment] = []
         self.shape: Shape | None = None
         while (record := self._file(len(self.segments), "json")).exists():
@@ -154,11 +172,6 @@ class WorkFolder:
     def frames(self) -> int:
         """Number of frames in the finished segments."""
         return sum(segment.frames for segment in self.segments)
-
-    @property
-    def open_video(self) -> Path:
-        """File of the segment that is being written."""
-        return self.path / _OPEN
 
     def parts(self) -> list[tuple[Segment, Path]]:
         """The finished segments and their files."""
@@ -176,7 +189,7 @@ class WorkFolder:
             np.savez(file, **checkpoint.state)  # type: ignore[arg-type]
         record = {
             "segment": asdict(segment),
-            "shape": shape.facts(),
+            "shape": asdict(shape),
             "mark": asdict(checkpoint.mark),
             "source": dict(checkpoint.source),
         }
@@ -254,9 +267,8 @@ def work_folder(
 
     Args:
         output: file to make.
-        plan: all that decides what the output will be, as JSON values.
-        resume: whether to continue an interrupted conversion.
-        overwrite: whether to discard it.
+        plan: all that decides what it will be, as JSON values.
+        resume, overwrite: whether to continue or to discard an interrupted conversion.
 
     Raises:
         OutputExistsError: there is an interrupted conversion, and neither was asked for.
@@ -264,7 +276,6 @@ def work_folder(
             another plan or is damaged.
     """
     path = work_path(output)
-    existed = path.is_dir()
     path.mkdir(exist_ok=True)
     lock = filelock.FileLock(path / _LOCK, timeout=0)
     try:
@@ -272,13 +283,13 @@ def work_folder(
     except filelock.Timeout as error:
         raise InputError(f"{output}: another conversion is writing this file") from error
     try:
-        if existed and not resume and not overwrite and WorkFolder(path).segments:
+        if not resume and not overwrite and WorkFolder(path).segments:
             raise OutputExistsError(
                 f"{output}: has an interrupted conversion in {path}; `resume` continues it, "
                 "`overwrite` starts over"
             )
         if resume and WorkFolder(path).segments:
-            now = json.loads(json.dumps(dict(plan)))  # tuples become lists, as in the file
+            now = json.loads(_json(plan))  # tuples become lists, as in the file
             check_record(output, _facts(path / _PLAN), now)
         else:
             _empty(path)
@@ -316,9 +327,13 @@ def _facts(path: Path) -> dict[str, Any]:
     return facts
 
 
+def _json(facts: Mapping[str, Any]) -> str:
+    return json.dumps(dict(facts), default=str)  # fractions become texts
+
+
 def _write_facts(path: Path, facts: Mapping[str, Any]) -> None:
     with _written(path) as file:
-        file.write(json.dumps(dict(facts)).encode())
+        file.write(_json(facts).encode())
 
 
 @contextmanager
@@ -327,7 +342,6 @@ def _written(path: Path) -> Iterator[BinaryIO]:
     temporary = path.with_name(f"{path.name}.new")
     with temporary.open("wb") as file:
         yield file
-        file.flush()
-        os.fsync(file.fileno())
+    sync(temporary)
     temporary.replace(path)
     sync(path.parent)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -21,8 +22,8 @@ from nst_rt.infer.video.probe import (
     Packet,
     clock_origin,
     codec_name,
-    main_video,
     readable_packets,
+    video_stream,
     with_damage,
 )
 
@@ -33,21 +34,14 @@ _UNUSUAL = {
 }
 _AUDIO_CODECS = {".mp4": "aac", ".mov": "aac", ".mkv": "libopus", ".webm": "libopus"}
 _SUBTITLE_CODECS = {".mp4": "mov_text", ".mov": "mov_text", ".mkv": "subrip", ".webm": "webvtt"}
+_DEFAULT_BASE = Fraction(1, 1000)  # of streams without a time base
 _TEXT = {"subrip", "ass", "ssa", "webvtt", "mov_text", "text"}
 
 # Metadata that describes the old file and not its content.
-_STALE = {
-    "major_brand",
-    "minor_version",
-    "compatible_brands",
-    "encoder",
-    "duration",
-    "rotate",
-    "number_of_frames",
-    "number_of_bytes",
-    "bps",
-    "vendor_id",
-}
+_STALE = re.compile(
+    "major_brand|minor_version|compatible_brands|encoder|duration|rotate|number_of_(frames|bytes)|"
+    "bps|vendor_id|_statistics.*"
+)
 
 
 @dataclass(frozen=True)
@@ -56,8 +50,7 @@ class Track:
 
     Attributes:
         kind: `audio`, `subtitle`, `video`, `attachment` or `data`.
-        codec: in the source.
-        language: in the source's words, "" if unknown.
+        codec, language: in the source's words; the language is "" if unknown.
         action: `copied`, `re-encoded to ...`, `converted to ...` or `... left out`.
     """
 
@@ -79,28 +72,18 @@ class Track:
 def plan_tracks(source: InputContainer, suffix: str) -> dict[int, Track]:
     """What will become of each stream except the video: stream index -> track.
 
-    Whatever the container holds is copied; to find out, such a file is begun.
-
-    Args:
-        source: the container to convert.
-        suffix: of the output; in formats without audio all tracks are left out.
+    Whatever the container of this suffix holds is copied; to find out, such a file is begun.
     """
-    main = main_video(source)
-    return {
-        stream.index: Track(
-            stream.type,
-            "timecode" if _is_timecode(stream) else codec_name(stream),
-            stream.language or "",
-            _action(stream, suffix),
-        )
-        for stream in source.streams
-        if (main is None or stream.index != main.index) and not _is_chapters(stream)
-    }
-
-
-def _is_chapters(stream: Stream) -> bool:
-    """Whether a data track of MP4 holds chapter titles, which FFmpeg has read and writes anew."""
-    return isinstance(stream, DataStream) and stream.discard == Discard.all
+    main = video_stream(source.name, source)
+    tracks = {}
+    for stream in source.streams:
+        # FFmpeg has read the titles of chapters, a data track of MP4, and writes them anew.
+        is_chapters = isinstance(stream, DataStream) and stream.discard == Discard.all
+        if stream.index != main.index and not is_chapters:
+            codec = "timecode" if _is_timecode(stream) else codec_name(stream)
+            action = _action(stream, suffix)
+            tracks[stream.index] = Track(stream.type, codec, stream.language or "", action)
+    return tracks
 
 
 def _is_timecode(stream: Stream) -> bool:
@@ -167,9 +150,8 @@ class TrackCopier:
         source: InputContainer,
         output: OutputContainer,
         suffix: str,
-        *,
-        start: float = 0.0,
-        end: float | None = None,
+        start: float,
+        end: float | None,
     ) -> None:
         self._streams: dict[int, _Copied] = {}
         self._source, self._start = source, start
@@ -180,19 +162,19 @@ class TrackCopier:
                 continue
             stream = source.streams[index]
             if track.action == "copied":
-                copied: _Copied = _Copied(stream, output)
+                target: Any = output.add_stream_from_template(stream, opaque=True)
+                copied = _Copied(stream, target, start, end)
             elif isinstance(stream, AudioStream):
-                copied = _Encoded(stream, output, _AUDIO_CODECS[suffix])
+                target = add_audio(output, stream, _AUDIO_CODECS[suffix])
+                copied = _Encoded(stream, target, start, end)
             else:
                 assert isinstance(stream, SubtitleStream)
-                copied = _Subtitles(stream, output, _SUBTITLE_CODECS[suffix])
-            copied.cut(start, end)
-            _describe(copied.target, stream)
+                target = _add_subtitles(output, stream, _SUBTITLE_CODECS[suffix])
+                copied = _Subtitles(stream, target, start, end)
+            _describe(target, stream)
             if not isinstance(stream, AttachmentStream):
                 self._streams[index] = copied
-        [target, *_], video = output.streams.video, main_video(source)
-        if video is not None:
-            _describe(target, video)
+        _describe(output.streams.video[0], video_stream(source.name, source))
         output.metadata.update(_lasting(source.metadata))
         output.set_chapters(_chapters(source, start, end))
 
@@ -239,34 +221,33 @@ class TrackCopier:
 
 
 class _Copied:
-    """A stream that is copied packet by packet."""
+    """A stream that is copied packet by packet, from `start` to `end` seconds."""
 
-    def __init__(self, stream: Stream, output: OutputContainer) -> None:
-        self._base = stream.time_base or Fraction(1, 1000)
-        self.target: Any = self._new_target(stream, output)
+    def __init__(self, stream: Any, target: Any, start: float, end: float | None) -> None:
+        self._decoder, self._target = stream.codec_context, target
+        self._base = stream.time_base or _DEFAULT_BASE
         self.is_over = False
         self.damage: list[Damage] = []  # on the container's clock
         self._last: int | None = None
-        self._start = 0
-        self._end: int | None = None
-
-    def cut(self, start: float, end: float | None) -> None:
-        """Copy only what lies between two times; the first becomes 0."""
         self._start = round(start / self._base)
         self._end = None if end is None else round(end / self._base)
 
     def convert(self, packet: Packet) -> list[Packet]:
         if not self._is_wanted(packet):
             return []
+        try:
+            return self._converted(packet)
+        except (av.FFmpegError, OSError):
+            self._note_damage(packet)
+            return []
+
+    def _converted(self, packet: Packet) -> list[Packet]:
         if packet.is_corrupt:  # copied all the same; players may make something of it
             self._note_damage(packet)
         return self._placed(packet)
 
     def finish(self) -> list[Packet]:
         return []
-
-    def _new_target(self, stream: Stream, output: OutputContainer) -> Stream:
-        return output.add_stream_from_template(stream, opaque=True)
 
     def _is_wanted(self, packet: Packet) -> bool:
         time = _time(packet)
@@ -292,28 +273,19 @@ class _Copied:
             dts = max(dts, self._last + 1)
         self._last = dts
         packet.dts, packet.pts = dts, max(pts, dts)
-        packet.stream = self.target
+        packet.stream = self._target
         return [packet]
 
 
 class _Encoded(_Copied):
     """Audio in a codec that the output does not hold."""
 
-    def __init__(self, stream: AudioStream, output: OutputContainer, codec: str) -> None:
-        self._codec = codec
-        super().__init__(stream, output)
-        self._decoder = stream.codec_context
-        self._encoder = AudioEncoder(self.target, self._base)
+    def __init__(self, stream: Any, target: Any, start: float, end: float | None) -> None:
+        super().__init__(stream, target, start, end)
+        self._encoder = AudioEncoder(target, self._base)
 
-    def convert(self, packet: Packet) -> list[Packet]:
-        if not self._is_wanted(packet):
-            return []
-        try:
-            frames = self._decoder.decode(packet)
-        except (av.FFmpegError, OSError):
-            self._note_damage(packet)
-            return []
-        return self._encoded(frames)
+    def _converted(self, packet: Packet) -> list[Packet]:
+        return self._encoded(self._decoder.decode(packet))
 
     def finish(self) -> list[Packet]:
         held: list[AudioFrame] = []
@@ -330,42 +302,29 @@ class _Encoded(_Copied):
             packets += self._encoder.encode(frame)
         return packets
 
-    def _new_target(self, stream: Stream, output: OutputContainer) -> Any:
-        assert isinstance(stream, AudioStream)
-        return add_audio(output, stream, self._codec)
-
 
 class _Subtitles(_Copied):
     """Text subtitles in another format."""
 
-    def __init__(self, stream: SubtitleStream, output: OutputContainer, codec: str) -> None:
-        self._codec = codec
-        self._decoder = stream.codec_context
-        super().__init__(stream, output)
-
-    def convert(self, packet: Packet) -> list[Packet]:
-        if not self._is_wanted(packet):
+    def _converted(self, packet: Packet) -> list[Packet]:
+        text = self._decoder.decode2(packet)
+        if text is None or not len(text):
             return []
-        try:
-            text = self._decoder.decode2(packet)
-            if text is None or not len(text):
-                return []
-            encoded = self.target.codec_context.encode_subtitle(text)
-        except (av.FFmpegError, OSError):
-            self._note_damage(packet)
-            return []
+        encoded = self._target.codec_context.encode_subtitle(text)
         encoded.pts, encoded.dts, encoded.duration = packet.pts, packet.dts, packet.duration
         encoded.time_base = packet.time_base
         return self._placed(encoded)
 
-    def _new_target(self, stream: Stream, output: OutputContainer) -> Any:
-        if not self._decoder.is_open:
-            self._decoder.open(strict=False)
-        target = output.add_stream(self._codec)
-        assert isinstance(target, SubtitleStream)
-        target.codec_context.subtitle_header = self._decoder.subtitle_header
-        target.codec_context.time_base = target.time_base = self._base
-        return target
+
+def _add_subtitles(output: OutputContainer, stream: SubtitleStream, codec: str) -> SubtitleStream:
+    decoder = stream.codec_context
+    if not decoder.is_open:
+        decoder.open(strict=False)
+    target = output.add_stream(codec)
+    assert isinstance(target, SubtitleStream)
+    target.codec_context.subtitle_header = decoder.subtitle_header
+    target.codec_context.time_base = target.time_base = stream.time_base or _DEFAULT_BASE
+    return target
 
 
 def _time(packet: Packet) -> int | None:
@@ -373,7 +332,6 @@ def _time(packet: Packet) -> int | None:
 
 
 def _describe(target: Stream, stream: Stream) -> None:
-    """Give a new stream the names and the role of an old one."""
     target.metadata.update(_lasting(stream.metadata))
     target.disposition = Disposition(stream.disposition)
 
@@ -382,7 +340,7 @@ def _lasting(metadata: dict[str, str]) -> dict[str, str]:
     return {
         name: value
         for name, value in metadata.items()
-        if name.lower().partition("-")[0] not in _STALE and not name.startswith("_STATISTICS")
+        if not _STALE.fullmatch(name.lower().partition("-")[0])
     }
 
 

@@ -14,6 +14,7 @@ from av.sidedata.sidedata import SideData
 from nst_rt.errors import InputError
 from nst_rt.images.io import Frame
 from nst_rt.infer.frames import TimedFrame
+from nst_rt.infer.strokes import resized
 
 Size = int | tuple[int, int]
 
@@ -71,15 +72,6 @@ def target_size(
     return next(even), next(even)
 
 
-def resized(frame: Frame, width: int, height: int) -> Frame:
-    """The frame at another size; the same object if it has that size already."""
-    if frame.shape[:2] == (height, width):
-        return frame
-    smaller = width * height < frame.shape[0] * frame.shape[1]
-    method = cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(frame, (width, height), interpolation=method), np.uint8)
-
-
 def fitted(frame: Frame, first: tuple[int, int], target: tuple[int, int]) -> Frame:
     """A frame fitted into the size of the first one, with black bars if its shape differs.
 
@@ -95,23 +87,17 @@ def fitted(frame: Frame, first: tuple[int, int], target: tuple[int, int]) -> Fra
         _filling(height * scale * target[1] / first[0], target[1]),
     )
     if inner == target:
-        return resized(frame, *target)
+        return resized(frame, target[::-1])
     left, top = (target[0] - inner[0]) // 2, (target[1] - inner[1]) // 2
     right, bottom = target[0] - inner[0] - left, target[1] - inner[1] - top
-    return np.asarray(
-        cv2.copyMakeBorder(resized(frame, *inner), top, bottom, left, right, cv2.BORDER_CONSTANT),
-        np.uint8,
-    )
+    image = resized(frame, inner[::-1])
+    framed = cv2.copyMakeBorder(image, top, bottom, left, right, cv2.BORDER_CONSTANT)
+    return np.asarray(framed, np.uint8)
 
 
 def _filling(side: float, whole: int) -> int:
     """A side in pixels, rounded up to the whole one where bars would be too thin to see."""
     return whole if whole - side <= max(0.01 * whole, 1) else max(round(side), 1)
-
-
-def has_alpha(pixels: av.VideoFormat) -> bool:
-    """Whether pixels of a format may be transparent."""
-    return pixels.has_palette or any(part.is_alpha for part in pixels.components)
 
 
 def over_white(bgra: Frame) -> tuple[Frame, bool]:
@@ -132,10 +118,7 @@ def over_white(bgra: Frame) -> tuple[Frame, bool]:
 
 
 class Orientation:
-    """Rotation and mirroring that make frames upright, from their display matrix.
-
-    Args:
-        frame: a frame of the video; without a display matrix it counts as upright.
+    """Rotation and mirroring that make frames upright; none without a display matrix.
 
     Attributes:
         swaps: whether height and width change places.
@@ -172,23 +155,22 @@ def _with_display_matrix_only(frame: av.VideoFrame) -> av.VideoFrame:
     PyAV 18 frees the names of side data (of ICC profiles in PNG) twice, which kills the process
     when it ends, and it raises an error for kinds that it does not know (EXIF).
     """
-    graph = Graph()
-    graph.link_nodes(
-        graph.add_buffer(
-            width=frame.width,
-            height=frame.height,
-            format=frame.format,
-            time_base=frame.time_base or Fraction(1),
-        ),
-        *(
-            graph.add("sidedata", f"mode=delete:type={kind}")
-            for kind in range(_SIDE_DATA)
-            if kind != _DISPLAY_MATRIX
-        ),
-        graph.add("buffersink"),
-    ).configure()
+    others = (kind for kind in range(_SIDE_DATA) if kind != _DISPLAY_MATRIX)
+    filters = (("sidedata", f"mode=delete:type={kind}") for kind in others)
+    graph = _filter_graph(frame, frame.time_base or Fraction(1), *filters)
     graph.vpush(frame)
     return graph.vpull()
+
+
+def _filter_graph(frame: av.VideoFrame, time_base: Fraction, *filters: tuple[str, str]) -> Graph:
+    """Filters, each with its options, for frames like this one."""
+    graph = Graph()
+    source = graph.add_buffer(
+        width=frame.width, height=frame.height, format=frame.format, time_base=time_base
+    )
+    nodes = [source, *(graph.add(*one) for one in filters), graph.add("buffersink")]
+    graph.link_nodes(*nodes).configure()
+    return graph
 
 
 class Deinterlacer:
@@ -196,9 +178,6 @@ class Deinterlacer:
 
     bwdif gives one frame per frame, at its time, and leaves progressive frames alone. It looks at
     the frame before and the frame after, so it lags one frame behind.
-
-    Args:
-        time_base: seconds per tick of the frames.
     """
 
     def __init__(self, time_base: Fraction) -> None:
@@ -215,27 +194,25 @@ class Deinterlacer:
     def __call__(self, frame: av.VideoFrame) -> list[av.VideoFrame]:
         """Take the next frame and return those that are ready."""
         shape = frame.width, frame.height, frame.format.name
-        if shape == self._shape:
-            return self._next(frame)
-        ready = self.flush()
-        self._graph, self._before, self._shape = None, None, shape
-        return ready + self._next(frame)
+        ready: list[av.VideoFrame] = []
+        if shape != self._shape:
+            ready = self.flush()
+            self._graph, self._before, self._shape = None, None, shape
+        if self._graph is not None:
+            return ready + self._filtered(frame)
+        before, self._before = self._before, frame
+        if not frame.interlaced_frame:
+            return [*ready, frame]
+        bwdif = "bwdif", "mode=send_frame:deint=interlaced"
+        self._graph = _filter_graph(frame, self._time_base, bwdif)
+        if before is None:
+            return ready + self._filtered(frame)
+        self._graph.vpush(before)  # for bwdif to look at; it was returned already
+        return ready + [one for one in self._filtered(frame) if one.pts != before.pts]
 
     def flush(self) -> list[av.VideoFrame]:
         """Return the frame that still waits for its successor."""
         return [] if self._graph is None else self._filtered(None)
-
-    def _next(self, frame: av.VideoFrame) -> list[av.VideoFrame]:
-        if self._graph is None and frame.interlaced_frame:
-            self._graph = self._new_graph(frame)
-            if self._before is not None:  # for bwdif to look at; it was returned already
-                self._graph.vpush(self._before)
-                returned = self._before.pts
-                return [one for one in self._filtered(frame) if one.pts != returned]
-        if self._graph is None:
-            self._before = frame
-            return [frame]
-        return self._filtered(frame)
 
     def _filtered(self, frame: av.VideoFrame | None) -> list[av.VideoFrame]:
         assert self._graph is not None
@@ -250,20 +227,6 @@ class Deinterlacer:
                 done.pts = round(done.pts * done.time_base / self._time_base)
                 done.time_base = self._time_base
             ready.append(done)
-
-    def _new_graph(self, frame: av.VideoFrame) -> Graph:
-        graph = Graph()
-        graph.link_nodes(
-            graph.add_buffer(
-                width=frame.width,
-                height=frame.height,
-                format=frame.format,
-                time_base=self._time_base,
-            ),
-            graph.add("bwdif", "mode=send_frame:deint=interlaced"),
-            graph.add("buffersink"),
-        ).configure()
-        return graph
 
 
 def at_rate(

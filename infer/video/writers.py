@@ -60,10 +60,8 @@ class SegmentSink:
     """A video file, written in segments that survive an interruption; see `WorkFolder`.
 
     Args:
-        output: .mp4, .mkv, .mov or .webm.
-        work: work folder of the output.
-        encoding: of the video.
-        shape: of the frames.
+        output, work: .mp4, .mkv, .mov or .webm, and its work folder.
+        encoding, shape: of the video.
         tracks: opens the container whose tracks are copied.
         start, end: seconds of it to copy.
     """
@@ -90,7 +88,7 @@ class SegmentSink:
         if self._open is None:
             self._shape = self._shape_of(frame.image)
             self._open = SegmentWriter(self._work.open_video, self._encoding, self._shape)
-            _warn(self._output, self._open.warnings, self.warnings)
+            warn(self._output, self._open.warnings, self.warnings)
         self._open.write(frame)
         if checkpoint is not None:
             assert self._shape is not None
@@ -99,11 +97,8 @@ class SegmentSink:
     def close(self) -> None:
         """Join the segments; the work folder is removed."""
         last = [] if self._open is None else [self._closed()]
-        _warn(
-            self._output,
-            self._assemble(self._output, [*self._work.parts(), *last], self._end),
-            self.warnings,
-        )
+        texts = self._assemble(self._output, [*self._work.parts(), *last], self._end)
+        warn(self._output, texts, self.warnings)
         partial_path(self._output).unlink(missing_ok=True)
         self._work.remove()
 
@@ -140,15 +135,7 @@ class SegmentSink:
     def _assemble(self, output: Path, parts: list[Part], end: float | None) -> list[str]:
         assert self._shape is not None
         with self._tracks() as source:
-            return assemble(
-                output,
-                parts,
-                shape=self._shape,
-                encoding=self._encoding,
-                source=source,
-                start=self._start,
-                end=end,
-            )
+            return assemble(output, parts, self._shape, self._encoding, source, self._start, end)
 
 
 class StreamSink:
@@ -158,8 +145,7 @@ class StreamSink:
 
     Args:
         output: a video file, .gif, .webp, or `-` for Matroska on standard output.
-        encoding: of the video; None for GIF and WebP, which have no sound.
-        shape: of the frames.
+        encoding, shape: of the video; no encoding for GIF and WebP, which have no sound.
         source: container whose tracks are copied, None for none.
         others: queue of the packets of these tracks, which the reader fills.
         start, end: seconds of the source to copy.
@@ -170,9 +156,9 @@ class StreamSink:
         output: Path,
         encoding: Encoding | None,
         shape: ShapeOf,
-        *,
         source: InputContainer | None,
         others: "queue.SimpleQueue[Packet] | None",
+        *,
         start: float,
         end: float | None,
     ) -> None:
@@ -190,7 +176,7 @@ class StreamSink:
         """Encode a frame, and copy the packets that came with it."""
         if self._encoder is None:
             self._encoder = self._begun(self._shape_of(frame.image))
-            _warn(self._output, self._encoder.warnings, self.warnings)
+            warn(self._output, self._encoder.warnings, self.warnings)
         self._encoder.encode(frame.image, frame.pts)
         self._last_end = frame.pts + frame.duration
         self._copy_tracks()
@@ -226,9 +212,7 @@ class StreamSink:
         if tag := self._encoding.tag(suffix):
             encoder.stream.codec_context.codec_tag = tag
         if self._source is not None:
-            self._tracks = TrackCopier(
-                self._source, container, suffix, start=self._start, end=self._end
-            )
+            self._tracks = TrackCopier(self._source, container, suffix, self._start, self._end)
         return encoder
 
     def _copy_tracks(self) -> None:
@@ -246,10 +230,10 @@ class StreamSink:
             if self._encoder is not None:
                 self._encoder.finish(self._last_end)
                 self._copy_tracks()
-                _warn(self._output, self._encoder.warnings, self.warnings)
+                warn(self._output, self._encoder.warnings, self.warnings)
             if self._tracks is not None:
                 container.mux(self._tracks.finish())
-                _warn(self._output, self._tracks.warnings, self.warnings)
+                warn(self._output, self._tracks.warnings, self.warnings)
         finally:
             container.close()
 
@@ -314,11 +298,7 @@ def _palette_graph(shape: Shape) -> Graph:
 
 
 class FolderSink:
-    """Images with numbers from 1 on.
-
-    Args:
-        pattern: such as `frames/%06d.png`.
-    """
+    """Images with numbers from 1 on, named by a pattern such as `frames/%06d.png`."""
 
     def __init__(self, pattern: Path) -> None:
         self._pattern, self._count = pattern, 0
@@ -356,7 +336,7 @@ def check_pattern(output: Path, *, overwrite: bool) -> Path:
     if output.parent.exists() and not output.parent.is_dir():
         raise InputError(f"{output}: {output.parent} is a file, not a folder")
     if not overwrite and output.parent.is_dir():
-        before, after = _NUMBER.split(output.name)[0], _NUMBER.split(output.name)[-1]
+        before, _, after = _NUMBER.split(output.name)
         numbered = re.compile(re.escape(before) + r"\d+" + re.escape(after))
         for path in output.parent.iterdir():
             if numbered.fullmatch(path.name):
@@ -364,7 +344,7 @@ def check_pattern(output: Path, *, overwrite: bool) -> Path:
     return output
 
 
-def _warn(output: Path, texts: Iterable[str], known: list[str]) -> None:
+def warn(output: Path, texts: Iterable[str], known: list[str]) -> None:
     """Log and keep each text once."""
     for text in texts:
         if text not in known:

@@ -3,7 +3,7 @@
 import argparse
 import glob
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,20 +30,6 @@ if TYPE_CHECKING:
     from nst_rt.infer.video import VideoResult
 
 _STDIO = "-"
-_SETTINGS = (
-    "codec",
-    "crf",
-    "preset",
-    "start",
-    "end",
-    "size",
-    "scale",
-    "fps",
-    "stability",
-    "overwrite",
-    "resume",
-    "segment",
-)
 
 EXAMPLES = (
     "film.mp4 --style starry_night",
@@ -85,18 +71,13 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
         help="quality, 0 (best) to 51, or 63 for av1 and vp9 (default: 20 for h264)",
     )
     add("--preset", metavar="P", help="encoding speed of the codec (default: veryfast for h264)")
-    add(
-        "--start",
-        type=_time,
-        metavar="T",
-        help="beginning of the part to convert, seconds or H:MM:SS",
-    )
-    add("--end", type=_time, metavar="T", help="end of the part to convert, seconds or H:MM:SS")
+    add("--start", type=_time, metavar="T", help="start of the part, seconds or H:MM:SS")
+    add("--end", type=_time, metavar="T", help="end of the part, seconds or H:MM:SS")
     add(
         "--size",
         type=_size,
         metavar="PX",
-        help="pixels of the long side, or WxH (default: size of the input)",
+        help="long side in pixels, or WxH (default: input's)",
     )
     add("--scale", type=float, metavar="X", help="factor for both sides, such as 0.5")
     add("--fps", type=_rate, metavar="N", help="constant frame rate, such as 30000/1001")
@@ -108,12 +89,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
         "than 5 frames per second)",
     )
     add("--resume", action="store_true", help="continue an interrupted conversion, if there is one")
-    add(
-        "--segment",
-        type=int,
-        metavar="N",
-        help="maximum number of frames that an interruption loses",
-    )
+    add("--segment", type=int, metavar="N", help="maximum number of frames that interruptions lose")
     add_style_arguments(p, over_time=True)
     add_backend_arguments(p)
     add_overwrite(p)
@@ -121,18 +97,14 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
 
 def run(source: list[str], output: str | None = None, **options: Any) -> Report:
     """Stylize one or several video files."""
-    from nst_rt.infer.video import Settings, check_conversion, default_output
+    from nst_rt.infer.video import default_output
 
-    settings = {name: options.pop(name) for name in _SETTINGS if name in options}
     sources = _sources(source)
     if len(sources) > 1 or (output is not None and _is_folder(output)):
-        return _several(sources, output, options, settings)
-    style = options.get("style", "starry_night")
-    output = str(default_output(sources[0], style)) if output is None else output
-    # Cheap errors come before the network is loaded; a pipe is read only once.
-    if sources[0] != _STDIO:
-        check_conversion(sources[0], output, Settings(**settings))
-    report = _converted(sources[0], output, _loaded(options), settings)
+        return _several(sources, output, options)
+    if output is None:
+        output = str(default_output(sources[0], options.get("style", "starry_night")))
+    report = _converted(sources[0], output, options)
     return replace(report, beside=output == _STDIO)
 
 
@@ -150,10 +122,7 @@ def conversion_report(done: "VideoResult") -> Report:
         "fps": round(done.fps, 2),
         "stages": {name: round(seconds, 3) for name, seconds in done.stages.items()},
         "audio": done.audio,
-        "tracks": [
-            {name: getattr(track, name) for name in ("kind", "codec", "language", "action")}
-            for track in done.tracks
-        ],
+        "tracks": [asdict(track) for track in done.tracks],
         "warnings": list(done.warnings),
         "damage": [[round(part.start, 3), round(part.end, 3)] for part in done.damage],
         "backend": done.backend,
@@ -165,22 +134,13 @@ def conversion_report(done: "VideoResult") -> Report:
     )
 
 
-def _loaded(options: dict[str, Any]) -> "FrameStylizer":
-    from nst_rt.infer.frame_stylizer import load_frame_stylizer
-
-    return load_frame_stylizer(**take_style_settings(options))
-
-
-def _several(
-    sources: list[str],
-    output: str | None,
-    options: dict[str, Any],
-    settings: dict[str, Any],
-) -> Report:
+def _several(sources: list[str], output: str | None, options: dict[str, Any]) -> Report:
     """Convert each file into a folder; a bad one does not stop the others."""
+    from nst_rt.infer.frame_stylizer import load_frame_stylizer
     from nst_rt.infer.video import Settings, check_conversion, work_path
 
     targets = _targets(sources, output, options.get("style", "starry_night"))
+    style_settings = take_style_settings(options)
     if output is not None:
         Path(output).mkdir(parents=True, exist_ok=True)
     frame_stylizer: FrameStylizer | None = None
@@ -188,13 +148,13 @@ def _several(
     failed: dict[str, str] = {}
     kept, partial = 0, False
     for name, target in targets.items():
-        if settings.get("resume") and target.exists() and not work_path(target).exists():
+        if options.get("resume") and target.exists() and not work_path(target).exists():
             kept += 1
             continue
         try:
-            check_conversion(name, target, Settings(**settings))
-            frame_stylizer = frame_stylizer or _loaded(options)
-            reports.append(_converted(name, str(target), frame_stylizer, settings))
+            check_conversion(name, target, Settings(**options))
+            frame_stylizer = frame_stylizer or load_frame_stylizer(**style_settings)
+            reports.append(_converted(name, str(target), {**options, "style": frame_stylizer}))
         except InterruptedWorkError:
             raise
         except Exception as error:  # of any kind: the other files go on
@@ -218,15 +178,13 @@ def _reason(name: str, error: Exception) -> str:
     return f"{name}: {type(error).__name__} {error}".rstrip()
 
 
-def _converted(
-    source: str, output: str, frame_stylizer: "FrameStylizer", settings: dict[str, Any]
-) -> Report:
+def _converted(source: str, output: str, options: dict[str, Any]) -> Report:
     from nst_rt.files import partial_path
     from nst_rt.infer.video import VideoResult, stylize_video, work_path
 
     try:
         with progress(Path(source).name or "converting") as advance:
-            done = stylize_video(source, output, style=frame_stylizer, progress=advance, **settings)
+            done = stylize_video(source, output, progress=advance, **options)
         return conversion_report(done)
     except PartialResultError as error:
         if not isinstance(error.result, VideoResult):

@@ -29,10 +29,7 @@ def test_images_are_in_numerical_order(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["damaged", "link", "no picture"])
-@pytest.mark.parametrize("resume", [False, True])
-def test_unreadable_first_image_is_left_out(
-    tmp_path: Path, untouched: Stylizer, kind: str, resume: bool
-) -> None:
+def test_unreadable_first_image_is_left_out(tmp_path: Path, untouched: Stylizer, kind: str) -> None:
     frames = tmp_path / "frames"
     first = save(frames / "1.png", size=(200, 100))
     for number in (2, 3, 4):
@@ -44,7 +41,7 @@ def test_unreadable_first_image_is_left_out(
         first.write_bytes(first.read_bytes()[:20] if kind == "damaged" else b"no picture")
     output = tmp_path / "out.mp4"
     with pytest.raises(PartialResultError) as raised:
-        stylize_video(frames, output, style=untouched, resume=resume, segment=1)
+        stylize_video(frames, output, style=untouched, segment=1)
     done = raised.value.result
     assert (done.frames, done.damage[0].start, len(done.damage)) == (3, 0, 1)
     assert done.warnings == ()
@@ -59,21 +56,12 @@ def test_folder_without_readable_images_is_refused(tmp_path: Path) -> None:
 def test_part_of_folder_has_the_size_of_its_first_image(tmp_path: Path) -> None:
     for number, size in enumerate([(64, 48), (96, 32), (32, 96)]):
         save(tmp_path / f"{number}.png", size=size)
-    whole = list(PictureReader(tmp_path))
+    reader = PictureReader(tmp_path)
+    whole = list(reader)
     assert [timed.image.shape for timed in whole] == [(48, 64, 3)] * 3
+    assert len(reader.warnings) == 1
     last = list(PictureReader(tmp_path, start=2 / 25))
     np.testing.assert_array_equal(last[0].image, whole[2].image)
-
-
-def test_images_of_another_shape_get_bars(tmp_path: Path) -> None:
-    save(tmp_path / "1.png")
-    save(tmp_path / "2.png", size=(24, 48))
-    reader = PictureReader(tmp_path)
-    frame = list(reader)[1].image
-    assert (frame[:, 20:44] == 100).all()
-    assert not frame[:, :20].any()
-    assert not frame[:, 44:].any()
-    assert len(reader.warnings) == 1
 
 
 def test_transparent_images_are_composited_over_white(tmp_path: Path) -> None:

@@ -299,5 +299,3 @@ def test_resume_without_interrupted_conversion_starts(
     done = stylize_video(source, tmp_path / "out.mp4", style=untouched, resume=True)
     assert (done.frames, done.resumed) == (60, 0)
     assert audio_bytes(tmp_path / "out.mp4") == audio_bytes(source)
-    with pytest.raises(InputError, match="gif"):
-        stylize_video(source, tmp_path / "out.gif", style=untouched, resume=True)

@@ -19,21 +19,6 @@ def kinds(path: Path) -> list[str]:
         return [stream.type for stream in container.streams]
 
 
-@pytest.fixture(scope="module")
-def rich(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two tracks of sound, subtitles, chapters and a title."""
-    return write_clip(
-        tmp_path_factory.mktemp("rich") / "in.mkv",
-        pts=range(0, 512 * 50, 512),
-        audio="aac",
-        audio_seconds=2,
-        languages=("eng", "deu"),
-        subtitles=[(0.1, 0.5, "Hello"), (1.2, 1.8, "World")],
-        chapters=[(0, 0.8, "one"), (0.8, 2, "two")],
-        metadata={"title": "A film"},
-    )
-
-
 @pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".mov", ".webm"])
 def test_tracks_are_kept(tmp_path: Path, untouched: Stylizer, rich: Path, suffix: str) -> None:
     output = tmp_path / f"out{suffix}"
@@ -122,23 +107,6 @@ def test_time_code_is_kept(tmp_path: Path, stylizer: Stylizer, suffix: str) -> N
     assert names["timecode"] == "01:00:00:00"
 
 
-def test_data_left_out_gives_a_warning(tmp_path: Path, untouched: Stylizer) -> None:
-    plain, source = write_clip(tmp_path / "plain.mp4"), tmp_path / "in.ts"
-    with av.open(str(plain)) as old, av.open(str(source), "w") as new:
-        video = new.add_stream_from_template(old.streams.video[0], opaque=True)
-        data = new.add_data_stream("klv")
-        for packet in old.demux(video=0):
-            if packet.size:
-                packet.stream = video
-                new.mux(packet)
-        packet = av.Packet(b"\x06\x0e\x2b\x34" * 10)
-        packet.pts = packet.dts = 45000
-        packet.time_base, packet.stream = Fraction(1, 90000), data
-        new.mux(packet)
-    done = stylize_video(source, tmp_path / "out.mp4", style=untouched, stability=0)
-    assert (done.frames, done.warnings) == (25, ("klv data left out",))
-
-
 def test_telemetry_is_not_chapters(tmp_path: Path, untouched: Stylizer) -> None:
     """FFmpeg gives both the same codec."""
     source = write_clip(tmp_path / "in.mp4", chapters=[(0, 1, "one")])
@@ -182,20 +150,6 @@ def test_fonts_are_kept_in_matroska_only(tmp_path: Path, untouched: Stylizer, su
     with av.open(str(output)) as container:
         fonts = container.streams.attachments
         assert [(font.name, font.mimetype, font.data) for font in fonts] == kept
-
-
-def test_audio_of_unknown_codec_is_left_out(tmp_path: Path, stylizer: Stylizer) -> None:
-    source = write_clip(tmp_path / "in.mov", audio="pcm_s16le", languages=("eng", "fre"))
-    data = source.read_bytes()
-    place = data.rindex(b"sowt")  # the second track's name of its codec
-    source.write_bytes(data[:place] + b"apac" + data[place + 4 :])
-    output = tmp_path / "out.mov"
-    done = stylize_video(source, output, style=stylizer, stability=0)
-    assert (done.frames, done.audio) == (25, "pcm_s16le")
-    [left] = done.warnings
-    assert left.startswith("unknown audio")
-    assert [codec for _, codec, _ in streams(output)] == ["h264", "pcm_s16le"]
-    assert b"".join(audio_bytes(output)) == b"".join(audio_bytes(source))
 
 
 def test_damaged_audio_gives_a_warning(tmp_path: Path, untouched: Stylizer) -> None:

@@ -23,29 +23,20 @@ from nst_rt.infer.video.probe import Colors
 
 
 @pytest.mark.parametrize("ends", ["in", "out", "both"])
-def test_pipes_keep_everything(tmp_path: Path, ends: str) -> None:
-    source = write_clip(
-        tmp_path / "in.mkv",
-        pts=range(0, 512 * 50, 512),
-        audio="aac",
-        audio_seconds=2,
-        languages=("eng", "deu"),
-        subtitles=[(0.1, 0.5, "Hello")],
-        metadata={"title": "A film"},
-    )
+def test_pipes_keep_everything(tmp_path: Path, rich: Path, ends: str) -> None:
     output = tmp_path / "out.mkv"
     arguments = {
-        "in": (source, None, output),
-        "out": (None, output, source),
-        "both": (source, output, source),
+        "in": (rich, None, output),
+        "out": (None, output, rich),
+        "both": (rich, output, rich),
     }[ends]
     assert run(through_pipes, *arguments) == 0
-    assert stamps(output) == stamps(source)
-    assert streams(output) == streams(source)
-    assert audio_bytes(output, 1) == audio_bytes(source, 1)
+    assert stamps(output) == stamps(rich)
+    assert streams(output) == streams(rich)
+    assert audio_bytes(output, 1) == audio_bytes(rich, 1)
     with av.open(str(output)) as container:
         assert container.metadata["title"] == "A film"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mkv", "out.mkv"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out.mkv"]
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
@@ -97,23 +88,18 @@ def test_gif_drops_frames_that_are_too_fast(tmp_path: Path, untouched: Stylizer)
 
 
 @pytest.mark.parametrize(
-    ("codec", "suffix", "name", "tag"),
+    ("codec", "suffix", "tag"),
     [
-        ("hevc", ".mp4", "hevc", "hvc1"),
-        ("hevc", ".mkv", "hevc", None),
-        ("av1", ".mp4", "av1", "av01"),
-        ("av1", ".webm", "av1", None),
-        (None, ".webm", "vp9", None),
-        ("vp9", ".mkv", "vp9", None),
+        ("hevc", ".mp4", "hvc1"),
+        ("hevc", ".mkv", None),
+        ("av1", ".mp4", "av01"),
+        ("av1", ".webm", None),
+        (None, ".webm", None),
+        ("vp9", ".mkv", None),
     ],
 )
 def test_codecs(
-    tmp_path: Path,
-    untouched: Stylizer,
-    codec: str | None,
-    suffix: str,
-    name: str,
-    tag: str | None,
+    tmp_path: Path, untouched: Stylizer, codec: str | None, suffix: str, tag: str | None
 ) -> None:
     source = write_clip(tmp_path / "in.mp4", size=(128, 96))
     output = tmp_path / f"out{suffix}"
@@ -121,31 +107,12 @@ def test_codecs(
     assert stamps(output) == stamps(source)
     with av.open(str(output)) as container:
         stream = container.streams.video[0]
-        assert stream.codec_context.codec.canonical_name == name
+        assert stream.codec_context.codec.canonical_name == (codec or "vp9")
         assert tag is None or stream.codec_tag == tag
         levels = [frame.to_ndarray(format="gray").mean() for frame in container.decode(stream)]
     with av.open(str(source)) as container:
         expected = [frame.to_ndarray(format="gray").mean() for frame in container.decode(video=0)]
     np.testing.assert_allclose(levels, expected, atol=4)
-
-
-@pytest.mark.parametrize(
-    ("asked", "name", "said"),
-    [
-        ({"codec": "vp9"}, "out.mov", r"\.mov"),
-        ({"codec": "h264"}, "out.webm", r"\.webm"),
-        ({"codec": "av1", "size": 32}, "out.mp4", "64"),
-        ({"codec": "av1", "size": (67, 65)}, "out.mp4", "67x65"),
-        ({"crf": 20}, "out.gif", "`crf`"),
-    ],
-)
-def test_unsupported_codec_container_and_size(
-    tmp_path: Path, untouched: Stylizer, asked: dict[str, object], name: str, said: str
-) -> None:
-    source = write_clip(tmp_path / "in.mp4")
-    with pytest.raises((InputError, VideoError), match=said):
-        stylize_video(source, tmp_path / name, style=untouched, **asked)
-    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
 
 
 @pytest.mark.parametrize(
@@ -187,6 +154,7 @@ def test_odd_sides_give_a_warning(tmp_path: Path, untouched: Stylizer) -> None:
     output = tmp_path / "out.mp4"
     done = stylize_video(source, output, style=untouched, size=(65, 49))
     assert "65x49" in done.warnings[0]
+    assert (probe(output).width, probe(output).height) == (65, 49)
     done = stylize_video(output, tmp_path / "even.mp4", style=untouched, scale=1.01)
     assert done.warnings == ()
 
@@ -218,10 +186,8 @@ def test_nvidia_encoder_works_or_is_refused(tmp_path: Path, untouched: Stylizer)
 @pytest.mark.slow
 def test_memory_does_not_grow_with_length(tmp_path: Path, untouched: Stylizer) -> None:
     """8,000 frames, made of one clip of 250."""
-    short, source = (
-        write_clip(tmp_path / "short.mp4", pts=range(0, 128000, 512)),
-        tmp_path / "in.mp4",
-    )
+    source = tmp_path / "in.mp4"
+    short = write_clip(tmp_path / "short.mp4", pts=range(0, 128000, 512))
     with av.open(str(short)) as old:
         packets = [packet for packet in old.demux(video=0) if packet.size]
         times = [(packet.pts, packet.dts) for packet in packets]

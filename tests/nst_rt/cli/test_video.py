@@ -229,20 +229,11 @@ def test_bad_input_is_one_line(run: Run, arguments: list[str], told: str) -> Non
     assert sorted(Path().rglob("*")) == before
 
 
-@pytest.mark.slow
-def test_photo_gives_a_hint(tmp_path: Path, astronaut: Path) -> None:
-    """In a process of its own, which a photo's color profile would kill when it ends."""
-    command = [sys.executable, "-m", "nst_rt", "video", astronaut, "-o", tmp_path / "out.mp4"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert "nst-rt image" in done.stderr
-
-
 def test_os_error_without_reason(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object, **__: object) -> None:
         raise OSError("cut off")
 
-    monkeypatch.setattr("nst_rt.infer.video.check_conversion", broken)
+    monkeypatch.setattr("nst_rt.infer.video.stylize_video", broken)
     code, _, err = run("in.mp4", "-o", "out.mp4")
     assert code == 2
     assert "cut off" in err
