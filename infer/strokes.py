@@ -112,7 +112,7 @@ class StrokeSize:
 DEFAULT_STROKES = StrokeSize(0.02)  # the long side of the working size is 1000 px
 
 
-def resized(frame: Frame, size: tuple[int, int]) -> Frame:
+def resized_frame(frame: Frame, size: tuple[int, int]) -> Frame:
     """A frame resized to (height, width); itself if it has this size."""
     if frame.shape[:2] == size:
         return frame
@@ -139,7 +139,7 @@ def at_full_size(stylized: Frame, small: Frame, frame: Frame) -> Frame:
     """
     height, width = frame.shape[:2]
     if height * width <= small.shape[0] * small.shape[1]:
-        return resized(stylized, (height, width))
+        return resized_frame(stylized, (height, width))
 
     def enlarged(x: npt.NDArray[Any], interpolation: int) -> npt.NDArray[Any]:
         return cv2.resize(x, (width, height), interpolation=interpolation)
@@ -193,7 +193,7 @@ def _edges(before: npt.NDArray[Any], after: npt.NDArray[Any]) -> tuple[Plane, Pl
 
 
 def _halved(x: Frame) -> Frame:
-    return resized(x, ((x.shape[0] + 1) // 2, (x.shape[1] + 1) // 2))
+    return resized_frame(x, ((x.shape[0] + 1) // 2, (x.shape[1] + 1) // 2))
 
 
 def _blurred(x: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -21,7 +21,7 @@ from nst_rt.infer.backends import (
 from nst_rt.infer.backends.graph import digest
 from nst_rt.infer.blend import Pass, StyleSet, kind_of, weights_of
 from nst_rt.infer.postprocess import check_strength, mixed, with_strength
-from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize, at_full_size, resized
+from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize, at_full_size, resized_frame
 from nst_rt.infer.tiled import TiledNet, check_fits, tile_side
 from nst_rt.infer.timeline import AnyStyle, load_blend
 from nst_rt.models.style_model import StyleModel
@@ -193,7 +193,7 @@ class Stylizer:
             return frame
         if self._memory is not None or height * width > _SURELY_FITS_PIXELS:
             check_fits(height, width, self._available())
-        return resized(frame, size)
+        return resized_frame(frame, size)
 
     def stylize_shrunk(self, frame: Frame, passes: Sequence[Pass] | None = None) -> Frame:
         """Stylize a frame at its own size and in full strength.

@@ -16,8 +16,7 @@ from nst_rt.errors import InputError
 from nst_rt.images.collection import Photo, find_photos, is_held_out
 from nst_rt.images.convert import frame_to_tensor, resize, tensor_to_frame
 from nst_rt.images.io import Frame, load_image
-from nst_rt.infer.backends import BackendName, Precision
-from nst_rt.infer.backends.timing import frames_per_second
+from nst_rt.infer.backends import BackendName, Precision, frames_per_second
 from nst_rt.infer.demo import packaged_photos
 from nst_rt.infer.evaluate.clip import table_lines
 from nst_rt.infer.stylizer import Stylizer

@@ -39,7 +39,7 @@ from nst_rt.images.io import Frame
 from nst_rt.infer.postprocess import mixed
 from nst_rt.infer.stability.detail import cell_means, details, with_details
 from nst_rt.infer.stability.tracking import FOUND, Buffers, Motion, Tracker, View
-from nst_rt.metrics.flow import Gray, Mask, resized
+from nst_rt.metrics.flow import Gray, Mask, interpolated
 
 DEFAULT_STABILITY = 0.95
 
@@ -123,10 +123,10 @@ class _Last:
         """At the size of a new frame: strokes of another size fade in instead of jumping."""
         return _Last(
             self.view.resized(view),
-            resized(self.output, frame.shape),
-            resized(self.age, view.small.shape),
-            resized(self.beside, view.small.shape),
-            {name: resized(layer, frame.shape) for name, layer in self.layers.items()},
+            interpolated(self.output, frame.shape),
+            interpolated(self.age, view.small.shape),
+            interpolated(self.beside, view.small.shape),
+            {name: interpolated(layer, frame.shape) for name, layer in self.layers.items()},
         )
 
 
@@ -158,10 +158,6 @@ class Stabilizer:
     def stability(self, stability: float) -> None:
         check_stability(stability)
         self._stability = stability
-
-    def reset(self) -> None:
-        """Forget the frames so far."""
-        self._last = None
 
     @property
     def output(self) -> Frame | None:
@@ -262,7 +258,7 @@ class Stabilizer:
                 before = _four_channels(before, self._buffer("before", (*before.shape[:2], 4)))
                 moved = self._tracker.moved("moved", before, motion.back)
                 warped = np.asarray(cv2.cvtColor(moved, cv2.COLOR_BGRA2BGR), np.uint8)
-                uncovered = resized(motion.trust, warped.shape) == 0
+                uncovered = interpolated(motion.trust, warped.shape) == 0
                 if fresh is not None and uncovered.any():
                     warped[uncovered] = _in_colors_of(warped, fresh, ~uncovered)[uncovered]
                 outputs[layer.name] = warped
@@ -274,7 +270,7 @@ class Stabilizer:
             np.asarray(np.minimum(self._tracker.moved(name, frames, motion.back), _OLD - 1) + 1)
             for name, frames in (("age", last.age), ("beside", last.beside))
         )
-        age[resized(motion.trust, age.shape) <= FOUND] = 0
+        age[interpolated(motion.trust, age.shape) <= FOUND] = 0
         beside = np.where(motion.beside, beside_before, 0).astype(np.uint8)
         passed = (beside_before > _LASTS) & ~motion.beside
         for where, most in ((beside >= _LASTS, _MAX_AGE_BESIDE), (passed, _MAX_AGE_PASSED)):
@@ -292,7 +288,7 @@ class Stabilizer:
         fading = 1 - float(
             np.exp(-(motion.fade**2))
         )  # 0 in constant light, almost 1 from 2 levels on
-        by_age = resized(cv2.LUT(age, _kept_by_age(max_kept, fading)), motion.trust.shape)
+        by_age = interpolated(cv2.LUT(age, _kept_by_age(max_kept, fading)), motion.trust.shape)
         keep = cv2.multiply(motion.trust, by_age, scale=1 / 255)
         keep = cv2.resize(keep, shape[1::-1], dst=self._buffer("keep", shape[:2]))
         if fading:
@@ -364,7 +360,7 @@ def _unworn(kept: Frame, wanted: Gray) -> Gray:
     )
     worn_off, enough = _WORN
     unworn = np.clip((has / should - worn_off) / (enough - worn_off), 0, 1)
-    return resized((255 * unworn).astype(np.uint8), kept.shape)
+    return interpolated((255 * unworn).astype(np.uint8), kept.shape)
 
 
 def _in_colors_of(image: Frame, other: Frame, known: Mask) -> Frame:
@@ -375,7 +371,7 @@ def _in_colors_of(image: Frame, other: Frame, known: Mask) -> Frame:
         for x in (cv2.copyTo(image, mask), cv2.copyTo(other, mask), mask)
     )
     change = (here - there) / np.maximum(weight / 255, 0.01)[..., None]
-    return np.asarray(np.clip(other + resized(change, known.shape), 0, 255), np.uint8)
+    return np.asarray(np.clip(other + interpolated(change, known.shape), 0, 255), np.uint8)
 
 
 def _four_channels(frame: Frame, output: Frame | None = None) -> Frame:

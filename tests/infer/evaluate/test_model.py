@@ -17,7 +17,7 @@ from nst_rt.images.collection import Photo, find_photos, is_held_out
 from nst_rt.images.convert import frame_to_tensor, resize, tensor_to_frame
 from nst_rt.images.io import load_image, save_image
 from nst_rt.infer import demo
-from nst_rt.infer.backends import timing
+from nst_rt.infer.backends import choice
 from nst_rt.infer.evaluate import model as evaluate
 from nst_rt.infer.evaluate.model import (
     Evaluation,
@@ -68,7 +68,7 @@ def evaluation(
     steps: list[tuple[float, float | None, str]],
 ) -> Evaluation:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(timing, "_MIN_SECONDS", 0.0)
+        patch.setattr(choice, "_MIN_SECONDS", 0.0)
         patch.setattr(evaluate, "_TIMED_SIZES", ((64, 48), (96, 64)))
         patch.setattr(demo, "PHOTOS", ["coffee.png"])
         return evaluate_model(
@@ -103,7 +103,7 @@ def quick(
     monkeypatch.setattr(evaluate, "pan_photos", list)
     monkeypatch.setattr(evaluate, "QualityObjective", lambda _: objective)
     monkeypatch.setattr(evaluate, "_TIMED_SIZES", ((64, 48),))
-    monkeypatch.setattr(timing, "_MIN_SECONDS", 0.0)
+    monkeypatch.setattr(choice, "_MIN_SECONDS", 0.0)
 
     def run(**changes: Any) -> Evaluation:
         arguments = {

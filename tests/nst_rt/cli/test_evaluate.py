@@ -13,7 +13,7 @@ from nst_rt.cli.options import signature_defaults, style_images_by_name
 from nst_rt.errors import InputError, StyleTransferError
 from nst_rt.images.io import load_image, save_image
 from nst_rt.infer import demo
-from nst_rt.infer.backends import timing
+from nst_rt.infer.backends import choice
 from nst_rt.infer.evaluate import model as evaluate
 from nst_rt.infer.evaluate.model import Evaluation, StyleEvaluation
 from nst_rt.metrics.boldness import Boldness
@@ -32,7 +32,7 @@ def run(
 ) -> Run:
     """The command line, in a folder with photos and files that are not."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(timing, "_MIN_SECONDS", 0.0)
+    monkeypatch.setattr(choice, "_MIN_SECONDS", 0.0)
     monkeypatch.setattr(evaluate, "_TIMED_SIZES", ((64, 48),))
     monkeypatch.setattr(demo, "PHOTOS", ["coffee.png"])
     Path("empty").mkdir()
