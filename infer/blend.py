@@ -63,9 +63,8 @@ class _Entry:
 
     def is_related(self, other: "_Entry") -> bool:
         """Whether the two can be blended by their weights (Wang et al. 2019)."""
-        if kind_of(self.network) != kind_of(other.network):
-            return False
-        return float(self.kernels @ other.kernels) >= _RELATED
+        is_same_kind = self.network.kind == other.network.kind
+        return is_same_kind and float(self.kernels @ other.kernels) >= _RELATED
 
 
 class StyleSet:
@@ -161,12 +160,6 @@ class StyleSet:
         if name not in self._entries:
             raise UnknownNameError("style", name, self._entries)
         return self._entries[name]
-
-
-def kind_of(network: TransformerNet) -> tuple[object, ...]:
-    """What two networks must have in common to run on the same compiled one."""
-    hyper_parameters = sorted(network.hyper_parameters.items())
-    return type(network), network.architecture, *hyper_parameters
 
 
 def weights_of(style: str | Sequence[str] | Mapping[str, float]) -> dict[str, float]:

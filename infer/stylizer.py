@@ -19,7 +19,7 @@ from nst_rt.infer.backends import (
     create_backend,
 )
 from nst_rt.infer.backends.graph import digest
-from nst_rt.infer.blend import Pass, StyleSet, kind_of, weights_of
+from nst_rt.infer.blend import Pass, StyleSet, weights_of
 from nst_rt.infer.postprocess import check_strength, mixed, with_strength
 from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize, at_full_size, resized_frame
 from nst_rt.infer.tiled import TiledNet, check_fits, tile_side
@@ -178,7 +178,7 @@ class Stylizer:
     @property
     def runs(self) -> tuple[object, ...]:
         """The kinds of network that run for a frame; beside its size, they decide the time."""
-        return tuple(kind_of(each.network) for each in self.passes)
+        return tuple(each.network.kind for each in self.passes)
 
     def shrunk(self, frame: Frame) -> Frame:
         """A frame resized to its working size.
@@ -275,11 +275,11 @@ class _Backends:
         return self._of(network)[0]
 
     def is_ready(self, network: TransformerNet, shape: tuple[int, ...]) -> bool:
-        made = self._made.get(kind_of(network))
+        made = self._made.get(network.kind)
         return made is not None and made[1].is_ready(shape)
 
     def _of(self, network: TransformerNet) -> tuple[Choice, Backend]:
-        kind = kind_of(network)
+        kind = network.kind
         with self._lock:
             if kind not in self._made:
                 # Measuring again takes minutes for large networks, and the fastest backend for one

@@ -235,7 +235,7 @@ def _load_model(
     model: Path | str, style_image: Path | str | Mapping[str, Path | str]
 ) -> tuple[StyleModel, Mapping[str, Path | str]]:
     """The model, and the style images of its styles to measure."""
-    loaded, named = find_style(str(model))
+    loaded, named = find_style(model)
     if isinstance(style_image, Mapping):
         for name in style_image:
             loaded.style_weights(name)  # raises for an unknown name
