@@ -163,11 +163,7 @@ class StyleSet:
 
 
 def weights_of(style: str | Sequence[str] | Mapping[str, float]) -> dict[str, float]:
-    """A name, a list of names of equal weight, or names with weights, as weights that sum to 1.
-
-    Raises:
-        InputError: weights that are negative, or all zero.
-    """
+    """A style as `StyleSet.passes` takes it, as weights that sum to 1."""
     if isinstance(style, Mapping):
         return normalized_weights(style)
     names = [style] if isinstance(style, str) else style

@@ -47,13 +47,9 @@ class FrameStylizer:
         stylizer: the stylizer; it may be set to another style between two frames.
         timeline: styles over time, by their names in the stylizer's set; None for the style that
             the stylizer is set to.
-        post_processing: colors, strength and split screen.
-        stabilizer: keeps strokes in place, at the working size; None for no stabilizer.
-
-    Attributes:
-        stylizer, timeline: see above.
-        post_processing: see above; it may be replaced between two frames.
-        stabilizer: see above; it may be replaced between two videos.
+        post_processing: colors, strength and split screen; it may be replaced between two frames.
+        stabilizer: keeps strokes in place, at the working size; None for no stabilizer. It may be
+            replaced between two videos.
     """
 
     def __init__(

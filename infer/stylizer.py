@@ -135,7 +135,7 @@ class Stylizer:
     @property
     def choice(self) -> Choice:
         """The backend, and why it was chosen."""
-        return self._backends.choice(self.passes[0].network)
+        return self._backends.made(self.passes[0].network)[0]
 
     @property
     def _backend(self) -> Backend:
@@ -226,18 +226,15 @@ class Stylizer:
 
     def _begin_pass(self, each: Pass, frame: Frame, *, several: bool) -> Callable[[], Frame]:
         backend = self._backends.of(each.network)
-        tile = self._tile(each.network, backend, *frame.shape[:2])
-        if tile is None and several:
+        if tile := self._tile(each.network, backend, *frame.shape[:2]):
+            dtype, device = DTYPES[backend.precision], backend.torch_device
+            net = TiledNet(each.network, each.weights, device=device, dtype=dtype, tile=tile)
+            stylized = net(frame)
+        elif several:
             pending = backend.start(frame[None], each.weights)
             return lambda: pending()[0]
-        if tile is None:
-            [stylized] = backend(frame[None], each.weights)
         else:
-            dtype = DTYPES[backend.precision]
-            net = TiledNet(
-                each.network, each.weights, device=backend.torch_device, dtype=dtype, tile=tile
-            )
-            stylized = net(frame)
+            [stylized] = backend(frame[None], each.weights)
         return lambda: stylized
 
     def working_size(self, height: int, width: int) -> tuple[int, int]:
@@ -269,16 +266,13 @@ class _Backends:
         self._lock = threading.Lock()
 
     def of(self, network: TransformerNet) -> Backend:
-        return self._of(network)[1]
-
-    def choice(self, network: TransformerNet) -> Choice:
-        return self._of(network)[0]
+        return self.made(network)[1]
 
     def is_ready(self, network: TransformerNet, shape: tuple[int, ...]) -> bool:
         made = self._made.get(network.kind)
         return made is not None and made[1].is_ready(shape)
 
-    def _of(self, network: TransformerNet) -> tuple[Choice, Backend]:
+    def made(self, network: TransformerNet) -> tuple[Choice, Backend]:
         kind = network.kind
         with self._lock:
             if kind not in self._made:

@@ -91,9 +91,8 @@ class TiledNet:
                 try:
                     self._network(image, self._style)
                 except _Found as found:
-                    features = part.trim(
-                        found.features, image.shape[-1] // found.features.shape[-1]
-                    )
+                    stride = image.shape[-1] // found.features.shape[-1]
+                    features = part.trim(found.features, stride)
                 # A row for each channel that is normalized, of all of its phases.
                 rows = features.float().reshape(norm.scale.shape[-1], -1)
                 count = rows.shape[1]
@@ -149,11 +148,7 @@ def tile_side(
 
 
 def check_fits(height: int, width: int, memory: float) -> None:
-    """Check that a frame stylized at a smaller size can be brought back to its own size.
-
-    Args:
-        height, width: size of the frame, pixels.
-        memory: bytes.
+    """Check that a frame stylized at a smaller size can be brought back in `memory` bytes.
 
     Raises:
         InputError: it does not fit; the message says which size would.

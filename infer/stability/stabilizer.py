@@ -133,9 +133,6 @@ class _Last:
 class Stabilizer:
     """Stabilizes the stylized frames of one video, in order.
 
-    Args:
-        stability: see the attribute.
-
     Raises:
         InputError: the stability is out of range.
     """
@@ -238,10 +235,9 @@ class Stabilizer:
             result = self._blended(last, motion, result, max_kept, np.maximum(age, turns) - turns)
         # Copies, since the caller may draw on the result.
         output = _four_channels(result, self._buffer("output", (*result.shape[:2], 4)))
-        if self.stability > 0:
-            kept = {n: p.copy() if p is result else p for n, p in outputs.items()}
-        else:
-            kept = {}
+        if self.stability == 0:
+            outputs = {}
+        kept = {n: p.copy() if p is result else p for n, p in outputs.items()}
         self._last = _Last(view, output, age, beside, kept)
         return result
 
@@ -285,9 +281,8 @@ class Stabilizer:
         moved = self._tracker.moved("moved", last.output, motion.back)
         warped = cv2.cvtColor(moved, cv2.COLOR_BGRA2BGR, dst=self._buffer("kept", shape))
         kept: Frame = np.asarray(warped, np.uint8)
-        fading = 1 - float(
-            np.exp(-(motion.fade**2))
-        )  # 0 in constant light, almost 1 from 2 levels on
+        # 0 in constant light, almost 1 from 2 levels on.
+        fading = 1 - float(np.exp(-(motion.fade**2)))
         by_age = interpolated(cv2.LUT(age, _kept_by_age(max_kept, fading)), motion.trust.shape)
         keep = cv2.multiply(motion.trust, by_age, scale=1 / 255)
         keep = cv2.resize(keep, shape[1::-1], dst=self._buffer("keep", shape[:2]))
@@ -329,11 +324,7 @@ def _kept_by_age(max_kept: float, fading: float) -> Gray:
 def _in_light_of(stylized: Frame, kept: Frame, keep: Gray, fading: float) -> Frame:
     """The kept output with the brightness and contrast of the new one; overwrites `kept`.
 
-    Args:
-        stylized: the new output.
-        kept: the warped last output.
-        keep: fraction that is kept, of 255; both are compared where that is not negligible.
-        fading: how far to go, from 0 to 1.
+    Both are compared where more than a negligible fraction is kept; `fading` is how far to go.
     """
     compared = (keep > FOUND).astype(np.uint8)
     (mean, deviation), (new_mean, new_deviation) = (
@@ -347,12 +338,7 @@ def _in_light_of(stylized: Frame, kept: Frame, keep: Gray, fading: float) -> Fra
 
 
 def _unworn(kept: Frame, wanted: Gray) -> Gray:
-    """Where the kept output still has strokes, from 0 (worn off) to 255.
-
-    Args:
-        kept: the warped last output.
-        wanted: fine detail of the new output.
-    """
+    """Where the kept output still has strokes, from 0 (worn off) to 255."""
     # Every second pixel is enough for means over cells.
     has, should = (
         1 + cell_means(np.ascontiguousarray(detail[::2, ::2]), kept.shape, 3)

@@ -197,12 +197,6 @@ def _noisy_regions(unchanged: Mask, found: Mask, back: Field, before: Gray, now:
 
     A road is such a region while the camera adapts its exposure, but the roof of a car on it is
     not. Flow is noise where it is inconsistent, or varies and explains hardly any of the change.
-
-    Args:
-        unchanged: pixels that look the same in both frames.
-        found: pixels whose flow is consistent.
-        back: flow to the previous frame.
-        before, now: brightness of the two frames.
     """
     count, regions = cv2.connectedComponents(unchanged.astype(np.uint8))
     flat = unchanged & (cv2.dilate(_slope(now), _BLEEDS) < _FLAT)

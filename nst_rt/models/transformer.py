@@ -41,13 +41,7 @@ class FastNet(nn.Module):
     """
 
     def __init__(
-        self,
-        styles: int,
-        *,
-        trunk: int = 32,
-        decoder: int = 16,
-        blocks: int = 5,
-        dilation: int = 2,
+        self, styles: int, *, trunk: int = 32, decoder: int = 16, blocks: int = 5, dilation: int = 2
     ) -> None:
         super().__init__()
         self.hyper_parameters = {
@@ -92,17 +86,11 @@ class ClassicNet(nn.Module):
         w = width
         self.first = ConvNorm(3, w, 9, styles)
         self.encode = nn.ModuleList(
-            [
-                ConvNorm(w, 2 * w, 3, styles, stride=2),
-                ConvNorm(2 * w, 4 * w, 3, styles, stride=2),
-            ]
+            [ConvNorm(w, 2 * w, 3, styles, stride=2), ConvNorm(2 * w, 4 * w, 3, styles, stride=2)]
         )
         self.blocks = nn.ModuleList(ResidualBlock(4 * w, styles) for _ in range(blocks))
         self.decode = nn.ModuleList(
-            [
-                ConvNorm(4 * w, 2 * w, 3, styles),
-                ConvNorm(2 * w, w, 3, styles),
-            ]
+            [ConvNorm(4 * w, 2 * w, 3, styles), ConvNorm(2 * w, w, 3, styles)]
         )
         self.to_image = nn.Conv2d(w, 3, 9, padding=4, padding_mode="reflect")
 

@@ -11,13 +11,7 @@ import pytest
 from nst_rt.images.convert import tensor_to_frame
 from nst_rt.images.io import Frame, load_image
 from nst_rt.metrics.flow import Correspondence
-from nst_rt.metrics.stability import (
-    WarpingError,
-    WarpingMeter,
-    pan,
-    pan_error,
-    warping_error,
-)
+from nst_rt.metrics.stability import WarpingError, WarpingMeter, pan, pan_error, warping_error
 
 RANDOM = np.random.default_rng(0)
 ALL_VISIBLE = Correspondence(None, np.ones((80, 120), np.bool_))
