@@ -238,10 +238,6 @@ def next_ages(ages: Ages, names: Sequence[Hashable]) -> Ages:
     A new network runs at once. Otherwise one network runs per frame, the one that has waited
     longest. While new ones keep coming, as in a fade, whose weights change in each frame, it runs
     beside them once it has waited for as many frames as there are networks.
-
-    Args:
-        ages: ages at the last frame.
-        names: names of the networks.
     """
     waited = {name: ages[name] + 1 for name in names if name in ages}
     after = {name: waited.get(name, 0) for name in names}

@@ -121,16 +121,9 @@ class _Found(Exception):
 def tile_side(
     network: TransformerNet, height: int, width: int, itemsize: int, memory: float
 ) -> int | None:
-    """Side of the tiles in which to stylize a frame in a given memory.
+    """Side of the tiles, pixels, in which to stylize a frame in `memory` bytes; None for no tiles.
 
-    Args:
-        network: the network to run.
-        height, width: size of the frame, pixels.
-        itemsize: size of a number in the precision that is computed in, bytes.
-        memory: bytes.
-
-    Returns:
-        Pixels; None for the whole frame at once.
+    `itemsize` is the size of a number in the precision that is computed in, bytes.
 
     Raises:
         InputError: it does not fit; the message says which size would.
