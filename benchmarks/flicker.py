@@ -6,7 +6,7 @@
 IMAGES is a folder with the style image of each style, as STYLE.jpg. The peer stylizes in its
 arbitrary-style mode, with `--smooth 0.3` of its video verb and without; ours with the stabilizer
 and without. Measured are the pan error (`nst_rt.metrics.stability.pan_error`); the warping error on
-clips with known motion, made of the same photos (`nst_rt.metrics.motion.layered_clip`); and for
+clips with known motion, made of the same photos (`layered.py`); and for
 each clip what `nst_rt.infer.evaluate.clip` measures: by optical flow, and where it does not change.
 For each clip also the strokes that the stabilizer keeps: their energy in even areas
 (`nst_rt.metrics.boldness`) with it, relative to without.
@@ -19,6 +19,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from layered import layered_clip
 from peer import arbitrary_style
 
 from nst_rt.images.convert import frame_to_tensor, resize
@@ -28,7 +29,6 @@ from nst_rt.infer.evaluate.model import pan_photos
 from nst_rt.infer.stylizer import load_style
 from nst_rt.infer.video import VideoReader
 from nst_rt.metrics.boldness import MIN_EVEN, SIZE, even_areas, stroke_energy
-from nst_rt.metrics.motion import layered_clip
 from nst_rt.metrics.quality import QualityObjective
 from nst_rt.metrics.stability import (
     DEFINITION,

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from layered import layered_clip
 
 from nst_rt.images.io import Frame
 from nst_rt.infer.evaluate.model import pan_photos
 from nst_rt.infer.stability.tracking import Tracker
-from nst_rt.metrics.flow import Correspondence, Field, flow_correspondence, pixel_grid, resized
-from nst_rt.metrics.motion import layered_clip
+from nst_rt.metrics.flow import Correspondence, Field, flow_correspondence, interpolated, pixel_grid
 from nst_rt.metrics.stability import pan_photo
 
 Method = Callable[[Frame, Frame], Correspondence]
@@ -76,8 +76,8 @@ def tracker_correspondence(before: Frame, now: Frame) -> Correspondence:
     if motion is None:
         return Correspondence(grid, np.zeros(now.shape[:2], np.bool_))
     scale = np.divide(now.shape[1::-1], motion.back.shape[1::-1], dtype=np.float32)
-    positions = resized(motion.back * scale, now.shape) + grid
-    return Correspondence(positions, resized(motion.trust, now.shape) > 0)
+    positions = interpolated(motion.back * scale, now.shape) + grid
+    return Correspondence(positions, interpolated(motion.trust, now.shape) > 0)
 
 
 def read_frame(file: Path) -> Frame:

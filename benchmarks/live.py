@@ -35,7 +35,7 @@ from nst_rt.infer.demo import packaged_film
 from nst_rt.infer.frames import TimedFrame
 from nst_rt.infer.live.mjpeg import MjpegServer
 from nst_rt.infer.live.window import TITLE
-from nst_rt.infer.strokes import resized
+from nst_rt.infer.strokes import resized_frame
 from nst_rt.infer.stylizer import load_style
 
 _SAMPLING = 0.002  # seconds between samples of the screen
@@ -97,7 +97,7 @@ class NumberedCamera:
         self._frames: list[Frame] = []
         film = cv2.VideoCapture(str(packaged_film()))
         while (read := film.read())[0]:
-            self._frames.append(resized(np.asarray(read[1], np.uint8), size[::-1]))
+            self._frames.append(resized_frame(np.asarray(read[1], np.uint8), size[::-1]))
         self._server = MjpegServer(0)
         self.url = self._server.links[0]
         self._ended = threading.Event()

@@ -17,7 +17,7 @@ import numpy as np
 
 from nst_rt.images.convert import tensor_to_frame
 from nst_rt.images.io import Frame, load_image
-from nst_rt.infer.strokes import resized
+from nst_rt.infer.strokes import resized_frame
 from nst_rt.infer.stylizer import load_style
 
 SIZES = ((640, 480), (1280, 720), (3840, 2160), (4000, 3000))
@@ -37,7 +37,7 @@ def main() -> None:
     print("| size | 1:1 | 2 % | speedup | edges |")
     print(f"|{' --- |' * 5}")
     for width, height in SIZES:
-        frame = resized(photo, (height, width))
+        frame = resized_frame(photo, (height, width))
         outputs = {kind: stylizer(frame) for kind, stylizer in stylizers.items()}
         seconds: dict[str, list[float]] = {kind: [] for kind in KINDS}
         for _ in range(options.rounds):
@@ -76,7 +76,7 @@ from nst_rt.images.io import load_image, tensor_to_frame
 from nst_rt.images.convert import tensor_to_frame
 from nst_rt.images.io import load_image
 photo, width, height, style, kind = sys.argv[1:]
-frame = resized(tensor_to_frame(load_image(photo)), (int(height), int(width)))
+frame = resized_frame(tensor_to_frame(load_image(photo)), (int(height), int(width)))
 nst_rt.load_style(style, stroke_size=kind)(frame)
 [peak] = [line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")]
 print(peak)

@@ -63,9 +63,8 @@ class _Entry:
 
     def is_related(self, other: "_Entry") -> bool:
         """Whether the two can be blended by their weights (Wang et al. 2019)."""
-        if kind_of(self.network) != kind_of(other.network):
-            return False
-        return float(self.kernels @ other.kernels) >= _RELATED
+        is_same_kind = self.network.kind == other.network.kind
+        return is_same_kind and float(self.kernels @ other.kernels) >= _RELATED
 
 
 class StyleSet:
@@ -163,18 +162,8 @@ class StyleSet:
         return self._entries[name]
 
 
-def kind_of(network: TransformerNet) -> tuple[object, ...]:
-    """What two networks must have in common to run on the same compiled one."""
-    hyper_parameters = sorted(network.hyper_parameters.items())
-    return type(network), network.architecture, *hyper_parameters
-
-
 def weights_of(style: str | Sequence[str] | Mapping[str, float]) -> dict[str, float]:
-    """A name, a list of names of equal weight, or names with weights, as weights that sum to 1.
-
-    Raises:
-        InputError: weights that are negative, or all zero.
-    """
+    """A style as `StyleSet.passes` takes it, as weights that sum to 1."""
     if isinstance(style, Mapping):
         return normalized_weights(style)
     names = [style] if isinstance(style, str) else style

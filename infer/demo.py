@@ -20,10 +20,7 @@ _FILM = "bigbuckbunny.mp4"
 
 
 def run_demo(
-    out: Path | str = "demo",
-    *,
-    style: AnyStyle = "starry_night",
-    progress: Progress | None = None,
+    out: Path | str = "demo", *, style: AnyStyle = "starry_night", progress: Progress | None = None
 ) -> VideoResult:
     """Stylize a 720p clip of Big Buck Bunny, with its audio, and lay out things to try next.
 
@@ -48,13 +45,7 @@ def run_demo(
             shutil.copyfile(file, folder / target / file.name)
     shutil.copyfile(film, folder / _FILM)
     output = folder / f"{film.stem}_{style_label(style)}.mp4"
-    done = stylize_video(
-        film,
-        output,
-        style=stylizer,
-        overwrite=True,
-        progress=progress,
-    )
+    done = stylize_video(film, output, style=stylizer, overwrite=True, progress=progress)
     before_after = np.hstack([_middle_frame(film), _middle_frame(output)])
     save_image(before_after, folder / "before_after.png", overwrite=True)
     return done

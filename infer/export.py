@@ -18,8 +18,8 @@ from nst_rt.files import check_format, check_output
 from nst_rt.infer.backends import Frames
 from nst_rt.infer.backends.graph import StyledFrameNet, exported
 from nst_rt.infer.backends.onnx import onnx_graph
-from nst_rt.infer.timeline import OneStyle, style_label
-from nst_rt.models.style_model import StyleModel, find_style
+from nst_rt.infer.timeline import style_label
+from nst_rt.models.style_model import OneStyle, find_style
 
 ExportFormat = Literal["onnx", "openvino", "torch"]
 EXPORT_FORMATS: tuple[ExportFormat, ...] = get_args(ExportFormat)
@@ -83,7 +83,7 @@ def export_model(
     if suffix == ".xml":
         check_output(output.with_suffix(".bin"), overwrite=overwrite)
     chosen = next(name for name in EXPORT_FORMATS if _SUFFIXES[name] == suffix)
-    found = model if isinstance(model, StyleModel) else find_style(str(model))[0]
+    found, _ = find_style(model)
     net = StyledFrameNet(found.network)
     with TemporaryDirectory(dir=output.parent, prefix=f".{output.stem}-") as folder:
         file = Path(folder, f"model{suffix}")

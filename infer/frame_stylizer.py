@@ -47,13 +47,9 @@ class FrameStylizer:
         stylizer: the stylizer; it may be set to another style between two frames.
         timeline: styles over time, by their names in the stylizer's set; None for the style that
             the stylizer is set to.
-        post_processing: colors, strength and split screen.
-        stabilizer: keeps strokes in place, at the working size; None for no stabilizer.
-
-    Attributes:
-        stylizer, timeline: see above.
-        post_processing: see above; it may be replaced between two frames.
-        stabilizer: see above; it may be replaced between two videos.
+        post_processing: colors, strength and split screen; it may be replaced between two frames.
+        stabilizer: keeps strokes in place, at the working size; None for no stabilizer. It may be
+            replaced between two videos.
     """
 
     def __init__(
@@ -242,10 +238,6 @@ def next_ages(ages: Ages, names: Sequence[Hashable]) -> Ages:
     A new network runs at once. Otherwise one network runs per frame, the one that has waited
     longest. While new ones keep coming, as in a fade, whose weights change in each frame, it runs
     beside them once it has waited for as many frames as there are networks.
-
-    Args:
-        ages: ages at the last frame.
-        names: names of the networks.
     """
     waited = {name: ages[name] + 1 for name in names if name in ages}
     after = {name: waited.get(name, 0) for name in names}

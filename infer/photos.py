@@ -1,28 +1,43 @@
-"""Photos in a style: one, several, or whole collections into a folder."""
+"""Photos in a style: one, several, or whole collections into a folder; or one in all styles."""
 
+import base64
+import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
+
+from PIL import Image
+from torch import Tensor
 
 from nst_rt.errors import InputError, OutputExistsError
 from nst_rt.files import check_input, check_not_input, is_disk_full
 from nst_rt.images.collection import Photo, find_photos, is_collection
-from nst_rt.images.convert import tensor_to_frame
+from nst_rt.images.contact_sheet import contact_sheet
+from nst_rt.images.convert import frame_to_tensor, tensor_to_frame
 from nst_rt.images.io import (
     IMAGE_SUFFIXES,
+    Frame,
     check_image_output,
     check_image_size,
+    load_image,
     load_picture,
     save_image,
 )
 from nst_rt.infer.backends import BackendName, Precision
+from nst_rt.infer.blend import StyleSet
 from nst_rt.infer.frame_stylizer import FrameStylizer, label_of, load_frame_stylizer
 from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize
 from nst_rt.infer.stylizer import Stylizer
-from nst_rt.infer.timeline import AnyStyle, Timeline
+from nst_rt.infer.timeline import AnyStyle, Timeline, load_blend
+from nst_rt.models.style_model import gallery_files
 from nst_rt.models.transformer import MINIMUM_SIZE
 from nst_rt.progress import Progress
+
+SHEET_CELL = 480  # long side of an image on the sheet, pixels
+COLUMNS = 4
+_PREVIEW_SIZE = 96
+_PREVIEW_QUALITY = 80
 
 
 @dataclass(frozen=True)
@@ -137,10 +152,13 @@ def stylize_images(
             )
         except InputError as error:
             skipped[str(photo)] = str(error)
-        except (OSError, MemoryError) as error:
+        except MemoryError:
+            skipped[str(photo)] = f"{photo}: too large for the memory"
+        except OSError as error:
             if is_disk_full(error):
                 raise
-            skipped[str(photo)] = f"{photo}: {_cause(error)}"
+            file, cause = error.filename or "its output", error.strerror or error
+            skipped[str(photo)] = f"{photo}: {file} cannot be written ({cause})"
         if progress:
             progress(done, len(outputs), photo.name)
     if skipped and not (images or kept):
@@ -169,12 +187,6 @@ def _stylize(
     return StylizedImage(output, width, height)
 
 
-def _cause(error: OSError | MemoryError) -> str:
-    if isinstance(error, MemoryError):
-        return "too large for the memory"
-    return f"{error.filename or 'its output'} cannot be written ({error.strerror or error})"
-
-
 def _outputs(sources: Sequence[Path], out: Path | str | None, label: str) -> dict[Path, Photo]:
     """The photos of all sources by their output files.
 
@@ -182,7 +194,7 @@ def _outputs(sources: Sequence[Path], out: Path | str | None, label: str) -> dic
         InputError: no photos, two with one output, or outputs that cannot be used.
     """
     several = len(sources) != 1 or is_collection(sources[0])
-    if out is None or several or is_folder(out):
+    if out is None or several or str(out).endswith(("/", os.sep)) or Path(out).is_dir():
         folder = None if out is None else Path(out)
         if folder and (folder.suffix.lower() in IMAGE_SUFFIXES or folder.is_file()):
             raise InputError(f"{folder}: not a folder, which several photos need")
@@ -200,27 +212,22 @@ def _outputs(sources: Sequence[Path], out: Path | str | None, label: str) -> dic
     return outputs
 
 
-def is_folder(out: Path | str) -> bool:
-    """Whether an output is a folder: an existing one, or a name that ends with a slash."""
-    return str(out).endswith(("/", os.sep)) or Path(out).is_dir()
-
-
 def _source_outputs(source: Path, folder: Path | None, label: str) -> list[tuple[Path, Photo]]:
     """The output files of one source, and their photos."""
     if not is_collection(source):
         name = Path(_writable(source.name))
         target = Path(f"{name.stem}_{label}{name.suffix}") if folder is None else folder / name
         return [(target, Photo(check_input(source)))]
-    name = Path(source.resolve().name)
-    target = Path(f"{name if source.is_dir() else name.stem}_{label}")
-    target = target if folder is None else folder
-    results, origin = target.resolve(), source.resolve()
+    origin = source.resolve()
+    own = origin.name if source.is_dir() else origin.stem
+    target = Path(f"{own}_{label}") if folder is None else folder
+    results = target.resolve()
     if results == origin:
         raise InputError(f"{target}: contains the photos; choose another folder")
     pairs = []
+    inside = results.is_relative_to(origin)
     for photo in find_photos(source):
         # Outputs of an earlier run inside the collection are no photos of it.
-        inside = results.is_relative_to(origin)
         if not (inside and photo.path.parent.resolve().is_relative_to(results)):
             place = _place(photo, source)
             pairs.append((target / place.with_name(_writable(place.name)), photo))
@@ -241,3 +248,47 @@ def _place(photo: Photo, source: Path) -> PurePath:
     # No ".." may lead out of the output folder.
     parts = [part for part in PurePosixPath(photo.member).parts if part not in ("/", "..")]
     return PurePath(*parts) if parts else PurePath(photo.name)
+
+
+def style_sheet(
+    photo: Path | str, *, size: int = SHEET_CELL, progress: Progress | None = None
+) -> Tensor:
+    """A contact sheet of a photo and its stylized versions in all styles of the gallery.
+
+    Args:
+        photo: image file.
+        size: long side of each image, pixels.
+        progress: called after each style.
+
+    Returns:
+        Shape (1, 3, H, W), RGB in [0, 1].
+
+    Raises:
+        InputError: a photo or a size that cannot be used.
+    """
+    image = load_image(photo, size=size)
+    style_set, _ = load_blend([*gallery_files()])
+    images = {"photo": image}
+    for name, stylized in in_all_styles(tensor_to_frame(image), style_set):
+        images[name] = frame_to_tensor(stylized)
+        if progress:
+            progress(len(images) - 1, len(style_set.names), name)
+    return contact_sheet(list(images.values()), list(images), columns=COLUMNS)
+
+
+def in_all_styles(frame: Frame, style_set: StyleSet) -> Iterator[tuple[str, Frame]]:
+    """Stylize a frame, shape (H, W, 3), uint8 BGR, in every style; yields names and results."""
+    # The images of a sheet are small: strokes in proportion to them would hardly be seen.
+    stylizer = Stylizer(style_set, style_set.names[0], stroke_size="1:1")
+    for name in style_set.names:
+        stylizer.set_style(name)
+        yield name, stylizer(frame)
+
+
+def preview(stylized: Frame) -> str:
+    """A stylized frame as the small image that a `Style` carries: WebP of 96 px, in base64."""
+    image = Image.fromarray(stylized[:, :, ::-1])
+    image.thumbnail((_PREVIEW_SIZE, _PREVIEW_SIZE), Image.Resampling.LANCZOS)
+    file = io.BytesIO()
+    image.save(file, "WEBP", quality=_PREVIEW_QUALITY)
+    return base64.b64encode(file.getvalue()).decode()

@@ -114,25 +114,19 @@ def mixed(frames: Sequence[tuple[Frame, float]]) -> Frame:
     return result
 
 
-def split(frame: Frame, stylized: Frame, *, position: float = 0.5) -> Frame:
+def split(frame: Frame, stylized: Frame) -> Frame:
     """The frame on the left, its stylized version on the right, a thin white line between them.
 
     Args:
         frame: shape (H, W, 3), uint8 BGR.
         stylized: the stylized version, same shape.
-        position: position of the line, from 0 (left) to 1 (right).
 
     Returns:
         Same shape.
-
-    Raises:
-        InputError: a position out of range.
     """
-    if not 0 <= position <= 1:
-        raise InputError(f"`position` must be between 0 and 1, not {position}")
     width = frame.shape[1]
     thickness = max(round(width / _LINE), 1)
-    left = min(round(position * width), width - thickness)
+    left = min(round(width / 2), width - thickness)
     result = stylized.copy()
     result[:, :left] = frame[:, :left]
     result[:, left : left + thickness] = _WHITE

@@ -103,16 +103,13 @@ class StrokeSize:
         else:
             factor = scale * STROKE / (self.value * max(height, width))
         factor = min(factor, _LARGEST_FACTOR)
-        return (
-            max(round(height * factor), MINIMUM_SIZE),
-            max(round(width * factor), MINIMUM_SIZE),
-        )
+        return (max(round(height * factor), MINIMUM_SIZE), max(round(width * factor), MINIMUM_SIZE))
 
 
 DEFAULT_STROKES = StrokeSize(0.02)  # the long side of the working size is 1000 px
 
 
-def resized(frame: Frame, size: tuple[int, int]) -> Frame:
+def resized_frame(frame: Frame, size: tuple[int, int]) -> Frame:
     """A frame resized to (height, width); itself if it has this size."""
     if frame.shape[:2] == size:
         return frame
@@ -139,12 +136,13 @@ def at_full_size(stylized: Frame, small: Frame, frame: Frame) -> Frame:
     """
     height, width = frame.shape[:2]
     if height * width <= small.shape[0] * small.shape[1]:
-        return resized(stylized, (height, width))
+        return resized_frame(stylized, (height, width))
 
     def enlarged(x: npt.NDArray[Any], interpolation: int) -> npt.NDArray[Any]:
         return cv2.resize(x, (width, height), interpolation=interpolation)
 
-    edges, slope = _edges(*(_brightness(_halved(x)) for x in (small, stylized)))
+    half = (small.shape[0] + 1) // 2, (small.shape[1] + 1) // 2
+    edges, slope = _edges(*(_brightness(resized_frame(x, half)) for x in (small, stylized)))
     # In 255ths, since arithmetic on bytes is several times faster.
     edge = enlarged(cv2.convertScaleAbs(edges, alpha=255), cv2.INTER_LINEAR)
     detail = enlarged(cv2.convertScaleAbs(edges * slope, alpha=255 / _SLOPES[1]), cv2.INTER_LINEAR)
@@ -166,13 +164,13 @@ def at_full_size(stylized: Frame, small: Frame, frame: Frame) -> Frame:
         mixed = cv2.multiply(coarse[rows], weight, scale=1 / 255)
         mixed = cv2.add(mixed, cv2.multiply(strokes, cv2.bitwise_not(weight), scale=1 / 255))
         bright = _brightness(frame[rows])
+        before = seen[rows]
         for brighter, darker, change in (
-            (bright, seen[rows], cv2.add),
-            (seen[rows], bright, cv2.subtract),
+            (bright, before, cv2.add),
+            (before, bright, cv2.subtract),
         ):
-            lost = cv2.multiply(
-                cv2.subtract(brighter, darker), detail[rows], scale=_SLOPES[1] / 255
-            )
+            differs = cv2.subtract(brighter, darker)
+            lost = cv2.multiply(differs, detail[rows], scale=_SLOPES[1] / 255)
             mixed = change(mixed, cv2.merge([lost] * 3))
         result[rows] = mixed
     return np.asarray(result, np.uint8)
@@ -190,10 +188,6 @@ def _edges(before: npt.NDArray[Any], after: npt.NDArray[Any]) -> tuple[Plane, Pl
     covariance = mean(x * y) - mean_x * mean(y)
     slope = np.clip(mean(covariance / (variance + _NOISE)), *_SLOPES)
     return mean(variance / (variance + _NOISE)), slope
-
-
-def _halved(x: Frame) -> Frame:
-    return resized(x, ((x.shape[0] + 1) // 2, (x.shape[1] + 1) // 2))
 
 
 def _blurred(x: npt.NDArray[Any]) -> npt.NDArray[Any]:

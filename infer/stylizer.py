@@ -19,9 +19,9 @@ from nst_rt.infer.backends import (
     create_backend,
 )
 from nst_rt.infer.backends.graph import digest
-from nst_rt.infer.blend import Pass, StyleSet, kind_of, weights_of
+from nst_rt.infer.blend import Pass, StyleSet, weights_of
 from nst_rt.infer.postprocess import check_strength, mixed, with_strength
-from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize, at_full_size, resized
+from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize, at_full_size, resized_frame
 from nst_rt.infer.tiled import TiledNet, check_fits, tile_side
 from nst_rt.infer.timeline import AnyStyle, load_blend
 from nst_rt.models.style_model import StyleModel
@@ -135,7 +135,7 @@ class Stylizer:
     @property
     def choice(self) -> Choice:
         """The backend, and why it was chosen."""
-        return self._backends.choice(self.passes[0].network)
+        return self._backends.made(self.passes[0].network)[0]
 
     @property
     def _backend(self) -> Backend:
@@ -178,7 +178,7 @@ class Stylizer:
     @property
     def runs(self) -> tuple[object, ...]:
         """The kinds of network that run for a frame; beside its size, they decide the time."""
-        return tuple(kind_of(each.network) for each in self.passes)
+        return tuple(each.network.kind for each in self.passes)
 
     def shrunk(self, frame: Frame) -> Frame:
         """A frame resized to its working size.
@@ -193,7 +193,7 @@ class Stylizer:
             return frame
         if self._memory is not None or height * width > _SURELY_FITS_PIXELS:
             check_fits(height, width, self._available())
-        return resized(frame, size)
+        return resized_frame(frame, size)
 
     def stylize_shrunk(self, frame: Frame, passes: Sequence[Pass] | None = None) -> Frame:
         """Stylize a frame at its own size and in full strength.
@@ -226,18 +226,15 @@ class Stylizer:
 
     def _begin_pass(self, each: Pass, frame: Frame, *, several: bool) -> Callable[[], Frame]:
         backend = self._backends.of(each.network)
-        tile = self._tile(each.network, backend, *frame.shape[:2])
-        if tile is None and several:
+        if tile := self._tile(each.network, backend, *frame.shape[:2]):
+            dtype, device = DTYPES[backend.precision], backend.torch_device
+            net = TiledNet(each.network, each.weights, device=device, dtype=dtype, tile=tile)
+            stylized = net(frame)
+        elif several:
             pending = backend.start(frame[None], each.weights)
             return lambda: pending()[0]
-        if tile is None:
-            [stylized] = backend(frame[None], each.weights)
         else:
-            dtype = DTYPES[backend.precision]
-            net = TiledNet(
-                each.network, each.weights, device=backend.torch_device, dtype=dtype, tile=tile
-            )
-            stylized = net(frame)
+            [stylized] = backend(frame[None], each.weights)
         return lambda: stylized
 
     def working_size(self, height: int, width: int) -> tuple[int, int]:
@@ -269,17 +266,14 @@ class _Backends:
         self._lock = threading.Lock()
 
     def of(self, network: TransformerNet) -> Backend:
-        return self._of(network)[1]
-
-    def choice(self, network: TransformerNet) -> Choice:
-        return self._of(network)[0]
+        return self.made(network)[1]
 
     def is_ready(self, network: TransformerNet, shape: tuple[int, ...]) -> bool:
-        made = self._made.get(kind_of(network))
+        made = self._made.get(network.kind)
         return made is not None and made[1].is_ready(shape)
 
-    def _of(self, network: TransformerNet) -> tuple[Choice, Backend]:
-        kind = kind_of(network)
+    def made(self, network: TransformerNet) -> tuple[Choice, Backend]:
+        kind = network.kind
         with self._lock:
             if kind not in self._made:
                 # Measuring again takes minutes for large networks, and the fastest backend for one

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from nst_rt.infer.backends import installed_version
+from nst_rt.infer.backends import frames_per_second, installed_version
 from nst_rt.infer.backends.onnx import onnx_providers
 from nst_rt.infer.backends.openvino import core
-from nst_rt.infer.backends.timing import frames_per_second
 from nst_rt.infer.stylizer import load_style
 from nst_rt.progress import Progress
 from nst_rt.version import __version__

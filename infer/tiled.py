@@ -91,9 +91,8 @@ class TiledNet:
                 try:
                     self._network(image, self._style)
                 except _Found as found:
-                    features = part.trim(
-                        found.features, image.shape[-1] // found.features.shape[-1]
-                    )
+                    stride = image.shape[-1] // found.features.shape[-1]
+                    features = part.trim(found.features, stride)
                 # A row for each channel that is normalized, of all of its phases.
                 rows = features.float().reshape(norm.scale.shape[-1], -1)
                 count = rows.shape[1]
@@ -122,16 +121,9 @@ class _Found(Exception):
 def tile_side(
     network: TransformerNet, height: int, width: int, itemsize: int, memory: float
 ) -> int | None:
-    """Side of the tiles in which to stylize a frame in a given memory.
+    """Side of the tiles, pixels, in which to stylize a frame in `memory` bytes; None for no tiles.
 
-    Args:
-        network: the network to run.
-        height, width: size of the frame, pixels.
-        itemsize: size of a number in the precision that is computed in, bytes.
-        memory: bytes.
-
-    Returns:
-        Pixels; None for the whole frame at once.
+    `itemsize` is the size of a number in the precision that is computed in, bytes.
 
     Raises:
         InputError: it does not fit; the message says which size would.
@@ -149,11 +141,7 @@ def tile_side(
 
 
 def check_fits(height: int, width: int, memory: float) -> None:
-    """Check that a frame stylized at a smaller size can be brought back to its own size.
-
-    Args:
-        height, width: size of the frame, pixels.
-        memory: bytes.
+    """Check that a frame stylized at a smaller size can be brought back in `memory` bytes.
 
     Raises:
         InputError: it does not fit; the message says which size would.

@@ -13,15 +13,13 @@ from nst_rt.errors import InputError
 from nst_rt.infer.blend import StyleSet, weights_of
 from nst_rt.models.style_model import (
     SUFFIX,
+    OneStyle,
     StyleModel,
     find_styles,
     gallery_files,
     normalized_weights,
 )
 from nst_rt.times import parse_time
-
-OneStyle = str | Path | StyleModel
-"""A style of the gallery, a model file (for its first style), FILE:NAME, or a loaded model."""
 
 AnyStyle = OneStyle | Sequence[OneStyle] | Mapping[str, float]
 """A style; or a blend as a text (`starry_night=0.7,great_wave=0.3`), as styles with weights, or as
@@ -208,17 +206,11 @@ def _weighted(style: object) -> list[tuple[OneStyle, float]]:
 def _loaded(styles: Iterable[OneStyle]) -> tuple[StyleSet, Iterator[str]]:
     """All styles of the models that hold some styles, and the names of these in the set."""
     styles = list(styles)
-    found = find_styles([str(style) for style in styles if not isinstance(style, StyleModel)])
-    places = [
-        (style, style.style_names[0]) if isinstance(style, StyleModel) else found[str(style)]
-        for style in styles
-    ]
+    found = find_styles(styles)
     style_set = StyleSet()
-    given: dict[int, dict[str, str]] = {}
-    for model, _ in places:
-        if id(model) not in given:
-            given[id(model)] = style_set.add(model)
-    return style_set, (given[id(model)][name] for model, name in places)
+    given = {model: style_set.add(model) for model in dict.fromkeys(m for m, _ in found.values())}
+    places = (found[style] for style in styles)
+    return style_set, (given[model][name] for model, name in places)
 
 
 def parse_style(text: str, *, fade: float = DEFAULT_FADE) -> Timeline:

@@ -13,13 +13,12 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
     os.environ["OMP_NUM_THREADS"] = str(max(1, share))
 
 import pytest
-import torch
+from blends import small_network
 from torch import Tensor
 
 from nst_rt.images.io import load_image
 from nst_rt.infer.demo import packaged_film
 from nst_rt.models.style_model import Style, StyleModel
-from nst_rt.models.transformer import TransformerNet
 
 # A program that is started in the background may ignore Ctrl-C, and so would what it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -59,13 +58,9 @@ def photo(astronaut: Path) -> Tensor:
 @pytest.fixture(scope="session")
 def two_styles() -> StyleModel:
     """An untrained network whose two styles differ."""
-    generator = torch.Generator().manual_seed(0)
-    network = TransformerNet("fast", 2, trunk=8, decoder=4, blocks=1).eval().requires_grad_(False)
-    for parameter in network.parameters():
-        parameter.copy_(torch.randn(parameter.shape, generator=generator) / 3)
     styles = (Style("waves", "The Waves", "A. FrameStylizer", "1831", "CC0"), Style("night"))
     training = {"steps": 12, "photos": {"holidays": 34}, "losses": {"style": 0.25}}
-    return StyleModel(network, styles, training)
+    return StyleModel(small_network(styles=2), styles, training)
 
 
 @pytest.fixture(scope="session")

@@ -3,31 +3,32 @@
 This package must not use the name `torch` itself, which its module `torch` would take over.
 """
 
-from nst_rt.infer.backends.choice import Choice, choose, create_backend, installed_version
+from nst_rt.infer.backends.choice import (
+    Choice,
+    choose,
+    create_backend,
+    frames_per_second,
+    installed_version,
+)
 from nst_rt.infer.backends.protocol import (
-    BACKENDS,
     DTYPES,
     IN_FLIGHT,
-    PRECISIONS,
     Backend,
     BackendName,
     Frames,
-    Pending,
     Precision,
 )
 
 __all__ = [
-    "BACKENDS",
     "DTYPES",
     "IN_FLIGHT",
-    "PRECISIONS",
     "Backend",
     "BackendName",
     "Choice",
     "Frames",
-    "Pending",
     "Precision",
     "choose",
     "create_backend",
+    "frames_per_second",
     "installed_version",
 ]

@@ -126,8 +126,7 @@ def digest(network: TransformerNet) -> str:
     known = hashlib.sha256()
     for module in (layers, transformer, merge, sys.modules[__name__]):
         known.update(inspect.getsource(module).encode())
-    kind = type(network).__qualname__, network.architecture, network.hyper_parameters
-    known.update(repr(kind).encode())
+    known.update(repr(network.kind).encode())
     return known.hexdigest()
 
 

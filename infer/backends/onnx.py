@@ -56,7 +56,6 @@ class ONNXBackend(Backend):
             raise BackendError(f"ONNX Runtime lists {device!r} here, but cannot use it")
 
     def __call__(self, frames: Frames, weights: StyleWeights) -> Frames:
-        """See `Backend`."""
         inputs = {"frames": np.ascontiguousarray(frames), "weights": weights}
         stylized: Frames = self._session.run(None, inputs)[0]
         return stylized

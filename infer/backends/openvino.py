@@ -99,19 +99,15 @@ class OpenVINOBackend(Backend):
         return "f32" if is_off and self._device.startswith("CPU") else supported[0]
 
     def __call__(self, frames: Frames, weights: StyleWeights) -> Frames:
-        """See `Backend`."""
         return self._run(frames, weights, throughput=False)()
 
     def start(self, frames: Frames, weights: StyleWeights) -> Pending:
-        """See `Backend`."""
         return self._run(frames, weights, throughput=True)
 
     def is_ready(self, shape: tuple[int, ...]) -> bool:
-        """See `Backend`."""
         return (*shape, False) in self._slots
 
     def prepare(self, shape: tuple[int, ...]) -> None:
-        """See `Backend`."""
         self._slots_for(shape, throughput=False)
 
     def _run(self, frames: Frames, weights: StyleWeights, *, throughput: bool) -> Pending:

@@ -38,7 +38,6 @@ class TorchBackend(Backend):
         self._loaded: StyleWeights | None = None
 
     def __call__(self, frames: Frames, weights: StyleWeights) -> Frames:
-        """See `Backend`."""
         return self.start(frames, weights)()
 
     @torch.inference_mode()

@@ -5,9 +5,6 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
 from nst_rt.errors import InputError, VideoError
 from nst_rt.images.io import Frame
 from nst_rt.infer.backends import BackendName, Precision
@@ -15,7 +12,7 @@ from nst_rt.infer.stability.stabilizer import Stabilizer
 from nst_rt.infer.stylizer import load_style
 from nst_rt.infer.video import VideoReader
 from nst_rt.metrics.flow import flow_correspondence, unchanged
-from nst_rt.metrics.stability import DEFINITION, WarpingError, WarpingMeter
+from nst_rt.metrics.stability import WarpingError, WarpingMeter
 from nst_rt.progress import Progress
 
 Stylize = Callable[[Frame], Frame]
@@ -95,7 +92,7 @@ def evaluate_clip(
             if progress is not None:
                 progress(count, min(frames, reader.info.frames or frames), "")
 
-    outputs = {"plain": stylizer, "stabilized": stabilized(stylizer)}
+    outputs: dict[str, Stylize] = {"plain": stylizer, "stabilized": stabilized(stylizer)}
     errors = clip_errors(counted(), outputs)
     if count < 2:
         raise VideoError(f"{clip}: flicker shows between frames, and it has only {count}")
@@ -130,34 +127,3 @@ def clip_errors(frames: Iterable[Frame], outputs: Mapping[str, Stylize]) -> dict
         name: ClipError(moving.result(), static.result())
         for name, (moving, static) in meters.items()
     }
-
-
-def summary(evaluation: ClipEvaluation) -> str:
-    """An evaluation as text: a table and its definitions."""
-    table = Table("output", box=None, pad_edge=False, header_style="")
-    for title in ("by flow", "relative", "seen", "static", "relative", "seen"):
-        table.add_column(title, justify="right")
-    for name, found in evaluation.errors.items():
-        table.add_row(name, *_cells(found.moving), *_cells(found.static))
-    return "\n".join(
-        [
-            f"{evaluation.clip}: {evaluation.frames} frames, {evaluation.backend}",
-            *table_lines(table),
-            DEFINITION,
-            "by flow: along the optical flow of the clip (DIS); static: where it does not change",
-        ]
-    )
-
-
-def table_lines(table: Table) -> list[str]:
-    """A table as lines of plain text."""
-    console = Console(width=120, color_system=None, markup=False, emoji=False)
-    with console.capture() as capture:
-        console.print(table)
-    return [line.rstrip() for line in capture.get().splitlines()]
-
-
-def _cells(error: WarpingError | None) -> list[str]:
-    if error is None:
-        return ["-"] * 3
-    return [f"{error.error:.4f}", f"{error.relative:.3f}", f"{error.seen:.0%}"]

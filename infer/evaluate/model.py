@@ -9,17 +9,14 @@ from typing import TypeVar
 
 import numpy as np
 from PIL import Image, ImageOps
-from rich.table import Table
 from torch import Tensor
 
 from nst_rt.errors import InputError
 from nst_rt.images.collection import Photo, find_photos, is_held_out
 from nst_rt.images.convert import frame_to_tensor, resize, tensor_to_frame
 from nst_rt.images.io import Frame, load_image
-from nst_rt.infer.backends import BackendName, Precision
-from nst_rt.infer.backends.timing import frames_per_second
+from nst_rt.infer.backends import BackendName, Precision, frames_per_second
 from nst_rt.infer.demo import packaged_photos
-from nst_rt.infer.evaluate.clip import table_lines
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.metrics.boldness import SIZE, Boldness, boldness, median_boldness
 from nst_rt.metrics.quality import QualityObjective, quality_crop
@@ -32,11 +29,6 @@ logger = logging.getLogger(__name__)
 Item = TypeVar("Item")
 
 _TIMED_SIZES = ((640, 480), (1280, 720))
-_LEGEND = (
-    "strokes (in even areas), contrast, chroma: 1 is as much as the style image has",
-    "pan error: how much the style swims when the camera moves; relative: over the deviation",
-    "objective: style and content loss of VGG19, which does not tell how bold a style is",
-)
 
 
 @dataclass(frozen=True)
@@ -200,43 +192,11 @@ def fitted_frame(photo: Tensor, width: int, height: int) -> Frame:
     return np.array(ImageOps.fit(Image.fromarray(tensor_to_frame(photo)), (width, height)))
 
 
-def summary(evaluation: Evaluation) -> str:
-    """An evaluation as text: a few lines, and a table of the styles."""
-    table = Table("style", box=None, pad_edge=False, header_style="")
-    for title in ("strokes", "contrast", "chroma", "relative pan error", "pan error", "objective"):
-        table.add_column(title, justify="right")
-    for name, style in evaluation.styles.items():
-        bold, pan = style.boldness, style.pan
-        table.add_row(
-            name,
-            *(
-                "-" if figure is None else f"{figure:.2f}"
-                for figure in (bold.strokes, bold.contrast, bold.chroma)
-            ),
-            *([f"{pan.relative:.2f}", f"{pan.error:.3f}"] if pan else "--"),
-            f"{style.objective:.2f}",
-        )
-    rates = ", ".join(f"{fps:.1f} at {size}" for size, fps in evaluation.fps.items())
-    skipped = evaluation.skipped
-    return "\n".join(
-        [
-            f"{evaluation.model}: {evaluation.parameters:,} parameters, {evaluation.backend}",
-            f"frames per second: {rates}",
-            f"photos: {evaluation.photos}, {evaluation.even} of them with even areas",
-            *([f"photos skipped: {len(skipped)} ({', '.join(skipped)})"] if skipped else []),
-            "",
-            *table_lines(table),
-            "",
-            *_LEGEND,
-        ]
-    )
-
-
 def _load_model(
     model: Path | str, style_image: Path | str | Mapping[str, Path | str]
 ) -> tuple[StyleModel, Mapping[str, Path | str]]:
     """The model, and the style images of its styles to measure."""
-    loaded, named = find_style(str(model))
+    loaded, named = find_style(model)
     if isinstance(style_image, Mapping):
         for name in style_image:
             loaded.style_weights(name)  # raises for an unknown name

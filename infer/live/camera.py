@@ -19,7 +19,7 @@ from nst_rt.errors import CameraError, InputError
 from nst_rt.files import shown_source
 from nst_rt.images.io import Frame
 from nst_rt.infer.frames import TimedFrame
-from nst_rt.infer.strokes import resized
+from nst_rt.infer.strokes import resized_frame
 from nst_rt.infer.video import probe
 
 Size = tuple[int, int]
@@ -134,7 +134,7 @@ class Camera:
             self._capture.release()
 
     def _timed(self, image: Frame) -> TimedFrame:
-        image = resized(image, self._fitted_size(image.shape[1], image.shape[0])[::-1])
+        image = resized_frame(image, self._fitted_size(image.shape[1], image.shape[0])[::-1])
         now = time.perf_counter_ns()
         self._times.append(now)
         interval = np.median(np.diff(self._times)) if len(self._times) > 1 else 0

@@ -14,7 +14,7 @@ from nst_rt.files import check_format, partial_path
 from nst_rt.images.io import Frame
 from nst_rt.infer.frames import TimedFrame
 from nst_rt.infer.live.camera import TIME_BASE, Size
-from nst_rt.infer.strokes import resized
+from nst_rt.infer.strokes import resized_frame
 from nst_rt.infer.video.encoder import FrameEncoder, Shape, choose_encoding
 from nst_rt.infer.video.probe import Colors
 
@@ -79,7 +79,7 @@ class Recorder:
             self._check(self._queue[0])
             self._queue.popleft()
         if len(self._queue) < _QUEUED:
-            image = resized(frame.image, self._shape)
+            image = resized_frame(frame.image, self._shape)
             self._queue.append(self._thread.submit(self._encode, image, frame.pts))
 
     def close(self) -> None:
@@ -173,7 +173,7 @@ class VirtualCamera:
             CameraError: the device is gone.
         """
         try:
-            self._camera.send(resized(frame.image, self._size[::-1]))
+            self._camera.send(resized_frame(frame.image, self._size[::-1]))
         except RuntimeError as error:
             raise CameraError(f"the virtual camera {self.device} is gone ({error})") from error
 

@@ -49,7 +49,6 @@ def with_details(
     Args:
         frame: shape (H, W, 3), uint8 BGR; it is overwritten with the result.
         wanted: `details` of the other frame, of the same size.
-        buffer: for intermediate results.
         warped: whether most of the frame was interpolated, which blurs strong edges as well.
     """
     fine, coarse = (
@@ -97,12 +96,7 @@ def _amplified(
 ) -> Image:
     """The difference between an image and a smooth one, times the gains; int16, in levels.
 
-    Args:
-        name: of the band, for its buffers.
-        image, smooth: shape (H, W, 3).
-        gains: by cells, see `_gains`.
-        strong: levels from about which on a difference is amplified little; None for no limit.
-        buffer: for intermediate results.
+    Differences from about `strong` levels on are amplified little; None for no limit.
     """
     band, factor = (buffer(f"{name}, {use}", image.shape, np.int16) for use in ("band", "factor"))
     if strong is None:

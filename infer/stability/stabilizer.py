@@ -39,7 +39,7 @@ from nst_rt.images.io import Frame
 from nst_rt.infer.postprocess import mixed
 from nst_rt.infer.stability.detail import cell_means, details, with_details
 from nst_rt.infer.stability.tracking import FOUND, Buffers, Motion, Tracker, View
-from nst_rt.metrics.flow import Gray, Mask, resized
+from nst_rt.metrics.flow import Gray, Mask, interpolated
 
 DEFAULT_STABILITY = 0.95
 
@@ -123,18 +123,15 @@ class _Last:
         """At the size of a new frame: strokes of another size fade in instead of jumping."""
         return _Last(
             self.view.resized(view),
-            resized(self.output, frame.shape),
-            resized(self.age, view.small.shape),
-            resized(self.beside, view.small.shape),
-            {name: resized(layer, frame.shape) for name, layer in self.layers.items()},
+            interpolated(self.output, frame.shape),
+            interpolated(self.age, view.small.shape),
+            interpolated(self.beside, view.small.shape),
+            {name: interpolated(layer, frame.shape) for name, layer in self.layers.items()},
         )
 
 
 class Stabilizer:
     """Stabilizes the stylized frames of one video, in order.
-
-    Args:
-        stability: see the attribute.
 
     Raises:
         InputError: the stability is out of range.
@@ -158,10 +155,6 @@ class Stabilizer:
     def stability(self, stability: float) -> None:
         check_stability(stability)
         self._stability = stability
-
-    def reset(self) -> None:
-        """Forget the frames so far."""
-        self._last = None
 
     @property
     def output(self) -> Frame | None:
@@ -242,10 +235,9 @@ class Stabilizer:
             result = self._blended(last, motion, result, max_kept, np.maximum(age, turns) - turns)
         # Copies, since the caller may draw on the result.
         output = _four_channels(result, self._buffer("output", (*result.shape[:2], 4)))
-        if self.stability > 0:
-            kept = {n: p.copy() if p is result else p for n, p in outputs.items()}
-        else:
-            kept = {}
+        if self.stability == 0:
+            outputs = {}
+        kept = {n: p.copy() if p is result else p for n, p in outputs.items()}
         self._last = _Last(view, output, age, beside, kept)
         return result
 
@@ -262,7 +254,7 @@ class Stabilizer:
                 before = _four_channels(before, self._buffer("before", (*before.shape[:2], 4)))
                 moved = self._tracker.moved("moved", before, motion.back)
                 warped = np.asarray(cv2.cvtColor(moved, cv2.COLOR_BGRA2BGR), np.uint8)
-                uncovered = resized(motion.trust, warped.shape) == 0
+                uncovered = interpolated(motion.trust, warped.shape) == 0
                 if fresh is not None and uncovered.any():
                     warped[uncovered] = _in_colors_of(warped, fresh, ~uncovered)[uncovered]
                 outputs[layer.name] = warped
@@ -274,7 +266,7 @@ class Stabilizer:
             np.asarray(np.minimum(self._tracker.moved(name, frames, motion.back), _OLD - 1) + 1)
             for name, frames in (("age", last.age), ("beside", last.beside))
         )
-        age[resized(motion.trust, age.shape) <= FOUND] = 0
+        age[interpolated(motion.trust, age.shape) <= FOUND] = 0
         beside = np.where(motion.beside, beside_before, 0).astype(np.uint8)
         passed = (beside_before > _LASTS) & ~motion.beside
         for where, most in ((beside >= _LASTS, _MAX_AGE_BESIDE), (passed, _MAX_AGE_PASSED)):
@@ -289,10 +281,9 @@ class Stabilizer:
         moved = self._tracker.moved("moved", last.output, motion.back)
         warped = cv2.cvtColor(moved, cv2.COLOR_BGRA2BGR, dst=self._buffer("kept", shape))
         kept: Frame = np.asarray(warped, np.uint8)
-        fading = 1 - float(
-            np.exp(-(motion.fade**2))
-        )  # 0 in constant light, almost 1 from 2 levels on
-        by_age = resized(cv2.LUT(age, _kept_by_age(max_kept, fading)), motion.trust.shape)
+        # 0 in constant light, almost 1 from 2 levels on.
+        fading = 1 - float(np.exp(-(motion.fade**2)))
+        by_age = interpolated(cv2.LUT(age, _kept_by_age(max_kept, fading)), motion.trust.shape)
         keep = cv2.multiply(motion.trust, by_age, scale=1 / 255)
         keep = cv2.resize(keep, shape[1::-1], dst=self._buffer("keep", shape[:2]))
         if fading:
@@ -333,11 +324,7 @@ def _kept_by_age(max_kept: float, fading: float) -> Gray:
 def _in_light_of(stylized: Frame, kept: Frame, keep: Gray, fading: float) -> Frame:
     """The kept output with the brightness and contrast of the new one; overwrites `kept`.
 
-    Args:
-        stylized: the new output.
-        kept: the warped last output.
-        keep: fraction that is kept, of 255; both are compared where that is not negligible.
-        fading: how far to go, from 0 to 1.
+    Both are compared where more than a negligible fraction is kept; `fading` is how far to go.
     """
     compared = (keep > FOUND).astype(np.uint8)
     (mean, deviation), (new_mean, new_deviation) = (
@@ -351,12 +338,7 @@ def _in_light_of(stylized: Frame, kept: Frame, keep: Gray, fading: float) -> Fra
 
 
 def _unworn(kept: Frame, wanted: Gray) -> Gray:
-    """Where the kept output still has strokes, from 0 (worn off) to 255.
-
-    Args:
-        kept: the warped last output.
-        wanted: fine detail of the new output.
-    """
+    """Where the kept output still has strokes, from 0 (worn off) to 255."""
     # Every second pixel is enough for means over cells.
     has, should = (
         1 + cell_means(np.ascontiguousarray(detail[::2, ::2]), kept.shape, 3)
@@ -364,7 +346,7 @@ def _unworn(kept: Frame, wanted: Gray) -> Gray:
     )
     worn_off, enough = _WORN
     unworn = np.clip((has / should - worn_off) / (enough - worn_off), 0, 1)
-    return resized((255 * unworn).astype(np.uint8), kept.shape)
+    return interpolated((255 * unworn).astype(np.uint8), kept.shape)
 
 
 def _in_colors_of(image: Frame, other: Frame, known: Mask) -> Frame:
@@ -375,7 +357,7 @@ def _in_colors_of(image: Frame, other: Frame, known: Mask) -> Frame:
         for x in (cv2.copyTo(image, mask), cv2.copyTo(other, mask), mask)
     )
     change = (here - there) / np.maximum(weight / 255, 0.01)[..., None]
-    return np.asarray(np.clip(other + resized(change, known.shape), 0, 255), np.uint8)
+    return np.asarray(np.clip(other + interpolated(change, known.shape), 0, 255), np.uint8)
 
 
 def _four_channels(frame: Frame, output: Frame | None = None) -> Frame:

@@ -17,8 +17,8 @@ from nst_rt.metrics.flow import (
     Mask,
     consistent,
     estimated_flow,
+    interpolated,
     moved,
-    resized,
 )
 
 FOUND = 25  # trust, of 255, from which a place counts as found again
@@ -69,8 +69,8 @@ class View:
 
     def resized(self, other: "View") -> "View":
         """This view at the size of another one."""
-        half = resized(self.half, other.half.shape)
-        return View(half, resized(self.colors, other.colors.shape))
+        half = interpolated(self.half, other.half.shape)
+        return View(half, interpolated(self.colors, other.colors.shape))
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ class Tracker:
         before = _brighter(self.moved("gray", last.half, back), fade)
         alike = cv2.LUT(cv2.absdiff(before, now.half), _ALIKE)
         in_common = np.exp(-((fade / _FADE) ** 2))
-        trust = cv2.multiply(resized(trust, now.half.shape), alike, scale=in_common / 255)
+        trust = cv2.multiply(interpolated(trust, now.half.shape), alike, scale=in_common / 255)
         if np.count_nonzero(trust > FOUND) < _CUT * trust.size:
             return None
         return Motion(back, np.asarray(trust, np.uint8), _beside_motion(back), fade)
@@ -189,7 +189,7 @@ def _beside_motion(back: Field) -> Mask:
     """Whether motion differs within the neighborhood."""
     cells = np.ascontiguousarray(back[::_CELL, ::_CELL])
     differs = (cv2.dilate(cells, _NEAR) - cv2.erode(cells, _NEAR)).max(-1) > _PASSES
-    return resized(differs.astype(np.uint8), back.shape).astype(np.bool_)
+    return interpolated(differs.astype(np.uint8), back.shape).astype(np.bool_)
 
 
 def _noisy_regions(unchanged: Mask, found: Mask, back: Field, before: Gray, now: Gray) -> Mask:
@@ -197,12 +197,6 @@ def _noisy_regions(unchanged: Mask, found: Mask, back: Field, before: Gray, now:
 
     A road is such a region while the camera adapts its exposure, but the roof of a car on it is
     not. Flow is noise where it is inconsistent, or varies and explains hardly any of the change.
-
-    Args:
-        unchanged: pixels that look the same in both frames.
-        found: pixels whose flow is consistent.
-        back: flow to the previous frame.
-        before, now: brightness of the two frames.
     """
     count, regions = cv2.connectedComponents(unchanged.astype(np.uint8))
     flat = unchanged & (cv2.dilate(_slope(now), _BLEEDS) < _FLAT)

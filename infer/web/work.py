@@ -18,7 +18,7 @@ from nst_rt.errors import InputError, PartialResultError, StyleTransferError
 from nst_rt.files import atomic_output
 from nst_rt.images.convert import tensor_to_frame
 from nst_rt.images.io import load_image, save_image
-from nst_rt.infer.previews import preview
+from nst_rt.infer.photos import preview
 from nst_rt.infer.video import VideoResult, stylize_video
 from nst_rt.infer.video.probe import probe
 from nst_rt.infer.web.jobs import Job

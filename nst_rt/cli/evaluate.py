@@ -1,7 +1,8 @@
 """Measure a style model: boldness, stability and speed, or flicker on a video clip."""
 
 import argparse
-from typing import Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 from nst_rt.cli.options import (
     MODEL_HELP,
@@ -9,8 +10,12 @@ from nst_rt.cli.options import (
     signature_defaults,
     style_images_by_name,
 )
-from nst_rt.cli.report import Report, progress
+from nst_rt.cli.report import Report, progress, table_text
 from nst_rt.errors import InputError
+
+if TYPE_CHECKING:
+    from nst_rt.infer.evaluate.model import Evaluation
+    from nst_rt.metrics.stability import WarpingError
 
 EXAMPLES = (
     "mine.safetensors --style-image painting.jpg --photos ~/photos --held-out",
@@ -18,6 +23,13 @@ EXAMPLES = (
     "starry_night --clip clip.mp4",
 )
 DEFAULTS_OF = "nst_rt.infer.evaluate.model:evaluate_model"
+_FIGURES = ("strokes", "contrast", "chroma", "relative pan error", "pan error", "objective")
+_LEGEND = (
+    "strokes (in even areas), contrast, chroma: 1 is as much as the style image has",
+    "pan error: how much the style swims when the camera moves; relative: over the deviation",
+    "objective: style and content loss of VGG19, which does not tell how bold a style is",
+)
+_CLIP_COLUMNS = ("output", "by flow", "relative", "seen", "static", "relative", "seen")
 _CLIP_OPTIONS = {"frames", "backend", "device", "precision"}
 
 
@@ -40,10 +52,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     )
     frames = signature_defaults("nst_rt.infer.evaluate.clip:evaluate_clip")["frames"]
     p.add_argument(
-        "--frames",
-        type=int,
-        metavar="N",
-        help=f"number of frames of the clip (default: {frames})",
+        "--frames", type=int, metavar="N", help=f"number of frames of the clip (default: {frames})"
     )
     add_backend_arguments(p)
 
@@ -60,24 +69,58 @@ def run(model: str, clip: str | None = None, **options: Any) -> Report:
 
 
 def _on_photos(model: str, photos: str, style_images: list[str], **options: Any) -> Report:
-    from dataclasses import asdict
-
-    from nst_rt.infer.evaluate.model import evaluate_model, summary
+    from nst_rt.infer.evaluate.model import evaluate_model
 
     with progress("evaluating", counted=False) as advance:
         done = evaluate_model(
             model, photos, style_images_by_name(style_images), progress=advance, **options
         )
-    return Report(summary(done), asdict(done))
+    return Report(_text_of_photos(done), asdict(done))
+
+
+def _text_of_photos(done: "Evaluation") -> str:
+    """A few lines, and a table of the styles."""
+    rows = []
+    for name, style in done.styles.items():
+        bold, pan = style.boldness, style.pan
+        figures = (bold.strokes, bold.contrast, bold.chroma, pan and pan.relative)
+        cells = ["-" if figure is None else f"{figure:.2f}" for figure in figures]
+        rows.append([name, *cells, f"{pan.error:.3f}" if pan else "-", f"{style.objective:.2f}"])
+    rates = ", ".join(f"{fps:.1f} at {size}" for size, fps in done.fps.items())
+    skipped = done.skipped
+    return "\n".join(
+        [
+            f"{done.model}: {done.parameters:,} parameters, {done.backend}",
+            f"frames per second: {rates}",
+            f"photos: {done.photos}, {done.even} of them with even areas",
+            *([f"photos skipped: {len(skipped)} ({', '.join(skipped)})"] if skipped else []),
+            "",
+            table_text(["style", *_FIGURES], rows, right=True),
+            "",
+            *_LEGEND,
+        ]
+    )
 
 
 def _on_clip(model: str, clip: str, **options: Any) -> Report:
-    from dataclasses import asdict
-
-    from nst_rt.infer.evaluate.clip import evaluate_clip, summary
+    from nst_rt.infer.evaluate.clip import evaluate_clip
+    from nst_rt.metrics.stability import DEFINITION
 
     if others := options.keys() - _CLIP_OPTIONS:
         raise InputError(f"`clip` measures flicker only: `{min(others)}` does not go with it")
     with progress("measuring") as advance:
         done = evaluate_clip(model, clip, progress=advance, **options)
-    return Report(summary(done), asdict(done))
+    rows = [[name, *_cells(e.moving), *_cells(e.static)] for name, e in done.errors.items()]
+    lines = (
+        f"{done.clip}: {done.frames} frames, {done.backend}",
+        table_text(_CLIP_COLUMNS, rows, right=True),
+        DEFINITION,
+        "by flow: along the optical flow of the clip (DIS); static: where it does not change",
+    )
+    return Report("\n".join(lines), asdict(done))
+
+
+def _cells(error: "WarpingError | None") -> list[str]:
+    if error is None:
+        return ["-"] * 3
+    return [f"{error.error:.4f}", f"{error.relative:.3f}", f"{error.seen:.0%}"]

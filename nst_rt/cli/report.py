@@ -3,7 +3,7 @@
 import io
 import sys
 from argparse import ArgumentTypeError
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +35,24 @@ def frame_size(text: str) -> tuple[int, int]:
     if not (x and width.isdecimal() and height.isdecimal()):
         raise ArgumentTypeError(f"{text!r} is not a size such as 640x480")
     return int(width), int(height)
+
+
+def table_text(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: bool = False
+) -> str:
+    """A table as plain text; `right` aligns all columns but the first one."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if right and number else "left")
+    for row in rows:
+        table.add_row(*row)
+    console = Console(width=120, color_system=None, markup=False, emoji=False)
+    with console.capture() as capture:
+        console.print(table)
+    return "\n".join(line.rstrip() for line in capture.get().splitlines())
 
 
 def print_anything() -> None:

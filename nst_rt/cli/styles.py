@@ -5,14 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from nst_rt.cli.options import add_overwrite
-from nst_rt.cli.report import Report, progress
+from nst_rt.cli.report import Report, progress, table_text
 from nst_rt.errors import InputError
 
-EXAMPLES = (
-    "",
-    "photo.jpg -o sheet.png",
-)
-DEFAULTS_OF = "nst_rt.infer.previews:style_sheet"
+EXAMPLES = ("", "photo.jpg -o sheet.png")
+DEFAULTS_OF = "nst_rt.infer.photos:style_sheet"
 
 
 def add_arguments(p: argparse.ArgumentParser) -> None:
@@ -29,9 +26,6 @@ def run(*, photo: str | None = None, **options: Any) -> Report:
         return _sheet(photo, **options)
     if options:
         raise InputError(f"`{next(iter(options))}` needs a photo: nst-rt styles PHOTO -o SHEET")
-    from rich.console import Console
-    from rich.table import Table
-
     from nst_rt.models.style_model import StyleModel, gallery_files
 
     columns = ("name", "title", "artist", "year", "license")
@@ -40,14 +34,8 @@ def run(*, photo: str | None = None, **options: Any) -> Report:
         for file in dict.fromkeys(gallery_files().values())
         for style in StyleModel.load(file).styles
     }
-    table = Table(*columns[:-1], box=None, pad_edge=False)
-    for fact in facts.values():
-        table.add_row(*list(fact.values())[:-1])
-    console = Console(width=120, color_system=None, markup=False, emoji=False)
-    with console.capture() as capture:
-        console.print(table)
-    lines = [line.rstrip() for line in capture.get().splitlines()]
-    return Report("\n".join(lines), facts)
+    rows = [list(fact.values())[:-1] for fact in facts.values()]
+    return Report(table_text(columns[:-1], rows), facts)
 
 
 def _sheet(
@@ -55,7 +43,7 @@ def _sheet(
 ) -> Report:
     from nst_rt.files import check_not_input
     from nst_rt.images.io import check_image_output, save_image
-    from nst_rt.infer.previews import style_sheet
+    from nst_rt.infer.photos import style_sheet
 
     target = check_image_output(output or f"{Path(photo).stem}_styles.png", overwrite=overwrite)
     check_not_input([target], [photo])

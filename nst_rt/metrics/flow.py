@@ -91,7 +91,7 @@ def moved(
     return np.asarray(found, image.dtype)
 
 
-def resized(field: Image, shape: tuple[int, ...]) -> Image:
+def interpolated(field: Image, shape: tuple[int, ...]) -> Image:
     """An array, interpolated to the height and width that `shape` starts with."""
     return np.asarray(cv2.resize(field, shape[1::-1]), field.dtype)
 
@@ -131,13 +131,13 @@ def flow_correspondence(before: Frame, now: Frame) -> Correspondence:
     unexplained = change_from(moved(grays[0], back))
     found = consistent(back, there) & (unexplained <= _SAME_PLACE)
     scale = np.divide((width, height), size, dtype=np.float32)
-    motion = resized(back * scale, now.shape)
-    visible = resized(found.astype(np.uint8), now.shape).astype(np.bool_)
+    motion = interpolated(back * scale, now.shape)
+    visible = interpolated(found.astype(np.uint8), now.shape).astype(np.bool_)
     if np.linalg.norm(np.median(motion, axis=(0, 1))) < _CAMERA_STILL:
         still = _squares(motion) <= _STILL**2
         motion[still] = 0
         explained = unexplained <= _UNEXPLAINED * change_from(grays[0])
-        explained = resized(explained.astype(np.uint8), now.shape).astype(np.bool_)
+        explained = interpolated(explained.astype(np.uint8), now.shape).astype(np.bool_)
         visible &= still | (explained & ~unchanged(before, now).visible)
     return Correspondence(motion + pixel_grid(height, width), visible)
 

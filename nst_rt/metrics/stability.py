@@ -1,7 +1,7 @@
 """Stability: how much an output changes where its input shows the same place, as warping error.
 
 For a clip, correspondences come from its optical flow (`nst_rt.metrics.flow`) or from a known
-motion (`nst_rt.metrics.motion`); a pan over a photo is a clip whose flow is a known shift.
+motion; a pan over a photo is a clip whose flow is a known shift.
 """
 
 import math

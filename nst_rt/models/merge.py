@@ -41,7 +41,7 @@ def merged_network(networks: Sequence[TransformerNet]) -> TransformerNet:
         InputError: networks of several styles, or of different architectures.
     """
     first = networks[0]
-    kinds = {(n.architecture, n.styles, *sorted(n.hyper_parameters.items())) for n in networks}
+    kinds = {(network.kind, network.styles) for network in networks}
     if len(kinds) > 1 or first.styles != 1 or not all(each.shared for each in networks):
         raise InputError("only networks of one style each and of one architecture can be merged")
     merged = copy.deepcopy(first)  # not a new network: its enlargements may be folded

@@ -161,8 +161,9 @@ class StyleModel:
         return cls(network.eval().requires_grad_(False), styles, training)
 
 
-StyleSource = str | Path | StyleModel
-_Source = TypeVar("_Source", bound=StyleSource)
+OneStyle = str | Path | StyleModel
+"""A style of the gallery, a model file (for its first style), FILE:NAME, or a loaded model."""
+_Source = TypeVar("_Source", bound=OneStyle)
 
 
 def list_styles() -> dict[str, Style]:
@@ -175,12 +176,8 @@ def gallery_files() -> dict[str, Path]:
     return {style.name: file for file, styles in _gallery() for style in styles}
 
 
-def find_style(style: StyleSource) -> tuple[StyleModel, str]:
+def find_style(style: OneStyle) -> tuple[StyleModel, str]:
     """Load the model that has a style.
-
-    Args:
-        style: name of a style of the gallery; model file, or model, for its first style; or
-            FILE:NAME for another style of a file.
 
     Returns:
         The model and the name of the style in it.
@@ -196,9 +193,6 @@ def find_style(style: StyleSource) -> tuple[StyleModel, str]:
 
 def find_styles(styles: Iterable[_Source]) -> dict[_Source, tuple[StyleModel, str]]:
     """Load the models that have some styles; each file is loaded once.
-
-    Args:
-        styles: styles as `find_style` takes them.
 
     Returns:
         For each of `styles`, the model and the name of the style in it.

@@ -41,13 +41,7 @@ class FastNet(nn.Module):
     """
 
     def __init__(
-        self,
-        styles: int,
-        *,
-        trunk: int = 32,
-        decoder: int = 16,
-        blocks: int = 5,
-        dilation: int = 2,
+        self, styles: int, *, trunk: int = 32, decoder: int = 16, blocks: int = 5, dilation: int = 2
     ) -> None:
         super().__init__()
         self.hyper_parameters = {
@@ -74,9 +68,7 @@ class FastNet(nn.Module):
 
     def reverse_channels(self) -> None:
         """Make the network one for BGR images, in place, by reordering its outer weights."""
-        _reverse_groups(self.encode.conv.weight, dim=-3)
-        _reverse_groups(self.to_image.weight, dim=-4)
-        _reverse_groups(self.to_image.bias, dim=-1)
+        _reverse_channels(self.encode.conv, self.to_image)
 
 
 class ClassicNet(nn.Module):
@@ -94,17 +86,11 @@ class ClassicNet(nn.Module):
         w = width
         self.first = ConvNorm(3, w, 9, styles)
         self.encode = nn.ModuleList(
-            [
-                ConvNorm(w, 2 * w, 3, styles, stride=2),
-                ConvNorm(2 * w, 4 * w, 3, styles, stride=2),
-            ]
+            [ConvNorm(w, 2 * w, 3, styles, stride=2), ConvNorm(2 * w, 4 * w, 3, styles, stride=2)]
         )
         self.blocks = nn.ModuleList(ResidualBlock(4 * w, styles) for _ in range(blocks))
         self.decode = nn.ModuleList(
-            [
-                ConvNorm(4 * w, 2 * w, 3, styles),
-                ConvNorm(2 * w, w, 3, styles),
-            ]
+            [ConvNorm(4 * w, 2 * w, 3, styles), ConvNorm(2 * w, w, 3, styles)]
         )
         self.to_image = nn.Conv2d(w, 3, 9, padding=4, padding_mode="reflect")
 
@@ -119,9 +105,7 @@ class ClassicNet(nn.Module):
 
     def reverse_channels(self) -> None:
         """Make the network one for BGR images, in place, by reordering its outer weights."""
-        _reverse_groups(self.first.conv.weight, dim=-3)
-        _reverse_groups(self.to_image.weight, dim=-4)
-        _reverse_groups(self.to_image.bias, dim=-1)
+        _reverse_channels(self.first.conv, self.to_image)
 
 
 class TransformerNet(nn.Module):
@@ -169,6 +153,11 @@ class TransformerNet(nn.Module):
     def hyper_parameters(self) -> dict[str, int]:
         """All hyper-parameters, defaults included: files must not depend on later defaults."""
         return self.net.hyper_parameters
+
+    @property
+    def kind(self) -> tuple[object, ...]:
+        """What two networks must have in common to run on the same compiled one."""
+        return type(self), self.architecture, *sorted(self.hyper_parameters.items())
 
     def forward(self, image: Tensor, style: Tensor) -> Tensor:
         """Stylize images.
@@ -233,9 +222,10 @@ def _channels_last(weights: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _reverse_groups(weights: Tensor | None, dim: int) -> None:
-    """Reverse the order of the three groups, one for each color channel, along `dim`."""
-    assert weights is not None
-    groups_dim = dim % weights.ndim
-    groups = weights.unflatten(groups_dim, (3, -1))  # type: ignore[no-untyped-call]
-    weights.copy_(groups.flip(groups_dim).flatten(groups_dim, groups_dim + 1))
+def _reverse_channels(first: nn.Conv2d, last: nn.Conv2d) -> None:
+    """Reverse the order of the three groups of weights, one for each color channel."""
+    assert last.bias is not None
+    for weights, dim in ((first.weight, -3), (last.weight, -4), (last.bias, -1)):
+        axis = dim % weights.ndim  # styles may be a leading dimension
+        groups = weights.unflatten(axis, (3, -1))  # type: ignore[no-untyped-call]
+        weights.copy_(groups.flip(axis).flatten(axis, axis + 1))

@@ -143,10 +143,7 @@ def test_overwrite_replaces_both_files(two_styles: StyleModel, tmp_path: Path) -
 
 
 def test_export_verb(
-    model: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["export", str(model), "--format", "torch", "--json"]) == 0

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nst_rt.errors import InputError, UnknownNameError
+from nst_rt.errors import InputError
 from nst_rt.images.io import Frame
 from nst_rt.infer.blend import Pass
 from nst_rt.infer.evaluate.model import pan_photos
@@ -125,23 +125,6 @@ def test_without_a_stabilizer_there_is_no_state(stylizer: Stylizer, frames: list
     frame_stylizer.restore({})
 
 
-def test_frames_in_flight_match_single_frames(two_styles: StyleModel, frames: list[Frame]) -> None:
-    """Across a cross-fade and a cut of styles."""
-    timeline = Timeline(((0, "waves"), (0.4, "night"), (0.9, "waves")), fade=0.2)
-    stylizer = Stylizer(two_styles, "waves", **EXACT)
-    one, two = (
-        FrameStylizer(stylizer, timeline=timeline, stabilizer=Stabilizer()) for _ in range(2)
-    )
-    expected = stylized(one, frames)
-    got = []
-    numbered = list(enumerate(frames))
-    for pair in (numbered[n : n + 2] for n in range(0, len(numbered), 2)):
-        begun = [two.start(frame, number * STEP) for number, frame in pair]
-        got += [finish() for finish in begun]
-    np.testing.assert_array_equal(got, expected)
-    assert two.state()["seconds"] == one.state()["seconds"]
-
-
 class Counting(Stylizer):
     """Counts the frames that it stylizes."""
 
@@ -226,14 +209,6 @@ def test_identity_covers_all_settings(stylizer: Stylizer, frames: list[Frame]) -
     assert frame_stylizers[1].identity == identities[1]
 
 
-def test_empty_state_begins_a_new_video(stylizer: Stylizer, frames: list[Frame]) -> None:
-    frame_stylizer = FrameStylizer(stylizer, stabilizer=Stabilizer())
-    first = stylized(frame_stylizer, frames)
-    frame_stylizer.restore({})
-    assert frame_stylizer.state() == {}
-    np.testing.assert_array_equal(stylized(frame_stylizer, frames), first)
-
-
 def test_a_cut_between_styles_leaves_no_ghost(stylizer: Stylizer, frames: list[Frame]) -> None:
     timeline = Timeline(((0, "waves"), (0.5, "night")), fade=0)
     got = stylized(
@@ -305,15 +280,6 @@ def test_settings_of_loaded_styles_are_errors(stylizer: Stylizer) -> None:
         load_frame_stylizer(stylizer, backend="torch")
     with pytest.raises(InputError, match="`strength`"):
         load_frame_stylizer(FrameStylizer(stylizer), strength=0.5)
-
-
-def test_bad_settings_are_errors() -> None:
-    with pytest.raises(UnknownNameError, match="'starry_night'"):
-        load_frame_stylizer("starry_nigt")
-    with pytest.raises(InputError, match="strength"):
-        load_frame_stylizer(strength=2)
-    with pytest.raises(InputError, match="stability"):
-        load_frame_stylizer(stability=2)
 
 
 def test_labels_of_loaded_styles(stylizer: Stylizer) -> None:

@@ -83,8 +83,8 @@ def test_strength_mixes_linearly(frame: Frame, stylized: Frame) -> None:
 
 
 def test_split_shows_both_sides_and_a_line(frame: Frame, stylized: Frame) -> None:
-    got = split(frame, stylized, position=0.25)
-    left = round(frame.shape[1] * 0.25)
+    got = split(frame, stylized)
+    left = round(frame.shape[1] / 2)
     np.testing.assert_array_equal(got[:, :left], frame[:, :left])
     assert (got[:, left] == 255).all()
     np.testing.assert_array_equal(got[:, left + 1 :], stylized[:, left + 1 :])
@@ -94,14 +94,6 @@ def test_line_width_grows_with_the_frame() -> None:
     large = np.zeros((4, 3840, 3), np.uint8)
     [columns] = np.nonzero(split(large, large)[0, :, 0])
     assert columns.tolist() == list(range(1920, 1926))
-
-
-@pytest.mark.parametrize("position", [0, 1])
-def test_line_stays_inside_the_frame(frame: Frame, stylized: Frame, position: int) -> None:
-    got = split(frame, stylized, position=position)
-    assert (got[:, -position] == 255).all()
-    side = frame if position else stylized
-    np.testing.assert_array_equal(got[:, 1:-1], side[:, 1:-1])
 
 
 def test_order_is_colors_strength_split(frame: Frame, stylized: Frame) -> None:
@@ -116,8 +108,6 @@ def test_order_is_colors_strength_split(frame: Frame, stylized: Frame) -> None:
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.1, float("nan")])
-def test_values_out_of_range_are_errors(frame: Frame, value: float) -> None:
+def test_strength_out_of_range_is_an_error(value: float) -> None:
     with pytest.raises(InputError, match="strength"):
         PostProcessing(strength=value)
-    with pytest.raises(InputError, match="position"):
-        split(frame, frame, position=value)

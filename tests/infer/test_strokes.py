@@ -8,7 +8,7 @@ from nst_rt.errors import InputError
 from nst_rt.images.convert import frame_to_tensor, tensor_to_frame
 from nst_rt.images.io import Frame, load_image
 from nst_rt.infer import strokes as strokes_module
-from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize, at_full_size, resized
+from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize, at_full_size, resized_frame
 from nst_rt.infer.stylizer import Stylizer, load_style
 from nst_rt.metrics.boldness import boldness
 
@@ -69,9 +69,10 @@ def photo(astronaut: Path) -> Frame:
     for side in (1000, 2000, 4000):
         around = np.ones((3, 3), np.uint8)
         lowest, highest = (
-            resized(x, (side, side)) for x in (cv2.erode(large, around), cv2.dilate(large, around))
+            resized_frame(x, (side, side))
+            for x in (cv2.erode(large, around), cv2.dilate(large, around))
         )
-        large = resized(large, (side, side))
+        large = resized_frame(large, (side, side))
         sharp = cv2.addWeighted(large, 3, cv2.GaussianBlur(large, (0, 0), 2), -2, 0)
         large = np.clip(sharp, lowest, np.maximum(lowest, highest))
     large = large[300:3300]
@@ -92,7 +93,7 @@ def whole(stylizer: Stylizer, photo: Frame) -> Frame:
 
 def strokes(stylized: Frame, photo: Frame, painting: Path) -> tuple[float, float]:
     """Stroke energy in even areas, and contrast, both over those of a style image."""
-    images = [frame_to_tensor(resized(x, (768, 1024))) for x in (stylized, photo)]
+    images = [frame_to_tensor(resized_frame(x, (768, 1024))) for x in (stylized, photo)]
     found = boldness(*images, load_image(painting))
     assert found.strokes is not None
     return found.strokes, found.contrast
@@ -102,10 +103,10 @@ def strokes(stylized: Frame, photo: Frame, painting: Path) -> tuple[float, float
 def test_strokes_do_not_depend_on_the_frame_size(
     stylizer: Stylizer, photo: Frame, whole: Frame, painting: Path
 ) -> None:
-    small = resized(photo, (768, 1024))
+    small = resized_frame(photo, (768, 1024))
     preview, full = (strokes(x, photo, painting) for x in (stylizer(small), whole))
     assert full == pytest.approx(preview, rel=0.1)
-    difference = resized(whole, (768, 1024)).astype(float) - stylizer(small)
+    difference = resized_frame(whole, (768, 1024)).astype(float) - stylizer(small)
     assert np.abs(difference).mean() < 10
 
 
@@ -129,7 +130,7 @@ def test_edges_stay_as_sharp_as_in_the_photo(photo: Frame, whole: Frame) -> None
 
 
 def test_bands_of_rows_leave_no_seams(photo: Frame) -> None:
-    small = resized(photo, (750, 1000))
+    small = resized_frame(photo, (750, 1000))
     stylized = np.ascontiguousarray(small[::-1])
     bands = at_full_size(stylized, small, photo)
     with pytest.MonkeyPatch.context() as patch:
@@ -140,7 +141,7 @@ def test_bands_of_rows_leave_no_seams(photo: Frame) -> None:
 def test_steps_get_no_halos() -> None:
     frame = np.full((1200, 1600, 3), 60, np.uint8)
     frame[:, 803:] = 190
-    small = resized(frame, (300, 400))
+    small = resized_frame(frame, (300, 400))
     large = at_full_size(small, small, frame).astype(int)
     assert large.min() >= 60 - 12
     assert large.max() <= 190 + 12
@@ -151,7 +152,7 @@ def test_steps_get_no_halos() -> None:
 def test_flat_areas_stay_flat() -> None:
     gray = np.full((640, 800, 3), 128, np.uint8)
     stylized = np.full((320, 400, 3), (10, 200, 90), np.uint8)
-    large = at_full_size(stylized, resized(gray, (320, 400)), gray)
+    large = at_full_size(stylized, resized_frame(gray, (320, 400)), gray)
     assert np.abs(large.astype(int) - (10, 200, 90)).max() <= 1
 
 

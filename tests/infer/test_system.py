@@ -6,7 +6,7 @@ import pytest
 
 from nst_rt.cli import main
 from nst_rt.infer import system
-from nst_rt.infer.backends.timing import frames_per_second
+from nst_rt.infer.backends import frames_per_second
 
 
 def test_frames_per_second(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -18,7 +18,7 @@ def test_frames_per_second(monkeypatch: pytest.MonkeyPatch) -> None:
         now += 0.25
         return frame
 
-    monkeypatch.setattr("nst_rt.infer.backends.timing.time.perf_counter", lambda: now)
+    monkeypatch.setattr("nst_rt.infer.backends.choice.time.perf_counter", lambda: now)
     assert frames_per_second(stylize, np.zeros((16, 16, 3), np.uint8)) == 4
 
 

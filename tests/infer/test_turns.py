@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-import torch
+from blends import small_network
 
 from nst_rt.images.io import Frame
 from nst_rt.infer.blend import Pass, StyleSet
@@ -16,22 +16,16 @@ from nst_rt.infer.stylizer import Stylizer
 from nst_rt.infer.timeline import Timeline
 from nst_rt.metrics.stability import pan
 from nst_rt.models.style_model import Style, StyleModel
-from nst_rt.models.transformer import TransformerNet
 
 NAMES = ("one", "two", "three")
 BLEND = {"one": 2.0, "two": 1.0}
 STEP = 0.1  # seconds between frames
 
 
-def unrelated(name: str, seed: int) -> StyleModel:
-    generator = torch.Generator().manual_seed(seed)
-    network = TransformerNet("fast", trunk=8, decoder=4, blocks=1).eval().requires_grad_(False)
-    for parameter in network.parameters():
-        parameter.copy_(torch.randn(parameter.shape, generator=generator) / 3)
-    return StyleModel(network, (Style(name),))
-
-
-STYLE_SET = StyleSet(*(unrelated(name, seed) for seed, name in enumerate(NAMES)))
+UNRELATED = [small_network(seed=seed) for seed in range(len(NAMES))]
+STYLE_SET = StyleSet(
+    *(StyleModel(each, (Style(name),)) for each, name in zip(UNRELATED, NAMES, strict=True))
+)
 
 
 class Counting(Stylizer):

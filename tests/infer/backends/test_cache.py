@@ -55,14 +55,6 @@ def test_damaged_entry_counts_as_missing_and_is_reported_once(
     assert str(file) in record.message
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_read_only_folder_does_no_harm(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    cache = Cache(tmp_path / "cache")
-    cache.put("key", b"data")
-    assert cache.get("key") is None
-
-
 def test_file_in_place_of_the_folder_does_no_harm(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from nst_rt.errors import BackendError
-from nst_rt.infer.backends import Choice, choice, choose, create_backend, onnx, timing
+from nst_rt.infer.backends import Choice, choice, choose, create_backend, onnx
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.models.style_model import StyleModel
 
@@ -90,7 +90,7 @@ def test_named_backend_is_not_measured(
 def test_stylizer_reports_the_automatic_choice(
     two_styles: StyleModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(timing, "_MIN_SECONDS", 0.0)
+    monkeypatch.setattr(choice, "_MIN_SECONDS", 0.0)
     for _ in range(2):  # the second time with the modules of all backends imported
         stylizer = Stylizer(two_styles, "waves", stroke_size="1:1")
     assert stylizer.backend == stylizer.choice.name

@@ -6,6 +6,7 @@ from itertools import pairwise
 import cv2
 import numpy as np
 import pytest
+from layered import layered_clip
 
 from nst_rt.errors import InputError
 from nst_rt.images.convert import frame_to_tensor, resize
@@ -14,7 +15,6 @@ from nst_rt.infer.evaluate.model import pan_photos
 from nst_rt.infer.stability.stabilizer import DEFAULT_STABILITY, Stabilizer, stabilizer_for
 from nst_rt.infer.stylizer import load_style
 from nst_rt.metrics.boldness import SIZE, even_areas, stroke_energy
-from nst_rt.metrics.motion import layered_clip
 from nst_rt.metrics.stability import pan, pan_error, pan_photo, warping_error
 
 RANDOM = np.random.default_rng(0)
@@ -65,23 +65,12 @@ def changes(frames: list[Frame], area: tuple[slice, ...] = np.s_[:, :]) -> float
     return float(np.mean([difference(a[area], b[area]) for a, b in pairwise(frames)]))
 
 
-def test_pan_error_is_halved(photo: Frame) -> None:
-    stabilizer = Stabilizer()
-    steady = pan_error(lambda frame: stabilizer.steady(frame, boiling(frame)), [photo])
-    assert steady.error < 0.5 * pan_error(boiling, [photo]).error
-
-
 def test_warping_error_of_known_motion_is_halved(photo: Frame) -> None:
     frames, truth = layered_clip(pan_photo(photo), 8)
     plain, steady = (warping_error(clip, truth) for clip in outputs(frames))
     assert plain is not None
     assert steady is not None
     assert steady.error < 0.5 * plain.error
-
-
-def test_still_scene_is_held(scene: Frame) -> None:
-    plain, steady = outputs([scene] * 12)
-    assert difference(steady[-1], steady[-2]) < 0.2 * difference(plain[-1], plain[-2])
 
 
 def test_still_noisy_scene_neither_drifts_nor_blurs_in_300_frames(scene: Frame) -> None:
@@ -123,12 +112,11 @@ def test_restored_state_continues_exactly(photo: Frame) -> None:
         expected[:] = 0  # the caller may draw on an output
 
 
-@pytest.mark.parametrize("forget", [Stabilizer.reset, lambda s: s.restore({})])
-def test_first_frame_is_left_as_it_is(scene: Frame, forget: Callable[[Stabilizer], None]) -> None:
+def test_first_frame_is_left_as_it_is(scene: Frame) -> None:
     stabilizer = Stabilizer()
     assert stabilizer.state() == {}
     stabilizer.steady(scene, boiling(scene))
-    forget(stabilizer)
+    stabilizer.restore({})
     stylized = boiling(scene)
     np.testing.assert_array_equal(stabilizer.steady(scene, stylized), stylized)
 
@@ -141,21 +129,6 @@ def test_uncovered_background_keeps_nothing(scene: Frame) -> None:
     plain, steady = outputs(frames)
     uncovered = np.s_[108:212, 202:209]
     assert difference(steady[-1][uncovered], plain[-1][uncovered]) < 4
-
-
-def test_uncovered_background_is_no_worse_than_without(photo: Frame) -> None:
-    frames, truth = layered_clip(pan_photo(photo), 8)
-    errors = []
-    for frame, found, *pair in zip(
-        frames[1:], truth, *(o[1:] for o in outputs(frames)), strict=True
-    ):
-        assert found.positions is not None
-        inside = ((found.positions > 2) & (found.positions < (637, 357))).all(-1)
-        hidden = cv2.erode((inside & ~found.visible).astype(np.uint8), np.ones((5, 5))) > 0
-        clean = np.clip(frame * 0.6 + 50, 0, 255)
-        errors.append([np.square(output - clean)[hidden].mean() for output in pair])
-    before, after = np.mean(errors, axis=0)
-    assert after <= before
 
 
 def test_still_scene_does_not_pump_when_something_bright_enters(scene: Frame) -> None:

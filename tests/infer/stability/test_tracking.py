@@ -6,7 +6,7 @@ import pytest
 from nst_rt.images.io import Frame
 from nst_rt.infer.evaluate.model import pan_photos
 from nst_rt.infer.stability.tracking import Motion, Tracker
-from nst_rt.metrics.flow import resized
+from nst_rt.metrics.flow import interpolated
 from nst_rt.metrics.stability import pan
 
 
@@ -27,7 +27,7 @@ def test_places_beside_a_moving_object(views: list[Frame]) -> None:
     thing = views[0][::-1][100:180, 200:280]
     before[140:220, 300:380] = now[140:220, 306:386] = thing
     found = motion(before, now)
-    beside = resized(found.beside.astype(np.uint8), now.shape)
+    beside = interpolated(found.beside.astype(np.uint8), now.shape)
     assert beside[124:132, 310:380].mean() > 0.9
     assert beside[:, :160].mean() < 0.02
     assert not found.camera_moves

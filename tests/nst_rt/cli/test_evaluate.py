@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from nst_rt.cli.options import signature_defaults, style_images_by_name
 from nst_rt.errors import InputError, StyleTransferError
 from nst_rt.images.io import load_image, save_image
 from nst_rt.infer import demo
-from nst_rt.infer.backends import timing
+from nst_rt.infer.backends import choice
 from nst_rt.infer.evaluate import model as evaluate
 from nst_rt.infer.evaluate.model import Evaluation, StyleEvaluation
 from nst_rt.metrics.boldness import Boldness
@@ -32,7 +33,7 @@ def run(
 ) -> Run:
     """The command line, in a folder with photos and files that are not."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(timing, "_MIN_SECONDS", 0.0)
+    monkeypatch.setattr(choice, "_MIN_SECONDS", 0.0)
     monkeypatch.setattr(evaluate, "_TIMED_SIZES", ((64, 48),))
     monkeypatch.setattr(demo, "PHOTOS", ["coffee.png"])
     Path("empty").mkdir()
@@ -74,17 +75,43 @@ def test_model_on_photos(run: Run, painting: Path) -> None:
     assert re.search(rf"^starry_night +{figures}$", out, re.MULTILINE)
 
 
-def test_json(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    pan = WarpingError(0.1, 0.4, 1.0)
-    style = StyleEvaluation("p.jpg", Boldness(None, 0.9, 1.1), pan, 2.5)
-    found = Evaluation("m", "torch f32 on X", 9, 2, 0, {}, {"64x48": 30.0}, {"night": style})
+@pytest.fixture
+def evaluation(monkeypatch: pytest.MonkeyPatch) -> Evaluation:
+    """What the library measured."""
+    pan = WarpingError(0.08, 0.456, 1.0)
+    bold, even = Boldness(0.756, 0.9, 1.1), Boldness(None, 0.9, None)
+    styles = {
+        "night": StyleEvaluation("p.jpg", bold, pan, 2.344),
+        "[red]waves": StyleEvaluation("p.jpg", even, None, 2.344),
+    }
+    skipped = {"a.jpg": "a.jpg: not an image"}
+    fps = {"640x480": 30.25, "1280x720": 12.0}
+    found = Evaluation("m", "openvino bf16 on X", 113068, 8, 5, skipped, fps, styles)
     monkeypatch.setattr(evaluate, "evaluate_model", lambda *_, **__: found)
-    code, out, err = run("m", "--style-image", "p.jpg", "--photos", "photos", "--json")
+    return found
+
+
+MEASURED = ("m", "--style-image", "p.jpg", "--photos", "photos")
+
+
+def test_json(run: Run, evaluation: Evaluation) -> None:
+    code, out, err = run(*MEASURED, "--json")
     assert (code, err) == (0, "")
-    facts = json.loads(out)
-    assert (facts["backend"], facts["fps"]) == ("torch f32 on X", {"64x48": 30.0})
-    bold = {"strokes": None, "contrast": 0.9, "chroma": 1.1}
-    assert facts["styles"]["night"]["boldness"] == bold
+    assert json.loads(out) == asdict(evaluation)
+
+
+@pytest.mark.usefixtures("evaluation")
+def test_text(run: Run) -> None:
+    text = run(*MEASURED)[1]
+    assert text.startswith("m: 113,068 parameters, openvino bf16 on X\n")
+    assert "frames per second: 30.2 at 640x480, 12.0 at 1280x720" in text
+    assert "photos: 8, 5 " in text
+    assert "photos skipped: 1 (a.jpg)" in text
+    rows = [line.split() for line in text.splitlines() if line.startswith(("night", "[red]waves"))]
+    assert rows == [
+        ["night", "0.76", "0.90", "1.10", "0.46", "0.080", "2.34"],
+        ["[red]waves", "-", "0.90", "-", "-", "-", "2.34"],
+    ]
 
 
 GIVEN = (
@@ -159,18 +186,12 @@ BAD = [
     (["nobody", "--clip", "no.mp4"], r"no\.mp4"),  # which is found before the style is loaded
     (["starry_night", "--clip", "text.png"], r"text\.png"),
     (["starry_night", "--clip", "no.mp4", "--frames", "1"], "not 1"),
-    (["nobody", *GOOD], "starry_night"),
-    (["no.safetensors", *GOOD], r"no\.safetensors"),
     (["text.png", *GOOD], r"text\.png"),
-    (["starry_night", *GOOD, "--count", "0"], "not 0"),
     (["starry_night", *GOOD, "--count", "few"], "'few'"),
     (["starry_night", *GOOD, "--held-out"], "2 photos"),
     (["starry_night", *GOOD, "--backend", "cuda"], "auto, openvino, torch, onnx"),
-    (["starry_night", "--style-image", "no.jpg", "--photos", "photos"], r"no\.jpg"),
     (["starry_night", "--style-image", "text.png", "--photos", "photos"], r"text\.png"),
-    (["starry_night", "--style-image", "nite=x.jpg", "--photos", "photos"], "'nite'"),
     (["starry_night", "--style-image", STYLE_IMAGE, "--photos", "empty"], "empty"),
-    (["starry_night", "--style-image", STYLE_IMAGE, "--photos", "nowhere"], "nowhere"),
 ]
 
 

@@ -3,11 +3,11 @@
 import cv2
 import numpy as np
 import pytest
+from layered import layered_clip
 
 from nst_rt.images.io import Frame
 from nst_rt.infer.evaluate.model import pan_photos
 from nst_rt.metrics.flow import Correspondence, consistent, flow_correspondence, moved, unchanged
-from nst_rt.metrics.motion import layered_clip
 from nst_rt.metrics.stability import pan, pan_photo
 
 Clip = tuple[list[Frame], list[Correspondence]]

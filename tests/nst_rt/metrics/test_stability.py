@@ -11,15 +11,7 @@ import pytest
 from nst_rt.images.convert import tensor_to_frame
 from nst_rt.images.io import Frame, load_image
 from nst_rt.metrics.flow import Correspondence
-from nst_rt.metrics.motion import layered_clip
-from nst_rt.metrics.stability import (
-    WarpingError,
-    WarpingMeter,
-    pan,
-    pan_error,
-    pan_photo,
-    warping_error,
-)
+from nst_rt.metrics.stability import WarpingError, WarpingMeter, pan, pan_error, warping_error
 
 RANDOM = np.random.default_rng(0)
 ALL_VISIBLE = Correspondence(None, np.ones((80, 120), np.bool_))
@@ -84,34 +76,6 @@ def test_frames_that_cannot_be_compared_do_not_count() -> None:
         meter.add(noise(), Correspondence(None, np.zeros((80, 120), np.bool_)))
         meter.add(noise(), None)
     assert meter.result() is None
-
-
-def test_clip_with_known_motion_has_hardly_any_error(frame: Frame) -> None:
-    frames, truth = layered_clip(pan_photo(frame), 4)
-    aligned, apart = (
-        warping_error(frames, truth),
-        warping_error(frames, [Correspondence(None, found.visible) for found in truth]),
-    )
-    assert aligned is not None
-    assert apart is not None
-    assert aligned.error < 0.008  # interpolation, 2 of 255 levels
-    assert aligned.error < 0.1 * apart.error
-    assert 0.9 < aligned.seen < 0.99
-
-
-def test_uncovered_background_of_a_layered_clip_is_not_visible() -> None:
-    photo = np.zeros((720, 900, 3), np.uint8)
-    photo[430:] = 255  # upside down, the layer is white; the background is black
-    frames, truth = layered_clip(photo, 5)
-    for (before, now), found in zip(pairwise(frames), truth, strict=True):
-        assert found.positions is not None
-        assert before.shape == now.shape == (360, 640, 3)
-        x, y = np.moveaxis(np.rint(found.positions).astype(int), -1, 0)
-        was = before[y.clip(0, 359), x.clip(0, 639), 0]
-        uncovered = (was > 127) & (now[..., 0] < 128)
-        assert uncovered.any()
-        assert not found.visible[uncovered].any()
-        assert 0.005 < (~found.visible[40:-40, 40:-40]).mean() < 0.05
 
 
 def test_pan_windows_are_shifted(frame: Frame) -> None:

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from blends import blended_weights
+from blends import SMALL, blended_weights, small_network
 
 from nst_rt.errors import InputError, StyleModelError, UnknownNameError
 from nst_rt.infer.backends import create_backend
@@ -18,21 +18,9 @@ from nst_rt.models.merge import (
 from nst_rt.models.style_model import Style, StyleModel
 from nst_rt.models.transformer import Architecture, TransformerNet
 
-SMALL: dict[Architecture, dict[str, int]] = {
-    "fast": {"trunk": 8, "decoder": 4, "blocks": 1},
-    "classic": {"width": 4, "blocks": 1},
-}
 both = pytest.mark.parametrize("architecture", SMALL)
 ONE = torch.ones(1, 1)
 LEVEL = 1 / 255
-
-
-def network(seed: int, architecture: Architecture = "fast", styles: int = 1) -> TransformerNet:
-    generator = torch.Generator().manual_seed(seed)
-    net = TransformerNet(architecture, styles, **SMALL[architecture]).eval().requires_grad_(False)
-    for parameter in net.parameters():
-        parameter.copy_(torch.randn(parameter.shape, generator=generator) / 3)
-    return net
 
 
 def image(seed: int = 0, height: int = 37, width: int = 50, count: int = 1) -> torch.Tensor:
@@ -40,8 +28,8 @@ def image(seed: int = 0, height: int = 37, width: int = 50, count: int = 1) -> t
 
 
 @both
-def test_each_style_paints_as_its_own_network(architecture: Architecture) -> None:
-    networks = [network(seed, architecture) for seed in range(3)]
+def test_each_style_stylizes_as_its_own_network(architecture: Architecture) -> None:
+    networks = [small_network(architecture, seed=seed) for seed in range(3)]
     together = merged_network(networks)
     assert not together.shared
     assert together.styles == 3
@@ -55,9 +43,9 @@ def test_each_style_paints_as_its_own_network(architecture: Architecture) -> Non
 
 @both
 def test_a_blend_is_the_network_of_blended_weights(architecture: Architecture) -> None:
-    networks = [network(seed, architecture) for seed in range(2)]
+    networks = [small_network(architecture, seed=seed) for seed in range(2)]
     states = [each.state_dict() for each in networks]
-    blended = network(0, architecture)
+    blended = small_network(architecture, seed=0)
     blended.load_state_dict({k: 0.3 * states[0][k] + 0.7 * states[1][k] for k in states[0]})
     stylized = merged_network(networks)(image(), torch.tensor([[0.3, 0.7]]))
     assert torch.allclose(stylized, blended(image(), ONE), atol=1e-6)
@@ -65,14 +53,14 @@ def test_a_blend_is_the_network_of_blended_weights(architecture: Architecture) -
 
 
 @both
-def test_what_is_folded_paints_the_same(architecture: Architecture) -> None:
-    together = merged_network([network(seed, architecture) for seed in range(2)])
+def test_a_folded_network_gives_the_same_output(architecture: Architecture) -> None:
+    together = merged_network([small_network(architecture, seed=seed) for seed in range(2)])
     style = torch.tensor([[0.4, 0.6]])
     assert torch.allclose(folded(together)(image(), style), together(image(), style), atol=1e-5)
 
 
 def test_styles_are_taken_out_copied_and_ordered_anew() -> None:
-    networks = [network(seed) for seed in range(3)]
+    networks = [small_network(seed=seed) for seed in range(3)]
     together = merged_network(networks)
     alone = with_styles(together, [2])
     assert alone.shared
@@ -83,16 +71,21 @@ def test_styles_are_taken_out_copied_and_ordered_anew() -> None:
 
 
 @pytest.mark.parametrize(
-    "others", [network(1, "classic"), network(1, styles=2), merged_network([network(1)])]
+    "others",
+    [
+        small_network("classic", seed=1),
+        small_network(styles=2, seed=1),
+        merged_network([small_network(seed=1)]),
+    ],
 )
 def test_networks_that_do_not_go_together(others: TransformerNet) -> None:
     with pytest.raises(InputError):
-        merged_network([network(0), others])
+        merged_network([small_network(seed=0), others])
 
 
 def models() -> list[StyleModel]:
     return [
-        StyleModel(network(seed), (Style(name),), {"steps": seed})
+        StyleModel(small_network(seed=seed), (Style(name),), {"steps": seed})
         for seed, name in enumerate(("a", "b"))
     ]
 
@@ -103,11 +96,15 @@ def test_a_model_of_several_is_written_read_and_taken_apart(tmp_path: Path) -> N
     assert read.style_names == ["a", "b"]
     assert not read.network.shared
     style = read.style_weights("b")
-    assert torch.allclose(read.network(image(), style), network(1)(image(), ONE), atol=LEVEL)
+    assert torch.allclose(
+        read.network(image(), style), small_network(seed=1)(image(), ONE), atol=LEVEL
+    )
     alone = single_style_model(read, "b")
     assert alone.style_names == ["b"]
     assert alone.training == {"steps": 1}
-    assert torch.allclose(alone.network(image(), ONE), network(1)(image(), ONE), atol=LEVEL)
+    assert torch.allclose(
+        alone.network(image(), ONE), small_network(seed=1)(image(), ONE), atol=LEVEL
+    )
     with pytest.raises(UnknownNameError):
         single_style_model(read, "c")
 
@@ -120,16 +117,16 @@ def test_weights_of_one_style_too_few_are_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("backend", ["openvino", "torch"])
-def test_engines_paint_styles_and_blends_of_it(backend: str) -> None:
-    networks = [network(seed) for seed in range(2)]
-    engine = create_backend(merged_network(networks), backend, precision="f32")  # type: ignore[arg-type]
+def test_backends_run_styles_and_blends_of_it(backend: str) -> None:
+    networks = [small_network(seed=seed) for seed in range(2)]
+    run = create_backend(merged_network(networks), backend, precision="f32")  # type: ignore[arg-type]
     frames = np.random.default_rng(0).integers(0, 256, (1, 48, 64, 3), np.uint8)
     for style in ([1, 0], [0, 1], [0.5, 0.5]):
         weights = blended_weights(merged_network(networks), *style)
         states = [each.state_dict() for each in networks]
-        blended = network(0)
+        blended = small_network(seed=0)
         blended.load_state_dict(
             {k: style[0] * states[0][k] + style[1] * states[1][k] for k in states[0]}
         )
         wanted = StyledFrameNet(blended)(torch.from_numpy(frames), ONE).numpy()
-        assert np.abs(engine(frames, weights).astype(int) - wanted).max() <= 1
+        assert np.abs(run(frames, weights).astype(int) - wanted).max() <= 1

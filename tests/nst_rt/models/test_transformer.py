@@ -3,6 +3,7 @@ from typing import cast
 
 import pytest
 import torch
+from blends import SMALL, small_network
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -16,26 +17,17 @@ from nst_rt.models.layers import (
 from nst_rt.models.merge import folded
 from nst_rt.models.transformer import Architecture, TransformerNet
 
-SMALL: dict[Architecture, dict[str, int]] = {
-    "fast": {"trunk": 8, "decoder": 4, "blocks": 1},
-    "classic": {"width": 4, "blocks": 1},
-}
 ONE = torch.ones(1, 1)
 both = pytest.mark.parametrize("architecture", SMALL)
 
 
-def network(architecture: Architecture, styles: int = 1) -> TransformerNet:
-    """A small untrained network whose styles differ."""
-    generator = torch.Generator().manual_seed(0)
-    net = TransformerNet(architecture, styles, **SMALL[architecture]).eval().requires_grad_(False)
-    for parameter in net.parameters():
-        parameter.copy_(torch.randn(parameter.shape, generator=generator) / 2)
-    return net
-
-
 @pytest.mark.parametrize(
     "net",
-    [network("fast"), network("classic"), TransformerNet("fast", **SMALL["fast"], dilation=3)],
+    [
+        small_network("fast"),
+        small_network("classic"),
+        TransformerNet("fast", **SMALL["fast"], dilation=3),
+    ],
 )
 @pytest.mark.parametrize("h", [16, 17, 18, 19, 333])
 @pytest.mark.parametrize("w", [16, 21, 22, 23, 517])
@@ -49,19 +41,19 @@ def test_output_has_the_size_of_the_input(net: TransformerNet, h: int, w: int) -
 @pytest.mark.parametrize(("h", "w"), [(15, 64), (64, 15), (1, 1)])
 def test_too_small_an_image_is_an_error(architecture: Architecture, h: int, w: int) -> None:
     with pytest.raises(InputError, match=f"{w}x{h}"):
-        network(architecture)(torch.rand(1, 3, h, w), ONE)
+        small_network(architecture)(torch.rand(1, 3, h, w), ONE)
 
 
 @both
 def test_multiples_of_4_are_not_padded(architecture: Architecture, photo: Tensor) -> None:
-    net = network(architecture)
+    net = small_network(architecture)
     assert torch.equal(net(photo, ONE), torch.sigmoid(net.net(photo, ONE)))
 
 
 @both
 @pytest.mark.parametrize("scale", [1.0, 1e4])
 def test_output_is_in_range(architecture: Architecture, scale: float, photo: Tensor) -> None:
-    stylized = network(architecture)(photo * scale, ONE)
+    stylized = small_network(architecture)(photo * scale, ONE)
     assert stylized.min() >= 0
     assert stylized.max() <= 1
 
@@ -70,7 +62,7 @@ def test_output_is_in_range(architecture: Architecture, scale: float, photo: Ten
 def test_blend_with_all_weight_on_one_style_equals_that_style(
     architecture: Architecture, photo: Tensor
 ) -> None:
-    double = network(architecture, styles=2)
+    double = small_network(architecture, styles=2)
     single = TransformerNet(architecture, 1, **SMALL[architecture]).eval()
     for index, weights in enumerate([[1.0, 0.0], [0.0, 1.0]]):
         single.load_state_dict(
@@ -86,7 +78,7 @@ def test_blend_with_all_weight_on_one_style_equals_that_style(
 def test_styles_and_their_blend_differ_in_one_batch(
     architecture: Architecture, photo: Tensor
 ) -> None:
-    net = network(architecture, styles=2)
+    net = small_network(architecture, styles=2)
     weights = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]])
     batch = net(photo.expand(3, -1, -1, -1), weights)
     for stylized, own in zip(batch.split(1), weights.split(1), strict=True):
@@ -151,25 +143,11 @@ def test_blurred_convolution_by_hand() -> None:
 def test_folded_network_gives_the_same_output(
     architecture: Architecture, dtype: torch.dtype, photo: Tensor
 ) -> None:
-    net, style = network(architecture, 2).to(dtype), torch.tensor([[0.3, 0.7]], dtype=dtype)
+    net, style = small_network(architecture, 2).to(dtype), torch.tensor([[0.3, 0.7]], dtype=dtype)
     once = folded(net)
     assert not any(isinstance(m, SubPixelConv2d) for m in once.modules())
     stylized = once(photo.to(dtype), style)
     torch.testing.assert_close(stylized, net(photo.to(dtype), style), atol=1e-4, rtol=0)
-
-
-@both
-@pytest.mark.parametrize("is_folded", [False, True])
-def test_reversed_channels_make_a_network_for_bgr(
-    architecture: Architecture, is_folded: bool, photo: Tensor
-) -> None:
-    net = network(architecture)
-    rgb = net(photo, ONE)
-    if is_folded:
-        net = folded(net)
-    net.net.reverse_channels()
-    torch.testing.assert_close(net(photo.flip(1), ONE), rgb.flip(1), atol=1e-4, rtol=0)
-    assert not torch.allclose(rgb, rgb.flip(1), atol=0.01)
 
 
 def test_phases_of_a_channel_are_normalized_together() -> None:

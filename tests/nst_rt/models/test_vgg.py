@@ -158,7 +158,7 @@ def test_downloaded_torchvision_weights_need_no_network(
     monkeypatch.setenv("TORCH_HOME", str(torchvision_home))
     monkeypatch.setattr("urllib.request.urlopen", _no_network)
     monkeypatch.setattr("torch.hub.urlopen", _no_network)
-    with pytest.raises(WeightsError, match="checksum"):
+    with pytest.raises(WeightsError, match=rf"{TORCHVISION_FILE}.*checksum"):
         load_weights("torchvision")
     # Random weights in place of 550 MB of real ones.
     file = torchvision_home / "hub" / "checkpoints" / TORCHVISION_FILE
@@ -190,15 +190,6 @@ def test_download_with_a_wrong_checksum_is_an_error(
     with pytest.raises(WeightsError, match="hash"):
         load_weights("torchvision")
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
-
-
-def test_damaged_download_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "hub" / "checkpoints" / TORCHVISION_FILE
-    file.parent.mkdir(parents=True)
-    file.write_bytes(b"half of it")
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    with pytest.raises(WeightsError, match=str(file)):
-        load_weights("torchvision")
 
 
 def test_wrong_checksum_of_the_original_weights_is_an_error(
