@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
 
 import nst_rt
 from nst_rt.errors import InputError
 from nst_rt.images.inputs import as_image, as_list
 from nst_rt.images.io import load_image
+from nst_rt.optimization.runs import optimize_to_file
 
 LEVELS = np.arange(48 * 64 * 3, dtype=np.uint32).reshape(48, 64, 3) % 251
 ARRAY = LEVELS.astype(np.uint8)
@@ -121,32 +121,12 @@ def test_a_string_is_one_image_and_lists_are_several() -> None:
         assert as_list(several) == list(several)
 
 
-@pytest.mark.parametrize("value", [ARRAY, PICTURE, TENSOR])
-def test_the_optimizer_takes_images_as_it_takes_files(
-    file: Path, value: np.ndarray | Image.Image | Tensor
-) -> None:
-    settings = QUICK | {"init": value, "dtype": torch.float32}
-    given = nst_rt.optimize(value, [value], **settings)
-    read = nst_rt.optimize(file, file, **settings | {"init": file})
-    torch.testing.assert_close(given, read, atol=1e-3, rtol=0)
-
-
 @pytest.mark.parametrize("option", ["content", "style", "init"])
 @pytest.mark.parametrize("value", [TENSOR * 255, TENSOR[0], (TENSOR * 255).byte(), LEVELS])
 def test_the_optimizer_says_which_image_is_wrong(file: Path, option: str, value: Any) -> None:
     images = {"content": file, "style": file, "init": file} | {option: value}
     with pytest.raises(InputError, match=option):
         nst_rt.optimize(**images, **QUICK)
-
-
-def test_one_style_is_painted_by_its_name(file: Path, tmp_path: Path) -> None:
-    done = [
-        nst_rt.optimize_to_file(str(file), style, tmp_path / f"{number}.png", **QUICK)
-        for number, style in enumerate([str(file), file, [str(file)], PICTURE])
-    ]
-    first, *others = (load_image(painting.output) for painting in done)
-    for other in others:
-        torch.testing.assert_close(other, first, atol=0.01, rtol=0)
 
 
 def test_what_images_were_interrupted_is_known_by_their_content(tmp_path: Path) -> None:
@@ -157,9 +137,9 @@ def test_what_images_were_interrupted_is_known_by_their_content(tmp_path: Path) 
     output = tmp_path / "out.png"
     settings: dict[str, Any] = QUICK | {"steps": [4], "save_every": 2, "init": PICTURE}
     with pytest.raises(nst_rt.StyleTransferError, match="interrupted"):
-        nst_rt.optimize_to_file(ARRAY, TENSOR, output, on_iterate=interrupt, **settings)
+        optimize_to_file(ARRAY, TENSOR, output, on_iterate=interrupt, **settings)
     for changes in ({"content": 255 - ARRAY}, {"style": 1 - TENSOR}, {"init": "noise"}):
         images = {"content": ARRAY, "style": TENSOR} | changes
         with pytest.raises(InputError, match="other settings"):
-            nst_rt.optimize_to_file(output=output, resume=True, **settings | images)
-    assert nst_rt.optimize_to_file(ARRAY, TENSOR, output, resume=True, **settings).iterate.step == 4
+            optimize_to_file(output=output, resume=True, **settings | images)
+    assert optimize_to_file(ARRAY, TENSOR, output, resume=True, **settings).iterate.step == 4
