@@ -16,7 +16,9 @@ def torch_device(name: str | torch.device | None = None) -> torch.device:
     Raises:
         BackendError: the device is not available.
     """
-    name = name or _fastest()
+    if name is None:
+        has_mps = torch.backends.mps.is_available()
+        name = "cuda" if torch.cuda.is_available() else "mps" if has_mps else "cpu"
     try:
         device = torch.device(name)
         torch.zeros(1, device=device).item()
@@ -33,23 +35,13 @@ def fast_dtype(device: torch.device | str) -> torch.dtype:
     AVX-512 in PyTorch, also disables bfloat16.
     """
     device = torch.device(device)
+    has_bf16 = False
     if device.type == "cuda":
         has_bf16 = torch.cuda.is_bf16_supported(False)
-    else:
-        has_bf16 = device.type == "cpu" and _cpu_has_bf16()
+    elif device.type == "cpu" and torch.backends.cpu.get_cpu_capability() not in _BELOW_AVX512:
+        capabilities = torch.cpu.get_capabilities()
+        has_bf16 = any(capabilities.get(name) for name in ("amx_bf16", "avx512_bf16"))
     return torch.bfloat16 if has_bf16 else torch.float32
-
-
-def _fastest() -> str:
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def _cpu_has_bf16() -> bool:
-    capabilities = torch.cpu.get_capabilities()
-    has_bf16 = capabilities.get("amx_bf16") or capabilities.get("avx512_bf16")
-    return bool(has_bf16) and torch.backends.cpu.get_cpu_capability() not in _BELOW_AVX512
 
 
 def available_memory(device: torch.device) -> float:

@@ -132,11 +132,14 @@ def sync(path: Path) -> None:
     Raises:
         OSError: the file cannot be written to the disk.
     """
-    if path.is_dir():
-        with contextlib.suppress(OSError):  # not supported by every system
-            _fsync(path, os.O_RDONLY)
-    else:
-        _fsync(path, os.O_RDWR)
+    is_folder = path.is_dir()
+    # Not every system supports it for folders.
+    with contextlib.suppress(OSError) if is_folder else contextlib.nullcontext():
+        handle = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 @contextmanager
@@ -148,11 +151,3 @@ def atomic_output(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _fsync(path: Path, flags: int) -> None:
-    handle = os.open(path, flags)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

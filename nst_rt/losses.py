@@ -7,7 +7,7 @@ the per-image optimizer over pixels (`nst_rt.optimization.tiling`, tile by tile)
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -23,7 +23,6 @@ Features = Mapping[str, Tensor]
 # same for any image size, batch, layer set and style image. "absolute": as the papers write them;
 # weights then depend on the layers, the network's weights and the image.
 Normalization = Literal["relative", "absolute"]
-NORMALIZATIONS: tuple[Normalization, ...] = get_args(Normalization)
 
 _LEAST_WEIGHT = 0.1  # of even areas: more than 0, since their tone is to stay
 _NEIGHBORS = 3  # side of the window, positions; a larger one leaves a halo around towers

@@ -95,14 +95,12 @@ def _outputs(
 
 
 def _cells(grid: Sequence[tuple[str, Sequence[str]]]) -> dict[str, list[tuple[str, Any]]]:
-    names = [name for name, _ in grid]
-    for name in names:
-        if names.count(name) > 1:
+    cells: dict[str, list[tuple[str, Any]]] = {}
+    for name, texts in grid:
+        if name in cells:
             raise InputError(f"`grid` {name}: given twice; put all values into one")
-    return {
-        name: [(text, parse_setting(name, text.replace("+", ","))) for text in texts]
-        for name, texts in grid
-    }
+        cells[name] = [(text, parse_setting(name, text.replace("+", ","))) for text in texts]
+    return cells
 
 
 def _report_of_several(done: "Sequence[OptimizeResult]") -> Report:
@@ -121,12 +119,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the verb; those in `_SETTINGS` are arguments of `Optimization`."""
     add = parser.add_argument
     add("content", metavar="CONTENT", nargs="*", help="content image, or several")
-    add(
-        "--style-image",
-        metavar="FILE",
-        nargs="+",
-        help="style image, or several that are blended",
-    )
+    add("--style-image", metavar="FILE", nargs="+", help="style image, or several to blend")
     add(
         "-o",
         "--output",
@@ -137,12 +130,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     types = signature_types(DEFAULTS_OF)
     for name, (metavar, text) in _SETTINGS.items():
         kind = types[name]
+        optional: Any = {"nargs": "?", "const": "luminance"} if name == "preserve_colors" else {}
         add(
             f"--{name.replace('_', '-')}",
-            type=_reader(kind),
+            type=_READERS.get(kind, str),
             metavar=metavar if isinstance(kind, str) else f"{{{','.join(kind)}}}",
             help=text,
-            **_OPTIONAL_VALUE.get(name, {}),
+            **optional,
         )
     add("--save-every", type=int, metavar="N", help="also write OUT-NNNN.EXT every N steps")
     add("--timelapse", metavar="FILE", help="write a video of all steps: .mp4, .mkv or .mov")
@@ -177,14 +171,9 @@ def parse_setting(name: str, text: str) -> Any:
     if name not in _SETTINGS:
         raise UnknownNameError("option", name, _SETTINGS)
     try:
-        return _reader(signature_types(DEFAULTS_OF)[name])(text)
+        return _READERS.get(signature_types(DEFAULTS_OF)[name], str)(text)
     except (ValueError, argparse.ArgumentTypeError) as error:
         raise InputError(f"{name}: {text!r} cannot be read ({error})") from error
-
-
-def _reader(kind: str | tuple[str, ...]) -> Callable[[str], Any]:
-    """Reads the text of an argument of `Optimization`, by its type from `signature_types`."""
-    return _READERS.get(kind, str) if isinstance(kind, str) else str
 
 
 def _list_of(kind: Callable[[str], Any]) -> Callable[[str], Any]:
@@ -215,18 +204,14 @@ def _grid(text: str) -> tuple[str, list[str]]:
     return name.strip().replace("-", "_"), [value.strip() for value in values.split(",")]
 
 
-# By annotation; all others are texts.
-_READERS: Mapping[str, Callable[[str], Any]] = {
+# By type from `signature_types`; all others are texts.
+_READERS: Mapping[str | tuple[str, ...], Callable[[str], Any]] = {
     "int": int,
     "float": float,
     "int | Sequence[int]": _list_of(int),
     "Sequence[float]": _list_of(float),
     "Sequence[Path | str]": _list_of(str),
     "Mapping[str, float]": layers,
-}
-
-_OPTIONAL_VALUE: Mapping[str, dict[str, Any]] = {
-    "preserve_colors": {"nargs": "?", "const": "luminance"}
 }
 
 # Name -> metavar, unless the argument has choices, and help.
@@ -240,10 +225,7 @@ _SETTINGS: Mapping[str, tuple[str, str]] = {
     "content_weight": ("W", "weight of the content loss"),
     "style_weight": ("W", "weight of the style loss"),
     "tv_weight": ("W", "weight of smoothness"),
-    "content_layers": (
-        "L[=W],...",
-        "VGG19 layers of the content loss, with weights",
-    ),
+    "content_layers": ("L[=W],...", "VGG19 layers of the content loss, with weights"),
     "style_layers": (
         "L[=W],...",
         "VGG19 layers of the style loss, with weights; Keras' names are known too",

@@ -28,16 +28,7 @@ Shape = tuple[int, int]
 _Levels = npt.NDArray[np.uint16]
 _Values = npt.NDArray[np.float32]
 
-_TURNS = {  # EXIF orientation -> transpose that makes the image upright
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-_ON_THEIR_SIDE = (5, 6, 7, 8)  # orientations that swap width and height
+_ON_THEIR_SIDE = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 
 # Pixels from which an image is reduced before its values become float32.
 _LARGE = 50 * 10**6
@@ -99,17 +90,14 @@ def read_pixels(
         width, height = sides if is_drafted else opened.size
         shape = (width, height) if orientation in _ON_THEIR_SIDE else (height, width)
         picture: Image.Image = _shrunk(opened, factor) if shrinks else opened
-        # Not ImageOps.exif_transpose: it rewrites all tags and fails on malformed ones.
-        if orientation in _TURNS:
-            picture = picture.transpose(_TURNS[orientation])
         levels = None
         if is_deep_png:
             stored = path.read_bytes() if content is None else content
-            levels = _deep_png(stored, orientation, opened.info.get("transparency"))
+            levels = _deep_png(stored, opened.info.get("transparency"))
         elif picture.mode.startswith("I"):
             levels = _rgba_levels(_gray_levels(picture, opened))
         rgba, depth = _rgba(path, picture, opened.info.get("icc_profile"), levels)
-        return Pixels(rgba, depth, shape)
+        return Pixels(_upright(rgba, orientation), depth, shape)
 
 
 def upright_shape(path: Path, opened: ImageFile) -> Shape:
@@ -139,7 +127,7 @@ def check_memory(path: Path, shape: Shape, bytes_per_pixel: float = _WHOLE) -> N
 def _rgba(
     path: Path, picture: Image.Image, profile: bytes | None, levels: _Levels | None
 ) -> tuple[_Values, Depth]:
-    """Colors (sRGB) and alpha of an upright image, from its `levels` if it has 16 bits."""
+    """Colors (sRGB) and alpha of an image, from its `levels` if it has 16 bits."""
     if picture.mode == "F":
         gray = np.asarray(picture).clip(0, 1)
         return np.asarray(cv2.cvtColor(gray, cv2.COLOR_GRAY2RGBA)), 16
@@ -151,6 +139,20 @@ def _rgba(
     if transform:
         values[:, :, :3] = deep_to_srgb(transform, levels[:, :, :3])
     return values, 16
+
+
+def _upright(values: _Values, orientation: int) -> _Values:
+    """The image (H, W, 4) turned as its EXIF orientation says.
+
+    Not ImageOps.exif_transpose: it rewrites all tags and fails on malformed ones.
+    """
+    if orientation in _ON_THEIR_SIDE:
+        values = values.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        values = values[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        values = values[::-1]
+    return np.ascontiguousarray(values)
 
 
 def _reduction(sides: tuple[int, int], size: int | None, at_least: int | None) -> int:
@@ -197,26 +199,14 @@ def _gray_levels(picture: Image.Image, opened: ImageFile) -> _Levels:
     return levels
 
 
-def _deep_png(content: bytes, orientation: int, key: int | tuple[int, ...] | None) -> _Levels:
-    """Upright RGBA levels (H, W, 4) of a 16-bit PNG.
-
-    Args:
-        content: bytes of the file.
-        orientation: EXIF orientation, 1 to 8.
-        key: color that stands for transparency, if any.
-    """
+def _deep_png(content: bytes, key: int | tuple[int, ...] | None) -> _Levels:
+    """RGBA levels (H, W, 4) of a 16-bit PNG, of which a color may stand for transparency."""
     stored = cv2.imdecode(np.frombuffer(_bare_png(content), np.uint8), cv2.IMREAD_UNCHANGED)
     if stored is None:
         raise ValueError("OpenCV cannot decode it")
     levels = _rgba_levels(stored)
     if key is not None:
         levels[:, :, 3] = np.where((levels[:, :, :3] == key).all(axis=2), 0, 65535)
-    if orientation in _ON_THEIR_SIDE:
-        levels = levels.swapaxes(0, 1)
-    if orientation in (2, 3, 6, 7):
-        levels = levels[:, ::-1]
-    if orientation in (3, 4, 7, 8):
-        levels = levels[::-1]
     return levels
 
 

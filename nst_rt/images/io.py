@@ -167,12 +167,7 @@ def save_image(
 
 
 def check_image_output(path: Path | str, *, overwrite: bool = False) -> Path:
-    """Return `path` as a Path if an image file may be written there; see `check_format`.
-
-    Raises:
-        InputError: an unknown suffix, or a path that cannot be written.
-        OutputExistsError: the file exists and `overwrite` is False.
-    """
+    """`check_format` for an image file."""
     return check_format(path, "image", IMAGE_SUFFIXES, overwrite=overwrite)
 
 

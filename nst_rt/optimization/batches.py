@@ -148,12 +148,8 @@ def optimize_list(
         UnknownNameError: a column that is not an argument; likewise.
         StyleTransferError: see `optimize_jobs`.
     """
-    return optimize_jobs(_read_jobs(check_input(path), parse), **settings)
-
-
-def _read_jobs(path: Path, parse: Callable[[str, str], Any]) -> list[Job]:
-    known = set(inspect.signature(Optimization).parameters) - {"style", "dtype"}
-    known |= set(_COLUMNS)
+    path = check_input(path)
+    known = set(inspect.signature(Optimization).parameters) - {"style", "dtype"} | {*_COLUMNS}
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, strict=True)
@@ -177,16 +173,16 @@ def _read_jobs(path: Path, parse: Callable[[str, str], Any]) -> list[Job]:
             raise InputError(f"{origin}: too {few_or_many} columns")
         content, style, output = (row.pop(name) for name in _COLUMNS)
         try:
-            settings = {name: parse(name, text) for name, text in row.items() if text}
+            changes = {name: parse(name, text) for name, text in row.items() if text}
         except (ValueError, StyleTransferError) as error:
             raise InputError(f"{origin}: {error}") from error
-        for name in {"content_mask", "init"} & set(settings):
-            settings[name] = _beside(path, settings[name])
-        if "style_masks" in settings:
-            settings["style_masks"] = [_beside(path, mask) for mask in settings["style_masks"]]
+        for name in {"content_mask", "init"} & set(changes):
+            changes[name] = _beside(path, changes[name])
+        if "style_masks" in changes:
+            changes["style_masks"] = [_beside(path, mask) for mask in changes["style_masks"]]
         styles = [path.parent / name for name in style.split(";")]
-        jobs.append(Job(path.parent / content, styles, path.parent / output, origin, settings))
-    return jobs
+        jobs.append(Job(path.parent / content, styles, path.parent / output, origin, changes))
+    return optimize_jobs(jobs, **settings)
 
 
 def _beside(path: Path, name: str) -> str:
@@ -232,9 +228,8 @@ def optimize_grid(
         caption = "  ".join(f"{name} {text}" for name, (text, _) in zip(grid, values, strict=True))
         Optimization(content, style, **{**settings, **chosen})  # checks the arguments
         cells.append((caption, chosen))
-    columns = len(list(grid.values())[-1])
+    captions, columns = [caption for caption, _ in cells], len(list(grid.values())[-1])
     images: list[Tensor] = []
-    captions: list[str] = []
     try:
         for caption, chosen in cells:
             of_cell = _shifted(progress, len(images), len(cells), caption)
@@ -242,9 +237,8 @@ def optimize_grid(
                 if of_cell is not None:
                     of_cell(iterate.progress, 1, iterate.summary)
             images.append(iterate.image)
-            captions.append(caption)
             if len(images) < len(cells):
-                sheet = contact_sheet(images, captions, columns=columns)
+                sheet = contact_sheet(images, captions[: len(images)], columns=columns)
                 save_image(sheet, partial_path(target), overwrite=True)
     except (KeyboardInterrupt, NotFiniteError) as error:
         if not images:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -22,7 +22,6 @@ from nst_rt.optimization.masks import load_labels, matching_label, parse_color, 
 
 Source = Tensor | Path | str
 PreserveColors = Literal["luminance", "match"]
-PRESERVE_COLORS: tuple[PreserveColors, ...] = get_args(PreserveColors)
 
 # Standard deviation of the softened edges of regions, as a fraction of the long side.
 _FEATHER = 0.005
@@ -186,9 +185,7 @@ def load_scene(
     elif preserve_colors == "match":
         style_images = [match_colors(s, image) for s in style_images]
     elif preserve_colors is not None:
-        raise InputError(
-            f"`preserve_colors` must be {' or '.join(PRESERVE_COLORS)}, not {preserve_colors}"
-        )
+        raise InputError(f"`preserve_colors` must be luminance or match, not {preserve_colors}")
     weights = _blend_weights(blend, len(style_images))
     sources = [StyleSource(s, w) for s, w in zip(style_images, weights, strict=True)]
     regions: tuple[Tensor, ...] = ()
@@ -262,7 +259,7 @@ def _guided(
         if Path(mask).is_file():
             areas = dict(load_labels(mask, like=(source.image.shape[-2], source.image.shape[-1])))
         else:
-            areas = {_color(mask): None}
+            areas = {parse_color(str(mask)): None}
         for color, area in areas.items():
             label = matching_label(color, labels)
             if label is None:
@@ -274,10 +271,3 @@ def _guided(
                 used.append(label)
             guided.append(replace(source, region=used.index(label), mask=area))
     return guided, tuple(labels[label] for label in used)
-
-
-def _color(mask: Path | str) -> str:
-    try:
-        return parse_color(str(mask))
-    except InputError as error:
-        raise InputError(f"{mask}: neither a file nor a color such as white or #ff0000") from error

@@ -47,15 +47,11 @@ def parse_color(text: str) -> str:
         InputError: not a color.
     """
     try:
-        red, green, blue = ImageColor.getrgb(text.strip())[:3]
-    except ValueError as error:
+        return "#" + bytes(ImageColor.getrgb(text.strip())[:3]).hex()
+    except ValueError as error:  # of `bytes` for rgb(999,0,0)
         raise InputError(
-            f"{text!r} is not a color; write a name (red), #ff0000 or rgb(255,0,0)"
+            f"{text!r}: neither a file nor a color such as white, #ff0000 or rgb(255,0,0)"
         ) from error
-    # Pillow accepts rgb(999,0,0).
-    if max(red, green, blue) > 255:
-        raise InputError(f"{text!r} is not a color: its values must be from 0 to 255")
-    return f"#{red:02x}{green:02x}{blue:02x}"
 
 
 def load_labels(path: Path | str, *, like: tuple[int, int] | None = None) -> dict[str, Tensor]:
@@ -106,12 +102,7 @@ def resized_mask(mask: Tensor, shape: tuple[int, int], feather: float = 0.0) -> 
 
     Returns:
         Shape (1, 1, h, w), float32, in [0, 1].
-
-    Raises:
-        InputError: a feather that is negative or not finite.
     """
-    if not 0 <= feather < math.inf:
-        raise InputError(f"the feather must be 0 pixels or more, not {feather}")
     # On the CPU, since Apple's GPUs average areas of whole pixels only.
     averaged = F.interpolate(mask.float().cpu(), shape, mode="area")
     if feather == 0:

@@ -5,7 +5,7 @@ were fitted to peaks measured by `benchmarks/memory.py`.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -86,7 +86,12 @@ def plan(
         ):
             return Plan(tile, peak(shapes, tile))
     height, width = shapes[0]
-    fits = _largest(shapes, lambda smaller: peak(smaller) <= limit)
+    long = max(height, width)
+    sizes = range(long // 64 * 64, 0, -64)
+    scaled = (
+        [scaled_shape(shape, max(shape) * size // long) for shape in shapes] for size in sizes
+    )
+    fits = next((max(smaller[0]) for smaller in scaled if peak(smaller) <= limit), 0)
     remedy = f"`size` {fits} would fit" if fits else "no smaller size would fit"
     raise InputError(
         f"{width}x{height} px would take {peak(shapes) / _GB:.1f} GB of memory, but only "
@@ -102,12 +107,3 @@ def _activations(shapes: Sequence[Shape], features: VGG19Features, tile: int | N
         for shape in shapes
     ]
     return float(max(windows) * _ACTIVATIONS * features.dtype.itemsize)
-
-
-def _largest(shapes: Sequence[Shape], fits: Callable[[Sequence[Shape]], bool]) -> int:
-    """Long side, a multiple of 64, of the largest result that fits; 0 for none."""
-    long = max(shapes[0])
-    for size in range(long // 64 * 64, 0, -64):
-        if fits([scaled_shape(shape, max(shape) * size // long) for shape in shapes]):
-            return size
-    return 0

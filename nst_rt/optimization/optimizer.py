@@ -18,7 +18,7 @@ from nst_rt.errors import InputError, NotFiniteError
 from nst_rt.images.convert import resize, resize_to, scaled_shape
 from nst_rt.images.inputs import ImageSource, as_list, is_file
 from nst_rt.losses import BatchTerms, PerceptualLoss
-from nst_rt.models.vgg import Pooling, stride
+from nst_rt.models.vgg import Pooling
 from nst_rt.optimization.inputs import PreserveColors, as_source, load_scene, scene_shapes
 from nst_rt.optimization.lbfgs import ProjectedLBFGS
 from nst_rt.optimization.memory import plan
@@ -95,9 +95,7 @@ class Optimization(Iterator[Iterate]):
     arguments, which then continues with the next iterate.
 
     Args:
-        content: content image: a file, a NumPy array (H, W, 3), uint8, RGB, a Pillow image, or a
-            tensor (1, 3, H, W), RGB in [0, 1].
-        style: style image, likewise, or a list of several.
+        content, style: see `optimize`.
         preset: settings to start from, see `nst_rt.optimization.presets`.
         size: long side of the result, pixels.
         blend: weight of each style image relative to the others; equal by default.
@@ -183,11 +181,6 @@ class Optimization(Iterator[Iterate]):
         content = as_source(content, "content")
         styles = [as_source(image, "style") for image in as_list(style)]
         start = settings.init if init is None else as_source(init, "init")
-        smallest = max(stride(k) for k in (*settings.content_layers, *settings.style_layers))
-        # Sizes first: what does not fit into the memory is refused before anything is loaded.
-        shapes = scene_shapes(
-            content, styles, size=size, style_scale=style_scale, smallest=smallest
-        )
         self._loss = PerceptualLoss(
             content_layers=settings.content_layers,
             style_layers=settings.style_layers,
@@ -199,6 +192,11 @@ class Optimization(Iterator[Iterate]):
             pooling=settings.pooling,
             device=self._device,
             dtype=dtype,
+        )
+        smallest = self._loss.features.minimum_size
+        # What does not fit into the memory is refused before an image is loaded.
+        shapes = scene_shapes(
+            content, styles, size=size, style_scale=style_scale, smallest=smallest
         )
         self.plan = plan(shapes, settings, self._loss.features, self._device, memory)
         self._scene = scene = load_scene(

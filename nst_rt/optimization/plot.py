@@ -23,12 +23,7 @@ class LossRecord(NamedTuple):
 
 
 def check_plot(path: Path | str, *, overwrite: bool = False) -> Path:
-    """Return `path` as a Path if a chart can be drawn and written there; see `check_format`.
-
-    Raises:
-        InputError: an unknown suffix, a path that cannot be written, or no matplotlib.
-        OutputExistsError: the file exists and `overwrite` is False.
-    """
+    """`check_format` for a chart; an InputError, too, if there is no matplotlib."""
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:

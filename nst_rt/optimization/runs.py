@@ -17,13 +17,13 @@ from nst_rt.errors import (
     OutputExistsError,
     PartialResultError,
 )
-from nst_rt.files import atomic_output, check_input, check_not_input, partial_path
+from nst_rt.files import atomic_output, check_format, check_not_input, partial_path
 from nst_rt.images.convert import resize
 from nst_rt.images.inputs import File, ImageSource, as_image, as_list, is_file
 from nst_rt.images.io import Picture, check_image_output, load_picture, save_image
 from nst_rt.optimization.optimizer import Iterate, Optimization
 from nst_rt.optimization.plot import LossRecord, check_plot, plot_losses
-from nst_rt.optimization.timelapse import Timelapse, check_timelapse
+from nst_rt.optimization.timelapse import TIMELAPSE_SUFFIXES, Timelapse
 from nst_rt.progress import Progress, interrupts_deferred
 from nst_rt.resume import check_record, file_digest
 
@@ -83,7 +83,8 @@ def optimize_to_file(
     check_not_input([target], filter(is_file, [content, *as_list(style)]))
     if save_every < 0:
         raise InputError(f"`save_every` must be 0 or more, not {save_every}")
-    video_path = None if timelapse is None else check_timelapse(timelapse, overwrite=overwrite)
+    if timelapse is not None:
+        check_format(timelapse, "video", TIMELAPSE_SUFFIXES, overwrite=overwrite)
     chart = None if plot is None else check_plot(plot, overwrite=overwrite)
     if chart is not None and chart.absolute() == target.absolute():
         raise InputError(f"{plot}: `plot` and `output` are the same file")
@@ -93,8 +94,11 @@ def optimize_to_file(
     numbered = run.numbered(save_every)
     for path in numbered.values():
         check_image_output(path, overwrite=overwrite)
-    # At the result's size first, as the scene does: sizes of coarse scales are rounded from it.
-    original = _picture(content, max(optimization.shape))
+    if is_file(content):
+        # At the result's size first, as the scene does: sizes of coarse scales are rounded from it.
+        original = load_picture(content, size=max(optimization.shape))
+    else:
+        original = Picture(as_image(content, "content"), None, 8)
 
     def save(image: Tensor, path: Path) -> None:
         size = max(image.shape[-2:])
@@ -112,13 +116,14 @@ def optimize_to_file(
             interrupts_deferred("stopping after this step; Ctrl-C again stops now")
         )
         video = None
-        if video_path is not None:
-            video = stack.enter_context(
-                Timelapse(video_path, optimization.shape, earlier=len(run.losses))
-            )
+        if timelapse is not None:
+            writer = Timelapse(Path(timelapse), optimization.shape, earlier=len(run.losses))
+            video = stack.enter_context(writer)
         try:
             for iterate in optimization:
-                run.losses.append(_losses(iterate))
+                size = max(iterate.image.shape[-2:])
+                losses = (iterate.content, iterate.style, iterate.tv, iterate.total)
+                run.losses.append((iterate.step, size, *losses))
                 if progress is not None:
                     progress(iterate.progress, 1, iterate.summary)
                 if on_iterate is not None:
@@ -150,30 +155,19 @@ def optimize_to_file(
         assert iterate is not None
         save(iterate.image, target)
         if chart is not None:
-            plot_losses(run.losses, chart)
+            plot_losses([LossRecord(*entry) for entry in run.losses], chart)
     run.remove()
     return OptimizeResult(target, iterate)
-
-
-def _picture(content: ImageSource, size: int) -> Picture:
-    if is_file(content):
-        return load_picture(content, size=size)
-    return Picture(as_image(content, "content"), None, 8)
-
-
-def _losses(iterate: Iterate) -> LossRecord:
-    size = max(iterate.image.shape[-2:])
-    return LossRecord(iterate.step, size, iterate.content, iterate.style, iterate.tv, iterate.total)
 
 
 class _Run:
     """State of a run in `OUT.partial.pt`, and its losses so far."""
 
-    def __init__(self, target: Path, record: Mapping[str, str], optimization: Optimization) -> None:
-        self.losses: list[LossRecord] = []
+    def __init__(self, target: Path, record: dict[str, str], optimization: Optimization) -> None:
+        self.losses: list[tuple[int, int, float, float, float, float]] = []  # LossRecords
         self._target = target
         self._path = partial_path(target).with_suffix(".pt")
-        self._record = dict(record)
+        self._record = record
         self._optimization = optimization
 
     def open(self, *, resume: bool, overwrite: bool) -> None:
@@ -188,8 +182,8 @@ class _Run:
         if not self._path.exists():
             raise InputError(f"{self._path}: no such file, so there is nothing to resume")
         try:
-            state = torch.load(check_input(self._path), weights_only=True)
-            before, losses = state["record"], [LossRecord(*entry) for entry in state["losses"]]
+            state = torch.load(self._path, weights_only=True)
+            before, losses = state["record"], state["losses"]
         except Exception as error:  # unpickling any bytes may raise anything
             raise InputError(f"{self._path}: damaged; `overwrite` starts over") from error
         check_record(self._path, before, self._record)
@@ -198,7 +192,7 @@ class _Run:
 
     def numbered(self, every: int) -> dict[int, Path]:
         """The intermediate images that remain to be saved: step -> file."""
-        done = self.losses[-1].step if self.losses else 0
+        done = self.losses[-1][0] if self.losses else 0
         steps = range(every, self._optimization.steps + 1, every) if every else ()
         return {
             step: self._target.with_stem(f"{self._target.stem}-{step:04d}")
@@ -210,7 +204,7 @@ class _Run:
         """Write the state after the last iterate."""
         state = {
             "record": self._record,
-            "losses": [tuple(entry) for entry in self.losses],
+            "losses": self.losses,
             "optimization": self._optimization.state_dict(),
         }
         with atomic_output(self._path) as temporary:

@@ -98,7 +98,7 @@ class TiledLoss:
                 style = style + share * self.loss.style_errors(grams, targets)
         return self.loss.terms(image, errors, self._scales, style)
 
-    def _tiles(self, image: Tensor) -> list["Tile"]:
+    def _tiles(self, image: Tensor) -> list[Tile]:
         height, width = image.shape[-2:]
         features = self.loss.features
         return tiles(height, width, self.tile, features.reach, features.minimum_size)
@@ -111,7 +111,7 @@ class TiledLoss:
                 total[key] = total[key] + value if key in total else value
         return total
 
-    def _tile_statistics(self, part: "Tile", window: Tensor) -> _Statistics:
+    def _tile_statistics(self, part: Tile, window: Tensor) -> _Statistics:
         features = self.loss.features(window)
         statistics = {}
         for layer, target in self._content.items():

@@ -15,7 +15,7 @@ from av.video.reformatter import Colorspace
 from torch import Tensor
 from torch.nn import functional as F
 
-from nst_rt.files import check_format, partial_path
+from nst_rt.files import partial_path
 from nst_rt.images.convert import tensor_to_frame
 from nst_rt.images.io import Frame
 
@@ -25,16 +25,6 @@ TIMELAPSE_SUFFIXES = (".mp4", ".mkv", ".mov")
 _RATE = 30  # frames per second
 _HOLD = 30  # number of frames that show the last image
 _LARGEST = 1920  # long side, pixels, that players decode in hardware
-
-
-def check_timelapse(path: Path | str, *, overwrite: bool = False) -> Path:
-    """`check_output` for a timelapse, whose suffix must name a container.
-
-    Raises:
-        InputError: an unknown suffix.
-        OutputExistsError: it exists and `overwrite` is False.
-    """
-    return check_format(path, "video", TIMELAPSE_SUFFIXES, overwrite=overwrite)
 
 
 class Timelapse:

@@ -266,8 +266,14 @@ class TestPerceptualLoss:
         ("changes", "error", "word"),
         [
             ({"content_layers": {"relu9_1": 1.0}}, UnknownNameError, "relu9_1"),
+            ({"content_layers": {"relu4-2": 1.0}}, UnknownNameError, "did you mean 'relu4_2"),
+            ({"content_layers": {}}, InputError, "layer"),
+            ({"content_layers": {"relu4_2": 1.0, "block4_conv2": 1.0}}, InputError, "twice"),
             ({"style_layers": {"relu1_1": 0.0}}, InputError, "relu1_1"),
+            ({"style_layers": {"relu1_1": -1.0, "relu2_1": 3.0}}, InputError, "-1"),
+            ({"style_layers": {"relu1_1": torch.nan}}, InputError, "nan"),
             ({"style_weight": -1.0}, InputError, "-1"),
+            ({"tv_weight": torch.inf}, InputError, "inf"),
             ({"pooling": "median"}, InputError, "median"),
         ],
     )

@@ -126,14 +126,6 @@ def test_matched_colors_have_the_content_statistics(style: Tensor, muted: Tensor
         torch.testing.assert_close(statistic, expected, atol=1e-7, rtol=1e-5)
 
 
-def test_matched_colors_stay_in_range(style: Tensor, photo: Tensor) -> None:
-    matched = match_colors(style, photo)
-    assert matched.min() >= 0
-    assert matched.max() <= 1
-    mean, expected = mean_and_covariance(matched)[0], mean_and_covariance(photo)[0]
-    assert (mean - expected).abs().max() < 0.03
-
-
 def test_matched_colors_do_not_depend_on_layout(
     style: Tensor, muted: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,13 +142,6 @@ def test_matched_colors_do_not_depend_on_layout(
 
 def test_image_matched_to_itself_is_unchanged(style: Tensor) -> None:
     torch.testing.assert_close(match_colors(style, style), style, atol=1e-5, rtol=0)
-
-
-def test_style_matched_to_gray_content_is_gray(style: Tensor, muted: Tensor) -> None:
-    gray = luminance(muted).expand(1, 3, -1, -1)
-    matched = match_colors(style, gray)
-    assert (matched.amax(1) - matched.amin(1)).max() < 1e-5
-    torch.testing.assert_close(matched.std(), gray.std(), rtol=0.01, atol=0)
 
 
 def test_gray_style_gets_one_line_of_colors(style: Tensor, muted: Tensor) -> None:
@@ -180,9 +165,3 @@ def test_plain_style_gets_the_mean_color(level: float, photo: Tensor) -> None:
     matched = match_colors(plain(level, level, level), photo)
     mean = photo.mean((2, 3), keepdim=True)
     torch.testing.assert_close(matched, mean.expand_as(matched), atol=1e-5, rtol=0)
-
-
-def test_style_matched_to_plain_content_is_plain(style: Tensor) -> None:
-    matched = match_colors(style, plain(0.2, 0.4, 0.6))
-    expected = plain(0.2, 0.4, 0.6)[..., :1, :1].expand_as(style)
-    torch.testing.assert_close(matched, expected, atol=1e-4, rtol=0)

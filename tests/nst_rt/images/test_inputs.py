@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
 
 import nst_rt
 from nst_rt.errors import InputError
@@ -122,16 +121,6 @@ def test_a_string_is_one_image_and_lists_are_several() -> None:
         assert as_list(several) == list(several)
 
 
-@pytest.mark.parametrize("value", [ARRAY, PICTURE, TENSOR])
-def test_the_optimizer_takes_images_as_it_takes_files(
-    file: Path, value: np.ndarray | Image.Image | Tensor
-) -> None:
-    settings = QUICK | {"init": value, "dtype": torch.float32}
-    given = nst_rt.optimize(value, [value], **settings)
-    read = nst_rt.optimize(file, file, **settings | {"init": file})
-    torch.testing.assert_close(given, read, atol=1e-3, rtol=0)
-
-
 @pytest.mark.parametrize("option", ["content", "style", "init"])
 @pytest.mark.parametrize("value", [TENSOR * 255, TENSOR[0], (TENSOR * 255).byte(), LEVELS])
 def test_the_optimizer_says_which_image_is_wrong(file: Path, option: str, value: Any) -> None:
@@ -140,17 +129,7 @@ def test_the_optimizer_says_which_image_is_wrong(file: Path, option: str, value:
         nst_rt.optimize(**images, **QUICK)
 
 
-def test_one_style_is_painted_by_its_name(file: Path, tmp_path: Path) -> None:
-    done = [
-        optimize_to_file(str(file), style, tmp_path / f"{number}.png", **QUICK)
-        for number, style in enumerate([str(file), file, [str(file)], PICTURE])
-    ]
-    first, *others = (load_image(painting.output) for painting in done)
-    for other in others:
-        torch.testing.assert_close(other, first, atol=0.01, rtol=0)
-
-
-def test_what_images_were_interrupted_is_known_by_their_content(tmp_path: Path) -> None:
+def test_resume_compares_images_by_content(tmp_path: Path) -> None:
     def interrupt(iterate: nst_rt.Iterate) -> None:
         if iterate.step == 3:
             raise KeyboardInterrupt

@@ -6,10 +6,9 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
 
 from nst_rt.errors import InputError
-from nst_rt.images.color import luminance
+from nst_rt.images.color import luminance, match_colors, match_luminance, with_luminance
 from nst_rt.images.io import load_image, save_image
 from nst_rt.optimization.inputs import Scene, load_scene, scene_shapes
 
@@ -50,17 +49,6 @@ def scene_of(coffee: Path, *styles: Path, **changes: Any) -> Scene:
     return load_scene(coffee, styles, **{"size": 96} | changes)
 
 
-def statistics(image: Tensor) -> tuple[Tensor, Tensor]:
-    pixels = image[0].flatten(1)
-    return pixels.mean(1), pixels.cov()
-
-
-def chroma(image: Tensor) -> Tensor:
-    """I and Q of YIQ, shape (1, 2, H, W)."""
-    axes = torch.tensor([[0.595716, -0.274453, -0.321263], [0.211456, -0.522591, 0.311135]])
-    return torch.einsum("kc,nchw->nkhw", axes, image)
-
-
 def test_images_have_the_size_asked_for(coffee: Path, painting: Path) -> None:
     scene = scene_of(coffee, painting, painting)
     assert torch.equal(scene.content, load_image(coffee, size=96))
@@ -71,13 +59,6 @@ def test_images_have_the_size_asked_for(coffee: Path, painting: Path) -> None:
     assert scene.regions == ()
 
 
-def test_tensors_and_files_give_the_same_scene(coffee: Path, painting: Path) -> None:
-    scene = load_scene(load_image(coffee), [load_image(painting)], size=96)
-    from_files = scene_of(coffee, painting)
-    assert torch.equal(scene.content, from_files.content)
-    assert torch.equal(scene.styles[0].image, from_files.styles[0].image)
-
-
 @pytest.mark.parametrize("scale", [0.5, 1.0, 1.7])
 def test_style_scale_scales_the_style_images_alone(
     coffee: Path, painting: Path, scale: float
@@ -85,6 +66,9 @@ def test_style_scale_scales_the_style_images_alone(
     scene = scene_of(coffee, painting, style_scale=scale)
     assert max(scene.styles[0].image.shape) == round(96 * scale)
     assert scene.size == 96
+    small = scene.at(48)
+    assert small.content.shape == (1, 3, 32, 48)
+    assert max(small.styles[0].image.shape) == round(48 * scale)
 
 
 @pytest.mark.parametrize("scale", [0.3, 1.0, 2.0])
@@ -114,11 +98,6 @@ def test_image_too_small_for_the_layers_is_an_error(coffee: Path, painting: Path
         scene_shapes(coffee, [painting], size=48, style_scale=0.3, smallest=16)
     with pytest.raises(InputError, match="8x8"):
         scene_shapes(coffee, [torch.rand(1, 3, 9, 9)], size=24, style_scale=1 / 3, smallest=16)
-
-
-def test_blend_is_the_weights_of_the_styles(coffee: Path, painting: Path) -> None:
-    scene = scene_of(coffee, painting, painting, blend=[3, 0.5])
-    assert [style.weight for style in scene.styles] == [3, 0.5]
 
 
 @pytest.mark.parametrize(
@@ -226,13 +205,6 @@ def test_bad_preserve_colors_or_init(coffee: Path, painting: Path, changes: dict
         scene_of(coffee, painting, **changes)
 
 
-def test_coarse_scene_scales_all_images(coffee: Path, painting: Path) -> None:
-    scene = scene_of(coffee, painting, style_scale=1.5)
-    small = scene.at(48)
-    assert small.content.shape == (1, 3, 32, 48)
-    assert small.styles[0].image.shape[-2:] == (58, 72)
-
-
 @pytest.mark.parametrize("size", [96, 61, 40, 24])
 def test_regions_sum_to_1_at_all_scales(
     coffee: Path, painting: Path, content_mask: Path, size: int
@@ -281,54 +253,27 @@ def test_luminance_makes_the_scene_gray(coffee: Path, painting: Path) -> None:
         assert image.shape[1] == 3
         torch.testing.assert_close(image, luminance(image).expand(-1, 3, -1, -1))
     torch.testing.assert_close(luminance(scene.content), luminance(photo))
-    mean, cov = statistics(scene.styles[0].image)
-    expected_mean, expected_cov = statistics(scene.content)
-    torch.testing.assert_close(mean, expected_mean, atol=0.02, rtol=0)  # some of it is clamped
-    torch.testing.assert_close(cov, expected_cov, atol=0.01, rtol=0)
-
-
-def test_luminance_keeps_the_content_images_chroma(coffee: Path, painting: Path) -> None:
-    scene = scene_of(coffee, painting, preserve_colors="luminance")
+    matched = match_luminance(luminance(load_image(painting, size=96)), luminance(photo))
+    torch.testing.assert_close(scene.styles[0].image[:, :1], matched.clamp(0, 1))
+    # The result has the content image's chroma, at every scale.
     image = load_image(painting, size=96)[..., :64, :]
-    result = scene.finished(image)
-    torch.testing.assert_close(luminance(result), luminance(image), atol=1e-5, rtol=0)
-    photo = load_image(coffee, size=96)
-    wanted = photo - luminance(photo) + luminance(image)
-    fits = ((wanted >= 0) & (wanted <= 1)).all(1)[0]
-    assert fits.float().mean() > 0.5
-    difference = (chroma(result) - chroma(photo)).abs().amax(1)[0]
-    assert difference[fits].max() < 1e-3
-    # What does not fit loses chroma, but keeps its hue.
-    lengths = chroma(result).norm(dim=1)[0], chroma(photo).norm(dim=1)[0]
-    assert (lengths[0] <= lengths[1] + 1e-3).all()
-    along = (chroma(result) * chroma(photo)).sum(1)[0]
-    torch.testing.assert_close(along, lengths[0] * lengths[1], atol=1e-4, rtol=1e-3)
-
-
-def test_luminance_works_at_coarse_scales(coffee: Path, painting: Path) -> None:
-    scene = scene_of(coffee, painting, preserve_colors="luminance")
+    assert torch.equal(scene.finished(image), with_luminance(photo, luminance(image)))
     assert scene.finished(scene.at(48).content).shape == (1, 3, 32, 48)
-    torch.testing.assert_close(scene.finished(scene.content), load_image(coffee, size=96))
 
 
 def test_match_gives_style_images_the_content_images_colors(coffee: Path, painting: Path) -> None:
     scene = scene_of(coffee, painting, preserve_colors="match")
-    mean, cov = statistics(scene.styles[0].image)
-    expected_mean, expected_cov = statistics(scene.content)
-    torch.testing.assert_close(mean, expected_mean, atol=0.02, rtol=0)  # some of it is clamped
-    torch.testing.assert_close(cov, expected_cov, atol=0.01, rtol=0)
+    matched = match_colors(load_image(painting, size=96), scene.content)
+    assert torch.equal(scene.styles[0].image, matched)
     assert torch.equal(scene.content, load_image(coffee, size=96))
     assert torch.equal(scene.finished(scene.content), scene.content)
 
 
-def test_init_content_and_noise(coffee: Path, painting: Path) -> None:
-    init = scene_of(coffee, painting, init="content").init
+def test_init_is_content_noise_or_the_cropped_style(coffee: Path, painting: Path) -> None:
+    init = scene_of(coffee, painting).init
     assert init is not None
     assert torch.equal(init, load_image(coffee, size=96))
     assert scene_of(coffee, painting, init="noise").init is None
-
-
-def test_init_style_is_cropped_to_the_content_images_shape(coffee: Path, painting: Path) -> None:
     init = scene_of(coffee, painting, init="style").init
     assert init is not None
     assert init.shape == (1, 3, 64, 96)

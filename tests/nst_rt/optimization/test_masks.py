@@ -57,14 +57,11 @@ def test_flat_colors_are_labels(tmp_path: Path) -> None:
     labels = labels_of(picture, tmp_path / "a.png")
     assert_one_hot(labels)
     assert set(labels) == {BLACK, WHITE, RED, BLUE}
+    areas = [mask.sum() for mask in labels.values()]
+    assert areas == sorted(areas, reverse=True)
     for color, mask in labels.items():
         assert mask.shape == (1, 1, 192, 256)
         assert torch.equal(mask, pixels_of(picture, color))
-
-
-def test_largest_region_comes_first(tmp_path: Path) -> None:
-    areas = [mask.sum() for mask in labels_of(label_image(), tmp_path / "a.png").values()]
-    assert areas == sorted(areas, reverse=True)
 
 
 def test_one_region_is_enough(tmp_path: Path) -> None:
@@ -124,12 +121,6 @@ def test_photo_is_not_a_label_image(photos: Path, name: str) -> None:
     with pytest.raises(InputError, match=name) as caught:
         load_labels(photos / name)
     assert "\n" not in str(caught.value)
-
-
-def test_gradient_is_not_a_label_image(tmp_path: Path) -> None:
-    levels = np.linspace(0, 255, 400).astype(np.uint8)[None].repeat(100, axis=0)
-    with pytest.raises(InputError, match=r"a\.png"):
-        labels_of(Image.fromarray(levels), tmp_path / "a.png")
 
 
 def test_more_than_16_colors_are_not_a_label_image(tmp_path: Path) -> None:
@@ -226,11 +217,6 @@ def test_parse_color(text: str) -> None:
     assert parse_color(text) == "#ffffff"
 
 
-def test_parsed_colors_are_named_like_labels(tmp_path: Path) -> None:
-    labels = labels_of(halves("orange", (1, 2, 3)), tmp_path / "a.png")
-    assert set(labels) == {parse_color("orange"), parse_color("rgb(1, 2, 3)")}
-
-
 @pytest.mark.parametrize("text", ["", "sky", "#ff", "rgb(1,2)", "rgb(0,300,0)", "255,0,0"])
 def test_parse_color_of_other_texts_is_an_error(text: str) -> None:
     with pytest.raises(InputError, match=re.escape(repr(text))):
@@ -260,14 +246,8 @@ def step(width: int, height: int = 40) -> Tensor:
 def test_resized_mask_averages_areas() -> None:
     mask = torch.tensor([[1.0, 1, 0, 0], [1, 0, 0, 1]]).view(1, 1, 2, 4)
     assert torch.equal(resized_mask(mask, (1, 2)), torch.tensor([0.75, 0.25]).view(1, 1, 1, 2))
-
-
-def test_resized_mask_of_the_same_size() -> None:
-    assert torch.equal(resized_mask(step(60), (40, 60)), step(60))
-
-
-def test_enlarged_mask_repeats_pixels() -> None:
-    assert torch.equal(resized_mask(step(60), (80, 120)), step(120, 80))
+    assert torch.equal(resized_mask(mask, (2, 4)), mask)
+    assert torch.equal(resized_mask(step(60), (80, 120)), step(120, 80))  # pixels are repeated
 
 
 @pytest.mark.parametrize("feather", [0.7, 3.0, 10.0])
@@ -281,12 +261,6 @@ def test_feathered_edge_is_the_integral_of_a_gaussian(feather: float, scale: int
     torch.testing.assert_close(mask[0, 0], expected.expand(20, 120), atol=atol, rtol=0)
 
 
-def test_feather_is_the_same_in_both_directions() -> None:
-    mask = step(60, 60)
-    turned = resized_mask(mask.transpose(2, 3), (60, 60), 4)
-    torch.testing.assert_close(turned.transpose(2, 3), resized_mask(mask, (60, 60), 4))
-
-
 @pytest.mark.parametrize("shape", [(192, 256), (48, 64), (37, 51), (300, 400), (3, 4)])
 @pytest.mark.parametrize("feather", [0.0, 0.01, 2.5, 30.0])
 def test_resized_masks_sum_to_1(tmp_path: Path, shape: tuple[int, int], feather: float) -> None:
@@ -296,9 +270,3 @@ def test_resized_masks_sum_to_1(tmp_path: Path, shape: tuple[int, int], feather:
     assert masks.min() >= 0
     assert masks.max() <= 1
     torch.testing.assert_close(masks.sum(0), torch.ones(1, *shape), atol=1e-5, rtol=0)
-
-
-@pytest.mark.parametrize("feather", [-1.0, math.nan, math.inf])
-def test_bad_feather(feather: float) -> None:
-    with pytest.raises(InputError, match="feather"):
-        resized_mask(step(60), (40, 60), feather)

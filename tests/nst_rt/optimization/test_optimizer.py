@@ -11,11 +11,11 @@ from PIL import Image
 from torch import Tensor
 
 from nst_rt.errors import InputError, NotFiniteError, UnknownNameError, WeightsError
-from nst_rt.images.io import load_image, save_image
+from nst_rt.images.io import load_image
 from nst_rt.losses import gram_errors, gram_matrix
 from nst_rt.models.vgg import VGG19Features
 from nst_rt.optimization.optimizer import Iterate, Optimization, optimize
-from nst_rt.optimization.presets import OPTIMIZERS, PRESETS, OptimizerName
+from nst_rt.optimization.presets import PRESETS
 
 SHALLOW = {"relu1_1": 1.0}
 Source = Tensor | Path | str
@@ -65,23 +65,6 @@ def test_lbfgs_lowers_the_loss_fivefold_in_30_steps(astronaut: Path, painting: P
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("content", "style", "total_ratio", "style_ratio"),
-    [
-        ("coffee.png", "mosaic.jpg", 5, 5),
-        # A smooth photo has little content to measure against, so that a tenth of it is soon lost.
-        ("rocket.jpg", "swirls.jpg", 2, 5),
-    ],
-)
-def test_lbfgs_lowers_the_loss_of_other_images(
-    photos: Path, painting: Path, content: str, style: str, total_ratio: float, style_ratio: float
-) -> None:
-    start, *_, last = Optimization(photos / content, painting.with_name(style), steps=30, size=96)
-    assert last.total < start.total / total_ratio
-    assert last.style < start.style / style_ratio
-
-
-@pytest.mark.slow
 def test_adam_lowers_the_loss_threefold_in_30_steps(astronaut: Path, painting: Path) -> None:
     start, *_, last = Optimization(astronaut, painting, optimizer="adam", steps=30, size=64)
     assert last.total < start.total / 3
@@ -115,9 +98,9 @@ def test_losses_belong_to_their_iterate(photo: Tensor) -> None:
         assert iterate.style == pytest.approx(gram_errors(gram, target).item(), rel=1e-3)
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
 def test_files_and_tensors_give_equal_results(
-    astronaut: Path, painting: Path, optimizer: OptimizerName
+    astronaut: Path, painting: Path, optimizer: str
 ) -> None:
     from_files = quick(str(astronaut), painting, optimizer=optimizer)
     content, style = load_image(astronaut), load_image(painting)
@@ -199,17 +182,6 @@ def test_result_is_the_best_iterate_of_the_last_scale(photo: Tensor, min_size: i
     assert torch.equal(last.image, lowest.image)
     assert optimization.best is not None
     assert torch.equal(optimization.best.image, last.image)
-
-
-def test_best_is_the_lowest_loss_of_its_scale(photo: Tensor) -> None:
-    optimization = started(
-        photo, photo.flip(1), optimizer="adam", learning_rate=0.3, steps=6, min_size=24
-    )
-    seen: list[Iterate] = []
-    for iterate in optimization:
-        seen = [i for i in seen if i.image.shape == iterate.image.shape] + [iterate]
-        assert optimization.best is not None
-        assert optimization.best.total == min(i.total for i in seen)
 
 
 def test_scale_starts_from_the_best_of_the_previous_one(photo: Tensor) -> None:
@@ -339,34 +311,17 @@ def test_noise_is_reproducible(photo: Tensor) -> None:
     assert one[0].image.mean() == pytest.approx(0.5, abs=0.02)
 
 
-@pytest.mark.parametrize("min_size", [24, 48])
-def test_init_from_a_file(photo: Tensor, tmp_path: Path, min_size: int) -> None:
-    plain = torch.tensor([0.2, 0.4, 0.8]).view(1, 3, 1, 1)
-    file = save_image(plain.expand(1, 3, 30, 70), tmp_path / "plain.png")
-    start, *_ = quick(photo, photo, init=file, min_size=min_size)
-    assert start.image.shape[-1] == min_size
-    torch.testing.assert_close(start.image, plain.expand_as(start.image), atol=1e-5, rtol=0)
-
-
 @pytest.mark.parametrize(
     ("settings", "error", "word"),
     [
         ({"steps": 0}, InputError, "steps"),
-        ({"steps": -3}, InputError, "-3"),
-        ({"steps": [5, 0]}, InputError, "steps"),
         ({"steps": []}, InputError, "steps"),
-        ({"size": 0}, InputError, "0"),
         ({"size": -3}, InputError, "-3"),
         ({"size": 15}, InputError, "15x15"),
         ({"size": 20000, "memory": 4}, InputError, "20000x20000"),
-        ({"preset": "multi-scale"}, UnknownNameError, "multiscale"),
-        ({"optimizer": "sgd"}, InputError, "sgd"),
-        ({"learning_rate": float("nan")}, InputError, "nan"),
         ({"content_layers": {"relu4_9": 1.0}}, UnknownNameError, "relu4_9"),
-        ({"blend": (1, 2, 3)}, InputError, "3 weights"),
         ({"seed": 2**64}, InputError, "seed"),
         ({"init": "missing.png"}, InputError, "missing.png"),
-        ({"content_mask": "missing.png", "style_masks": ["red"]}, InputError, "missing.png"),
     ],
 )
 def test_bad_setting(
@@ -387,9 +342,8 @@ def test_bad_files(photo: Tensor, astronaut: Path, tmp_path: Path) -> None:
         Optimization(photo, photo, vgg_weights=str(astronaut))
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_nan_loss_is_an_error(photo: Tensor, optimizer: OptimizerName) -> None:
-    optimization = started(photo, photo, size=96, optimizer=optimizer)
+def test_nan_loss_is_an_error(photo: Tensor) -> None:
+    optimization = started(photo, photo, size=96)
     state = optimization.state_dict()
     state["pixels"][0, 0, 5, 5] = torch.nan
     optimization.load_state_dict(state)

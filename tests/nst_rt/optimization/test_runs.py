@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from optimizer_runs import (
-    HOLD,
     KINDS,
     QUICK,
     TWO_SCALES,
@@ -29,7 +28,6 @@ from nst_rt.errors import (
     OutputExistsError,
     PartialResultError,
 )
-from nst_rt.images.convert import tensor_to_frame
 from nst_rt.images.io import load_picture
 from nst_rt.losses import BatchTerms
 from nst_rt.optimization.optimizer import Iterate
@@ -198,24 +196,6 @@ def test_bad_options_are_refused_before_any_work(
 def test_unknown_setting_is_a_type_error(run: Optimize) -> None:
     with pytest.raises(TypeError, match="stile_weight"):
         run(stile_weight=1)
-
-
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".pdf", ".svg"])
-def test_plot(run: Optimize, tmp_path: Path, suffix: str) -> None:
-    plot = tmp_path / f"losses{suffix}"
-    run(plot=plot, **TWO_SCALES)
-    assert plot.stat().st_size > 5000
-    assert names(tmp_path) == [plot.name, "out.png"]
-
-
-def test_timelapse(run: Optimize, tmp_path: Path, output: Path) -> None:
-    run(timelapse=tmp_path / "t.mp4", **TWO_SCALES)
-    video = frames(tmp_path / "t.mp4")
-    assert len(video) == 3 + 3 + 1 + HOLD
-    assert {frame.shape for frame in video} == {(64, 96, 3)}
-    result = tensor_to_frame(load_picture(output).image).astype(int)
-    assert np.abs(video[-1] - result).mean() < 6
-    assert names(tmp_path) == ["out.png", "t.mp4"]
 
 
 def test_interrupted_run_keeps_the_best_image(run: Optimize, tmp_path: Path) -> None:
