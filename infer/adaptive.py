@@ -175,7 +175,6 @@ class AdaptiveStylizer:
         return SCALES[-1]
 
     def _knows(self, stylizer: Stylizer) -> bool:
-        """Whether the costs of all its networks were measured."""
         return all(kind in self._costs for kind in stylizer.runs)
 
     def _cost(self, stylizer: Stylizer) -> float:

@@ -57,7 +57,6 @@ class SampleGrid(Callback):
         self._step = 0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Remember where the training starts, or continues."""
         self._step = trainer.global_step
 
     def on_train_batch_end(
@@ -92,7 +91,7 @@ def sample_grid(task: StyleTraining, photos: Sequence[Photo]) -> Tensor:
     styles = torch.eye(len(task.styles), device=task.device)[: len(task.style_images)]
     cells = []
     for index in range(len(photos)):
-        content = crops[index].image[None].to(task.device)
+        content = crops[index].images.to(task.device)
         cells += [content, *(task.network(content, style[None]).float() for style in styles)]
     grid: Tensor = make_grid(torch.cat(cells).cpu(), nrow=1 + len(styles), padding=4)
     return grid[None]
@@ -107,7 +106,6 @@ class ReportProgress(Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, *_: object
     ) -> None:
-        """Report a step."""
         if trainer.is_global_zero:
             content, style = (trainer.callback_metrics[f"loss/{k}"] for k in ("content", "style"))
             note = f"content {float(content):.2f}, style {float(style):.3f}"
@@ -122,7 +120,6 @@ class Termination(Callback):
     """
 
     def on_train_start(self, *_: object) -> None:
-        """Replace Lightning's handler."""
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, signal.default_int_handler)
 
@@ -136,27 +133,17 @@ class SkippedPhotos(Callback):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Batch, *_: object
     ) -> None:
-        """Log new ones."""
-        self._log(batch)
-
-    def on_validation_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Batch, *_: object
-    ) -> None:
-        """Log new ones."""
-        self._log(batch)
-
-    def _log(self, batch: Batch) -> None:
         for photo, reason in batch.skipped.items():
             if photo not in self.skipped:
                 logger.warning("skipped a photo: %s", reason)
         self.skipped |= batch.skipped
 
+    on_validation_batch_start = on_train_batch_start  # type: ignore[assignment]
+
     def state_dict(self) -> dict[str, Any]:
-        """State for a checkpoint."""
         return {"skipped": dict(self.skipped)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the state of a checkpoint."""
         self.skipped = dict(state_dict["skipped"])
 
 
@@ -169,25 +156,20 @@ class RecentLosses(Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, *_: object
     ) -> None:
-        """Remember the losses of a step."""
         self._recent.append(
             {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("loss/")}
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """State for a checkpoint."""
         return {"recent": list(self._recent)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the state of a checkpoint."""
         self._recent.extend(state_dict["recent"])
 
     def means(self) -> dict[str, float]:
         """Loss name -> mean, rounded to four digits."""
-        names = self._recent[-1] if self._recent else {}
-        return {
-            name.removeprefix("loss/"): float(
-                f"{statistics.fmean(losses[name] for losses in self._recent):.4g}"
-            )
-            for name in names
+        means = {
+            name: statistics.fmean(losses[name] for losses in self._recent)
+            for name in (self._recent[-1] if self._recent else ())
         }
+        return {name.removeprefix("loss/"): float(f"{m:.4g}") for name, m in means.items()}

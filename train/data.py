@@ -28,30 +28,14 @@ _MAX_VALIDATED = 32
 _FLAT = 0.01  # standard deviation of an image of one color
 
 
-class Crop(NamedTuple):
-    """A crop and where it comes from.
-
-    Attributes:
-        image: shape (3, S, S), RGB in [0, 1].
-        position: index in the stream.
-        photo: the photo that it was cut from.
-        skipped: photo that could not be used in its place -> reason.
-    """
-
-    image: Tensor
-    position: int
-    photo: str
-    skipped: dict[str, str]
-
-
 class Batch(NamedTuple):
-    """Several crops and where they come from.
+    """One or several crops, and where they come from.
 
     Attributes:
         images: shape (N, 3, S, S), RGB in [0, 1].
         indices: position of each crop in the stream, shape (N,), int64.
         photos: the photo that each crop was cut from.
-        skipped: photo that could not be used in this batch -> reason.
+        skipped: photo that could not be used in their place -> reason.
     """
 
     images: Tensor
@@ -60,17 +44,17 @@ class Batch(NamedTuple):
     skipped: dict[str, str]
 
 
-def collate(crops: Sequence[Crop]) -> Batch:
-    """Make a batch of crops."""
+def collate(batches: Sequence[Batch]) -> Batch:
+    """One batch of several."""
     return Batch(
-        torch.stack([crop.image for crop in crops]),
-        torch.tensor([crop.position for crop in crops]),
-        [crop.photo for crop in crops],
-        {photo: reason for crop in crops for photo, reason in crop.skipped.items()},
+        torch.cat([each.images for each in batches]),
+        torch.cat([each.indices for each in batches]),
+        [photo for each in batches for photo in each.photos],
+        {photo: reason for each in batches for photo, reason in each.skipped.items()},
     )
 
 
-class RandomCrops(Dataset[Crop]):
+class RandomCrops(Dataset[Batch]):
     """Square crops of photos at random scale and position, mirrored at random.
 
     A photo that cannot be read, or would be enlarged more than twofold, gives way to the next one.
@@ -89,8 +73,8 @@ class RandomCrops(Dataset[Crop]):
         self._permutation: list[int] = []
         self._unusable: dict[Photo, str] = {}  # none is decoded twice
 
-    def __getitem__(self, index: int) -> Crop:
-        """Crop number `index`, which may be any number from 0 up.
+    def __getitem__(self, index: int) -> Batch:
+        """Crop number `index`, which may be any number from 0 up, as a batch of one.
 
         Raises:
             InputError: none of the photos can be used.
@@ -103,8 +87,8 @@ class RandomCrops(Dataset[Crop]):
             if photo not in self._unusable:
                 try:
                     crop = self._crop(usable_photo(photo, self.size), index, attempt)
-                    if not is_flat(crop[None]):
-                        return Crop(crop, index, str(photo), skipped)
+                    if not is_flat(crop):
+                        return Batch(crop, torch.tensor([index]), [str(photo)], skipped)
                     continue  # a piece of sky; other crops of this photo may be usable
                 except InputError as error:
                     self._unusable[photo] = str(error)
@@ -124,25 +108,20 @@ class RandomCrops(Dataset[Crop]):
         side = round(min(image.shape[-2:]) / random.uniform(1.0, LARGEST_ZOOM))
         y, x = (int(random.integers(0, length - side + 1)) for length in image.shape[-2:])
         crop = _square(image, y, x, side, self.size)
-        return crop.flip(2) if random.random() < 0.5 else crop
+        return crop.flip(3) if random.random() < 0.5 else crop
 
 
-class CenterCrops(IterableDataset[Crop]):
-    """The central square of each photo, in order, without the photos that cannot be used.
-
-    Args:
-        photos: photos to crop.
-        size: side of a crop, pixels.
-    """
+class CenterCrops(IterableDataset[Batch]):
+    """The central square of each photo, in order, without the photos that cannot be used."""
 
     def __init__(self, photos: Sequence[Photo], size: int) -> None:
         self.photos = photos
         self.size = size
 
-    def __iter__(self) -> Iterator[Crop]:
+    def __iter__(self) -> Iterator[Batch]:
         skipped: dict[str, str] = {}
         # Crops are yielded one behind, so that the last one can name the photos skipped after it.
-        ready: Crop | None = None
+        ready: Batch | None = None
         for index, photo in enumerate(self.photos):
             try:
                 image = usable_photo(photo, self.size)
@@ -154,7 +133,7 @@ class CenterCrops(IterableDataset[Crop]):
             h, w = image.shape[-2:]
             side = min(h, w)
             crop = _square(image, (h - side) // 2, (w - side) // 2, side, self.size)
-            ready, skipped = Crop(crop, index, str(photo), skipped), {}
+            ready, skipped = Batch(crop, torch.tensor([index]), [str(photo)], skipped), {}
         if ready:
             yield ready._replace(skipped=ready.skipped | skipped)
 
@@ -183,9 +162,9 @@ def is_flat(images: Tensor) -> Tensor:
 
 
 def _square(image: Tensor, y: int, x: int, side: int, size: int) -> Tensor:
-    """A square region of an image (1, 3, H, W), resized to (3, size, size)."""
+    """A square region of an image (1, 3, H, W), resized to (1, 3, size, size)."""
     # Cropped first: only the visible region takes time and memory.
-    return resize_to(image[..., y : y + side, x : x + side], (size, size))[0]
+    return resize_to(image[..., y : y + side, x : x + side], (size, size))
 
 
 class Photos(L.LightningDataModule):
@@ -222,9 +201,8 @@ class Photos(L.LightningDataModule):
         super().__init__()
         if batch_size < 1:
             raise InputError(f"the batch size must be positive, not {batch_size}")
-        for label, value in {"number of workers": workers, "seed": seed}.items():
-            if not 0 <= value < 2**32:
-                raise InputError(f"the {label} must be 0 or more, and below 2^32, not {value}")
+        if workers < 0:
+            raise InputError(f"the number of workers must be 0 or more, not {workers}")
         found = find_photos(photos)
         fraction = _fraction(validation)
         if fraction is None:
@@ -250,7 +228,7 @@ class Photos(L.LightningDataModule):
         """Raise an InputError unless some photo can be used, before any worker starts."""
         RandomCrops(self.training, self.size, self.seed)[0]
 
-    def train_dataloader(self) -> DataLoader[Crop]:
+    def train_dataloader(self) -> DataLoader[Batch]:
         """An endless stream of `Batch` that starts at the current step of the training."""
         first, world = 0, 1
         if trainer := self.trainer:
@@ -267,7 +245,7 @@ class Photos(L.LightningDataModule):
             collate_fn=collate,
         )
 
-    def val_dataloader(self) -> DataLoader[Crop] | list[DataLoader[Crop]]:
+    def val_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
         """The first held-out photos as `Batch`, all of them in every process; or nothing."""
         if not self.held_out:
             return []

@@ -72,7 +72,6 @@ class RunIdentity(Callback):
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Add the values to a checkpoint."""
         checkpoint["identity"] = {"format_version": FORMAT_VERSION, **self.values}
 
     def check(self, checkpoint: Path) -> int:

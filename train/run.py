@@ -7,14 +7,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
+import lightning as L
 from lightning.pytorch.callbacks import Callback
 
-from nst_rt.errors import (
-    InputError,
-    InterruptedWorkError,
-    OutputExistsError,
-    StyleTransferError,
-)
+from nst_rt.errors import InputError, InterruptedWorkError, OutputExistsError, StyleTransferError
 from nst_rt.files import check_format
 from nst_rt.images.inputs import ImageSource, as_image, is_file
 from nst_rt.images.io import save_image
@@ -155,15 +151,27 @@ def train_style(
     if not settings["data"].get("photos") and photos is None:
         raise InputError("no photos to train on: give `photos`, or a recipe with data.photos")
     name = _given_name(styles[0] if name is None and len(styles) == 1 else name)
+    if isinstance(style_crop, str):
+        if len(styles) > 1:
+            raise InputError(
+                f"`style_crop` needs a name for each of several styles: NAME={style_crop}"
+            )
+        style_crop = {styles[0]: style_crop}
     if style_crop is not None:
-        settings["model"]["style_crops"] = _crops(style_crop, styles)
+        settings["model"]["style_crops"] = dict(style_crop)
     facts = {"title": title, "artist": artist, "year": year, "license": license}
     if artwork := {fact: text for fact, text in facts.items() if text}:
         settings["model"]["artworks"] = dict.fromkeys(styles, artwork)
     with TemporaryDirectory() as temporary:
         settings["model"] |= _as_files(settings["model"], Path(temporary))
-        run = _Run(settings, Path(runs) / name, Path(output or f"{name}{SUFFIX}"), progress)
-        return run.train(resume=resume, overwrite=overwrite)
+        return _train(
+            settings,
+            Path(runs) / name,
+            Path(output or f"{name}{SUFFIX}"),
+            resume=resume,
+            overwrite=overwrite,
+            progress=progress,
+        )
 
 
 def _as_files(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -192,89 +200,84 @@ def _given_name(name: str | None) -> str:
     return name
 
 
-class _Run:
-    """The objects of a training, made from its settings."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        folder: Path,
-        output: Path,
-        progress: Progress | None,
-    ) -> None:
-        self.folder = folder
-        self.output = output
-        self.losses = RecentLosses()
-        self.skipped = SkippedPhotos()
-        with quiet_lightning():
-            self.task = _made(StyleTraining, "model", settings["model"])
-            own = {"size": self.task.crop_size, "seed": self.task.seed}
-            self.data = _made(Photos, "data", settings["data"] | own)
-            callbacks: list[Callback] = [self.losses, self.skipped]
-            if decay := self.task.hparams["ema_decay"]:
-                callbacks.insert(0, AverageWeights(decay))
-            if progress and settings["trainer"].get("enable_progress_bar") is not False:
-                callbacks.append(ReportProgress(progress))
-            self.trainer = make_trainer(
-                settings["trainer"],
-                folder=folder,
-                sample_photos=(self.data.held_out or self.data.training)[:4],
-                callbacks=callbacks,
-            )
-
-    def train(self, *, resume: bool, overwrite: bool) -> StyleModel:
-        """Check everything, train, and write the model."""
-        task, data, trainer = self.task, self.data, self.trainer
-        # Nothing is written, and no earlier run is moved, before the inputs are known to be good.
-        task.check_style_images()
-        load_weights(task.hparams["vgg_weights"])
-        data.check()
-        checkpoint = find_checkpoint(self.folder, resume=resume, overwrite=overwrite)
-        identity = RunIdentity(task, data, trainer)
-        done = identity.check(checkpoint) if checkpoint else 0
-        if done == trainer.max_steps and self.output.exists() and not overwrite:
-            raise OutputExistsError(
-                f"{self.folder}: already complete with {done} steps, and {self.output} is its "
-                "model; give another `output` to write it again"
-            )
-        check_format(self.output, "style model", [SUFFIX], overwrite=overwrite)
-        trainer.callbacks.append(identity)  # type: ignore[attr-defined]
-        writes = trainer.is_global_zero and not trainer.fast_dev_run  # type: ignore[attr-defined]
-        with earlier_run_aside(self.folder) if writes and not checkpoint else nullcontext():
-            self._fit(checkpoint)
-        model = task.style_model(
-            task.record(
-                steps=trainer.global_step,
-                batch_size=data.batch_size,
-                photos=data.sources,
-                skipped=len(self.skipped.skipped),
-                losses=self.losses.means(),
-            )
+def _train(
+    settings: Settings,
+    folder: Path,
+    output: Path,
+    *,
+    resume: bool,
+    overwrite: bool,
+    progress: Progress | None,
+) -> StyleModel:
+    """Check everything, train, and write the model."""
+    losses, skipped = RecentLosses(), SkippedPhotos()
+    callbacks: list[Callback] = [losses, skipped]
+    with quiet_lightning():
+        task = _made(StyleTraining, "model", settings["model"])
+        own = {"size": task.crop_size, "seed": task.seed}
+        data = _made(Photos, "data", settings["data"] | own)
+        if decay := task.hparams["ema_decay"]:
+            callbacks.insert(0, AverageWeights(decay))
+        if progress and settings["trainer"].get("enable_progress_bar") is not False:
+            callbacks.append(ReportProgress(progress))
+        trainer = make_trainer(
+            settings["trainer"],
+            folder=folder,
+            sample_photos=(data.held_out or data.training)[:4],
+            callbacks=callbacks,
         )
-        if writes:
-            if not trainer.global_step:
-                raise InputError("the settings of the trainer leave no step to train")
-            model = StyleModel.load(model.save(self.output, overwrite=overwrite))
-            for earlier in checkpoints(self.folder)[:-1]:
-                earlier.unlink()
-        return model
+    # Nothing is written, and no earlier run is moved, before the inputs are known to be good.
+    task.check_style_images()
+    load_weights(task.hparams["vgg_weights"])
+    data.check()
+    checkpoint = find_checkpoint(folder, resume=resume, overwrite=overwrite)
+    identity = RunIdentity(task, data, trainer)
+    done = identity.check(checkpoint) if checkpoint else 0
+    if done == trainer.max_steps and output.exists() and not overwrite:
+        raise OutputExistsError(
+            f"{folder}: already complete with {done} steps, and {output} is its model; give "
+            "another `output` to write it again"
+        )
+    check_format(output, "style model", [SUFFIX], overwrite=overwrite)
+    trainer.callbacks.append(identity)  # type: ignore[attr-defined]
+    writes = trainer.is_global_zero and not trainer.fast_dev_run  # type: ignore[attr-defined]
+    with earlier_run_aside(folder) if writes and not checkpoint else nullcontext():
+        _fit(trainer, task, data, folder, checkpoint)
+    model = task.start.style_model(
+        task.record(
+            steps=trainer.global_step,
+            batch_size=data.batch_size,
+            photos=data.sources,
+            skipped=len(skipped.skipped),
+            losses=losses.means(),
+        )
+    )
+    if writes:
+        if not trainer.global_step:
+            raise InputError("the settings of the trainer leave no step to train")
+        model = StyleModel.load(model.save(output, overwrite=overwrite))
+        for earlier in checkpoints(folder)[:-1]:
+            earlier.unlink()
+    return model
 
-    def _fit(self, checkpoint: Path | None) -> None:
-        """Train; errors of Lightning and of workers that users cause become ours."""
-        with quiet_lightning(), refusals_in_one_line():
-            try:
-                self.trainer.fit(self.task, self.data, ckpt_path=checkpoint, weights_only=True)
-            except (KeyboardInterrupt, SystemExit) as error:  # Lightning makes one of the other
-                if not checkpoints(self.folder):
-                    raise KeyboardInterrupt from error
-                raise InterruptedWorkError(
-                    f"interrupted: the last checkpoint is in {self.folder}; `resume` continues "
-                    "from it"
-                ) from error
-            except Exception as error:
-                if of_worker := _error_of_worker(error):
-                    raise of_worker from error
-                raise
+
+def _fit(
+    trainer: L.Trainer, task: StyleTraining, data: Photos, folder: Path, checkpoint: Path | None
+) -> None:
+    """Train; errors of Lightning and of workers that users cause become ours."""
+    with quiet_lightning(), refusals_in_one_line():
+        try:
+            trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
+        except (KeyboardInterrupt, SystemExit) as error:  # Lightning makes one of the other
+            if not checkpoints(folder):
+                raise KeyboardInterrupt from error
+            raise InterruptedWorkError(
+                f"interrupted: the last checkpoint is in {folder}; `resume` continues from it"
+            ) from error
+        except Exception as error:
+            if of_worker := _error_of_worker(error):
+                raise of_worker from error
+            raise
 
 
 def _made(kind: type[T], group: str, settings: Mapping[str, Any]) -> T:
@@ -301,16 +304,3 @@ def _error_of_worker(error: Exception) -> StyleTransferError | None:
     if isinstance(error, StyleTransferError):
         return type(error)(cause.partition(": ")[2])
     return StyleTransferError(f"a process that decodes photos failed: {cause}")
-
-
-def _crops(crop: str | Mapping[str, str], styles: Sequence[str]) -> dict[str, str]:
-    """Style name -> crop.
-
-    Raises:
-        InputError: one crop for several styles.
-    """
-    if isinstance(crop, Mapping):
-        return dict(crop)
-    if len(styles) != 1:
-        raise InputError(f"`style_crop` needs a name for each of several styles: NAME={crop}")
-    return dict.fromkeys(styles, crop)

@@ -73,14 +73,11 @@ def from_scratch(
     """A new network, whose initial weights depend on the seed alone.
 
     Raises:
-        InputError: an unknown hyper-parameter, or one out of range.
+        InputError: a hyper-parameter out of range.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        try:
-            network = TransformerNet(architecture, len(styles), shared=True, **hyper_parameters)
-        except TypeError as error:
-            raise InputError(f"hyper_parameters: {error}") from error
+        network = TransformerNet(architecture, len(styles), shared=True, **hyper_parameters)
     return Start(network, styles, {style.name: [] for style in styles}, {})
 
 

@@ -15,7 +15,7 @@ from nst_rt.errors import InputError, NotFiniteError
 from nst_rt.images.style_image import Crop, check_style_image, load_style_image
 from nst_rt.losses import BatchTerms, PerceptualLoss, grid_pattern
 from nst_rt.metrics.motion import MotionRange, aligned_error, moving_pair
-from nst_rt.models.style_model import Style, StyleModel
+from nst_rt.models.style_model import Style
 from nst_rt.models.transformer import MULTIPLE, Architecture, TransformerNet, is_affine
 from nst_rt.train.data import Batch
 from nst_rt.train.recipes import check_model_settings
@@ -28,13 +28,8 @@ STYLE_LAYERS = {"relu2_1": 0.07, "relu3_1": 0.18, "relu4_1": 0.75}
 CONTENT_LAYERS = {"relu3_1": 0.5, "relu4_2": 0.5}  # the shallow one keeps faces and outlines
 
 # The styles of a model file say what their style images are, but not where the files were.
-_NOT_RECORDED = (
-    "style_images",
-    "artworks",
-    "start_from",
-    "architecture",
-    "hyper_parameters",
-    "vgg_weights",
+_NOT_RECORDED = frozenset(
+    ("style_images", "artworks", "start_from", "architecture", "hyper_parameters", "vgg_weights")
 )
 _INITIAL_STYLE_WEIGHT = 0.1  # fraction of the style weight at the first step of its ramp
 
@@ -141,11 +136,9 @@ class StyleTraining(L.LightningModule):
         self.style_ramp = style_ramp
         self.grid_weight = grid_weight
         self.motion_weight = motion_weight
-        self.motion = (
-            MotionRange(max_shift, max_zoom, max_angle, layer_probability)
-            if motion_weight
-            else MotionRange(0, 0, 0, 0)  # needs no margin around the crop
-        )
+        self.motion = MotionRange(0, 0, 0, 0)  # needs no margin around the crop
+        if motion_weight:
+            self.motion = MotionRange(max_shift, max_zoom, max_angle, layer_probability)
         self.seed = seed
         self.start = self._start()
         self.network, self.styles = self.start.network, self.start.styles
@@ -157,10 +150,10 @@ class StyleTraining(L.LightningModule):
         self.network.use_channels_last()
 
     def _start(self) -> Start:
-        """The network to train, with its styles."""
         given = self.hparams
-        artworks: Mapping[str, Any] = given["artworks"] or {}
-        new = tuple(Style(name, **artworks.get(name, {})) for name in self.style_images)
+        new = tuple(
+            Style(name, **(given["artworks"] or {}).get(name, {})) for name in self.style_images
+        )
         architecture, hyper_parameters = given["architecture"], given["hyper_parameters"]
         if given["start_from"] is None:
             return from_scratch(
@@ -249,7 +242,9 @@ class StyleTraining(L.LightningModule):
         self._log("loss", losses | {"total": total}, batch)
         # The share of each term in the total shows the balance of the weights at a glance.
         self._log("share", {k: weighted[k] * losses[k] / total for k in losses}, batch)
-        self._log("style", self._by_style(which, terms.styles), batch, sync=False)
+        names = list(self.style_images)
+        by_style = {names[i]: terms.styles[which == i].mean() for i in set(which.tolist())}
+        self._log("style", by_style, batch, sync=False)
         return total
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
@@ -270,10 +265,6 @@ class StyleTraining(L.LightningModule):
         """Index of the style of each crop, in turn, and the network's style weights for it."""
         which = indices % len(self.style_images)
         return which, nn.functional.one_hot(which, len(self.styles)).float()
-
-    def _by_style(self, which: Tensor, losses: Tensor) -> dict[str, Tensor]:
-        names = list(self.style_images)
-        return {names[i]: losses[which == i].mean() for i in set(which.tolist())}
 
     def _terms(
         self, stylized: Tensor, content: Tensor, which: Tensor, ramp: float = 1.0
@@ -363,10 +354,6 @@ class StyleTraining(L.LightningModule):
             "vgg_weights": Path(self.hparams["vgg_weights"]).name,
             "losses": dict(losses),
         }
-
-    def style_model(self, training: Mapping[str, Any]) -> StyleModel:
-        """The network as it is now, with `training` as the record of how it was trained."""
-        return self.start.style_model(training)
 
 
 def style_ramp_factor(step: int, steps: int, ramp: float) -> float:

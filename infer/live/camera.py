@@ -79,6 +79,8 @@ class Camera:
         self.source = str(source)
         self.is_device = self.source.isdecimal() or self.source.startswith("/dev/video")
         self.problem = ""
+        # As others may see it on a screen: without a password.
+        self._name = f"camera {source}" if self.is_device else shown_source(self.source)
         self._size = size
         self._is_stream = "://" in self.source
         if not (self.is_device or self._is_stream):
@@ -195,11 +197,6 @@ class Camera:
             capture.release()
             capture = cv2.VideoCapture(index)
         return capture
-
-    @property
-    def _name(self) -> str:
-        """The source as others may see it on a screen: without a password."""
-        return f"camera {self.source}" if self.is_device else shown_source(self.source)
 
     def _reason(self) -> str:
         if not self.is_device:

@@ -176,16 +176,13 @@ class LiveControls:
         self._start_fade()
 
     def add_strength(self, change: float) -> None:
-        """Add to the strength."""
         self.strength = _clamped(self.strength + change)
 
     def add_stability(self, change: float) -> None:
-        """Add to the stability."""
         self.stability = _clamped(self.stability + change)
         self.say(f"stability {self.stability:.0%}")
 
     def scale_strokes(self, factor: float) -> None:
-        """Multiply the stroke size."""
         self.stroke_size = self.stroke_size.scaled(factor)
         self.say(f"stroke size {self.stroke_size}")
 

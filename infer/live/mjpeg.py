@@ -94,21 +94,20 @@ class _Newest:
         self._changed = threading.Condition()
         self._image: Frame | None = None
         self._number = 0
-        self._closed = False
         self._jpeg: tuple[int, bytes] = 0, b""
         self._compressing = threading.Lock()
 
     def put(self, image: Frame | None) -> None:
         """Replace the image; None ends the stream."""
         with self._changed:
-            self._image, self._closed = image, image is None
+            self._image = image
             self._number += 1
             self._changed.notify_all()
 
     def after(self, number: int) -> tuple[int, bytes] | None:
         """Number and JPEG of the first image with a number above `number`; None at the end."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._number > number)
+            self._changed.wait_for(lambda: self._number > number)
             image, newest = self._image, self._number
         if image is None:
             return None

@@ -235,7 +235,6 @@ class LiveSession:
             controls.on_key(key)
 
     def _figures(self, shown: LiveFrame) -> str:
-        """Frame rate, latency, resolution and backend."""
         height, width = shown.image.shape[:2]
         figures = [f"{width}x{height}", shown.backend]
         if len(self._shown_at) > 1:

@@ -76,11 +76,8 @@ class Window:
             state = cv2.WINDOW_FULLSCREEN if full_screen else cv2.WINDOW_NORMAL
             cv2.setWindowProperty(TITLE, cv2.WND_PROP_FULLSCREEN, state)
         cv2.imshow(TITLE, image)
-        return self._pressed_keys()
-
-    def _pressed_keys(self) -> list[str]:
-        """Keys pressed since the last call, during which the window draws itself."""
         pressed: list[str] = []
+        # Meanwhile the window draws itself.
         while len(pressed) < _MAX_KEYS and (code := cv2.waitKeyEx(_KEY_WAIT_MS)) >= 0:
             plain = code & 0xFFFF  # GTK puts the modifiers above
             pressed.append(_KEYS.get(code) or _KEYS.get(plain) or chr(plain).lower())

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from nst_rt.cli.options import add_overwrite, add_vgg_weights
+from nst_rt.cli.options import add_overwrite, add_vgg_weights, style_images_by_name
 from nst_rt.cli.report import Report, progress
 from nst_rt.errors import InputError
 from nst_rt.recipes import recipe_steps
@@ -86,23 +86,6 @@ def _trained(options: dict[str, Any]) -> Report:
         lines.append(f"warning: {steps} steps are too few for a good style; {few} are the minimum")
     lines.append(f"saved {output}; try it: nst-rt image PHOTO --style {output}")
     return Report("\n".join(lines), {"output": str(output), **training})
-
-
-def style_images_by_name(given: Sequence[str]) -> str | dict[str, str]:
-    """One style image, or several by name: FILE, whose stem is the name, or NAME=FILE."""
-
-    def is_named(text: str) -> bool:
-        return "=" in text and not Path(text).is_file()
-
-    if len(given) == 1 and not is_named(given[0]):
-        return given[0]
-    pairs = [
-        text.partition("=") if is_named(text) else (Path(text).stem, "=", text) for text in given
-    ]
-    style_images = {name: file for name, _, file in pairs}
-    if len(style_images) < len(given):
-        raise InputError("several style images have the same name; give NAME=FILE for each")
-    return style_images
 
 
 def crops_by_name(crops: Sequence[str]) -> str | dict[str, str]:

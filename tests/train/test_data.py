@@ -6,7 +6,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-import lightning as L
 import numpy as np
 import pytest
 import torch
@@ -62,7 +61,7 @@ def grays(crops: Tensor) -> list[int]:
 
 
 def stack(crops: RandomCrops, indices: range) -> Tensor:
-    return torch.stack([crops[index].image for index in indices])
+    return torch.cat([crops[index].images for index in indices])
 
 
 def same(one: Batch, other: Batch) -> bool:
@@ -75,19 +74,13 @@ def trainer(**settings: int) -> Any:
     return SimpleNamespace(**defaults | settings)
 
 
-def test_crops_are_square_and_in_range(real: list[Photo]) -> None:
-    for crop in stack(RandomCrops(real, 48, seed=0), range(12)):
-        assert crop.shape == (3, 48, 48)
-        assert crop.min() >= 0
-        assert crop.max() <= 1
-        assert crop.std() > 0.02
-
-
 @pytest.mark.parametrize("shape", [(32, 32), (32, 400), (400, 33), (64, 64), (65, 64), (301, 299)])
 def test_photos_of_any_shape_can_be_cropped(tmp_path: Path, shape: tuple[int, int]) -> None:
     grainy(*shape, 1).save(tmp_path / "a.png")
-    crops = RandomCrops([Photo(tmp_path / "a.png")], 64, seed=0)
-    assert stack(crops, range(20)).shape == (20, 3, 64, 64)
+    crops = stack(RandomCrops([Photo(tmp_path / "a.png")], 64, seed=0), range(20))
+    assert crops.shape == (20, 3, 64, 64)
+    assert crops.min() >= 0
+    assert crops.max() <= 1
 
 
 def test_crops_vary_in_scale_and_reach_all_of_a_photo(tmp_path: Path) -> None:
@@ -112,8 +105,8 @@ def test_crop_equals_region_of_resized_photo(tmp_path: Path) -> None:
     photo = Photo(tmp_path / "a.png")
     (crop,) = CenterCrops([photo], 48)
     whole = resize_to(photo.load(), (48, 96))[0, :, :, 24:72]
-    assert torch.allclose(crop.image[:, :, 3:-3], whole[:, :, 3:-3], atol=1e-5)
-    assert (crop.image - whole).abs().mean() < 1e-2
+    assert torch.allclose(crop.images[0, ..., 3:-3], whole[..., 3:-3], atol=1e-5)
+    assert (crop.images[0] - whole).abs().mean() < 1e-2
 
 
 def test_crops_depend_only_on_seed_and_index(real: list[Photo], corrupt: Photo) -> None:
@@ -121,7 +114,7 @@ def test_crops_depend_only_on_seed_and_index(real: list[Photo], corrupt: Photo) 
     first, second = RandomCrops(photos, 32, seed=5), RandomCrops(photos, 32, seed=5)
     forwards = stack(first, range(15))
     torch.manual_seed(1)
-    backwards = torch.stack([second[index].image for index in reversed(range(15))]).flip(0)
+    backwards = torch.cat([second[index].images for index in reversed(range(15))]).flip(0)
     assert torch.equal(forwards, backwards)
     assert not torch.equal(forwards, stack(RandomCrops(photos, 32, seed=6), range(15)))
     of_one_photo = stack(RandomCrops(real[:1], 32, seed=0), range(8))
@@ -137,39 +130,32 @@ def test_every_photo_is_used_once_per_epoch(plain: Path) -> None:
     assert len({tuple(epoch) for epoch in epochs}) == 5  # shuffled anew
 
 
-def test_photo_of_one_color_is_skipped(tmp_path: Path, real: list[Photo]) -> None:
-    Image.new("RGB", (80, 80), "white").save(tmp_path / "white.png")
-    crops = RandomCrops([Photo(tmp_path / "white.png"), real[0]], 32, seed=0)
-    found = [crops[index] for index in range(6)]
-    assert {crop.photo for crop in found} == {str(real[0])}
-    [reason] = {reason for crop in found for reason in crop.skipped.values()}
-    assert "white.png" in reason
-
-
 def test_crop_of_one_color_is_replaced_without_skipping_its_photo(tmp_path: Path) -> None:
     picture = Image.new("RGB", (400, 80), "blue")
     picture.paste(grainy(80, 80, 1), (0, 0))
     picture.save(tmp_path / "sky.png")
     crops = RandomCrops([Photo(tmp_path / "sky.png"), *[Photo(tmp_path / "sky.png")] * 9], 32, 0)
     found = [crops[index] for index in range(12)]
-    assert all(crop.image.std((1, 2)).max() > 0.01 and not crop.skipped for crop in found)
+    assert all(crop.images.std((2, 3)).max() > 0.01 and not crop.skipped for crop in found)
 
 
 def test_crops_can_be_sent_to_spawned_workers(real: list[Photo]) -> None:
     crops = RandomCrops(real, 32, seed=0)
     expected = crops[3]
-    assert torch.equal(pickle.loads(pickle.dumps(crops))[3].image, expected.image)
+    assert same(pickle.loads(pickle.dumps(crops))[3], expected)
 
 
 def test_unusable_photos_are_skipped_with_reason(
     real: list[Photo], corrupt: Photo, tiny: Photo, caplog: pytest.LogCaptureFixture
 ) -> None:
-    crops = RandomCrops([real[0], corrupt, tiny], 32, seed=0)
+    white = Photo(tiny.path.with_name("white.png"))
+    Image.new("RGB", (80, 80), "white").save(white.path)
+    crops = RandomCrops([real[0], corrupt, tiny, white], 32, seed=0)
     # Long enough for them to end an epoch and to begin the next one.
     seen = [crops[index] for index in range(20)]
-    assert {crop.photo for crop in seen} == {str(real[0])}
-    skipped = {photo: reason for crop in seen for photo, reason in crop.skipped.items()}
-    assert skipped.keys() == {str(corrupt), str(tiny)}
+    assert {photo for crop in seen for photo in crop.photos} == {str(real[0])}
+    skipped = collate(seen).skipped
+    assert skipped.keys() == {str(corrupt), str(tiny), str(white)}
     assert "damaged" in skipped[str(corrupt)]
     assert "300x15" in skipped[str(tiny)]
     assert not caplog.messages  # workers log nothing
@@ -189,11 +175,6 @@ def test_unusable_photos_are_read_once(
     stack(RandomCrops([real[0], corrupt], 32, seed=0), range(12))
     assert reads.count(corrupt) == 1
     assert reads.count(real[0]) == 12
-
-
-def test_only_unusable_photos_is_an_error(corrupt: Photo, tiny: Photo) -> None:
-    with pytest.raises(InputError, match=r"(corrupt|tiny)\."):
-        RandomCrops([corrupt, tiny], 32, seed=0)[0]
 
 
 def test_batch_collects_crops(plain: Path, corrupt: Photo) -> None:
@@ -217,23 +198,16 @@ def many(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("fraction", [0.05, 0.2, "0.2"])
+@pytest.mark.parametrize("fraction", [0.05, 0.2, "0.2", 0, "0"])
 def test_fraction_of_photos_is_held_out(many: Path, fraction: float | str) -> None:
     data = Photos(str(many), validation=fraction)
     found = find_photos(many)
     assert data.held_out == [photo for photo in found if is_held_out(photo, float(fraction))]
     assert data.training == [photo for photo in found if photo not in data.held_out]
-    assert data.held_out
+    assert bool(data.held_out) == bool(float(fraction))
+    assert (data.val_dataloader() == []) == (not data.held_out)
     assert sum(data.sources.values()) == len(data.training)
     assert data.sources.keys() == {"many", "even"}
-
-
-@pytest.mark.parametrize("fraction", [0, "0"])
-def test_all_photos_can_be_trained_on(many: Path, fraction: float | str) -> None:
-    data = Photos(str(many), validation=fraction)
-    assert data.training == find_photos(many)
-    assert data.held_out == []
-    assert data.val_dataloader() == []
 
 
 def test_validation_may_be_another_collection(many: Path, plain: Path) -> None:
@@ -354,53 +328,3 @@ def test_digest_depends_on_names_but_not_on_folders(many: Path, tmp_path: Path) 
     renamed = Photos(str(moved)).training[3].path
     renamed.rename(renamed.with_name("other.jpg"))
     assert Photos(str(moved)).digest() != data.digest()
-
-
-class Watching(L.LightningModule):
-    """Trains nothing, and records its batches."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.zeros(()))
-        self.trained: list[int] = []
-        self.validated: list[str] = []
-
-    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        self.trained += batch.indices.tolist()
-        return self.weight * batch.images.mean()
-
-    def validation_step(self, batch: Batch, batch_index: int) -> None:
-        self.validated += batch.photos
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.SGD(self.parameters(), lr=0)
-
-
-def fit(steps: int, data: Photos, checkpoint: Path | None = None) -> tuple[L.Trainer, Watching]:
-    task = Watching()
-    trained = L.Trainer(
-        max_steps=steps,
-        accumulate_grad_batches=2,
-        limit_train_batches=2 * steps,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        num_sanity_val_steps=0,
-    )
-    trained.fit(task, data, ckpt_path=checkpoint)
-    return trained, task
-
-
-@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")  # Lightning's own
-def test_lightning_trains_validates_and_resumes(plain: Path, tmp_path: Path) -> None:
-    settings: dict[str, Any] = {"size": 16, "batch_size": 3, "workers": 0}
-    trained, task = fit(2, Photos(str(plain), validation=str(plain), **settings))
-    assert task.trained == list(range(2 * 2 * 3))
-    assert task.validated == [str(photo) for photo in find_photos(plain)]
-    trained.save_checkpoint(tmp_path / "a.ckpt")
-
-    data = Photos(str(plain), validation=0, **settings)
-    assert fit(3, data, tmp_path / "a.ckpt")[1].trained == list(range(12, 18))

@@ -17,7 +17,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.utilities import rank_zero_only
 from tiny_training import Train
 
-from nst_rt.errors import InputError, NotFiniteError, StyleTransferError, UnknownNameError
+from nst_rt.errors import InputError, NotFiniteError, StyleTransferError
 from nst_rt.train import callbacks
 from nst_rt.train.recipes import all_settings, parsed_settings, recipe_values
 from nst_rt.train.task import StyleTraining, style_ramp_factor
@@ -89,12 +89,6 @@ def test_recipe_may_contain_style_images_and_photos(
     assert (tmp_path / "runs" / "ink").is_dir()
 
 
-def test_trainer_flags_reach_the_trainer(train: Train, tmp_path: Path) -> None:
-    # Two batches to a step: as many photos are seen as with a batch of twice the size.
-    model = train(tmp_path, steps=2, trainer={"accumulate_grad_batches": 2})
-    assert model.training["steps"] == 2
-
-
 def test_errors_of_lightning_while_training_are_one_line(train: Train, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nothing"):
         train(tmp_path, size=32, trainer={"callbacks": EarlyStopping("nothing")})
@@ -127,33 +121,6 @@ def test_bad_flags_are_an_error_in_one_line(arguments: list[str], says: str) -> 
     with pytest.raises(InputError, match=says) as caught:
         parsed_settings(arguments)
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("changes", "error", "says"),
-    [
-        ({"recipes": ["bald"]}, UnknownNameError, "bold"),
-        ({"model": {"nothing": 3}}, InputError, "nothing"),
-        ({"model": {"size": "abc"}}, InputError, "model.*str"),
-        ({"trainer": {"nothing": 3}}, InputError, "nothing"),
-        ({"trainer": {"devices": "many"}}, InputError, "devices"),
-        ({"trainer": {"check_val_every_n_epoch": 0}}, InputError, "check_val_every_n_epoch"),
-        ({"trainer": {"accelerator": "tpu"}}, InputError, "torch_xla"),
-        ({"model": {"style_layers": {"relu9_1": 1.0}}}, UnknownNameError, "relu9_1"),
-        ({"model": {"style_weight": -1}}, InputError, "-1"),
-        ({"model": {"style_factors": {"swrls": 1}}}, UnknownNameError, "swirls"),
-        ({"model": {"style_factors": {"swirls": -1}}}, InputError, "-1"),
-        ({"style_image": None}, InputError, "style_image"),
-        ({"photos": None}, InputError, "photos"),
-    ],
-)
-def test_bad_settings_are_an_error_in_one_line(
-    train: Train, tmp_path: Path, changes: dict[str, Any], error: type[Exception], says: str
-) -> None:
-    with pytest.raises(error, match=says) as caught:
-        train(tmp_path, **changes)
-    assert "\n" not in str(caught.value)
-    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,9 @@
 import json
-import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from signal import SIGKILL
 from typing import Any
 
-import lightning as L
 import numpy as np
 import pytest
 import torch
@@ -14,7 +11,6 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_training import SIZE, STEPS, Train
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from nst_rt.devices import fast_dtype, torch_device
 from nst_rt.errors import (
@@ -36,6 +32,7 @@ from nst_rt.train.task import StyleTraining
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
 
 INK = Path(__file__).parents[2] / "nst_rt/assets/styles/ink.jpg"
+TWO, FROM = {"style_image": {"swirls": INK, "ink": INK}}, {"start_from": "starry_night"}
 # Not the default on this machine.
 OTHER_PRECISION = "bf16-mixed" if fast_dtype(torch_device()) == torch.float32 else "32-true"
 
@@ -65,27 +62,6 @@ def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     return at
 
 
-class Dying(Dataset[int]):
-    """Calls a function instead of returning an item."""
-
-    def __init__(self, end: Callable[[], None]) -> None:
-        self.end = end
-
-    def __getitem__(self, index: int) -> int:
-        self.end()
-        return index
-
-    def __len__(self) -> int:
-        return 1
-
-
-def dying(end: Callable[[], None]) -> Callable[[object], Iterator[int]]:
-    """A `DataLoader.__iter__` whose worker process calls `end`."""
-    iterate = DataLoader.__iter__
-    loader = DataLoader(Dying(end), num_workers=1, multiprocessing_context="fork")
-    return lambda _: iterate(loader)
-
-
 def checkpoints(folder: Path) -> list[Path]:
     return sorted((folder / "runs" / "swirls" / "checkpoints").iterdir())
 
@@ -96,39 +72,19 @@ def state(folder: Path) -> dict[str, Any]:
     return loaded
 
 
+def same_weights(model: StyleModel, other: StyleModel) -> bool:
+    states = (each.network.state_dict().values() for each in (model, other))
+    return all(torch.equal(*weights) for weights in zip(*states, strict=True))
+
+
 def files(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-@pytest.mark.slow
-def test_loss_falls_within_20_steps_on_one_batch(astronaut: Path, painting: Path) -> None:
-    photos = torch.cat([load_image(astronaut, size=SIZE), load_image(astronaut, size=SIZE).flip(3)])
-    task = StyleTraining({"swirls": str(painting)}, size=SIZE, style_ramp=0, seed=1, ema_decay=0)
-    losses: list[float] = []
-
-    class Record(L.Callback):
-        def on_train_batch_end(self, trainer: L.Trainer, *_: object) -> None:
-            losses.append(float(trainer.callback_metrics["loss/total"]))
-
-    trainer = L.Trainer(
-        max_steps=20,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        accelerator="cpu",
-        callbacks=[Record()],
-    )
-    batch = Batch(photos, torch.arange(2), ["a", "b"], {})
-    trainer.fit(task, DataLoader([batch] * 20, batch_size=None))  # type: ignore[arg-type]
-    assert len(losses) == 20
-    assert losses[-1] < 0.9 * losses[0]
-    assert losses[-1] < 1.01 * min(losses)  # but for what bfloat16 rounds
 
 
 def test_model_has_the_weights_of_the_last_checkpoint(finished: Path, photo: Tensor) -> None:
     model = StyleModel.load(finished / "swirls.safetensors")
     trained = state(finished)["state_dict"]
+    assert len(trained) == len(model.network.state_dict())  # no VGG19
     for key, value in model.network.state_dict().items():
         assert torch.equal(value, trained[f"network.{key}"].half().float()), key
     stylized = model.network(photo, model.style_weights("swirls"))
@@ -141,8 +97,7 @@ def test_returned_model_is_the_written_one(train: Train, tmp_path: Path) -> None
     written = StyleModel.load(tmp_path / "swirls.safetensors")
     assert model.styles == written.styles
     assert model.training == written.training
-    for key, value in model.network.state_dict().items():
-        assert torch.equal(value, written.network.state_dict()[key]), key
+    assert same_weights(model, written)
 
 
 def test_style_image_and_start_may_be_in_memory(
@@ -152,8 +107,7 @@ def test_style_image_and_start_may_be_in_memory(
     settings: dict[str, Any] = {"steps": 1, "size": 32, "start_from": two_styles}
     from_array = train(tmp_path / "a", style_image=image, **settings)
     from_file = train(tmp_path / "b", **settings)
-    for key, value in from_array.network.state_dict().items():
-        assert torch.equal(value, from_file.network.state_dict()[key]), key
+    assert same_weights(from_array, from_file)
     for wrong in (image[..., 0], torch.full((1, 3, 80, 80), 2.0)):
         with pytest.raises(InputError, match="style_image"):
             train(tmp_path / "c", style_image=wrong)
@@ -189,14 +143,18 @@ def test_record_contains_settings_photos_and_losses(
 
 
 @pytest.mark.slow
-def test_tensorboard_holds_losses_and_samples(train: Train, tmp_path: Path) -> None:
-    train(tmp_path, steps=10)
+def test_tensorboard_holds_falling_losses_and_samples(train: Train, tmp_path: Path) -> None:
+    settings = {"style_ramp": 0, "ema_decay": 0}
+    train(tmp_path, steps=20, model=settings, trainer={"log_every_n_steps": 1})
     (file,) = (tmp_path / "runs" / "swirls" / "tensorboard").glob("events.out.tfevents.*")
     events = EventAccumulator(str(file)).Reload()
     scalars = set(events.Tags()["scalars"])
     assert {f"loss/{term}" for term in ("content", "style", "tv", "motion", "total")} <= scalars
     assert events.Scalars("validation/total")
-    assert [event.step for event in events.Images("samples")][-1] == 10
+    losses = [event.value for event in events.Scalars("loss/total")]
+    assert len(losses) == 20
+    assert sum(losses[-5:]) < 0.9 * sum(losses[:5])
+    assert [event.step for event in events.Images("samples")][-1] == 20
 
 
 def test_sample_grids_show_content_and_stylized_image(finished: Path) -> None:
@@ -204,12 +162,6 @@ def test_sample_grids_show_content_and_stylized_image(finished: Path) -> None:
     assert [grid.name for grid in grids] == [f"{step:06d}.png" for step in range(1, STEPS + 1)]
     # One held-out photo: a row of two cells, with frames of 4 px.
     assert load_image(grids[-1]).shape == (1, 3, SIZE + 8, 2 * SIZE + 12)
-
-
-def test_checkpoint_contains_no_vgg19(finished: Path) -> None:
-    assert state(finished)["global_step"] == STEPS
-    assert all(key.startswith("network.") for key in state(finished)["state_dict"])
-    assert checkpoints(finished)[-1].stat().st_size < 5_000_000
 
 
 @pytest.mark.slow
@@ -259,8 +211,7 @@ def test_resuming_a_finished_run_returns_its_model(
     again = train(finished, resume=True, output=tmp_path / "again.safetensors")
     before = StyleModel.load(finished / "swirls.safetensors")
     assert again.training == before.training
-    for key, value in again.network.state_dict().items():
-        assert torch.equal(value, before.network.state_dict()[key]), key
+    assert same_weights(again, before)
 
 
 @pytest.mark.parametrize(
@@ -268,11 +219,11 @@ def test_resuming_a_finished_run_returns_its_model(
     [
         ({"steps": STEPS + 2}, rf"steps .*{STEPS}.*{STEPS + 2}"),
         ({"style_image": INK}, "style_images"),
-        ({"style_image": {"swirls": INK, "ink": INK}}, "style_images"),
+        (TWO, "style_images"),
         ({"photos": INK.parent}, "photos"),
         ({"trainer": {"precision": OTHER_PRECISION}}, f"precision .*{OTHER_PRECISION}"),
         ({"trainer": {"accumulate_grad_batches": 2}}, "accumulate_grad_batches .*1.*2"),
-        ({"start_from": "starry_night"}, "initial weights"),
+        (FROM, "initial weights"),
         ({"architecture": "classic"}, "architecture .*fast.*classic"),
         ({"style_weight": 3.0}, r"style_weight .*4\.0.*3\.0"),
         ({"batch_size": 3, "seed": 4}, "seed .*3.*4.*batch_size .*2.*3"),
@@ -358,11 +309,8 @@ def test_earlier_run_is_restored_if_new_one_writes_no_checkpoint(
         ({"photos": ""}, InputError, "give a folder"),
         ({"affine_only": True}, InputError, "affine_only"),
         ({"model": {"learning_rate": -1}}, InputError, "learning_rate must be"),
-        ({"model": {"ema_decay": 1}}, InputError, "ema_decay must be"),
-        ({"model": {"warm_up": 1.5}}, InputError, "warm_up must be"),
-        ({"model": {"affine_factor": 0}}, InputError, "affine_factor must be"),
         ({"model": {"motion_ramp": [0.5, 0.2]}}, InputError, "rising fractions"),
-        ({"model": {"hyper_parameters": {"foo": 3}}}, InputError, "hyper_parameters.*foo"),
+        ({"model": {"hyper_parameters": {"foo": 3}}}, InputError, "foo"),
         ({"trainer": {"precision": "bf16-true"}}, InputError, "precision must be one of"),
         ({"trainer": {"overfit_batches": 2}}, InputError, "overfit_batches"),
         ({"trainer": {"limit_train_batches": 9}}, InputError, "max_steps"),
@@ -371,10 +319,8 @@ def test_earlier_run_is_restored_if_new_one_writes_no_checkpoint(
         ({"steps": 0}, InputError, "steps must be positive, not 0"),
         ({"batch_size": -1}, InputError, "batch size must be positive, not -1"),
         ({"workers": -1}, InputError, "workers"),
-        ({"size": 0}, InputError, "at least 16 px, not 0"),
         ({"size": 15}, InputError, "at least 16 px, not 15"),
         ({"name": ""}, InputError, "name"),
-        ({"name": ".."}, InputError, "name"),
         ({"name": "a/b"}, InputError, "a/b"),
         ({"architecture": "slow"}, StyleTransferError, "slow"),
         ({"style_image": "missing.jpg"}, InputError, "no such file"),
@@ -387,6 +333,23 @@ def test_earlier_run_is_restored_if_new_one_writes_no_checkpoint(
         ({"photos": __file__}, InputError, "line 1: .*no such file"),
         ({"vgg_weights": "missing.pth"}, WeightsError, "missing.pth"),
         ({"output": "missing/a.safetensors"}, InputError, "does not exist"),
+        ({"recipes": ["bald"]}, UnknownNameError, "bold"),
+        ({"model": {"nothing": 3}}, InputError, "nothing"),
+        ({"model": {"size": "abc"}}, InputError, "model.*str"),
+        ({"trainer": {"nothing": 3}}, InputError, "nothing"),
+        ({"trainer": {"devices": "many"}}, InputError, "devices"),
+        ({"trainer": {"accelerator": "tpu"}}, InputError, "torch_xla"),
+        ({"model": {"style_layers": {"relu9_1": 1.0}}}, UnknownNameError, "relu9_1"),
+        ({"style_weight": -1}, InputError, "-1"),
+        ({"model": {"style_factors": {"swrls": 1}}}, UnknownNameError, "swirls"),
+        ({"model": {"style_factors": {"swirls": -1}}}, InputError, "-1"),
+        ({"style_image": None}, InputError, "style_image"),
+        ({"photos": None}, InputError, "photos"),
+        ({"style_image": {"a": "a.png", "b": "b.png"}, "name": None}, InputError, "name"),
+        (TWO | {"style_crop": "80x80+0+0"}, InputError, r"NAME=80x80\+0\+0"),
+        (FROM | {"name": "starry_night", "affine_only": True}, InputError, "starry_night"),
+        ({"start_from": "stary_night"}, UnknownNameError, "starry_night"),
+        (FROM | {"architecture": "classic"}, InputError, "architecture"),
     ],
 )
 def test_bad_input_raises_before_anything_is_written_or_removed(
@@ -397,8 +360,9 @@ def test_bad_input_raises_before_anything_is_written_or_removed(
     says: str,
 ) -> None:
     before = files(finished)
-    with pytest.raises(error, match=says):
+    with pytest.raises(error, match=says) as caught:
         train(finished, overwrite=True, **changes)
+    assert "\n" not in str(caught.value)
     assert files(finished) == before
 
 
@@ -424,62 +388,3 @@ def test_classic_architecture_uses_its_recipe(train: Train, tmp_path: Path) -> N
     assert model.network.architecture == "classic"
     recipe = recipe_values("classic")["model"]
     assert model.training["recipe"]["learning_rate"] == recipe["learning_rate"]
-
-
-def test_corrupt_photo_is_skipped(train: Train, tmp_path: Path, album: Path) -> None:
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    (folder / "good.png").write_bytes((album / "a.png").read_bytes())
-    (folder / "corrupt.png").write_bytes((album / "b.png").read_bytes()[:2000])
-    assert train(tmp_path, photos=folder, steps=2).training["skipped"] == 1
-
-
-@pytest.mark.slow
-def test_killed_worker_raises_with_advice(
-    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(DataLoader, "__iter__", dying(lambda: os.kill(os.getpid(), SIGKILL)))
-    with pytest.raises(StyleTransferError, match="resume"):
-        train(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("raised", "error", "says"),
-    [
-        (RuntimeError("a\nb"), StyleTransferError, "RuntimeError: a b"),
-        (NotImplementedError("what DDS has"), StyleTransferError, "what DDS has"),
-        (OSError(5, "Input/output error"), StyleTransferError, "Input/output error"),
-        (
-            InputError("none can be used: all damaged"),
-            InputError,
-            "^none can be used: all damaged$",
-        ),
-    ],
-)
-def test_error_in_worker_is_raised_in_one_line(
-    train: Train,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    raised: Exception,
-    error: type[StyleTransferError],
-    says: str,
-) -> None:
-    def fail() -> None:
-        raise raised
-
-    monkeypatch.setattr(DataLoader, "__iter__", dying(fail))
-    with pytest.raises(error, match=says) as caught:
-        train(tmp_path)
-    assert type(caught.value) is error
-    assert "\n" not in str(caught.value)
-
-
-def test_bug_in_training_step_is_raised_unchanged(
-    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken(*_: object) -> None:
-        raise RuntimeError("a mistake in training_step")
-
-    monkeypatch.setattr(StyleTraining, "training_step", broken)
-    with pytest.raises(RuntimeError, match="a mistake"):
-        train(tmp_path)

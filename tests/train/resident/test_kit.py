@@ -22,9 +22,9 @@ def test_photos_are_packed_small_and_unusable_ones_left_out(
     for name in ("a.png", "more/b.PNG", held_out):
         photo.save(folder / name)
     photo.resize((100, 50)).save(folder / "small.png")
-    Image.new("RGB", (300, 31)).save(folder / "too_small.png")
+    Image.new("RGB", (300, 27)).save(folder / "too_small.png")
     (folder / "damaged.png").write_bytes((folder / "a.png").read_bytes()[:2000])
-    _pack_photos(folder, archive, short_side=64, quality=90)
+    _pack_photos(folder, archive, size=56, quality=90)
     packed = {photo.member: photo for photo in find_photos(archive)}
     assert set(packed) == {"a.png", "more/b.PNG", "small.png"}
     assert packed["a.png"].load().shape == (1, 3, 64, 96)
@@ -33,10 +33,10 @@ def test_photos_are_packed_small_and_unusable_ones_left_out(
     original = resize_to(Photo(folder / "a.png").load(), (64, 96))
     assert (packed["a.png"].load() - original).abs().mean() < 0.02
     first = archive.read_bytes()
-    _pack_photos(folder, archive, short_side=64, quality=90)
+    _pack_photos(folder, archive, size=56, quality=90)
     assert archive.read_bytes() == first
     for name in packed:
         (folder / name).unlink()
     with pytest.raises(InputError, match="content"):
-        _pack_photos(folder, tmp_path / "none.zip", short_side=64, quality=90)
+        _pack_photos(folder, tmp_path / "none.zip", size=56, quality=90)
     assert not (tmp_path / "none.zip").exists()
