@@ -53,9 +53,9 @@ SEEN = {  # style -> its appearance at 640 px: a face, a landscape, a street, a 
     "udnie": "facets of gray, cream and brown in skies and on walls, clothes and fur, nearly black "
     "shades; faces readable, eyes dark; a pale halo of 25 px around towers; few colors where "
     "the photo has few",
-    "composition_vii": "patches of orange, red, yellow and blue that fill skies and cloths in slanting "
-    "rows, of different sizes; brown walls, and dark flat things left plain; the clearest smile; a "
-    "pale halo of 20 px around towers against a sky",
+    "composition_vii": "patches of orange, red, yellow and blue that fill skies and cloths in "
+    "slanting rows, of different sizes; brown walls, dark flat things left plain; the clearest "
+    "smile; a pale halo of 20 px around towers against a sky",
     "water_lilies": "flecks of violet, lilac and ochre, a weave in many places, green reflections "
     "that hang down from all that is dark; a clear smile; a pale rim around towers",
     "wheat_field": "rolling yellow clouds in a light blue sky, olive and deep green shades, relief "

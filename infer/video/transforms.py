@@ -14,7 +14,7 @@ from av.sidedata.sidedata import SideData
 from nst_rt.errors import InputError
 from nst_rt.images.io import Frame
 from nst_rt.infer.frames import TimedFrame
-from nst_rt.infer.strokes import resized
+from nst_rt.infer.strokes import resized_frame
 
 Size = int | tuple[int, int]
 
@@ -87,10 +87,10 @@ def fitted(frame: Frame, first: tuple[int, int], target: tuple[int, int]) -> Fra
         _filling(height * scale * target[1] / first[0], target[1]),
     )
     if inner == target:
-        return resized(frame, target[::-1])
+        return resized_frame(frame, target[::-1])
     left, top = (target[0] - inner[0]) // 2, (target[1] - inner[1]) // 2
     right, bottom = target[0] - inner[0] - left, target[1] - inner[1] - top
-    image = resized(frame, inner[::-1])
+    image = resized_frame(frame, inner[::-1])
     framed = cv2.copyMakeBorder(image, top, bottom, left, right, cv2.BORDER_CONSTANT)
     return np.asarray(framed, np.uint8)
 
