@@ -60,7 +60,8 @@ def run(photos: list[str], *, output: str | None = None, **options: Any) -> Repo
     for reason in done.skipped.values():
         print(f"nst-rt: skipped a photo: {reason}", file=sys.stderr)
     first = done.images[0] if len(done.images) == 1 else None
-    counts = [f"{len(done.images)} photos" if first is None else str(first.output)]
+    many = f"{output or 'current folder'}: {len(done.images)} photos"
+    counts = [many if first is None else str(first.output)]
     counts += [f"{first.width}x{first.height}"] if first else []
     counts += [f"{done.kept} kept"] if done.kept else []
     counts += [f"skipped: {len(done.skipped)}"] if done.skipped else []

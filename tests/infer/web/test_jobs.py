@@ -132,8 +132,8 @@ def test_video_is_stylized_served_in_ranges_and_removed(client: Client, tmp_path
     assert (part.status_code, len(part.content)) == (206, 100)
     assert client.delete(f"/api/jobs/{job['id']}").status_code == 200
     assert client.get("/api/jobs").json() == []
-    until(lambda: client.get(address).status_code == 400)
     until(lambda: not [*(tmp_path / "results").glob("*/*")])
+    assert client.get(address).status_code == 400
 
 
 def test_truncated_video_is_partly_done(client: Client, tmp_path: Path) -> None:
