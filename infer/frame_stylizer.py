@@ -112,7 +112,7 @@ class FrameStylizer:
         return partial(self._finish, self._start(frame, seconds, several=True))
 
     def state(self) -> State:
-        """What the next frame depends on besides itself; empty without a stabilizer."""
+        """State carried over to the next frame; empty without a stabilizer."""
         if self.stabilizer is None or self._seconds is None:
             return {}
         ages = np.array(list(self._finished_ages.values()), np.int64)
@@ -156,7 +156,7 @@ class FrameStylizer:
     def takes_turns(self) -> bool:
         """Whether each frame runs only one of the unrelated networks of a blend.
 
-        The stabilizer follows the scene, and moves what the others made of earlier frames along.
+        The stabilizer warps the earlier outputs of the others along with the scene.
         """
         return self.stabilizer is not None and self.stabilizer.stability > 0
 
@@ -323,4 +323,4 @@ def _check_unset(loaded: Stylizer | FrameStylizer, settings: Mapping[str, object
     for name, value in settings.items():
         if name != "style" and value != parameters[name].default:
             kind = type(loaded).__name__
-            raise InputError(f"`{name}` has no effect on a {kind}; give it where that is made")
+            raise InputError(f"`{name}` has no effect on a {kind}; give it when creating it")

@@ -1,7 +1,7 @@
 """The perceptual loss: content, style and total variation of images against fixed targets.
 
 `PerceptualLoss` is the only definition of it: training minimizes it over the weights of a network,
-the per-image optimizer over pixels (`nst_rt.optimization.tiling`, tile by tile).
+the per-image optimizer over pixels (`nst_rt.optimization.tiled_loss`, tile by tile).
 """
 
 import math
@@ -24,7 +24,7 @@ Features = Mapping[str, Tensor]
 # weights then depend on the layers, the network's weights and the image.
 Normalization = Literal["relative", "absolute"]
 
-_LEAST_WEIGHT = 0.1  # of even areas: more than 0, since their tone is to stay
+_LEAST_WEIGHT = 0.1  # of even areas: more than 0, since their tone must be preserved
 _NEIGHBORS = 3  # side of the window, positions; a larger one leaves a halo around towers
 
 
@@ -132,7 +132,7 @@ class PerceptualLoss:
         return self.terms(image, errors, scales, self.style_errors(grams, style), factors)
 
     def position_weights(self, content: Tensor) -> Tensor | None:
-        """What each position of a content target counts for, shape (N, 1, H, W); None for 1."""
+        """Weight of each position of a content target, shape (N, 1, H, W); None for 1."""
         return detail_weights(content, self.content_focus) if self.content_focus else None
 
     def content_scale(self, target: Tensor) -> Tensor:
@@ -207,7 +207,7 @@ def gram_sum(features: Tensor) -> Tensor:
 
 
 class _Gram(torch.autograd.Function):
-    """X^T X of (N, P, C), whose gradient autograd itself would get by two products, not one."""
+    """X^T X of (N, P, C); autograd alone would compute its gradient with two products, not one."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:

@@ -40,7 +40,7 @@ class StyleTraining(L.LightningModule):
     With a motion weight, the network also learns to be steady under motion: two views of the same
     photo, shifted against each other, with something moving in front and noise in one of them, are
     stylized, and the difference of the two results where they show the same places is penalized.
-    This costs strokes, so by default it is off and steadiness is left to the stabilizer.
+    This weakens strokes, so by default it is off, and stability is left to the stabilizer.
 
     Args:
         style_images: style name -> image file.
@@ -297,7 +297,7 @@ class StyleTraining(L.LightningModule):
         return NotFiniteError(
             f"the {what} became {value.item()} at step {self.global_step}, with the photos "
             f"{', '.join(batch.photos)}; lower model.learning_rate, now {rate}, or remove these "
-            "photos if they are always the same"
+            "photos if the same ones always fail"
         )
 
     def configure_optimizers(self) -> OptimizerLRScheduler:

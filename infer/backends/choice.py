@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
@@ -23,6 +24,7 @@ from nst_rt.models.transformer import TransformerNet
 logger = logging.getLogger(__name__)
 
 _PACKAGES = {"openvino": "openvino", "torch": "torch", "onnx": "onnxruntime"}
+_CLASSES = {"openvino": "OpenVINOBackend", "torch": "TorchBackend", "onnx": "ONNXBackend"}
 _MIN_CALLS, _MIN_SECONDS = 5, 1.0
 _TIMED_FRAME = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
 
@@ -144,16 +146,8 @@ def installed_version(package: str) -> str | None:
         return None
 
 
-def _backend_class(name: BackendName) -> Callable[[TransformerNet, str | None, Precision], Backend]:
+def _backend_class(name: BackendName) -> type[Backend]:
     # Imported on demand: each takes a second to load.
-    if name == "torch":
-        from nst_rt.infer.backends.torch import TorchBackend
-
-        return TorchBackend
-    if name == "onnx":
-        from nst_rt.infer.backends.onnx import ONNXBackend
-
-        return ONNXBackend
-    from nst_rt.infer.backends.openvino import OpenVINOBackend
-
-    return OpenVINOBackend
+    module = import_module(f"nst_rt.infer.backends.{name}")
+    found: type[Backend] = getattr(module, _CLASSES[name])
+    return found

@@ -75,7 +75,7 @@ class View:
 
 @dataclass(frozen=True)
 class Motion:
-    """What became of the previous frame.
+    """Motion since the previous frame.
 
     Attributes:
         back: flow to the previous frame, at the size of the small image.
@@ -160,7 +160,7 @@ class Tracker:
         changes = cv2.absdiff(_brighter(last.colors, fade), now.colors).max(-1)
         unchanged = cv2.dilate(changes, _AROUND) <= _UNCHANGED
         found = consistent(back, there)
-        # While the camera is still, what looks unchanged is, whatever the flow of flat places says.
+        # While the camera is still, pixels that look unchanged are static, whatever the flow says.
         still = unchanged & (camera_is_still | (motion <= _STILL))
         still |= _noisy_regions(unchanged, found, back, _brighter(last.small, fade), small)
         back[still] = 0  # else what is kept would be interpolated again and again

@@ -1,4 +1,4 @@
-"""The studio as a web application: its routes, each a thin layer over the other files."""
+"""The studio as a web application: its routes, each a thin layer over the other modules."""
 
 import asyncio
 import hashlib
@@ -109,7 +109,7 @@ def _error_answer(status: int) -> Callable[[Request, Exception], Response]:
 
 
 class _Routes:
-    """The routes, and what all requests share. Uploads and jobs are their owner's alone."""
+    """The routes, and what all requests share. Only its owner can access an upload or a job."""
 
     def __init__(self, pool: StylizerPool, settings: Settings) -> None:
         self._pool = pool
@@ -273,7 +273,7 @@ class _Routes:
         return JSONResponse(job.describe())
 
     async def change_job(self, request: Request) -> Response:
-        """Stop a job and keep what there is, `cancel` it, or `undo` that or a removal."""
+        """Stop a job and keep its partial result, `cancel` it, or `undo` that or a removal."""
         job = self._job(request)
         match request.path_params["action"]:
             case "stop":

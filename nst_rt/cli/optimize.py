@@ -40,7 +40,7 @@ def run(
     from nst_rt.optimization.runs import optimize_to_file
 
     if pairs is not None and (content or style_image or output or grid):
-        raise InputError("`list` names all files itself; give no other file, and no `grid`")
+        raise InputError("`list` already names all files; give no other file, and no `grid`")
     if pairs is None and not (content and style_image):
         raise InputError("give a content image and then `style_image`, or `list`")
     several = pairs is not None or grid is not None or len(content) > 1
@@ -223,12 +223,12 @@ _SETTINGS: Mapping[str, tuple[str, str]] = {
     "learning_rate": ("R", "learning rate for pixels in [0, 1]"),
     "min_size": ("PX", "long side of the coarsest scale, pixels"),
     "content_weight": ("W", "weight of the content loss"),
-    "style_weight": ("W", "weight of the style loss"),
-    "tv_weight": ("W", "weight of smoothness"),
+    "style_weight": ("W", "weight of the style loss; 10 in the default preset"),
+    "tv_weight": ("W", "weight of the total variation loss, for smoothness"),
     "content_layers": ("L[=W],...", "VGG19 layers of the content loss, with weights"),
     "style_layers": (
         "L[=W],...",
-        "VGG19 layers of the style loss, with weights; Keras' names are known too",
+        "VGG19 layers of the style loss, with weights; Keras' names are also accepted",
     ),
     "pooling": ("", "pooling of VGG19"),
     "init": ("I", "start from content, style, noise or an image file"),
@@ -243,9 +243,9 @@ _SETTINGS: Mapping[str, tuple[str, str]] = {
     "content_mask": ("FILE", "image in which each region of the content image has one flat color"),
     "style_masks": (
         "M,M,...",
-        "for each style image such a file, or the color of the region that takes it",
+        "mask of each style image: such a file, or the color of the region that takes it",
     ),
-    "memory": ("GB", "memory limit, GB; a moderate share of what is free by default"),
-    "device": ("D", "device such as cpu or cuda; a GPU where there is one by default"),
+    "memory": ("GB", "memory limit, GB; by default a fraction of the free memory"),
+    "device": ("D", "device such as cpu or cuda; by default a GPU if there is one"),
     "vgg_weights": ("W", "VGG19 weights: caffe, torchvision or a file"),
 }

@@ -122,7 +122,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--affine-only",
         action="store_true",
-        help="with --from: train the affine pairs only, and keep the styles of that network",
+        help="train the affine pairs only, and keep the styles of the network of --from",
     )
     add(
         "--steps",

@@ -23,7 +23,7 @@ from nst_rt.optimization.inputs import PreserveColors, as_source, load_scene, sc
 from nst_rt.optimization.lbfgs import ProjectedLBFGS
 from nst_rt.optimization.memory import plan
 from nst_rt.optimization.presets import OptimizerName, PresetName, choose_settings
-from nst_rt.optimization.tiling import TiledLoss
+from nst_rt.optimization.tiled_loss import TiledLoss
 from nst_rt.progress import Progress
 
 

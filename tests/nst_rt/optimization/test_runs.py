@@ -31,7 +31,7 @@ from nst_rt.errors import (
 from nst_rt.images.io import load_picture
 from nst_rt.losses import BatchTerms
 from nst_rt.optimization.optimizer import Iterate
-from nst_rt.optimization.tiling import TiledLoss
+from nst_rt.optimization.tiled_loss import TiledLoss
 
 
 def make_nan(monkeypatch: pytest.MonkeyPatch, *, after: int) -> None:

@@ -19,7 +19,7 @@ from nst_rt.models.vgg import Pooling
 from nst_rt.optimization.inputs import StyleSource
 from nst_rt.optimization.presets import CONTENT_LAYERS as DEEP_CONTENT
 from nst_rt.optimization.presets import STYLE_LAYERS as DEEP_STYLE
-from nst_rt.optimization.tiling import TiledLoss, tiles
+from nst_rt.optimization.tiled_loss import TiledLoss, tiles
 
 CONTENT_LAYERS = {"relu2_1": 1.0, "relu3_1": 3.0}
 STYLE_LAYERS = {"relu1_1": 3.0, "relu2_1": 1.0}
