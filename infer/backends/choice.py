@@ -146,8 +146,9 @@ def installed_version(package: str) -> str | None:
         return None
 
 
-def _backend_class(name: BackendName) -> type[Backend]:
+def _backend_class(name: BackendName) -> Callable[[TransformerNet, str | None, Precision], Backend]:
     # Imported on demand: each takes a second to load.
     module = import_module(f"nst_rt.infer.backends.{name}")
-    found: type[Backend] = getattr(module, _CLASSES[name])
+    found: Callable[[TransformerNet, str | None, Precision], Backend]
+    found = getattr(module, _CLASSES[name])
     return found
