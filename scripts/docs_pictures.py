@@ -69,17 +69,17 @@ def main() -> None:
 def window() -> np.ndarray:
     """What the webcam window shows of the film, on a virtual screen."""
     sys.path.append(str(ROOT / "benchmarks"))
-    from live import begin_of, screen
+    from live import opening_time, screen
 
     size = "{}x{}".format(*WINDOW)
     command = [sys.executable, "-m", "nst_rt", "webcam", str(packaged_film()), "--size", size]
-    with screen() as (display, post_processing):
+    with screen() as (display, pixels):
         env = {**os.environ, "DISPLAY": display}
         process = subprocess.Popen(command, env=env, cwd=ROOT)
         try:
-            begin_of(process, env)
+            opening_time(process, env)
             time.sleep(WINDOW_AFTER)
-            return post_processing(WINDOW).copy()
+            return pixels(WINDOW).copy()
         finally:
             process.terminate()
             process.wait()
