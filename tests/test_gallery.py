@@ -71,6 +71,7 @@ def test_stylized_images_of_all_styles_differ(stylized: dict[str, list[Frame]]) 
         assert difference > 8, (one, other)
 
 
+@pytest.mark.slow
 def test_each_style_is_most_similar_to_its_own_style_image(
     model: StyleModel, stylized: dict[str, list[Frame]]
 ) -> None:
@@ -111,6 +112,7 @@ def test_default_style_is_a_fast_one() -> None:
     assert list(list_styles()) == [*STYLES, "starry_night_classic"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*STYLES, "starry_night_classic"])
 def test_styles_add_strokes_to_even_areas(name: str) -> None:
     """On a sky that is brighter at the bottom, networks without own strokes reach 0.7 to 1.9."""
@@ -121,6 +123,7 @@ def test_styles_add_strokes_to_even_areas(name: str) -> None:
     assert 255 * stroke_energy(stylized, inner) > 2.2
 
 
+@pytest.mark.slow
 def test_classic_network_has_the_same_style(
     model: StyleModel, stylized: dict[str, list[Frame]], photos: Path
 ) -> None:

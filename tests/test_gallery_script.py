@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 from nst_rt.models.merge import single_style_model
@@ -36,6 +37,7 @@ def run(tree: Path, code: str, *arguments: str) -> subprocess.CompletedProcess[s
     )
 
 
+@pytest.mark.slow
 def test_script_runs_from_a_bare_tree_with_few_packages(tmp_path: Path) -> None:
     """A copy of the repository: no links in the package to its parts, nothing installed."""
     for part in ("nst_rt", "train", "scripts"):
@@ -58,6 +60,7 @@ def test_script_runs_from_a_bare_tree_with_few_packages(tmp_path: Path) -> None:
     assert "no such file" in done.stderr
 
 
+@pytest.mark.slow
 def test_unknown_name_is_an_error() -> None:
     done = run(
         ROOT,
@@ -78,6 +81,7 @@ gallery.land([gallery.amplified(style, 1.5)])
 """
 
 
+@pytest.mark.slow
 def test_landing_a_style_keeps_the_others(tmp_path: Path) -> None:
     folder = tmp_path / "checkpoints"
     shutil.copytree(ROOT / "checkpoints", folder)

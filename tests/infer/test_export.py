@@ -20,6 +20,9 @@ from nst_rt.models.style_model import StyleModel
 FILES = ["two.onnx", "two.xml", "two.pt2"]
 
 
+pytestmark = pytest.mark.slow  # exporting takes seconds
+
+
 @pytest.fixture(scope="module")
 def model(two_styles: StyleModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return two_styles.save(tmp_path_factory.mktemp("model") / "two.safetensors")
@@ -62,7 +65,6 @@ LOADED = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("file", FILES)
 def test_exports_give_the_same_output_without_nst_rt(
     exports: Path, model: Path, file: str, tmp_path: Path, astronaut: Path

@@ -93,6 +93,7 @@ def test_one_photo_into_a_folder(stylize_images: Any, album: Path, out: str) -> 
     assert files(out) == ["b.jpg"]
 
 
+@pytest.mark.slow
 def test_style_and_settings(two_styles: StyleModel, album: Path) -> None:
     file = two_styles.save("two.safetensors")
     settings: dict[str, Any] = {"backend": "torch", "precision": "f32", "stroke_size": "1:1"}

@@ -156,6 +156,7 @@ def test_flat_areas_stay_flat() -> None:
     assert np.abs(large.astype(int) - (10, 200, 90)).max() <= 1
 
 
+@pytest.mark.slow
 def test_small_frames_are_enlarged(stylizer: Stylizer, astronaut: Path) -> None:
     frame = tensor_to_frame(load_image(astronaut, size=256))
     assert stylizer.shrunk(frame).shape == (1000, 1000, 3)

@@ -50,6 +50,7 @@ def test_set_style_compiles_nothing(
     np.testing.assert_array_equal(stylizer(frame), waves)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["openvino", "torch", "onnx"])
 def test_frames_in_flight_match_single_frames(
     two_styles: StyleModel, frame: Frame, backend: BackendName

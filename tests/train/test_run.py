@@ -100,6 +100,7 @@ def test_returned_model_is_the_written_one(train: Train, tmp_path: Path) -> None
     assert same_weights(model, written)
 
 
+@pytest.mark.slow
 def test_style_image_and_start_may_be_in_memory(
     train: Train, painting: Path, two_styles: StyleModel, tmp_path: Path
 ) -> None:
@@ -255,6 +256,7 @@ def test_existing_model_and_run_are_kept(train: Train, finished: Path, tmp_path:
     assert files(finished) == before
 
 
+@pytest.mark.slow
 def test_overwrite_starts_over_and_keeps_foreign_files(
     train: Train, tmp_path: Path, interrupt: Callable[[int], None]
 ) -> None:

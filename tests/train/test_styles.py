@@ -151,6 +151,7 @@ def test_training_starts_from_a_model_file(train: Train, two: Path, tmp_path: Pa
     assert len(model.history("third")) == 2
 
 
+@pytest.mark.slow
 def test_gallery_starts_from_style_with_most_similar_image_or_crop(
     two: Path, style_images: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -204,6 +205,7 @@ def test_affine_factor_scales_learning_rate_of_affine_pairs(train: Train, tmp_pa
         assert difference > 1e-3 if is_affine(key) else difference < 1e-4, key
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("warm_up", [0, 1 / STEPS, 1])
 def test_warm_up_may_be_any_fraction(train: Train, tmp_path: Path, warm_up: float) -> None:
     assert train(tmp_path, model={"warm_up": warm_up}).training["steps"] == STEPS

@@ -53,6 +53,7 @@ def test_killed_worker_raises_with_advice(
         train(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("raised", "error", "says"),
     [

@@ -93,6 +93,7 @@ def test_backends_agree_in_f32(
     assert np.abs(found - expected).max() <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["openvino", "onnx"])
 def test_blends_agree_in_f32(two_styles: StyleModel, photo: Tensor, name: BackendName) -> None:
     network, frame = two_styles.network, frame_of(photo, 64, 80)

@@ -173,6 +173,7 @@ def test_broken_pipe_is_no_error() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("encoding", "options"), [("cp1252", []), ("cp1252", ["--json"]), ("utf-8", [])]
 )
@@ -196,6 +197,7 @@ def test_name_that_the_terminal_cannot_show_is_escaped(
         assert b"\\udce9" in done.stdout
 
 
+@pytest.mark.slow
 def test_interrupted_video_leaves_a_playable_partial(folder: Path, two_styles: StyleModel) -> None:
     two_styles.save("two.safetensors")
     write_clip(Path("in.mp4"), pts=range(0, 512 * 25 * 600, 512))
@@ -247,6 +249,7 @@ def test_image_keeps_alpha(
         assert not np.array_equal(np.asarray(stylized)[..., :3], np.asarray(cut_out)[..., :3])
 
 
+@pytest.mark.slow
 def test_trained_style_stylizes(
     run: Callable[..., tuple[int, str, str]], astronaut: Path, painting: Path, folder: Path
 ) -> None:
@@ -273,6 +276,7 @@ def test_trained_style_stylizes(
     assert run("image", astronaut, "--style", "mine.safetensors", *OUT, "--size", 64)[0] == 0
 
 
+@pytest.mark.slow
 def test_train_from_gallery_keeps_the_old_style(
     run: Callable[..., tuple[int, str, str]], astronaut: Path, painting: Path, folder: Path
 ) -> None:
@@ -313,6 +317,7 @@ def test_styles_lists_the_gallery(run: Callable[..., tuple[int, str, str]]) -> N
     assert json.loads(run("styles", "--json")[1])["starry_night"]["license"] == "public domain"
 
 
+@pytest.mark.slow
 def test_styles_makes_a_sheet(
     run: Callable[..., tuple[int, str, str]], folder: Path, astronaut: Path
 ) -> None:

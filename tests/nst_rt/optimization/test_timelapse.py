@@ -75,6 +75,7 @@ def test_format_is_what_players_expect(tmp_path: Path) -> None:
         assert float(stream.duration * stream.time_base) == pytest.approx((2 + HOLD) / 30)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shape", "expected"),
     [
@@ -110,6 +111,7 @@ def test_coarse_image_fills_the_frame(tmp_path: Path) -> None:
     assert frame[:, 36:].min() > 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(48, 64), (720, 1280)])
 def test_colors_survive(tmp_path: Path, shape: tuple[int, int]) -> None:
     with Timelapse(tmp_path / "t.mp4", shape) as video:
