@@ -19,10 +19,10 @@ from nst_rt.infer.backends import (
     create_backend,
 )
 from nst_rt.infer.backends.graph import digest
+from nst_rt.infer.backends.tiled_net import TiledNet, check_fits, tile_side
 from nst_rt.infer.blend import Pass, StyleSet, weights_of
 from nst_rt.infer.postprocess import check_strength, mixed, with_strength
 from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize, at_full_size, resized_frame
-from nst_rt.infer.tiled_net import TiledNet, check_fits, tile_side
 from nst_rt.infer.timeline import AnyStyle, load_blend
 from nst_rt.models.style_model import StyleModel
 from nst_rt.models.transformer import MINIMUM_SIZE, TransformerNet

@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def pack(options: argparse.Namespace) -> None:
     """Pack the kit."""
-    from nst_rt.train.resident.kit import pack_kit
+    from resident.kit import pack_kit
 
     size = pack_kit(
         options.data,
@@ -59,7 +59,7 @@ def train(options: argparse.Namespace) -> None:
     """Train a model for each style, and end in time."""
     import torch
 
-    from nst_rt.train.resident.kit import PARENT, train_kit
+    from resident.kit import PARENT, train_kit
 
     end = STARTED + 60 * options.minutes
     last = threading.Timer(end - time.monotonic() - 1, _end_at_once)

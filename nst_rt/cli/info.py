@@ -15,7 +15,7 @@ def run() -> Report:
     """Show what this machine has, which backend runs here, and how fast."""
     from dataclasses import asdict
 
-    from nst_rt.infer.system import machine_info
+    from nst_rt.infer.backends.system import machine_info
 
     with progress("timing") as advance:
         found = machine_info(progress=advance)

@@ -9,7 +9,7 @@ from PIL import Image
 from nst_rt.errors import InputError
 from nst_rt.images.collection import Photo, find_photos, is_held_out
 from nst_rt.images.convert import resize_to
-from nst_rt.train.resident.kit import _pack_photos
+from resident.kit import _pack_photos
 
 
 def test_photos_are_packed_small_and_unusable_ones_left_out(

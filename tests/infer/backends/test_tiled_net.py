@@ -10,8 +10,8 @@ from nst_rt.errors import InputError
 from nst_rt.images.convert import frame_to_tensor, tensor_to_frame
 from nst_rt.images.io import Frame, load_image
 from nst_rt.infer import stylizer as stylizer_module
+from nst_rt.infer.backends.tiled_net import TiledNet, tile_side
 from nst_rt.infer.stylizer import Stylizer
-from nst_rt.infer.tiled_net import TiledNet, tile_side
 from nst_rt.models.style_model import StyleModel, find_style
 from nst_rt.models.transformer import TransformerNet
 

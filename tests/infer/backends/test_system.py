@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 
 from nst_rt.cli import main
-from nst_rt.infer import system
-from nst_rt.infer.backends import frames_per_second
+from nst_rt.infer.backends import frames_per_second, system
 
 
 def test_frames_per_second(monkeypatch: pytest.MonkeyPatch) -> None:

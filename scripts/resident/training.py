@@ -19,8 +19,8 @@ from nst_rt.losses import PerceptualLoss, grid_pattern
 from nst_rt.models.merge import with_styles
 from nst_rt.models.style_model import StyleModel
 from nst_rt.models.transformer import MULTIPLE, TransformerNet
-from nst_rt.train.resident.photos import ResidentPhotos
 from nst_rt.train.task import StyleTraining, style_ramp_factor
+from resident.photos import ResidentPhotos
 
 LOSSES = ("total", "content", "style", "tv", "grid")
 _WARM_UP_STEPS = 3

