@@ -5,14 +5,16 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 
 from nst_rt.errors import InputError
 from nst_rt.images.io import Frame
 from nst_rt.infer.frame_stylizer import FrameStylizer
-from nst_rt.infer.postprocess import PostProcessing
-from nst_rt.infer.strokes import StrokeSize
+from nst_rt.infer.postprocess import PLAIN, PostProcessing
+from nst_rt.infer.stability.stabilizer import DEFAULT_STABILITY
+from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize
 from nst_rt.infer.stylizer import Stylizer
 
 # Factors of the sides of the working size; each step has about 0.7 times the pixels.
@@ -21,6 +23,24 @@ _FRAMES = 8  # number of frames at a scale before the next decision,
 _SECONDS = 1.0  # or their time on a slow machine
 _MARGIN = 0.85  # fraction of the available time that a larger scale may be expected to take
 _CALIBRATION_FRAMES = 3
+
+
+@dataclass(frozen=True)
+class LiveStyle:
+    """How live frames are stylized, which may change from each frame to the next.
+
+    Attributes:
+        blend: names of styles with weights.
+        strength, stroke_size: see `Stylizer`.
+        stability: see `Stabilizer`.
+        post_processing: colors and split screen.
+    """
+
+    blend: Mapping[str, float]
+    strength: float = 1.0
+    stroke_size: StrokeSize = DEFAULT_STROKES
+    stability: float = DEFAULT_STABILITY
+    post_processing: PostProcessing = PLAIN
 
 
 class AdaptiveStylizer:
@@ -53,7 +73,7 @@ class AdaptiveStylizer:
         self._allowed = self._budget  # seconds per frame, with the rate of the source
         self._background = ThreadPoolExecutor(1, "compile")
         self.working_size = (0, 0)
-        self._requested: object = None  # last arguments of `set_style`
+        self._requested: LiveStyle | None = None
         self._next: Stylizer | None = None  # takes over as soon as it is compiled
         self._compiling: Future[None] | None = None
         # Seconds per pixel of the working size, by kind of network.
@@ -82,32 +102,21 @@ class AdaptiveStylizer:
         """Find the scale for frames of a size, and compile for it, before the first one comes."""
         self._prepare(self._stylizer, height, width)
 
-    def set_style(
-        self,
-        style: str | Mapping[str, float],
-        *,
-        strength: float = 1.0,
-        stroke_size: StrokeSize | str | float | None = None,
-    ) -> None:
+    def set_style(self, style: LiveStyle) -> None:
         """Change the style from the next frame on, or as soon as its network is compiled.
 
-        Arguments and errors are those of `Stylizer.set_style`; after an error the style stays.
+        Raises:
+            UnknownNameError, InputError: see `Stylizer.set_style`; the style stays.
         """
-        if (requested := (style, strength, stroke_size)) == self._requested:
+        if style == self._requested:
             return
-        self._requested = requested
+        self._requested = style
         wanted = copy.copy(self._next or self._stylizer)
-        wanted.set_style(style, strength=strength, stroke_size=stroke_size)
+        wanted.set_style(style.blend, strength=style.strength, stroke_size=style.stroke_size)
         self._next = wanted
-
-    def set_post_processing(self, post_processing: PostProcessing) -> None:
-        """Change the post-processing from the next frame on."""
-        self._frame_stylizer.post_processing = post_processing
-
-    def set_stability(self, stability: float) -> None:
-        """Change the stability from the next frame on, see `Stabilizer`."""
+        self._frame_stylizer.post_processing = style.post_processing
         if self._frame_stylizer.stabilizer is not None:
-            self._frame_stylizer.stabilizer.stability = stability
+            self._frame_stylizer.stabilizer.stability = style.stability
 
     def stylize(self, frame: Frame, *, interval: float = 0.0) -> Frame:
         """Stylize the next frame; see `FrameStylizer.stylize`.

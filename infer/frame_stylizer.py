@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from inspect import signature
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ from nst_rt.errors import InputError
 from nst_rt.images.io import Frame
 from nst_rt.infer.backends import BackendName, Precision
 from nst_rt.infer.blend import Pass
-from nst_rt.infer.postprocess import PLAIN, PostProcessing, with_strength
+from nst_rt.infer.postprocess import PLAIN, PostProcessing
 from nst_rt.infer.stability.stabilizer import Layer, Stabilizer
 from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize, at_full_size
 from nst_rt.infer.stylizer import Stylizer
@@ -47,7 +47,7 @@ class FrameStylizer:
         stylizer: the stylizer; it may be set to another style between two frames.
         timeline: styles over time, by their names in the stylizer's set; None for the style that
             the stylizer is set to.
-        post_processing: colors, strength and split screen; it may be replaced between two frames.
+        post_processing: colors and split screen; it may be replaced between two frames.
         stabilizer: keeps strokes in place, at the working size; None for no stabilizer. It may be
             replaced between two videos.
     """
@@ -171,11 +171,11 @@ class FrameStylizer:
     @property
     def _is_plain(self) -> bool:
         """Whether frames stay as they are, so that no network needs to run."""
-        return self.post_processing.strength == 0 or self.stylizer.strength == 0
+        return self.stylizer.strength == 0
 
     def _plain(self, frame: Frame, seconds: float) -> Frame:
         self._seconds = seconds
-        return self.post_processing.apply(frame, frame)
+        return self.post_processing.apply(frame, frame, 0)
 
     def _start(self, frame: Frame, seconds: float, *, several: bool) -> _Started:
         """Start one of several frames, or one that is waited for at once."""
@@ -216,7 +216,7 @@ class FrameStylizer:
     def _at_full_size(self, frame: Frame, small: Frame, stylized: Frame, strength: float) -> Frame:
         """The stylized frame at full size, post-processed."""
         whole = at_full_size(stylized, small, frame)
-        return self.post_processing.apply(frame, with_strength(frame, whole, strength))
+        return self.post_processing.apply(frame, whole, strength)
 
     def _still_valid(self, seconds: float) -> float:
         """Fraction of the last output that may be kept, so that an old style leaves no ghost."""
@@ -247,8 +247,14 @@ def next_ages(ages: Ages, names: Sequence[Hashable]) -> Ages:
     return after
 
 
+StyleOrStylizer: TypeAlias = AnyStyle | Timeline | Stylizer | FrameStylizer
+"""A style in any form, styles over time, or something that was loaded from one."""
+
+_LOADING = ("strength", "stroke_size", "backend", "device", "precision", "memory")
+
+
 def load_frame_stylizer(
-    style: AnyStyle | Timeline | Stylizer | FrameStylizer = "starry_night",
+    style: StyleOrStylizer = "starry_night",
     *,
     fade: float = DEFAULT_FADE,
     strength: float = 1.0,
@@ -284,37 +290,30 @@ def load_frame_stylizer(
     if isinstance(style, FrameStylizer):
         _check_unset(style, settings)
         return style
-    post_processing = PostProcessing(
-        strength=strength, preserve_colors=preserve_colors, compare=compare
-    )
-    stabilizer = Stabilizer(stability) if stability else None
+    loading: dict[str, Any] = {name: settings[name] for name in _LOADING}
+    timeline = None
     if isinstance(style, Stylizer):
-        loading = ("stroke_size", "backend", "device", "precision", "memory")
-        _check_unset(style, {name: settings[name] for name in loading})
-        return FrameStylizer(style, post_processing=post_processing, stabilizer=stabilizer)
-    style_set, timeline = load_timeline(style, fade=fade)
-    stylizer = Stylizer(
-        style_set,
-        timeline.at(0),
-        stroke_size=stroke_size,
-        backend=backend,
-        device=device,
-        precision=precision,
-        memory=memory,
-    )
+        _check_unset(style, loading)
+        stylizer = style
+    else:
+        style_set, timeline = load_timeline(style, fade=fade)
+        stylizer = Stylizer(style_set, timeline.at(0), **loading)
     return FrameStylizer(
         stylizer,
-        timeline=timeline if len(timeline.moments) > 1 else None,
-        post_processing=post_processing,
-        stabilizer=stabilizer,
+        timeline=timeline if timeline and len(timeline.moments) > 1 else None,
+        post_processing=PostProcessing(preserve_colors, compare),
+        stabilizer=Stabilizer(stability) if stability else None,
     )
 
 
-def label_of(style: AnyStyle | Timeline | Stylizer | FrameStylizer) -> str:
-    """Name of a style in any form that `load_frame_stylizer` takes, for names of output files."""
+def label_of(style: StyleOrStylizer, *, strength: float = 1.0, over_time: bool = True) -> str:
+    """`style_label` of a style in any form that `load_frame_stylizer` takes."""
+    timeline = None
     if isinstance(style, FrameStylizer):
-        return label_of(style.timeline or style.stylizer)
-    return style_label(style.blend if isinstance(style, Stylizer) else style)
+        timeline, style = style.timeline, style.stylizer
+    if isinstance(style, Stylizer):
+        strength, style = style.strength, style.blend
+    return style_label(timeline or style, strength=strength, over_time=over_time)
 
 
 def _check_unset(loaded: Stylizer | FrameStylizer, settings: Mapping[str, object]) -> None:

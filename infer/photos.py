@@ -26,10 +26,15 @@ from nst_rt.images.io import (
 )
 from nst_rt.infer.backends import BackendName, Precision
 from nst_rt.infer.blend import StyleSet
-from nst_rt.infer.frame_stylizer import FrameStylizer, label_of, load_frame_stylizer
+from nst_rt.infer.frame_stylizer import (
+    FrameStylizer,
+    StyleOrStylizer,
+    label_of,
+    load_frame_stylizer,
+)
 from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize
 from nst_rt.infer.stylizer import Stylizer
-from nst_rt.infer.timeline import AnyStyle, Timeline, load_blend
+from nst_rt.infer.timeline import load_blend
 from nst_rt.models.style_model import gallery_files
 from nst_rt.models.transformer import MINIMUM_SIZE
 from nst_rt.progress import Progress
@@ -70,7 +75,7 @@ def stylize_images(
     paths: Path | str | Sequence[Path | str],
     out: Path | str | None = None,
     *,
-    style: AnyStyle | Timeline | Stylizer | FrameStylizer = "starry_night",
+    style: StyleOrStylizer = "starry_night",
     strength: float = 1.0,
     preserve_colors: bool = False,
     compare: bool = False,
@@ -95,8 +100,8 @@ def stylize_images(
         paths: one or several photos, folders, zip archives, or text files with a path a line.
         out: image file, for one photo; or a folder, which is created if needed, where photos keep
             their names, and those of a collection their sub-folders. By default the outputs are
-            named after input and style, in the current folder: `photo_starry_night.jpg`, and
-            `holiday_starry_night/` for a collection.
+            named after input, style and strength, in the current folder: `photo_starry_night.jpg`,
+            and `holiday_starry_night/` for a collection, see `style_label`.
         style: see `load_style`.
         strength: from 0 (the photo as it is) to 1 (the full style).
         preserve_colors: keep the colors of the photo, see `PostProcessing`.
@@ -117,7 +122,8 @@ def stylize_images(
         OSError: the disk is full.
     """
     sources = [paths] if isinstance(paths, (str, Path)) else list(paths)
-    outputs = _outputs([Path(source) for source in sources], out, label_of(style))
+    label = label_of(style, strength=strength, over_time=False)
+    outputs = _outputs([Path(source) for source in sources], out, label)
     existing = [output for output in outputs if os.path.lexists(output)]
     if existing and not (overwrite or resume):
         more = f", as do {len(existing) - 1} more" if len(existing) > 1 else ""
@@ -135,8 +141,6 @@ def stylize_images(
         precision=precision,
         memory=memory,
     )
-    if loaded.timeline is not None:
-        raise InputError("styles over time are for videos only; a blend is written a=0.7,b=0.3")
     # Photos have nothing to stabilize.
     frame_stylizer = FrameStylizer(loaded.stylizer, post_processing=loaded.post_processing)
     images: list[StylizedImage] = []

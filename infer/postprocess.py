@@ -1,4 +1,4 @@
-"""Post-processing: strength, the frame's own colors, and a split screen.
+"""Post-processing: the frame's own colors, strength, and a split screen.
 
 Each works pixel by pixel, without statistics over the frame, so that it adds no flicker to a video.
 """
@@ -22,31 +22,28 @@ class PostProcessing:
     """What is done to a stylized frame, in the order colors, strength, split screen.
 
     Attributes:
-        strength: from 0 (the frame as it is) to 1 (the full style).
         preserve_colors: whether to keep the frame's colors, see `with_original_colors`.
         compare: whether to show the frame on the left half, see `split`.
-
-    Raises:
-        InputError: a strength out of range.
     """
 
-    strength: float = 1.0
     preserve_colors: bool = False
     compare: bool = False
 
-    def __post_init__(self) -> None:
-        check_strength(self.strength)
+    def apply(self, frame: Frame, stylized: Frame, strength: float) -> Frame:
+        """Post-process a frame.
 
-    def apply(self, frame: Frame, stylized: Frame) -> Frame:
-        """Post-process a frame and its stylized version, shape (H, W, 3), uint8 BGR.
+        Args:
+            frame: shape (H, W, 3), uint8 BGR.
+            stylized: the stylized version, same shape.
+            strength: from 0 (the frame as it is) to 1 (the full style).
 
         Returns:
             Same shape; possibly one of the two arrays itself.
         """
         # At strength 0 the frame must stay exact, and recoloring rounds.
-        if self.preserve_colors and self.strength > 0:
+        if self.preserve_colors and strength > 0:
             stylized = with_original_colors(frame, stylized)
-        stylized = with_strength(frame, stylized, self.strength)
+        stylized = with_strength(frame, stylized, strength)
         return split(frame, stylized) if self.compare else stylized
 
 

@@ -3,11 +3,12 @@ texts that these are written as.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from nst_rt.errors import InputError
 from nst_rt.infer.blend import StyleSet, weights_of
@@ -112,41 +113,67 @@ def _progress(fade: tuple[float, float], seconds: float) -> float:
     return 1.0 if seconds >= end else 0.0
 
 
+def timeline_of(
+    style: AnyStyle | Timeline, *, fade: float = DEFAULT_FADE, over_time: bool = True
+) -> Timeline:
+    """A style in any form as a timeline; of one moment for what does not change over time.
+
+    Args:
+        style: a style, a blend, or styles over time as a timeline or as a text for `parse_style`.
+        fade: duration of the cross-fades of such a text, seconds.
+        over_time: whether the style may change over time.
+
+    Raises:
+        InputError: something of another form, weights or times out of range.
+    """
+    if isinstance(style, str):
+        style = parse_style(style, fade=fade)
+    elif not isinstance(style, Timeline):
+        blend: Any = style
+        if isinstance(style, OneStyle):
+            blend = {style: 1.0}
+        elif isinstance(style, Sequence) and style:
+            blend = dict.fromkeys(style, 1.0)
+        elif not isinstance(style, Mapping):
+            raise InputError(
+                "a style is a name, a file, a StyleModel, a list of these or names with weights, "
+                f"not {style!r}"
+            )
+        style = Timeline(((0, blend),), fade)
+    if not over_time and len(style.moments) > 1:
+        raise InputError(f"styles over time are for videos only; {_BLEND_FORM}")
+    return style
+
+
 def load_timeline(
     style: AnyStyle | Timeline, *, fade: float = DEFAULT_FADE
 ) -> tuple[StyleSet, Timeline]:
     """Load a style in any form, with all other styles of the models that hold it.
 
     Args:
-        style: a style, a blend, or styles over time as a timeline or as a text for `parse_style`.
-        fade: duration of the cross-fades of such a text, seconds.
+        style, fade: see `timeline_of`.
 
     Returns:
-        The set of styles, and the timeline in the names of the set; of one moment for what does not
-        change over time.
+        The set of styles, and `timeline_of` the style in the names of the set.
 
     Raises:
-        InputError: a text of another form, weights or times out of range, a missing file.
+        InputError: see `timeline_of`; a missing file.
         UnknownNameError: no such style.
         StyleModelError: a file that is not a style model.
     """
-    if isinstance(style, str):
-        style = parse_style(style, fade=fade)
-    if isinstance(style, Timeline):
-        times = [seconds for seconds, _ in style.moments]
-        blends: list[list[tuple[OneStyle, float]]] = [[*b.items()] for b in style.blends]
-        fade = style.fade
-    else:
-        times, blends = [0.0], [_weighted(style)]
-    style_set, names = _loaded(each for blend in blends for each, _ in blend)
+    timeline = timeline_of(style, fade=fade)
+    found = find_styles(dict.fromkeys(each for blend in timeline.blends for each in blend))
+    style_set = StyleSet()
+    given = {model: style_set.add(model) for model in dict.fromkeys(m for m, _ in found.values())}
     moments = []
-    for seconds, blend in zip(times, blends, strict=True):
+    for (seconds, _), blend in zip(timeline.moments, timeline.blends, strict=True):
         weights: dict[str, float] = {}
-        for _, weight in blend:
-            name = next(names)
+        for each, weight in blend.items():
+            model, own_name = found[each]
+            name = given[model][own_name]
             weights[name] = weights.get(name, 0) + weight  # two of them may be one style
-        moments.append((seconds, normalized_weights(weights)))
-    return style_set, Timeline(tuple(moments), fade)
+        moments.append((seconds, weights))
+    return style_set, Timeline(tuple(moments), timeline.fade)
 
 
 def load_blend(style: AnyStyle, *, with_gallery: bool = False) -> tuple[StyleSet, dict[str, float]]:
@@ -162,24 +189,35 @@ def load_blend(style: AnyStyle, *, with_gallery: bool = False) -> tuple[StyleSet
     Raises:
         InputError, UnknownNameError, StyleModelError: see `load_timeline`.
     """
-    style_set, timeline = load_timeline(style)
-    if len(timeline.moments) > 1:
-        raise InputError(f"{style}: styles over time are for videos only")
+    style_set, timeline = load_timeline(timeline_of(style, over_time=False))
     if with_gallery:
         for file in dict.fromkeys(gallery_files().values()):
             style_set.add(StyleModel.load(file), skip_known=True)
     return style_set, timeline.blends[0]
 
 
-def style_label(style: AnyStyle | Timeline) -> str:
-    """A short name of a style, for file names: `starry_night`, or `starry_night_great_wave`."""
-    if isinstance(style, str):
-        style = parse_style(style)
-    if isinstance(style, Timeline):
-        names = [_own_name(each) for blend in style.blends for each in blend]
-    else:
-        names = [_own_name(each) for each, _ in _weighted(style)]
-    return "_".join(dict.fromkeys(names))
+def style_label(
+    style: AnyStyle | Timeline, *, strength: float = 1.0, over_time: bool = True
+) -> str:
+    """A short name of a style for file names, such as `starry_night_70_great_wave_30_strength_50`.
+
+    Numbers are percentages; equal weights and full strength are left out.
+
+    Args:
+        style, over_time: see `timeline_of`.
+        strength: from 0 to 1.
+
+    Raises:
+        InputError: see `timeline_of`.
+    """
+    labels = []
+    for blend in timeline_of(style, over_time=over_time).blends:
+        is_even = len(set(blend.values())) == 1
+        for each, weight in blend.items():
+            labels.append(_own_name(each) + ("" if is_even else f"_{100 * weight:.0f}"))
+    if strength != 1:
+        labels.append(f"strength_{100 * strength:.0f}")
+    return "_".join(dict.fromkeys(labels))
 
 
 def _own_name(style: OneStyle) -> str:
@@ -188,29 +226,6 @@ def _own_name(style: OneStyle) -> str:
         return style.style_names[0]
     _, is_named, name = str(style).rpartition(f"{SUFFIX}:")
     return name if is_named else Path(style).name.removesuffix(SUFFIX)
-
-
-def _weighted(style: object) -> list[tuple[OneStyle, float]]:
-    if isinstance(style, Mapping):
-        return [*style.items()]
-    if isinstance(style, OneStyle):
-        return [(style, 1.0)]
-    if isinstance(style, Sequence) and style:
-        return [(each, 1.0) for each in style]
-    raise InputError(
-        "a style is a name, a file, a StyleModel, a list of these or names with weights, not "
-        f"{style!r}"
-    )
-
-
-def _loaded(styles: Iterable[OneStyle]) -> tuple[StyleSet, Iterator[str]]:
-    """All styles of the models that hold some styles, and the names of these in the set."""
-    styles = list(styles)
-    found = find_styles(styles)
-    style_set = StyleSet()
-    given = {model: style_set.add(model) for model in dict.fromkeys(m for m, _ in found.values())}
-    places = (found[style] for style in styles)
-    return style_set, (given[model][name] for model, name in places)
 
 
 def parse_style(text: str, *, fade: float = DEFAULT_FADE) -> Timeline:

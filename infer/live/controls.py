@@ -5,8 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from nst_rt.errors import UnknownNameError
+from nst_rt.infer.adaptive import LiveStyle
 from nst_rt.infer.blend import weights_of
-from nst_rt.infer.postprocess import check_strength
+from nst_rt.infer.postprocess import PostProcessing, check_strength
 from nst_rt.infer.stability.stabilizer import DEFAULT_STABILITY, check_stability
 from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize
 
@@ -193,6 +194,13 @@ class LiveControls:
         done = done * done * (3 - 2 * done)  # gentle at both ends
         mixed = {s: (1 - done) * before.get(s, 0) + done * after.get(s, 0) for s in self.styles}
         return {style: weight for style, weight in mixed.items() if weight > 0}
+
+    def live_style(self) -> LiveStyle:
+        """How to stylize now."""
+        post_processing = PostProcessing(self.preserve_colors, self.compare)
+        return LiveStyle(
+            self.weights(), self.strength, self.stroke_size, self.stability, post_processing
+        )
 
     def say(self, note: str) -> None:
         """Show a note for two seconds."""

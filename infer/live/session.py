@@ -20,7 +20,6 @@ from nst_rt.infer.live.controls import KEYS, LiveControls
 from nst_rt.infer.live.outputs import Recorder
 from nst_rt.infer.live.overlay import draw_lines, draw_recording
 from nst_rt.infer.live.window import Window
-from nst_rt.infer.postprocess import PostProcessing
 
 IDLE_SECONDS = 0.05  # without a frame, after which keys are read all the same
 _REPEAT_SECONDS = 1.0  # without a frame, after which the sinks get the last one again
@@ -67,13 +66,7 @@ def stylized_frames(
         backend = ""
         if loading.done():
             stylizer = loading.result()
-            stylizer.set_style(
-                controls.weights(), strength=controls.strength, stroke_size=controls.stroke_size
-            )
-            stylizer.set_stability(controls.stability)
-            stylizer.set_post_processing(
-                PostProcessing(preserve_colors=controls.preserve_colors, compare=controls.compare)
-            )
+            stylizer.set_style(controls.live_style())
             image = stylizer.stylize(image, interval=float(frame.duration * TIME_BASE))
             backend = str(stylizer)
         yield LiveFrame(image, frame.pts, frame.duration, frame.source, backend)

@@ -15,13 +15,12 @@ from nst_rt.errors import PartialResultError, VideoError
 from nst_rt.files import is_disk_full
 from nst_rt.images.io import Frame
 from nst_rt.infer.backends import IN_FLIGHT, BackendName, Precision
-from nst_rt.infer.frame_stylizer import FrameStylizer, load_frame_stylizer
+from nst_rt.infer.frame_stylizer import FrameStylizer, StyleOrStylizer, load_frame_stylizer
 from nst_rt.infer.frames import TimedFrame
 from nst_rt.infer.stability.stabilizer import stabilizer_for
 from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize
-from nst_rt.infer.stylizer import Stylizer
 from nst_rt.infer.threads import GLANCE, PATIENCE, in_background, polled
-from nst_rt.infer.timeline import DEFAULT_FADE, AnyStyle, Timeline
+from nst_rt.infer.timeline import DEFAULT_FADE
 from nst_rt.infer.video.encoder import Shape
 from nst_rt.infer.video.probe import STDIO, Damage
 from nst_rt.infer.video.reader import VideoReader
@@ -87,7 +86,7 @@ def stylize_video(
     source: Path | str,
     output: Path | str | None = None,
     *,
-    style: AnyStyle | Timeline | Stylizer | FrameStylizer = "starry_night",
+    style: StyleOrStylizer = "starry_night",
     fade: float = DEFAULT_FADE,
     strength: float = 1.0,
     preserve_colors: bool = False,
@@ -123,7 +122,7 @@ def stylize_video(
             standard input.
         output: .mp4, .mkv, .mov or .webm; .gif or .webp; a name such as `frames/%06d.png` for
             numbered images; `-` for Matroska on standard output; by default `FILM_STYLE.EXT` in
-            the current folder. A file appears when it is complete.
+            the current folder, see `default_output`. A file appears when it is complete.
         style, fade, strength, preserve_colors, compare, stroke_size, backend, device, precision:
             see `load_frame_stylizer`.
         codec: h264 (default), hevc, av1, vp9 (default of .webm), h264_nvenc or hevc_nvenc.
@@ -154,7 +153,7 @@ def stylize_video(
     settings = Settings(
         codec, crf, preset, start, end, size, scale, fps, stability, overwrite, resume, segment
     )
-    output = default_output(source, style) if output is None else output
+    output = default_output(source, style, strength=strength) if output is None else output
     request = check_conversion(source, output, settings)
     frame_stylizer = load_frame_stylizer(
         style,

@@ -14,10 +14,8 @@ import cv2
 from nst_rt.errors import InputError, OutputExistsError
 from nst_rt.files import check_format, check_output, partial_path
 from nst_rt.infer.backends import installed_version
-from nst_rt.infer.frame_stylizer import FrameStylizer, label_of
+from nst_rt.infer.frame_stylizer import StyleOrStylizer, label_of
 from nst_rt.infer.stability.stabilizer import check_stability
-from nst_rt.infer.stylizer import Stylizer
-from nst_rt.infer.timeline import AnyStyle, Timeline
 from nst_rt.infer.video.encoder import VIDEO_SUFFIXES, Encoding, choose_encoding
 from nst_rt.infer.video.picture_reader import (
     FOLDER_RATE,
@@ -119,9 +117,11 @@ def check_conversion(
 
 
 def default_output(
-    source: Path | str, style: AnyStyle | Timeline | Stylizer | FrameStylizer
+    source: Path | str, style: StyleOrStylizer = "starry_night", *, strength: float = 1.0
 ) -> Path:
     """`FILM_STYLE.EXT` in the current folder, in the container of the source or else .mp4.
+
+    STYLE is the `style_label` of the style, which includes unequal weights and the strength.
 
     Raises:
         InputError: standard input, which has no name.
@@ -131,7 +131,7 @@ def default_output(
     source = Path(source)
     suffix = source.suffix.lower() if source.suffix.lower() in VIDEO_SUFFIXES else ".mp4"
     stem = source.resolve().name if source.is_dir() else source.stem
-    return Path(f"{stem}_{label_of(style)}{suffix}")
+    return Path(f"{stem}_{label_of(style, strength=strength)}{suffix}")
 
 
 def _fingerprint(source: Path) -> dict[str, Any]:

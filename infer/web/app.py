@@ -30,11 +30,12 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from nst_rt.errors import InputError, StyleTransferError
 from nst_rt.images.convert import tensor_to_frame
 from nst_rt.images.io import load_picture, save_image
+from nst_rt.infer.adaptive import LiveStyle
 from nst_rt.infer.web.jobs import Job, Jobs
 from nst_rt.infer.web.results import Results
 from nst_rt.infer.web.security import COOKIE_SECONDS, Guard
 from nst_rt.infer.web.settings import Settings
-from nst_rt.infer.web.stylizers import StyleChoice, StylizerPool, Viewer, encode_image
+from nst_rt.infer.web.stylizers import StylizerPool, Viewer, encode_image, parse_choice
 from nst_rt.infer.web.uploads import TooLargeError, Upload, Uploads, visitor_message
 from nst_rt.infer.web.work import PLANS, number, restore_style
 from nst_rt.models.style_model import Style
@@ -168,7 +169,7 @@ class _Routes:
         self._viewers += 1
         viewer: Viewer | None = None
         try:
-            first = StyleChoice({next(iter(self._pool.styles)): 1.0})
+            first = LiveStyle({next(iter(self._pool.styles)): 1.0})
             viewer = await run_in_threadpool(Viewer, self._pool, first, fps=self._settings.fps)
             await self._serve(socket, viewer)
         except WebSocketDisconnect:
@@ -187,7 +188,7 @@ class _Routes:
             jpeg = message.get("bytes")
             try:
                 if jpeg is None:
-                    choice = StyleChoice.parse(_from_json(message["text"]))
+                    choice = parse_choice(_from_json(message["text"]))
                     await run_in_threadpool(viewer.set_choice, choice)
                     continue
                 stylized = await run_in_threadpool(viewer.stylize, jpeg)
@@ -230,7 +231,7 @@ class _Routes:
         content = self._upload(request, request.path_params["id"], "image")
         query = request.query_params
         given = {name: query[name] for name in ("strength", "stroke_size") if name in query}
-        choice = StyleChoice.parse({"styles": _weights(query), **given})
+        choice = parse_choice({"styles": _weights(query), **given})
         own_size = max(content.facts["width"], content.facts["height"])
         size = min(number(query["size"], int), own_size) if "size" in query else None
         suffix = ".png" if query.get("format") == "png" else ".jpg"

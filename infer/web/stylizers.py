@@ -2,9 +2,8 @@
 
 import copy
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -13,7 +12,7 @@ import numpy as np
 from nst_rt.errors import InputError
 from nst_rt.images.io import Frame
 from nst_rt.images.pillow import readable_image
-from nst_rt.infer.adaptive import AdaptiveStylizer
+from nst_rt.infer.adaptive import AdaptiveStylizer, LiveStyle
 from nst_rt.infer.backends import BackendName, Precision
 from nst_rt.infer.blend import Pass, StyleSet
 from nst_rt.infer.frame_stylizer import FrameStylizer
@@ -28,39 +27,23 @@ _MAX_LIVE_PIXELS = 1920 * 1080
 _MIN_WAIT = 0.1  # fraction of the frame interval; a shorter wait is network jitter
 
 
-@dataclass(frozen=True)
-class StyleChoice:
-    """What a viewer has chosen on the page.
+def parse_choice(value: Any) -> LiveStyle:
+    """Read JSON such as `{"styles": {"udnie": 0.7, "the_scream": 0.3}, "stroke_size": "2%"}`.
 
-    Attributes:
-        styles: style names with their weights in the blend.
-        strength: from 0 (the frame as it is) to 1.
-        stroke_size: see `Stylizer`.
-        stability: of videos and live frames, from 0 to 1; see `Stabilizer`.
+    Raises:
+        InputError: anything else.
     """
-
-    styles: Mapping[str, float]
-    strength: float = 1.0
-    stroke_size: StrokeSize = DEFAULT_STROKES
-    stability: float = DEFAULT_STABILITY
-
-    @classmethod
-    def parse(cls, value: Any) -> "StyleChoice":
-        """Read JSON such as `{"styles": {"udnie": 0.7, "the_scream": 0.3}, "stroke_size": "2%"}`.
-
-        Anything else is an InputError.
-        """
-        try:
-            choice = cls(
-                {str(name): float(weight) for name, weight in value["styles"].items()},
-                float(value.get("strength", 1)),
-                StrokeSize.parse(value.get("stroke_size", DEFAULT_STROKES)),
-                float(value.get("stability", DEFAULT_STABILITY)),
-            )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise InputError(f"not a choice of styles: {str(value)[:200]}") from error
-        check_stability(choice.stability)
-        return choice
+    try:
+        choice = LiveStyle(
+            {str(name): float(weight) for name, weight in value["styles"].items()},
+            float(value.get("strength", 1)),
+            StrokeSize.parse(value.get("stroke_size", DEFAULT_STROKES)),
+            float(value.get("stability", DEFAULT_STABILITY)),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"not a choice of styles: {str(value)[:200]}") from error
+    check_stability(choice.stability)
+    return choice
 
 
 class StylizerPool:
@@ -108,14 +91,14 @@ class StylizerPool:
         """Compile the first style's network for 640x480 before the first frame arrives."""
         self._shared.prepare(480, 640)
 
-    def stylizer(self, choice: StyleChoice) -> Stylizer:
+    def stylizer(self, choice: LiveStyle) -> Stylizer:
         """Return a stylizer with a style of its own, on the shared networks, for one caller.
 
         Raises:
             UnknownNameError, InputError: an unknown style, or a number out of range.
         """
         own = copy.copy(self._shared)
-        own.set_style(choice.styles, strength=choice.strength, stroke_size=choice.stroke_size)
+        own.set_style(choice.blend, strength=choice.strength, stroke_size=choice.stroke_size)
         return own
 
 
@@ -150,7 +133,7 @@ class Viewer:
             waiting for other viewers; 0 never reduces the size.
     """
 
-    def __init__(self, pool: StylizerPool, choice: StyleChoice, *, fps: float) -> None:
+    def __init__(self, pool: StylizerPool, choice: LiveStyle, *, fps: float) -> None:
         stabilizer = Stabilizer(choice.stability)
         frame_stylizer = FrameStylizer(pool.stylizer(choice), stabilizer=stabilizer)
         self._frame_stylizer = AdaptiveStylizer(frame_stylizer, fps)
@@ -161,12 +144,9 @@ class Viewer:
         """Width and height at which the last frame was stylized."""
         return [*reversed(self._frame_stylizer.working_size)]
 
-    def set_choice(self, choice: StyleChoice) -> None:
+    def set_choice(self, choice: LiveStyle) -> None:
         """Choose the style of the next frames; one that cannot be used leaves the previous one."""
-        self._frame_stylizer.set_style(
-            choice.styles, strength=choice.strength, stroke_size=choice.stroke_size
-        )
-        self._frame_stylizer.set_stability(choice.stability)
+        self._frame_stylizer.set_style(choice)
 
     def stylize(self, jpeg: bytes) -> bytes:
         """Stylize one frame; raises what `decode_jpeg` does."""

@@ -23,7 +23,7 @@ from nst_rt.infer.video import VideoResult, stylize_video
 from nst_rt.infer.video.probe import probe
 from nst_rt.infer.web.jobs import Job
 from nst_rt.infer.web.settings import Settings
-from nst_rt.infer.web.stylizers import StyleChoice, StylizerPool, encode_image
+from nst_rt.infer.web.stylizers import StylizerPool, encode_image, parse_choice
 from nst_rt.infer.web.uploads import TooLargeError, Upload
 from nst_rt.models.style_model import StyleModel
 from nst_rt.optimization.inputs import PreserveColors
@@ -51,7 +51,7 @@ def plan_video(
 ) -> Plan:
     """Plan to stylize a video."""
     source = find(asked.get("video"), "video")
-    choice = StyleChoice.parse(asked.get("choice"))
+    choice = parse_choice(asked.get("choice"))
     stylizer = pool.stylizer(choice)
     max_seconds = settings.limits.seconds
 
@@ -83,7 +83,7 @@ def plan_video(
                 job.offer(result.output)
                 job.note = f"{result.frames} frames, {result.fps:.1f} per second"
 
-    names = " and ".join(name.replace("_", " ") for name in choice.styles)
+    names = " and ".join(name.replace("_", " ") for name in choice.blend)
     return f"{source.name}, {names}", work, (source,)
 
 

@@ -103,7 +103,7 @@ def run(source: list[str], output: str | None = None, **options: Any) -> Report:
     if len(sources) > 1 or (output is not None and _is_folder(output)):
         return _several(sources, output, options)
     if output is None:
-        output = str(default_output(sources[0], options.get("style", "starry_night")))
+        output = str(default_output(sources[0], **_naming(options)))
     report = _converted(sources[0], output, options)
     return replace(report, beside=output == _STDIO)
 
@@ -139,7 +139,7 @@ def _several(sources: list[str], output: str | None, options: dict[str, Any]) ->
     from nst_rt.infer.frame_stylizer import load_frame_stylizer
     from nst_rt.infer.video import Settings, check_conversion, work_path
 
-    targets = _targets(sources, output, options.get("style", "starry_night"))
+    targets = _targets(sources, output, _naming(options))
     style_settings = take_style_settings(options)
     if output is not None:
         Path(output).mkdir(parents=True, exist_ok=True)
@@ -217,7 +217,12 @@ def _is_folder(output: str) -> bool:
     return output != _STDIO and (output.endswith("/") or Path(output).is_dir())
 
 
-def _targets(sources: list[str], output: str | None, style: str) -> dict[str, Path]:
+def _naming(options: dict[str, Any]) -> dict[str, Any]:
+    """The options that default names of outputs depend on."""
+    return {name: options[name] for name in ("style", "strength") if name in options}
+
+
+def _targets(sources: list[str], output: str | None, naming: dict[str, Any]) -> dict[str, Path]:
     """The output of each video: under its own name in a folder, else under its default name."""
     from nst_rt.infer.video import VIDEO_SUFFIXES, default_output
 
@@ -228,7 +233,7 @@ def _targets(sources: list[str], output: str | None, style: str) -> dict[str, Pa
         raise InputError(f"{folder}: several videos need a folder")
     targets: dict[str, Path] = {}
     for name in sources:
-        target = default_output(name, style)
+        target = default_output(name, **naming)
         if folder is not None:
             target = folder / f"{Path(name).stem}{target.suffix}"
         if target in targets.values():

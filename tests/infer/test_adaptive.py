@@ -11,16 +11,18 @@ from nst_rt.errors import InputError, UnknownNameError
 from nst_rt.images.convert import tensor_to_frame
 from nst_rt.images.io import Frame, load_image
 from nst_rt.infer import adaptive
-from nst_rt.infer.adaptive import AdaptiveStylizer
+from nst_rt.infer.adaptive import AdaptiveStylizer, LiveStyle
 from nst_rt.infer.blend import Pass, StyleSet
 from nst_rt.infer.frame_stylizer import FrameStylizer
 from nst_rt.infer.postprocess import PostProcessing
 from nst_rt.infer.stability.stabilizer import Stabilizer
+from nst_rt.infer.strokes import StrokeSize
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.models.style_model import Style, StyleModel
 from nst_rt.models.transformer import TransformerNet
 
 FRAME = np.random.default_rng(0).integers(0, 256, (120, 160, 3), np.uint8)
+FULL_SIZE = StrokeSize.parse("1:1")
 Create = Callable[..., AdaptiveStylizer]
 
 
@@ -182,10 +184,10 @@ def test_styles_of_one_architecture_switch_on_the_next_frame(
 ) -> None:
     clock.nanoseconds = 500
     play(held, 3)
-    for style in ("night", {"waves": 0.4, "night": 0.6}, "waves"):
-        held.set_style(style)
+    for blend in ({"night": 1.0}, {"waves": 0.4, "night": 0.6}, {"waves": 1.0}):
+        held.set_style(LiveStyle(blend, stroke_size=FULL_SIZE))
         held.stylize(FRAME)
-        assert machine.blend == (style if isinstance(style, dict) else {style: 1.0})
+        assert machine.blend == blend
     assert len(clock.compiled) == 1
 
 
@@ -195,7 +197,7 @@ def test_frames_go_on_while_another_architecture_is_compiled(
     clock.nanoseconds = 500
     play(held, 3)
     for style, first in (("other", "waves"), ("waves", "waves")):
-        held.set_style(style)
+        held.set_style(LiveStyle({style: 1.0}, stroke_size=FULL_SIZE))
         stylize(held)
         assert machine.blend == {first: 1.0}
         stylize(held)
@@ -211,7 +213,7 @@ def test_no_frame_is_late_when_styles_switch(
     stylizer.calibrate(120, 160)
 
     def late_frames(blend: dict[str, float]) -> int:
-        stylizer.set_style(blend)
+        stylizer.set_style(LiveStyle(blend, stroke_size=FULL_SIZE))
         late = 0
         for _ in range(8):
             begin = clock.now
@@ -231,24 +233,23 @@ def test_no_frame_is_late_when_styles_switch(
 def test_invalid_style_changes_nothing(held: AdaptiveStylizer, machine: Machine) -> None:
     play(held, 2)
     with pytest.raises(UnknownNameError):
-        held.set_style("day")
+        held.set_style(LiveStyle({"day": 1.0}))
     with pytest.raises(InputError):
-        held.set_style("night", strength=2)
+        held.set_style(LiveStyle({"night": 1.0}, strength=2))
     held.stylize(FRAME)
     assert machine.blend == {"waves": 1.0}
 
 
-def test_strength_stroke_size_and_post_processing_are_set(
-    held: AdaptiveStylizer, machine: Machine, clock: Clock
-) -> None:
+def test_all_of_a_style_is_set(create: Create, machine: Machine, clock: Clock) -> None:
     clock.nanoseconds = 500
+    stabilizer = Stabilizer()
+    held = create(stabilizer=stabilizer)
     play(held, 2)
-    assert held.stylize(FRAME) is FRAME
-    held.set_style("waves", strength=0.5, stroke_size="40px")
-    held.set_post_processing(PostProcessing(compare=True))
+    strokes, compared = StrokeSize.parse("40px"), PostProcessing(compare=True)
+    held.set_style(LiveStyle({"waves": 1.0}, 0.5, strokes, 0.3, compared))
     stylize(held)
     shown = stylize(held)
-    assert machine.strength == 0.5
+    assert (machine.strength, stabilizer.stability) == (0.5, 0.3)
     assert held.working_size == (60, 80)
     np.testing.assert_array_equal(shown[:, :80], np.where(shown[:, :80] == 255, 255, FRAME[:, :80]))
 

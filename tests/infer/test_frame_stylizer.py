@@ -74,17 +74,19 @@ def test_timeline_changes_the_style(stylizer: Stylizer, frames: list[Frame]) -> 
 
 
 def test_post_processing_comes_last(stylizer: Stylizer, frames: list[Frame]) -> None:
-    post_processing = PostProcessing(strength=0.5, preserve_colors=True, compare=True)
+    plain = stylized(FrameStylizer(stylizer, stabilizer=Stabilizer()), frames)
+    stylizer.set_style(strength=0.5)
+    post_processing = PostProcessing(preserve_colors=True, compare=True)
     got = stylized(
         FrameStylizer(stylizer, post_processing=post_processing, stabilizer=Stabilizer()), frames
     )
-    plain = stylized(FrameStylizer(stylizer, stabilizer=Stabilizer()), frames)
-    np.testing.assert_array_equal(got, list(map(post_processing.apply, frames, plain)))
+    np.testing.assert_array_equal(got, list(map(post_processing.apply, frames, plain, [0.5] * 10)))
 
 
 def test_strength_0_returns_the_frame_itself(stylizer: Stylizer, frames: list[Frame]) -> None:
+    stylizer.set_style(strength=0)
     frame_stylizer = FrameStylizer(
-        stylizer, post_processing=PostProcessing(strength=0), stabilizer=Stabilizer()
+        stylizer, post_processing=PostProcessing(preserve_colors=True), stabilizer=Stabilizer()
     )
     assert all(map(operator.is_, frames, stylized(frame_stylizer, frames)))
 
@@ -95,12 +97,13 @@ def test_restored_state_continues_exactly(
 ) -> None:
     """Through a file, and in the middle of a cross-fade and at a cut of styles."""
     timeline = Timeline(((0, "waves"), (0.4, "night"), (0.9, "waves")), fade=0.2)
+    stylizer.set_style(strength=0.8)
 
     def frame_stylizer() -> FrameStylizer:
         return FrameStylizer(
             stylizer,
             timeline=timeline,
-            post_processing=PostProcessing(strength=0.8, preserve_colors=True),
+            post_processing=PostProcessing(preserve_colors=True),
             stabilizer=Stabilizer(),
         )
 
@@ -151,8 +154,8 @@ def repeated(frame_stylizer: FrameStylizer, frames: Sequence[Frame], times: int)
 def test_repeated_frames_are_stylized_once(
     two_styles: StyleModel, frames: list[Frame], stabilizer: Stabilizer | None
 ) -> None:
-    stylizer = Counting(two_styles, "waves", **EXACT)
-    post_processing = PostProcessing(strength=0.8, compare=True)
+    stylizer = Counting(two_styles, "waves", strength=0.8, **EXACT)
+    post_processing = PostProcessing(compare=True)
     frame_stylizer = FrameStylizer(stylizer, post_processing=post_processing, stabilizer=stabilizer)
     frame_stylizer.restore({})
     once = [frame_stylizer.start(frame, number * STEP)() for number, frame in enumerate(frames)]
@@ -250,11 +253,11 @@ def test_load_frame_stylizer_from_text(file: Path, frames: list[Frame]) -> None:
         stability=0.5,
         **EXACT,
     )
-    stylizer = Stylizer(StyleModel.load(file), "waves", **EXACT)
+    stylizer = Stylizer(StyleModel.load(file), "waves", strength=0.5, **EXACT)
     expected = FrameStylizer(
         stylizer,
         timeline=Timeline(((0, "waves"), (0.5, "night")), fade=0),
-        post_processing=PostProcessing(strength=0.5, preserve_colors=True, compare=True),
+        post_processing=PostProcessing(preserve_colors=True, compare=True),
         stabilizer=Stabilizer(0.5),
     )
     np.testing.assert_array_equal(stylized(frame_stylizer, frames), stylized(expected, frames))
@@ -276,14 +279,18 @@ def test_load_frame_stylizer_from_every_form(file: Path, frames: list[Frame]) ->
 
 
 def test_settings_of_loaded_styles_are_errors(stylizer: Stylizer) -> None:
-    with pytest.raises(InputError, match="`backend`"):
-        load_frame_stylizer(stylizer, backend="torch")
+    for setting in ({"backend": "torch"}, {"strength": 0.5}):
+        with pytest.raises(InputError, match=f"`{next(iter(setting))}`"):
+            load_frame_stylizer(stylizer, **setting)
     with pytest.raises(InputError, match="`strength`"):
         load_frame_stylizer(FrameStylizer(stylizer), strength=0.5)
 
 
 def test_labels_of_loaded_styles(stylizer: Stylizer) -> None:
-    stylizer.set_style(["night", "waves"])
-    assert label_of(stylizer) == label_of(FrameStylizer(stylizer)) == "night_waves"
-    timeline = Timeline(((0, "waves"), (1, "night")))
-    assert label_of(FrameStylizer(stylizer, timeline=timeline)) == "waves_night"
+    stylizer.set_style(["night", "waves"], strength=0.5)
+    label = "night_waves_strength_50"
+    assert label_of(stylizer) == label_of(FrameStylizer(stylizer)) == label
+    frame_stylizer = FrameStylizer(stylizer, timeline=Timeline(((0, "waves"), (1, "night"))))
+    assert label_of(frame_stylizer) == "waves_night_strength_50"
+    with pytest.raises(InputError, match="videos"):
+        label_of(frame_stylizer, over_time=False)

@@ -106,8 +106,12 @@ def test_style_and_settings(two_styles: StyleModel, album: Path) -> None:
     steady = FrameStylizer(stylizer, stabilizer=Stabilizer())  # which photos do without
     photos.stylize_images(album, "out", style=steady)
     np.testing.assert_array_equal(frame_of("out/more/a.png"), stylizer(frame_of(album / NAMES[2])))
+
+
+def test_styles_over_time_are_the_first_error(album: Path) -> None:
+    Path("there.png").touch()
     with pytest.raises(InputError, match="videos"):
-        photos.stylize_images(album, "two", style=f"{file}@0,{file}:night@1")
+        photos.stylize_images(album / "a.png", "there.png", style="udnie@0,starry_night@1")
 
 
 def test_unreadable_photos_are_skipped(stylize_images: Any, album: Path) -> None:

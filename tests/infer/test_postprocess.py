@@ -2,7 +2,6 @@ import cv2
 import numpy as np
 import pytest
 
-from nst_rt.errors import InputError
 from nst_rt.images.color import luminance, with_luminance
 from nst_rt.images.convert import frame_to_tensor, tensor_to_frame
 from nst_rt.images.io import Frame
@@ -98,16 +97,10 @@ def test_line_width_grows_with_the_frame() -> None:
 
 def test_order_is_colors_strength_split(frame: Frame, stylized: Frame) -> None:
     copies = frame.copy(), stylized.copy()
-    got = PostProcessing(strength=0.6, preserve_colors=True, compare=True).apply(frame, stylized)
+    got = PostProcessing(preserve_colors=True, compare=True).apply(frame, stylized, 0.6)
     mixed = with_strength(frame, with_original_colors(frame, stylized), 0.6)
     np.testing.assert_array_equal(got, split(frame, mixed))
-    assert PostProcessing().apply(frame, stylized) is stylized
-    assert PostProcessing(strength=0, preserve_colors=True).apply(frame, stylized) is frame
+    assert PostProcessing().apply(frame, stylized, 1) is stylized
+    assert PostProcessing(preserve_colors=True).apply(frame, stylized, 0) is frame
     np.testing.assert_array_equal(frame, copies[0])
     np.testing.assert_array_equal(stylized, copies[1])
-
-
-@pytest.mark.parametrize("value", [-0.1, 1.1, float("nan")])
-def test_strength_out_of_range_is_an_error(value: float) -> None:
-    with pytest.raises(InputError, match="strength"):
-        PostProcessing(strength=value)

@@ -162,13 +162,14 @@ def test_labels_of_styles(two_styles: StyleModel) -> None:
         ("starry_night", "starry_night"),
         ("my/mine.safetensors", "mine"),
         (Path("my/mine.safetensors"), "mine"),
-        ("my/mine.safetensors:a=1,b=2", "a_b"),
+        ("my/mine.safetensors:a=7,b=3", "a_70_b_30"),
         (["b", two_styles], "b_waves"),
         ({"a": 0.5, "b": 0.5}, "a_b"),
-        ("a@0,b@1,a@2", "a_b"),
+        ("a@0,a=2+b=1@1,a@2", "a_a_67_b_33"),
         (Timeline(((0, "a"), (1, "c"))), "a_c"),
     ):
         assert style_label(style) == label  # type: ignore[arg-type]
+        assert style_label(style, strength=0.5) == f"{label}_strength_50"  # type: ignore[arg-type]
 
 
 def test_valid_fraction_falls_through_fades() -> None:

@@ -20,7 +20,7 @@ from streams import decoded, free_port, mjpeg_stream
 
 from nst_rt.errors import InputError, OutputExistsError, StyleTransferError, UnknownNameError
 from nst_rt.images.io import Frame
-from nst_rt.infer.adaptive import AdaptiveStylizer
+from nst_rt.infer.adaptive import AdaptiveStylizer, LiveStyle
 from nst_rt.infer.frames import TimedFrame
 from nst_rt.infer.live import session
 from nst_rt.infer.live.camera import TIME_BASE
@@ -28,7 +28,6 @@ from nst_rt.infer.live.controls import LiveControls
 from nst_rt.infer.live.session import LiveFrame, LiveSession, stylized_frames
 from nst_rt.infer.live.webcam import stylize_webcam
 from nst_rt.infer.postprocess import PostProcessing
-from nst_rt.infer.strokes import DEFAULT_STROKES
 from nst_rt.infer.threads import polled
 
 STILL = np.full((48, 64, 3), (200, 100, 50), np.uint8)
@@ -94,11 +93,9 @@ def test_frames_are_stylized_as_the_controls_say() -> None:
     image = np.arange(16 * 64 * 3, dtype=np.uint8).reshape(16, 64, 3)
     frames = [TimedFrame(image, 5, 40_000_000, 5), None]
     stylized, nothing = stylized_frames(frames, loading, controls, mirror=True)
-    stylizer.set_style.assert_called_once_with(
-        {"night": 1.0}, strength=0.5, stroke_size=DEFAULT_STROKES
-    )
-    stylizer.set_stability.assert_called_once_with(0.3)
-    stylizer.set_post_processing.assert_called_once_with(PostProcessing(compare=True))
+    compared = PostProcessing(compare=True)
+    style = LiveStyle({"night": 1.0}, strength=0.5, stability=0.3, post_processing=compared)
+    stylizer.set_style.assert_called_once_with(style)
     assert stylizer.stylize.call_args.kwargs == {"interval": 0.04}
     assert nothing is None
     assert stylized is not None

@@ -13,19 +13,20 @@ from visitors import FRAME, JPEG, until
 
 from nst_rt.errors import InputError, StyleTransferError
 from nst_rt.images.io import Frame
+from nst_rt.infer.adaptive import LiveStyle
 from nst_rt.infer.blend import Pass
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.infer.web import stylizers
 from nst_rt.infer.web.stylizers import (
-    StyleChoice,
     StylizerPool,
     Viewer,
     decode_jpeg,
     encode_image,
+    parse_choice,
 )
 from nst_rt.models.style_model import Style, StyleModel
 
-WAVES = StyleChoice({"waves": 1})
+WAVES = LiveStyle({"waves": 1})
 
 
 def test_frames_are_stylized_in_the_order_of_requests(
@@ -56,19 +57,19 @@ def test_frames_are_stylized_in_the_order_of_requests(
 
 def test_viewers_have_their_own_style(pool: StylizerPool) -> None:
     one = Viewer(pool, WAVES, fps=0)
-    other = Viewer(pool, StyleChoice({"night": 1}), fps=0)
+    other = Viewer(pool, LiveStyle({"night": 1}), fps=0)
     waves, night = one.stylize(JPEG), other.stylize(JPEG)
     assert waves != night
     assert one.stylize(JPEG) == waves
     other.set_choice(WAVES)
     assert other.stylize(JPEG) == waves
-    other.set_choice(StyleChoice({"waves": 1}, strength=0))
+    other.set_choice(LiveStyle({"waves": 1}, strength=0))
     plain = decode_jpeg(other.stylize(JPEG)).astype(int)
     assert np.abs(plain - decode_jpeg(JPEG)).mean() < 4
 
 
 def test_stylizers_of_one_model_share_the_compiled_network(pool: StylizerPool) -> None:
-    one, other = (pool.stylizer(StyleChoice({name: 1})) for name in ("waves", "night"))
+    one, other = (pool.stylizer(LiveStyle({name: 1})) for name in ("waves", "night"))
     assert one is not other
     assert one._backend is other._backend
 
@@ -76,7 +77,7 @@ def test_stylizers_of_one_model_share_the_compiled_network(pool: StylizerPool) -
 def test_viewer_chooses_the_stroke_size(pool: StylizerPool) -> None:
     viewer = Viewer(pool, WAVES, fps=0)
     before = viewer.stylize(JPEG)
-    viewer.set_choice(StyleChoice.parse({"styles": {"waves": 1}, "stroke_size": "8%"}))
+    viewer.set_choice(parse_choice({"styles": {"waves": 1}, "stroke_size": "8%"}))
     while viewer.stylize(JPEG) == before:  # until the other size is compiled
         pass
     viewer.close()
@@ -114,7 +115,7 @@ def test_invalid_choice_keeps_the_previous_style(pool: StylizerPool) -> None:
     before = viewer.stylize(JPEG)
     for styles, strength in (({"vawes": 1}, 1), ({"waves": 1}, 2), ({"waves": 0}, 1), ({}, 1)):
         with pytest.raises(StyleTransferError):
-            viewer.set_choice(StyleChoice(styles, strength))
+            viewer.set_choice(LiveStyle(styles, strength))
         assert viewer.stylize(JPEG) == before
 
 
@@ -148,7 +149,7 @@ def test_models_are_added_and_removed(two_styles: StyleModel) -> None:
     assert list(pool.styles) == ["waves", "night", "mine"]
     before = viewer.stylize(JPEG)
     for styles in ({"mine": 1}, {"mine": 1, "waves": 1}):  # the same weights under another name
-        viewer.set_choice(StyleChoice(styles))
+        viewer.set_choice(LiveStyle(styles))
         assert viewer.stylize(JPEG) == before
     pool.remove(added)
     assert list(pool.styles) == ["waves", "night"]
@@ -191,4 +192,4 @@ def test_invalid_frames_are_rejected(content: bytes) -> None:
 )
 def test_invalid_choice_is_rejected(value: Any) -> None:
     with pytest.raises(InputError):
-        StyleChoice.parse(value)
+        parse_choice(value)

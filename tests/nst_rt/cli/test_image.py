@@ -55,17 +55,17 @@ def test_photo_in_a_blend(run: Run) -> None:
     code, out, _ = run("photo.png", "--style", BLEND, "--json")
     facts = json.loads(out)
     assert code == 0
-    assert facts["images"] == [{"output": "photo_waves_night.png", "width": 64, "height": 64}]
+    assert facts["images"] == [{"output": "photo_waves_75_night_25.png", "width": 64, "height": 64}]
     assert facts["backend"].startswith("torch f32")
     expected = stylized({"waves": 3, "night": 1})
-    np.testing.assert_array_equal(frame_of("photo_waves_night.png"), expected)
+    np.testing.assert_array_equal(frame_of("photo_waves_75_night_25.png"), expected)
 
 
 def test_post_processing(run: Run) -> None:
     options = ("--preserve-colors", "--compare", "--strength", "0.6")
     assert run("photo.png", "-o", "out.png", "--style", f"{TWO}:night", *options)[0] == 0
-    expected = PostProcessing(strength=0.6, preserve_colors=True, compare=True).apply(
-        frame_of("photo.png"), stylized("night")
+    expected = PostProcessing(preserve_colors=True, compare=True).apply(
+        frame_of("photo.png"), stylized("night"), 0.6
     )
     np.testing.assert_array_equal(frame_of("out.png"), expected)
 

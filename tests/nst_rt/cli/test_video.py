@@ -82,7 +82,9 @@ def test_options_reach_the_conversion(run: Run, start: str, end: str) -> None:
     assert streams(Path("out.mp4"))[0][1] == "hevc"
 
 
-@pytest.mark.parametrize(("name", "output"), [("a.mkv", "a_two.mkv"), ("a.avi", "a_two.mp4")])
+@pytest.mark.parametrize(
+    ("name", "output"), [("a.mkv", "a_two_strength_0.mkv"), ("a.avi", "a_two_strength_0.mp4")]
+)
 def test_default_output(run: Run, name: str, output: str) -> None:
     write_clip(Path(name), pts=range(0, 2560, 512))
     assert run(name)[0] == 0
@@ -96,7 +98,8 @@ def test_several_videos_go_to_the_current_folder(run: Run) -> None:
     for name in ("a.mp4", "b.mkv"):
         write_clip(Path(name), pts=range(0, 2560, 512))
     assert run("a.mp4", "b.mkv")[0] == 0
-    assert {path.name for path in Path().glob("*_two.*")} == {"a_two.mp4", "b_two.mkv"}
+    outputs = {"a_two_strength_0.mp4", "b_two_strength_0.mkv"}
+    assert {path.name for path in Path().glob("*_two_*")} == outputs
 
 
 def test_bad_file_does_not_stop_the_others(run: Run) -> None:
