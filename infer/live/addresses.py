@@ -4,6 +4,29 @@ import contextlib
 import ipaddress
 import socket
 
+from nst_rt.errors import InputError
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """A socket that listens on an address; port 0 is any free one.
+
+    Raises:
+        InputError: an address that is not of this machine, or in use.
+    """
+    try:
+        [(family, *_, where), *_] = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        # If the system can, listening on all networks of IPv6 includes those of IPv4.
+        both = family == socket.AF_INET6 and is_any(host) and socket.has_dualstack_ipv6()
+        return socket.create_server(where[:2], family=family, dualstack_ipv6=both)
+    except socket.gaierror as error:
+        raise InputError(f"{host}: no such address on this machine") from error
+    except OSError as error:
+        raise InputError(
+            f"{host}, port {port}: cannot listen there ({error}); choose another port"
+        ) from error
+
 
 def is_loopback(host: str) -> bool:
     """Whether a host name or address can be reached from this machine only."""

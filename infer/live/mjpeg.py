@@ -1,12 +1,10 @@
 """Live frames as an MJPEG stream over HTTP, for OBS, browsers, players and many TVs."""
 
-import contextlib
 import hmac
 import socket
 import threading
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from socketserver import TCPServer
 from urllib.parse import parse_qs, quote, urlsplit
 
 import cv2
@@ -14,7 +12,7 @@ import cv2
 from nst_rt.errors import InputError
 from nst_rt.images.io import Frame
 from nst_rt.infer.frames import TimedFrame
-from nst_rt.infer.live.addresses import in_url, is_any, is_loopback, reached_at
+from nst_rt.infer.live.addresses import in_url, is_loopback, listening, reached_at
 
 MAX_VIEWERS = 8  # at the same time
 _QUALITY = 85  # of JPEG
@@ -48,10 +46,7 @@ class MjpegServer:
             raise InputError("`token` is empty and would let everybody in")
         if token is None and not is_loopback(host):
             raise InputError(f"other machines can reach {host}; set a `token` for its viewers")
-        try:
-            self._server = _Server((host, port), token)
-        except OSError as error:
-            raise InputError(f"{host}:{port}: cannot listen there ({error.strerror})") from error
+        self._server = _Server(listening(host, port), token)
         threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True).start()
         query = _query(token)
         self.links = tuple(
@@ -122,20 +117,15 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, address: tuple[str, int], token: str | None) -> None:
-        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        super().__init__(address, _Viewer)
+    def __init__(self, listens: socket.socket, token: str | None) -> None:
+        host, self.server_port = listens.getsockname()[:2]
+        # The server's own way to bind looks up host names, which takes long without a network.
+        super().__init__((host, self.server_port), _Viewer, bind_and_activate=False)
+        self.socket.close()
+        self.socket = listens
         self.token = token
         self.newest = _Newest()
         self.seats = threading.BoundedSemaphore(MAX_VIEWERS)
-
-    def server_bind(self) -> None:
-        """Bind without looking up host names, which takes long where there is no network."""
-        if self.address_family == socket.AF_INET6 and is_any(str(self.server_address[0])):
-            with contextlib.suppress(OSError):  # a system that cannot listen on IPv4, too
-                self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        TCPServer.server_bind(self)
-        self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Print nothing when a viewer disconnects."""

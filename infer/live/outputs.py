@@ -139,7 +139,6 @@ class VirtualCamera:
 
     Args:
         size: width and height; frames of another size are scaled.
-        fps: frames per second to announce.
 
     Attributes:
         device: name of the camera.
@@ -149,7 +148,7 @@ class VirtualCamera:
         CameraError: this machine has no virtual camera.
     """
 
-    def __init__(self, size: Size, *, fps: int = FPS) -> None:
+    def __init__(self, size: Size) -> None:
         try:
             import pyvirtualcam
         except ImportError as error:
@@ -158,7 +157,7 @@ class VirtualCamera:
             ) from error
         self._size = size
         try:
-            self._camera: Any = pyvirtualcam.Camera(*size, fps, fmt=pyvirtualcam.PixelFormat.BGR)
+            self._camera: Any = pyvirtualcam.Camera(*size, FPS, fmt=pyvirtualcam.PixelFormat.BGR)
         except RuntimeError as error:
             raise CameraError(
                 "this machine has no virtual camera: on Linux run sudo modprobe v4l2loopback, on "

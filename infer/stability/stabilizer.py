@@ -191,26 +191,26 @@ class Stabilizer:
                 {name: layer for name, layer in known if layer is not None},
             )
 
-    def steady(self, frame: Frame, stylized: Frame, *, valid: float = 1.0) -> Frame:
+    def steady(self, frame: Frame, stylized: Frame) -> Frame:
         """Stabilize a stylized frame.
 
         Args:
             frame: the input, shape (H, W, 3), uint8 BGR.
             stylized: what the network made of it, same shape.
-            valid: factor of how much of the last output may be kept, from 0 to 1; below 1 while
-                the style changes.
 
         Returns:
             Same shape; `stylized` itself where nothing can be kept.
         """
-        return self.steady_layers(frame, [Layer("", 1.0, lambda: stylized)], valid=valid)
+        return self.steady_layers(frame, [Layer("", 1.0, lambda: stylized)])
 
     def steady_layers(self, frame: Frame, layers: Sequence[Layer], *, valid: float = 1.0) -> Frame:
         """Stabilize the mean of several networks' outputs, not all of which run for each frame.
 
         Args:
-            frame, valid: see `steady`.
+            frame: the input, shape (H, W, 3), uint8 BGR.
             layers: at least one.
+            valid: factor of how much of the last output may be kept, from 0 to 1; below 1 while
+                the style changes.
 
         Returns:
             Same shape.

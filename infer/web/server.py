@@ -18,7 +18,7 @@ from nst_rt.errors import InputError
 from nst_rt.files import check_input
 from nst_rt.images.collection import find_photos
 from nst_rt.infer.backends import BackendName, Precision
-from nst_rt.infer.live.addresses import in_url, is_any, is_loopback, reached_at
+from nst_rt.infer.live.addresses import in_url, is_loopback, listening, reached_at
 from nst_rt.infer.web.app import create_app
 from nst_rt.infer.web.results import temporary_folder
 from nst_rt.infer.web.security import certificate_names, is_named, self_signed_certificate
@@ -133,7 +133,7 @@ def serve(
         certified = certificate_names(tls_cert)
     # The name that a router or a name server has for this machine; asking them may take time.
     own_names = () if local else (socket.getfqdn(),)
-    with _listening(host, port) as sock, temporary_folder() as root:
+    with listening(host, port) as sock, temporary_folder() as root:
         loaded = [
             StyleModel.load(model) for model in (*models, *dict.fromkeys(gallery_files().values()))
         ]
@@ -186,22 +186,6 @@ def serve(
             on_ready(Ready(links, fingerprint, https or local, settings.results))
         with _sigterm_as_interrupt():
             uvicorn.Server(config).run(sockets=[sock])
-
-
-def _listening(host: str, port: int) -> socket.socket:
-    try:
-        [(family, *_, where), *_] = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-        # If the system can, listening on all networks of IPv6 includes those of IPv4.
-        both = family == socket.AF_INET6 and is_any(host) and socket.has_dualstack_ipv6()
-        return socket.create_server(where[:2], family=family, dualstack_ipv6=both)
-    except socket.gaierror as error:
-        raise InputError(f"{host}: no such address on this machine") from error
-    except OSError as error:
-        raise InputError(
-            f"{host}, port {port}: cannot listen there ({error}); choose another `port`"
-        ) from error
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from nst_rt.cli import main
 from nst_rt.errors import InputError
 from nst_rt.infer.web import server
 from nst_rt.infer.web.security import certificate_names, self_signed_certificate
-from nst_rt.infer.web.server import Ready, _listening, serve
+from nst_rt.infer.web.server import Ready, serve
 from nst_rt.infer.web.settings import Settings
 from nst_rt.models.style_model import StyleModel
 
@@ -179,11 +179,3 @@ def test_link_quotes_the_token(opened: Opens) -> None:
     token = "a+b&c d#e"
     ready, _ = opened(token=token)
     assert parse_qs(urlsplit(ready.links[0]).query) == {"token": [token]}
-
-
-def test_listening_on_all_ipv6_networks_includes_ipv4() -> None:
-    if not socket.has_dualstack_ipv6():
-        pytest.skip("no IPv6 on this machine")
-    with _listening("::", 0) as listening:
-        port = listening.getsockname()[1]
-        socket.create_connection(("127.0.0.1", port), 10).close()
