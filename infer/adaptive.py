@@ -65,8 +65,7 @@ class AdaptiveStylizer:
     """
 
     def __init__(self, frame_stylizer: FrameStylizer, fps: float) -> None:
-        if not 0 <= fps < float("inf"):
-            raise InputError(f"`fps` must be 0 or more frames per second, not {fps}")
+        check_frame_rate(fps)
         self._frame_stylizer = frame_stylizer
         self._stylizer = frame_stylizer.stylizer
         self._budget = 1 / fps if fps else float("inf")
@@ -212,3 +211,9 @@ class AdaptiveStylizer:
     def _forget_times(self) -> None:
         self._times.clear()
         self._intervals.clear()
+
+
+def check_frame_rate(fps: float) -> None:
+    """Raise an InputError unless a frame rate to hold is 0 or a finite number."""
+    if not 0 <= fps < float("inf"):
+        raise InputError(f"`fps` must be 0 or more frames per second, not {fps}")

@@ -3,6 +3,8 @@
 import contextlib
 import ipaddress
 import socket
+from collections.abc import Iterable
+from urllib.parse import quote
 
 from nst_rt.errors import InputError
 
@@ -30,22 +32,23 @@ def listening(host: str, port: int) -> socket.socket:
 
 def is_loopback(host: str) -> bool:
     """Whether a host name or address can be reached from this machine only."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    address = ip_address(host)
+    return host == "localhost" if address is None else address.is_loopback
 
 
 def is_any(host: str) -> bool:
     """Whether an address stands for all networks of this machine."""
-    if host == "0":  # which sockets take for 0.0.0.0
-        return True
+    address = ip_address(host)
+    # Sockets take 0 for 0.0.0.0.
+    return host == "0" if address is None else address.is_unspecified
+
+
+def ip_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The address, None for a host name."""
     try:
-        return ipaddress.ip_address(host).is_unspecified
+        return ipaddress.ip_address(host)
     except ValueError:
-        return False
+        return None
 
 
 def reached_at(host: str) -> list[str]:
@@ -56,9 +59,15 @@ def reached_at(host: str) -> list[str]:
     return [_lan_address(host), "localhost"] if is_any(host) else [host]
 
 
-def in_url(name: str) -> str:
-    """A host name or address as URLs write it: IPv6 in brackets."""
-    return f"[{name}]" if ":" in name else name
+def links(names: Iterable[str], port: int, path: str, *, scheme: str = "http") -> tuple[str, ...]:
+    """URLs of a path, which begins with /, on a server that has several names or addresses."""
+    hosts = (f"[{name}]" if ":" in name else name for name in names)  # IPv6
+    return tuple(f"{scheme}://{host}:{port}{path}" for host in hosts)
+
+
+def token_query(token: str | None) -> str:
+    """The end of a URL that carries a token; empty without one."""
+    return f"?token={quote(token, safe='')}" if token else ""
 
 
 # An address of each family that is reserved for documentation: RFC 5737, 3849.

@@ -5,14 +5,14 @@ import socket
 import threading
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import cv2
 
 from nst_rt.errors import InputError
 from nst_rt.images.io import Frame
 from nst_rt.infer.frames import TimedFrame
-from nst_rt.infer.live.addresses import in_url, is_loopback, listening, reached_at
+from nst_rt.infer.live.addresses import is_loopback, links, listening, reached_at, token_query
 
 MAX_VIEWERS = 8  # at the same time
 _QUALITY = 85  # of JPEG
@@ -48,11 +48,8 @@ class MjpegServer:
             raise InputError(f"other machines can reach {host}; set a `token` for its viewers")
         self._server = _Server(listening(host, port), token)
         threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True).start()
-        query = _query(token)
-        self.links = tuple(
-            f"http://{in_url(name)}:{self._server.server_port}/stream.mjpg{query}"
-            for name in reached_at(host)
-        )
+        path = f"/stream.mjpg{token_query(token)}"
+        self.links = links(reached_at(host), self._server.server_port, path)
 
     def write(self, frame: TimedFrame) -> None:
         """Replace the frame that viewers get next."""
@@ -76,10 +73,6 @@ def parsed_address(address: str | int) -> tuple[str, int]:
     if not port.isdecimal() or int(port) > 65535:
         raise InputError(f"{address}: not an address to listen on; give PORT or HOST:PORT")
     return host, int(port)
-
-
-def _query(token: str | None) -> str:
-    return f"?token={quote(token, safe='')}" if token else ""
 
 
 class _Newest:
@@ -114,9 +107,6 @@ class _Newest:
 
 
 class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-
     def __init__(self, listens: socket.socket, token: str | None) -> None:
         host, self.server_port = listens.getsockname()[:2]
         # The server's own way to bind looks up host names, which takes long without a network.
@@ -150,7 +140,7 @@ class _Viewer(BaseHTTPRequestHandler):
             return
         if url.path == "/":
             self._send_head("text/html; charset=utf-8")
-            self.wfile.write(_PAGE.replace("{query}", _query(token)).encode())
+            self.wfile.write(_PAGE.replace("{query}", token_query(token)).encode())
         elif url.path == "/stream.mjpg":
             self._stream()
         else:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nst_rt.errors import InputError
 from nst_rt.files import check_format
-from nst_rt.infer.adaptive import AdaptiveStylizer
+from nst_rt.infer.adaptive import AdaptiveStylizer, check_frame_rate
 from nst_rt.infer.backends import BackendName, Precision
 from nst_rt.infer.frame_stylizer import FrameStylizer
 from nst_rt.infer.frames import Sink
@@ -101,8 +101,7 @@ def stylize_webcam(
         InputError, OutputExistsError: a file, a folder or a value that cannot be used.
         VideoError: a recording that cannot be written, as on a full disk.
     """
-    if not 0 <= fps < float("inf"):
-        raise InputError(f"`fps` must be 0 or more frames per second, not {fps}")
+    check_frame_rate(fps)
     if duration is not None and not 0 < duration < float("inf"):
         raise InputError(f"`duration` must be a positive number of seconds, not {duration}")
     if not Path(snapshots).is_dir():

@@ -6,7 +6,6 @@ The cookie is that of Starlette's SessionMiddleware, which stands in front of th
 import datetime
 import hashlib
 import hmac
-import ipaddress
 import secrets
 import socket
 from collections.abc import Container, Iterable
@@ -25,6 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from nst_rt.errors import InputError
+from nst_rt.infer.live.addresses import ip_address
 
 COOKIE_SECONDS = 400 * 86400  # the most that browsers grant; a visitor's jobs are lost after it
 
@@ -145,21 +145,13 @@ class Guard:
             name = urlsplit(f"//{host}").hostname or ""
         except ValueError:
             return False
-        return is_named(name, self._names) or _is_address(name)
+        return is_named(name, self._names) or ip_address(name) is not None
 
 
 def is_named(name: str, names: Container[str]) -> bool:
     """Whether a name is among others, in which `*.` may stand for its first part."""
     name = name.lower()
     return name in names or f"*.{name.partition('.')[2]}" in names
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
 
 
 def _origin_host(connection: HTTPConnection) -> str:
@@ -214,7 +206,7 @@ def self_signed_certificate(folder: Path, *names: str) -> Certificate:
     host = socket.gethostname()
     known = dict.fromkeys(("localhost", host, f"{host}.local", "127.0.0.1", "::1", *names))
     alternatives = [
-        x509.IPAddress(ipaddress.ip_address(name)) if _is_address(name) else x509.DNSName(name)
+        x509.IPAddress(address) if (address := ip_address(name)) else x509.DNSName(name)
         for name in known
     ]
     now = datetime.datetime.now(datetime.UTC)

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
 
 import uvicorn
 from platformdirs import user_data_path
@@ -17,8 +16,9 @@ from platformdirs import user_data_path
 from nst_rt.errors import InputError
 from nst_rt.files import check_input
 from nst_rt.images.collection import find_photos
+from nst_rt.infer.adaptive import check_frame_rate
 from nst_rt.infer.backends import BackendName, Precision
-from nst_rt.infer.live.addresses import in_url, is_loopback, listening, reached_at
+from nst_rt.infer.live.addresses import is_loopback, links, listening, reached_at, token_query
 from nst_rt.infer.web.app import create_app
 from nst_rt.infer.web.results import temporary_folder
 from nst_rt.infer.web.security import certificate_names, is_named, self_signed_certificate
@@ -111,8 +111,7 @@ def serve(
         raise InputError("`tls_cert` and `tls_key` must be given together")
     if self_signed and tls_cert:
         raise InputError("`self_signed` cannot be combined with `tls_cert`")
-    if not 0 <= fps < float("inf"):
-        raise InputError(f"`fps` must be 0 or more, not {fps}")
+    check_frame_rate(fps)
     if not 0 <= port <= 65535:
         raise InputError(f"`port` must be from 0 to 65535, not {port}")
     names = ("viewers", "max_upload", "max_pixels", "max_seconds", "storage")
@@ -180,10 +179,9 @@ def serve(
             timeout_graceful_shutdown=3,  # seconds that open requests get
         )
         if on_ready is not None:
-            query = f"?token={quote(settings.token, safe='')}" if settings.token else ""
-            scheme = "https" if https else "http"
-            links = tuple(f"{scheme}://{in_url(name)}:{port}/{query}" for name in addresses)
-            on_ready(Ready(links, fingerprint, https or local, settings.results))
+            path, scheme = f"/{token_query(settings.token)}", "https" if https else "http"
+            opened_at = links(addresses, port, path, scheme=scheme)
+            on_ready(Ready(opened_at, fingerprint, https or local, settings.results))
         with _sigterm_as_interrupt():
             uvicorn.Server(config).run(sockets=[sock])
 
