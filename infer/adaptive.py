@@ -67,7 +67,6 @@ class AdaptiveStylizer:
     def __init__(self, frame_stylizer: FrameStylizer, fps: float) -> None:
         check_frame_rate(fps)
         self._frame_stylizer = frame_stylizer
-        self._stylizer = frame_stylizer.stylizer
         self._budget = 1 / fps if fps else float("inf")
         self._allowed = self._budget  # seconds per frame, with the rate of the source
         self._background = ThreadPoolExecutor(1, "compile")
@@ -88,6 +87,10 @@ class AdaptiveStylizer:
     def backend(self) -> str:
         """Backend, precision and device."""
         return str(self._stylizer)
+
+    @property
+    def _stylizer(self) -> Stylizer:
+        return self._frame_stylizer.stylizer
 
     @property
     def scale(self) -> float:
@@ -148,7 +151,7 @@ class AdaptiveStylizer:
         if self._next.is_ready(height, width):
             if is_other or self._next.scale != self.scale:
                 self._forget_times()
-            self._stylizer.become(self._next)
+            self._frame_stylizer.stylizer = self._next
             self._next = self._compiling = None
         elif self._compiling is None or self._compiling.done():
             if self._compiling is not None:

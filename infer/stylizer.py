@@ -124,10 +124,6 @@ class Stylizer:
             self.blend = weights_of(style)
         self.strength, self._stroke_size = strength, strokes
 
-    def become(self, other: "Stylizer") -> None:
-        """Take over the style, strength, stroke size and scale of a copy of this stylizer."""
-        self.__dict__.update(other.__dict__)
-
     def __str__(self) -> str:
         """Backend, precision and device that it really runs on."""
         return f"{self.backend} {self.precision} on {self.device}"

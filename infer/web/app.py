@@ -35,7 +35,7 @@ from nst_rt.infer.web.jobs import Job, Jobs
 from nst_rt.infer.web.results import Results
 from nst_rt.infer.web.security import COOKIE_SECONDS, Guard
 from nst_rt.infer.web.settings import Settings
-from nst_rt.infer.web.stylizers import StylizerPool, Viewer, encode_image, parse_choice
+from nst_rt.infer.web.stylizers import SharedStylizer, Viewer, encode_image, parse_choice
 from nst_rt.infer.web.uploads import TooLargeError, Upload, Uploads, visitor_message
 from nst_rt.infer.web.work import PLANS, number, restore_style
 from nst_rt.models.style_model import Style
@@ -48,9 +48,9 @@ _IMAGES_AT_ONCE = 2  # large ones take gigabytes
 _MAX_JOB_BODY = 2**16  # bytes
 
 
-def create_app(pool: StylizerPool, settings: Settings) -> Starlette:
+def create_app(shared: SharedStylizer, settings: Settings) -> Starlette:
     """Create the ASGI application of a studio."""
-    routes = _Routes(pool, settings)
+    routes = _Routes(shared, settings)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -112,13 +112,13 @@ def _error_answer(status: int) -> Callable[[Request, Exception], Response]:
 class _Routes:
     """The routes, and what all requests share. Only its owner can access an upload or a job."""
 
-    def __init__(self, pool: StylizerPool, settings: Settings) -> None:
-        self._pool = pool
+    def __init__(self, shared: SharedStylizer, settings: Settings) -> None:
+        self._shared = shared
         self._settings = settings
         self.results = Results(settings.results)
         self._jobs = Jobs(settings.root, self.results, undo=settings.undo)
         for job in self._jobs:
-            restore_style(pool, job)
+            restore_style(shared, job)
         self._uploads = Uploads(settings.root, settings.limits, lambda: self._jobs.stored)
         self._viewers = 0
         self._stylizing = asyncio.Semaphore(_IMAGES_AT_ONCE)
@@ -133,7 +133,9 @@ class _Routes:
     async def facts(self, request: Request) -> Response:
         settings = self._settings
         hidden = {job.facts.get("style") for job in self._jobs if job.hidden}
-        styles = [style for style in self._pool.styles.values() if style.name not in hidden]
+        styles = [
+            style for style in self._shared.style_set.styles.values() if style.name not in hidden
+        ]
         titles = Counter(style.title for style in styles)
 
         def title(style: Style) -> str:  # two networks may have learned the same style image
@@ -143,7 +145,7 @@ class _Routes:
         return JSONResponse(
             {
                 "version": __version__,
-                "backend": str(self._pool),
+                "backend": str(self._shared),
                 "styles": [
                     {name: getattr(style, name) for name in ("name", "artist", "year", "preview")}
                     | {"title": title(style)}
@@ -169,8 +171,8 @@ class _Routes:
         self._viewers += 1
         viewer: Viewer | None = None
         try:
-            first = LiveStyle({next(iter(self._pool.styles)): 1.0})
-            viewer = await run_in_threadpool(Viewer, self._pool, first, fps=self._settings.fps)
+            first = LiveStyle({next(iter(self._shared.style_set.styles)): 1.0})
+            viewer = await run_in_threadpool(Viewer, self._shared, first, fps=self._settings.fps)
             await self._serve(socket, viewer)
         except WebSocketDisconnect:
             pass
@@ -235,7 +237,7 @@ class _Routes:
         own_size = max(content.facts["width"], content.facts["height"])
         size = min(number(query["size"], int), own_size) if "size" in query else None
         suffix = ".png" if query.get("format") == "png" else ".jpg"
-        stylizer = self._pool.stylizer(choice)
+        stylizer = self._shared.in_style(choice)
 
         def stylize() -> bytes:
             picture = load_picture(content.path, size=size)
@@ -269,7 +271,9 @@ class _Routes:
             raise InputError(f"unknown kind of job {str(kind)[:20]!r}")
         find = partial(self._upload, request)
         plan = PLANS[kind]
-        title, work, inputs = await run_in_threadpool(plan, asked, find, self._pool, self._settings)
+        title, work, inputs = await run_in_threadpool(
+            plan, asked, find, self._shared, self._settings
+        )
         job = self._jobs.submit(kind, title, request.scope["visitor"], work, inputs)
         return JSONResponse(job.describe())
 

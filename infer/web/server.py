@@ -23,7 +23,7 @@ from nst_rt.infer.web.app import create_app
 from nst_rt.infer.web.results import temporary_folder
 from nst_rt.infer.web.security import certificate_names, is_named, self_signed_certificate
 from nst_rt.infer.web.settings import Limits, Settings
-from nst_rt.infer.web.stylizers import StylizerPool
+from nst_rt.infer.web.stylizers import SharedStylizer
 from nst_rt.models.style_model import StyleModel, gallery_files
 
 _MIN_TOKEN_LENGTH = 8
@@ -136,8 +136,8 @@ def serve(
         loaded = [
             StyleModel.load(model) for model in (*models, *dict.fromkeys(gallery_files().values()))
         ]
-        pool = StylizerPool(*loaded, backend=backend, device=device, precision=precision)
-        pool.prepare()
+        shared = SharedStylizer(*loaded, backend=backend, device=device, precision=precision)
+        shared.prepare(480, 640)  # the most common size of cameras
         addresses = reached_at(host)
         fingerprint = None
         if self_signed:
@@ -166,7 +166,7 @@ def serve(
             https=https,
         )
         config = uvicorn.Config(
-            create_app(pool, settings),
+            create_app(shared, settings),
             ws="websockets-sansio",
             ws_max_size=4 * 2**20,  # bytes of a live JPEG
             ws_per_message_deflate=False,  # JPEGs do not get smaller

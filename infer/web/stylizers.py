@@ -19,7 +19,7 @@ from nst_rt.infer.frame_stylizer import FrameStylizer
 from nst_rt.infer.stability.stabilizer import DEFAULT_STABILITY, Stabilizer, check_stability
 from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize
 from nst_rt.infer.stylizer import Stylizer
-from nst_rt.models.style_model import Style, StyleModel
+from nst_rt.models.style_model import StyleModel
 from nst_rt.models.transformer import MINIMUM_SIZE
 
 _JPEG_QUALITY = 85
@@ -46,8 +46,11 @@ def parse_choice(value: Any) -> LiveStyle:
     return choice
 
 
-class StylizerPool:
-    """The styles that the studio offers, on networks that are compiled once for all viewers.
+class SharedStylizer(Stylizer):
+    """The stylizer of a studio: its copies have styles of their own, and share what is compiled.
+
+    One thread stylizes the frames of all copies in the order of the requests. A viewer who asks
+    again waits behind all others, so that fast viewers and videos leave room for the rest.
 
     Args:
         *models: style models, at least one; where two styles share a name, the first one stays.
@@ -61,56 +64,22 @@ class StylizerPool:
         device: str | None = None,
         precision: Precision = "auto",
     ) -> None:
-        self._style_set = StyleSet()
+        styles = StyleSet()
         for model in models:
-            self.add(model)
-        first = self._style_set.names[0]
-        self._shared = _SharedStylizer(
-            self._style_set, first, backend=backend, device=device, precision=precision
-        )
-        self._shared.queue = ThreadPoolExecutor(1, "stylize")
+            styles.add(model, skip_known=True)
+        first = styles.names[0]
+        super().__init__(styles, first, backend=backend, device=device, precision=precision)
+        self.queue = ThreadPoolExecutor(1, "stylize")
 
-    def __str__(self) -> str:
-        """Backend, precision and device in use."""
-        return str(self._shared)
-
-    @property
-    def styles(self) -> dict[str, Style]:
-        """All styles by name, in the order in which they were added."""
-        return self._style_set.styles
-
-    def add(self, model: StyleModel) -> None:
-        """Add the styles of a model whose names are not taken yet."""
-        self._style_set.add(model, skip_known=True)
-
-    def remove(self, model: StyleModel) -> None:
-        """Remove the styles of a model; stylizers that use one of them keep working."""
-        self._style_set.remove(model)
-
-    def prepare(self) -> None:
-        """Compile the first style's network for 640x480 before the first frame arrives."""
-        self._shared.prepare(480, 640)
-
-    def stylizer(self, choice: LiveStyle) -> Stylizer:
-        """Return a stylizer with a style of its own, on the shared networks, for one caller.
+    def in_style(self, choice: LiveStyle) -> Stylizer:
+        """A copy with a style of its own, for one caller.
 
         Raises:
             UnknownNameError, InputError: an unknown style, or a number out of range.
         """
-        own = copy.copy(self._shared)
+        own = copy.copy(self)
         own.set_style(choice.blend, strength=choice.strength, stroke_size=choice.stroke_size)
         return own
-
-
-class _SharedStylizer(Stylizer):
-    """A stylizer whose copies have their own style and share the compiled networks.
-
-    The one thread of `queue` stylizes the frames of all copies in the order of the requests. A
-    viewer who asks again waits behind all others, so that fast viewers and videos leave room for
-    the rest.
-    """
-
-    queue: ThreadPoolExecutor
 
     def _begin_pass(self, each: Pass, frame: Frame, *, several: bool) -> Callable[[], Frame]:
         backend = self._backends.of(each.network)
@@ -127,15 +96,15 @@ class Viewer:
     """One live camera: JPEG frames in, stylized JPEG frames out.
 
     Args:
-        pool: shared with other viewers.
+        shared: the stylizer of all viewers.
         choice: style to start with.
         fps: frame rate to hold by stylizing at a smaller size, which includes the time spent
             waiting for other viewers; 0 never reduces the size.
     """
 
-    def __init__(self, pool: StylizerPool, choice: LiveStyle, *, fps: float) -> None:
+    def __init__(self, shared: SharedStylizer, choice: LiveStyle, *, fps: float) -> None:
         stabilizer = Stabilizer(choice.stability)
-        frame_stylizer = FrameStylizer(pool.stylizer(choice), stabilizer=stabilizer)
+        frame_stylizer = FrameStylizer(shared.in_style(choice), stabilizer=stabilizer)
         self._frame_stylizer = AdaptiveStylizer(frame_stylizer, fps)
         self._arrived = self._finished = 0.0  # times of the last frame
 

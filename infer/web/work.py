@@ -23,7 +23,7 @@ from nst_rt.infer.video import VideoResult, stylize_video
 from nst_rt.infer.video.probe import probe
 from nst_rt.infer.web.jobs import Job
 from nst_rt.infer.web.settings import Settings
-from nst_rt.infer.web.stylizers import StylizerPool, encode_image, parse_choice
+from nst_rt.infer.web.stylizers import SharedStylizer, encode_image, parse_choice
 from nst_rt.infer.web.uploads import TooLargeError, Upload
 from nst_rt.models.style_model import StyleModel
 from nst_rt.optimization.inputs import PreserveColors
@@ -47,12 +47,12 @@ numbers cannot be used is refused by an InputError or UnknownNameError."""
 
 
 def plan_video(
-    asked: Mapping[str, Any], find: Find, pool: StylizerPool, settings: Settings
+    asked: Mapping[str, Any], find: Find, shared: SharedStylizer, settings: Settings
 ) -> Plan:
     """Plan to stylize a video."""
     source = find(asked.get("video"), "video")
     choice = parse_choice(asked.get("choice"))
-    stylizer = pool.stylizer(choice)
+    stylizer = shared.in_style(choice)
     max_seconds = settings.limits.seconds
 
     def work(job: Job) -> None:
@@ -88,7 +88,7 @@ def plan_video(
 
 
 def plan_optimize(
-    asked: Mapping[str, Any], find: Find, pool: StylizerPool, settings: Settings
+    asked: Mapping[str, Any], find: Find, shared: SharedStylizer, settings: Settings
 ) -> Plan:
     """Plan to optimize an image; if it is stopped, the best image so far is the result."""
     content = find(asked.get("content"), "image")
@@ -136,9 +136,9 @@ def plan_optimize(
 
 
 def plan_train(
-    asked: Mapping[str, Any], find: Find, pool: StylizerPool, settings: Settings
+    asked: Mapping[str, Any], find: Find, shared: SharedStylizer, settings: Settings
 ) -> Plan:
-    """Plan to train a style with the command line, and to add it to the pool."""
+    """Plan to train a style with the command line, and to add it to the studio's."""
     style_image = find(asked.get("style_image"), "image")
     inputs, photos = [style_image], settings.photos
     if asked.get("photos"):
@@ -155,7 +155,7 @@ def plan_train(
         raise InputError(f"the number of steps must be between 1 and 100000, not {steps}")
 
     def check_name() -> None:
-        if name in pool.styles:
+        if name in shared.style_set.styles:
             raise InputError(f"there is a style {name} already: choose another name")
 
     def work(job: Job) -> None:
@@ -174,7 +174,7 @@ def plan_train(
         model.save(output, overwrite=True)
         job.offer(output)
         job.note = f"{model.record(name)['steps']} steps"
-        _add_style(pool, job, model, name)
+        _add_style(shared, job, model, name)
 
     check_name()
     return name, work, tuple(inputs)
@@ -187,19 +187,19 @@ PLANS: Mapping[str, Callable[..., Plan]] = {
 }
 
 
-def restore_style(pool: StylizerPool, job: Job) -> None:
-    """Add the style that a job of an earlier studio trained, if any, to the pool.
+def restore_style(shared: SharedStylizer, job: Job) -> None:
+    """Add the style that a job of an earlier studio trained, if any, to the studio's.
 
     If it cannot be added, it can still be downloaded.
     """
     name = job.facts.pop("style", None)
     if name is None:
         return
-    if name in pool.styles:
+    if name in shared.style_set.styles:
         job.error = f"Another style has the name {name}: start the studio without it to use this."
         return
     try:
-        _add_style(pool, job, StyleModel.load(job.folder / f"{name}.safetensors"), name)
+        _add_style(shared, job, StyleModel.load(job.folder / f"{name}.safetensors"), name)
     except StyleTransferError as error:
         logger.warning("%s", error)
         job.error = "The model can no longer be read."
@@ -276,9 +276,9 @@ def _losses(folder: Path) -> Iterator[list[tuple[float, ...]]]:
         ]
 
 
-def _add_style(pool: StylizerPool, job: Job, model: StyleModel, name: str) -> None:
-    pool.add(model)
-    job.on_remove = lambda: pool.remove(model)
+def _add_style(shared: SharedStylizer, job: Job, model: StyleModel, name: str) -> None:
+    shared.style_set.add(model, skip_known=True)
+    job.on_remove = lambda: shared.style_set.remove(model)
     job.facts["style"] = name
 
 

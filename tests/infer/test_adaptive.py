@@ -180,34 +180,32 @@ def test_invalid_rate(create: Create, fps: float) -> None:
 
 
 def test_styles_of_one_architecture_switch_on_the_next_frame(
-    held: AdaptiveStylizer, machine: Machine, clock: Clock
+    held: AdaptiveStylizer, clock: Clock
 ) -> None:
     clock.nanoseconds = 500
     play(held, 3)
     for blend in ({"night": 1.0}, {"waves": 0.4, "night": 0.6}, {"waves": 1.0}):
         held.set_style(LiveStyle(blend, stroke_size=FULL_SIZE))
         held.stylize(FRAME)
-        assert machine.blend == blend
+        assert held._stylizer.blend == blend
     assert len(clock.compiled) == 1
 
 
 def test_frames_go_on_while_another_architecture_is_compiled(
-    held: AdaptiveStylizer, machine: Machine, clock: Clock
+    held: AdaptiveStylizer, clock: Clock
 ) -> None:
     clock.nanoseconds = 500
     play(held, 3)
     for style, first in (("other", "waves"), ("waves", "waves")):
         held.set_style(LiveStyle({style: 1.0}, stroke_size=FULL_SIZE))
         stylize(held)
-        assert machine.blend == {first: 1.0}
+        assert held._stylizer.blend == {first: 1.0}
         stylize(held)
-        assert machine.blend == {style: 1.0}
+        assert held._stylizer.blend == {style: 1.0}
     assert len(clock.compiled) == 2
 
 
-def test_no_frame_is_late_when_styles_switch(
-    create: Create, machine: Machine, clock: Clock
-) -> None:
+def test_no_frame_is_late_when_styles_switch(create: Create, clock: Clock) -> None:
     clock.nanoseconds = 500  # 9.6 million a frame, of 10
     stylizer = create(stabilizer=Stabilizer())
     stylizer.calibrate(120, 160)
@@ -219,7 +217,7 @@ def test_no_frame_is_late_when_styles_switch(
             begin = clock.now
             stylize(stylizer)
             late += clock.now - begin > 0.01
-        assert machine.blend.keys() == blend.keys()
+        assert stylizer._stylizer.blend.keys() == blend.keys()
         return late
 
     blends = [{"night": 1.0}, {"waves": 0.4, "night": 0.6}, {"waves": 1.0}, {"other": 1.0}]
@@ -230,17 +228,17 @@ def test_no_frame_is_late_when_styles_switch(
     assert threading.current_thread() not in clock.compilers[1:]
 
 
-def test_invalid_style_changes_nothing(held: AdaptiveStylizer, machine: Machine) -> None:
+def test_invalid_style_changes_nothing(held: AdaptiveStylizer) -> None:
     play(held, 2)
     with pytest.raises(UnknownNameError):
         held.set_style(LiveStyle({"day": 1.0}))
     with pytest.raises(InputError):
         held.set_style(LiveStyle({"night": 1.0}, strength=2))
     held.stylize(FRAME)
-    assert machine.blend == {"waves": 1.0}
+    assert held._stylizer.blend == {"waves": 1.0}
 
 
-def test_all_of_a_style_is_set(create: Create, machine: Machine, clock: Clock) -> None:
+def test_all_of_a_style_is_set(create: Create, clock: Clock) -> None:
     clock.nanoseconds = 500
     stabilizer = Stabilizer()
     held = create(stabilizer=stabilizer)
@@ -249,7 +247,7 @@ def test_all_of_a_style_is_set(create: Create, machine: Machine, clock: Clock) -
     held.set_style(LiveStyle({"waves": 1.0}, 0.5, strokes, 0.3, compared))
     stylize(held)
     shown = stylize(held)
-    assert (machine.strength, stabilizer.stability) == (0.5, 0.3)
+    assert (held._stylizer.strength, stabilizer.stability) == (0.5, 0.3)
     assert held.working_size == (60, 80)
     np.testing.assert_array_equal(shown[:, :80], np.where(shown[:, :80] == 255, 255, FRAME[:, :80]))
 

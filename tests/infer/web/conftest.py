@@ -14,18 +14,18 @@ from visitors import Client, Studio, serving, settings
 
 from nst_rt.infer.web.app import create_app
 from nst_rt.infer.web.settings import Settings
-from nst_rt.infer.web.stylizers import StylizerPool
+from nst_rt.infer.web.stylizers import SharedStylizer
 from nst_rt.models.style_model import StyleModel
 
 
 @pytest.fixture(scope="session")
-def pool(two_styles: StyleModel) -> StylizerPool:
-    return StylizerPool(two_styles, backend="openvino")
+def shared(two_styles: StyleModel) -> SharedStylizer:
+    return SharedStylizer(two_styles, backend="openvino")
 
 
 @pytest.fixture
-def client(pool: StylizerPool, tmp_path: Path) -> Iterator[Client]:
-    with Client(create_app(pool, settings(tmp_path, fps=0))) as opened:
+def client(shared: SharedStylizer, tmp_path: Path) -> Iterator[Client]:
+    with Client(create_app(shared, settings(tmp_path, fps=0))) as opened:
         yield opened
     assert not (tmp_path / "visitors").exists()  # all uploads are removed
 
@@ -35,7 +35,7 @@ def studio(
     two_styles: StyleModel, photos: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Studio]:
     folder = tmp_path_factory.mktemp("studio")
-    pool = StylizerPool(two_styles, backend="openvino")
+    shared = SharedStylizer(two_styles, backend="openvino")
     given = settings(
         folder,
         undo=Settings.undo,
@@ -44,7 +44,7 @@ def studio(
         train_arguments=("--size", "64", "--batch-size", "2", "--workers", "0"),
         cookie="nst_rt_shared",
     )
-    with serving(create_app(pool, given)) as port:
+    with serving(create_app(shared, given)) as port:
         yield Studio(f"http://localhost:{port}/", given.root)
     assert not given.root.exists()
 
@@ -85,7 +85,7 @@ def page(browser: Page) -> Iterator[Page]:
 
 
 @pytest.fixture
-def elsewhere(browser: Page, pool: StylizerPool, tmp_path: Path) -> Iterator[Elsewhere]:
+def elsewhere(browser: Page, shared: SharedStylizer, tmp_path: Path) -> Iterator[Elsewhere]:
     """Opens other studios in the same browser, in which errors are expected."""
     shutil.rmtree(browser.downloads)
     browser.downloads.mkdir()
@@ -93,7 +93,7 @@ def elsewhere(browser: Page, pool: StylizerPool, tmp_path: Path) -> Iterator[Els
     @contextmanager
     def opened(port: int = 0, **given: Any) -> Iterator[Page]:
         folder = Path(tempfile.mkdtemp(dir=tmp_path))
-        app = create_app(pool, settings(folder, undo=Settings.undo, **given))
+        app = create_app(shared, settings(folder, undo=Settings.undo, **given))
         with serving(app, port) as port:
             yield Page(browser.driver, f"http://localhost:{port}/", browser.downloads)
 

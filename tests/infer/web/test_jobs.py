@@ -16,7 +16,7 @@ from nst_rt.errors import InputError
 from nst_rt.infer.web.app import create_app
 from nst_rt.infer.web.jobs import Job, Jobs
 from nst_rt.infer.web.results import Results
-from nst_rt.infer.web.stylizers import StylizerPool
+from nst_rt.infer.web.stylizers import SharedStylizer
 from nst_rt.infer.web.work import run_training
 
 NIGHT = {"styles": {"night": 1}}
@@ -145,7 +145,9 @@ def test_truncated_video_is_partly_done(client: Client, tmp_path: Path) -> None:
     assert 0 < decoded(client, done)[0] < 50
 
 
-def test_video_without_a_duration_stops_at_the_limit(pool: StylizerPool, tmp_path: Path) -> None:
+def test_video_without_a_duration_stops_at_the_limit(
+    shared: SharedStylizer, tmp_path: Path
+) -> None:
     """As recorded by browsers."""
     clip = tmp_path / "live.mkv"
     with av.open(str(clip), "w", format="matroska", options={"live": "1"}) as container:
@@ -154,7 +156,7 @@ def test_video_without_a_duration_stops_at_the_limit(pool: StylizerPool, tmp_pat
         for _ in range(40):
             container.mux(stream.encode(av.VideoFrame(64, 48, "yuv420p")))
         container.mux(stream.encode(None))
-    with Client(create_app(pool, settings(tmp_path, limits={"seconds": 1}))) as client:
+    with Client(create_app(shared, settings(tmp_path, limits={"seconds": 1}))) as client:
         video = client.upload(clip, "video")
         assert video["seconds"] is None
         done = client.wait(client.job(kind="video", video=video["id"], choice=NIGHT))
@@ -178,9 +180,9 @@ def test_preview_of_a_cancelled_job_is_empty_and_no_error(
 
 
 def test_closing_the_studio_ends_running_jobs(
-    pool: StylizerPool, tmp_path: Path, astronaut: Path
+    shared: SharedStylizer, tmp_path: Path, astronaut: Path
 ) -> None:
-    with Client(create_app(pool, settings(tmp_path))) as client:
+    with Client(create_app(shared, settings(tmp_path))) as client:
         image = client.upload(astronaut)["id"]
         job = client.job(kind="optimize", content=image, style_image=image, size=64)
         client.wait(job, "running", "done")

@@ -10,7 +10,7 @@ from starlette.websockets import WebSocketDisconnect
 from visitors import JPEG, Client, settings
 
 from nst_rt.infer.web.app import create_app
-from nst_rt.infer.web.stylizers import StylizerPool
+from nst_rt.infer.web.stylizers import SharedStylizer
 
 
 def test_frames_come_back_in_the_chosen_style(client: Client) -> None:
@@ -65,9 +65,9 @@ def test_frames_come_back_while_a_video_is_stylized(client: Client, tmp_path: Pa
 
 
 def test_viewer_over_the_limit_is_refused_and_can_come_back(
-    pool: StylizerPool, tmp_path: Path
+    shared: SharedStylizer, tmp_path: Path
 ) -> None:
-    app = create_app(pool, settings(tmp_path, limits={"viewers": 2}, fps=0))
+    app = create_app(shared, settings(tmp_path, limits={"viewers": 2}, fps=0))
     with Client(app) as one:
         with one.live() as first, one.live() as second:
             second.send_bytes(JPEG)

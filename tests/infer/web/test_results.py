@@ -18,14 +18,14 @@ from nst_rt.errors import InputError
 from nst_rt.infer.web.app import create_app
 from nst_rt.infer.web.jobs import Job, Jobs
 from nst_rt.infer.web.results import RECORD_FILE, Kind, Record, Results, temporary_folder
-from nst_rt.infer.web.stylizers import StylizerPool
+from nst_rt.infer.web.stylizers import SharedStylizer
 from nst_rt.models.style_model import StyleModel
 
 LATER = 3600.0  # seconds for which no test waits
 
 
-def restarted(before: Client, pool: StylizerPool, folder: Path, **given: Any) -> Client:
-    return before.restarted(create_app(pool, settings(folder, **given)))
+def restarted(before: Client, shared: SharedStylizer, folder: Path, **given: Any) -> Client:
+    return before.restarted(create_app(shared, settings(folder, **given)))
 
 
 def keep(
@@ -50,9 +50,9 @@ def swirls(two_styles: StyleModel, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def own_pool(two_styles: StyleModel) -> StylizerPool:
-    """A pool that no other test shares."""
-    return StylizerPool(two_styles, backend="torch")
+def own_shared(two_styles: StyleModel) -> SharedStylizer:
+    """One that no other test shares."""
+    return SharedStylizer(two_styles, backend="torch")
 
 
 def styles(client: Client) -> list[str]:
@@ -77,10 +77,10 @@ def finished(jobs: Jobs, work: Callable[[Job], None]) -> Job:
 
 
 def test_result_is_there_in_the_next_studio_for_its_owner_only(
-    pool: StylizerPool, tmp_path: Path
+    shared: SharedStylizer, tmp_path: Path
 ) -> None:
     clip = write_clip(tmp_path / "clip.mp4")
-    with Client(create_app(pool, settings(tmp_path))) as client:
+    with Client(create_app(shared, settings(tmp_path))) as client:
         video = client.upload(clip, "video")
         done = client.wait(
             client.job(kind="video", video=video["id"], choice={"styles": {"night": 1}})
@@ -88,7 +88,7 @@ def test_result_is_there_in_the_next_studio_for_its_owner_only(
         address = f"/api/jobs/{done['id']}/files/video.mp4"
         content = client.get(address).content
     assert not (tmp_path / "visitors").exists()
-    later = restarted(client, pool, tmp_path)
+    later = restarted(client, shared, tmp_path)
     [found] = later.get("/api/jobs").json()
     assert {**found, "files": 0} == {**done, "files": 0}
     assert later.get(address).content == content
@@ -98,18 +98,18 @@ def test_result_is_there_in_the_next_studio_for_its_owner_only(
     other.error(400, "DELETE", f"/api/jobs/{done['id']}")
     assert later.delete(f"/api/jobs/{done['id']}").is_success
     until(lambda: not (tmp_path / "results" / done["id"]).exists())
-    assert restarted(client, pool, tmp_path).get("/api/jobs").json() == []
+    assert restarted(client, shared, tmp_path).get("/api/jobs").json() == []
 
 
 @pytest.mark.parametrize("name", ["waves", "swirls"])
 def test_style_that_cannot_be_added_can_still_be_downloaded(
-    own_pool: StylizerPool, tmp_path: Path, swirls: Path, name: str
+    own_shared: SharedStylizer, tmp_path: Path, swirls: Path, name: str
 ) -> None:
     """A name that is taken, and a damaged file."""
     swirls.write_bytes(b"x")
     keep(tmp_path, {f"{name}.safetensors": swirls}, style=name)
     jobs = Jobs(tmp_path, Results(tmp_path / "results"), undo=0)
-    client = Client(create_app(own_pool, settings(tmp_path)))
+    client = Client(create_app(own_shared, settings(tmp_path)))
     assert styles(client) == ["waves", "night"]
     assert [list(job.files) for job in jobs] == [[f"{name}.safetensors"]]
 
@@ -149,11 +149,11 @@ def test_removing_can_be_undone(tmp_path: Path) -> None:
 
 
 def test_style_is_removed_and_restored_with_its_job(
-    own_pool: StylizerPool, two_styles: StyleModel, tmp_path: Path, swirls: Path
+    own_shared: SharedStylizer, two_styles: StyleModel, tmp_path: Path, swirls: Path
 ) -> None:
-    visitor = Client(create_app(own_pool, settings(tmp_path)))
+    visitor = Client(create_app(own_shared, settings(tmp_path)))
     keep(tmp_path, {"swirls.safetensors": swirls}, owner=visitor.visitor, style="swirls")
-    client = restarted(visitor, own_pool, tmp_path, undo=LATER)
+    client = restarted(visitor, own_shared, tmp_path, undo=LATER)
     with client.live() as socket:
         socket.send_json({"styles": {"swirls": 1}})
         socket.send_bytes(b"no image")
@@ -163,7 +163,7 @@ def test_style_is_removed_and_restored_with_its_job(
     assert client.post("/api/jobs/a/undo").is_success
     assert styles(client) == ["waves", "night", "swirls"]
     assert [job["id"] for job in client.get("/api/jobs").json()] == ["a"]
-    soon = restarted(visitor, StylizerPool(two_styles, backend="torch"), tmp_path)
+    soon = restarted(visitor, SharedStylizer(two_styles, backend="torch"), tmp_path)
     assert soon.delete("/api/jobs/a").is_success
     until(lambda: styles(soon) == ["waves", "night"])
     until(lambda: not (tmp_path / "results" / "a").exists())
@@ -171,12 +171,12 @@ def test_style_is_removed_and_restored_with_its_job(
 
 
 def test_file_that_moves_to_the_results_meanwhile_is_found(
-    pool: StylizerPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shared: SharedStylizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    visitor = Client(create_app(pool, settings(tmp_path)))
+    visitor = Client(create_app(shared, settings(tmp_path)))
     clip = write_clip(tmp_path / "clip.mp4")
     keep(tmp_path, {"video.mp4": clip}, kind="video", owner=visitor.visitor)
-    client = restarted(visitor, pool, tmp_path)
+    client = restarted(visitor, shared, tmp_path)
     gone = [FileNotFoundError()]
 
     async def moved_once(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -190,12 +190,12 @@ def test_file_that_moves_to_the_results_meanwhile_is_found(
 
 
 def test_image_that_changes_while_it_is_sent_arrives_whole(
-    pool: StylizerPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shared: SharedStylizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    visitor = Client(create_app(pool, settings(tmp_path)))
+    visitor = Client(create_app(shared, settings(tmp_path)))
     (image := tmp_path / "preview.jpg").write_bytes(b"as long as it was")
     kept = keep(tmp_path, {"preview.jpg": image}, kind="optimize", owner=visitor.visitor)
-    client = restarted(visitor, pool, tmp_path)
+    client = restarted(visitor, shared, tmp_path)
 
     async def just_before(function: Callable[..., Any], *arguments: Any) -> Any:
         found = function(*arguments)

@@ -8,14 +8,14 @@ from starlette.websockets import WebSocketDisconnect
 from visitors import Client, settings
 
 from nst_rt.infer.web.app import create_app
-from nst_rt.infer.web.stylizers import StylizerPool
+from nst_rt.infer.web.stylizers import SharedStylizer
 
 TOKEN = "correct-horse"
 
 
 @pytest.fixture
-def locked(pool: StylizerPool, tmp_path: Path) -> Starlette:
-    return create_app(pool, settings(tmp_path, token=TOKEN))
+def locked(shared: SharedStylizer, tmp_path: Path) -> Starlette:
+    return create_app(shared, settings(tmp_path, token=TOKEN))
 
 
 @pytest.mark.parametrize("link", ["/", "/?token=", "/?token=wrong-horse", "/?token=correct-hors"])
@@ -45,8 +45,8 @@ def test_token_is_exchanged_for_a_cookie_and_leaves_the_address(locked: Starlett
 
 
 @pytest.mark.parametrize("https", [False, True])
-def test_cookie_is_secure_over_https(pool: StylizerPool, tmp_path: Path, https: bool) -> None:
-    visitor = Client(create_app(pool, settings(tmp_path, https=https)), link="/nowhere")
+def test_cookie_is_secure_over_https(shared: SharedStylizer, tmp_path: Path, https: bool) -> None:
+    visitor = Client(create_app(shared, settings(tmp_path, https=https)), link="/nowhere")
     answer = visitor.get("/", follow_redirects=False)
     assert ("secure" in answer.headers["set-cookie"].lower()) == https
 
@@ -73,10 +73,10 @@ def test_forged_cookie_opens_nothing(locked: Starlette) -> None:
 
 @pytest.mark.parametrize(("token", "opens"), [(TOKEN, True), ("staple-battery", False)])
 def test_next_studio_recognizes_a_visitor_but_opens_for_its_own_token_only(
-    locked: Starlette, pool: StylizerPool, tmp_path: Path, token: str, opens: bool
+    locked: Starlette, shared: SharedStylizer, tmp_path: Path, token: str, opens: bool
 ) -> None:
     visitor = Client(locked, link=f"/?token={TOKEN}")
-    later = visitor.restarted(create_app(pool, settings(tmp_path, token=token)))
+    later = visitor.restarted(create_app(shared, settings(tmp_path, token=token)))
     assert (later.get("/api/studio").status_code == 200) == opens
     later.get(f"/?token={token}")
     assert later.get("/api/studio").status_code == 200
@@ -84,10 +84,10 @@ def test_next_studio_recognizes_a_visitor_but_opens_for_its_own_token_only(
 
 
 def test_cookie_of_another_results_folder_opens_nothing(
-    locked: Starlette, pool: StylizerPool, tmp_path: Path
+    locked: Starlette, shared: SharedStylizer, tmp_path: Path
 ) -> None:
     [cookie] = Client(locked, link=f"/?token={TOKEN}").cookies.jar
-    app = create_app(pool, settings(tmp_path / "other", token=TOKEN))
+    app = create_app(shared, settings(tmp_path / "other", token=TOKEN))
     other = Client(app, link=f"/?token={TOKEN}")
     [own] = other.cookies.jar
     other.cookies.clear()
@@ -115,11 +115,11 @@ def test_cookie_of_another_results_folder_opens_nothing(
     ],
 )
 def test_host_must_be_an_address_or_a_name_of_this_machine_or_its_certificate(
-    pool: StylizerPool, tmp_path: Path, host: str, status: int
+    shared: SharedStylizer, tmp_path: Path, host: str, status: int
 ) -> None:
     """A foreign name that points here is DNS rebinding."""
     names = ("studio.example.org", "*.box.example")
-    client = Client(create_app(pool, settings(tmp_path, names=names)))
+    client = Client(create_app(shared, settings(tmp_path, names=names)))
     assert client.get("/", headers={"Host": host}).status_code == status
 
 

@@ -136,7 +136,7 @@ def opened(two_styles: StyleModel, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     model = two_styles.save(tmp_path / "two.safetensors")
     known: list[Settings] = []
     monkeypatch.setattr(server, "gallery_files", dict)
-    monkeypatch.setattr(server, "create_app", lambda pool, settings: known.append(settings))
+    monkeypatch.setattr(server, "create_app", lambda shared, settings: known.append(settings))
 
     def ended(ready: Ready) -> None:
         raise Opened(ready)

@@ -18,7 +18,7 @@ from nst_rt.infer.blend import Pass
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.infer.web import stylizers
 from nst_rt.infer.web.stylizers import (
-    StylizerPool,
+    SharedStylizer,
     Viewer,
     decode_jpeg,
     encode_image,
@@ -30,10 +30,10 @@ WAVES = LiveStyle({"waves": 1})
 
 
 def test_frames_are_stylized_in_the_order_of_requests(
-    pool: StylizerPool, monkeypatch: pytest.MonkeyPatch
+    shared: SharedStylizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A viewer who asks again at once gets no more turns than the others."""
-    stylizers = [pool.stylizer(WAVES) for _ in range(3)]
+    stylizers = [shared.in_style(WAVES) for _ in range(3)]
     stylizers[0](FRAME)  # compiles
     waiting = stylizers[0].queue._work_queue  # type: ignore[attr-defined]
     unfinished, order = {0, 1, 2}, []
@@ -55,9 +55,9 @@ def test_frames_are_stylized_in_the_order_of_requests(
     assert order == order[:3] * 4
 
 
-def test_viewers_have_their_own_style(pool: StylizerPool) -> None:
-    one = Viewer(pool, WAVES, fps=0)
-    other = Viewer(pool, LiveStyle({"night": 1}), fps=0)
+def test_viewers_have_their_own_style(shared: SharedStylizer) -> None:
+    one = Viewer(shared, WAVES, fps=0)
+    other = Viewer(shared, LiveStyle({"night": 1}), fps=0)
     waves, night = one.stylize(JPEG), other.stylize(JPEG)
     assert waves != night
     assert one.stylize(JPEG) == waves
@@ -68,14 +68,14 @@ def test_viewers_have_their_own_style(pool: StylizerPool) -> None:
     assert np.abs(plain - decode_jpeg(JPEG)).mean() < 4
 
 
-def test_stylizers_of_one_model_share_the_compiled_network(pool: StylizerPool) -> None:
-    one, other = (pool.stylizer(LiveStyle({name: 1})) for name in ("waves", "night"))
+def test_stylizers_of_one_model_share_the_compiled_network(shared: SharedStylizer) -> None:
+    one, other = (shared.in_style(LiveStyle({name: 1})) for name in ("waves", "night"))
     assert one is not other
     assert one._backend is other._backend
 
 
-def test_viewer_chooses_the_stroke_size(pool: StylizerPool) -> None:
-    viewer = Viewer(pool, WAVES, fps=0)
+def test_viewer_chooses_the_stroke_size(shared: SharedStylizer) -> None:
+    viewer = Viewer(shared, WAVES, fps=0)
     before = viewer.stylize(JPEG)
     viewer.set_choice(parse_choice({"styles": {"waves": 1}, "stroke_size": "8%"}))
     while viewer.stylize(JPEG) == before:  # until the other size is compiled
@@ -84,12 +84,12 @@ def test_viewer_chooses_the_stroke_size(pool: StylizerPool) -> None:
 
 
 def test_others_are_served_while_a_new_size_is_compiled(
-    pool: StylizerPool, monkeypatch: pytest.MonkeyPatch
+    shared: SharedStylizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one, other = (Viewer(pool, WAVES, fps=0) for _ in range(2))
+    one, other = (Viewer(shared, WAVES, fps=0) for _ in range(2))
     compiling, stylized = threading.Event(), threading.Event()
     large = FRAME.repeat(2, 0)
-    stylizer = pool.stylizer(WAVES)
+    stylizer = shared.in_style(WAVES)
     working = stylizer.working_size(*large.shape[:2])
     prepare = stylizer._backend.prepare
 
@@ -110,8 +110,8 @@ def test_others_are_served_while_a_new_size_is_compiled(
     assert decode_jpeg(late[0]).shape == large.shape
 
 
-def test_invalid_choice_keeps_the_previous_style(pool: StylizerPool) -> None:
-    viewer = Viewer(pool, WAVES, fps=0)
+def test_invalid_choice_keeps_the_previous_style(shared: SharedStylizer) -> None:
+    viewer = Viewer(shared, WAVES, fps=0)
     before = viewer.stylize(JPEG)
     for styles, strength in (({"vawes": 1}, 1), ({"waves": 1}, 2), ({"waves": 0}, 1), ({}, 1)):
         with pytest.raises(StyleTransferError):
@@ -120,9 +120,9 @@ def test_invalid_choice_keeps_the_previous_style(pool: StylizerPool) -> None:
 
 
 def test_camera_rate_is_known_if_the_studio_waits_for_frames(
-    pool: StylizerPool, monkeypatch: pytest.MonkeyPatch
+    shared: SharedStylizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    viewer = Viewer(pool, WAVES, fps=24)
+    viewer = Viewer(shared, WAVES, fps=24)
     viewer.close()
     now, intervals = 100.0, []
 
@@ -142,17 +142,17 @@ def test_camera_rate_is_known_if_the_studio_waits_for_frames(
 
 
 def test_models_are_added_and_removed(two_styles: StyleModel) -> None:
-    pool = StylizerPool(two_styles, backend="openvino")
+    shared = SharedStylizer(two_styles, backend="openvino")
     added = StyleModel(two_styles.network, (Style("mine"), Style("night")))
-    viewer = Viewer(pool, WAVES, fps=24)
-    pool.add(added)
-    assert list(pool.styles) == ["waves", "night", "mine"]
+    viewer = Viewer(shared, WAVES, fps=24)
+    shared.style_set.add(added, skip_known=True)
+    assert list(shared.style_set.styles) == ["waves", "night", "mine"]
     before = viewer.stylize(JPEG)
     for styles in ({"mine": 1}, {"mine": 1, "waves": 1}):  # the same weights under another name
         viewer.set_choice(LiveStyle(styles))
         assert viewer.stylize(JPEG) == before
-    pool.remove(added)
-    assert list(pool.styles) == ["waves", "night"]
+    shared.style_set.remove(added)
+    assert list(shared.style_set.styles) == ["waves", "night"]
     assert viewer.stylize(JPEG) == before  # it keeps working for those who use it
     viewer.close()
 

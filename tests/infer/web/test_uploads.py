@@ -18,17 +18,17 @@ from visitors import LIMITS, Client, settings
 from nst_rt.infer.web.app import create_app
 from nst_rt.infer.web.results import Record, Results
 from nst_rt.infer.web.settings import Limits
-from nst_rt.infer.web.stylizers import StylizerPool
+from nst_rt.infer.web.stylizers import SharedStylizer
 from nst_rt.infer.web.uploads import _CHECKS, TooLargeError, Uploads, check_image
 
 PROGRAM = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n"  # for Ghostscript
 
 
 @pytest.fixture
-def narrow(pool: StylizerPool, tmp_path: Path) -> Client:
+def narrow(shared: SharedStylizer, tmp_path: Path) -> Client:
     """A studio with tight limits."""
     limits = {"upload": 100_000, "storage": 150_000, "pixels": 200 * 200, "seconds": 1.5}
-    return Client(create_app(pool, settings(tmp_path, limits=limits)))
+    return Client(create_app(shared, settings(tmp_path, limits=limits)))
 
 
 def files(folder: Path) -> list[Path]:
@@ -98,13 +98,13 @@ def test_oldest_uploads_make_room_for_new_ones(narrow: Client) -> None:
 
 @pytest.mark.parametrize("announced", [True, False])
 def test_results_stay_if_there_is_no_more_room(
-    pool: StylizerPool, tmp_path: Path, announced: bool
+    shared: SharedStylizer, tmp_path: Path, announced: bool
 ) -> None:
     given = settings(tmp_path, limits={"upload": 100_000, "storage": 150_000})
     (tmp_path / "image.png").write_bytes(bytes(100_000))
     record = Record("optimize", "x", "someone", "done")
     kept = Results(given.results).keep("x", {"image.png": tmp_path / "image.png"}, record)
-    visitor = Client(create_app(pool, given))
+    visitor = Client(create_app(shared, given))
     photo = jpeg(200, 200, quality=98)
     body = photo if announced else iter([photo[:30_000], photo[30_000:]])
     assert "full" in visitor.error(413, "POST", "/api/uploads?kind=image", content=body)
