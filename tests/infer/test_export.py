@@ -24,11 +24,6 @@ pytestmark = pytest.mark.slow  # exporting takes seconds
 
 
 @pytest.fixture(scope="module")
-def model(two_styles: StyleModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return two_styles.save(tmp_path_factory.mktemp("model") / "two.safetensors")
-
-
-@pytest.fixture(scope="module")
 def exports(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with an export in each format."""
     folder = tmp_path_factory.mktemp("exports")

@@ -35,11 +35,6 @@ def stylizer(two_styles: StyleModel) -> Stylizer:
     return Stylizer(two_styles, "waves", **EXACT)
 
 
-@pytest.fixture
-def file(two_styles: StyleModel, tmp_path: Path) -> Path:
-    return two_styles.save(tmp_path / "two.safetensors")
-
-
 def stylized(frame_stylizer: FrameStylizer, frames: Sequence[Frame], begin: int = 0) -> list[Frame]:
     return [
         frame_stylizer.stylize(frame, number * STEP)
@@ -243,9 +238,9 @@ def test_a_live_fade_leaves_no_ghost(stylizer: Stylizer, frames: list[Frame]) ->
     assert max(steps) < 0.5 * np.abs(shown[0] - night).mean()  # and it does not jump
 
 
-def test_load_frame_stylizer_from_text(file: Path, frames: list[Frame]) -> None:
+def test_load_frame_stylizer_from_text(model: Path, frames: list[Frame]) -> None:
     frame_stylizer = load_frame_stylizer(
-        f"{file}:waves@0,{file}:night@0.5",
+        f"{model}:waves@0,{model}:night@0.5",
         fade=0,
         strength=0.5,
         preserve_colors=True,
@@ -253,7 +248,7 @@ def test_load_frame_stylizer_from_text(file: Path, frames: list[Frame]) -> None:
         stability=0.5,
         **EXACT,
     )
-    stylizer = Stylizer(StyleModel.load(file), "waves", strength=0.5, **EXACT)
+    stylizer = Stylizer(StyleModel.load(model), "waves", strength=0.5, **EXACT)
     expected = FrameStylizer(
         stylizer,
         timeline=Timeline(((0, "waves"), (0.5, "night")), fade=0),
@@ -264,8 +259,8 @@ def test_load_frame_stylizer_from_text(file: Path, frames: list[Frame]) -> None:
     assert str(frame_stylizer).startswith("torch f32")
 
 
-def test_load_frame_stylizer_from_every_form(file: Path, frames: list[Frame]) -> None:
-    blend = {f"{file}:waves": 3.0, f"{file}:night": 1.0}
+def test_load_frame_stylizer_from_every_form(model: Path, frames: list[Frame]) -> None:
+    blend = {f"{model}:waves": 3.0, f"{model}:night": 1.0}
     text = ",".join(f"{name}={weight}" for name, weight in blend.items())
     loaded = load_style(blend, **EXACT)
     expected = loaded(frames[0])

@@ -94,12 +94,11 @@ def test_one_photo_into_a_folder(stylize_images: Any, album: Path, out: str) -> 
 
 
 @pytest.mark.slow
-def test_style_and_settings(two_styles: StyleModel, album: Path) -> None:
-    file = two_styles.save("two.safetensors")
+def test_style_and_settings(model: Path, album: Path) -> None:
     settings: dict[str, Any] = {"backend": "torch", "precision": "f32", "stroke_size": "1:1"}
-    stylizer = Stylizer(StyleModel.load(file), ["waves", "night"], **settings)
+    stylizer = Stylizer(StyleModel.load(model), ["waves", "night"], **settings)
     photos.stylize_images(
-        album / "a.png", "out.png", style=[file, f"{file}:night"], compare=True, **settings
+        album / "a.png", "out.png", style=[model, f"{model}:night"], compare=True, **settings
     )
     photo = frame_of(album / "a.png")
     np.testing.assert_array_equal(frame_of("out.png"), split(photo, stylizer(photo)))

@@ -120,20 +120,19 @@ def test_other_inputs_are_errors(
         stylizer.set_style(strength=1)
 
 
-def test_load_style_takes_a_style_in_every_form(two_styles: StyleModel, tmp_path: Path) -> None:
-    file = two_styles.save(tmp_path / "two.safetensors")
+def test_load_style_takes_a_style_in_every_form(two_styles: StyleModel, model: Path) -> None:
     one, half = {"waves": 1.0}, {"waves": 0.5, "night": 0.5}
     for style, blend in (
-        (file, one),
-        (str(file), one),
+        (model, one),
+        (str(model), one),
         (two_styles, one),
-        (f"{file}:night", {"night": 1.0}),
-        ([file, f"{file}:night"], half),
-        ({f"{file}:waves": 2, f"{file}:night": 2}, half),
-        (f"{file}:waves=0.5,{file}:night=0.5", half),
+        (f"{model}:night", {"night": 1.0}),
+        ([model, f"{model}:night"], half),
+        ({f"{model}:waves": 2, f"{model}:night": 2}, half),
+        (f"{model}:waves=0.5,{model}:night=0.5", half),
     ):
         assert load_style(style, backend="torch").blend == blend
-    for wrong in (5, [], {}, None, f"{file}@0,{file}@2"):
+    for wrong in (5, [], {}, None, f"{model}@0,{model}@2"):
         with pytest.raises(InputError):
             load_style(wrong)  # type: ignore[arg-type]
 

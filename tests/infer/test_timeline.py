@@ -13,11 +13,6 @@ from nst_rt.models.style_model import StyleModel
 A, B, C = {"a": 1.0}, {"b": 1.0}, {"c": 1.0}
 
 
-@pytest.fixture
-def file(two_styles: StyleModel, tmp_path: Path) -> Path:
-    return two_styles.save(tmp_path / "two.safetensors")
-
-
 @pytest.mark.parametrize(
     ("moments", "fade", "blends"),
     [
@@ -142,19 +137,19 @@ def test_load_timeline_names_styles_as_in_the_set(two_styles: StyleModel, tmp_pa
     assert timeline == Timeline(moments, fade=0.5)
 
 
-def test_two_names_of_one_style_are_added(file: Path) -> None:
-    blend = {str(file): 1, f"{file}:waves": 1, f"{file}:night": 2}
+def test_two_names_of_one_style_are_added(model: Path) -> None:
+    blend = {str(model): 1, f"{model}:waves": 1, f"{model}:night": 2}
     for style in (blend, Timeline(((0, blend),))):
         assert load_timeline(style)[1].at(0) == {"waves": 0.5, "night": 0.5}
 
 
-def test_unknown_styles_are_errors(file: Path) -> None:
+def test_unknown_styles_are_errors(model: Path) -> None:
     with pytest.raises(UnknownNameError, match="'great_wave'"):
         load_timeline("starry_night@0,great_wafe@1")
     with pytest.raises(UnknownNameError, match="'night'"):
-        load_timeline(f"{file}:waves@0,{file}:nite@1")
+        load_timeline(f"{model}:waves@0,{model}:nite@1")
     with pytest.raises(InputError, match="videos"):
-        load_blend(f"{file}:waves@0,{file}:night@1")
+        load_blend(f"{model}:waves@0,{model}:night@1")
 
 
 def test_labels_of_styles(two_styles: StyleModel) -> None:

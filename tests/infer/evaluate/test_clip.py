@@ -13,7 +13,6 @@ from nst_rt.images.io import Frame
 from nst_rt.infer.evaluate.clip import INPUT, clip_errors, evaluate_clip, stabilized
 from nst_rt.infer.evaluate.model import pan_photos
 from nst_rt.metrics.stability import pan
-from nst_rt.models.style_model import StyleModel
 
 RANDOM = np.random.default_rng(0)
 
@@ -21,11 +20,6 @@ RANDOM = np.random.default_rng(0)
 @pytest.fixture(scope="module")
 def still() -> Frame:
     return np.ascontiguousarray(pan(pan_photos()[0])[0][:200, :300])
-
-
-@pytest.fixture(scope="module")
-def model(two_styles: StyleModel, tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(two_styles.save(tmp_path_factory.mktemp("model") / "two.safetensors"))
 
 
 def boiling(frame: Frame) -> Frame:
@@ -58,11 +52,11 @@ def test_cut_counts_for_hardly_anything(still: Frame) -> None:
     assert found.moving is None or found.moving.seen < 0.3
 
 
-def test_evaluation_of_a_clip(model: str, tmp_path: Path) -> None:
+def test_evaluation_of_a_clip(model: Path, tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mp4", pts=range(0, 512 * 6, 512))
     steps: list[tuple[float, float | None, str]] = []
     done = evaluate_clip(
-        model, clip, frames=4, backend="torch", progress=lambda *step: steps.append(step)
+        str(model), clip, frames=4, backend="torch", progress=lambda *step: steps.append(step)
     )
     assert steps == [(number, 4, "") for number in (1, 2, 3, 4)]
     assert done.frames == 4
@@ -71,9 +65,9 @@ def test_evaluation_of_a_clip(model: str, tmp_path: Path) -> None:
     assert json.loads(json.dumps(dataclasses.asdict(done)))["errors"]["plain"]["moving"]
 
 
-def test_single_frame_cannot_be_measured(model: str, tmp_path: Path) -> None:
+def test_single_frame_cannot_be_measured(model: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not 1"):
-        evaluate_clip(model, tmp_path / "none.mp4", frames=1)
+        evaluate_clip(str(model), tmp_path / "none.mp4", frames=1)
     single = write_clip(tmp_path / "single.mp4", pts=[0])
     with pytest.raises(VideoError, match="only 1"):
-        evaluate_clip(model, single, backend="torch")
+        evaluate_clip(str(model), single, backend="torch")

@@ -40,11 +40,6 @@ def _held_out() -> str:
 
 
 @pytest.fixture(scope="module")
-def model(two_styles: StyleModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return two_styles.save(tmp_path_factory.mktemp("model") / "two.safetensors")
-
-
-@pytest.fixture(scope="module")
 def steps() -> list[tuple[float, float | None, str]]:
     """What is reported of the progress."""
     return []

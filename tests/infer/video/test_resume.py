@@ -24,7 +24,6 @@ from nst_rt.files import sync
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.infer.video import VideoReader, stylize_video, work_path
 from nst_rt.infer.video.segments import Segment, SegmentWriter, work_folder
-from nst_rt.models.style_model import StyleModel
 
 SETTINGS: dict[str, Any] = {"segment": 10, "stability": 0.9}
 
@@ -82,12 +81,8 @@ def test_resume_after_kill_matches_uninterrupted_run(
 
 
 @pytest.mark.slow
-def test_resume_after_kill_with_network(
-    tmp_path: Path, source: Path, two_styles: StyleModel
-) -> None:
+def test_resume_after_kill_with_network(tmp_path: Path, source: Path, model: Path) -> None:
     """With two frames at a time in the backend."""
-    model = tmp_path / "two.safetensors"
-    two_styles.save(model)
     settings = {**SETTINGS, "size": 64}
     whole, output = tmp_path / "whole.mp4", tmp_path / "out.mp4"
     stylize_video(source, whole, style=network_stylizer(model), **settings)

@@ -22,7 +22,6 @@ from nst_rt.infer.web import server
 from nst_rt.infer.web.security import certificate_names, self_signed_certificate
 from nst_rt.infer.web.server import Ready, serve
 from nst_rt.infer.web.settings import Settings
-from nst_rt.models.style_model import StyleModel
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.7", "::", "studio.example"])
@@ -131,9 +130,8 @@ class Opened(Exception):
 
 
 @pytest.fixture
-def opened(two_styles: StyleModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Opens:
+def opened(model: Path, monkeypatch: pytest.MonkeyPatch) -> Opens:
     """What a studio reports when it is ready, and its settings."""
-    model = two_styles.save(tmp_path / "two.safetensors")
     known: list[Settings] = []
     monkeypatch.setattr(server, "gallery_files", dict)
     monkeypatch.setattr(server, "create_app", lambda shared, settings: known.append(settings))
