@@ -4,7 +4,7 @@ import itertools
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager, nullcontext
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -23,12 +23,10 @@ from nst_rt.infer.threads import GLANCE, PATIENCE, in_background, polled
 from nst_rt.infer.timeline import DEFAULT_FADE
 from nst_rt.infer.video.encoder import Shape
 from nst_rt.infer.video.probe import STDIO, Damage
-from nst_rt.infer.video.reader import VideoReader
 from nst_rt.infer.video.request import SEGMENT, Request, Settings, check_conversion, default_output
 from nst_rt.infer.video.segments import (
     Checkpoint,
     Mark,
-    VideoSource,
     WorkFolder,
     frame_digest,
     work_folder,
@@ -203,7 +201,7 @@ class _Conversion:
 
     def __init__(self, request: Request, frame_stylizer: FrameStylizer, stack: ExitStack) -> None:
         self._request, self._frame_stylizer = request, frame_stylizer
-        self._reader: VideoSource = request.reader
+        self._reader = request.reader
         # The rate of a folder is the one that it is read at.
         self._rate = None if self._reader.path.is_dir() else request.settings.rate
         self._work: WorkFolder | None = None
@@ -325,9 +323,7 @@ class _Conversion:
         output, settings = request.output, request.settings
         start = float((settings.start or 0) + reader.info.origin * reader.time_base)
         end = None if settings.end is None else settings.end - (settings.start or 0) + start
-        source = None
-        if isinstance(reader, VideoReader):
-            source = stack.enter_context(reader.container())
+        if (source := stack.enter_context(reader.container())) is not None:
             suffix = ".mkv" if str(output) == STDIO else output.suffix.lower()
             self.tracks = tuple(plan_tracks(source, suffix).values())
         if is_pattern(output):
@@ -340,9 +336,9 @@ class _Conversion:
         self._work = stack.enter_context(
             work_folder(output, plan, resume=settings.resume, overwrite=settings.overwrite)
         )
-        tracks = reader.container if isinstance(reader, VideoReader) else nullcontext
+        encoding, tracks = request.encoding, reader.container
         return SegmentSink(
-            output, self._work, request.encoding, self._shape, tracks=tracks, start=start, end=end
+            output, self._work, encoding, self._shape, tracks=tracks, start=start, end=end
         )
 
     def _unwritten(self, error: av.FFmpegError | OSError, partial: Path | None) -> Exception:

@@ -25,7 +25,7 @@ from nst_rt.infer.video.picture_reader import (
 )
 from nst_rt.infer.video.probe import STDIO, Packet
 from nst_rt.infer.video.reader import VideoReader
-from nst_rt.infer.video.segments import work_path
+from nst_rt.infer.video.segments import VideoSource, work_path
 from nst_rt.infer.video.transforms import Size, check_shape, exact_rate
 from nst_rt.infer.video.writers import ANIMATION_SUFFIXES, check_pattern, is_pattern
 from nst_rt.version import __version__
@@ -71,7 +71,7 @@ class Request:
     """
 
     output: Path
-    reader: VideoReader | PictureReader
+    reader: VideoSource
     encoding: Encoding | None
     settings: Settings
 
@@ -191,7 +191,7 @@ def _check_output(output: Path | str, settings: Settings) -> tuple[Path, Encodin
 
 def _reader(
     source: Path | str, output: Path, encoding: Encoding | None, settings: Settings
-) -> VideoReader | PictureReader:
+) -> VideoSource:
     given = {name: getattr(settings, name) for name in ("start", "end", "size", "scale")}
     if str(source) != STDIO and Path(source).is_dir():
         return PictureReader(source, rate=settings.rate or FOLDER_RATE, **given)

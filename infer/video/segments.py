@@ -13,7 +13,7 @@ import logging
 import queue
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -23,6 +23,7 @@ import av
 import filelock
 import numpy as np
 import numpy.typing as npt
+from av.container import InputContainer
 
 from nst_rt.errors import InputError, OutputExistsError
 from nst_rt.files import sync
@@ -84,6 +85,10 @@ class VideoSource(Source, ABC):
 
     def __iter__(self) -> Iterator[TimedFrame]:
         return self.frames()
+
+    def container(self) -> AbstractContextManager[InputContainer | None]:
+        """The open file, whose other tracks are copied; None for images."""
+        return nullcontext()
 
     @abstractmethod
     def frames(self, after: Mark | None = None) -> Iterator[TimedFrame]:
