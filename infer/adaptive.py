@@ -12,8 +12,8 @@ import numpy as np
 from nst_rt.errors import InputError
 from nst_rt.images.io import Frame
 from nst_rt.infer.frame_stylizer import FrameStylizer
-from nst_rt.infer.postprocess import PLAIN, PostProcessing
-from nst_rt.infer.stability.stabilizer import DEFAULT_STABILITY
+from nst_rt.infer.postprocess import PLAIN, PostProcessing, check_strength
+from nst_rt.infer.stability.stabilizer import DEFAULT_STABILITY, check_stability
 from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize
 from nst_rt.infer.stylizer import Stylizer
 
@@ -34,6 +34,9 @@ class LiveStyle:
         strength, stroke_size: see `Stylizer`.
         stability: see `Stabilizer`.
         post_processing: colors and split screen.
+
+    Raises:
+        InputError: a strength or a stability out of range.
     """
 
     blend: Mapping[str, float]
@@ -41,6 +44,10 @@ class LiveStyle:
     stroke_size: StrokeSize = DEFAULT_STROKES
     stability: float = DEFAULT_STABILITY
     post_processing: PostProcessing = PLAIN
+
+    def __post_init__(self) -> None:
+        check_strength(self.strength)
+        check_stability(self.stability)
 
 
 class AdaptiveStylizer:

@@ -1,15 +1,13 @@
 """State of a live session that its user changes by keys or buttons."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from nst_rt.errors import UnknownNameError
 from nst_rt.infer.adaptive import LiveStyle
-from nst_rt.infer.blend import weights_of
-from nst_rt.infer.postprocess import PostProcessing, check_strength
-from nst_rt.infer.stability.stabilizer import DEFAULT_STABILITY, check_stability
-from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize
+from nst_rt.infer.postprocess import PostProcessing
+from nst_rt.models.style_model import normalized_weights
 
 FADE_SECONDS = 0.5  # from one style to the next
 NOTE_SECONDS = 2.0
@@ -51,49 +49,43 @@ class LiveControls:
 
     Args:
         styles: names of all styles, in the order of their keys.
-        style: name of the style to begin with, or names with weights for a blend.
-        strength, stroke_size: see `Stylizer`.
-        stability: see `Stabilizer`.
+        begin: the style to begin with, and the rest.
         clock: gives the time in seconds, for fades and notes.
 
     Attributes:
         style: name of the style; the first one of a blend.
         second: name of the second style of a blend; None without one.
         share: fraction of the second style in the blend, from 0 to 1.
-        strength, stroke_size, stability: see above.
+        strength, stroke_size, stability: see `LiveStyle`.
         preserve_colors, compare, recording, full_screen, overlay, help: whether it is switched on.
         snapshot, quit: whether it was requested; the front end then does it.
 
     Raises:
         UnknownNameError: a style that is not one of `styles`.
-        InputError: weights, a strength or a stability out of range.
+        InputError: weights that are negative, or all 0.
     """
 
     def __init__(
         self,
         styles: Sequence[str],
-        style: str | Mapping[str, float],
+        begin: LiveStyle,
         *,
-        strength: float = 1.0,
-        stroke_size: StrokeSize = DEFAULT_STROKES,
-        stability: float = DEFAULT_STABILITY,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        check_strength(strength)
-        check_stability(stability)
         self.styles = list(styles)
-        blend = weights_of(style)
+        blend = normalized_weights(begin.blend)
         for name in blend:
             self._check(name)
         # Of more than two styles the strongest leads; the blend lasts until a key changes it.
         self.style = next(iter(blend)) if len(blend) == 2 else max(blend, key=blend.__getitem__)
         self.second = [*blend][1] if len(blend) == 2 else None
         self.share = blend[self.second] if self.second else 0.5
-        self.strength = strength
-        self.stroke_size = stroke_size
-        self.stability = stability
-        self.preserve_colors = self.compare = self.recording = False
-        self.full_screen = self.help = False
+        self.strength = begin.strength
+        self.stroke_size = begin.stroke_size
+        self.stability = begin.stability
+        self.preserve_colors = begin.post_processing.preserve_colors
+        self.compare = begin.post_processing.compare
+        self.recording = self.full_screen = self.help = False
         self.overlay = True
         self.snapshot = self.quit = False
         self._clock = clock

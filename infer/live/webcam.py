@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nst_rt.errors import InputError
 from nst_rt.files import check_format
-from nst_rt.infer.adaptive import AdaptiveStylizer, check_frame_rate
+from nst_rt.infer.adaptive import AdaptiveStylizer, LiveStyle, check_frame_rate
 from nst_rt.infer.backends import BackendName, Precision
 from nst_rt.infer.frame_stylizer import FrameStylizer
 from nst_rt.infer.frames import Sink
@@ -18,6 +18,7 @@ from nst_rt.infer.live.mjpeg import MjpegServer
 from nst_rt.infer.live.outputs import RECORDING_SUFFIXES, VirtualCamera
 from nst_rt.infer.live.session import IDLE_SECONDS, LiveSession, stylized_frames, waiting_image
 from nst_rt.infer.live.window import Window
+from nst_rt.infer.postprocess import PostProcessing
 from nst_rt.infer.stability.stabilizer import DEFAULT_STABILITY, Stabilizer
 from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize
 from nst_rt.infer.stylizer import Stylizer
@@ -115,14 +116,12 @@ def stylize_webcam(
     if record is not None:
         check_format(record, "video", RECORDING_SUFFIXES, overwrite=overwrite)
     style_set, blend = load_blend(style, with_gallery=True)
-    controls = LiveControls(
-        style_set.names,
-        blend,
-        strength=strength,
-        stroke_size=StrokeSize.parse(stroke_size),
-        stability=stability,
+    strokes, post_processing = (
+        StrokeSize.parse(stroke_size),
+        PostProcessing(preserve_colors, compare),
     )
-    controls.preserve_colors, controls.compare = preserve_colors, compare
+    begin = LiveStyle(blend, strength, strokes, stability, post_processing)
+    controls = LiveControls(style_set.names, begin)
     controls.recording = record is not None
     with ExitStack() as stack:
         sinks: list[Sink] = []

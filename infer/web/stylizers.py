@@ -16,7 +16,7 @@ from nst_rt.infer.adaptive import AdaptiveStylizer, LiveStyle
 from nst_rt.infer.backends import BackendName, Precision
 from nst_rt.infer.blend import Pass, StyleSet
 from nst_rt.infer.frame_stylizer import FrameStylizer
-from nst_rt.infer.stability.stabilizer import DEFAULT_STABILITY, Stabilizer, check_stability
+from nst_rt.infer.stability.stabilizer import DEFAULT_STABILITY, Stabilizer
 from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.models.style_model import StyleModel
@@ -34,7 +34,7 @@ def parse_choice(value: Any) -> LiveStyle:
         InputError: anything else.
     """
     try:
-        choice = LiveStyle(
+        return LiveStyle(
             {str(name): float(weight) for name, weight in value["styles"].items()},
             float(value.get("strength", 1)),
             StrokeSize.parse(value.get("stroke_size", DEFAULT_STROKES)),
@@ -42,8 +42,6 @@ def parse_choice(value: Any) -> LiveStyle:
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"not a choice of styles: {str(value)[:200]}") from error
-    check_stability(choice.stability)
-    return choice
 
 
 class SharedStylizer(Stylizer):

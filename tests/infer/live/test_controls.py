@@ -1,9 +1,11 @@
 import pytest
 
 from nst_rt.errors import InputError, UnknownNameError
+from nst_rt.infer.adaptive import LiveStyle
 from nst_rt.infer.live.controls import FADE_SECONDS, KEYS, NOTE_SECONDS, LiveControls
 
 STYLES = ["waves", "night", "ink"]
+WAVES = LiveStyle({"waves": 1.0})
 
 
 class Clock:
@@ -20,7 +22,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def controls(clock: Clock) -> LiveControls:
-    return LiveControls(STYLES, "waves", clock=clock)
+    return LiveControls(STYLES, WAVES, clock=clock)
 
 
 def press(controls: LiveControls, *keys: str) -> None:
@@ -35,9 +37,9 @@ def settled(controls: LiveControls, clock: Clock) -> dict[str, float]:
 
 
 @pytest.mark.parametrize(
-    ("style", "words", "after_up"),
+    ("blend", "words", "after_up"),
     [
-        ("waves", "waves", {"waves": 1.0}),
+        ({"waves": 1.0}, "waves", {"waves": 1.0}),
         ({"ink": 3, "waves": 1}, "ink 75% + waves 25%", {"ink": 0.65, "waves": 0.35}),
         # Of three styles no key changes the shares.
         (
@@ -48,9 +50,9 @@ def settled(controls: LiveControls, clock: Clock) -> dict[str, float]:
     ],
 )
 def test_initial_style_or_blend(
-    clock: Clock, style: str | dict[str, float], words: str, after_up: dict[str, float]
+    clock: Clock, blend: dict[str, float], words: str, after_up: dict[str, float]
 ) -> None:
-    controls = LiveControls(STYLES, style, clock=clock)
+    controls = LiveControls(STYLES, LiveStyle(blend), clock=clock)
     assert str(controls) == words
     press(controls, "up")
     assert settled(controls, clock) == pytest.approx(after_up)
@@ -66,7 +68,7 @@ def test_numbers_and_arrows_choose_styles(controls: LiveControls, clock: Clock) 
     press(controls, "left")
     assert settled(controls, clock) == {"ink": 1.0}
     assert not controls.on_key("4")  # there are three
-    many = LiveControls([f"s{number}" for number in range(1, 13)], "s1")
+    many = LiveControls([f"s{number}" for number in range(1, 13)], LiveStyle({"s1": 1.0}))
     press(many, "0")
     assert many.style == "s10"
 
@@ -127,7 +129,7 @@ def test_stronger_style_stays_after_a_blend(
 
 
 def test_single_style_cannot_be_blended(clock: Clock) -> None:
-    controls = LiveControls(["waves"], "waves", clock=clock)
+    controls = LiveControls(["waves"], WAVES, clock=clock)
     press(controls, "b")
     assert controls.note
     press(controls, "right")
@@ -171,6 +173,6 @@ def test_every_key_of_the_help_does_something(controls: LiveControls) -> None:
 
 def test_invalid_arguments() -> None:
     with pytest.raises(UnknownNameError, match="'waves'"):
-        LiveControls(STYLES, "wave")
+        LiveControls(STYLES, LiveStyle({"wave": 1.0}))
     with pytest.raises(InputError, match=r"1\.5"):
-        LiveControls(STYLES, "waves", strength=1.5)
+        LiveStyle({"waves": 1.0}, strength=1.5)

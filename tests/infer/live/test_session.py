@@ -30,6 +30,7 @@ from nst_rt.infer.live.webcam import stylize_webcam
 from nst_rt.infer.postprocess import PostProcessing
 from nst_rt.infer.threads import polled
 
+WAVES = LiveStyle({"waves": 1.0})
 STILL = np.full((48, 64, 3), (200, 100, 50), np.uint8)
 
 
@@ -70,7 +71,7 @@ def test_newest_frame_wins() -> None:
     """Counted in frames: a queue anywhere would make each frame older by 20."""
     camera = FastCamera(20)
     _, loading = fake_stylizer(camera.stylize)
-    controls = LiveControls(["waves"], "waves")
+    controls = LiveControls(["waves"], WAVES)
     ages = []
     with (
         closing(polled(camera.frames(), seconds=1, drop=True)) as frames,
@@ -87,14 +88,13 @@ def test_newest_frame_wins() -> None:
 
 
 def test_frames_are_stylized_as_the_controls_say() -> None:
-    controls = LiveControls(["waves", "night"], "night", strength=0.5, stability=0.3)
-    controls.compare = True
+    compared = PostProcessing(compare=True)
+    style = LiveStyle({"night": 1.0}, strength=0.5, stability=0.3, post_processing=compared)
+    controls = LiveControls(["waves", "night"], style)
     stylizer, loading = fake_stylizer(lambda frame, interval: np.asarray(255 - frame, np.uint8))
     image = np.arange(16 * 64 * 3, dtype=np.uint8).reshape(16, 64, 3)
     frames = [TimedFrame(image, 5, 40_000_000, 5), None]
     stylized, nothing = stylized_frames(frames, loading, controls, mirror=True)
-    compared = PostProcessing(compare=True)
-    style = LiveStyle({"night": 1.0}, strength=0.5, stability=0.3, post_processing=compared)
     stylizer.set_style.assert_called_once_with(style)
     assert stylizer.stylize.call_args.kwargs == {"interval": 0.04}
     assert nothing is None
@@ -104,7 +104,7 @@ def test_frames_are_stylized_as_the_controls_say() -> None:
 
 
 def test_preview_shows_frames_as_they_are() -> None:
-    controls = LiveControls(["waves"], "waves")
+    controls = LiveControls(["waves"], WAVES)
     [frame] = stylized_frames([TimedFrame(STILL, 1)], Future(), controls, preview=True)
     assert frame is not None
     assert frame.backend == ""
@@ -131,7 +131,7 @@ def test_sinks_get_the_last_frame_again_when_none_comes(
     clock = count(0, round(seconds / TIME_BASE))
     monkeypatch.setattr(session, "time", SimpleNamespace(perf_counter_ns=lambda: next(clock)))
     sink = ListSink()
-    live = LiveSession(LiveControls(["waves"], "waves"), None, [sink], folder=tmp_path)
+    live = LiveSession(LiveControls(["waves"], WAVES), None, [sink], folder=tmp_path)
     preview, stylized = LiveFrame(STILL, 0), LiveFrame(STILL, 0, backend="torch")
     live.run([None, preview, None, stylized, None, None])
     assert len(sink.times) == sent
@@ -143,7 +143,7 @@ def test_slow_frames_are_recorded_at_their_own_times(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session, "_REPEAT_SECONDS", float("inf"))
-    controls = LiveControls(["waves"], "waves")
+    controls = LiveControls(["waves"], WAVES)
     controls.recording = True
     live = LiveSession(controls, None, [], folder=tmp_path, record=tmp_path / "out.mp4")
     levels = (40, 90, 140, 190)
