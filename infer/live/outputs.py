@@ -2,29 +2,25 @@
 
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
-from av.container import OutputContainer
-
 from nst_rt.errors import CameraError, InputError, VideoError
-from nst_rt.files import check_format, partial_path
+from nst_rt.files import check_format
 from nst_rt.images.io import Frame
 from nst_rt.infer.frames import TimedFrame
 from nst_rt.infer.live.camera import TIME_BASE, Size
 from nst_rt.infer.strokes import resized_frame
-from nst_rt.infer.video.encoder import FrameEncoder, Shape, choose_encoding
+from nst_rt.infer.video.encoder import Encoding, Shape, choose_encoding
 from nst_rt.infer.video.probe import Colors
+from nst_rt.infer.video.writers import StreamSink
 
 RECORDING_SUFFIXES = (".mp4", ".mkv", ".mov")
 FPS = 30  # frames per second of recordings and virtual cameras
 _QUEUED = 8  # maximum number of frames that wait for the encoder
 _KEY_FRAME_SECONDS = 2  # from one key frame to the next
-# Until it is complete, the file plays up to its last key frame, whatever happens; then it becomes
-# a regular one. Matroska is so by itself.
-_MP4_OPTIONS = {"movflags": "hybrid_fragmented+negative_cts_offsets"}
 
 
 class Recorder:
@@ -36,7 +32,6 @@ class Recorder:
 
     Args:
         path: .mp4, .mkv or .mov.
-        fps: frames per second.
         overwrite: whether to replace an existing file.
 
     Attributes:
@@ -44,19 +39,18 @@ class Recorder:
 
     Raises:
         InputError, OutputExistsError: a file that cannot be written.
+        VideoError: this machine has no encoder.
     """
 
-    def __init__(self, path: Path | str, *, fps: int = FPS, overwrite: bool = False) -> None:
+    def __init__(self, path: Path | str, *, overwrite: bool = False) -> None:
         self.path = check_format(path, "video", RECORDING_SUFFIXES, overwrite=overwrite)
-        self._partial = partial_path(self.path)
-        self._fps = fps
-        self._shape: tuple[int, int] | None = None  # height and width of the first frame
+        self._size: tuple[int, int] | None = None  # height and width of the first frame
         self._begin = self._end = 0  # times of the first and the last frame
         self._thread = ThreadPoolExecutor(1, "record")
         self._queue: deque[Future[None]] = deque()
         # Only the thread touches these.
-        self._container: OutputContainer | None = None
-        self._encoder: FrameEncoder | None = None
+        encoding = _Encoding(**asdict(choose_encoding(self.path.suffix.lower())))
+        self._sink = StreamSink(self.path, encoding, _shape, None, None, start=0, end=None)
         self._image: Frame | None = None
         self._count = 0  # number of encoded frames
 
@@ -71,15 +65,15 @@ class Recorder:
         Raises:
             VideoError: an earlier frame could not be written, as on a full disk.
         """
-        if self._shape is None:
-            self._shape = frame.image.shape[0], frame.image.shape[1]
+        if self._size is None:
+            self._size = frame.image.shape[0], frame.image.shape[1]
             self._begin = frame.pts
         self._end = max(frame.pts, self._end, self._begin)
         while self._queue and self._queue[0].done():
             self._check(self._queue[0])
             self._queue.popleft()
         if len(self._queue) < _QUEUED:
-            image = resized_frame(frame.image, self._shape)
+            image = resized_frame(frame.image, self._size)
             self._queue.append(self._thread.submit(self._encode, image, frame.pts))
 
     def close(self) -> None:
@@ -88,50 +82,48 @@ class Recorder:
         Raises:
             VideoError: a frame could not be written.
         """
-        if self._shape is None:
+        if self._size is None:
             return
         self._queue.append(self._thread.submit(self._finish))
         self._thread.shutdown()
         for done in self._queue:
             self._check(done)
-        self._partial.replace(self.path)
 
     def _check(self, done: Future[None]) -> None:
         if error := done.exception():
             raise VideoError(f"{self.path}: cannot be written ({error})") from error
 
     def _encode(self, image: Frame, pts: int) -> None:
-        if self._encoder is None:
-            self._encoder = self._open(image)
-        self._repeat(self._encoder, self._ticks(pts))
+        self._repeat(self._ticks(pts))
         self._image = image
 
     def _finish(self) -> None:
-        if self._encoder and self._container:
-            # The last frame lasts a tick, or a single one would make no video.
-            self._repeat(self._encoder, self._ticks(self._end) + 1)
-            self._encoder.finish()
-            self._container.close()
+        # The last frame lasts a tick, or a single one would make no video.
+        self._repeat(self._ticks(self._end) + 1)
+        self._sink.close()
 
     def _ticks(self, pts: int) -> Fraction:
         """A time as a number of frames of the recording."""
-        return (pts - self._begin) * TIME_BASE * self._fps
+        return (pts - self._begin) * TIME_BASE * FPS
 
-    def _repeat(self, encoder: FrameEncoder, end: Fraction) -> None:
+    def _repeat(self, end: Fraction) -> None:
         """Encode the last frame at each tick before the end."""
         while self._image is not None and self._count < end:
-            encoder.encode(self._image, self._count)
+            self._sink.write(TimedFrame(self._image, self._count, 1))
             self._count += 1
 
-    def _open(self, image: Frame) -> FrameEncoder:
-        encoding = choose_encoding(self.path.suffix.lower())
-        options = {} if self.path.suffix.lower() == ".mkv" else _MP4_OPTIONS
-        self._container = av.open(str(self._partial.absolute()), "w", options=options)
-        fps = Fraction(self._fps)
-        shape = Shape(image.shape[1], image.shape[0], Fraction(1), fps, 1 / fps, Colors())
-        encoder = FrameEncoder(self._container, encoding, shape)
-        encoder.stream.codec_context.gop_size = _KEY_FRAME_SECONDS * self._fps
-        return encoder
+
+class _Encoding(Encoding):
+    """With key frames so often that little of an unfinished file cannot be played."""
+
+    @property
+    def options(self) -> dict[str, str]:
+        return {**super().options, "g": str(_KEY_FRAME_SECONDS * FPS)}
+
+
+def _shape(image: Frame) -> Shape:
+    height, width = image.shape[:2]
+    return Shape(width, height, Fraction(1), Fraction(FPS), Fraction(1, FPS), Colors())
 
 
 class VirtualCamera:

@@ -198,13 +198,16 @@ class StreamSink:
 
     def _begun(self, shape: Shape) -> "FrameEncoder | _AnimationEncoder":
         suffix = ".mkv" if self._partial is None else self._output.suffix.lower()
-        endless = suffix in ANIMATION_SUFFIXES
+        options = {"loop": "0"}  # without end
+        if suffix not in ANIMATION_SUFFIXES:
+            # FFmpeg would hold back a megabyte, which a killed process loses.
+            options = {"flush_packets": "1", **mp4_options(suffix, _MOVFLAGS, shape)}
         self._container = container = av.open(
             "pipe:1" if self._partial is None else url(self._partial),
             "w",
             # By its name alone FFmpeg would take 50%discount.gif for numbered images.
             format=FORMATS.get(suffix, suffix[1:]),
-            options={"loop": "0"} if endless else mp4_options(suffix, _MOVFLAGS, shape),
+            options=options,
         )
         if self._encoding is None:
             return _AnimationEncoder(container, shape, is_gif=suffix == ".gif")

@@ -1,7 +1,9 @@
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from streams import decoded
@@ -19,10 +21,17 @@ def gray(level: int, seconds: float = 0, width: int = 64, height: int = 48) -> T
     return TimedFrame(np.full((height, width, 3), level, np.uint8), round(seconds / TIME_BASE))
 
 
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Recordings of 10 frames per second."""
+    monkeypatch.setattr(outputs, "FPS", 10)
+
+
+@pytest.mark.usefixtures("slow")
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov"])
 def test_recording_keeps_the_times_of_irregular_frames(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"out{suffix}"
-    recorder = Recorder(path, fps=10)
+    recorder = Recorder(path)
     # Half a second of the first, two at almost the same time, a second and a half of the last.
     for level, seconds in ((40, 7.0), (90, 7.5), (140, 7.501), (190, 7.602), (190, 9.0)):
         recorder.write(gray(level, seconds))
@@ -36,11 +45,12 @@ def test_recording_keeps_the_times_of_irregular_frames(tmp_path: Path, suffix: s
     assert np.abs(np.subtract(levels, [40] * 5 + [90] + [140] + [190] * 14)).max() <= 3
 
 
+@pytest.mark.usefixtures("slow")
 @pytest.mark.parametrize(("sizes", "count"), [([(64, 48)], 1), ([(63, 47), (128, 96)], 2)])
 def test_recording_has_the_size_of_its_first_frame(
     tmp_path: Path, sizes: list[tuple[int, int]], count: int
 ) -> None:
-    recorder = Recorder(tmp_path / "out.mp4", fps=10)
+    recorder = Recorder(tmp_path / "out.mp4")
     for number, size in enumerate(sizes):
         recorder.write(gray(90, 3 + number / 10, *size))
     recorder.close()
@@ -77,15 +87,26 @@ def test_failed_recording_raises_and_blocks_nobody(tmp_path: Path) -> None:
         recorder.close()
 
 
-def test_missing_encoder_raises_on_close(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov"])
+def test_unfinished_recording_plays_up_to_its_last_key_frames(tmp_path: Path, suffix: str) -> None:
+    recorder = Recorder(tmp_path / f"out{suffix}")
+    noise = np.random.default_rng(0).integers(0, 256, (180, 48, 64, 3), np.uint8)
+    for number, image in enumerate(noise):
+        recorder._encode(image, round(number / outputs.FPS / TIME_BASE))
+    played = 0
+    with suppress(av.FFmpegError), av.open(str(partial_path(recorder.path))) as container:
+        for _ in container.decode(video=0):  # until the file is cut off
+            played += 1
+    assert played >= 40
+
+
+def test_missing_encoder_is_found_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def none(*_: object) -> None:
         raise VideoError("no encoder")
 
     monkeypatch.setattr(outputs, "choose_encoding", none)
-    recorder = Recorder(tmp_path / "out.mp4")
-    recorder.write(gray(90))
     with pytest.raises(VideoError, match="no encoder"):
-        recorder.close()
+        Recorder(tmp_path / "out.mp4")
 
 
 class Loopback:
