@@ -49,7 +49,7 @@ class LiveControls:
 
     Args:
         styles: names of all styles, in the order of their keys.
-        begin: the style to begin with, and the rest.
+        begin: how to stylize until a key changes it.
         clock: gives the time in seconds, for fades and notes.
 
     Attributes:
