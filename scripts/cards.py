@@ -29,8 +29,9 @@ pan error measures how much the style swims when the camera moves, relative to t
 absolute terms, for the network alone, without the stabilizer. Figures are medians over the first
 50 photos that training held out (strokes: those with even areas); the pan error is measured on the
 four photos of scikit-image. Not all goals are reached; the last column describes the appearance.
-In most styles of the gallery, thin objects such as antennas are lost, and flat dark areas stay
-plain. See also [what else was tried](../benchmarks/README.md) and [all styles in one
+The network alone loses thin objects such as antennas in most styles of the gallery (except at a
+stroke size of 1:1, the photo's detail is [put back](../docs/styles.md#stroke-size)), and flat dark
+areas stay plain. See also [what else was tried](../benchmarks/README.md) and [all styles in one
 chart](../docs/boldness.png).
 
 **Before you use them**: the training photos, listed below by source and number, include ImageNet
