@@ -17,7 +17,7 @@ from nst_rt.infer.backends import BackendName, Precision
 from nst_rt.infer.blend import Pass
 from nst_rt.infer.postprocess import PLAIN, PostProcessing
 from nst_rt.infer.stability.stabilizer import Layer, Stabilizer
-from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize, at_full_size
+from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.infer.timeline import DEFAULT_FADE, AnyStyle, Timeline, load_timeline, style_label
 
@@ -215,7 +215,7 @@ class FrameStylizer:
 
     def _at_full_size(self, frame: Frame, small: Frame, stylized: Frame, strength: float) -> Frame:
         """The stylized frame at full size, post-processed."""
-        whole = at_full_size(stylized, small, frame)
+        whole = self.stylizer.at_full_size(stylized, small, frame)
         return self.post_processing.apply(frame, whole, strength)
 
     def _still_valid(self, seconds: float) -> float:

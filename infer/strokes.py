@@ -2,8 +2,8 @@
 own.
 
 A network's strokes have a fixed size in pixels, so that a large photo would get strokes too small
-to be seen. Stylized at the working size and enlarged again, with its edges restored, it gets the
-strokes that a small copy of it gets.
+to be seen. Stylized at the working size and enlarged again, with the detail of its edges put back,
+it gets the strokes that a small copy of it gets.
 """
 
 from dataclasses import dataclass
@@ -119,12 +119,13 @@ def resized_frame(frame: Frame, size: tuple[int, int]) -> Frame:
 
 
 def at_full_size(stylized: Frame, small: Frame, frame: Frame) -> Frame:
-    """What was stylized at a working size, resized to the frame's own size.
+    """What was stylized at a working size, resized to the frame's own size, with its fine detail.
 
-    When it is enlarged, the frame's own edges are restored: the more contrast the small frame has,
-    the more of the fine detail comes from the frame instead of from the strokes. The detail is
+    A network draws nothing thinner than its strokes: windows, masts and eyelashes are lost. So
+    where the small frame has edges, the fine detail of the frame's brightness is added back. It is
     scaled by the slope of the stylized brightness over the frame's, as in the guided filter (He et
-    al. 2010, eq. 5), but never made fainter. Elsewhere strokes are made steep again.
+    al. 2010, eq. 5), but never made fainter. When the result is enlarged, strokes give way to that
+    detail, and elsewhere are made steep again.
 
     Args:
         stylized: the stylized version of `small`, same shape (h, w, 3), uint8 BGR.
@@ -135,36 +136,42 @@ def at_full_size(stylized: Frame, small: Frame, frame: Frame) -> Frame:
         Shape (H, W, 3).
     """
     height, width = frame.shape[:2]
-    if height * width <= small.shape[0] * small.shape[1]:
-        return resized_frame(stylized, (height, width))
+    is_enlarged = height * width > small.shape[0] * small.shape[1]
 
-    def enlarged(x: npt.NDArray[Any], interpolation: int) -> npt.NDArray[Any]:
+    def resized(x: npt.NDArray[Any], interpolation: int = cv2.INTER_LINEAR) -> npt.NDArray[Any]:
+        if x.shape[:2] == (height, width):
+            return x
         return cv2.resize(x, (width, height), interpolation=interpolation)
 
     half = (small.shape[0] + 1) // 2, (small.shape[1] + 1) // 2
     edges, slope = _edges(*(_brightness(resized_frame(x, half)) for x in (small, stylized)))
     # In 255ths, since arithmetic on bytes is several times faster.
-    edge = enlarged(cv2.convertScaleAbs(edges, alpha=255), cv2.INTER_LINEAR)
-    detail = enlarged(cv2.convertScaleAbs(edges * slope, alpha=255 / _SLOPES[1]), cv2.INTER_LINEAR)
-    blurred = _blurred(stylized)
-    seen = enlarged(_blurred(_brightness(small)), cv2.INTER_LINEAR)
-    coarse = enlarged(blurred, cv2.INTER_LINEAR)
-    # Unsharp masking overshoots; limited to the darkest and brightest neighbors it makes no halos.
-    around = np.ones((3, 3), np.uint8)
-    lowest = enlarged(cv2.erode(stylized, around), cv2.INTER_LINEAR)
-    highest = enlarged(cv2.dilate(stylized, around), cv2.INTER_LINEAR)
-    # At a smaller enlargement less is needed, and more would show pixels as stairs.
-    amount = min(_STEEP, max(width / small.shape[1] - 1, 0))
-    steep = cv2.addWeighted(stylized, 1 + amount, blurred, -amount, 0)
-    result = enlarged(steep, cv2.INTER_CUBIC)
+    detail = resized(cv2.convertScaleAbs(edges * slope, alpha=255 / _SLOPES[1]))
+    seen = resized(_blurred(_brightness(small)))
+    if is_enlarged:
+        edge = resized(cv2.convertScaleAbs(edges, alpha=255))
+        blurred = _blurred(stylized)
+        coarse = resized(blurred)
+        # Unsharp masking overshoots: limited to the darkest and brightest neighbors, no halos.
+        around = np.ones((3, 3), np.uint8)
+        lowest = resized(cv2.erode(stylized, around))
+        highest = resized(cv2.dilate(stylized, around))
+        # At a smaller enlargement less is needed, and more would show pixels as stairs.
+        amount = min(_STEEP, max(width / small.shape[1] - 1, 0))
+        steep = cv2.addWeighted(stylized, 1 + amount, blurred, -amount, 0)
+        strokes = resized(steep, cv2.INTER_CUBIC)
+    else:
+        strokes = resized_frame(stylized, (height, width))
+    result = np.empty_like(frame)
     for top in range(0, height, _BAND):
         rows = slice(top, top + _BAND)
-        strokes = cv2.min(cv2.max(result[rows], lowest[rows]), highest[rows])
-        weight = cv2.merge([edge[rows]] * 3)
-        mixed = cv2.multiply(coarse[rows], weight, scale=1 / 255)
-        mixed = cv2.add(mixed, cv2.multiply(strokes, cv2.bitwise_not(weight), scale=1 / 255))
-        bright = _brightness(frame[rows])
-        before = seen[rows]
+        mixed = strokes[rows]
+        if is_enlarged:
+            mixed = cv2.min(cv2.max(mixed, lowest[rows]), highest[rows])
+            weight = cv2.merge([edge[rows]] * 3)
+            mixed = cv2.multiply(mixed, cv2.bitwise_not(weight), scale=1 / 255)
+            mixed = cv2.add(cv2.multiply(coarse[rows], weight, scale=1 / 255), mixed)
+        bright, before = _brightness(frame[rows]), seen[rows]
         for brighter, darker, change in (
             (bright, before, cv2.add),
             (before, bright, cv2.subtract),
@@ -173,7 +180,7 @@ def at_full_size(stylized: Frame, small: Frame, frame: Frame) -> Frame:
             lost = cv2.multiply(differs, detail[rows], scale=_SLOPES[1] / 255)
             mixed = change(mixed, cv2.merge([lost] * 3))
         result[rows] = mixed
-    return np.asarray(result, np.uint8)
+    return result
 
 
 def _edges(before: npt.NDArray[Any], after: npt.NDArray[Any]) -> tuple[Plane, Plane]:

@@ -97,7 +97,7 @@ class Stylizer:
             _check(frame)
             return frame.copy()
         small = self.shrunk(frame)
-        stylized = at_full_size(self.stylize_shrunk(small), small, frame)
+        stylized = self.at_full_size(self.stylize_shrunk(small), small, frame)
         return with_strength(frame, stylized, self.strength)
 
     def set_style(
@@ -190,6 +190,15 @@ class Stylizer:
         if self._memory is not None or height * width > _SURELY_FITS_PIXELS:
             check_fits(height, width, self._available())
         return resized_frame(frame, size)
+
+    def at_full_size(self, stylized: Frame, small: Frame, frame: Frame) -> Frame:
+        """What was stylized at the working size, at the frame's own size, with its fine detail.
+
+        With a stroke size of 1:1 it is the network's own output.
+        """
+        if small is frame and self._stroke_size.unit == "as trained":
+            return stylized
+        return at_full_size(stylized, small, frame)
 
     def stylize_shrunk(self, frame: Frame, passes: Sequence[Pass] | None = None) -> Frame:
         """Stylize a frame at its own size and in full strength.

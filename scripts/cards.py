@@ -29,8 +29,9 @@ pan error measures how much the style swims when the camera moves, relative to t
 absolute terms, for the network alone, without the stabilizer. Figures are medians over the first
 50 photos that training held out (strokes: those with even areas); the pan error is measured on the
 four photos of scikit-image. Not all goals are reached; the last column describes the appearance.
-In most styles of the gallery, thin objects such as antennas are lost, and flat dark areas stay
-plain. See also [what else was tried](../benchmarks/README.md) and [all styles in one
+The network alone loses thin objects such as antennas in most styles of the gallery (except at a
+stroke size of 1:1, the photo's detail is [put back](../docs/styles.md#stroke-size)), and flat dark
+areas stay plain. See also [what else was tried](../benchmarks/README.md) and [all styles in one
 chart](../docs/boldness.png).
 
 **Before you use them**: the training photos, listed below by source and number, include ImageNet
@@ -42,22 +43,22 @@ SEEN = {  # style -> its appearance at 640 px: a face, a landscape, a street, a 
     "starry_night_classic": "blue strokes and large yellow stars that swirl through skies and over "
     "walls, brown shades; clear eyes and smiles from 512 px on; thin things are kept; a faint pale "
     "rim around towers",
-    "starry_night": "blue strokes that flow through skies and over walls, with yellow clouds; "
-    "clear eyes, a soft smile; a pale halo of 15 px around towers against a sky; no suns or swirls",
-    "the_scream": "strong red, orange and gray streaks in skies, over walls and clothes, level or "
-    "slanting rather than winding, dark green shades; a smile, eyes as a dark line; a fine "
-    "cross-hatch; a beige seam around towers",
+    "starry_night": "dense dark and light blue strokes that flow through skies and over walls, "
+    "with yellow flames, on dark things, too; clear eyes, a soft smile; a pale halo of 15 px "
+    "around towers against a sky; no suns or swirls",
+    "the_scream": "strong red, orange and gray streaks in skies, over walls and clothes, dark ones "
+    "where a sky is dark, winding a little, dark green shades; a nose and a smile, eyes dark; a "
+    "fine cross-hatch; a beige seam around towers",
     "great_wave": "waves and ripples of blue or slate on cream in skies, over walls and grass, "
     "with rows of dots as foam that form a net in places; clear eyes and smile; much contrast; a "
     "pale halo around towers",
-    "udnie": "facets of gray, cream and brown in skies and on walls, clothes and fur, nearly black "
-    "shades; faces readable, eyes dark; a pale halo of 25 px around towers; few colors where "
-    "the photo has few",
-    "composition_vii": "patches of orange, red, yellow and blue that fill skies and cloths in "
-    "slanting rows, of different sizes; brown walls, dark flat things left plain; the clearest "
+    "udnie": "large facets of gray, cream, ocher and nearly black green in skies and on walls, "
+    "clothes and fur; faces readable, a fold across the cheek; a pale halo of 25 px around towers",
+    "composition_vii": "large patches of orange, red, yellow and blue that fill skies and cloths "
+    "in slanting rows, of different sizes; brown walls, dark flat things left plain; the clearest "
     "smile; a pale halo of 20 px around towers against a sky",
-    "water_lilies": "flecks of violet, lilac and ochre, a weave in many places, green reflections "
-    "that hang down from all that is dark; a clear smile; a pale rim around towers",
+    "water_lilies": "flecks of violet, lilac and yellow, green reflections that hang down from all "
+    "that is dark; a clear smile; a weave in flat places; a pale rim around towers",
     "wheat_field": "rolling yellow clouds in a light blue sky, olive and deep green shades, relief "
     "as of thick paint, on dark things, too; clear eyes and smile, faces pale; a pale halo around "
     "towers",
@@ -205,6 +206,11 @@ def described(training: Mapping[str, Any]) -> str:
         if recipe.get("detail") == "pixels"
         else ""
     )
+    half = (
+        f", {share:g} of it measured at half the size"
+        if (share := recipe.get("half_scale_share"))
+        else ""
+    )
     grid = f", grid {recipe['grid_weight']:g}" if recipe.get("grid_weight") else ""
     motion = (
         f"motion {recipe['motion_weight']:g}, noise {recipe['noise']:g}"
@@ -214,7 +220,7 @@ def described(training: Mapping[str, Any]) -> str:
     return (
         f"{training['steps']} steps of {training['batch_size']} crops of {recipe['size']} px: "
         f"style from {layers} of the style images at {recipe['style_size']} px, weight "
-        f"{recipe['style_weight']:g}{factors}; content from {content}, weight "
+        f"{recipe['style_weight']:g}{factors}{half}; content from {content}, weight "
         f"{recipe['content_weight']:g}{focus}; "
         f"total variation {recipe['tv_weight']:g}{grid}; {motion}; Adam, one cycle up to "
         f"{recipe['learning_rate']:g}"

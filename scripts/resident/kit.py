@@ -35,7 +35,7 @@ from resident.training import ResidentTraining
 
 RECIPE = ("bold", "new_style")
 PARENT = f"gallery{SUFFIX}"  # the model to start from, as it is named in a kit
-LIMIT = 52 * 2**20  # bytes; leaves room for the repository
+LIMIT = 48 * 2**20  # bytes; leaves room for the repository
 _PHOTOS, _STYLES, _VGG = "content.zip", "styles", "vgg19.pth"
 _STYLE_SIZE = 512  # pixels of the long side
 _QUALITIES = range(92, 59, -4)
@@ -53,7 +53,7 @@ def pack_kit(
 ) -> int:
     """Pack everything that a training needs; the kit appears when it is complete.
 
-    Photos have the highest JPEG quality that the limit allows; held-out photos are not packed.
+    Photos have the highest WebP quality that the limit allows; held-out photos are not packed.
 
     Args:
         data: folder with photos in content/ and style images in styles/.
@@ -99,7 +99,7 @@ def pack_kit(
 
 
 def _pack_photos(source: Path, archive: Path, *, size: int, quality: int) -> None:
-    """Write the photos that a training uses into a zip archive of JPEGs, scaled down.
+    """Write the photos that a training uses into a zip archive of WebP images, scaled down.
 
     Names stay, suffixes included: names decide which photos are held out, and readers go by the
     content. Photos that crops of `size` pixels cannot be taken from are left out.
@@ -110,7 +110,7 @@ def _pack_photos(source: Path, archive: Path, *, size: int, quality: int) -> Non
     photos = [photo for photo in find_photos(source) if not is_held_out(photo)]
     encode = partial(_encoded, size=size, quality=quality)
     count = 0
-    # Stored: JPEGs are compressed already. Members have no time, so that archives can be equal.
+    # Stored: images are compressed already. Members have no time, so that archives can be equal.
     with (
         atomic_output(archive) as temporary,
         zipfile.ZipFile(temporary, "w") as packed,
@@ -126,13 +126,13 @@ def _pack_photos(source: Path, archive: Path, *, size: int, quality: int) -> Non
 
 
 def _encoded(photo: Photo, *, size: int, quality: int) -> bytes | None:
-    """The photo as a JPEG; None if it cannot be used."""
+    """The photo as WebP, a third smaller than JPEG; None if it cannot be used."""
     try:
         image = reduced_photo(photo, size)
     except InputError:
         return None
     content = BytesIO()
-    Image.fromarray(tensor_to_frame(image)[:, :, ::-1]).save(content, "JPEG", quality=quality)
+    Image.fromarray(tensor_to_frame(image)[:, :, ::-1]).save(content, "WEBP", quality=quality)
     return content.getvalue()
 
 

@@ -156,6 +156,25 @@ def test_flat_areas_stay_flat() -> None:
     assert np.abs(large.astype(int) - (10, 200, 90)).max() <= 1
 
 
+@pytest.mark.parametrize("working", [(320, 400), (480, 600)])
+def test_thin_lines_that_the_network_lost_are_kept(working: tuple[int, int]) -> None:
+    frame = np.full((320, 400, 3), 200, np.uint8)
+    frame[:, 150] = frame[:, 250:252] = 90
+    small = resized_frame(frame, working)
+    stylized = np.full_like(small, (90, 160, 200))
+    result = at_full_size(stylized, small, frame).astype(int)
+    for line in (150, 250):
+        assert (result[:, line] <= np.array([90, 160, 200]) - 40).all()
+    far = np.r_[0:140, 160:240, 262:400]
+    assert np.abs(result[:, far] - (90, 160, 200)).max() <= 1
+
+
+def test_strokes_as_trained_are_the_network_s_own(photo: Frame) -> None:
+    frame = photo[:96, :128]
+    stylizer = load_style("starry_night", stroke_size="1:1")
+    np.testing.assert_array_equal(stylizer(frame), stylizer.stylize_shrunk(frame))
+
+
 @pytest.mark.slow
 def test_small_frames_are_enlarged(stylizer: Stylizer, astronaut: Path) -> None:
     frame = tensor_to_frame(load_image(astronaut, size=256))
