@@ -216,17 +216,19 @@ class Photos(L.LightningDataModule):
         self.batch_size = batch_size
         self.workers = workers
         self.seed = seed
+
+    def check(self) -> None:
+        """Raise an InputError unless some photo can be used, before any worker starts.
+
+        Log a warning if there are few.
+        """
+        RandomCrops(self.training, self.size, self.seed)[0]
         if len(self.training) < FEW_PHOTOS:
             logger.warning(
-                "%s: only %d photos to train on; styles generalize better from at least %d",
-                photos,
+                "few photos to train on (%d); styles generalize better from at least %d",
                 len(self.training),
                 FEW_PHOTOS,
             )
-
-    def check(self) -> None:
-        """Raise an InputError unless some photo can be used, before any worker starts."""
-        RandomCrops(self.training, self.size, self.seed)[0]
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """An endless stream of `Batch` that starts at the current step of the training."""

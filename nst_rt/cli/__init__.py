@@ -7,12 +7,13 @@ signature of the function that the verb names in `DEFAULTS_OF`.
 """
 
 import argparse
+import difflib
 import json
 import logging
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from types import ModuleType
 from typing import Any, NoReturn
 
@@ -29,9 +30,9 @@ from nst_rt.cli import (
     web,
     webcam,
 )
-from nst_rt.cli.options import signature_defaults
+from nst_rt.cli.options import number, signature_defaults, whole_number
 from nst_rt.cli.report import Report, print_anything
-from nst_rt.errors import InterruptedWorkError, StyleTransferError, with_flags
+from nst_rt.errors import InterruptedWorkError, StyleTransferError, UnknownNameError, with_flags
 from nst_rt.files import shown_source
 from nst_rt.version import __version__
 
@@ -62,6 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not arguments:
         parser.print_help()
         return 0
+    verbs = [_name(verb) for verb in _VERBS]
+    if not arguments[0].startswith("-") and arguments[0] not in verbs:
+        parser.error(str(UnknownNameError("verb", arguments[0], verbs)))
     parsed, rest = parser.parse_known_args(arguments)
     options = vars(parsed)
     verb: ModuleType = options.pop("verb")
@@ -76,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # argparse collects inputs up to the first option only: `a.jpg --style udnie b.jpg`.
         options[inputs.dest] += rest
     elif rest:
-        verb_parser.error(f"unrecognized arguments: {' '.join(map(shown_source, rest))}")
+        verb_parser.error(_unknown(rest, verb_parser._option_string_actions))
     try:
         report: Report = verb.run(**options)
         if text := json.dumps(report.facts) if as_json and report.facts else report.text:
@@ -113,7 +117,7 @@ def _set_up_process() -> None:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Errors in one line; options that are not given do not appear in the result."""
+    """Errors in one line that say what an option takes; options not given are not in the result."""
 
     def __init__(self, *, defaults_of: str | None = None, **settings: Any) -> None:
         self._defaults_of = defaults_of
@@ -123,6 +127,8 @@ class _Parser(argparse.ArgumentParser):
             allow_abbrev=False,
             **settings,
         )
+        self.register("type", int, whole_number)
+        self.register("type", float, number)
 
     def format_help(self) -> str:
         """Help with the defaults of the library's function."""
@@ -136,7 +142,7 @@ class _Parser(argparse.ArgumentParser):
         return super().format_help()
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+        self.exit(2, f"{self.prog}: {message.removeprefix('argument ')}; see {self.prog} --help\n")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -163,6 +169,15 @@ def _parser() -> argparse.ArgumentParser:
         verb.add_arguments(added)
         added.add_argument("--json", action="store_true", help="print the result as JSON")
     return parser
+
+
+def _unknown(arguments: Sequence[str], options: Collection[str]) -> str:
+    """The error message for arguments that a verb does not have."""
+    for argument in arguments:
+        option = argument.partition("=")[0]
+        if option.startswith("-") and (near := difflib.get_close_matches(option, options, n=1)):
+            return f"unknown option {option} (did you mean {near[0]}?)"
+    return f"unknown arguments: {' '.join(map(shown_source, arguments))}"
 
 
 def _name(verb: ModuleType) -> str:

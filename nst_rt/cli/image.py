@@ -2,13 +2,14 @@
 
 import argparse
 import mimetypes
+import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from nst_rt.cli.options import add_backend_arguments, add_overwrite, add_style_arguments
-from nst_rt.cli.report import Report, progress
+from nst_rt.cli.report import Report, progress, quantity
 from nst_rt.errors import InputError, PartialResultError
 
 EXAMPLES = (
@@ -60,8 +61,9 @@ def run(photos: list[str], *, output: str | None = None, **options: Any) -> Repo
     for reason in done.skipped.values():
         print(f"nst-rt: skipped a photo: {reason}", file=sys.stderr)
     first = done.images[0] if len(done.images) == 1 else None
-    many = f"{output or 'current folder'}: {len(done.images)} photos"
-    counts = [many if first is None else str(first.output)]
+    folders = [image.output.parent for image in done.images]
+    folder = output or (folders and os.path.commonpath(folders)) or Path.cwd()
+    counts = [str(first.output) if first else f"{folder}: {quantity(len(folders), 'photo')}"]
     counts += [f"{first.width}x{first.height}"] if first else []
     counts += [f"{done.kept} kept"] if done.kept else []
     counts += [f"skipped: {len(done.skipped)}"] if done.skipped else []

@@ -84,6 +84,30 @@ def add_backend_arguments(parser: argparse.ArgumentParser) -> None:
     add("--precision", metavar="P", help="precision: auto, f32, bf16 or f16")
 
 
+def whole_number(text: str) -> int:
+    """The value of an option with `type=int`.
+
+    Raises:
+        ArgumentTypeError: not a whole number.
+    """
+    try:
+        return int(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"must be a whole number, not {text!r}") from error
+
+
+def number(text: str) -> float:
+    """The value of an option with `type=float`.
+
+    Raises:
+        ArgumentTypeError: not a number.
+    """
+    try:
+        return float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"must be a number, not {text!r}") from error
+
+
 def signature_defaults(function: str) -> dict[str, Any]:
     """Defaults of the keyword arguments of a function or class, for help texts.
 

@@ -37,6 +37,11 @@ def frame_size(text: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
+def quantity(count: int, noun: str) -> str:
+    """`1 video` or `2 videos`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def table_text(
     columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: bool = False
 ) -> str:

@@ -2,13 +2,14 @@
 
 import argparse
 import logging
+import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from nst_rt.cli.options import add_overwrite, add_vgg_weights, style_images_by_name
-from nst_rt.cli.report import Report, progress
+from nst_rt.cli.report import Report, progress, quantity
 from nst_rt.errors import InputError
 from nst_rt.recipes import recipe_steps
 
@@ -78,12 +79,12 @@ def _trained(options: dict[str, Any]) -> Report:
     steps, losses = training["steps"], training["losses"]
     few = _FEW_FURTHER_STEPS if training.get("start_from") else _FEW_STEPS
     lines = [
-        f"{steps} steps, {', '.join(f'{key} {value:.3g}' for key, value in losses.items())}"
+        ", ".join([quantity(steps, "step"), *(f"{k} {value:.3g}" for k, value in losses.items())])
         + (f", photos skipped: {training['skipped']}" if training["skipped"] else "")
         + f"; sample images in {Path(options.get('runs', 'runs'), name, 'samples')}"
     ]
     if steps < few:
-        lines.append(f"warning: {steps} steps are too few for a good style; {few} are the minimum")
+        print(f"nst-rt: few steps ({steps}); a good style needs at least {few}", file=sys.stderr)
     lines.append(f"saved {output}; try it: nst-rt image PHOTO --style {output}")
     return Report("\n".join(lines), {"output": str(output), **training})
 

@@ -13,7 +13,7 @@ from nst_rt.cli.options import (
     add_style_arguments,
     take_style_settings,
 )
-from nst_rt.cli.report import Report, frame_size, progress
+from nst_rt.cli.report import Report, frame_size, progress, quantity
 from nst_rt.errors import (
     InputError,
     InterruptedWorkError,
@@ -111,7 +111,7 @@ def run(source: list[str], output: str | None = None, **options: Any) -> Report:
 def conversion_report(done: "VideoResult") -> Report:
     """The result of a conversion, for people and programs."""
     tracks = ", ".join(str(track) for track in done.tracks) or "no other tracks"
-    frames = f"{done.frames} frames"
+    frames = quantity(done.frames, "frame")
     if done.resumed:
         frames += f" ({done.resumed} of them before)"
     facts = {
@@ -163,10 +163,10 @@ def _several(sources: list[str], output: str | None, options: dict[str, Any]) ->
             print(f"nst-rt: {failed[name]}", file=sys.stderr)
     if failed and not (reports or kept or partial):
         raise InputError(f"none of {len(targets)} videos was converted")
-    counts = [f"{len(reports)} videos"]
+    counts = [quantity(len(reports), "video")]
     counts += [f"{kept} existed already"] if kept else []
     counts += [f"failed: {len(failed)}"] if failed else []
-    lines = [*(report.text for report in reports), f"{output or '.'}: {', '.join(counts)}"]
+    lines = [*(report.text for report in reports), f"{output or Path.cwd()}: {', '.join(counts)}"]
     facts = {"videos": [report.facts for report in reports], "kept": kept, "failed": failed}
     lacking = failed or any(report.exit_code for report in reports)
     return Report("\n".join(lines), facts, PartialResultError.exit_code if lacking else 0)

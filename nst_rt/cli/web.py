@@ -112,8 +112,6 @@ def run(**options: Any) -> Report:
 
     with contextlib.suppress(KeyboardInterrupt):  # the regular end of a server
         serve(**options, on_ready=on_ready)
-    if "results" in facts:
-        print(f"nst-rt: results are in {facts['results']}", file=sys.stderr)
     return Report("closed", facts)
 
 

@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from nst_rt.cli.options import add_backend_arguments, add_overwrite, add_style_arguments
-from nst_rt.cli.report import Report, frame_size
+from nst_rt.cli.report import Report, frame_size, quantity
 from nst_rt.files import shown_source
 
 EXAMPLES = (
@@ -79,7 +79,7 @@ def run(*, source: str = "0", **options: Any) -> Report:
         )
     finally:
         signal.signal(signal.SIGTERM, before)
-    text = f"{done.frames} frames in {done.seconds:.1f} seconds"
+    text = f"{quantity(done.frames, 'frame')} in {done.seconds:.1f} seconds"
     if done.seconds:
         text += f", {done.frames / done.seconds:.1f} per second"
     return Report("\n".join([text, *done.files]), {"source": shown_source(source), **asdict(done)})
