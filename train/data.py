@@ -218,11 +218,11 @@ class Photos(L.LightningDataModule):
         self.seed = seed
 
     def check(self) -> None:
-        """Raise an InputError unless some photo can be used, before any worker starts.
-
-        Log a warning if there are few.
-        """
+        """Raise an InputError unless some photo can be used, before any worker starts."""
         RandomCrops(self.training, self.size, self.seed)[0]
+
+    def setup(self, stage: str) -> None:
+        """Warn of few photos: only now, when nothing else was found to be wrong."""
         if len(self.training) < FEW_PHOTOS:
             logger.warning(
                 "few photos to train on (%d); styles generalize better from at least %d",

@@ -274,14 +274,13 @@ def _fit(
         try:
             trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
         except (KeyboardInterrupt, SystemExit) as error:  # Lightning makes one of the other
-            kept = f"the last checkpoint is in {folder}; `resume` continues from it"
-            if not checkpoints(folder):
-                first = checkpoint_interval(trainer.max_steps)
-                kept = (
-                    f"nothing was saved, as the first checkpoint comes at step {first}, after a "
-                    "twentieth of all `steps`; the same command starts again"
-                )
-            raise InterruptedWorkError(f"interrupted: {kept}") from error
+            first = checkpoint_interval(trainer.max_steps)
+            raise InterruptedWorkError(
+                f"interrupted: the last checkpoint is in {folder}; `resume` continues from it"
+                if checkpoints(folder)
+                else f"interrupted: nothing was saved before the first checkpoint at step {first} "
+                "(a twentieth of `steps`); the same command starts again"
+            ) from error
         except Exception as error:
             if of_worker := _error_of_worker(error):
                 raise of_worker from error

@@ -96,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"nst-rt: {error.filename or 'the system'}: {cause}", file=sys.stderr)
         return StyleTransferError.exit_code
     except KeyboardInterrupt:
-        print("nst-rt: interrupted", file=sys.stderr)
+        print("nst-rt: interrupted; only complete outputs were kept", file=sys.stderr)
         return InterruptedWorkError.exit_code
     return 0
 

@@ -233,8 +233,9 @@ def test_photos_that_would_all_be_held_out_are_trained_on(tmp_path: Path) -> Non
 def test_few_photos_cause_a_warning(plain: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         data = Photos(str(plain), size=16)
-        assert not caplog.messages  # other inputs may be wrong, and are checked first
         data.check()
+        assert not caplog.messages  # other inputs may be wrong, and are checked first
+        data.setup("fit")
     assert f"photos to train on ({len(data.training)})" in caplog.text
 
 
