@@ -8,6 +8,7 @@ signature of the function that the verb names in `DEFAULTS_OF`.
 
 import argparse
 import difflib
+import io
 import json
 import logging
 import os
@@ -31,7 +32,7 @@ from nst_rt.cli import (
     webcam,
 )
 from nst_rt.cli.options import number, signature_defaults, whole_number
-from nst_rt.cli.report import Report, print_anything
+from nst_rt.cli.report import Report
 from nst_rt.errors import InterruptedWorkError, StyleTransferError, UnknownNameError, with_flags
 from nst_rt.files import shown_source
 from nst_rt.version import __version__
@@ -108,7 +109,9 @@ def _set_up_process() -> None:
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     os.environ.setdefault("QT_LOGGING_RULES", "default.warning=false")
-    print_anything()
+    for stream in (sys.stdout, sys.stderr):  # which may lack a character of a file's name
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     logging.basicConfig(level=logging.WARNING, format="nst-rt: %(message)s")
     logging.getLogger("nst_rt").setLevel(logging.INFO)
     # What Pillow cannot read is reported by us, in one line.

@@ -37,16 +37,6 @@ def add_style_arguments(parser: argparse.ArgumentParser, *, over_time: bool = Fa
     )
 
 
-_STYLE_SETTINGS = ("style", "fade", "strength", "preserve_colors", "compare", "stroke_size")
-_BACKEND_SETTINGS = ("backend", "device", "precision")
-
-
-def take_style_settings(options: dict[str, Any]) -> dict[str, Any]:
-    """Take the keyword arguments of `load_frame_stylizer` out of the options of a verb."""
-    names = (*_STYLE_SETTINGS, *_BACKEND_SETTINGS)
-    return {name: options.pop(name) for name in names if name in options}
-
-
 def style_images_by_name(given: Sequence[str]) -> str | dict[str, str]:
     """One style image, or several by name: FILE, whose stem is the name, or NAME=FILE."""
 
@@ -106,6 +96,18 @@ def number(text: str) -> float:
         return float(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"must be a number, not {text!r}") from error
+
+
+def frame_size(text: str) -> tuple[int, int]:
+    """The value of an option such as 640x480: width and height.
+
+    Raises:
+        ArgumentTypeError: not a size.
+    """
+    width, x, height = text.lower().partition("x")
+    if not (x and width.isdecimal() and height.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 640x480")
+    return int(width), int(height)
 
 
 def signature_defaults(function: str) -> dict[str, Any]:

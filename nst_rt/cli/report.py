@@ -1,8 +1,5 @@
-"""What verbs of the command line share: their report, sizes, and the progress bar."""
+"""What verbs of the command line share: their report and the progress bar."""
 
-import io
-import sys
-from argparse import ArgumentTypeError
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,18 +20,6 @@ class Report:
     facts: dict[str, Any]
     exit_code: int = 0
     beside: bool = False
-
-
-def frame_size(text: str) -> tuple[int, int]:
-    """Width and height of an argument such as 640x480.
-
-    Raises:
-        ArgumentTypeError: not a size.
-    """
-    width, x, height = text.lower().partition("x")
-    if not (x and width.isdecimal() and height.isdecimal()):
-        raise ArgumentTypeError(f"{text!r} is not a size such as 640x480")
-    return int(width), int(height)
 
 
 def quantity(count: int, noun: str) -> str:
@@ -58,13 +43,6 @@ def table_text(
     with console.capture() as capture:
         console.print(table)
     return "\n".join(line.rstrip() for line in capture.get().splitlines())
-
-
-def print_anything() -> None:
-    """Have standard output and error escape what their encoding lacks, such as a file's name."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import argparse
 import glob
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +11,9 @@ from nst_rt.cli.options import (
     add_backend_arguments,
     add_overwrite,
     add_style_arguments,
-    take_style_settings,
+    frame_size,
 )
-from nst_rt.cli.report import Report, frame_size, progress, quantity
+from nst_rt.cli.report import Report, progress, quantity
 from nst_rt.errors import (
     InputError,
     InterruptedWorkError,
@@ -140,7 +140,8 @@ def _several(sources: list[str], output: str | None, options: dict[str, Any]) ->
     from nst_rt.infer.video import Settings, check_conversion, work_path
 
     targets = _targets(sources, output, options.get("style", "starry_night"))
-    style_settings = take_style_settings(options)
+    of_styles = options.keys() - {field.name for field in fields(Settings)}
+    style_settings = {name: options.pop(name) for name in of_styles}
     if output is not None:
         Path(output).mkdir(parents=True, exist_ok=True)
     frame_stylizer: FrameStylizer | None = None

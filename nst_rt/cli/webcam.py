@@ -5,8 +5,13 @@ import signal
 import sys
 from typing import Any
 
-from nst_rt.cli.options import add_backend_arguments, add_overwrite, add_style_arguments
-from nst_rt.cli.report import Report, frame_size, quantity
+from nst_rt.cli.options import (
+    add_backend_arguments,
+    add_overwrite,
+    add_style_arguments,
+    frame_size,
+)
+from nst_rt.cli.report import Report, quantity
 from nst_rt.files import shown_source
 
 EXAMPLES = (
