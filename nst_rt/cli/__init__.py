@@ -149,7 +149,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    examples = "\n".join(f"  nst-rt {_name(verb)} {verb.EXAMPLES[0]}" for verb in _VERBS)
+    examples = "\n".join(f"  nst-rt {_name(verb)} {verb.EXAMPLES[0]}".rstrip() for verb in _VERBS)
     parser = _Parser(
         prog="nst-rt",
         description="Neural style transfer on the machine you have.",
@@ -160,7 +160,7 @@ def _parser() -> argparse.ArgumentParser:
     for verb in _VERBS:
         name = _name(verb)
         summary = (verb.__doc__ or "").partition("\n")[0]
-        lines = "\n".join(f"  nst-rt {name} {example}" for example in verb.EXAMPLES)
+        lines = "\n".join(f"  nst-rt {name} {example}".rstrip() for example in verb.EXAMPLES)
         added = verbs.add_parser(
             name,
             help=summary.rstrip("."),

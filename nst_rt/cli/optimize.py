@@ -223,7 +223,7 @@ _SETTINGS: Mapping[str, tuple[str, str]] = {
     "learning_rate": ("R", "learning rate for pixels in [0, 1]"),
     "min_size": ("PX", "long side of the coarsest scale, pixels"),
     "content_weight": ("W", "weight of the content loss"),
-    "style_weight": ("W", "weight of the style loss; 10 in the default preset"),
+    "style_weight": ("W", "weight of the style loss (10 in the default preset)"),
     "tv_weight": ("W", "weight of the total variation loss, for smoothness"),
     "content_layers": ("L[=W],...", "VGG19 layers of the content loss, with weights"),
     "style_layers": (
@@ -233,7 +233,7 @@ _SETTINGS: Mapping[str, tuple[str, str]] = {
     "pooling": ("", "pooling of VGG19"),
     "init": ("I", "start from content, style, noise or an image file"),
     "seed": ("N", "seed of the noise to start from"),
-    "blend": ("W,W,...", "weight of each style image; equal by default"),
+    "blend": ("W,W,...", "weight of each style image (default: equal)"),
     "style_scale": ("X", "size of the strokes, relative to the style images at the result's size"),
     "preserve_colors": (
         "",
@@ -245,7 +245,7 @@ _SETTINGS: Mapping[str, tuple[str, str]] = {
         "M,M,...",
         "mask of each style image: such a file, or the color of the region that takes it",
     ),
-    "memory": ("GB", "memory limit, GB; by default a fraction of the free memory"),
-    "device": ("D", "device such as cpu or cuda; by default a GPU if there is one"),
+    "memory": ("GB", "memory limit, GB (default: a fraction of the free memory)"),
+    "device": ("D", "device such as cpu or cuda (default: a GPU if there is one)"),
     "vgg_weights": ("W", "VGG19 weights: caffe, torchvision or a file"),
 }

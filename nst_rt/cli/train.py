@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from nst_rt.cli.options import add_overwrite, add_vgg_weights, style_images_by_name
+from nst_rt.cli.options import add_overwrite, style_images_by_name
 from nst_rt.cli.report import Report, progress, quantity
 from nst_rt.errors import InputError
 from nst_rt.recipes import recipe_steps
@@ -179,6 +179,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="R",
         help="recipe: a YAML file, or the name of one that ships, such as gpu",
     )
-    add("--print-config", action="store_true", help="print all settings as a recipe, and stop")
-    add_vgg_weights(parser)
+    add(
+        "--print-config",
+        action="store_true",
+        help="print all settings as a recipe, and stop; each of them is also a flag, such as "
+        "--trainer.devices 2",
+    )
+    add(
+        "--vgg-weights",
+        metavar="W",
+        help="VGG19 weights: caffe, torchvision or a file (default: caffe)",
+    )
     add_overwrite(parser)

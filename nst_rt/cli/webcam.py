@@ -29,7 +29,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
         "source",
         metavar="SOURCE",
         nargs="?",
-        help="camera index, /dev/videoN, URL (RTSP, HTTP, ...) or video file; default: 0",
+        help="camera index, /dev/videoN, URL (RTSP, HTTP, ...) or video file (default: 0)",
     )
     add("--list", action="store_true", help="list the cameras of this machine, and exit")
     add_style_arguments(p)
@@ -37,13 +37,13 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
         "--stability",
         type=float,
         metavar="X",
-        help="stability of strokes, 0 (off) to 1; default: 0.95",
+        help="stability of strokes, 0 (off) to 1 (default: 0.95)",
     )
     add(
         "--size",
         type=frame_size,
         metavar="WxH",
-        help="size to request from a camera, by default 1280x720; maximum size of other sources",
+        help="size to request from a camera (default: 1280x720); maximum size of other sources",
     )
     add(
         "--fps",
@@ -61,7 +61,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     add("--window", action=window, help="open a window; without it choose another output")
     add("--record", metavar="FILE", help="record to FILE from the beginning: .mp4, .mkv or .mov")
     add("--virtual-camera", action="store_true", help="feed a virtual camera for other programs")
-    add("--mjpeg", metavar="[HOST:]PORT", help="serve MJPEG over HTTP; default HOST: 127.0.0.1")
+    add("--mjpeg", metavar="[HOST:]PORT", help="serve MJPEG over HTTP (default HOST: 127.0.0.1)")
     add("--token", metavar="T", help="token for viewers, if other machines can reach HOST")
     add("--duration", type=float, metavar="SECONDS", help="seconds after which to stop")
     add_overwrite(p)
