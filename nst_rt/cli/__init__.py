@@ -32,8 +32,8 @@ from nst_rt.cli import (
     webcam,
 )
 from nst_rt.cli.options import number, signature_defaults, whole_number
-from nst_rt.cli.report import Report
-from nst_rt.errors import InterruptedWorkError, StyleTransferError, UnknownNameError, with_flags
+from nst_rt.cli.report import Report, tell
+from nst_rt.errors import InterruptedWorkError, StyleTransferError, UnknownNameError
 from nst_rt.files import shown_source
 from nst_rt.version import __version__
 
@@ -88,16 +88,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(text, file=sys.stderr if report.beside else sys.stdout, flush=True)
         return report.exit_code
     except StyleTransferError as error:
-        print(f"nst-rt: {with_flags(str(error))}", file=sys.stderr)
+        tell(str(error))
         return error.exit_code
     except BrokenPipeError:  # nobody reads on, as in `nst-rt styles | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:  # a full disk, a name too long, a folder that is a file
         cause = error.strerror or error
-        print(f"nst-rt: {error.filename or 'the system'}: {cause}", file=sys.stderr)
+        tell(f"{error.filename or 'the system'}: {cause}")
         return StyleTransferError.exit_code
     except KeyboardInterrupt:
-        print("nst-rt: interrupted; only complete outputs were kept", file=sys.stderr)
+        tell("interrupted; only complete outputs were kept")
         return InterruptedWorkError.exit_code
     return 0
 

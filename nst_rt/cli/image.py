@@ -3,13 +3,12 @@
 import argparse
 import mimetypes
 import os
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from nst_rt.cli.options import add_backend_arguments, add_overwrite, add_style_arguments
-from nst_rt.cli.report import Report, progress, quantity
+from nst_rt.cli.report import Report, progress, quantity, tell
 from nst_rt.errors import InputError, PartialResultError
 
 EXAMPLES = (
@@ -59,7 +58,7 @@ def run(photos: list[str], *, output: str | None = None, **options: Any) -> Repo
     with progress("stylizing") as advance:
         done = stylize_images(photos, output, progress=advance, **options)
     for reason in done.skipped.values():
-        print(f"nst-rt: skipped a photo: {reason}", file=sys.stderr)
+        tell(f"skipped a photo: {reason}")
     first = done.images[0] if len(done.images) == 1 else None
     folders = [image.output.parent for image in done.images]
     folder = output or (folders and os.path.commonpath(folders)) or Path.cwd()

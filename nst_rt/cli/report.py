@@ -1,10 +1,12 @@
-"""What verbs of the command line share: their report and the progress bar."""
+"""What verbs of the command line share: their report, their messages and the progress bar."""
 
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from nst_rt.errors import InputError, with_flags
 from nst_rt.progress import Progress
 
 
@@ -20,6 +22,11 @@ class Report:
     facts: dict[str, Any]
     exit_code: int = 0
     beside: bool = False
+
+
+def tell(message: str) -> None:
+    """Print a message of the library, such as an error, on stderr."""
+    print(f"nst-rt: {with_flags(message)}", file=sys.stderr, flush=True)
 
 
 def quantity(count: int, noun: str) -> str:
@@ -43,6 +50,18 @@ def table_text(
     with console.capture() as capture:
         console.print(table)
     return "\n".join(line.rstrip() for line in capture.get().splitlines())
+
+
+@contextmanager
+def needs_extra(extra: str, what: str) -> Iterator[None]:
+    """Say which package `what` lacks, and which extra of nst-rt installs it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("nst_rt"):
+            raise
+        missing = error.name or "tensorboard"  # of which Lightning says so without a name
+        raise InputError(f"{what} needs {missing}: pip install 'nst-rt[{extra}]'") from error
 
 
 @contextmanager

@@ -2,14 +2,13 @@
 
 import argparse
 import logging
-import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from nst_rt.cli.options import add_overwrite, style_images_by_name
-from nst_rt.cli.report import Report, progress, quantity
+from nst_rt.cli.report import Report, needs_extra, progress, quantity, tell
 from nst_rt.errors import InputError
 from nst_rt.recipes import recipe_steps
 
@@ -28,13 +27,8 @@ _FEW_STEPS, _FEW_FURTHER_STEPS = 500, 100
 
 def run(*, print_config: bool = False, **options: Any) -> Report:
     """Train a style, or several, on a collection of photos."""
-    try:
+    with needs_extra("train", "training"):
         return _printed(options) if print_config else _trained(options)
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("nst_rt"):
-            raise
-        missing = error.name or "tensorboard"  # Lightning raises its own, without a name
-        raise InputError(f"training needs {missing}: pip install 'nst-rt[train]'") from error
 
 
 def _printed(options: dict[str, Any]) -> Report:
@@ -84,7 +78,7 @@ def _trained(options: dict[str, Any]) -> Report:
         + f"; sample images in {Path(options.get('runs', 'runs'), name, 'samples')}"
     ]
     if steps < few:
-        print(f"nst-rt: few steps ({steps}); a good style needs at least {few}", file=sys.stderr)
+        tell(f"few steps ({steps}); a good style needs at least {few}")
     lines.append(f"saved {output}; try it: nst-rt image PHOTO --style {output}")
     return Report("\n".join(lines), {"output": str(output), **training})
 

@@ -2,7 +2,6 @@
 
 import argparse
 import glob
-import sys
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from nst_rt.cli.options import (
     add_style_arguments,
     frame_size,
 )
-from nst_rt.cli.report import Report, progress, quantity
+from nst_rt.cli.report import Report, progress, quantity, tell
 from nst_rt.errors import (
     InputError,
     InterruptedWorkError,
@@ -161,7 +160,7 @@ def _several(sources: list[str], output: str | None, options: dict[str, Any]) ->
         except Exception as error:  # of any kind: the other files go on
             partial |= isinstance(error, PartialResultError)
             failed[name] = _reason(name, error)
-            print(f"nst-rt: {failed[name]}", file=sys.stderr)
+            tell(failed[name])
     if failed and not (reports or kept or partial):
         raise InputError(f"none of {len(targets)} videos was converted")
     counts = [quantity(len(reports), "video")]
@@ -190,7 +189,7 @@ def _converted(source: str, output: str, options: dict[str, Any]) -> Report:
     except PartialResultError as error:
         if not isinstance(error.result, VideoResult):
             raise
-        print(f"nst-rt: {with_flags(str(error))}", file=sys.stderr)
+        tell(str(error))
         return conversion_report(error.result)
     except KeyboardInterrupt as error:
         kept = partial_path(Path(output))

@@ -2,7 +2,6 @@
 
 import argparse
 import signal
-import sys
 from typing import Any
 
 from nst_rt.cli.options import (
@@ -11,7 +10,7 @@ from nst_rt.cli.options import (
     add_style_arguments,
     frame_size,
 )
-from nst_rt.cli.report import Report, quantity
+from nst_rt.cli.report import Report, quantity, tell
 from nst_rt.files import shown_source
 
 EXAMPLES = (
@@ -79,9 +78,7 @@ def run(*, source: str = "0", **options: Any) -> Report:
     # A service manager stops a session as Ctrl-C does: recordings are completed.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        done = stylize_webcam(
-            source, on_output=lambda text: print(f"nst-rt: {text}", file=sys.stderr), **options
-        )
+        done = stylize_webcam(source, on_output=tell, **options)
     finally:
         signal.signal(signal.SIGTERM, before)
     text = f"{quantity(done.frames, 'frame')} in {done.seconds:.1f} seconds"
