@@ -64,9 +64,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not arguments:
         parser.print_help()
         return 0
-    verbs = [_name(verb) for verb in _VERBS]
-    if not arguments[0].startswith("-") and arguments[0] not in verbs:
-        parser.error(str(UnknownNameError("verb", arguments[0], verbs)))
+    first, verbs = arguments[0], [_name(verb) for verb in _VERBS]
+    if first.startswith("-") and first not in parser._option_string_actions:
+        parser.error(_unknown([first], parser._option_string_actions))
+    if not first.startswith("-") and first not in verbs:
+        parser.error(str(UnknownNameError("verb", first, verbs)))
     parsed, rest = parser.parse_known_args(arguments)
     options = vars(parsed)
     verb: ModuleType = options.pop("verb")

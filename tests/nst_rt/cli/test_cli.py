@@ -92,6 +92,7 @@ BAD = [
     (["train", "--style-image", PAINTING, "--photos", "nowhere", "--name", "x"], "nowhere"),
     (["demo", "-o", "text.png"], "text.png"),
     (["demo", "--style", "nobody"], "starry_night"),
+    (["--verson"], "--version"),
     (["imge", "photo.png"], "'imge': did you mean 'image'?"),
 ]
 
