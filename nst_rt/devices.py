@@ -23,7 +23,7 @@ def torch_device(name: str | torch.device | None = None) -> torch.device:
         device = torch.device(name)
         torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        cause = str(error).splitlines()[0]
+        cause = str(error).splitlines()[0].partition(". ")[0]  # CUDA goes on about drivers
         raise BackendError(f"PyTorch device {str(name)!r} is not available ({cause})") from error
     return device
 

@@ -79,5 +79,12 @@ class InterruptedWorkError(StyleTransferError):
 
 
 def with_flags(message: str) -> str:
-    """A message of the library for the command line: `overwrite` becomes --overwrite."""
-    return re.sub(r"`([a-z][a-z_]*)`", lambda found: "--" + found[1].replace("_", "-"), message)
+    """A message of the library for the command line.
+
+    `stroke_size` becomes --stroke-size, and `window=False` becomes --no-window.
+    """
+    return re.sub(
+        r"`([a-z][a-z_]*)(=False)?`",
+        lambda found: ("--no-" if found[2] else "--") + found[1].replace("_", "-"),
+        message,
+    )

@@ -85,9 +85,8 @@ def check_format(
     """
     path = check_output(path, overwrite=overwrite)
     if path.suffix.lower() not in suffixes:
-        raise InputError(
-            f"{path}: unknown {kind} format {path.suffix!r}; use one of {', '.join(suffixes)}"
-        )
+        wrong = f"unknown {kind} format {path.suffix!r}" if path.suffix else "has no suffix"
+        raise InputError(f"{path}: {wrong}; use one of {', '.join(suffixes)}")
     return path
 
 

@@ -216,17 +216,19 @@ class Photos(L.LightningDataModule):
         self.batch_size = batch_size
         self.workers = workers
         self.seed = seed
-        if len(self.training) < FEW_PHOTOS:
-            logger.warning(
-                "%s: only %d photos to train on; styles generalize better from at least %d",
-                photos,
-                len(self.training),
-                FEW_PHOTOS,
-            )
 
     def check(self) -> None:
         """Raise an InputError unless some photo can be used, before any worker starts."""
         RandomCrops(self.training, self.size, self.seed)[0]
+
+    def setup(self, stage: str) -> None:
+        """Warn of few photos: only now, when nothing else was found to be wrong."""
+        if len(self.training) < FEW_PHOTOS:
+            logger.warning(
+                "few photos to train on (%d); styles generalize better from at least %d",
+                len(self.training),
+                FEW_PHOTOS,
+            )
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """An endless stream of `Batch` that starts at the current step of the training."""

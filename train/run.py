@@ -22,7 +22,12 @@ from nst_rt.train.data import Photos
 from nst_rt.train.recipes import DEFAULT_RECIPE, Recipe, Settings, recipe_values
 from nst_rt.train.resume import RunIdentity, checkpoints, earlier_run_aside, find_checkpoint
 from nst_rt.train.task import StyleTraining
-from nst_rt.train.trainer import make_trainer, quiet_lightning, refusals_in_one_line
+from nst_rt.train.trainer import (
+    checkpoint_interval,
+    make_trainer,
+    quiet_lightning,
+    refusals_in_one_line,
+)
 
 T = TypeVar("T")
 
@@ -111,7 +116,7 @@ def train_style(
         OutputExistsError: the model file or the run exists, and neither `resume` nor `overwrite` is
             set.
         NotFiniteError: the loss became NaN or infinite.
-        InterruptedWorkError: Ctrl-C, after a checkpoint was written.
+        InterruptedWorkError: Ctrl-C; the message says what was saved.
     """
     if style_image is not None and not isinstance(style_image, Mapping):
         name = Path(style_image).stem if name is None and is_file(style_image) else name
@@ -269,10 +274,12 @@ def _fit(
         try:
             trainer.fit(task, data, ckpt_path=checkpoint, weights_only=True)
         except (KeyboardInterrupt, SystemExit) as error:  # Lightning makes one of the other
-            if not checkpoints(folder):
-                raise KeyboardInterrupt from error
+            first = checkpoint_interval(trainer.max_steps)
             raise InterruptedWorkError(
                 f"interrupted: the last checkpoint is in {folder}; `resume` continues from it"
+                if checkpoints(folder)
+                else f"interrupted: nothing was saved before the first checkpoint at step {first} "
+                "(a twentieth of `steps`); the same command starts again"
             ) from error
         except Exception as error:
             if of_worker := _error_of_worker(error):

@@ -72,7 +72,7 @@ def make_trainer(
         ModelCheckpoint(
             folder / "checkpoints",
             filename="{step:06d}",
-            every_n_train_steps=max(steps // 20, 1),
+            every_n_train_steps=checkpoint_interval(steps),
         ),
     ]
     plugins = _list(given.get("plugins"))
@@ -94,6 +94,11 @@ def make_trainer(
             "plugins": plugins,
         }
         return L.Trainer(**given)
+
+
+def checkpoint_interval(steps: int) -> int:
+    """Number of steps between two checkpoints of a training."""
+    return max(steps // 20, 1)
 
 
 def _check(given: Mapping[str, Any], steps: int) -> None:

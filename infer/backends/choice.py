@@ -99,17 +99,26 @@ def _fastest(
     network: TransformerNet, device: str | None, precision: Precision
 ) -> tuple[Choice, bool]:
     """The choice, and whether it will be the same next time."""
-    logger.info("timing the backends for %s networks, once on this machine", network.architecture)
     rates: dict[BackendName, float] = {}
     missing: dict[str, str] = {}
     failed: dict[str, str] = {}  # perhaps only this time, as when a GPU's memory is full
     for name in BACKENDS[1:]:
         try:
-            rates[name] = _frame_rate(_backend_class(name)(network, device, precision), network)
+            backend = _backend_class(name)(network, device, precision)
+            if not rates:  # only now, since perhaps none has the device
+                kind = network.architecture
+                logger.info("timing the backends for %s networks, once on this machine", kind)
+            rates[name] = _frame_rate(backend, network)
         except BackendError as error:
             missing[name] = str(error)
         except RuntimeError as error:
             failed[name] = str(error).splitlines()[0]
+    if device and len(missing) == len(BACKENDS) - 1:
+        asked = f"`device` {device}" + (f", {precision}" if precision != "auto" else "")
+        raise BackendError(
+            f"no backend offers {asked} here; nst-rt info lists the devices, naming one "
+            "`backend` shows why"
+        )
     if not rates:
         raise BackendError(f"no backend can do this here: {_listed(missing | failed)}")
     best = max(rates, key=rates.__getitem__)

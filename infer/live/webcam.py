@@ -109,7 +109,7 @@ def stylize_webcam(
         raise InputError(f"{snapshots}: no such folder for `snapshots`")
     if not (window or record or virtual_camera or mjpeg is not None):
         raise InputError(
-            "without `window` choose another output: `record`, `mjpeg` or `virtual_camera`"
+            "`window=False` needs another output: `record`, `mjpeg` or `virtual_camera`"
         )
     if token is not None and mjpeg is None:
         raise InputError("`token` is for viewers of `mjpeg`, which is not given")

@@ -113,8 +113,8 @@ def _check_screen() -> None:
     xcb.xcb_disconnect(connection)
     if refused:
         raise CameraError(
-            "there is no screen to open a window on (DISPLAY is not set, or wrong); without "
-            "`window` choose another output: `record`, `mjpeg` or `virtual_camera`"
+            "there is no screen to open a window on (DISPLAY is not set, or wrong); choose "
+            "`window=False` and another output: `record`, `mjpeg` or `virtual_camera`"
         )
 
 

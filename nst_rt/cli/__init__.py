@@ -7,12 +7,14 @@ signature of the function that the verb names in `DEFAULTS_OF`.
 """
 
 import argparse
+import difflib
+import io
 import json
 import logging
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from types import ModuleType
 from typing import Any, NoReturn
 
@@ -29,9 +31,9 @@ from nst_rt.cli import (
     web,
     webcam,
 )
-from nst_rt.cli.options import signature_defaults
-from nst_rt.cli.report import Report, print_anything
-from nst_rt.errors import InterruptedWorkError, StyleTransferError, with_flags
+from nst_rt.cli.options import number, signature_defaults, whole_number
+from nst_rt.cli.report import Report, tell
+from nst_rt.errors import InterruptedWorkError, StyleTransferError, UnknownNameError
 from nst_rt.files import shown_source
 from nst_rt.version import __version__
 
@@ -62,6 +64,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not arguments:
         parser.print_help()
         return 0
+    first, verbs = arguments[0], [_name(verb) for verb in _VERBS]
+    if first.startswith("-") and first not in parser._option_string_actions:
+        parser.error(_unknown([first], parser._option_string_actions))
+    if not first.startswith("-") and first not in verbs:
+        parser.error(str(UnknownNameError("verb", first, verbs)))
     parsed, rest = parser.parse_known_args(arguments)
     options = vars(parsed)
     verb: ModuleType = options.pop("verb")
@@ -76,23 +83,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # argparse collects inputs up to the first option only: `a.jpg --style udnie b.jpg`.
         options[inputs.dest] += rest
     elif rest:
-        verb_parser.error(f"unrecognized arguments: {' '.join(map(shown_source, rest))}")
+        verb_parser.error(_unknown(rest, verb_parser._option_string_actions))
     try:
         report: Report = verb.run(**options)
         if text := json.dumps(report.facts) if as_json and report.facts else report.text:
             print(text, file=sys.stderr if report.beside else sys.stdout, flush=True)
         return report.exit_code
     except StyleTransferError as error:
-        print(f"nst-rt: {with_flags(str(error))}", file=sys.stderr)
+        tell(str(error))
         return error.exit_code
     except BrokenPipeError:  # nobody reads on, as in `nst-rt styles | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:  # a full disk, a name too long, a folder that is a file
         cause = error.strerror or error
-        print(f"nst-rt: {error.filename or 'the system'}: {cause}", file=sys.stderr)
+        tell(f"{error.filename or 'the system'}: {cause}")
         return StyleTransferError.exit_code
     except KeyboardInterrupt:
-        print("nst-rt: interrupted", file=sys.stderr)
+        tell("interrupted; only complete outputs were kept")
         return InterruptedWorkError.exit_code
     return 0
 
@@ -104,7 +111,9 @@ def _set_up_process() -> None:
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     os.environ.setdefault("QT_LOGGING_RULES", "default.warning=false")
-    print_anything()
+    for stream in (sys.stdout, sys.stderr):  # which may lack a character of a file's name
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     logging.basicConfig(level=logging.WARNING, format="nst-rt: %(message)s")
     logging.getLogger("nst_rt").setLevel(logging.INFO)
     # What Pillow cannot read is reported by us, in one line.
@@ -113,7 +122,7 @@ def _set_up_process() -> None:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Errors in one line; options that are not given do not appear in the result."""
+    """Errors in one line that say what an option takes; options not given are not in the result."""
 
     def __init__(self, *, defaults_of: str | None = None, **settings: Any) -> None:
         self._defaults_of = defaults_of
@@ -123,6 +132,8 @@ class _Parser(argparse.ArgumentParser):
             allow_abbrev=False,
             **settings,
         )
+        self.register("type", int, whole_number)
+        self.register("type", float, number)
 
     def format_help(self) -> str:
         """Help with the defaults of the library's function."""
@@ -136,11 +147,11 @@ class _Parser(argparse.ArgumentParser):
         return super().format_help()
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+        self.exit(2, f"{self.prog}: {message.removeprefix('argument ')}; see {self.prog} --help\n")
 
 
 def _parser() -> argparse.ArgumentParser:
-    examples = "\n".join(f"  nst-rt {_name(verb)} {verb.EXAMPLES[0]}" for verb in _VERBS)
+    examples = "\n".join(f"  nst-rt {_name(verb)} {verb.EXAMPLES[0]}".rstrip() for verb in _VERBS)
     parser = _Parser(
         prog="nst-rt",
         description="Neural style transfer on the machine you have.",
@@ -151,7 +162,7 @@ def _parser() -> argparse.ArgumentParser:
     for verb in _VERBS:
         name = _name(verb)
         summary = (verb.__doc__ or "").partition("\n")[0]
-        lines = "\n".join(f"  nst-rt {name} {example}" for example in verb.EXAMPLES)
+        lines = "\n".join(f"  nst-rt {name} {example}".rstrip() for example in verb.EXAMPLES)
         added = verbs.add_parser(
             name,
             help=summary.rstrip("."),
@@ -163,6 +174,15 @@ def _parser() -> argparse.ArgumentParser:
         verb.add_arguments(added)
         added.add_argument("--json", action="store_true", help="print the result as JSON")
     return parser
+
+
+def _unknown(arguments: Sequence[str], options: Collection[str]) -> str:
+    """The error message for arguments that a verb does not have."""
+    for argument in arguments:
+        option = argument.partition("=")[0]
+        if option.startswith("-") and (near := difflib.get_close_matches(option, options, n=1)):
+            return f"unknown option {option} (did you mean {near[0]}?)"
+    return f"unknown arguments: {' '.join(map(shown_source, arguments))}"
 
 
 def _name(verb: ModuleType) -> str:

@@ -16,12 +16,12 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
         "-o",
         "--output",
         metavar="FILE",
-        help="file to write: .onnx, .xml (OpenVINO) or .pt2 (PyTorch); default: STYLE.onnx",
+        help="file to write: .onnx, .xml for OpenVINO or .pt2 for PyTorch (default: STYLE.onnx)",
     )
     p.add_argument(
         "--format",
         choices=("onnx", "openvino", "torch"),
-        help="format of the file; by default that of its suffix",
+        help="format of the file (default: that of its suffix)",
     )
     add_overwrite(p)
 

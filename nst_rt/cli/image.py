@@ -2,13 +2,13 @@
 
 import argparse
 import mimetypes
-import sys
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from nst_rt.cli.options import add_backend_arguments, add_overwrite, add_style_arguments
-from nst_rt.cli.report import Report, progress
+from nst_rt.cli.report import Report, progress, quantity, tell
 from nst_rt.errors import InputError, PartialResultError
 
 EXAMPLES = (
@@ -31,18 +31,18 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
         "-o",
         "--output",
         metavar="OUT",
-        help="image to write, or a folder, which several photos need; by default files named after "
-        "photo and style in the current folder",
+        help="image to write, or a folder, which several photos need (default: files named after "
+        "photo and style in the current folder)",
     )
     add_style_arguments(p)
-    add("--size", type=int, metavar="PX", help="long side of the output; by default the photo's")
+    add("--size", type=int, metavar="PX", help="long side of the output (default: the photo's)")
     add(
         "--max-pixels",
         type=int,
         metavar="N",
-        help="maximum number of pixels of a photo; by default as many as fit into memory",
+        help="maximum number of pixels of a photo (default: as many as fit into memory)",
     )
-    add("--memory", type=float, metavar="GB", help="memory to use; by default half of what is free")
+    add("--memory", type=float, metavar="GB", help="memory to use (default: half of what is free)")
     add("--resume", action="store_true", help="keep existing outputs, and make the missing ones")
     add_overwrite(p)
     add_backend_arguments(p)
@@ -58,10 +58,11 @@ def run(photos: list[str], *, output: str | None = None, **options: Any) -> Repo
     with progress("stylizing") as advance:
         done = stylize_images(photos, output, progress=advance, **options)
     for reason in done.skipped.values():
-        print(f"nst-rt: skipped a photo: {reason}", file=sys.stderr)
+        tell(f"skipped a photo: {reason}")
     first = done.images[0] if len(done.images) == 1 else None
-    many = f"{output or 'current folder'}: {len(done.images)} photos"
-    counts = [many if first is None else str(first.output)]
+    folders = [image.output.parent for image in done.images]
+    folder = output or (folders and os.path.commonpath(folders)) or Path.cwd()
+    counts = [str(first.output) if first else f"{folder}: {quantity(len(folders), 'photo')}"]
     counts += [f"{first.width}x{first.height}"] if first else []
     counts += [f"{done.kept} kept"] if done.kept else []
     counts += [f"skipped: {len(done.skipped)}"] if done.skipped else []

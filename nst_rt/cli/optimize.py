@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nst_rt.cli.options import add_overwrite, signature_types
-from nst_rt.cli.report import Report, progress
+from nst_rt.cli.options import add_overwrite, number, signature_types, whole_number
+from nst_rt.cli.report import Report, progress, quantity
 from nst_rt.errors import InputError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -41,6 +41,12 @@ def run(
 
     if pairs is not None and (content or style_image or output or grid):
         raise InputError("`list` already names all files; give no other file, and no `grid`")
+    if pairs is None and not content and len(style_image) > 1:
+        *style_images, last = style_image
+        raise InputError(
+            f"no content image, as `style_image` takes all files that follow; give it first: "
+            f"nst-rt optimize {last} --style-image {' '.join(style_images)}"
+        )
     if pairs is None and not (content and style_image):
         raise InputError("give a content image and then `style_image`, or `list`")
     several = pairs is not None or grid is not None or len(content) > 1
@@ -57,7 +63,8 @@ def run(
             cells = _cells(grid)
             sheet = optimize_grid(content[0], style_image, outputs[0], cells, **options)
             count = math.prod(len(values) for values in cells.values())
-            return Report(f"{sheet}: {count} images", {"output": str(sheet), "images": count})
+            facts = {"output": str(sheet), "images": count}
+            return Report(f"{sheet}: {quantity(count, 'image')}", facts)
         if len(content) > 1:
             styles = [Path(path) for path in style_image]
             jobs = [
@@ -68,11 +75,9 @@ def run(
         start = time.perf_counter()
         result = optimize_to_file(content[0], style_image, outputs[0], **options)
     facts = _facts(result) | {"seconds": round(time.perf_counter() - start, 1)}
-    text = (
-        "{output}: {steps} steps in {seconds} s, content {content:.4g}, style {style:.4g}, "
-        "total {total:.4g}"
-    )
-    return Report(text.format(**facts), facts)
+    losses = ", ".join(f"{name} {facts[name]:.4g}" for name in ("content", "style", "total"))
+    steps = quantity(result.iterate.steps, "step")
+    return Report(f"{result.output}: {steps} in {facts['seconds']} s, {losses}", facts)
 
 
 def _outputs(
@@ -105,7 +110,7 @@ def _cells(grid: Sequence[tuple[str, Sequence[str]]]) -> dict[str, list[tuple[st
 
 def _report_of_several(done: "Sequence[OptimizeResult]") -> Report:
     lines = [f"{result.output}: total {result.iterate.total:.4g}" for result in done]
-    text = "\n".join([*lines, f"{len(done)} images"])
+    text = "\n".join([*lines, quantity(len(done), "image")])
     return Report(text, {"images": [_facts(result) for result in done]})
 
 
@@ -172,18 +177,13 @@ def parse_setting(name: str, text: str) -> Any:
         raise UnknownNameError("option", name, _SETTINGS)
     try:
         return _READERS.get(signature_types(DEFAULTS_OF)[name], str)(text)
-    except (ValueError, argparse.ArgumentTypeError) as error:
-        raise InputError(f"{name}: {text!r} cannot be read ({error})") from error
+    except argparse.ArgumentTypeError as error:
+        raise InputError(f"{name}: {error}") from error
 
 
-def _list_of(kind: Callable[[str], Any]) -> Callable[[str], Any]:
-    """Reads values with commas between them; argparse names the function in its messages."""
-
-    def read(text: str) -> list[Any]:
-        return [kind(value) for value in text.split(",")]
-
-    read.__name__ = f"{kind.__name__} list"
-    return read
+def _list_of(kind: Callable[[str], Any]) -> Callable[[str], list[Any]]:
+    """Reads values with commas between them."""
+    return lambda text: [kind(value) for value in text.split(",")]
 
 
 def layers(text: str) -> dict[str, float]:
@@ -193,7 +193,7 @@ def layers(text: str) -> dict[str, float]:
         name, _, weight = layer.partition("=")
         if name.strip() in found:
             raise argparse.ArgumentTypeError(f"the layer {name.strip()} is named twice")
-        found[name.strip()] = float(weight or 1)
+        found[name.strip()] = number(weight or "1")
     return found
 
 
@@ -206,10 +206,10 @@ def _grid(text: str) -> tuple[str, list[str]]:
 
 # By type from `signature_types`; all others are texts.
 _READERS: Mapping[str | tuple[str, ...], Callable[[str], Any]] = {
-    "int": int,
-    "float": float,
-    "int | Sequence[int]": _list_of(int),
-    "Sequence[float]": _list_of(float),
+    "int": whole_number,
+    "float": number,
+    "int | Sequence[int]": _list_of(whole_number),
+    "Sequence[float]": _list_of(number),
     "Sequence[Path | str]": _list_of(str),
     "Mapping[str, float]": layers,
 }
@@ -223,7 +223,7 @@ _SETTINGS: Mapping[str, tuple[str, str]] = {
     "learning_rate": ("R", "learning rate for pixels in [0, 1]"),
     "min_size": ("PX", "long side of the coarsest scale, pixels"),
     "content_weight": ("W", "weight of the content loss"),
-    "style_weight": ("W", "weight of the style loss; 10 in the default preset"),
+    "style_weight": ("W", "weight of the style loss (10 in the default preset)"),
     "tv_weight": ("W", "weight of the total variation loss, for smoothness"),
     "content_layers": ("L[=W],...", "VGG19 layers of the content loss, with weights"),
     "style_layers": (
@@ -233,7 +233,7 @@ _SETTINGS: Mapping[str, tuple[str, str]] = {
     "pooling": ("", "pooling of VGG19"),
     "init": ("I", "start from content, style, noise or an image file"),
     "seed": ("N", "seed of the noise to start from"),
-    "blend": ("W,W,...", "weight of each style image; equal by default"),
+    "blend": ("W,W,...", "weight of each style image (default: equal)"),
     "style_scale": ("X", "size of the strokes, relative to the style images at the result's size"),
     "preserve_colors": (
         "",
@@ -245,7 +245,7 @@ _SETTINGS: Mapping[str, tuple[str, str]] = {
         "M,M,...",
         "mask of each style image: such a file, or the color of the region that takes it",
     ),
-    "memory": ("GB", "memory limit, GB; by default a fraction of the free memory"),
-    "device": ("D", "device such as cpu or cuda; by default a GPU if there is one"),
+    "memory": ("GB", "memory limit, GB (default: a fraction of the free memory)"),
+    "device": ("D", "device such as cpu or cuda (default: a GPU if there is one)"),
     "vgg_weights": ("W", "VGG19 weights: caffe, torchvision or a file"),
 }

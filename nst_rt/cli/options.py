@@ -25,7 +25,7 @@ def add_style_arguments(parser: argparse.ArgumentParser, *, over_time: bool = Fa
     change = "; or styles over time: starry_night@0,great_wave@12.5" if over_time else ""
     add("--style", metavar="S", help=STYLE_HELP + change)
     if over_time:
-        add("--fade", type=float, metavar="SECONDS", help="duration of cross-fades; by default 1")
+        add("--fade", type=float, metavar="SECONDS", help="duration of cross-fades (default: 1)")
     add("--strength", type=float, metavar="X", help="strength of the style, 0 to 1")
     add("--preserve-colors", action="store_true", help="keep the colors of the input")
     add("--compare", action="store_true", help="split screen with the input on the left")
@@ -33,18 +33,8 @@ def add_style_arguments(parser: argparse.ArgumentParser, *, over_time: bool = Fa
         "--stroke-size",
         metavar="S",
         help="distance between strokes: a percentage of the long side (2%%), pixels (40px), or 1:1 "
-        "to stylize at full size; by default 2%%",
+        "to stylize at full size (default: 2%%)",
     )
-
-
-_STYLE_SETTINGS = ("style", "fade", "strength", "preserve_colors", "compare", "stroke_size")
-_BACKEND_SETTINGS = ("backend", "device", "precision")
-
-
-def take_style_settings(options: dict[str, Any]) -> dict[str, Any]:
-    """Take the keyword arguments of `load_frame_stylizer` out of the options of a verb."""
-    names = (*_STYLE_SETTINGS, *_BACKEND_SETTINGS)
-    return {name: options.pop(name) for name in names if name in options}
 
 
 def style_images_by_name(given: Sequence[str]) -> str | dict[str, str]:
@@ -69,19 +59,48 @@ def add_overwrite(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace an existing output")
 
 
-def add_vgg_weights(parser: argparse.ArgumentParser) -> None:
-    """Add `--vgg-weights`."""
-    parser.add_argument(
-        "--vgg-weights", metavar="W", help="caffe, torchvision or a file; default: caffe"
-    )
-
-
 def add_backend_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that choose backend, device and precision."""
     add = parser.add_argument
     add("--backend", metavar="B", help="inference backend: auto, openvino, torch or onnx")
-    add("--device", metavar="D", help="device: cpu, cuda, ...; by default the fastest")
+    add("--device", metavar="D", help="device: cpu, cuda, ... (default: the fastest)")
     add("--precision", metavar="P", help="precision: auto, f32, bf16 or f16")
+
+
+def whole_number(text: str) -> int:
+    """The value of an option with `type=int`.
+
+    Raises:
+        ArgumentTypeError: not a whole number.
+    """
+    try:
+        return int(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"must be a whole number, not {text!r}") from error
+
+
+def number(text: str) -> float:
+    """The value of an option with `type=float`.
+
+    Raises:
+        ArgumentTypeError: not a number.
+    """
+    try:
+        return float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"must be a number, not {text!r}") from error
+
+
+def frame_size(text: str) -> tuple[int, int]:
+    """The value of an option such as 640x480: width and height.
+
+    Raises:
+        ArgumentTypeError: not a size.
+    """
+    width, x, height = text.lower().partition("x")
+    if not (x and width.isdecimal() and height.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 640x480")
+    return int(width), int(height)
 
 
 def signature_defaults(function: str) -> dict[str, Any]:

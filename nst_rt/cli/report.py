@@ -1,13 +1,12 @@
-"""What verbs of the command line share: their report, sizes, and the progress bar."""
+"""What verbs of the command line share: their report, their messages and the progress bar."""
 
-import io
 import sys
-from argparse import ArgumentTypeError
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from nst_rt.errors import InputError, with_flags
 from nst_rt.progress import Progress
 
 
@@ -25,16 +24,14 @@ class Report:
     beside: bool = False
 
 
-def frame_size(text: str) -> tuple[int, int]:
-    """Width and height of an argument such as 640x480.
+def tell(message: str) -> None:
+    """Print a message of the library, such as an error, on stderr."""
+    print(f"nst-rt: {with_flags(message)}", file=sys.stderr, flush=True)
 
-    Raises:
-        ArgumentTypeError: not a size.
-    """
-    width, x, height = text.lower().partition("x")
-    if not (x and width.isdecimal() and height.isdecimal()):
-        raise ArgumentTypeError(f"{text!r} is not a size such as 640x480")
-    return int(width), int(height)
+
+def quantity(count: int, noun: str) -> str:
+    """`1 video` or `2 videos`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def table_text(
@@ -55,11 +52,16 @@ def table_text(
     return "\n".join(line.rstrip() for line in capture.get().splitlines())
 
 
-def print_anything() -> None:
-    """Have standard output and error escape what their encoding lacks, such as a file's name."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+@contextmanager
+def needs_extra(extra: str, what: str) -> Iterator[None]:
+    """Say which package `what` lacks, and which extra of nst-rt installs it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("nst_rt"):
+            raise
+        missing = error.name or "tensorboard"  # of which Lightning says so without a name
+        raise InputError(f"{what} needs {missing}: pip install 'nst-rt[{extra}]'") from error
 
 
 @contextmanager

@@ -15,7 +15,7 @@ DEFAULTS_OF = "nst_rt.infer.photos:style_sheet"
 def add_arguments(p: argparse.ArgumentParser) -> None:
     add = p.add_argument
     add("photo", metavar="PHOTO", nargs="?", help="photo to stylize in every style")
-    add("-o", "--output", metavar="SHEET", help="image to write; default: PHOTO_styles.png")
+    add("-o", "--output", metavar="SHEET", help="image to write (default: PHOTO_styles.png)")
     add("--size", type=int, metavar="PX", help="long side of each image on the sheet")
     add_overwrite(p)
 

@@ -7,8 +7,8 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from nst_rt.cli.options import add_overwrite, add_vgg_weights, style_images_by_name
-from nst_rt.cli.report import Report, progress
+from nst_rt.cli.options import add_overwrite, style_images_by_name
+from nst_rt.cli.report import Report, needs_extra, progress, quantity, tell
 from nst_rt.errors import InputError
 from nst_rt.recipes import recipe_steps
 
@@ -27,13 +27,8 @@ _FEW_STEPS, _FEW_FURTHER_STEPS = 500, 100
 
 def run(*, print_config: bool = False, **options: Any) -> Report:
     """Train a style, or several, on a collection of photos."""
-    try:
+    with needs_extra("train", "training"):
         return _printed(options) if print_config else _trained(options)
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("nst_rt"):
-            raise
-        missing = error.name or "tensorboard"  # Lightning raises its own, without a name
-        raise InputError(f"training needs {missing}: pip install 'nst-rt[train]'") from error
 
 
 def _printed(options: dict[str, Any]) -> Report:
@@ -78,12 +73,12 @@ def _trained(options: dict[str, Any]) -> Report:
     steps, losses = training["steps"], training["losses"]
     few = _FEW_FURTHER_STEPS if training.get("start_from") else _FEW_STEPS
     lines = [
-        f"{steps} steps, {', '.join(f'{key} {value:.3g}' for key, value in losses.items())}"
+        ", ".join([quantity(steps, "step"), *(f"{k} {value:.3g}" for k, value in losses.items())])
         + (f", photos skipped: {training['skipped']}" if training["skipped"] else "")
         + f"; sample images in {Path(options.get('runs', 'runs'), name, 'samples')}"
     ]
     if steps < few:
-        lines.append(f"warning: {steps} steps are too few for a good style; {few} are the minimum")
+        tell(f"few steps ({steps}); a good style needs at least {few}")
     lines.append(f"saved {output}; try it: nst-rt image PHOTO --style {output}")
     return Report("\n".join(lines), {"output": str(output), **training})
 
@@ -178,6 +173,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="R",
         help="recipe: a YAML file, or the name of one that ships, such as gpu",
     )
-    add("--print-config", action="store_true", help="print all settings as a recipe, and stop")
-    add_vgg_weights(parser)
+    add(
+        "--print-config",
+        action="store_true",
+        help="print all settings as a recipe, and stop; each of them is also a flag, such as "
+        "--trainer.devices 2",
+    )
+    add(
+        "--vgg-weights",
+        metavar="W",
+        help="VGG19 weights: caffe, torchvision or a file (default: caffe)",
+    )
     add_overwrite(parser)

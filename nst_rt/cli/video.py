@@ -2,8 +2,7 @@
 
 import argparse
 import glob
-import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +10,9 @@ from nst_rt.cli.options import (
     add_backend_arguments,
     add_overwrite,
     add_style_arguments,
-    take_style_settings,
+    frame_size,
 )
-from nst_rt.cli.report import Report, frame_size, progress
+from nst_rt.cli.report import Report, progress, quantity, tell
 from nst_rt.errors import (
     InputError,
     InterruptedWorkError,
@@ -111,7 +110,7 @@ def run(source: list[str], output: str | None = None, **options: Any) -> Report:
 def conversion_report(done: "VideoResult") -> Report:
     """The result of a conversion, for people and programs."""
     tracks = ", ".join(str(track) for track in done.tracks) or "no other tracks"
-    frames = f"{done.frames} frames"
+    frames = quantity(done.frames, "frame")
     if done.resumed:
         frames += f" ({done.resumed} of them before)"
     facts = {
@@ -140,7 +139,8 @@ def _several(sources: list[str], output: str | None, options: dict[str, Any]) ->
     from nst_rt.infer.video import Settings, check_conversion, work_path
 
     targets = _targets(sources, output, _naming(options))
-    style_settings = take_style_settings(options)
+    of_styles = options.keys() - {field.name for field in fields(Settings)}
+    style_settings = {name: options.pop(name) for name in of_styles}
     if output is not None:
         Path(output).mkdir(parents=True, exist_ok=True)
     frame_stylizer: FrameStylizer | None = None
@@ -160,13 +160,13 @@ def _several(sources: list[str], output: str | None, options: dict[str, Any]) ->
         except Exception as error:  # of any kind: the other files go on
             partial |= isinstance(error, PartialResultError)
             failed[name] = _reason(name, error)
-            print(f"nst-rt: {failed[name]}", file=sys.stderr)
+            tell(failed[name])
     if failed and not (reports or kept or partial):
         raise InputError(f"none of {len(targets)} videos was converted")
-    counts = [f"{len(reports)} videos"]
+    counts = [quantity(len(reports), "video")]
     counts += [f"{kept} existed already"] if kept else []
     counts += [f"failed: {len(failed)}"] if failed else []
-    lines = [*(report.text for report in reports), f"{output or '.'}: {', '.join(counts)}"]
+    lines = [*(report.text for report in reports), f"{output or Path.cwd()}: {', '.join(counts)}"]
     facts = {"videos": [report.facts for report in reports], "kept": kept, "failed": failed}
     lacking = failed or any(report.exit_code for report in reports)
     return Report("\n".join(lines), facts, PartialResultError.exit_code if lacking else 0)
@@ -189,7 +189,7 @@ def _converted(source: str, output: str, options: dict[str, Any]) -> Report:
     except PartialResultError as error:
         if not isinstance(error.result, VideoResult):
             raise
-        print(f"nst-rt: {with_flags(str(error))}", file=sys.stderr)
+        tell(str(error))
         return conversion_report(error.result)
     except KeyboardInterrupt as error:
         kept = partial_path(Path(output))

@@ -2,12 +2,10 @@
 
 import argparse
 import contextlib
-import sys
 from typing import TYPE_CHECKING, Any
 
 from nst_rt.cli.options import add_backend_arguments
-from nst_rt.cli.report import Report
-from nst_rt.errors import InputError
+from nst_rt.cli.report import Report, needs_extra, tell
 
 if TYPE_CHECKING:
     from nst_rt.infer.web.server import Ready
@@ -96,30 +94,22 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
 
 def run(**options: Any) -> Report:
     """Serve the studio until Ctrl-C."""
-    try:
+    with needs_extra("web", "the browser studio"):
         from nst_rt.infer.web.server import serve
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("nst_rt"):
-            raise
-        raise InputError(
-            f"the browser studio needs {error.name}: pip install 'nst-rt[web]'"
-        ) from error
     facts: dict[str, Any] = {"links": []}
 
     def on_ready(ready: "Ready") -> None:
         facts.update(links=list(ready.links), results=str(ready.results))
-        print(_welcome(ready), file=sys.stderr, flush=True)
+        tell(_welcome(ready))
 
     with contextlib.suppress(KeyboardInterrupt):  # the regular end of a server
         serve(**options, on_ready=on_ready)
-    if "results" in facts:
-        print(f"nst-rt: results are in {facts['results']}", file=sys.stderr)
     return Report("closed", facts)
 
 
 def _welcome(ready: "Ready") -> str:
     lines = [
-        f"nst-rt: the studio is open at {' or '.join(ready.links)} (Ctrl-C closes it)",
+        f"the studio is open at {' or '.join(ready.links)} (Ctrl-C closes it)",
         f"results are kept in {ready.results}",
     ]
     if ready.fingerprint:

@@ -2,11 +2,15 @@
 
 import argparse
 import signal
-import sys
 from typing import Any
 
-from nst_rt.cli.options import add_backend_arguments, add_overwrite, add_style_arguments
-from nst_rt.cli.report import Report, frame_size
+from nst_rt.cli.options import (
+    add_backend_arguments,
+    add_overwrite,
+    add_style_arguments,
+    frame_size,
+)
+from nst_rt.cli.report import Report, quantity, tell
 from nst_rt.files import shown_source
 
 EXAMPLES = (
@@ -24,7 +28,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
         "source",
         metavar="SOURCE",
         nargs="?",
-        help="camera index, /dev/videoN, URL (RTSP, HTTP, ...) or video file; default: 0",
+        help="camera index, /dev/videoN, URL (RTSP, HTTP, ...) or video file (default: 0)",
     )
     add("--list", action="store_true", help="list the cameras of this machine, and exit")
     add_style_arguments(p)
@@ -32,13 +36,13 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
         "--stability",
         type=float,
         metavar="X",
-        help="stability of strokes, 0 (off) to 1; default: 0.95",
+        help="stability of strokes, 0 (off) to 1 (default: 0.95)",
     )
     add(
         "--size",
         type=frame_size,
         metavar="WxH",
-        help="size to request from a camera, by default 1280x720; maximum size of other sources",
+        help="size to request from a camera (default: 1280x720); maximum size of other sources",
     )
     add(
         "--fps",
@@ -56,7 +60,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     add("--window", action=window, help="open a window; without it choose another output")
     add("--record", metavar="FILE", help="record to FILE from the beginning: .mp4, .mkv or .mov")
     add("--virtual-camera", action="store_true", help="feed a virtual camera for other programs")
-    add("--mjpeg", metavar="[HOST:]PORT", help="serve MJPEG over HTTP; default HOST: 127.0.0.1")
+    add("--mjpeg", metavar="[HOST:]PORT", help="serve MJPEG over HTTP (default HOST: 127.0.0.1)")
     add("--token", metavar="T", help="token for viewers, if other machines can reach HOST")
     add("--duration", type=float, metavar="SECONDS", help="seconds after which to stop")
     add_overwrite(p)
@@ -74,12 +78,10 @@ def run(*, source: str = "0", **options: Any) -> Report:
     # A service manager stops a session as Ctrl-C does: recordings are completed.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        done = stylize_webcam(
-            source, on_output=lambda text: print(f"nst-rt: {text}", file=sys.stderr), **options
-        )
+        done = stylize_webcam(source, on_output=tell, **options)
     finally:
         signal.signal(signal.SIGTERM, before)
-    text = f"{done.frames} frames in {done.seconds:.1f} seconds"
+    text = f"{quantity(done.frames, 'frame')} in {done.seconds:.1f} seconds"
     if done.seconds:
         text += f", {done.frames / done.seconds:.1f} per second"
     return Report("\n".join([text, *done.files]), {"source": shown_source(source), **asdict(done)})

@@ -155,7 +155,9 @@ def find_photos(source: Path | str) -> list[Photo]:
     else:
         photos = _listed(check_input(source))
     if not photos:
-        raise InputError(f"{source}: no photos in it ({', '.join(IMAGE_SUFFIXES)})")
+        raise InputError(
+            f"{source}: contains no images; give a folder, list or zip archive of photos"
+        )
     return sorted(photos, key=lambda photo: (photo.path, PurePosixPath(photo.member)))
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from nst_rt.errors import InputError, StyleModelError, UnknownNameError
 from nst_rt.files import atomic_output, check_input, check_output
+from nst_rt.images.pillow import SIGNATURE_SIZE, is_photo
 from nst_rt.models.transformer import ARCHITECTURES, TransformerNet
 from nst_rt.version import __version__
 
@@ -238,6 +239,11 @@ def _read(path: Path, *, weights: bool = True) -> tuple[dict[str, str], dict[str
             metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys() if weights}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
+        if _is_image(path):
+            raise StyleModelError(
+                f"{path}: an image, but a style is a trained model; nst-rt optimize takes an image "
+                "as `style_image`, and nst-rt train makes a style of it"
+            ) from error
         raise StyleModelError(
             f"{path}: not a style model ({error}); nst-rt train creates one"
         ) from error
@@ -250,6 +256,11 @@ def _read(path: Path, *, weights: bool = True) -> tuple[dict[str, str], dict[str
             f"this version reads format {FORMAT_VERSION}"
         )
     return metadata, tensors
+
+
+def _is_image(path: Path) -> bool:
+    with path.open("rb") as file:
+        return is_photo(file.read(SIGNATURE_SIZE))
 
 
 def _styles(path: Path, metadata: Mapping[str, str]) -> tuple[Style, ...]:

@@ -8,6 +8,7 @@ from nst_rt.errors import StyleTransferError, UnknownNameError, with_flags
     [
         ("a.png: exists already; `overwrite` replaces it", "--overwrite"),
         ("`stroke_size` must be 1 or more", "--stroke-size"),
+        ("`window=False` needs an output", "--no-window needs"),
         ("a`b.png: `Not an option`", "a`b.png: `Not an option`"),
     ],
 )

@@ -232,8 +232,11 @@ def test_photos_that_would_all_be_held_out_are_trained_on(tmp_path: Path) -> Non
 
 def test_few_photos_cause_a_warning(plain: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        data = Photos(str(plain))
-    assert f"{len(data.training)} photos" in caplog.text
+        data = Photos(str(plain), size=16)
+        data.check()
+        assert not caplog.messages  # other inputs may be wrong, and are checked first
+        data.setup("fit")
+    assert f"photos to train on ({len(data.training)})" in caplog.text
 
 
 def test_check_needs_a_usable_photo(plain: Path, many: Path) -> None:

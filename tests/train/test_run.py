@@ -298,7 +298,7 @@ def test_earlier_run_is_restored_if_new_one_writes_no_checkpoint(
     shutil.copytree(finished, tmp_path / "copy")
     before = files(tmp_path / "copy")
     interrupt(0)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(InterruptedWorkError, match="nothing was saved"):
         train(tmp_path / "copy", overwrite=True)
     assert files(tmp_path / "copy") == before
 

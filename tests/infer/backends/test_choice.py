@@ -78,6 +78,16 @@ def test_auto_without_any_backend_says_why(
         choose(two_styles.network)
 
 
+@pytest.mark.usefixtures("new_machine")
+def test_device_that_no_backend_has_is_refused_before_timing(
+    two_styles: StyleModel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    timed_backends(monkeypatch, {n: BackendError(f"no {n}") for n in ("openvino", "torch", "onnx")})
+    with caplog.at_level("INFO"), pytest.raises(BackendError, match="`device` tpu, f16"):
+        choose(two_styles.network, device="tpu", precision="f16")
+    assert not caplog.messages
+
+
 def test_named_backend_is_not_measured(
     two_styles: StyleModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,14 +2,14 @@
 
 import json
 import re
-from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import pytest
 from clips import write_clip
+from command_line import Run
 
-from nst_rt.cli import main
 from nst_rt.cli.options import signature_defaults, style_images_by_name
 from nst_rt.errors import InputError, StyleTransferError
 from nst_rt.images.io import load_image, save_image
@@ -21,18 +21,10 @@ from nst_rt.metrics.boldness import Boldness
 from nst_rt.metrics.stability import WarpingError
 from nst_rt.models.style_model import StyleModel
 
-Run = Callable[..., tuple[int, str, str]]
-
 
 @pytest.fixture
-def run(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    astronaut: Path,
-) -> Run:
-    """The command line, in a folder with photos and files that are not."""
-    monkeypatch.chdir(tmp_path)
+def run(run: Run, monkeypatch: pytest.MonkeyPatch, astronaut: Path) -> Run:
+    """`nst-rt evaluate`, in a folder with photos and files that are not."""
     monkeypatch.setattr(choice, "_MIN_SECONDS", 0.0)
     monkeypatch.setattr(evaluate, "_TIMED_SIZES", ((64, 48),))
     monkeypatch.setattr(demo, "PHOTOS", ["coffee.png"])
@@ -41,15 +33,7 @@ def run(
     save_image(load_image(astronaut, size=64), "photos/b.png")
     Path("photos", "a.jpg").write_text("no image")
     Path("text.png").write_text("no image")
-
-    def run_main(*arguments: object) -> tuple[int, str, str]:
-        try:
-            code = main(["evaluate", *map(str, arguments)])
-        except SystemExit as stop:  # argparse's own errors
-            code = int(stop.code or 0)
-        return code, *capsys.readouterr()
-
-    return run_main
+    return partial(run, "evaluate")
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,35 +12,18 @@ import av
 import numpy as np
 import pytest
 from clips import truncate, write_clip
+from command_line import Run
 from videos import stamps, streams
 
-from nst_rt.cli import main
 from nst_rt.infer.video import VideoResult, probe, stylize_video
 from nst_rt.models.style_model import StyleModel
 
-Run = Callable[..., tuple[int, str, str]]
-
 
 @pytest.fixture
-def run(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    two_styles: StyleModel,
-) -> Run:
-    """The verb, in a folder with a small model."""
-    monkeypatch.chdir(tmp_path)
+def run(run: Run, two_styles: StyleModel) -> Run:
+    """`nst-rt video`, in a folder with a small model."""
     two_styles.save("two.safetensors")
-
-    def run_main(*arguments: object) -> tuple[int, str, str]:
-        given = ["video", *(str(argument) for argument in arguments)]
-        try:
-            code = main([*given, "--style", "two.safetensors", "--strength", "0"])
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        return code, *capsys.readouterr()
-
-    return run_main
+    return partial(run, "video", "--style", "two.safetensors", "--strength", "0")
 
 
 def test_json_has_tracks_warnings_and_stages(run: Run) -> None:
