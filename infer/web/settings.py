@@ -24,7 +24,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Settings:
+class StudioSettings:
     """How a studio is set up.
 
     Attributes:

@@ -14,7 +14,7 @@ from nst_rt.devices import available_memory
 from nst_rt.errors import InputError
 from nst_rt.images.convert import scaled_shape
 from nst_rt.models.vgg import VGG19Features
-from nst_rt.optimization.presets import Settings
+from nst_rt.optimization.presets import OptimizerSettings
 
 Shape = tuple[int, int]
 
@@ -55,7 +55,7 @@ class Plan:
 
 def plan(
     shapes: Sequence[Shape],
-    settings: Settings,
+    settings: OptimizerSettings,
     features: VGG19Features,
     device: torch.device,
     memory: float | None = None,

@@ -107,8 +107,8 @@ class Optimization(Iterator[Iterate]):
             the one color whose region takes the whole style image. Regions without a style keep
             the content image.
         optimizer, learning_rate, steps, min_size, content_layers, style_layers, content_weight,
-            style_weight, tv_weight, pooling, init: replace the preset's, see `Settings`; layers may
-            have Keras' names, and `init` may be any image that `content` may be.
+            style_weight, tv_weight, pooling, init: replace the preset's, see `OptimizerSettings`;
+            layers may have Keras' names, and `init` may be any image that `content` may be.
         seed: of the noise to start from.
         vgg_weights: `caffe`, `torchvision` or a path.
         device: a GPU where there is one, else the CPU, by default.

@@ -9,14 +9,14 @@ from nst_rt.errors import InputError
 from nst_rt.models.vgg import VGG19Features
 from nst_rt.optimization import memory
 from nst_rt.optimization.memory import Plan
-from nst_rt.optimization.presets import Settings
+from nst_rt.optimization.presets import OptimizerSettings
 
 CPU = torch.device("cpu")
 LARGE = (2000, 3000)
 
 
 def features(dtype: torch.dtype = torch.float32) -> VGG19Features:
-    settings = Settings()
+    settings = OptimizerSettings()
     return VGG19Features([*settings.content_layers, *settings.style_layers], dtype=dtype)
 
 
@@ -29,10 +29,10 @@ def plan(
     shape: tuple[int, int],
     vgg: VGG19Features,
     gigabytes: float | None = None,
-    settings: Settings | None = None,
+    settings: OptimizerSettings | None = None,
     style: tuple[int, int] = (384, 512),
 ) -> Plan:
-    return memory.plan([shape, style], settings or Settings(), vgg, CPU, gigabytes)
+    return memory.plan([shape, style], settings or OptimizerSettings(), vgg, CPU, gigabytes)
 
 
 @pytest.mark.parametrize("gigabytes", [2.0, 8.0, 1000.0])
@@ -98,7 +98,7 @@ def test_large_style_image_counts_too(vgg: VGG19Features) -> None:
 
 
 def test_adam_needs_less_than_lbfgs(vgg: VGG19Features) -> None:
-    adam = replace(Settings(), optimizer="adam")
+    adam = replace(OptimizerSettings(), optimizer="adam")
     assert plan(LARGE, vgg, 1000, adam).peak < plan(LARGE, vgg, 1000).peak
 
 
