@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from nst_rt.errors import InputError
 from nst_rt.images.io import Frame
-from nst_rt.infer.backends.graph import FrameNet, StyleWeights
+from nst_rt.infer.backends.graph import FrameNet, NetworkWeights
 from nst_rt.models.layers import ConditionalInstanceNorm
 from nst_rt.models.transformer import MULTIPLE, TransformerNet
 from nst_rt.tiles import Tile, tiles
@@ -31,7 +31,7 @@ class TiledNet:
 
     Args:
         network: a network of any style; only its architecture matters.
-        weights: weights of the style, see `style_weights`.
+        weights: weights of the style, see `network_weights`.
         device, dtype: where and in which precision to compute.
         tile: maximum side of a tile without its margins, pixels.
     """
@@ -39,7 +39,7 @@ class TiledNet:
     def __init__(
         self,
         network: TransformerNet,
-        weights: StyleWeights,
+        weights: NetworkWeights,
         *,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,

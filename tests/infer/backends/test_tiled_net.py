@@ -45,7 +45,7 @@ def test_tiles_of_the_classic_network_match_the_whole(frame: Frame) -> None:
 
 
 def test_tiling_leaves_the_network_alone(two_styles: StyleModel, frame: Frame) -> None:
-    style = two_styles.style_weights("waves")
+    style = two_styles.style_vector("waves")
     before = whole(two_styles.network, frame, style)
     TiledNet(two_styles.network, blended_weights(two_styles.network), tile=128)(frame)
     np.testing.assert_array_equal(whole(two_styles.network, frame, style), before)
