@@ -19,7 +19,7 @@ from nst_rt.images.convert import resize, resize_to, scaled_shape
 from nst_rt.images.inputs import ImageSource, as_list, is_file
 from nst_rt.losses import BatchTerms, PerceptualLoss
 from nst_rt.models.vgg import Pooling
-from nst_rt.optimization.inputs import PreserveColors, as_source, load_scene, scene_shapes
+from nst_rt.optimization.inputs import PreserveColors, load_scene, scene_shapes, tensor_or_file
 from nst_rt.optimization.lbfgs import ProjectedLBFGS
 from nst_rt.optimization.memory import plan
 from nst_rt.optimization.presets import OptimizerName, PresetName, choose_settings
@@ -178,9 +178,9 @@ class Optimization(Iterator[Iterate]):
         if not -(2**63) <= seed < 2**64:
             raise InputError(f"the seed must fit into 64 bits, not {seed}")
         self._device = torch_device(device)
-        content = as_source(content, "content")
-        styles = [as_source(image, "style") for image in as_list(style)]
-        start = settings.init if init is None else as_source(init, "init")
+        content = tensor_or_file(content, "content")
+        styles = [tensor_or_file(image, "style") for image in as_list(style)]
+        start = settings.init if init is None else tensor_or_file(init, "init")
         self._loss = PerceptualLoss(
             content_layers=settings.content_layers,
             style_layers=settings.style_layers,

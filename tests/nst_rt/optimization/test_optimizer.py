@@ -14,14 +14,14 @@ from nst_rt.errors import InputError, NotFiniteError, UnknownNameError, WeightsE
 from nst_rt.images.io import load_image
 from nst_rt.losses import gram_errors, gram_matrix
 from nst_rt.models.vgg import VGG19Features
+from nst_rt.optimization.inputs import TensorOrFile
 from nst_rt.optimization.optimizer import Iterate, Optimization, optimize
 from nst_rt.optimization.presets import PRESETS
 
 SHALLOW = {"relu1_1": 1.0}
-Source = Tensor | Path | str
 
 
-def started(content: Source, style: Source | list[Any], **changes: Any) -> Optimization:
+def started(content: TensorOrFile, style: TensorOrFile | list[Any], **changes: Any) -> Optimization:
     """Shallow layers of a small image."""
     settings: dict[str, Any] = {
         "steps": 2,
@@ -33,7 +33,7 @@ def started(content: Source, style: Source | list[Any], **changes: Any) -> Optim
     return Optimization(content, style, **settings | changes)
 
 
-def quick(content: Source, style: Source | list[Any], **changes: Any) -> list[Iterate]:
+def quick(content: TensorOrFile, style: TensorOrFile | list[Any], **changes: Any) -> list[Iterate]:
     return list(started(content, style, **changes))
 
 
