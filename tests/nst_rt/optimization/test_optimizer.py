@@ -318,7 +318,8 @@ def test_noise_is_reproducible(photo: Tensor) -> None:
         ({"steps": []}, InputError, "steps"),
         ({"size": -3}, InputError, "-3"),
         ({"size": 15}, InputError, "15x15"),
-        ({"size": 20000, "memory": 4}, InputError, "20000x20000"),
+        # Before VGG19's weights are read.
+        ({"size": 20000, "memory": 4, "vgg_weights": "missing.bin"}, InputError, "20000x20000"),
         ({"content_layers": {"relu4_9": 1.0}}, UnknownNameError, "relu4_9"),
         ({"seed": 2**64}, InputError, "seed"),
         ({"init": "missing.png"}, InputError, "missing.png"),
