@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 import av
 import torch
 from av.container import OutputContainer
-from av.video.reformatter import Colorspace, VideoReformatter
+from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 
 from nst_rt.errors import InputError, VideoError
 from nst_rt.images.io import Frame
@@ -288,6 +288,8 @@ class FrameEncoder:
             format=self._pixels,
             dst_colorspace=_COLORSPACES[self._shape.colors.matrix],
             dst_color_range=self._shape.colors.range,
+            # Else red and blue lose 1.4 levels on average.
+            interpolation=Interpolation.BILINEAR | Interpolation.ACCURATE_RND,
         )
         picture.pts, picture.time_base = pts, self._shape.time_base
         self._write(self.stream.encode(picture))
