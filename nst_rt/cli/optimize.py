@@ -65,6 +65,11 @@ def run(
                 for path, target in zip(content, outputs, strict=True)
             ]
             return _report_of_several(optimize_jobs(jobs, **options))
+        if "timelapse" in options:
+            from nst_rt.infer.video.timelapse import timelapse
+
+            overwrite = options.get("overwrite", False)
+            options["timelapse"] = timelapse(options["timelapse"], overwrite=overwrite)
         start = time.perf_counter()
         result = optimize_to_file(content[0], style_image, outputs[0], **options)
     facts = _facts(result) | {"seconds": round(time.perf_counter() - start, 1)}
