@@ -99,7 +99,7 @@ def main() -> None:
         memory = peak_of(convert, Path(folder) / "1280x720.mp4", Path(folder) / "memory.mp4")
     print(f"\npeak memory of the conversion at 1280x720: {memory:.2f} GB")
     if options.output:
-        figures = {"alone": alone, "files": files, "matrix_peak": peak, "memory": memory}
+        figures = {"alone": alone, "files": files, "matrix_peak": peak, "memory_gb": memory}
         options.output.write_text(json.dumps(figures, indent=1))
 
 
