@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from optimizer_runs import QUICK, SHALLOW
 from PIL import Image
 from torch import Tensor
 
@@ -18,18 +19,10 @@ from nst_rt.optimization.inputs import TensorOrFile
 from nst_rt.optimization.optimizer import Iterate, Optimization, optimize
 from nst_rt.optimization.presets import PRESETS
 
-SHALLOW = {"relu1_1": 1.0}
-
 
 def started(content: TensorOrFile, style: TensorOrFile | list[Any], **changes: Any) -> Optimization:
     """Shallow layers of a small image."""
-    settings: dict[str, Any] = {
-        "steps": 2,
-        "size": 48,
-        "content_layers": SHALLOW,
-        "style_layers": SHALLOW,
-        "dtype": torch.float32,
-    }
+    settings = QUICK | {"steps": 2, "dtype": torch.float32}
     return Optimization(content, style, **settings | changes)
 
 
