@@ -17,7 +17,7 @@ from clips import write_clip
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from nst_rt.infer.web.settings import Limits, StudioSettings
+from nst_rt.infer.web.settings import Limits, Settings
 from nst_rt.infer.web.stylizers import encode_image
 
 # Not a limit on speed: what has not happened by then, on the busiest machine, never will.
@@ -32,12 +32,12 @@ T = TypeVar("T")
 
 def settings(
     folder: Path, *, undo: float = 0.0, limits: dict[str, Any] | None = None, **given: Any
-) -> StudioSettings:
+) -> Settings:
     """Settings of a studio whose files are in a folder and that removes results at once."""
     root = folder / "visitors"
     root.mkdir(parents=True, exist_ok=True)
     changed = replace(LIMITS, **(limits or {}))
-    return StudioSettings(root, folder / "results", changed, undo=undo, **given)
+    return Settings(root, folder / "results", changed, undo=undo, **given)
 
 
 def cut_clip(folder: Path) -> Path:

@@ -33,7 +33,7 @@ from nst_rt.images.io import load_picture, save_image
 from nst_rt.infer.web.jobs import Job, Jobs
 from nst_rt.infer.web.results import Results
 from nst_rt.infer.web.security import COOKIE_SECONDS, Guard
-from nst_rt.infer.web.settings import StudioSettings
+from nst_rt.infer.web.settings import Settings
 from nst_rt.infer.web.stylizers import StyleChoice, StylizerPool, Viewer, encode_image
 from nst_rt.infer.web.uploads import TooLargeError, Upload, Uploads, visitor_message
 from nst_rt.infer.web.work import PLANS, number, restore_style
@@ -47,7 +47,7 @@ _IMAGES_AT_ONCE = 2  # large ones take gigabytes
 _MAX_JOB_BODY = 2**16  # bytes
 
 
-def create_app(pool: StylizerPool, settings: StudioSettings) -> Starlette:
+def create_app(pool: StylizerPool, settings: Settings) -> Starlette:
     """Create the ASGI application of a studio."""
     routes = _Routes(pool, settings)
 
@@ -111,7 +111,7 @@ def _error_answer(status: int) -> Callable[[Request, Exception], Response]:
 class _Routes:
     """The routes, and what all requests share. Only its owner can access an upload or a job."""
 
-    def __init__(self, pool: StylizerPool, settings: StudioSettings) -> None:
+    def __init__(self, pool: StylizerPool, settings: Settings) -> None:
         self._pool = pool
         self._settings = settings
         self.results = Results(settings.results)

@@ -22,7 +22,7 @@ from nst_rt.infer.live.addresses import in_url, is_any, is_loopback, reached_at
 from nst_rt.infer.web.app import create_app
 from nst_rt.infer.web.results import temporary_folder
 from nst_rt.infer.web.security import certificate_names, is_named, self_signed_certificate
-from nst_rt.infer.web.settings import Limits, StudioSettings
+from nst_rt.infer.web.settings import Limits, Settings
 from nst_rt.infer.web.stylizers import StylizerPool
 from nst_rt.models.style_model import StyleModel, gallery_files
 
@@ -148,7 +148,7 @@ def serve(
             addresses = _certified_addresses(addresses, certified)
         https = tls_cert is not None
         port = sock.getsockname()[1]
-        settings = StudioSettings(
+        settings = Settings(
             root,
             Path(user_data_path("nst-rt") / "studio" if results is None else results).absolute(),
             Limits(

@@ -24,7 +24,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class StudioSettings:
+class Settings:
     """How a studio is set up.
 
     Attributes:

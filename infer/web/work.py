@@ -22,7 +22,7 @@ from nst_rt.infer.photos import preview
 from nst_rt.infer.video import VideoResult, stylize_video
 from nst_rt.infer.video.probe import probe
 from nst_rt.infer.web.jobs import Job
-from nst_rt.infer.web.settings import StudioSettings
+from nst_rt.infer.web.settings import Settings
 from nst_rt.infer.web.stylizers import StyleChoice, StylizerPool, encode_image
 from nst_rt.infer.web.uploads import TooLargeError, Upload
 from nst_rt.models.style_model import StyleModel
@@ -47,7 +47,7 @@ numbers cannot be used is refused by an InputError or UnknownNameError."""
 
 
 def plan_video(
-    asked: Mapping[str, Any], find: Find, pool: StylizerPool, settings: StudioSettings
+    asked: Mapping[str, Any], find: Find, pool: StylizerPool, settings: Settings
 ) -> Plan:
     """Plan to stylize a video."""
     source = find(asked.get("video"), "video")
@@ -88,7 +88,7 @@ def plan_video(
 
 
 def plan_optimize(
-    asked: Mapping[str, Any], find: Find, pool: StylizerPool, settings: StudioSettings
+    asked: Mapping[str, Any], find: Find, pool: StylizerPool, settings: Settings
 ) -> Plan:
     """Plan to optimize an image; if it is stopped, the best image so far is the result."""
     content = find(asked.get("content"), "image")
@@ -136,7 +136,7 @@ def plan_optimize(
 
 
 def plan_train(
-    asked: Mapping[str, Any], find: Find, pool: StylizerPool, settings: StudioSettings
+    asked: Mapping[str, Any], find: Find, pool: StylizerPool, settings: Settings
 ) -> Plan:
     """Plan to train a style with the command line, and to add it to the pool."""
     style_image = find(asked.get("style_image"), "image")

@@ -13,7 +13,7 @@ from pages import Elsewhere, Page, open_chromium
 from visitors import Client, Studio, serving, settings
 
 from nst_rt.infer.web.app import create_app
-from nst_rt.infer.web.settings import StudioSettings
+from nst_rt.infer.web.settings import Settings
 from nst_rt.infer.web.stylizers import StylizerPool
 from nst_rt.models.style_model import StyleModel
 
@@ -38,7 +38,7 @@ def studio(
     pool = StylizerPool(two_styles, backend="openvino")
     given = settings(
         folder,
-        undo=StudioSettings.undo,
+        undo=Settings.undo,
         photos=photos,
         start_from=str(two_styles.save(folder / "two.safetensors")),
         train_arguments=("--size", "64", "--batch-size", "2", "--workers", "0"),
@@ -93,7 +93,7 @@ def elsewhere(browser: Page, pool: StylizerPool, tmp_path: Path) -> Iterator[Els
     @contextmanager
     def opened(port: int = 0, **given: Any) -> Iterator[Page]:
         folder = Path(tempfile.mkdtemp(dir=tmp_path))
-        app = create_app(pool, settings(folder, undo=StudioSettings.undo, **given))
+        app = create_app(pool, settings(folder, undo=Settings.undo, **given))
         with serving(app, port) as port:
             yield Page(browser.driver, f"http://localhost:{port}/", browser.downloads)
 

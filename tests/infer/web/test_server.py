@@ -21,7 +21,7 @@ from nst_rt.errors import InputError
 from nst_rt.infer.web import server
 from nst_rt.infer.web.security import certificate_names, self_signed_certificate
 from nst_rt.infer.web.server import Ready, _listening, serve
-from nst_rt.infer.web.settings import StudioSettings
+from nst_rt.infer.web.settings import Settings
 from nst_rt.models.style_model import StyleModel
 
 
@@ -123,7 +123,7 @@ def test_self_signed_certificate_covers_its_addresses(tmp_path: Path) -> None:
     assert re.fullmatch(r"(\w\w:){31}\w\w", made.fingerprint)
 
 
-Opens = Callable[..., tuple[Ready, StudioSettings]]
+Opens = Callable[..., tuple[Ready, Settings]]
 
 
 class Opened(Exception):
@@ -134,14 +134,14 @@ class Opened(Exception):
 def opened(two_styles: StyleModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Opens:
     """What a studio reports when it is ready, and its settings."""
     model = two_styles.save(tmp_path / "two.safetensors")
-    known: list[StudioSettings] = []
+    known: list[Settings] = []
     monkeypatch.setattr(server, "gallery_files", dict)
     monkeypatch.setattr(server, "create_app", lambda pool, settings: known.append(settings))
 
     def ended(ready: Ready) -> None:
         raise Opened(ready)
 
-    def opened(**options: Any) -> tuple[Ready, StudioSettings]:
+    def opened(**options: Any) -> tuple[Ready, Settings]:
         with pytest.raises(Opened) as end:
             serve(port=0, models=[model], backend="torch", on_ready=ended, **options)
         return end.value.args[0], known[-1]
