@@ -4,8 +4,8 @@
     python benchmarks/live_web.py --seconds 20
 
 Chromium plays a film as its camera, with a time code of large blocks drawn into each frame. The
-round trip is the time from a code's appearance in the camera's picture to its appearance in the
-stylized picture on the page; it includes the camera's copies, JPEG both ways, stylizing and
+round trip is the time from a code's appearance in the camera's image to its appearance in the
+stylized image on the page; it includes the camera's copies, JPEG both ways, stylizing and
 drawing. The number of codes seen gives the frame rate. The table also has the rate and the round
 trip that the page displays, and the processor time of browser and studio, in cores.
 """
@@ -36,7 +36,7 @@ _BLOCK = 48  # pixels; two more blocks show how the style renders black and whit
 _FRAMES = 2**_BITS
 _OLDEST = 90  # frames; older codes were misread
 
-# Reads codes from the camera and from the stylized picture, and notes when each appears.
+# Reads codes from the camera and from the stylized image, and notes when each appears.
 _READ = """
 const [bits, block] = arguments;
 const video = document.getElementById("live-camera");
@@ -198,7 +198,7 @@ def round_trips(seen: dict[str, list[list[Any]]]) -> dict[str, float]:
             times.append(when - taken[-1])
             shown.append(when)
     if len(times) < 3:
-        raise SystemExit("hardly any time code could be read from the stylized picture")
+        raise SystemExit("hardly any time code could be read from the stylized image")
     times.sort()
     return {
         "fps": (len(shown) - 1) * 1000 / (shown[-1] - shown[0]),

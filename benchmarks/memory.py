@@ -1,6 +1,6 @@
 """Peak memory of the per-image optimizer beside what was predicted.
 
-    python benchmarks/memory.py PHOTO PAINTING --sizes 512 1024 2048 4096
+    python benchmarks/memory.py CONTENT STYLE_IMAGE --sizes 512 1024 2048 4096
 
 Each size and precision runs two steps in a process of its own, on the CPU.
 """
@@ -8,18 +8,18 @@ Each size and precision runs two steps in a process of its own, on the CPU.
 import argparse
 import itertools
 import json
-import platform
-import resource
 import subprocess
 import sys
 from pathlib import Path
+
+from peak import peak_memory
 
 
 def main() -> None:
     """Print a line for each size and precision."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("photo", type=Path)
-    parser.add_argument("painting", type=Path)
+    parser.add_argument("content", type=Path, metavar="CONTENT")
+    parser.add_argument("style_image", type=Path, metavar="STYLE_IMAGE")
     parser.add_argument("--sizes", type=int, nargs="+", default=[512, 1024, 2048, 4096])
     parser.add_argument("--dtypes", nargs="+", default=["bfloat16", "float32"])
     parser.add_argument("--optimizers", nargs="+", default=["lbfgs", "adam"])
@@ -45,7 +45,7 @@ def work(options: argparse.Namespace) -> None:
 
     size, dtype, optimizer = options.worker
     # Squares, the worst case of a long side.
-    square = [load_image(path)[..., :400, :400] for path in (options.photo, options.painting)]
+    square = [load_image(path)[..., :400, :400] for path in (options.content, options.style_image)]
     optimization = nst_rt.Optimization(
         square[0],
         square[1],
@@ -59,12 +59,10 @@ def work(options: argparse.Namespace) -> None:
     )
     for _ in optimization:
         pass
-    # Linux counts in KiB, macOS in bytes.
-    unit = 1 if platform.system() == "Darwin" else 1024
     facts = {
         "tile": optimization.plan.tile,
         "predicted": round(optimization.plan.peak / 1e9, 2),
-        "peak": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9, 2),
+        "peak": round(peak_memory(), 2),
     }
     print(json.dumps(facts))
 

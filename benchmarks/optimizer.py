@@ -1,18 +1,16 @@
 """The per-image optimizer beside pastiche: time to the same loss, and peak memory.
 
-    python benchmarks/optimizer.py PHOTO PAINTING
+    python benchmarks/optimizer.py CONTENT STYLE_IMAGE
 
-Both start from the photo, with the same layers, weights and sizes. pastiche runs 100 iterations of
-L-BFGS; ours minimizes the same loss, coarse to fine. The judge is pastiche's own loss: how long
-until an image of ours has no more of it than pastiche's best one. Its images are not kept within
-[0, 255] and lose by being saved; ours are, so that the comparison is against what pastiche says of
-itself, and a second one against what it saves.
+Both start from the content image, with the same layers, weights and sizes. pastiche runs 100
+iterations of L-BFGS; ours minimizes the same loss, coarse to fine. Measured is the time until an
+image of ours has no more of pastiche's own loss than its best image. pastiche does not keep its
+images within [0, 255], so that saving them raises the loss; ours are kept within. Therefore the
+time is given for both: until its best loss, and until the loss of the image that it saves.
 """
 
 import argparse
 import json
-import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -20,8 +18,10 @@ import tempfile
 import time
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import torch
+from peak import peak_memory
 
 from nst_rt.images.io import load_image, save_image
 
@@ -31,10 +31,10 @@ PASTICHE_FACTOR = 0.01
 
 
 def main() -> None:
-    """Run all contenders in turn, each in a process of its own, and print the table."""
+    """Run all contenders in turn, each in a process of its own, and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("photo", type=Path)
-    parser.add_argument("painting", type=Path)
+    parser.add_argument("content", type=Path, metavar="CONTENT")
+    parser.add_argument("style_image", type=Path, metavar="STYLE_IMAGE")
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--iterations", type=int, default=100, help="of pastiche")
     parser.add_argument("--rounds", type=int, default=1, help="medians are taken over them")
@@ -47,14 +47,12 @@ def main() -> None:
     if options.worker is not None:
         worker = {"pastiche": run_pastiche, "ours": run_ours, "speed": run_speed}[options.worker]
         result = worker(options)
-        # Linux counts in KiB, macOS in bytes.
-        unit = 1 if platform.system() == "Darwin" else 1024
-        result["memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+        result["memory"] = peak_memory()
         print(json.dumps(result))
         return
     with tempfile.TemporaryDirectory() as folder:
         # Files of just the size, since everyone resizes in another way, and losses tell.
-        for name in ("photo", "painting"):
+        for name in ("content", "style_image"):
             image = load_image(getattr(options, name), size=options.size)
             setattr(options, name, save_image(image, Path(folder, f"{name}.png")))
         if options.iterations:
@@ -89,26 +87,26 @@ def compare(options: argparse.Namespace) -> None:
             rounds.append(ratios | {"memory": ours["memory"] / peer["memory"]})
     for dtype, rounds in found.items():
         medians = {k: round(statistics.median(r[k] for r in rounds), 2) for k in rounds[0]}
-        print(f"{dtype}: times faster, and its part of the memory:", medians)
+        print(f"{dtype}: times faster, and memory as a fraction of its:", medians)
 
 
 def spawn(options: argparse.Namespace, worker: str, **changes: object) -> dict[str, float]:
     """The result of a worker in a process of its own, whose peak memory is then its own too."""
     arguments = {"size": options.size, "iterations": options.iterations} | changes
-    command = [sys.executable, __file__, options.photo, options.painting, "--worker", worker]
+    command = [sys.executable, __file__, options.content, options.style_image, "--worker", worker]
     command += ["--device", options.device]
     command += [text for name, value in arguments.items() for text in (f"--{name}", str(value))]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
-def artist(options: argparse.Namespace) -> "object":
-    """pastiche, ready to draw."""
+def artist(options: argparse.Namespace) -> Any:
+    """pastiche, ready to optimize."""
     from pastiche.pastiche import PasticheArtist
 
     return PasticheArtist(
-        str(options.photo),
-        [str(options.painting)],
+        str(options.content),
+        [str(options.style_image)],
         size=options.size,
         style_size=options.size,
         device=options.device,
@@ -136,7 +134,7 @@ def saved(image: torch.Tensor) -> torch.Tensor:
     return (image + mean).round().clamp(0, 255) - mean
 
 
-def loss_of(peer: "object", image: torch.Tensor) -> float:
+def loss_of(peer: Any, image: torch.Tensor) -> float:
     """What pastiche's loss says of an image in its own pixels."""
     with torch.no_grad():
         peer.pastiche.copy_(image)
@@ -149,8 +147,8 @@ def run_ours(options: argparse.Namespace) -> dict[str, float]:
 
     start = time.perf_counter()
     for iterate in nst_rt.Optimization(
-        options.photo,
-        options.painting,
+        options.content,
+        options.style_image,
         preset="gatys",
         pooling="max",
         init="content",
@@ -192,8 +190,8 @@ def run_speed(options: argparse.Namespace) -> dict[str, float]:
 
     times = []
     for _ in nst_rt.Optimization(
-        options.photo,
-        options.painting,
+        options.content,
+        options.style_image,
         size=options.size,
         min_size=options.size,
         steps=12,

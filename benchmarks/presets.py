@@ -1,9 +1,9 @@
-"""All presets of the optimizer beside pastiche on the same pairs: pictures, noise figures, times.
+"""All presets of the optimizer beside pastiche on the same pairs: images, noise figures, times.
 
-    python benchmarks/presets.py OUT PHOTO:PAINTING PHOTO:PAINTING ...
+    python benchmarks/presets.py OUT CONTENT:STYLE_IMAGE CONTENT:STYLE_IMAGE ...
 
-Pictures that are there already are kept, so that it may be interrupted. The sheet has a row for
-each pair: photo, painting, pastiche, and our presets.
+Images that are there already are kept, so that it may be interrupted. The sheet has a row for each
+pair: content image, style image, pastiche, and our presets.
 """
 
 import argparse
@@ -26,31 +26,31 @@ PEER = "pastiche"
 
 
 def main() -> None:
-    """Paint what is missing, and put the sheet together."""
+    """Optimize what is missing, and put the sheet together."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path, metavar="OUT", help="folder")
-    parser.add_argument("pairs", nargs="+", metavar="PHOTO:PAINTING")
+    parser.add_argument("pairs", nargs="+", metavar="CONTENT:STYLE_IMAGE")
     parser.add_argument("--size", type=int, default=768)
     parser.add_argument("--methods", nargs="+", default=[PEER, *PRESETS])
     parser.add_argument(
-        "--steps", nargs="*", default=[], metavar="METHOD=N", help="fewer than usual"
+        "--steps", nargs="*", default=[], metavar="METHOD=N", help="fewer than by default"
     )
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     steps = {name: int(n) for name, n in (text.split("=") for text in options.steps)}
     images, captions = [], []
     for pair in options.pairs:
-        photo, painting = map(Path, pair.split(":"))
-        style = load_image(painting, size=options.size)
-        shown = load_image(photo, size=options.size)
+        content, style_image = map(Path, pair.split(":"))
+        style = load_image(style_image, size=options.size)
+        shown = load_image(content, size=options.size)
         images += [shown, fitted(style, shown.shape[-2:])]
-        captions += [photo.stem, painting.stem]
+        captions += [content.stem, style_image.stem]
         for method in options.methods:
-            path = options.out / f"{photo.stem}_{painting.stem}_{method}.png"
+            path = options.out / f"{content.stem}_{style_image.stem}_{method}.png"
             if not path.exists():
                 start = time.perf_counter()
                 run = pastiche if method == PEER else ours
-                run(method, photo, painting, path, options.size, steps.get(method))
+                run(method, content, style_image, path, options.size, steps.get(method))
                 seconds = round(time.perf_counter() - start)
                 path.with_suffix(".json").write_text(json.dumps({"seconds": seconds}))
             seconds = json.loads(path.with_suffix(".json").read_text())["seconds"]
@@ -66,21 +66,21 @@ def main() -> None:
 
 
 def ours(
-    method: str, photo: Path, painting: Path, path: Path, size: int, steps: int | None
+    method: str, content: Path, style_image: Path, path: Path, size: int, steps: int | None
 ) -> None:
-    """Paint with one of our presets."""
-    image = nst_rt.optimize(photo, painting, preset=method, size=size, steps=steps)
+    """Optimize with one of our presets."""
+    image = nst_rt.optimize(content, style_image, preset=method, size=size, steps=steps)
     save_image(image, path)
 
 
 def pastiche(
-    method: str, photo: Path, painting: Path, path: Path, size: int, steps: int | None
+    method: str, content: Path, style_image: Path, path: Path, size: int, steps: int | None
 ) -> None:
-    """Paint with the peer's defaults; 1000 steps unless given."""
+    """Optimize with the peer's defaults; 1000 steps unless given."""
     from pastiche.pastiche import PasticheArtist, save_image
 
     torch.manual_seed(0)
-    artist = PasticheArtist(str(photo), [str(painting)], size=size, style_size=size)
+    artist = PasticheArtist(str(content), [str(style_image)], size=size, style_size=size)
     for _ in range(steps or 1000):
         artist.draw()
     save_image(artist.pastiche, path)
@@ -88,10 +88,10 @@ def pastiche(
 
 def fitted(image: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
     """Centered on white, scaled down to fit (H, W)."""
-    picture = Image.fromarray(tensor_to_frame(image))
-    picture.thumbnail((shape[1], shape[0]), Image.Resampling.LANCZOS)
+    scaled = Image.fromarray(tensor_to_frame(image))
+    scaled.thumbnail((shape[1], shape[0]), Image.Resampling.LANCZOS)
     canvas = Image.new("RGB", (shape[1], shape[0]), "white")
-    canvas.paste(picture, ((shape[1] - picture.width) // 2, (shape[0] - picture.height) // 2))
+    canvas.paste(scaled, ((shape[1] - scaled.width) // 2, (shape[0] - scaled.height) // 2))
     return frame_to_tensor(np.array(canvas))
 
 

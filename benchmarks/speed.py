@@ -13,8 +13,6 @@ encoding alone, and ours, relative to the second of these; and the peak memory o
 import argparse
 import json
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -25,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from peak import peak_of
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -96,10 +95,11 @@ def main() -> None:
             for w, h in SIZES
         }
         print_table("file to file", files, "decoding and encoding alone", {})
-        memory = conversion_memory(Path(folder) / "1280x720.mp4")
-    print(f"\npeak memory of the conversion at 1280x720: {memory / 1e9:.2f} GB")
+        convert = "import nst_rt; nst_rt.stylize_video(*sys.argv[1:])"
+        memory = peak_of(convert, Path(folder) / "1280x720.mp4", Path(folder) / "memory.mp4")
+    print(f"\npeak memory of the conversion at 1280x720: {memory:.2f} GB")
     if options.output:
-        figures = {"alone": alone, "files": files, "matrix_peak": peak, "memory": memory}
+        figures = {"alone": alone, "files": files, "matrix_peak": peak, "memory_gb": memory}
         options.output.write_text(json.dumps(figures, indent=1))
 
 
@@ -224,20 +224,6 @@ def resized_film(film: Path, size: tuple[int, int], seconds: float) -> int:
     return stylize_video(
         packaged_film(), film, style=plain, size=size, end=seconds, stability=0
     ).frames
-
-
-def conversion_memory(film: Path) -> float:
-    """Peak memory of a conversion, bytes, measured in a process of its own; Linux only."""
-    # Not with getrusage: a new process inherits the peak of the one that starts it.
-    code = """
-import sys, nst_rt
-nst_rt.stylize_video(sys.argv[1], sys.argv[2])
-[peak] = [line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")]
-print(peak)
-"""
-    command = [sys.executable, "-c", code, str(film), str(film.with_name("memory.mp4"))]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    return float(done.stdout) * 1024
 
 
 def matrix_peak(device: str) -> float:

@@ -7,19 +7,27 @@ PHOTO is resized to each size. Both stroke sizes are timed in turns.
 
 import argparse
 import statistics
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import cv2
 import numpy as np
+from peak import peak_of
 
 from nst_rt.images.convert import tensor_to_frame
 from nst_rt.images.io import Frame, load_image
 from nst_rt.infer.strokes import resized_frame
 from nst_rt.infer.stylizer import load_style
 
+STYLIZE = """
+import nst_rt
+from nst_rt.images.convert import tensor_to_frame
+from nst_rt.images.io import load_image
+from nst_rt.infer.strokes import resized_frame
+photo, width, height, style, kind = sys.argv[1:]
+frame = resized_frame(tensor_to_frame(load_image(photo)), (int(height), int(width)))
+nst_rt.load_style(style, stroke_size=kind)(frame)
+"""
 SIZES = ((640, 480), (1280, 720), (3840, 2160), (4000, 3000))
 KINDS = ("1:1", "2%")
 
@@ -50,7 +58,8 @@ def main() -> None:
         cells += [f"{full / fast:.2f}", f"{edge_energy(outputs['2%'], frame):.2f}"]
         print(f"| {' | '.join(cells)} |", flush=True)
     for width, height in ((4000, 3000), (7680, 4320)):
-        peaks = [peak(options.photo, width, height, options.style, kind) for kind in KINDS]
+        arguments = options.photo, width, height, options.style
+        peaks = [peak_of(STYLIZE, *arguments, kind) for kind in KINDS]
         print(f"\n{width}x{height}, peak memory: 1:1 {peaks[0]:.2f} GB, 2 % {peaks[1]:.2f} GB")
 
 
@@ -65,25 +74,6 @@ def edge_energy(stylized: Frame, frame: Frame) -> float:
     photo = energy(frame)
     edges = photo >= np.quantile(photo, 0.98)
     return float(energy(stylized)[edges].mean() / photo[edges].mean())
-
-
-def peak(photo: Path, width: int, height: int, style: str, kind: str) -> float:
-    """Peak memory of stylizing, GB, measured in a process of its own; Linux only."""
-    code = """
-import sys
-import nst_rt
-from nst_rt.images.io import load_image, tensor_to_frame
-from nst_rt.images.convert import tensor_to_frame
-from nst_rt.images.io import load_image
-photo, width, height, style, kind = sys.argv[1:]
-frame = resized_frame(tensor_to_frame(load_image(photo)), (int(height), int(width)))
-nst_rt.load_style(style, stroke_size=kind)(frame)
-[peak] = [line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")]
-print(peak)
-"""
-    command = [sys.executable, "-c", code, str(photo), str(width), str(height), style, kind]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    return float(done.stdout) * 1024 / 1e9
 
 
 if __name__ == "__main__":

@@ -55,10 +55,10 @@ async function websocket(window) {
     fresh = false;
     busy = true;
     taken.getContext("2d").drawImage(video, 0, 0);
-    const picture = await new Promise((resolve) => taken.toBlob(resolve, "image/jpeg", 0.8));
+    const image = await new Promise((resolve) => taken.toBlob(resolve, "image/jpeg", 0.8));
     busy = false;
     sent++;
-    socket.send(picture);
+    socket.send(image);
     pump();
   };
   video.requestVideoFrameCallback(function next() {

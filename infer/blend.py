@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from nst_rt.errors import UnknownNameError
-from nst_rt.infer.backends.graph import StyleWeights, style_weights
+from nst_rt.infer.backends.graph import NetworkWeights, network_weights
 from nst_rt.models.merge import with_styles
 from nst_rt.models.style_model import Style, StyleModel, normalized_weights
 from nst_rt.models.transformer import TransformerNet
@@ -27,14 +27,14 @@ class Pass:
 
     Attributes:
         network: a network of one style; only its architecture matters.
-        weights: the weights to run it with, shape (P,), see `style_weights`.
+        weights: the weights to run it with, shape (P,), see `network_weights`.
         fraction: weight of its output in the result.
         styles: names and fractions of the styles that the weights are interpolated from; equal ones
             give equal outputs.
     """
 
     network: TransformerNet
-    weights: StyleWeights
+    weights: NetworkWeights
     fraction: float = 1.0
     styles: tuple[tuple[str, float], ...] = ()
 
@@ -52,8 +52,8 @@ class _Entry:
         return with_styles(self.model.network, [self._index]).eval().requires_grad_(False)
 
     @cached_property
-    def weights(self) -> StyleWeights:
-        return style_weights(self.network)
+    def weights(self) -> NetworkWeights:
+        return network_weights(self.network)
 
     @cached_property
     def kernels(self) -> torch.Tensor:

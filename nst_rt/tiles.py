@@ -1,9 +1,14 @@
 """Tiles that cover an image once, with margins for what a network sees around them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
+
+from nst_rt.errors import InputError
+
+# Pixels, from the fastest to the one that takes the least memory.
+TILE_SIDES = (2048, 1024, 512)
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,36 @@ def tiles(height: int, width: int, side: int | None, margin: int, step: int) -> 
         for core_y, window_y in rows
         for core_x, window_x in columns
     ]
+
+
+def fitting_tile(
+    shape: tuple[int, int],
+    peak: Callable[[int, int | None], float],
+    memory: float,
+    sides: Sequence[int | None] = (None, *TILE_SIDES),
+) -> int | None:
+    """Choose the first side of tiles with which an image can be processed in `memory` bytes.
+
+    Args:
+        shape: height and width of the image, pixels.
+        peak: predicts the memory, bytes, for the image scaled to a long side, pixels, and a side of
+            tiles; None for no tiles.
+        sides: sides to choose from, the one that takes the least memory last.
+
+    Raises:
+        InputError: it does not fit; the message says which size would.
+    """
+    long = max(shape)
+    for side in sides:
+        if peak(long, side) <= memory:
+            return side
+    sizes = range(long // 64 * 64, 0, -64)
+    fits = next((size for size in sizes if peak(size, sides[-1]) <= memory), None)
+    raise InputError(
+        f"{shape[1]}x{shape[0]} px would take {peak(long, sides[-1]) / 1e9:.1f} GB of memory, but "
+        f"only {memory / 1e9:.1f} GB are available: "
+        + ("no smaller size would fit" if fits is None else f"`size` {fits} would fit")
+    )
 
 
 def _intervals(

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from nst_rt.infer.backends.graph import StyleWeights, style_weights
+from nst_rt.infer.backends.graph import NetworkWeights, network_weights
 from nst_rt.models.merge import with_styles
 from nst_rt.models.transformer import Architecture, TransformerNet
 
@@ -24,8 +24,8 @@ def small_network(
     return network
 
 
-def blended_weights(network: TransformerNet, *parts: float) -> StyleWeights:
+def blended_weights(network: TransformerNet, *parts: float) -> NetworkWeights:
     """What a `FrameNet` takes for a blend of a network's styles; of the first one by default."""
-    styles = [style_weights(with_styles(network, [i])) for i in range(len(parts) or 1)]
+    styles = [network_weights(with_styles(network, [i])) for i in range(len(parts) or 1)]
     weighted = [np.float32(p) * w for p, w in zip(parts or (1,), styles, strict=True)]
     return np.sum(weighted, axis=0, dtype=np.float32)

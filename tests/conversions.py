@@ -14,7 +14,7 @@ from videos import Untouched
 
 from nst_rt.errors import InputError
 from nst_rt.infer.stylizer import Stylizer
-from nst_rt.infer.video import Settings, VideoReader, check_conversion, stylize_video
+from nst_rt.infer.video import ConversionSettings, VideoReader, check_conversion, stylize_video
 from nst_rt.models.style_model import StyleModel
 
 # Starts processes fast, since PyTorch is imported once.
@@ -109,7 +109,7 @@ def over_source_of_pipe(source: Path) -> None:
     """Convert standard input to the file it comes from; exit with the error's code."""
     os.dup2(os.open(source, os.O_RDONLY), 0)
     try:
-        check_conversion("-", source, Settings(overwrite=True))
+        check_conversion("-", source, ConversionSettings(overwrite=True))
     except InputError as error:
         os._exit(error.exit_code)
 

@@ -6,11 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
 import pytest
 
 from nst_rt.errors import InterruptedWorkError
-from nst_rt.images.io import Frame
+from nst_rt.infer.video import VideoReader
 from nst_rt.optimization.optimizer import Iterate
 from nst_rt.optimization.runs import OptimizeResult
 
@@ -56,11 +55,5 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def frames(path: Path) -> list[Frame]:
-    """All frames of a video."""
-    video = cv2.VideoCapture(str(path))
-    found = []
-    while (read := video.read())[0]:
-        found.append(read[1])
-    video.release()
-    return found
+def frame_count(video: Path) -> int:
+    return len(list(VideoReader(video)))

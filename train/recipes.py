@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
 DEFAULT_RECIPE = "bold"
-Settings = dict[str, dict[str, Any]]  # group -> name -> value
+RecipeValues = dict[str, dict[str, Any]]  # group -> name -> value
 Recipe = str | Path | Mapping[str, Mapping[str, Any]]
 
 _CONFIGS = Path(str(resources.files("nst_rt.train"))) / "configs"
@@ -58,7 +58,7 @@ def recipe_file(name: Path | str) -> Path:
     return known[str(name)]
 
 
-def recipe_values(*recipes: Recipe) -> Settings:
+def recipe_values(*recipes: Recipe) -> RecipeValues:
     """The settings of several recipes, where later ones override earlier ones.
 
     Args:
@@ -68,7 +68,7 @@ def recipe_values(*recipes: Recipe) -> Settings:
         UnknownNameError: no such recipe, or no such group.
         InputError: a file that is not YAML.
     """
-    values: Settings = {"model": {}, "data": {}, "trainer": {}}
+    values: RecipeValues = {"model": {}, "data": {}, "trainer": {}}
     for recipe in recipes:
         for group, settings in (recipe if isinstance(recipe, Mapping) else _read(recipe)).items():
             if group not in values:
@@ -88,7 +88,7 @@ def _read(name: Path | str) -> Mapping[str, Mapping[str, Any]]:
     return recipe
 
 
-def parsed_settings(arguments: Sequence[str]) -> Settings:
+def parsed_settings(arguments: Sequence[str]) -> RecipeValues:
     """The settings that flags give: `--trainer.devices 2`, `--model.size 256`, `--config FILE`.
 
     Loggers, callbacks and the like are created. Settings that are not given are not in the result.

@@ -19,7 +19,7 @@ from nst_rt.models.vgg import load_weights
 from nst_rt.progress import Progress
 from nst_rt.train.callbacks import AverageWeights, RecentLosses, ReportProgress, SkippedPhotos
 from nst_rt.train.data import Photos
-from nst_rt.train.recipes import DEFAULT_RECIPE, Recipe, Settings, recipe_values
+from nst_rt.train.recipes import DEFAULT_RECIPE, Recipe, RecipeValues, recipe_values
 from nst_rt.train.resume import RunIdentity, checkpoints, earlier_run_aside, find_checkpoint
 from nst_rt.train.task import StyleTraining
 from nst_rt.train.trainer import (
@@ -121,7 +121,7 @@ def train_style(
     if style_image is not None and not isinstance(style_image, Mapping):
         name = Path(style_image).stem if name is None and is_file(style_image) else name
         style_image = {_given_name(name): style_image}
-    given: Settings = {
+    given: RecipeValues = {
         "model": {
             "style_images": style_image,
             "start_from": start_from,
@@ -206,7 +206,7 @@ def _given_name(name: str | None) -> str:
 
 
 def _train(
-    settings: Settings,
+    settings: RecipeValues,
     folder: Path,
     output: Path,
     *,

@@ -17,7 +17,7 @@ from nst_rt.devices import fast_dtype
 from nst_rt.errors import BackendError
 from nst_rt.images.io import Frame
 from nst_rt.infer.backends.cache import Cache
-from nst_rt.infer.backends.graph import style_weights
+from nst_rt.infer.backends.graph import network_weights
 from nst_rt.infer.backends.protocol import BACKENDS, PRECISIONS, Backend, BackendName, Precision
 from nst_rt.models.transformer import TransformerNet
 
@@ -132,7 +132,7 @@ def _listed(reasons: dict[str, str]) -> str:
 
 
 def _frame_rate(backend: Backend, network: TransformerNet) -> float:
-    weights = style_weights(network)
+    weights = network_weights(network)
     return frames_per_second(lambda frame: backend(frame[None], weights), _TIMED_FRAME)
 
 

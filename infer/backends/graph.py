@@ -15,7 +15,7 @@ from nst_rt.models import layers, merge, transformer
 from nst_rt.models.merge import folded, with_styles
 from nst_rt.models.transformer import MINIMUM_SIZE, MULTIPLE, TransformerNet
 
-StyleWeights = npt.NDArray[np.float32]
+NetworkWeights = npt.NDArray[np.float32]
 
 
 class FrameNet(nn.Module):
@@ -43,7 +43,7 @@ class FrameNet(nn.Module):
 
         Args:
             frames: shape (N, H, W, 3), uint8, BGR; H and W of at least 16.
-            weights: see `style_weights`, shape (P,), float32.
+            weights: see `network_weights`, shape (P,), float32.
 
         Returns:
             Shape (N, H, W, 3), uint8, BGR.
@@ -88,7 +88,7 @@ class StyledFrameNet(nn.Module):
         return _framed(frames, lambda image: self.network(image, style), style.dtype)
 
 
-def style_weights(network: TransformerNet) -> StyleWeights:
+def network_weights(network: TransformerNet) -> NetworkWeights:
     """The weights of a network's first style, shape (P,), as a `FrameNet` takes them.
 
     The weights of a blend of networks are the blend of their weights.

@@ -9,7 +9,7 @@ import torch
 
 from nst_rt.errors import BackendError
 from nst_rt.infer.backends.cache import Cache
-from nst_rt.infer.backends.graph import FrameNet, StyleWeights, digest, exported
+from nst_rt.infer.backends.graph import FrameNet, NetworkWeights, digest, exported
 from nst_rt.infer.backends.protocol import Backend, Frames, Precision
 from nst_rt.models.transformer import TransformerNet
 
@@ -55,7 +55,7 @@ class ONNXBackend(Backend):
         if self._session.get_providers()[0] != providers[self.device]:
             raise BackendError(f"ONNX Runtime lists {device!r} here, but cannot use it")
 
-    def __call__(self, frames: Frames, weights: StyleWeights) -> Frames:
+    def __call__(self, frames: Frames, weights: NetworkWeights) -> Frames:
         inputs = {"frames": np.ascontiguousarray(frames), "weights": weights}
         stylized: Frames = self._session.run(None, inputs)[0]
         return stylized

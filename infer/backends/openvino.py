@@ -17,7 +17,7 @@ import torch
 from nst_rt.devices import fast_dtype
 from nst_rt.errors import BackendError
 from nst_rt.infer.backends.cache import Cache
-from nst_rt.infer.backends.graph import FrameNet, StyleWeights, digest, exported
+from nst_rt.infer.backends.graph import FrameNet, NetworkWeights, digest, exported
 from nst_rt.infer.backends.protocol import IN_FLIGHT, Backend, Frames, Pending, Precision
 from nst_rt.models.transformer import TransformerNet
 
@@ -98,10 +98,10 @@ class OpenVINOBackend(Backend):
         is_off = "bf16" in supported and fast_dtype("cpu") is not torch.bfloat16
         return "f32" if is_off and self._device.startswith("CPU") else supported[0]
 
-    def __call__(self, frames: Frames, weights: StyleWeights) -> Frames:
+    def __call__(self, frames: Frames, weights: NetworkWeights) -> Frames:
         return self._run(frames, weights, throughput=False)()
 
-    def start(self, frames: Frames, weights: StyleWeights) -> Pending:
+    def start(self, frames: Frames, weights: NetworkWeights) -> Pending:
         return self._run(frames, weights, throughput=True)
 
     def is_ready(self, shape: tuple[int, ...]) -> bool:
@@ -110,7 +110,7 @@ class OpenVINOBackend(Backend):
     def prepare(self, shape: tuple[int, ...]) -> None:
         self._slots_for(shape, throughput=False)
 
-    def _run(self, frames: Frames, weights: StyleWeights, *, throughput: bool) -> Pending:
+    def _run(self, frames: Frames, weights: NetworkWeights, *, throughput: bool) -> Pending:
         slots = self._slots_for(frames.shape, throughput=throughput)
         slots.rotate()
         slot = slots[0]

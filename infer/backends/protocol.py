@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from nst_rt.infer.backends.graph import StyleWeights
+from nst_rt.infer.backends.graph import NetworkWeights
 
 Frames = npt.NDArray[np.uint8]
 """Frames, shape (N, H, W, 3), uint8 BGR."""
@@ -44,15 +44,15 @@ class Backend(ABC):
     torch_device: torch.device
 
     @abstractmethod
-    def __call__(self, frames: Frames, weights: StyleWeights) -> Frames:
+    def __call__(self, frames: Frames, weights: NetworkWeights) -> Frames:
         """Stylize frames.
 
         Args:
             frames: shape (N, H, W, 3), uint8 BGR.
-            weights: see `style_weights`; must not be written to after its first use.
+            weights: see `network_weights`; must not be written to after its first use.
         """
 
-    def start(self, frames: Frames, weights: StyleWeights) -> Pending:
+    def start(self, frames: Frames, weights: NetworkWeights) -> Pending:
         """Begin to stylize: with `IN_FLIGHT` calls at a time, the device is never idle."""
         stylized = self(frames, weights)
         return lambda: stylized

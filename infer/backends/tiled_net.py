@@ -7,14 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nst_rt.errors import InputError
+from nst_rt.images.convert import scaled_shape
 from nst_rt.images.io import Frame
-from nst_rt.infer.backends.graph import FrameNet, StyleWeights
+from nst_rt.infer.backends.graph import FrameNet, NetworkWeights
 from nst_rt.models.layers import ConditionalInstanceNorm
 from nst_rt.models.transformer import MULTIPLE, TransformerNet
-from nst_rt.tiles import Tile, tiles
+from nst_rt.tiles import TILE_SIDES, Tile, fitting_tile, tiles
 
-TILE_SIDES = (2048, 1024, 512)  # pixels, from the fastest to the one that takes the least memory
 # Bytes per pixel, fitted to peaks of PyTorch, of which OpenVINO takes half: of what is stylized at
 # once, besides its activations; and of the whole image, read, stylized and written.
 _AT_ONCE = 20
@@ -31,7 +30,7 @@ class TiledNet:
 
     Args:
         network: a network of any style; only its architecture matters.
-        weights: weights of the style, see `style_weights`.
+        weights: weights of the style, see `network_weights`.
         device, dtype: where and in which precision to compute.
         tile: maximum side of a tile without its margins, pixels.
     """
@@ -39,7 +38,7 @@ class TiledNet:
     def __init__(
         self,
         network: TransformerNet,
-        weights: StyleWeights,
+        weights: NetworkWeights,
         *,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
@@ -129,15 +128,12 @@ def tile_side(
         InputError: it does not fit; the message says which size would.
     """
 
-    def peak(pixels: float, side: int | None) -> float:
+    def peak(size: int, side: int | None) -> float:
+        pixels = math.prod(scaled_shape((height, width), size))
         at_once = pixels if side is None else min(pixels, (side + 2 * network.net.reach) ** 2)
         return pixels * _WHOLE + at_once * (_AT_ONCE + network.net.activations * itemsize)
 
-    for side in (None, *TILE_SIDES):
-        if peak(height * width, side) <= memory:
-            return side
-    fixed = peak(0, None) + peak(TILE_SIDES[-1] ** 2, TILE_SIDES[-1])
-    raise _too_large(height, width, peak(height * width, TILE_SIDES[-1]), memory, fixed)
+    return fitting_tile((height, width), peak, memory)
 
 
 def check_fits(height: int, width: int, memory: float) -> None:
@@ -146,17 +142,8 @@ def check_fits(height: int, width: int, memory: float) -> None:
     Raises:
         InputError: it does not fit; the message says which size would.
     """
-    needed = height * width * _WHOLE
-    if needed > memory:
-        raise _too_large(height, width, needed, memory, 0)
 
+    def peak(size: int, side: int | None) -> float:
+        return _WHOLE * math.prod(scaled_shape((height, width), size))
 
-def _too_large(height: int, width: int, needed: float, memory: float, fixed: float) -> InputError:
-    """The error for a frame; `fixed` is the memory that a frame of any size takes."""
-    fraction = math.sqrt(max((memory - fixed) / _WHOLE, 0) / (height * width))
-    size = int(max(height, width) * min(fraction, 1)) // 64 * 64
-    return InputError(
-        f"an image of {width}x{height} px would take {needed / 1e9:.1f} GB of memory, of which "
-        f"there are {memory / 1e9:.1f}: "
-        + (f"`size` {size} would fit" if size else "no smaller size would fit either")
-    )
+    fitting_tile((height, width), peak, memory, [None])

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from nst_rt.devices import fast_dtype, torch_device
-from nst_rt.infer.backends.graph import FrameNet, StyleWeights
+from nst_rt.infer.backends.graph import FrameNet, NetworkWeights
 from nst_rt.infer.backends.protocol import DTYPES, Backend, Frames, Pending, Precision
 from nst_rt.models.transformer import TransformerNet
 
@@ -35,13 +35,13 @@ class TorchBackend(Backend):
         )
         self._net = FrameNet(network).to(self.torch_device, dtype)
         self._net.network.use_channels_last()
-        self._loaded: StyleWeights | None = None
+        self._loaded: NetworkWeights | None = None
 
-    def __call__(self, frames: Frames, weights: StyleWeights) -> Frames:
+    def __call__(self, frames: Frames, weights: NetworkWeights) -> Frames:
         return self.start(frames, weights)()
 
     @torch.inference_mode()
-    def start(self, frames: Frames, weights: StyleWeights) -> Pending:
+    def start(self, frames: Frames, weights: NetworkWeights) -> Pending:
         """See `Backend`; a GPU works on while the next frame is prepared."""
         if weights is not self._loaded:
             self._net.load(torch.from_numpy(weights).to(self.torch_device))

@@ -199,7 +199,7 @@ def _load_model(
     loaded, named = find_style(model)
     if isinstance(style_image, Mapping):
         for name in style_image:
-            loaded.style_weights(name)  # raises for an unknown name
+            loaded.style_vector(name)  # raises for an unknown name
         if not style_image:
             raise InputError("give the style image of at least one style")
         return loaded, style_image

@@ -9,12 +9,12 @@ from nst_rt.infer.video.convert import VideoResult, stylize_video
 from nst_rt.infer.video.encoder import VIDEO_SUFFIXES
 from nst_rt.infer.video.probe import probe
 from nst_rt.infer.video.reader import VideoReader
-from nst_rt.infer.video.request import Settings, check_conversion, default_output
+from nst_rt.infer.video.request import ConversionSettings, check_conversion, default_output
 from nst_rt.infer.video.segments import work_path
 
 __all__ = [
     "VIDEO_SUFFIXES",
-    "Settings",
+    "ConversionSettings",
     "VideoReader",
     "VideoResult",
     "check_conversion",

@@ -23,7 +23,13 @@ from nst_rt.infer.threads import GLANCE, PATIENCE, in_background, polled
 from nst_rt.infer.timeline import DEFAULT_FADE
 from nst_rt.infer.video.encoder import Shape
 from nst_rt.infer.video.probe import STDIO, Damage
-from nst_rt.infer.video.request import SEGMENT, Request, Settings, check_conversion, default_output
+from nst_rt.infer.video.request import (
+    SEGMENT,
+    ConversionSettings,
+    Request,
+    check_conversion,
+    default_output,
+)
 from nst_rt.infer.video.segments import (
     Checkpoint,
     Mark,
@@ -148,7 +154,7 @@ def stylize_video(
         PartialResultError: parts of the source cannot be decoded: the output has the others, and
             the error's result is the `VideoResult`. Or the disk is full.
     """
-    settings = Settings(
+    settings = ConversionSettings(
         codec, crf, preset, start, end, size, scale, fps, stability, overwrite, resume, segment
     )
     output = default_output(source, style, strength=strength) if output is None else output

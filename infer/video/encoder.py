@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 import av
 import torch
 from av.container import OutputContainer
-from av.video.reformatter import Colorspace, VideoReformatter
+from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 
 from nst_rt.errors import InputError, VideoError
 from nst_rt.images.io import Frame
@@ -21,6 +21,7 @@ CodecName = Literal["h264", "hevc", "av1", "vp9", "h264_nvenc", "hevc_nvenc"]
 CODECS: tuple[CodecName, ...] = get_args(CodecName)
 FORMATS = {".mp4": "mp4", ".mkv": "matroska", ".mov": "mov", ".webm": "webm"}
 VIDEO_SUFFIXES = tuple(FORMATS)
+H264_SUFFIXES = (".mp4", ".mkv", ".mov")
 
 # SVT-AV1 prints its settings to stderr otherwise.
 os.environ.setdefault("SVT_LOG", "1")
@@ -54,14 +55,14 @@ _X26X = "ultrafast superfast veryfast faster fast medium slow slower veryslow"
 _P = "p1 p2 p3 p4 p5 p6 p7"
 _0_TO_8 = "0 1 2 3 4 5 6 7 8"
 _0_TO_13 = f"{_0_TO_8} 9 10 11 12 13"
-_MPEG, _OPEN = (".mp4", ".mkv", ".mov"), (".mp4", ".mkv", ".webm")
+_OPEN = (".mp4", ".mkv", ".webm")
 _CODECS: dict[str, _Codec] = {
-    "h264": _Codec("libx264", _MPEG, 20, 51, "veryfast", _X26X, _X264),
-    "hevc": _Codec("libx265", _MPEG, 24, 51, "veryfast", _X26X, _X265, smallest=32),
+    "h264": _Codec("libx264", H264_SUFFIXES, 20, 51, "veryfast", _X26X, _X264),
+    "hevc": _Codec("libx265", H264_SUFFIXES, 24, 51, "veryfast", _X26X, _X265, smallest=32),
     "av1": _Codec("libsvtav1", _OPEN, 30, 63, "10", _0_TO_13, odd=None, smallest=64),
     "vp9": _Codec("libvpx-vp9", _OPEN, 31, 63, "5", _0_TO_8, _VP9, odd="yuv420p"),
-    "h264_nvenc": _Codec("h264_nvenc", _MPEG, 23, 51, "p4", _P, _NVENC, smallest=160),
-    "hevc_nvenc": _Codec("hevc_nvenc", _MPEG, 26, 51, "p4", _P, _NVENC, smallest=160),
+    "h264_nvenc": _Codec("h264_nvenc", H264_SUFFIXES, 23, 51, "p4", _P, _NVENC, smallest=160),
+    "hevc_nvenc": _Codec("hevc_nvenc", H264_SUFFIXES, 26, 51, "p4", _P, _NVENC, smallest=160),
 }
 
 _COLORSPACES = {
@@ -288,6 +289,8 @@ class FrameEncoder:
             format=self._pixels,
             dst_colorspace=_COLORSPACES[self._shape.colors.matrix],
             dst_color_range=self._shape.colors.range,
+            # Else red and blue lose 1.4 levels on average.
+            interpolation=Interpolation.BILINEAR | Interpolation.ACCURATE_RND,
         )
         picture.pts, picture.time_base = pts, self._shape.time_base
         self._write(self.stream.encode(picture))

@@ -85,11 +85,16 @@ def _video_packets(parts: Sequence[Part], shape: Shape, target: VideoStream) -> 
     delay = max(segment.delay for segment, _ in parts)
     begin, lead = parts[0][0].first, _lead(parts, shape, delay)
     times: list[int] = []  # of frames at which no packet is decoded yet
-    count = 0
+    count, dts = 0, begin - lead - 1
     for (_, path), end in zip(parts, _ends(parts), strict=True):
         for packet, pts, duration in _timed_packets(path, shape, end):
             heapq.heappush(times, pts)
-            dts = begin - lead + count * lead // delay if count < delay else heapq.heappop(times)
+            if count < delay:
+                # FFmpeg's muxer delays the video by the least distance of the two times, which
+                # must be that of the first packet.
+                dts = max(begin - lead + min(count * lead // delay, pts - begin), dts + 1)
+            else:
+                dts = heapq.heappop(times)
             count += 1
             packet.time_base = shape.time_base
             packet.pts, packet.dts, packet.duration = pts, dts, duration

@@ -37,7 +37,7 @@ _PACKAGES = ("torch", "openvino", "onnxruntime", "av")
 
 
 @dataclass(frozen=True)
-class Settings:
+class ConversionSettings:
     """Settings of a conversion other than its style; see `stylize_video`."""
 
     codec: str | None = None
@@ -73,7 +73,7 @@ class Request:
     output: Path
     reader: VideoSource
     encoding: Encoding | None
-    settings: Settings
+    settings: ConversionSettings
 
     def plan(self, identity: Mapping[str, Any]) -> dict[str, Any]:
         """All that decides what the output will be, with the identity of the frame stylizer."""
@@ -93,7 +93,7 @@ class Request:
 
 
 def check_conversion(
-    source: Path | str, output: Path | str, settings: Settings = Settings()
+    source: Path | str, output: Path | str, settings: ConversionSettings = ConversionSettings()
 ) -> Request:
     """Check input, output and settings of a conversion.
 
@@ -169,7 +169,7 @@ def _check_apart(source: Path, output: Path) -> None:
             raise InputError(f"{output}: would be written over the source; choose another name")
 
 
-def _check_output(output: Path | str, settings: Settings) -> tuple[Path, Encoding | None]:
+def _check_output(output: Path | str, settings: ConversionSettings) -> tuple[Path, Encoding | None]:
     output, overwrite = Path(output), settings.overwrite
     given = {name: getattr(settings, name) for name in ("codec", "crf", "preset")}
     suffix = output.suffix.lower()
@@ -190,7 +190,7 @@ def _check_output(output: Path | str, settings: Settings) -> tuple[Path, Encodin
 
 
 def _reader(
-    source: Path | str, output: Path, encoding: Encoding | None, settings: Settings
+    source: Path | str, output: Path, encoding: Encoding | None, settings: ConversionSettings
 ) -> VideoSource:
     given = {name: getattr(settings, name) for name in ("start", "end", "size", "scale")}
     if str(source) != STDIO and Path(source).is_dir():

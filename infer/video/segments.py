@@ -31,7 +31,7 @@ from nst_rt.images.io import Frame
 from nst_rt.infer.frames import Source, TimedFrame
 from nst_rt.infer.video.encoder import Encoding, FrameEncoder, Shape
 from nst_rt.infer.video.probe import Damage, Packet, VideoInfo, url
-from nst_rt.infer.video.transforms import fitted, over_white
+from nst_rt.infer.video.transforms import fitted, opaque_frame
 from nst_rt.resume import check_record
 
 logger = logging.getLogger(__name__)
@@ -103,7 +103,7 @@ class VideoSource(Source, ABC):
         self.damage = [Damage(**part) for part in state["damage"]]
 
     def _over_white(self, bgra: Frame) -> Frame:
-        frame, is_transparent = over_white(bgra)
+        frame, is_transparent = opaque_frame(bgra)
         if is_transparent:
             self._warn("transparent: composited over white")
         return frame

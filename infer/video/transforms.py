@@ -100,8 +100,8 @@ def _filling(side: float, whole: int) -> int:
     return whole if whole - side <= max(0.01 * whole, 1) else max(round(side), 1)
 
 
-def over_white(bgra: Frame) -> tuple[Frame, bool]:
-    """Composite an image over white.
+def opaque_frame(bgra: Frame) -> tuple[Frame, bool]:
+    """A frame without transparency: composited over white.
 
     Args:
         bgra: shape (H, W, 4), uint8, straight (not premultiplied) alpha.

@@ -36,7 +36,7 @@ def run(
     **options: Any,
 ) -> Report:
     """Optimize one image or several, the lines of a list, or the cells of a contact sheet."""
-    from nst_rt.optimization.batches import Job, optimize_grid, optimize_jobs, optimize_list
+    from nst_rt.optimization.batches import OptimizeJob, optimize_grid, optimize_jobs, optimize_list
     from nst_rt.optimization.runs import optimize_to_file
 
     if pairs is not None and (content or style_image or output or grid):
@@ -68,10 +68,15 @@ def run(
         if len(content) > 1:
             styles = [Path(path) for path in style_image]
             jobs = [
-                Job(Path(path), styles, target, path)
+                OptimizeJob(Path(path), styles, target, path)
                 for path, target in zip(content, outputs, strict=True)
             ]
             return _report_of_several(optimize_jobs(jobs, **options))
+        if "timelapse" in options:
+            from nst_rt.infer.video.timelapse import timelapse
+
+            overwrite = options.get("overwrite", False)
+            options["timelapse"] = timelapse(options["timelapse"], overwrite=overwrite)
         start = time.perf_counter()
         result = optimize_to_file(content[0], style_image, outputs[0], **options)
     facts = _facts(result) | {"seconds": round(time.perf_counter() - start, 1)}

@@ -136,10 +136,10 @@ def conversion_report(done: "VideoResult") -> Report:
 def _several(sources: list[str], output: str | None, options: dict[str, Any]) -> Report:
     """Convert each file into a folder; a bad one does not stop the others."""
     from nst_rt.infer.frame_stylizer import load_frame_stylizer
-    from nst_rt.infer.video import Settings, check_conversion, work_path
+    from nst_rt.infer.video import ConversionSettings, check_conversion, work_path
 
     targets = _targets(sources, output, _naming(options))
-    of_styles = options.keys() - {field.name for field in fields(Settings)}
+    of_styles = options.keys() - {field.name for field in fields(ConversionSettings)}
     style_settings = {name: options.pop(name) for name in of_styles}
     if output is not None:
         Path(output).mkdir(parents=True, exist_ok=True)
@@ -152,7 +152,7 @@ def _several(sources: list[str], output: str | None, options: dict[str, Any]) ->
             kept += 1
             continue
         try:
-            check_conversion(name, target, Settings(**options))
+            check_conversion(name, target, ConversionSettings(**options))
             frame_stylizer = frame_stylizer or load_frame_stylizer(**style_settings)
             reports.append(_converted(name, str(target), {**options, "style": frame_stylizer}))
         except InterruptedWorkError:

@@ -24,7 +24,6 @@ from nst_rt.images.color_profiles import deep_to_srgb, srgb_transform
 from nst_rt.images.pillow import readable_image
 
 Depth = Literal[8, 16]
-Shape = tuple[int, int]
 _Levels = npt.NDArray[np.uint16]
 _Values = npt.NDArray[np.float32]
 
@@ -49,7 +48,7 @@ class Pixels:
 
     rgba: _Values
     depth: Depth
-    shape: Shape
+    shape: tuple[int, int]
 
 
 def read_pixels(
@@ -100,7 +99,7 @@ def read_pixels(
         return Pixels(_upright(rgba, orientation), depth, shape)
 
 
-def upright_shape(path: Path, opened: ImageFile) -> Shape:
+def upright_shape(path: Path, opened: ImageFile) -> tuple[int, int]:
     """Height and width of an image that is open but not loaded, after its EXIF orientation."""
     width, height = opened.size
     if isinstance(opened, TiffImageFile):  # some versions of Pillow have turned `size` already
@@ -111,7 +110,7 @@ def upright_shape(path: Path, opened: ImageFile) -> Shape:
     return (width, height) if on_its_side else (height, width)
 
 
-def check_memory(path: Path, shape: Shape, bytes_per_pixel: float = _WHOLE) -> None:
+def check_memory(path: Path, shape: tuple[int, int], bytes_per_pixel: float = _WHOLE) -> None:
     """Raise an InputError if decoding an image of shape (H, W) would exceed the free memory."""
     needed = shape[0] * shape[1] * bytes_per_pixel
     if needed <= _SURELY_FITS:

@@ -18,6 +18,7 @@ from torch import Tensor
 from nst_rt.errors import InputError
 from nst_rt.images.color import luminance
 from nst_rt.images.convert import resize, resize_to, scaled_shape
+from nst_rt.images.style_image import Vividness
 
 SIZE = 512  # pixels of the long side, at which everything is measured
 MIN_EVEN = 0.1  # fraction of a content image that must be even for its strokes to be measured
@@ -74,14 +75,14 @@ def boldness(image: Tensor, content: Tensor, style: Tensor) -> Boldness:
         )
     image, content = resize_to(image, shape), resize_to(content, shape)
     style = resize(style, SIZE)
-    contrast, chroma = _contrast(style), _chroma(style)
-    if contrast < _MIN_MEASURABLE:
+    stylized, wanted = Vividness.of(image), Vividness.of(style)
+    if wanted.deviation < _MIN_MEASURABLE:
         raise InputError("the style image has the same brightness everywhere, and so no strokes")
     even = even_areas(content)
     return Boldness(
         stroke_energy(image, even) / stroke_energy(style) if even.mean() >= MIN_EVEN else None,
-        _contrast(image) / contrast,
-        _chroma(image) / chroma if chroma > _MIN_MEASURABLE else None,
+        stylized.deviation / wanted.deviation,
+        stylized.chroma / wanted.chroma if wanted.chroma > _MIN_MEASURABLE else None,
     )
 
 
@@ -132,11 +133,3 @@ def _octaves(image: Tensor) -> list[Plane]:
     luma = luminance(image)[0, 0].numpy().astype(np.float32)
     blurred = [cv2.GaussianBlur(luma, (0, 0), sigma) for sigma in _SIGMAS]
     return [np.asarray(fine - coarse, np.float32) for fine, coarse in pairwise(blurred)]
-
-
-def _contrast(image: Tensor) -> float:
-    return float(luminance(image).std(correction=0))
-
-
-def _chroma(image: Tensor) -> float:
-    return float((image.amax(1) - image.amin(1)).mean())

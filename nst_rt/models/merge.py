@@ -29,7 +29,7 @@ def single_style_model(model: StyleModel, name: str) -> StyleModel:
     Raises:
         UnknownNameError: the model does not have the style.
     """
-    index = int(model.style_weights(name).argmax())
+    index = int(model.style_vector(name).argmax())
     network = with_styles(model.network, [index]).eval().requires_grad_(False)
     return StyleModel(network, (model.styles[index],), model.record(name))
 

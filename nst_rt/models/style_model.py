@@ -89,7 +89,7 @@ class StyleModel:
         own = {k: v for k, v in record.items() if k not in ("figures", "sources")}
         return [*earlier, own] if own else earlier
 
-    def style_weights(self, styles: str | Mapping[str, float]) -> Tensor:
+    def style_vector(self, styles: str | Mapping[str, float]) -> Tensor:
         """Convex weights over the model's styles.
 
         Args:
@@ -213,7 +213,7 @@ def find_styles(styles: Iterable[_Source]) -> dict[_Source, tuple[StyleModel, st
             loaded[file.resolve()] = StyleModel.load(file)
         model = loaded[file.resolve()]
         name = model.styles[0].name if name is None else name
-        model.style_weights(name)  # raises if the name is unknown
+        model.style_vector(name)  # raises if the name is unknown
         found[source] = model, name
     return found
 

@@ -8,7 +8,7 @@ import hashlib
 import re
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Literal, get_args
@@ -91,10 +91,9 @@ class VGG19Features(nn.Module):
             raise InputError(f"`pooling` must be one of {', '.join(POOLINGS)}, not {pooling}")
         self.padding = padding
         self.pooling = pooling
-        depth = max((LAYERS.index(layer) // 2 + 1 for layer in self.layers), default=0)
         self.convolutions = nn.ModuleDict()
         mean, kernels = load_weights(weights)
-        for name in _CONVOLUTIONS[:depth]:
+        for name in _up_to_deepest(self.layers):
             kernel, bias = kernels[name]
             # Only the first layer sees the border of the image.
             padded = name == "1_1" and padding == "replicate"
@@ -105,18 +104,6 @@ class VGG19Features(nn.Module):
         self.dtype = dtype
         self.convolutions.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.requires_grad_(False)
-
-    @property
-    def minimum_size(self) -> int:
-        """Minimum image side, in pixels, that leaves a position at the deepest layer."""
-        return max(stride(layer) for layer in self.layers)
-
-    @property
-    def reach(self) -> int:
-        """Maximum distance, in pixels, from an input pixel to an activation that it changes."""
-        # A 3x3 convolution reaches one pixel of its own scale, a 2x2 pooling one pixel to one side.
-        names = list(self.convolutions)
-        return sum(stride(f"conv{name}") for name in names) + self.minimum_size // 2
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """Extract features.
@@ -130,10 +117,11 @@ class VGG19Features(nn.Module):
         Raises:
             InputError: an image too small for the deepest layer.
         """
-        if min(image.shape[-2:]) < self.minimum_size:
+        if min(image.shape[-2:]) < minimum_size(self.layers):
             raise InputError(
                 f"an image of {image.shape[-1]}x{image.shape[-2]} px is too small for layer "
-                f"{max(self.layers, key=LAYERS.index)}: minimum {self.minimum_size} px a side"
+                f"{max(self.layers, key=LAYERS.index)}: minimum {minimum_size(self.layers)} px a "
+                "side"
             )
         x = (image.to(self.mean.dtype) - self.mean).to(self.dtype)
         x = x.contiguous(memory_format=torch.channels_last)
@@ -166,6 +154,24 @@ class VGG19Features(nn.Module):
 def stride(layer: str) -> int:
     """Image pixels per position of a layer: 1 for block 1, 16 for block 5."""
     return int(2 ** (int(layer_name(layer)[4]) - 1))
+
+
+def minimum_size(layers: Iterable[str]) -> int:
+    """Minimum image side, in pixels, that leaves a position at the deepest of the layers."""
+    return max((stride(layer) for layer in layers), default=1)
+
+
+def reach(layers: Collection[str]) -> int:
+    """Maximum distance, in pixels, from an input pixel to an activation that it changes."""
+    # A 3x3 convolution reaches one pixel of its own scale, a 2x2 pooling one pixel to one side.
+    convolutions = _up_to_deepest(layers)
+    return sum(stride(f"conv{name}") for name in convolutions) + minimum_size(layers) // 2
+
+
+def _up_to_deepest(layers: Iterable[str]) -> list[str]:
+    """Names of the convolutions that the layers need."""
+    depth = max((LAYERS.index(layer_name(layer)) // 2 + 1 for layer in layers), default=0)
+    return _CONVOLUTIONS[:depth]
 
 
 def load_weights(weights: str) -> tuple[Tensor, dict[str, tuple[Tensor, Tensor]]]:

@@ -35,7 +35,7 @@ _COLUMNS = ("content", "style_image", "output")
 
 
 @dataclass(frozen=True)
-class Job:
+class OptimizeJob:
     """An image to optimize.
 
     Attributes:
@@ -54,7 +54,7 @@ class Job:
 
 
 def optimize_jobs(
-    jobs: Sequence[Job],
+    jobs: Sequence[OptimizeJob],
     *,
     overwrite: bool = False,
     resume: bool = False,
@@ -181,7 +181,9 @@ def optimize_list(
         if "style_masks" in changes:
             changes["style_masks"] = [_beside(path, mask) for mask in changes["style_masks"]]
         styles = [path.parent / name for name in style.split(";")]
-        jobs.append(Job(path.parent / content, styles, path.parent / output, origin, changes))
+        jobs.append(
+            OptimizeJob(path.parent / content, styles, path.parent / output, origin, changes)
+        )
     return optimize_jobs(jobs, **settings)
 
 

@@ -20,7 +20,7 @@ from nst_rt.images.inputs import ImageSource, as_image, is_file
 from nst_rt.images.io import image_shape, load_picture
 from nst_rt.optimization.masks import load_labels, matching_label, parse_color, resized_mask
 
-Source = Tensor | Path | str
+TensorOrFile = Tensor | Path | str
 PreserveColors = Literal["luminance", "match"]
 
 # Standard deviation of the softened edges of regions, as a fraction of the long side.
@@ -117,13 +117,18 @@ class Scene:
         return image
 
 
-def as_source(image: ImageSource, name: str) -> Source:
+def tensor_or_file(image: ImageSource, name: str) -> TensorOrFile:
     """An image as a checked tensor; files stay files, since their sizes are planned with first."""
     return image if is_file(image) else as_image(image, name)
 
 
 def scene_shapes(
-    content: Source, styles: Sequence[Source], *, size: int, style_scale: float, smallest: int
+    content: TensorOrFile,
+    styles: Sequence[TensorOrFile],
+    *,
+    size: int,
+    style_scale: float,
+    smallest: int,
 ) -> list[tuple[int, int]]:
     """Height and width of content and style images in the scene, from the files' headers.
 
@@ -155,8 +160,8 @@ def scene_shapes(
 
 
 def load_scene(
-    content: Source,
-    styles: Sequence[Source],
+    content: TensorOrFile,
+    styles: Sequence[TensorOrFile],
     *,
     size: int,
     blend: Sequence[float] | None = None,
@@ -164,7 +169,7 @@ def load_scene(
     preserve_colors: PreserveColors | None = None,
     content_mask: Path | str | None = None,
     style_masks: Sequence[Path | str] | None = None,
-    init: Source = "content",
+    init: TensorOrFile = "content",
 ) -> Scene:
     """Read content image, style images and masks; the arguments are those of `Optimization`.
 
@@ -202,7 +207,7 @@ def load_scene(
     )
 
 
-def _image(source: Source, size: int) -> Tensor:
+def _image(source: TensorOrFile, size: int) -> Tensor:
     if isinstance(source, Tensor):
         return resize(source, size)
     return load_picture(source, size=size).image
@@ -218,7 +223,7 @@ def _blend_weights(blend: Sequence[float] | None, count: int) -> Sequence[float]
     return blend
 
 
-def _init(init: Source, content: Tensor, style: Tensor) -> Tensor | None:
+def _init(init: TensorOrFile, content: Tensor, style: Tensor) -> Tensor | None:
     if isinstance(init, Tensor):
         return _covering(init, content.shape[-2:])
     if init == "noise":

@@ -5,7 +5,7 @@ were fitted to peaks measured by `benchmarks/memory.py`.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,10 +13,9 @@ import torch
 from nst_rt.devices import available_memory
 from nst_rt.errors import InputError
 from nst_rt.images.convert import scaled_shape
-from nst_rt.models.vgg import VGG19Features
-from nst_rt.optimization.presets import Settings
-
-Shape = tuple[int, int]
+from nst_rt.models.vgg import reach
+from nst_rt.optimization.presets import OptimizerName
+from nst_rt.tiles import TILE_SIDES, fitting_tile
 
 _GB = 1e9
 # The interpreter, PyTorch and its kernels, and VGG19's weights.
@@ -35,13 +34,12 @@ _TARGET = 24
 # Activations beyond this are tiled unless the user grants more: a step takes half as long again,
 # but the machine stays usable.
 _COMFORT = 4 * _GB
-_SMALLEST_TILE = 512
 # Copies of the image that the optimizers keep.
-_OPTIMIZER_IMAGES = {"lbfgs": 25, "adam": 4}
+_OPTIMIZER_IMAGES: dict[OptimizerName, int] = {"lbfgs": 25, "adam": 4}
 
 
 @dataclass(frozen=True)
-class Plan:
+class MemoryPlan:
     """Tiling of an optimization, and the memory it needs.
 
     Attributes:
@@ -53,17 +51,24 @@ class Plan:
     peak: float
 
 
-def plan(
-    shapes: Sequence[Shape],
-    settings: Settings,
-    features: VGG19Features,
+def plan_memory(
+    shapes: Sequence[tuple[int, int]],
+    *,
+    optimizer: OptimizerName,
+    layers: Collection[str],
+    dtype: torch.dtype,
     device: torch.device,
     memory: float | None = None,
-) -> Plan:
+) -> MemoryPlan:
     """Choose the largest tiles that fit into `memory` GB, or into a moderate share of free memory.
 
     Args:
         shapes: (H, W) of the content image and of each style image.
+        optimizer: name of the optimizer.
+        layers: VGG19 layers of the losses.
+        dtype: of VGG19.
+        device: where the optimization runs.
+        memory: limit, GB; None for a moderate share of what is free on the device.
 
     Raises:
         InputError: it cannot fit; the message says which size would.
@@ -71,39 +76,28 @@ def plan(
     if memory is not None and not 0 < memory < math.inf:
         raise InputError(f"`memory` must be a positive number of GB, not {memory}")
     limit = available_memory(device) if memory is None else memory * _GB
+    margin = 2 * reach(layers)
+    long = max(shapes[0])
 
-    def peak(shapes: Sequence[Shape], tile: int | None = _SMALLEST_TILE) -> float:
-        content, *styles = (height * width for height, width in shapes)
-        images = (_IMAGES + _OPTIMIZER_IMAGES[settings.optimizer]) * content
-        images += _STYLE_IMAGES * sum(styles)
-        target = content * _TARGET * features.dtype.itemsize
-        return _BASE + images * _IMAGE + target + _activations(shapes, features, tile)
+    def scaled(size: int) -> list[tuple[int, int]]:
+        return [scaled_shape(shape, max(max(shape) * size // long, 1)) for shape in shapes]
 
-    for tile in (None, 2048, 1024, _SMALLEST_TILE):
-        moderate = memory is not None or device.type == "cuda" or tile == _SMALLEST_TILE
-        if peak(shapes, tile) <= limit and (
-            moderate or _activations(shapes, features, tile) <= _COMFORT
-        ):
-            return Plan(tile, peak(shapes, tile))
-    height, width = shapes[0]
-    long = max(height, width)
-    sizes = range(long // 64 * 64, 0, -64)
-    scaled = (
-        [scaled_shape(shape, max(shape) * size // long) for shape in shapes] for size in sizes
-    )
-    fits = next((max(smaller[0]) for smaller in scaled if peak(smaller) <= limit), 0)
-    remedy = f"`size` {fits} would fit" if fits else "no smaller size would fit"
-    raise InputError(
-        f"{width}x{height} px would take {peak(shapes) / _GB:.1f} GB of memory, but only "
-        f"{limit / _GB:.1f} GB are available: {remedy}"
-    )
+    def activations(size: int, tile: int | None) -> float:
+        """Bytes of the largest tile of all images."""
+        windows = [
+            math.prod(side if tile is None else min(side, tile + margin) for side in shape)
+            for shape in scaled(size)
+        ]
+        return float(max(windows) * _ACTIVATIONS * dtype.itemsize)
 
+    def peak(size: int, tile: int | None) -> float:
+        content, *styles = map(math.prod, scaled(size))
+        images = (_IMAGES + _OPTIMIZER_IMAGES[optimizer]) * content + _STYLE_IMAGES * sum(styles)
+        target = content * _TARGET * dtype.itemsize
+        return _BASE + images * _IMAGE + target + activations(size, tile)
 
-def _activations(shapes: Sequence[Shape], features: VGG19Features, tile: int | None) -> float:
-    """Activations of the largest tile of all images, bytes."""
-    margin = 2 * features.reach
-    windows = [
-        math.prod(side if tile is None else min(side, tile + margin) for side in shape)
-        for shape in shapes
-    ]
-    return float(max(windows) * _ACTIVATIONS * features.dtype.itemsize)
+    sides: list[int | None] = [None, *TILE_SIDES]
+    if memory is None and device.type != "cuda":
+        sides = [side for side in sides[:-1] if activations(long, side) <= _COMFORT] + sides[-1:]
+    tile = fitting_tile(shapes[0], peak, limit, sides)
+    return MemoryPlan(tile, peak(long, tile))

@@ -13,15 +13,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nst_rt.devices import torch_device
+from nst_rt.devices import fast_dtype, torch_device
 from nst_rt.errors import InputError, NotFiniteError
 from nst_rt.images.convert import resize, resize_to, scaled_shape
 from nst_rt.images.inputs import ImageSource, as_list, is_file
 from nst_rt.losses import BatchTerms, PerceptualLoss
-from nst_rt.models.vgg import Pooling
-from nst_rt.optimization.inputs import PreserveColors, as_source, load_scene, scene_shapes
+from nst_rt.models.vgg import Pooling, minimum_size
+from nst_rt.optimization.inputs import PreserveColors, load_scene, scene_shapes, tensor_or_file
 from nst_rt.optimization.lbfgs import ProjectedLBFGS
-from nst_rt.optimization.memory import plan
+from nst_rt.optimization.memory import plan_memory
 from nst_rt.optimization.presets import OptimizerName, PresetName, choose_settings
 from nst_rt.optimization.tiled_loss import TiledLoss
 from nst_rt.progress import Progress
@@ -107,8 +107,8 @@ class Optimization(Iterator[Iterate]):
             the one color whose region takes the whole style image. Regions without a style keep
             the content image.
         optimizer, learning_rate, steps, min_size, content_layers, style_layers, content_weight,
-            style_weight, tv_weight, pooling, init: replace the preset's, see `Settings`; layers may
-            have Keras' names, and `init` may be any image that `content` may be.
+            style_weight, tv_weight, pooling, init: replace the preset's, see `OptimizerSettings`;
+            layers may have Keras' names, and `init` may be any image that `content` may be.
         seed: of the noise to start from.
         vgg_weights: `caffe`, `torchvision` or a path.
         device: a GPU where there is one, else the CPU, by default.
@@ -178,9 +178,24 @@ class Optimization(Iterator[Iterate]):
         if not -(2**63) <= seed < 2**64:
             raise InputError(f"the seed must fit into 64 bits, not {seed}")
         self._device = torch_device(device)
-        content = as_source(content, "content")
-        styles = [as_source(image, "style") for image in as_list(style)]
-        start = settings.init if init is None else as_source(init, "init")
+        content = tensor_or_file(content, "content")
+        styles = [tensor_or_file(image, "style") for image in as_list(style)]
+        start = settings.init if init is None else tensor_or_file(init, "init")
+        layers = [*settings.content_layers, *settings.style_layers]
+        smallest = minimum_size(layers)
+        dtype = dtype or fast_dtype(self._device)
+        # What does not fit into the memory is refused before VGG19 or an image is loaded.
+        shapes = scene_shapes(
+            content, styles, size=size, style_scale=style_scale, smallest=smallest
+        )
+        self.plan = plan_memory(
+            shapes,
+            optimizer=settings.optimizer,
+            layers=layers,
+            dtype=dtype,
+            device=self._device,
+            memory=memory,
+        )
         self._loss = PerceptualLoss(
             content_layers=settings.content_layers,
             style_layers=settings.style_layers,
@@ -193,12 +208,6 @@ class Optimization(Iterator[Iterate]):
             device=self._device,
             dtype=dtype,
         )
-        smallest = self._loss.features.minimum_size
-        # What does not fit into the memory is refused before an image is loaded.
-        shapes = scene_shapes(
-            content, styles, size=size, style_scale=style_scale, smallest=smallest
-        )
-        self.plan = plan(shapes, settings, self._loss.features, self._device, memory)
         self._scene = scene = load_scene(
             content,
             styles,

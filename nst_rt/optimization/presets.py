@@ -20,14 +20,14 @@ STYLE_LAYERS: Mapping[str, float] = {f"relu{block}_1": 1.0 for block in range(1,
 _LEARNING_RATES: Mapping[str, float] = {"lbfgs": 1.0, "adam": 0.02}
 
 
-def choose_settings(preset: str, **changes: Any) -> "Settings":
+def choose_settings(preset: str, **changes: Any) -> "OptimizerSettings":
     """A preset's settings with some values replaced; those that are None stay the preset's.
 
     Another optimizer than the preset's gets its own default learning rate.
 
     Raises:
         UnknownNameError: an unknown preset.
-        InputError: see `Settings`.
+        InputError: see `OptimizerSettings`.
     """
     if preset not in PRESETS:
         raise UnknownNameError("preset", preset, PRESETS)
@@ -40,7 +40,7 @@ def choose_settings(preset: str, **changes: Any) -> "Settings":
 
 
 @dataclass(frozen=True)
-class Settings:
+class OptimizerSettings:
     """All numbers of the per-image optimizer; a preset is an instance.
 
     Attributes:
@@ -107,15 +107,15 @@ class Settings:
         return list(zip(sizes, steps, strict=True))
 
 
-PRESETS: Mapping[str, Settings] = {  # PresetName -> settings
+PRESETS: Mapping[str, OptimizerSettings] = {  # PresetName -> settings
     # Ours: the layers of Gatys et al. 2016 with relative losses, coarse to fine as in Gatys et al.
     # 2017, section 6: half the time, larger strokes and richer colors than at one scale.
-    "balanced": Settings(),
+    "balanced": OptimizerSettings(),
     # Gatys et al. 2016: layers, average pooling, L-BFGS. Weights, normalization and the start from
     # the content image come from the code that its first author released later, since the paper's
     # belong to a network whose filters were rescaled: content 1, Gram matrices 1000 / channels^2.
     # From white noise, as in the paper, the content is still hidden after 100 steps (observed).
-    "gatys": Settings(
+    "gatys": OptimizerSettings(
         style_layers={f"relu{b}_1": c**-2 for b, c in enumerate((64, 128, 256, 512, 512), 1)},
         style_weight=1000.0,
         tv_weight=0.0,
@@ -125,7 +125,7 @@ PRESETS: Mapping[str, Settings] = {  # PresetName -> settings
         min_size=None,
     ),
     # The tutorial "Neural style transfer" of tensorflow.org, with all its numbers.
-    "keras": Settings(
+    "keras": OptimizerSettings(
         content_layers={"block5_conv2": 1.0},
         style_layers={f"block{block}_conv1": 1 / 5 for block in range(1, 6)},
         content_weight=1e4,
@@ -142,7 +142,7 @@ PRESETS: Mapping[str, Settings] = {  # PresetName -> settings
     # crowsonkb/style-transfer-pytorch: scales, warm-started Adam, averaged iterates. Losses and
     # layer weights are ours (its 256:64:16:4:1 belong to other losses; with ours the image hardly
     # changes), and so are fewer steps (1000, then 500 per scale) and a shorter average (0.99).
-    "multiscale": Settings(
+    "multiscale": OptimizerSettings(
         optimizer="adam",
         learning_rate=0.02,
         betas=(0.9, 0.99),

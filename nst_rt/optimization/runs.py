@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,17 +17,20 @@ from nst_rt.errors import (
     OutputExistsError,
     PartialResultError,
 )
-from nst_rt.files import atomic_output, check_format, check_not_input, partial_path
+from nst_rt.files import atomic_output, check_not_input, partial_path
 from nst_rt.images.convert import resize
 from nst_rt.images.inputs import File, ImageSource, as_image, as_list, is_file
 from nst_rt.images.io import Picture, check_image_output, load_picture, save_image
 from nst_rt.optimization.optimizer import Iterate, Optimization
 from nst_rt.optimization.plot import LossRecord, check_plot, plot_losses
-from nst_rt.optimization.timelapse import TIMELAPSE_SUFFIXES, Timelapse
 from nst_rt.progress import Progress, interrupts_deferred
 from nst_rt.resume import check_record, file_digest
 
 OnIterate = Callable[[Iterate], None]
+# Takes images of any size, shape (1, 3, H, W), RGB in [0, 1].
+ImageSink = Callable[[Tensor], None]
+# Opens a sink, given the result's (H, W) and the number of images that an interrupted run wrote.
+OpenSink = Callable[[tuple[int, int], int], AbstractContextManager[ImageSink]]
 
 # Arguments of `Optimization` that change how the result is computed, but not the result.
 _NOT_RECORDED = ("device", "memory")
@@ -50,7 +53,7 @@ def optimize_to_file(
     overwrite: bool = False,
     resume: bool = False,
     save_every: int = 0,
-    timelapse: File | None = None,
+    timelapse: OpenSink | None = None,
     plot: File | None = None,
     progress: Progress | None = None,
     on_iterate: OnIterate | None = None,
@@ -67,7 +70,8 @@ def optimize_to_file(
         overwrite: whether to replace existing files.
         resume: whether to continue an interrupted run of the same arguments.
         save_every: number of steps between intermediate images `OUT-NNNN.EXT`; 0 for none.
-        timelapse: video file of all steps to write.
+        timelapse: opens a sink for the images of all steps, such as a video, see
+            `nst_rt.infer.video.timelapse`.
         plot: chart of the losses to write.
         progress: called with the fraction of the work that is done, 1, and step and losses.
         on_iterate: called with each iterate.
@@ -83,8 +87,6 @@ def optimize_to_file(
     check_not_input([target], filter(is_file, [content, *as_list(style)]))
     if save_every < 0:
         raise InputError(f"`save_every` must be 0 or more, not {save_every}")
-    if timelapse is not None:
-        check_format(timelapse, "video", TIMELAPSE_SUFFIXES, overwrite=overwrite)
     chart = None if plot is None else check_plot(plot, overwrite=overwrite)
     if chart is not None and chart.absolute() == target.absolute():
         raise InputError(f"{plot}: `plot` and `output` are the same file")
@@ -115,10 +117,9 @@ def optimize_to_file(
         interrupted = stack.enter_context(
             interrupts_deferred("stopping after this step; Ctrl-C again stops now")
         )
-        video = None
+        write = None
         if timelapse is not None:
-            writer = Timelapse(Path(timelapse), optimization.shape, earlier=len(run.losses))
-            video = stack.enter_context(writer)
+            write = stack.enter_context(timelapse(optimization.shape, len(run.losses)))
         try:
             for iterate in optimization:
                 size = max(iterate.image.shape[-2:])
@@ -128,8 +129,8 @@ def optimize_to_file(
                     progress(iterate.progress, 1, iterate.summary)
                 if on_iterate is not None:
                     on_iterate(iterate)
-                if video is not None:
-                    video.write(iterate.image)
+                if write is not None:
+                    write(iterate.image)
                 if iterate.step in numbered:
                     save(iterate.image, numbered[iterate.step])
                     run.save()

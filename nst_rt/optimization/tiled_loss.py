@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from nst_rt.losses import BatchTerms, PerceptualLoss, gram_sum, squared_error
-from nst_rt.models.vgg import stride
+from nst_rt.models.vgg import minimum_size, reach, stride
 from nst_rt.optimization.inputs import StyleSource
 from nst_rt.optimization.masks import resized_mask
 from nst_rt.tiles import Tile, tiles
@@ -100,8 +100,8 @@ class TiledLoss:
 
     def _tiles(self, image: Tensor) -> list[Tile]:
         height, width = image.shape[-2:]
-        features = self.loss.features
-        return tiles(height, width, self.tile, features.reach, features.minimum_size)
+        layers = self.loss.features.layers
+        return tiles(height, width, self.tile, reach(layers), minimum_size(layers))
 
     def _statistics(self, image: Tensor) -> _Statistics:
         """The statistics that the loss depends on, summed over the tiles."""

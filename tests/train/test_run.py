@@ -87,7 +87,7 @@ def test_model_has_the_weights_of_the_last_checkpoint(finished: Path, photo: Ten
     assert len(trained) == len(model.network.state_dict())  # no VGG19
     for key, value in model.network.state_dict().items():
         assert torch.equal(value, trained[f"network.{key}"].half().float()), key
-    stylized = model.network(photo, model.style_weights("swirls"))
+    stylized = model.network(photo, model.style_vector("swirls"))
     assert stylized.shape == photo.shape
     assert stylized.isfinite().all()
 

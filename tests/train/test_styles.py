@@ -51,7 +51,7 @@ def extended(train: Train, tmp_path_factory: pytest.TempPathFactory) -> StyleMod
 
 
 def stylize(model: StyleModel, content: Tensor, styles: str | dict[str, float]) -> Tensor:
-    stylized: Tensor = model.network(content, model.style_weights(styles))
+    stylized: Tensor = model.network(content, model.style_vector(styles))
     return stylized
 
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from nst_rt.errors import InputError, PartialResultError, StyleTransferError
 from nst_rt.infer.stylizer import Stylizer
-from nst_rt.infer.video import Settings, check_conversion, stylize_video
+from nst_rt.infer.video import ConversionSettings, check_conversion, stylize_video
 from nst_rt.infer.video.picture_reader import PictureReader, numbered_images
 
 
@@ -101,6 +101,6 @@ def test_output_among_source_images_is_refused(tmp_path: Path, name: str) -> Non
     (tmp_path / "link").symlink_to(frames)
     for folder in (frames, tmp_path / "link"):
         with pytest.raises(InputError, match="another folder"):
-            check_conversion(frames, folder / name, Settings(overwrite=True))
+            check_conversion(frames, folder / name, ConversionSettings(overwrite=True))
     check_conversion(frames, frames / "film.mp4")
     check_conversion(frames, tmp_path / "stylized" / "%06d.png")

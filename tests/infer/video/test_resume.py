@@ -129,6 +129,14 @@ def test_interrupted_conversion_plays_and_resumes(
     assert {path.name for path in tmp_path.iterdir()} == {"out.mp4", "whole.mp4"}
 
 
+@pytest.mark.parametrize("seed", [6, 16])
+def test_variable_rate_that_begins_late_keeps_its_times(tmp_path: Path, seed: int) -> None:
+    """The second packet's times are closer to each other than the first one's."""
+    times = np.cumsum(np.random.default_rng(seed).integers(200, 900, 24)).tolist()
+    clip = write_clip(tmp_path / "in.mp4", pts=times, size=(128, 96), options={"g": "13"})
+    assert stamps(uninterrupted(clip, tmp_path, **SETTINGS)) == stamps(clip)
+
+
 def test_ctrl_c_in_finalizer_is_not_lost(tmp_path: Path, source: Path) -> None:
     class Finalized:
         def __del__(self) -> None:

@@ -218,7 +218,12 @@ def test_options_reach_the_library(
         seen.update(options, files=files)
         raise Passed("passed")
 
+    def timelapse(path: str, *, overwrite: bool) -> str:
+        assert overwrite
+        return path
+
     monkeypatch.setattr("nst_rt.optimization.runs.optimize_to_file", optimize_to_file)
+    monkeypatch.setattr("nst_rt.infer.video.timelapse.timelapse", timelapse)
     files = ("a.jpg", "--style-image", "b.jpg", "c.jpg", "-o", "out.png")
     assert run(*files, *arguments)[2] == "nst-rt: passed\n"
     assert callable(seen.pop("progress"))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from optimizer_runs import QUICK
 from PIL import Image
 
 import nst_rt
@@ -19,12 +20,6 @@ LEVELS = np.arange(48 * 64 * 3, dtype=np.uint32).reshape(48, 64, 3) % 251
 ARRAY = LEVELS.astype(np.uint8)
 TENSOR = torch.from_numpy(LEVELS.astype(np.float32) / 255).permute(2, 0, 1)[None]
 PICTURE = Image.fromarray(ARRAY)
-QUICK: dict[str, Any] = {
-    "size": 48,
-    "steps": [2],
-    "content_layers": {"relu1_1": 1.0},
-    "style_layers": {"relu1_1": 1.0},
-}
 
 
 @pytest.fixture
@@ -135,7 +130,7 @@ def test_resume_compares_images_by_content(tmp_path: Path) -> None:
             raise KeyboardInterrupt
 
     output = tmp_path / "out.png"
-    settings: dict[str, Any] = QUICK | {"steps": [4], "save_every": 2, "init": PICTURE}
+    settings: dict[str, Any] = QUICK | {"save_every": 2, "init": PICTURE}
     with pytest.raises(nst_rt.StyleTransferError, match="interrupted"):
         optimize_to_file(ARRAY, TENSOR, output, on_iterate=interrupt, **settings)
     for changes in ({"content": 255 - ARRAY}, {"style": 1 - TENSOR}, {"init": "noise"}):

@@ -95,7 +95,7 @@ def test_a_model_of_several_is_written_read_and_taken_apart(tmp_path: Path) -> N
     read = StyleModel.load(file)
     assert read.style_names == ["a", "b"]
     assert not read.network.shared
-    style = read.style_weights("b")
+    style = read.style_vector("b")
     assert torch.allclose(
         read.network(image(), style), small_network(seed=1)(image(), ONE), atol=LEVEL
     )

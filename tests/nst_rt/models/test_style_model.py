@@ -221,14 +221,14 @@ def test_weights_that_do_not_fit_are_an_error(
 def test_style_weights_are_normalized_and_in_the_models_order(
     two_styles: StyleModel, styles: Any, expected: list[float]
 ) -> None:
-    weights = two_styles.style_weights(styles)
+    weights = two_styles.style_vector(styles)
     torch.testing.assert_close(weights, torch.tensor([expected], dtype=torch.float32))
 
 
 @pytest.mark.parametrize("styles", ["wave", {"waves": 1, "wave": 1}])
 def test_unknown_style_lists_the_known_names(two_styles: StyleModel, styles: Any) -> None:
     with pytest.raises(UnknownNameError, match=r"'wave'.*'waves'.*waves, night"):
-        two_styles.style_weights(styles)
+        two_styles.style_vector(styles)
 
 
 @pytest.mark.parametrize(
@@ -243,7 +243,7 @@ def test_unknown_style_lists_the_known_names(two_styles: StyleModel, styles: Any
 )
 def test_invalid_weights_of_a_blend_are_an_error(two_styles: StyleModel, styles: Any) -> None:
     with pytest.raises(InputError):
-        two_styles.style_weights(styles)
+        two_styles.style_vector(styles)
 
 
 def test_style_is_found_in_a_file(file: Path, tmp_path: Path) -> None:

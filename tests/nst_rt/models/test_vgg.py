@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from nst_rt.errors import InputError, UnknownNameError, WeightsError
 from nst_rt.models import vgg
-from nst_rt.models.vgg import LAYERS, VGG19Features, load_weights
+from nst_rt.models.vgg import LAYERS, VGG19Features, load_weights, minimum_size
 
 RELUS = [layer for layer in LAYERS if layer.startswith("relu")]
 TORCHVISION_FILE = "vgg19-dcbb9e9d.pth"
@@ -128,7 +128,7 @@ def test_unknown_layer_is_an_error_with_a_suggestion() -> None:
 @pytest.mark.parametrize(("layer", "size"), [("relu1_2", 1), ("relu3_1", 4), ("relu5_1", 16)])
 def test_minimum_size_depends_on_the_deepest_layer(layer: str, size: int) -> None:
     features = VGG19Features([layer, "relu1_1"])
-    assert features.minimum_size == size
+    assert minimum_size([layer, "relu1_1"]) == size
     assert min(features(torch.rand(1, 3, size, size + 9))[layer].shape) > 0
     with pytest.raises(InputError, match=f"{layer}.*{size} px"):
         features(torch.rand(1, 3, size - 1, size + 9))

@@ -5,6 +5,7 @@ import pytest
 from optimizer_runs import Optimize
 from PIL import Image
 
+from nst_rt.infer.video.timelapse import timelapse
 from nst_rt.optimization.runs import OptimizeResult, optimize_to_file
 
 
@@ -32,9 +33,15 @@ def output(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def run(content: Path, style: Path, output: Path) -> Optimize:
-    """`optimize_to_file` with the content, style and output of this test."""
+    """`optimize_to_file` with the content, style and output of this test.
+
+    A timelapse is given as its file.
+    """
 
     def optimize(**settings: Any) -> OptimizeResult:
+        if "timelapse" in settings:
+            overwrite = settings.get("overwrite", False)
+            settings["timelapse"] = timelapse(settings["timelapse"], overwrite=overwrite)
         files = {"content": content, "style": [style], "output": output}
         return optimize_to_file(**files | settings)
 

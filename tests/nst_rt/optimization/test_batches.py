@@ -20,7 +20,7 @@ from nst_rt.errors import (
     StyleTransferError,
 )
 from nst_rt.images.io import load_picture
-from nst_rt.optimization.batches import Job, optimize_grid, optimize_jobs, optimize_list
+from nst_rt.optimization.batches import OptimizeJob, optimize_grid, optimize_jobs, optimize_list
 from nst_rt.optimization.optimizer import Iterate, optimize
 from nst_rt.optimization.runs import OptimizeResult, optimize_to_file
 
@@ -172,7 +172,9 @@ class TestList:
 
 
 def test_jobs_that_share_a_style(content: Path, style: Path, tmp_path: Path) -> None:
-    jobs = [Job(file, [style], tmp_path / file.name, file.name) for file in (content, style)]
+    jobs = [
+        OptimizeJob(file, [style], tmp_path / file.name, file.name) for file in (content, style)
+    ]
     assert [result.output for result in optimize_jobs(jobs, **QUICK)] == [
         tmp_path / content.name,
         tmp_path / style.name,

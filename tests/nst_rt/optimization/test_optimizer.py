@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from optimizer_runs import QUICK, SHALLOW
 from PIL import Image
 from torch import Tensor
 
@@ -14,26 +15,18 @@ from nst_rt.errors import InputError, NotFiniteError, UnknownNameError, WeightsE
 from nst_rt.images.io import load_image
 from nst_rt.losses import gram_errors, gram_matrix
 from nst_rt.models.vgg import VGG19Features
+from nst_rt.optimization.inputs import TensorOrFile
 from nst_rt.optimization.optimizer import Iterate, Optimization, optimize
 from nst_rt.optimization.presets import PRESETS
 
-SHALLOW = {"relu1_1": 1.0}
-Source = Tensor | Path | str
 
-
-def started(content: Source, style: Source | list[Any], **changes: Any) -> Optimization:
+def started(content: TensorOrFile, style: TensorOrFile | list[Any], **changes: Any) -> Optimization:
     """Shallow layers of a small image."""
-    settings: dict[str, Any] = {
-        "steps": 2,
-        "size": 48,
-        "content_layers": SHALLOW,
-        "style_layers": SHALLOW,
-        "dtype": torch.float32,
-    }
+    settings = QUICK | {"steps": 2, "dtype": torch.float32}
     return Optimization(content, style, **settings | changes)
 
 
-def quick(content: Source, style: Source | list[Any], **changes: Any) -> list[Iterate]:
+def quick(content: TensorOrFile, style: TensorOrFile | list[Any], **changes: Any) -> list[Iterate]:
     return list(started(content, style, **changes))
 
 
@@ -318,7 +311,8 @@ def test_noise_is_reproducible(photo: Tensor) -> None:
         ({"steps": []}, InputError, "steps"),
         ({"size": -3}, InputError, "-3"),
         ({"size": 15}, InputError, "15x15"),
-        ({"size": 20000, "memory": 4}, InputError, "20000x20000"),
+        # Before VGG19's weights are read.
+        ({"size": 20000, "memory": 4, "vgg_weights": "missing.bin"}, InputError, "20000x20000"),
         ({"content_layers": {"relu4_9": 1.0}}, UnknownNameError, "relu4_9"),
         ({"seed": 2**64}, InputError, "seed"),
         ({"init": "missing.png"}, InputError, "missing.png"),

@@ -8,7 +8,7 @@ import pytest
 from nst_rt.errors import InputError, UnknownNameError
 from nst_rt.losses import layer_weights
 from nst_rt.models.vgg import VGG19Features
-from nst_rt.optimization.presets import PRESETS, PresetName, Settings, choose_settings
+from nst_rt.optimization.presets import PRESETS, OptimizerSettings, PresetName, choose_settings
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -19,7 +19,7 @@ def test_presets_are_valid(name: str) -> None:
 
 
 def test_balanced_is_the_default() -> None:
-    assert PRESETS["balanced"] == Settings()
+    assert PRESETS["balanced"] == OptimizerSettings()
     assert tuple(PRESETS) == get_args(PresetName)
 
 
@@ -69,7 +69,7 @@ def test_rounding_does_not_drop_a_scale() -> None:
 @pytest.mark.parametrize("size", [256, 512, 700, 1000, 3001])
 @pytest.mark.parametrize("factor", [math.sqrt(2), 2.0, 3.0])
 def test_scales_grow_by_the_scale_factor(size: int, factor: float) -> None:
-    sizes = [s for s, _ in replace(Settings(), scale_factor=factor).schedule(size, 16)]
+    sizes = [s for s, _ in replace(OptimizerSettings(), scale_factor=factor).schedule(size, 16)]
     assert sizes[-1] == size
     assert 128 <= sizes[0] < 128 * factor
     for small, large in pairwise(sizes):
@@ -77,20 +77,20 @@ def test_scales_grow_by_the_scale_factor(size: int, factor: float) -> None:
 
 
 def test_last_number_of_steps_serves_all_further_scales() -> None:
-    settings = replace(Settings(), steps=(9, 5), min_size=100)
+    settings = replace(OptimizerSettings(), steps=(9, 5), min_size=100)
     assert settings.schedule(800, 16) == [(100, 9), (200, 5), (400, 5), (800, 5)]
     assert settings.schedule(100, 16) == [(100, 9)]
     assert replace(settings, min_size=None).schedule(800, 16) == [(800, 9)]
 
 
 def test_size_below_min_size_is_the_only_scale() -> None:
-    assert Settings().schedule(100, 16) == [(100, 150)]
+    assert OptimizerSettings().schedule(100, 16) == [(100, 150)]
 
 
 @pytest.mark.parametrize("factor", [math.sqrt(2), 2.0])
 @pytest.mark.parametrize("short", [16, 20, 33, 64, 97])
 def test_no_scale_is_too_small_for_the_layers(short: int, factor: float) -> None:
-    settings = replace(Settings(), min_size=1, scale_factor=factor)
+    settings = replace(OptimizerSettings(), min_size=1, scale_factor=factor)
     for long in range(100, 500, 7):
         smallest = 16 * long / short
         coarsest, _ = settings.schedule(long, smallest)[0]
@@ -113,4 +113,4 @@ def test_no_scale_is_too_small_for_the_layers(short: int, factor: float) -> None
 )
 def test_bad_value(changes: dict[str, Any], word: str) -> None:
     with pytest.raises(InputError, match=word):
-        replace(Settings(), **changes)
+        replace(OptimizerSettings(), **changes)

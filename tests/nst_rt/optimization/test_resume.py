@@ -13,7 +13,7 @@ from optimizer_runs import (
     QUICK,
     TWO_SCALES,
     Optimize,
-    frames,
+    frame_count,
     interrupt,
     interrupting,
     names,
@@ -74,11 +74,11 @@ def test_after_two_interruptions_with_a_timelapse(
     video = output.with_name("t.mkv")
     settings = KINDS["lbfgs"] | {"timelapse": video}
     interrupt(run, at=1, **settings)
-    assert len(frames(output.with_name("t.partial.mkv"))) == 2
+    assert frame_count(output.with_name("t.partial.mkv")) == 2
     interrupt(run, at=4, resume=True, **settings)
     run(resume=True, **settings)
     assert output.read_bytes() == uninterrupted("lbfgs")
-    assert len(frames(video)) == 7 + HOLD
+    assert frame_count(video) == 7 + HOLD
     assert names(output.parent) == ["out.png", "t.mkv"]
 
 
@@ -92,7 +92,7 @@ def test_ctrl_c_at_the_last_step(
     except InterruptedWorkError:
         run(resume=True, **settings)
     assert output.read_bytes() == uninterrupted("lbfgs")
-    assert len(frames(output.with_name("t.mp4"))) == 7 + HOLD
+    assert frame_count(output.with_name("t.mp4")) == 7 + HOLD
     assert names(output.parent) == ["out.png", "t.mp4"]
 
 
@@ -118,9 +118,9 @@ def test_no_step_is_in_the_timelapse_twice(run: Optimize, tmp_path: Path) -> Non
     settings = TWO_SCALES | {"timelapse": tmp_path / "t.mp4", "save_every": 2}
     with pytest.raises(InterruptedWorkError):
         run(on_iterate=interrupting(4, times=2), **settings)
-    assert len(frames(tmp_path / "t.partial.mp4")) == 4  # 0, 1, 2, 3; the state is that of 2
+    assert frame_count(tmp_path / "t.partial.mp4") == 4  # 0, 1, 2, 3; the state is that of 2
     run(resume=True, **settings)
-    assert len(frames(tmp_path / "t.mp4")) == 7 + HOLD
+    assert frame_count(tmp_path / "t.mp4") == 7 + HOLD
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from optimizer_runs import (
     QUICK,
     TWO_SCALES,
     Optimize,
-    frames,
+    frame_count,
     interrupt,
     interrupting,
     names,
@@ -252,7 +252,7 @@ def test_nan_loss_keeps_the_best_image(
     best = min(iterates, key=lambda iterate: iterate.total)
     kept = load_picture(tmp_path / "out.partial.png").image
     torch.testing.assert_close(kept, best.image, atol=0.51 / 255, rtol=0)
-    assert len(frames(tmp_path / "t.partial.mp4")) == 3
+    assert frame_count(tmp_path / "t.partial.mp4") == 3
 
 
 def test_nan_loss_at_the_start_keeps_nothing(

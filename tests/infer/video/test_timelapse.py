@@ -9,7 +9,8 @@ import torch
 from optimizer_runs import HOLD, names
 from torch import Tensor
 
-from nst_rt.optimization.timelapse import TIMELAPSE_SUFFIXES, Timelapse
+from nst_rt.infer.video.encoder import H264_SUFFIXES
+from nst_rt.infer.video.timelapse import timelapse
 
 # Where each of them survives the encoder best.
 COLORS = ((0.9, 0.1, 0.1), (0.1, 0.9, 0.1), (0.1, 0.1, 0.9), (0.8, 0.5, 0.15), (0.5, 0.5, 0.5))
@@ -24,19 +25,19 @@ def gray(number: int) -> Tensor:
     return plain((0.1 + 0.08 * number,) * 3)
 
 
-def write(path: Path, count: int, *, first: int = 0, earlier: int = 0) -> None:
-    with Timelapse(path, (48, 64), earlier=earlier) as video:
+def make(path: Path, count: int, *, first: int = 0, earlier: int = 0) -> None:
+    with timelapse(path, overwrite=True)((48, 64), earlier) as write:
         for number in range(first, first + count):
-            video.write(gray(number))
+            write(gray(number))
 
 
 def interrupt(path: Path, images: Sequence[Tensor], *, earlier: int = 0) -> None:
     """Write images, then fail."""
 
     def work() -> None:
-        with Timelapse(path, (48, 64), earlier=earlier) as video:
+        with timelapse(path, overwrite=True)((48, 64), earlier) as write:
             for image in images:
-                video.write(image)
+                write(image)
             raise RuntimeError("stop")
 
     with pytest.raises(RuntimeError, match="stop"):
@@ -54,10 +55,10 @@ def numbers(path: Path) -> list[int]:
     return [round((float(frame.mean()) - 0.1) / 0.08) for frame in shown(path)]
 
 
-@pytest.mark.parametrize("suffix", [*TIMELAPSE_SUFFIXES, ".MP4"])
+@pytest.mark.parametrize("suffix", [*H264_SUFFIXES, ".MP4"])
 def test_one_frame_per_image_and_the_last_is_held(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"t{suffix}"
-    write(path, 5)
+    make(path, 5)
     assert names(tmp_path) == [path.name]
     assert numbers(path) == [0, 1, 2, 3] + [4] * (1 + HOLD)
     video = cv2.VideoCapture(str(path))
@@ -67,7 +68,7 @@ def test_one_frame_per_image_and_the_last_is_held(tmp_path: Path, suffix: str) -
 
 
 def test_format_is_what_players_expect(tmp_path: Path) -> None:
-    write(tmp_path / "t.mp4", 2)
+    make(tmp_path / "t.mp4", 2)
     with av.open(str(tmp_path / "t.mp4")) as container:
         (stream,) = container.streams
         assert isinstance(stream, av.video.stream.VideoStream)
@@ -81,7 +82,7 @@ def test_format_is_what_players_expect(tmp_path: Path) -> None:
     [
         ((48, 64), (48, 64)),
         ((47, 65), (46, 64)),  # chroma has half the size: even sides
-        ((1, 64), (2, 64)),
+        ((1, 64), (16, 64)),  # the minimum of the encoder
         ((1000, 1921), (998, 1920)),
         ((3840, 2160), (1920, 1080)),
     ],
@@ -89,9 +90,9 @@ def test_format_is_what_players_expect(tmp_path: Path) -> None:
 def test_sides_are_even_and_at_most_1920(
     tmp_path: Path, shape: tuple[int, int], expected: tuple[int, int]
 ) -> None:
-    with Timelapse(tmp_path / "t.mp4", shape) as video:
-        video.write(torch.full((1, 3, *shape), 0.6))
-        video.write(torch.full((1, 3, *(max(side // 4, 1) for side in shape)), 0.6))  # coarser
+    with timelapse(tmp_path / "t.mp4")(shape, 0) as write:
+        write(torch.full((1, 3, *shape), 0.6))
+        write(torch.full((1, 3, *(max(side // 4, 1) for side in shape)), 0.6))  # coarser
     with av.open(str(tmp_path / "t.mp4")) as container:
         video = container.streams.video[0]
         assert (video.height, video.width) == expected
@@ -103,8 +104,8 @@ def test_sides_are_even_and_at_most_1920(
 def test_coarse_image_fills_the_frame(tmp_path: Path) -> None:
     image = torch.zeros(1, 3, 12, 16)
     image[..., 8:] = 1
-    with Timelapse(tmp_path / "t.mp4", (48, 64)) as video:
-        video.write(image)
+    with timelapse(tmp_path / "t.mp4")((48, 64), 0) as write:
+        write(image)
     frame = shown(tmp_path / "t.mp4")[0]
     assert frame.shape == (48, 64, 3)
     assert frame[:, :28].max() < 0.1
@@ -114,9 +115,9 @@ def test_coarse_image_fills_the_frame(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", [(48, 64), (720, 1280)])
 def test_colors_survive(tmp_path: Path, shape: tuple[int, int]) -> None:
-    with Timelapse(tmp_path / "t.mp4", shape) as video:
+    with timelapse(tmp_path / "t.mp4")(shape, 0) as write:
         for color in COLORS:
-            video.write(plain(color, *shape))
+            write(plain(color, *shape))
     frames = shown(tmp_path / "t.mp4")
     for frame, color in zip(frames, COLORS, strict=False):
         assert np.abs(frame.mean((0, 1)) - color).max() < 0.02
@@ -126,7 +127,7 @@ def test_colors_survive(tmp_path: Path, shape: tuple[int, int]) -> None:
 
 def test_colors_are_tagged(tmp_path: Path) -> None:
     """Without tags players guess by the size: BT.709 from 720 lines on, BT.601 below."""
-    write(tmp_path / "t.mp4", 1)
+    make(tmp_path / "t.mp4", 1)
     with av.open(str(tmp_path / "t.mp4")) as container:
         frame = next(container.decode(video=0))
         assert (frame.colorspace, frame.color_range) == (1, 1)  # BT.709, limited
@@ -141,7 +142,7 @@ def test_exception_leaves_a_partial_video_that_plays(tmp_path: Path) -> None:
     assert numbers(tmp_path / "t.partial.mp4") == list(range(7))
 
 
-@pytest.mark.parametrize("suffix", TIMELAPSE_SUFFIXES)
+@pytest.mark.parametrize("suffix", H264_SUFFIXES)
 def test_exception_before_the_first_frame_leaves_nothing(tmp_path: Path, suffix: str) -> None:
     interrupt(tmp_path / f"t{suffix}", [])
     assert names(tmp_path) == []
@@ -151,7 +152,7 @@ def test_exception_before_the_first_frame_leaves_nothing(tmp_path: Path, suffix:
 def test_resume_appends_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.chdir(tmp_path)
     interrupt(Path(name), [gray(number) for number in range(4)])
-    write(Path(name), 3, first=4, earlier=99)
+    make(Path(name), 3, first=4, earlier=99)
     assert numbers(tmp_path / name) == [0, 1, 2, 3, 4, 5] + [6] * (1 + HOLD)
     assert names(tmp_path) == [name]
 
@@ -168,8 +169,8 @@ def test_resume_keeps_colors(tmp_path: Path) -> None:
     interrupt(path, [plain(color) for color in COLORS])
     for _ in range(2):
         interrupt(path, [gray(0)], earlier=99)
-    with Timelapse(path, (48, 64), earlier=99) as video:
-        video.write(gray(0))
+    with timelapse(path)((48, 64), 99) as write:
+        write(gray(0))
     for frame, color in zip(shown(path), COLORS, strict=False):
         assert np.abs(frame.mean((0, 1)) - color).max() < 0.03
 
@@ -180,8 +181,8 @@ def test_resume_keeps_colors(tmp_path: Path) -> None:
 def test_leftovers_are_ignored_and_a_missing_partial_video_is_no_error(
     tmp_path: Path, leftover: str, earlier: int
 ) -> None:
-    write(tmp_path / leftover, 3)
-    write(tmp_path / "t.mp4", 2, earlier=earlier)
+    make(tmp_path / leftover, 3)
+    make(tmp_path / "t.mp4", 2, earlier=earlier)
     assert numbers(tmp_path / "t.mp4") == [0] + [1] * (1 + HOLD)
 
 
@@ -189,7 +190,7 @@ def test_resume_of_an_unreadable_video_warns(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "t.partial.mp4").write_text("killed before its index was written")
-    write(tmp_path / "t.mp4", 2, earlier=99)
+    make(tmp_path / "t.mp4", 2, earlier=99)
     assert numbers(tmp_path / "t.mp4") == [0] + [1] * (1 + HOLD)
     (warning,) = caplog.messages
     assert "t.mp4" in warning
