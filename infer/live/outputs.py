@@ -13,11 +13,10 @@ from nst_rt.images.io import Frame
 from nst_rt.infer.frames import TimedFrame
 from nst_rt.infer.live.camera import TIME_BASE, Size
 from nst_rt.infer.strokes import resized_frame
-from nst_rt.infer.video.encoder import Encoding, Shape, choose_encoding
+from nst_rt.infer.video.encoder import H264_SUFFIXES, Encoding, Shape, choose_encoding
 from nst_rt.infer.video.probe import Colors
 from nst_rt.infer.video.writers import StreamSink
 
-RECORDING_SUFFIXES = (".mp4", ".mkv", ".mov")
 FPS = 30  # frames per second of recordings and virtual cameras
 _QUEUED = 8  # maximum number of frames that wait for the encoder
 _KEY_FRAME_SECONDS = 2  # from one key frame to the next
@@ -43,7 +42,7 @@ class Recorder:
     """
 
     def __init__(self, path: Path | str, *, overwrite: bool = False) -> None:
-        self.path = check_format(path, "video", RECORDING_SUFFIXES, overwrite=overwrite)
+        self.path = check_format(path, "video", H264_SUFFIXES, overwrite=overwrite)
         self._size: tuple[int, int] | None = None  # height and width of the first frame
         self._begin = self._end = 0  # times of the first and the last frame
         self._thread = ThreadPoolExecutor(1, "record")

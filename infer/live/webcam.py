@@ -15,7 +15,7 @@ from nst_rt.infer.frames import Sink
 from nst_rt.infer.live.camera import Camera, Size
 from nst_rt.infer.live.controls import LiveControls
 from nst_rt.infer.live.mjpeg import MjpegServer
-from nst_rt.infer.live.outputs import RECORDING_SUFFIXES, VirtualCamera
+from nst_rt.infer.live.outputs import VirtualCamera
 from nst_rt.infer.live.session import IDLE_SECONDS, LiveSession, stylized_frames, waiting_image
 from nst_rt.infer.live.window import Window
 from nst_rt.infer.postprocess import PostProcessing
@@ -24,6 +24,7 @@ from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.infer.threads import polled
 from nst_rt.infer.timeline import AnyStyle, load_blend
+from nst_rt.infer.video.encoder import H264_SUFFIXES
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def stylize_webcam(
     if token is not None and mjpeg is None:
         raise InputError("`token` is for viewers of `mjpeg`, which is not given")
     if record is not None:
-        check_format(record, "video", RECORDING_SUFFIXES, overwrite=overwrite)
+        check_format(record, "video", H264_SUFFIXES, overwrite=overwrite)
     style_set, blend = load_blend(style, with_gallery=True)
     strokes, post_processing = (
         StrokeSize.parse(stroke_size),
