@@ -32,6 +32,11 @@ class Untouched(Stylizer):
     def shrunk(self, frame: np.ndarray) -> np.ndarray:
         return frame
 
+    def at_full_size(
+        self, stylized: np.ndarray, small: np.ndarray, frame: np.ndarray
+    ) -> np.ndarray:
+        return stylized
+
     def stylize_shrunk(self, frame: np.ndarray, passes: object = None) -> np.ndarray:
         return self.stylize(frame)
 
