@@ -1,4 +1,4 @@
-"""Live stylization that holds a frame rate, at a smaller size where it must."""
+"""Live stylization that holds a frame rate, at a smaller working size if necessary."""
 
 import copy
 import time
@@ -19,8 +19,8 @@ from nst_rt.infer.stylizer import Stylizer
 
 # Factors of the sides of the working size; each step has about 0.7 times the pixels.
 SCALES = (1.0, 0.84, 0.7, 0.6, 0.5, 0.42, 0.35)
-_FRAMES = 8  # number of frames at a scale before the next decision,
-_SECONDS = 1.0  # or their time on a slow machine
+# A scale is decided on again after so many frames, on a slow machine after so many seconds.
+_FRAMES, _SECONDS = 8, 1.0
 _MARGIN = 0.85  # fraction of the available time that a larger scale may be expected to take
 _CALIBRATION_FRAMES = 3
 
@@ -53,11 +53,11 @@ class LiveStyle:
 class AdaptiveStylizer:
     """Stylizes live frames at the largest of a few scales that holds a frame rate.
 
-    At scale 1 frames have the working size, and so the stroke size, that the stylizer is set to. A
-    source that has fewer frames per second is held at its own rate.
+    At scale 1 frames have the working size, and so the stroke size, that the stylizer is set to. If
+    the source has fewer frames per second, its own rate is held.
 
-    Nothing makes a frame late: another scale, or a style of another architecture, is compiled in
-    the background while frames go on as before. It starts at the scale that `calibrate` found.
+    Frames do not wait for a compilation: another scale, or a style of another architecture, is
+    compiled in the background. The first frame has the scale that `calibrate` found.
 
     Args:
         frame_stylizer: without a timeline.
@@ -119,7 +119,7 @@ class AdaptiveStylizer:
         """
         if style == self._requested:
             return
-        self._requested = style
+        self._requested = style  # also a style with an error, which is then raised only once
         wanted = copy.copy(self._next or self._stylizer)
         wanted.set_style(style.blend, strength=style.strength, stroke_size=style.stroke_size)
         self._next = wanted
@@ -166,7 +166,7 @@ class AdaptiveStylizer:
             self._compiling = self._background.submit(self._prepare, self._next, height, width)
 
     def _prepare(self, stylizer: Stylizer, height: int, width: int) -> None:
-        """Find the scale that there is time for, and compile for it."""
+        """Choose the scale that the frame rate allows, and compile for it."""
         if not self._knows(stylizer) and self._budget < float("inf"):
             stylizer.scale = SCALES[-1]
             size = stylizer.working_size(height, width)
@@ -183,7 +183,7 @@ class AdaptiveStylizer:
         stylizer.prepare(height, width)
 
     def _scale_for(self, stylizer: Stylizer, height: int, width: int, seconds: float) -> float:
-        """The largest scale at which a frame is expected to take so long, or the smallest one."""
+        """The largest scale at which a frame should take at most `seconds`, else the smallest."""
         trial = copy.copy(stylizer)
         for scale in SCALES:
             trial.scale = scale

@@ -64,14 +64,14 @@ class FrameStylizer:
         self.timeline = timeline
         self.post_processing = post_processing
         self.stabilizer = stabilizer
-        # The last frame that is finished,
+        # Of the last finished frame:
         self._seconds: float | None = None
         self._stylized: Frame | None = None  # at the working size
         self._blend = stylizer.blend
         self._was_changing = False  # whether its blend differed from that of the frame before
         self._finished_ages: Ages = {}
-        # and the last one that was started.
-        self._started: float | None = None  # its time, seconds
+        # Of the last started frame:
+        self._started_seconds: float | None = None
         self._ages: Ages = {}
 
     def stylize(self, frame: Frame, seconds: float) -> Frame:
@@ -96,18 +96,19 @@ class FrameStylizer:
         """Start what `stylize` does; the function returned waits for the result.
 
         For throughput, see `Stylizer.start_shrunk`. Results must be waited for in the order in
-        which the frames were started; `state` is the state after the last one.
+        which the frames were started; `state` is the state after the last of them.
 
         Args:
             frame, seconds: see `stylize`.
-            repeated: whether it is the last frame once more, which is stylized again only if the
-                style has changed.
+            repeated: whether this is the last started frame again; it is stylized again only if
+                the style has changed.
         """
         if self._is_plain:
             return lambda: self._plain(frame, seconds)
-        if repeated and self._started is not None and not self._changes(self._started, seconds):
+        before = self._started_seconds
+        if repeated and before is not None and not self._changes(before, seconds):
             return lambda: self._repeat(frame)
-        self._started = seconds
+        self._started_seconds = seconds
         self._set_style(seconds)
         return partial(self._finish, self._start(frame, seconds, several=True))
 
@@ -123,11 +124,11 @@ class FrameStylizer:
 
         An empty state begins a new video.
         """
-        self._started = self._stylized = None
+        self._started_seconds = self._stylized = None
         self._ages = self._finished_ages = {}
         if self.stabilizer is None:
             return
-        self._started = self._seconds = float(state[_SECONDS]) if state else None
+        self._started_seconds = self._seconds = float(state[_SECONDS]) if state else None
         if self._seconds is not None:
             self._set_style(self._seconds)
             names = [each.styles for each in self.stylizer.passes]
@@ -178,7 +179,7 @@ class FrameStylizer:
         return self.post_processing.apply(frame, frame, 0)
 
     def _start(self, frame: Frame, seconds: float, *, several: bool) -> _Started:
-        """Start one of several frames, or one that is waited for at once."""
+        """Start stylizing a frame; `several`: others are in progress meanwhile."""
         stylizer, passes = self.stylizer, self.stylizer.passes
         small = stylizer.shrunk(frame)
         self._ages = next_ages(self._ages, [each.styles for each in passes])
@@ -221,13 +222,14 @@ class FrameStylizer:
     def _still_valid(self, seconds: float) -> float:
         """Fraction of the last output that may be kept, so that an old style leaves no ghost."""
         if self._seconds is None:
+            self._blend = self.stylizer.blend
             return 1.0
         if self.timeline is not None:
             return self.timeline.still_valid(self._seconds, seconds) ** _FADING
         before, self._blend = self._blend, self.stylizer.blend
         was_changing, self._was_changing = self._was_changing, self._blend != before
         if not self._was_changing:
-            return 0.0 if was_changing else 1.0  # so that nothing of the old style is left
+            return 0.0 if was_changing else 1.0  # after a change, nothing of the old style is left
         common = sum(min(before.get(name, 0), weight) for name, weight in self._blend.items())
         return common**_FADING
 

@@ -1,5 +1,5 @@
-"""Stroke size: frames are stylized at a working size that depends on it, and brought back to their
-own.
+"""Stroke size: frames are stylized at a working size that depends on it, and then resized to their
+own size.
 
 A network's strokes have a fixed size in pixels, so that a large photo would get strokes too small
 to be seen. Stylized at the working size and enlarged again, with the detail of its edges put back,
@@ -17,9 +17,9 @@ from nst_rt.errors import InputError
 from nst_rt.images.io import Frame
 from nst_rt.models.transformer import MINIMUM_SIZE
 
-STROKE = 20  # distance between the strokes that a network makes, pixels; about so in any style
+STROKE = 20  # distance between the strokes that a network makes, pixels; similar in all styles
 _LARGEST_FACTOR = 4.0  # maximum by which small frames are enlarged for the network
-_WINDOW = 3  # side of the window of the local fit, pixels of half the working size
+_WINDOW = 3  # side of the window of the local fit, pixels at half the working size
 _NOISE = 50.0  # variance at which a pixel counts as half an edge, levels squared
 _SLOPES = (1.2, 2.0)  # range of the factor on an edge's contrast
 _STEEP = 2.0  # maximum amount of unsharp masking, which makes enlarged strokes steep again
@@ -124,8 +124,8 @@ def at_full_size(stylized: Frame, small: Frame, frame: Frame) -> Frame:
     A network draws nothing thinner than its strokes: windows, masts and eyelashes are lost. So
     where the small frame has edges, the fine detail of the frame's brightness is added back. It is
     scaled by the slope of the stylized brightness over the frame's, as in the guided filter (He et
-    al. 2010, eq. 5), but never made fainter. When the result is enlarged, strokes give way to that
-    detail, and elsewhere are made steep again.
+    al. 2010, eq. 5), but never made fainter. In an enlarged result, strokes give way to detail at
+    edges, and are sharpened elsewhere.
 
     Args:
         stylized: the stylized version of `small`, same shape (h, w, 3), uint8 BGR.
@@ -145,18 +145,18 @@ def at_full_size(stylized: Frame, small: Frame, frame: Frame) -> Frame:
 
     half = (small.shape[0] + 1) // 2, (small.shape[1] + 1) // 2
     edges, slope = _edges(*(_brightness(resized_frame(x, half)) for x in (small, stylized)))
-    # In 255ths, since arithmetic on bytes is several times faster.
-    detail = resized(cv2.convertScaleAbs(edges * slope, alpha=255 / _SLOPES[1]))
+    # Weights are bytes, 255 for the largest: arithmetic on bytes is several times faster.
+    gain = resized(cv2.convertScaleAbs(edges * slope, alpha=255 / _SLOPES[1]))
     seen = resized(_blurred(_brightness(small)))
     if is_enlarged:
-        edge = resized(cv2.convertScaleAbs(edges, alpha=255))
+        edge_weight = resized(cv2.convertScaleAbs(edges, alpha=255))
         blurred = _blurred(stylized)
         coarse = resized(blurred)
         # Unsharp masking overshoots: limited to the darkest and brightest neighbors, no halos.
         around = np.ones((3, 3), np.uint8)
         lowest = resized(cv2.erode(stylized, around))
         highest = resized(cv2.dilate(stylized, around))
-        # At a smaller enlargement less is needed, and more would show pixels as stairs.
+        # A smaller enlargement needs less; more would show pixels as stairs.
         amount = min(_STEEP, max(width / small.shape[1] - 1, 0))
         steep = cv2.addWeighted(stylized, 1 + amount, blurred, -amount, 0)
         strokes = resized(steep, cv2.INTER_CUBIC)
@@ -168,7 +168,7 @@ def at_full_size(stylized: Frame, small: Frame, frame: Frame) -> Frame:
         mixed = strokes[rows]
         if is_enlarged:
             mixed = cv2.min(cv2.max(mixed, lowest[rows]), highest[rows])
-            weight = cv2.merge([edge[rows]] * 3)
+            weight = cv2.merge([edge_weight[rows]] * 3)
             mixed = cv2.multiply(mixed, cv2.bitwise_not(weight), scale=1 / 255)
             mixed = cv2.add(cv2.multiply(coarse[rows], weight, scale=1 / 255), mixed)
         bright, before = _brightness(frame[rows]), seen[rows]
@@ -177,14 +177,14 @@ def at_full_size(stylized: Frame, small: Frame, frame: Frame) -> Frame:
             (before, bright, cv2.subtract),
         ):
             differs = cv2.subtract(brighter, darker)
-            lost = cv2.multiply(differs, detail[rows], scale=_SLOPES[1] / 255)
+            lost = cv2.multiply(differs, gain[rows], scale=_SLOPES[1] / 255)
             mixed = change(mixed, cv2.merge([lost] * 3))
         result[rows] = mixed
     return result
 
 
 def _edges(before: npt.NDArray[Any], after: npt.NDArray[Any]) -> tuple[Plane, Plane]:
-    """How much of an edge each pixel is, from 0 to 1, and the factor on its contrast."""
+    """Edge weight of each pixel, from 0 to 1, and the factor on the contrast of its detail."""
 
     def mean(x: Plane) -> Plane:
         return np.asarray(cv2.blur(x, (_WINDOW, _WINDOW)), np.float32)

@@ -84,7 +84,7 @@ def fitting_tile(
     fits = next((size for size in sizes if peak(size, sides[-1]) <= memory), None)
     raise InputError(
         f"{shape[1]}x{shape[0]} px would take {peak(long, sides[-1]) / 1e9:.1f} GB of memory, but "
-        f"only {memory / 1e9:.1f} GB are available: "
+        f"only {memory / 1e9:.1f} GB may be used: "
         + ("no smaller size would fit" if fits is None else f"`size` {fits} would fit")
     )
 

@@ -28,10 +28,11 @@ strokes in even areas (skies, walls), contrast and chroma, 1 is the value of the
 pan error measures how much the style swims when the camera moves, relative to the contrast and in
 absolute terms, for the network alone, without the stabilizer. Figures are medians over the first
 50 photos that training held out (strokes: those with even areas); the pan error is measured on the
-four photos of scikit-image. Not all goals are reached; the last column describes the appearance.
-The network alone loses thin objects such as antennas in most styles of the gallery (except at a
-stroke size of 1:1, the photo's detail is [put back](../docs/styles.md#stroke-size)), and flat dark
-areas stay plain. See also [what else was tried](../benchmarks/README.md) and [all styles in one
+four photos of scikit-image. The last column, like the sheet above, shows what the networks make of
+photos of 500 to 700 px at a stroke size of 1:1.
+In most styles of the gallery the network alone loses thin objects such as antennas; the photo's
+detail is [put back](../docs/styles.md#stroke-size), except at a stroke size of 1:1. Dark areas
+without detail often stay plain. See also [what else was tried](../benchmarks/README.md) and [all styles in one
 chart](../docs/boldness.png).
 
 **Before you use them**: the training photos, listed below by source and number, include ImageNet
@@ -47,15 +48,15 @@ SEEN = {  # style -> its appearance at 640 px: a face, a landscape, a street, a 
     "with yellow flames, on dark things, too; clear eyes, a soft smile; a pale halo of 15 px "
     "around towers against a sky; no suns or swirls",
     "the_scream": "strong red, orange and gray streaks in skies, over walls and clothes, dark ones "
-    "where a sky is dark, winding a little, dark green shades; a nose and a smile, eyes dark; a "
-    "fine cross-hatch; a beige seam around towers",
+    "where a sky is dark, winding a little, dark green shades; a faint smile, eyes dark; a "
+    "fine cross-hatch; dark smoke and a beige seam around towers",
     "great_wave": "waves and ripples of blue or slate on cream in skies, over walls and grass, "
     "with rows of dots as foam that form a net in places; clear eyes and smile; much contrast; a "
     "pale halo around towers",
     "udnie": "large facets of gray, cream, ocher and nearly black green in skies and on walls, "
-    "clothes and fur; faces readable, a fold across the cheek; a pale halo of 25 px around towers",
-    "composition_vii": "large patches of orange, red, yellow and blue that fill skies and cloths "
-    "in slanting rows, of different sizes; brown walls, dark flat things left plain; the clearest "
+    "clothes and fur; faces readable, the mouth faint; a pale halo of 30 px around towers",
+    "composition_vii": "patches of orange, red, yellow and blue that fill skies and cloths "
+    "in slanting rows, of different sizes; brown walls, dark towers left plain; the clearest "
     "smile; a pale halo of 20 px around towers against a sky",
     "water_lilies": "flecks of violet, lilac and yellow, green reflections that hang down from all "
     "that is dark; a clear smile; a weave in flat places; a pale rim around towers",
@@ -156,7 +157,9 @@ def trainings(models: Sequence[StyleModel]) -> list[str]:
                 )
                 phases.setdefault(text, {})[name] = None
             if (gain := phase.get("gain", 1.0)) != 1:
-                phases.setdefault(f"then more contrast: logits times {gain:g}", {})[name] = None
+                phases.setdefault(
+                    f"then another contrast: output before the sigmoid times {gain:g}", {}
+                )[name] = None
     return [f"- {_listed(names, models)}: {text}" for text, names in phases.items()]
 
 
@@ -186,8 +189,9 @@ def reached(architecture: str, figures: Sequence[Mapping[str, Any]]) -> str:
     told = []
     for goal, key, is_met in goals:
         values = [value for each in figures if (value := each[key]) is not None]
-        told.append(f"{goal} (median {median(values):.2f}, {sum(map(is_met, values))} styles)")
-    return f"Goals, and how many of {len(figures)} reach them: {', '.join(told)}."
+        reach = f"{sum(map(is_met, values))} of {len(figures)}"
+        told.append(f"{goal} (median {median(values):.2f}, {reach})")
+    return f"Goals, and how many styles reach them: {', '.join(told)}."
 
 
 def described(training: Mapping[str, Any]) -> str:

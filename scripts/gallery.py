@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 
 import on_device
 from artworks import ARTWORKS
-from cards import CHECKPOINTS, GALLERY, write_cards
+from cards import CHECKPOINTS, GALLERY, SEEN, write_cards
 
 from nst_rt.errors import InputError, StyleTransferError, UnknownNameError
 from nst_rt.images.collection import find_photos, is_held_out
@@ -95,12 +95,16 @@ def trained(files: Sequence[Path]) -> list[StyleModel]:
     """Load trained models of one style each.
 
     Raises:
-        InputError: a model of several styles, or of one that is not in the gallery.
+        InputError: a model of several styles, or of one that is not listed or described.
     """
     models = [StyleModel.load(file) for file in files]
     for file, model in zip(files, models, strict=True):
         if len(model.styles) > 1 or artwork(model) not in ARTWORKS:
-            raise InputError(f"{file}: must be a model of exactly one style of the gallery")
+            raise InputError(
+                f"{file}: must be a model of exactly one style that scripts/artworks.py lists"
+            )
+        if model.styles[0].name not in SEEN:
+            raise InputError(f"{file}: describe {model.styles[0].name} in SEEN of scripts/cards.py")
     return models
 
 

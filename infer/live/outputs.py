@@ -1,4 +1,4 @@
-"""Sinks of live frames besides the window: a recording at a constant rate, a virtual camera."""
+"""Sinks for live frames besides the window: a recording at a constant rate, a virtual camera."""
 
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,7 +14,6 @@ from nst_rt.infer.frames import TimedFrame
 from nst_rt.infer.live.camera import TIME_BASE, Size
 from nst_rt.infer.strokes import resized_frame
 from nst_rt.infer.video.encoder import H264_SUFFIXES, Encoding, Shape, choose_encoding
-from nst_rt.infer.video.probe import Colors
 from nst_rt.infer.video.writers import StreamSink
 
 FPS = 30  # frames per second of recordings and virtual cameras
@@ -38,18 +37,18 @@ class Recorder:
 
     Raises:
         InputError, OutputExistsError: a file that cannot be written.
-        VideoError: this machine has no encoder.
+        VideoError: this machine has no H.264 encoder.
     """
 
     def __init__(self, path: Path | str, *, overwrite: bool = False) -> None:
         self.path = check_format(path, "video", H264_SUFFIXES, overwrite=overwrite)
-        self._size: tuple[int, int] | None = None  # height and width of the first frame
+        self._shape: tuple[int, int] | None = None  # height and width of the first frame
         self._begin = self._end = 0  # times of the first and the last frame
         self._thread = ThreadPoolExecutor(1, "record")
         self._queue: deque[Future[None]] = deque()
         # Only the thread touches these.
-        encoding = _Encoding(**asdict(choose_encoding(self.path.suffix.lower())))
-        self._sink = StreamSink(self.path, encoding, _shape, None, None, start=0, end=None)
+        encoding = _RecordingEncoding(**asdict(choose_encoding(self.path.suffix.lower())))
+        self._sink = StreamSink(self.path, encoding, _properties)
         self._image: Frame | None = None
         self._count = 0  # number of encoded frames
 
@@ -64,15 +63,15 @@ class Recorder:
         Raises:
             VideoError: an earlier frame could not be written, as on a full disk.
         """
-        if self._size is None:
-            self._size = frame.image.shape[0], frame.image.shape[1]
+        if self._shape is None:
+            self._shape = frame.image.shape[0], frame.image.shape[1]
             self._begin = frame.pts
         self._end = max(frame.pts, self._end, self._begin)
         while self._queue and self._queue[0].done():
             self._check(self._queue[0])
             self._queue.popleft()
         if len(self._queue) < _QUEUED:
-            image = resized_frame(frame.image, self._size)
+            image = resized_frame(frame.image, self._shape)
             self._queue.append(self._thread.submit(self._encode, image, frame.pts))
 
     def close(self) -> None:
@@ -81,7 +80,7 @@ class Recorder:
         Raises:
             VideoError: a frame could not be written.
         """
-        if self._size is None:
+        if self._shape is None:
             return
         self._queue.append(self._thread.submit(self._finish))
         self._thread.shutdown()
@@ -93,40 +92,40 @@ class Recorder:
             raise VideoError(f"{self.path}: cannot be written ({error})") from error
 
     def _encode(self, image: Frame, pts: int) -> None:
-        self._repeat(self._ticks(pts))
+        self._repeat(self._frame_number(pts))
         self._image = image
 
     def _finish(self) -> None:
-        # The last frame lasts a tick, or a single one would make no video.
-        self._repeat(self._ticks(self._end) + 1)
+        # The last frame is shown once: otherwise a recording of one frame would be empty.
+        self._repeat(self._frame_number(self._end) + 1)
         self._sink.close()
 
-    def _ticks(self, pts: int) -> Fraction:
-        """A time as a number of frames of the recording."""
+    def _frame_number(self, pts: int) -> Fraction:
+        """The number of the recording's frame at a time of the source."""
         return (pts - self._begin) * TIME_BASE * FPS
 
     def _repeat(self, end: Fraction) -> None:
-        """Encode the last frame at each tick before the end."""
+        """Encode the last image for each frame of the recording before `end`."""
         while self._image is not None and self._count < end:
             self._sink.write(TimedFrame(self._image, self._count, 1))
             self._count += 1
 
 
-class _Encoding(Encoding):
-    """With key frames so often that little of an unfinished file cannot be played."""
+class _RecordingEncoding(Encoding):
+    """With frequent key frames, so that nearly all of an unfinished file can be played."""
 
     @property
     def options(self) -> dict[str, str]:
         return {**super().options, "g": str(_KEY_FRAME_SECONDS * FPS)}
 
 
-def _shape(image: Frame) -> Shape:
+def _properties(image: Frame) -> Shape:
     height, width = image.shape[:2]
-    return Shape(width, height, Fraction(1), Fraction(FPS), Fraction(1, FPS), Colors())
+    return Shape.plain(width, height, Fraction(FPS))
 
 
 class VirtualCamera:
-    """A camera for other programs, by pyvirtualcam: v4l2loopback, or that of OBS; a `Sink`.
+    """A `Sink` that other programs see as a camera, by pyvirtualcam (v4l2loopback, OBS).
 
     Args:
         size: width and height; frames of another size are scaled.

@@ -206,6 +206,11 @@ class Shape:
     colors: Colors
 
     @staticmethod
+    def plain(width: int, height: int, rate: Fraction) -> "Shape":
+        """That of frames at a constant rate, with square pixels."""
+        return Shape(width, height, Fraction(1), rate, 1 / rate, Colors())
+
+    @staticmethod
     def from_facts(facts: Mapping[str, Any]) -> "Shape":
         """From the fields, with the fractions as texts."""
         fractions = {name: Fraction(facts[name]) for name in ("aspect", "rate", "time_base")}

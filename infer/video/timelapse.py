@@ -15,7 +15,6 @@ from nst_rt.images.inputs import File
 from nst_rt.images.io import Frame
 from nst_rt.infer.frames import TimedFrame
 from nst_rt.infer.video.encoder import H264_SUFFIXES, Encoding, Shape, choose_encoding
-from nst_rt.infer.video.probe import Colors
 from nst_rt.infer.video.reader import VideoReader
 from nst_rt.infer.video.writers import StreamSink
 from nst_rt.optimization.runs import ImageSink, OpenSink
@@ -23,8 +22,9 @@ from nst_rt.optimization.runs import ImageSink, OpenSink
 logger = logging.getLogger(__name__)
 
 _RATE = Fraction(30)  # frames per second
-_HOLD = 30  # number of frames that show the last image
-_LARGEST, _SMALLEST = 1920, 16  # sides, pixels: decoded in hardware; taken by the encoder
+_HOLD = 30  # number of frames by which the last image is held
+_LARGEST = 1920  # longest side, pixels, that players decode in hardware
+_SMALLEST = 16  # shortest side, pixels, that the encoder takes
 _CRF = 18
 
 
@@ -32,8 +32,8 @@ def timelapse(path: File, *, overwrite: bool = False) -> OpenSink:
     """An H.264 video as the sink of an optimization's images, see `optimize_to_file`.
 
     Frames go to `OUT.partial.EXT`. Leaving the sink's context without an error renames that to
-    `path`; leaving it with an error finishes the partial file, so that it plays. Images of more
-    than 1920 px are scaled down, and odd sides become even.
+    `path`; leaving it with an error finishes the partial file, so that it plays. Images with
+    a side of more than 1920 px are scaled down, and odd sides become even.
 
     Args:
         path: the output, .mp4, .mkv or .mov.
@@ -50,12 +50,12 @@ def timelapse(path: File, *, overwrite: bool = False) -> OpenSink:
 
 @contextmanager
 def _open(
-    path: Path, encoding: Encoding, shape: tuple[int, int], earlier: int
+    path: Path, encoding: Encoding, shape: tuple[int, int], already_written: int
 ) -> Iterator[ImageSink]:
     scale = min(1, _LARGEST / max(shape))
     height, width = (max(round(side * scale) // 2 * 2, _SMALLEST) for side in shape)
-    properties = Shape(width, height, Fraction(1), _RATE, 1 / _RATE, Colors())
-    sink = StreamSink(path, encoding, lambda _: properties, None, None, start=0, end=None)
+    properties = Shape.plain(width, height, _RATE)
+    sink = StreamSink(path, encoding, lambda _: properties)
     frames = 0
     last: Frame | None = None
 
@@ -65,8 +65,8 @@ def _open(
         frames, last = frames + 1, frame
 
     try:
-        if earlier:
-            for frame in _interrupted(path, earlier, (width, height)):
+        if already_written:
+            for frame in _interrupted(path, already_written, (width, height)):
                 write(frame)
         yield lambda image: write(tensor_to_frame(resize_to(image, (height, width))))
         if last is not None:
@@ -79,7 +79,7 @@ def _open(
 
 
 def _interrupted(path: Path, count: int, size: tuple[int, int]) -> Iterator[Frame]:
-    """Frames of the partial file, which goes; encoding them twice is hardly visible."""
+    """Frames of the partial file, which is deleted afterwards; encoding twice is hardly visible."""
     before = partial_path(path).with_name(f".{partial_path(path).name}")
     if not partial_path(path).exists():
         return

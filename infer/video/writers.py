@@ -146,7 +146,7 @@ class StreamSink:
     Args:
         output: a video file, .gif, .webp, or `-` for Matroska on standard output.
         encoding, shape: of the video; no encoding for GIF and WebP, which have no sound.
-        source: container whose tracks are copied, None for none.
+        source: container whose tracks are copied; None for video alone.
         others: queue of the packets of these tracks, which the reader fills.
         start, end: seconds of the source to copy.
     """
@@ -156,11 +156,11 @@ class StreamSink:
         output: Path,
         encoding: Encoding | None,
         shape: ShapeOf,
-        source: InputContainer | None,
-        others: "queue.SimpleQueue[Packet] | None",
+        source: InputContainer | None = None,
+        others: "queue.SimpleQueue[Packet] | None" = None,
         *,
-        start: float,
-        end: float | None,
+        start: float = 0.0,
+        end: float | None = None,
     ) -> None:
         self._output, self._encoding, self._shape_of = output, encoding, shape
         self._source, self._others = source, others

@@ -1,9 +1,9 @@
-"""The command line: one verb per use, each a thin layer over a function of the library.
+"""The command line: one verb per task, each a thin layer over a function of the library.
 
 A verb is a module with `EXAMPLES`, `add_arguments(parser)` and `run(**options)`; the first line of
 its docstring is its help. What is slow to import is imported inside `run`. Options that are not
-given are not passed on, so that the library's defaults are the only ones; help takes them from the
-signature of the function that the verb names in `DEFAULTS_OF`.
+given are not passed on, so that the library's defaults hold; help takes them from the signature of
+the function that the verb names in `DEFAULTS_OF`.
 """
 
 import argparse

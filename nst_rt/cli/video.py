@@ -250,7 +250,14 @@ def _time(text: str) -> float:
 
 
 def _size(text: str) -> "int | tuple[int, int]":
-    return int(text) if text.isdecimal() else frame_size(text)
+    if text.isdecimal():
+        return int(text)
+    try:
+        return frame_size(text)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither a long side such as 1280 nor a size such as 640x480"
+        ) from error
 
 
 def _rate(text: str) -> Any:

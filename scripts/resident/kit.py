@@ -35,11 +35,11 @@ from resident.training import ResidentTraining
 
 RECIPE = ("bold", "new_style")
 PARENT = f"gallery{SUFFIX}"  # the model to start from, as it is named in a kit
-LIMIT = 48 * 2**20  # bytes; leaves room for the repository
+LIMIT = 48 * 2**20  # bytes; beside the repository it fits into an upload of 64 MiB
 _PHOTOS, _STYLES, _VGG = "content.zip", "styles", "vgg19.pth"
 _STYLE_SIZE = 512  # pixels of the long side
 _QUALITIES = range(92, 59, -4)
-_RESERVE = 10.0  # seconds for finishing
+_RESERVE = 10.0  # seconds kept for writing the last model
 
 
 def pack_kit(
