@@ -32,8 +32,8 @@ four photos of scikit-image. The last column, like the sheet above, shows what t
 photos of 500 to 700 px at a stroke size of 1:1.
 In most styles of the gallery the network alone loses thin objects such as antennas; the photo's
 detail is [put back](../docs/styles.md#stroke-size), except at a stroke size of 1:1. Dark areas
-without detail often stay plain. See also [what else was tried](../benchmarks/README.md) and [all styles in one
-chart](../docs/boldness.png).
+without detail often stay plain. See also [what else was tried](../benchmarks/README.md) and [all
+styles in one chart](../docs/boldness.png).
 
 **Before you use them**: the training photos, listed below by source and number, include ImageNet
 and Caltech-101, which are for research. So use these models for research and private purposes, or
