@@ -4,12 +4,14 @@ Work is resumed only if its record is the same as before; otherwise the differen
 """
 
 import hashlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from nst_rt.errors import InputError
 
-_LONGEST = 40  # characters of a value that an error shows; digests are longer
+_LONGEST = 40  # characters of a value that an error shows
+_DIGEST = re.compile("[0-9a-f]{16,}")
 
 
 def check_record(path: Path, before: Mapping[str, object], now: Mapping[str, object]) -> None:
@@ -41,6 +43,7 @@ def file_digest(path: Path | str) -> str:
 
 
 def _difference(name: str, before: object, now: object) -> str:
-    if max(len(str(before)), len(str(now))) > _LONGEST:
+    shown = ["not given" if value is None else str(value) for value in (before, now)]
+    if any(len(text) > _LONGEST or _DIGEST.fullmatch(text) for text in shown):
         return name
-    return f"{name} ({before} before, {now} now)"
+    return f"{name} ({shown[0]} before, {shown[1]} now)"

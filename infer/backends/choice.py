@@ -116,8 +116,8 @@ def _fastest(
     if device and len(missing) == len(BACKENDS) - 1:
         asked = f"`device` {device}" + (f", {precision}" if precision != "auto" else "")
         raise BackendError(
-            f"no backend offers {asked} here; nst-rt info lists the devices, naming one "
-            "`backend` shows why"
+            f"no backend offers {asked} here; nst-rt info lists the devices, and `backend` torch "
+            "shows why PyTorch has none"
         )
     if not rates:
         raise BackendError(f"no backend can do this here: {_listed(missing | failed)}")

@@ -181,7 +181,8 @@ def _check_output(output: Path | str, settings: ConversionSettings) -> tuple[Pat
         check = check_pattern if is_pattern(output) else check_output
         return check(output, overwrite=overwrite), None
     try:
-        output = check_format(output, "video", VIDEO_SUFFIXES, overwrite=overwrite)
+        known = (*VIDEO_SUFFIXES, *ANIMATION_SUFFIXES)
+        output = check_format(output, "video", known, overwrite=overwrite)
     except OutputExistsError:
         # A conversion that was to replace it was interrupted.
         if not (settings.resume and work_path(output).is_dir()):

@@ -180,8 +180,10 @@ def _unknown(arguments: Sequence[str], options: Collection[str]) -> str:
     """The error message for arguments that a verb does not have."""
     for argument in arguments:
         option = argument.partition("=")[0]
-        if option.startswith("-") and (near := difflib.get_close_matches(option, options, n=1)):
-            return f"unknown option {option} (did you mean {near[0]}?)"
+        if option.startswith("-"):
+            near = difflib.get_close_matches(option, options, n=1)
+            hint = f"did you mean {near[0]}?" if near else "--help lists them"
+            return f"unknown option {option} ({hint})"
     return f"unknown arguments: {' '.join(map(shown_source, arguments))}"
 
 

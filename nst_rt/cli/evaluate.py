@@ -62,7 +62,7 @@ def run(model: str, clip: str | None = None, **options: Any) -> Report:
     if clip is not None:
         return _on_clip(model, clip, **options)
     if missing := [f"`{name}`" for name in ("style_image", "photos") if name not in options]:
-        raise InputError(f"required: {', '.join(missing)}; or `clip` to measure flicker only")
+        raise InputError(f"give {' and '.join(missing)}, or `clip` to measure flicker only")
     if "frames" in options:
         raise InputError("`frames` goes with `clip`")
     return _on_photos(model, options.pop("photos"), options.pop("style_image"), **options)

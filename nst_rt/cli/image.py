@@ -65,7 +65,7 @@ def run(photos: list[str], *, output: str | None = None, **options: Any) -> Repo
     counts = [str(first.output) if first else f"{folder}: {quantity(len(folders), 'photo')}"]
     counts += [f"{first.width}x{first.height}"] if first else []
     counts += [f"{done.kept} kept"] if done.kept else []
-    counts += [f"skipped: {len(done.skipped)}"] if done.skipped else []
+    counts += [f"{len(done.skipped)} skipped"] if done.skipped else []
     facts = {
         "images": [asdict(image) | {"output": str(image.output)} for image in done.images],
         "kept": done.kept,

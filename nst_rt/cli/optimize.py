@@ -48,7 +48,8 @@ def run(
             f"nst-rt optimize {last} --style-image {' '.join(style_images)}"
         )
     if pairs is None and not (content and style_image):
-        raise InputError("give a content image and then `style_image`, or `list`")
+        missing = "`style_image`" if content else "a content image and then `style_image`"
+        raise InputError(f"give {missing}, or `list`")
     several = pairs is not None or grid is not None or len(content) > 1
     if several and (unfit := [name for name in _FOR_ONE_IMAGE if name in options]):
         raise InputError(f"`{unfit[0]}` is for one image")

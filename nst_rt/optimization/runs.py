@@ -187,7 +187,7 @@ class _Run:
             before, losses = state["record"], state["losses"]
         except Exception as error:  # unpickling any bytes may raise anything
             raise InputError(f"{self._path}: damaged; `overwrite` starts over") from error
-        check_record(self._path, before, self._record)
+        check_record(self._target, before, self._record)
         self.losses = losses
         self._optimization.load_state_dict(state["optimization"])
 

@@ -162,7 +162,7 @@ def test_help_shows_the_defaults_of_the_library(run: Run, option: str, function:
 STYLE_IMAGE = "@style-image"  # stands for a style image's path
 GOOD = ("--style-image", STYLE_IMAGE, "--photos", "photos")
 BAD = [
-    (["starry_night"], "--style-image, --photos"),
+    (["starry_night"], "--photos"),
     (["starry_night", "--style-image", STYLE_IMAGE], "--photos"),
     (["--photos", "photos", "--style-image", STYLE_IMAGE], "MODEL"),
     (["starry_night", *GOOD, "--frames", "9"], "--frames.*--clip"),

@@ -107,5 +107,5 @@ def test_skipped_photos_are_a_partial_result(run: Run, monkeypatch: pytest.Monke
     monkeypatch.setattr("nst_rt.infer.photos.stylize_images", lambda *_, **__: done)
     code, out, err = run("photos")
     assert (code, err.count("\n")) == (3, 1)
-    assert "a.png, 40x30, skipped: 1" in out
+    assert "a.png, 40x30, 1 skipped" in out
     assert "b: damaged" in err
