@@ -78,7 +78,7 @@ def test_passes_group_related_styles(stylizer: Stylizer) -> None:
 def test_architectures_blend_by_outputs(frame: Frame) -> None:
     network = TransformerNet("classic", width=4, blocks=1).eval().requires_grad_(False)
     style_set = StyleSet(PARENT, StyleModel(network, (Style("classic"),)))
-    stylizer = Stylizer(style_set, ["parent", "classic"], backend="torch", stroke_size="1:1")
+    stylizer = Stylizer(style_set, ["parent", "classic"], **EXACT)
     mix = (stylized(PARENT.network, frame) + stylized(network, frame)) / 2
     assert np.abs(stylizer(frame) - mix).max() <= 2
 
