@@ -26,6 +26,7 @@ from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize, at_full_size, resi
 from nst_rt.infer.timeline import AnyStyle, load_blend
 from nst_rt.models.style_model import StyleModel
 from nst_rt.models.transformer import MINIMUM_SIZE, TransformerNet
+from nst_rt.tiles import check_memory
 
 # Frames up to this size are stylized without asking how much memory is free.
 _SURELY_FITS_PIXELS = 4096 * 2160
@@ -76,8 +77,7 @@ class Stylizer:
         precision: Precision = "auto",
         memory: float | None = None,
     ) -> None:
-        if memory is not None and not 0 < memory < float("inf"):
-            raise InputError(f"`memory` must be a positive number of GB, not {memory}")
+        check_memory(memory)
         self.style_set = styles if isinstance(styles, StyleSet) else StyleSet(styles)
         self._memory = memory
         self.strength = strength

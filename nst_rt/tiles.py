@@ -1,5 +1,6 @@
 """Tiles that cover an image once, with margins for what a network sees around them."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -87,6 +88,12 @@ def fitting_tile(
         f"only {memory / 1e9:.1f} GB may be used: "
         + ("no smaller size would fit" if fits is None else f"`size` {fits} would fit")
     )
+
+
+def check_memory(memory: float | None) -> None:
+    """Raise an InputError unless a memory limit is a positive number of GB, or None for none."""
+    if memory is not None and not 0 < memory < math.inf:
+        raise InputError(f"`memory` must be a positive number of GB, not {memory}")
 
 
 def _intervals(

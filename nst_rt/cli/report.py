@@ -14,8 +14,8 @@ from nst_rt.progress import Progress
 class Report:
     """What a verb did: a text for people, and the facts for `--json`.
 
-    The exit code is another than 0 where a part of what was asked for is missing. A report goes to
-    standard output, or beside it where that carries the work itself.
+    The exit code is not 0 if part of what was asked for is missing. A report goes to standard
+    output; with `beside` to standard error, since standard output carries the result itself.
     """
 
     text: str

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 import torch
 
 from nst_rt.devices import available_memory
-from nst_rt.errors import InputError
 from nst_rt.images.convert import scaled_shape
 from nst_rt.models.vgg import reach
 from nst_rt.optimization.presets import OptimizerName
-from nst_rt.tiles import TILE_SIDES, fitting_tile
+from nst_rt.tiles import TILE_SIDES, check_memory, fitting_tile
 
 _GB = 1e9
 # The interpreter, PyTorch and its kernels, and VGG19's weights.
@@ -73,8 +72,7 @@ def plan_memory(
     Raises:
         InputError: it cannot fit; the message says which size would.
     """
-    if memory is not None and not 0 < memory < math.inf:
-        raise InputError(f"`memory` must be a positive number of GB, not {memory}")
+    check_memory(memory)
     limit = available_memory(device) if memory is None else memory * _GB
     margin = 2 * reach(layers)
     long = max(shapes[0])
