@@ -1,6 +1,7 @@
 """Visitors of a browser studio, with and without a browser."""
 
 import json
+import os
 import re
 import threading
 import time
@@ -20,8 +21,8 @@ from starlette.testclient import TestClient
 from nst_rt.infer.web.settings import Limits, Settings
 from nst_rt.infer.web.stylizers import encode_image
 
-# Not a limit on speed: what has not happened by then, on the busiest machine, never will.
-PATIENCE = 300.0
+# Seconds, not a limit on speed: what has not happened by then, on the busiest machine, never will.
+PATIENCE = float(os.environ.get("NST_RT_PATIENCE", "300"))
 LIMITS = Limits(upload=512 * 10**6, storage=4 * 10**9, pixels=50 * 10**6, seconds=600, viewers=4)
 # A live frame, smooth, so that JPEG keeps it.
 FRAME = np.random.default_rng(0).integers(0, 256, (3, 4, 3), np.uint8).repeat(16, 0).repeat(16, 1)

@@ -31,6 +31,7 @@ from nst_rt.errors import InputError, StyleTransferError
 from nst_rt.images.convert import tensor_to_frame
 from nst_rt.images.io import load_picture, save_image
 from nst_rt.infer.adaptive import LiveStyle
+from nst_rt.infer.frame_stylizer import FrameStylizer
 from nst_rt.infer.web.jobs import Job, Jobs
 from nst_rt.infer.web.results import Results
 from nst_rt.infer.web.security import COOKIE_SECONDS, Guard
@@ -232,16 +233,22 @@ class _Routes:
         """An image in a style or a blend, at its own size or smaller, as JPEG or PNG."""
         content = self._upload(request, request.path_params["id"], "image")
         query = request.query_params
-        given = {name: query[name] for name in ("strength", "stroke_size") if name in query}
+        given = {
+            name: query[name]
+            for name in ("strength", "stroke_size", "preserve_colors")
+            if name in query
+        }
         choice = parse_choice({"styles": _weights(query), **given})
         own_size = max(content.facts["width"], content.facts["height"])
         size = min(number(query["size"], int), own_size) if "size" in query else None
         suffix = ".png" if query.get("format") == "png" else ".jpg"
-        stylizer = self._shared.in_style(choice)
+        stylizer = FrameStylizer(
+            self._shared.in_style(choice), post_processing=choice.post_processing
+        )
 
         def stylize() -> bytes:
             picture = load_picture(content.path, size=size)
-            frame = stylizer(tensor_to_frame(picture.image))
+            frame = stylizer.stylize(tensor_to_frame(picture.image), 0)
             if size is not None:
                 return encode_image(frame, suffix)
             with TemporaryDirectory(dir=content.path.parent) as folder:

@@ -138,7 +138,8 @@ class Guard:
             session["admission"] = self._admission
         elif given is None:
             return None
-        return RedirectResponse("/", 303)
+        rest = connection.url.remove_query_params("token").query
+        return RedirectResponse(f"/?{rest}" if rest else "/", 303)
 
     def _is_own(self, host: str) -> bool:
         try:

@@ -16,6 +16,7 @@ from nst_rt.infer.adaptive import AdaptiveStylizer, LiveStyle
 from nst_rt.infer.backends import BackendName, Precision
 from nst_rt.infer.blend import Pass, StyleSet
 from nst_rt.infer.frame_stylizer import FrameStylizer
+from nst_rt.infer.postprocess import PostProcessing
 from nst_rt.infer.stability.stabilizer import DEFAULT_STABILITY, Stabilizer
 from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize
 from nst_rt.infer.stylizer import Stylizer
@@ -39,6 +40,7 @@ def parse_choice(value: Any) -> LiveStyle:
             float(value.get("strength", 1)),
             StrokeSize.parse(value.get("stroke_size", DEFAULT_STROKES)),
             float(value.get("stability", DEFAULT_STABILITY)),
+            PostProcessing(preserve_colors=value.get("preserve_colors") in (True, "true")),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"not a choice of styles: {str(value)[:200]}") from error

@@ -73,6 +73,7 @@ def plan_video(
                 job.folder / "video.mp4",  # of H.264, which browsers play
                 style=stylizer,
                 stability=choice.stability,
+                preserve_colors=choice.post_processing.preserve_colors,
                 progress=progress,
             )
         except PartialResultError as error:

@@ -1,18 +1,19 @@
 // The page as a whole: its tabs and their start.
 
-import { ask } from "./api.js";
-import { ImageTab } from "./image.js";
-import { JobList } from "./jobs.js";
-import { Live } from "./live.js";
-import { optimizeTab } from "./optimize.js";
-import { trainTab } from "./train.js";
-import { byId, telling } from "./ui.js";
-import { videoTab } from "./video.js";
+import { ask } from "./parts/api.js";
+import { Choice } from "./parts/choice.js";
+import { byId, tell, telling } from "./parts/elements.js";
+import { JobList } from "./parts/jobs.js";
+import { ImageTab } from "./tabs/image.js";
+import { Live } from "./tabs/live.js";
+import { optimizeTab } from "./tabs/optimize.js";
+import { trainTab } from "./tabs/train.js";
+import { videoTab } from "./tabs/video.js";
 
 const tabs = [...document.querySelectorAll("[role=tab]")];
 
-/** Show a tab and put it into the address. */
-function open(tab, { focus = false } = {}) {
+/** Show a tab. */
+function show(tab, { focus = false } = {}) {
   for (const each of tabs) {
     const chosen = each === tab;
     each.setAttribute("aria-selected", chosen);
@@ -20,8 +21,16 @@ function open(tab, { focus = false } = {}) {
     byId(each.getAttribute("aria-controls")).hidden = !chosen;
   }
   if (focus) tab.focus();
-  history.replaceState(null, "", `#${tab.getAttribute("aria-controls")}`);
 }
+
+/** Show a tab and put it into the address, as one step of the browser's history. */
+function open(tab, settings) {
+  show(tab, settings);
+  const hash = `#${tab.getAttribute("aria-controls")}`;
+  if (hash !== location.hash) history.pushState(null, "", `${location.search}${hash}`);
+}
+
+const ofAddress = () => tabs.find((tab) => `#${tab.getAttribute("aria-controls")}` === location.hash) ?? tabs[0];
 
 /** Arrow keys, Home and End, as in the ARIA pattern for tabs. */
 function onKey(event) {
@@ -36,25 +45,31 @@ for (const tab of tabs) {
   tab.addEventListener("click", () => open(tab));
   tab.addEventListener("keydown", onKey);
 }
-open(tabs.find((tab) => `#${tab.getAttribute("aria-controls")}` === location.hash) ?? tabs[0]);
+addEventListener("popstate", () => show(ofAddress()));
+show(ofAddress());
 
 telling(async () => {
   const studio = await ask("/api/studio");
   byId("backend").textContent = `${studio.backend} · nst-rt ${studio.version}`;
-  const live = new Live();
+  const choice = new Choice();
+  const live = new Live(choice);
   const jobs = new JobList({
     undo: studio.undo,
     onStyles: telling(async () => offer((await ask("/api/studio")).styles)),
     useStyle: (name) => {
-      live.picker.choose(name);
+      choice.set({ first: name });
       open(byId("tab-live"), { focus: true });
     },
   });
-  const image = new ImageTab(studio.limits);
-  const video = videoTab(studio.limits, jobs);
+  const image = new ImageTab(studio.limits, choice);
+  const video = videoTab(studio.limits, choice, jobs);
   optimizeTab(studio.limits, jobs);
   trainTab(studio, jobs);
-  const offer = (styles) => [live.picker, image, video].forEach((each) => each.offer(styles));
+  const offer = (styles) => {
+    const missing = choice.restrict(styles.map(({ name }) => name));
+    for (const name of missing) tell(`There is no style ${name} in this studio.`, { bad: true });
+    for (const each of [live.picker, image, video]) each.offer(styles);
+  };
   offer(studio.styles);
   await jobs.refresh();
   document.documentElement.dataset.ready = "yes";

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -21,7 +20,7 @@ def test_image_is_shown_in_all_styles_and_downloaded_at_full_size(
     page.choose_file("image-drop", tmp_path / "my photo.png")
 
     def loaded() -> int:
-        images = "return [...document.querySelectorAll('#image img')]"
+        images = "return [...document.querySelectorAll('#image img:not(.original)')]"
         return int(page.run(f"{images}.filter(each => each.naturalWidth).length"))
 
     page.wait(lambda: loaded() == 3, "the image in two styles, and one of them large")
@@ -93,8 +92,7 @@ def test_wrong_token_is_refused_and_the_right_one_opens_the_page(elsewhere: Else
         assert "locked" in page.find("main").text
         page.find("input[name=token]").send_keys("correct horse", Keys.ENTER)
         page.wait(lambda: page.find_all("html[data-ready]"), "page")
-        assert page.driver.current_url == f"{page.url}#live"
-        assert urlsplit(page.url).query == ""
+        assert "horse" not in page.driver.current_url
 
 
 def test_tabs_and_styles_work_with_the_keyboard(page: Page) -> None:

@@ -1,9 +1,11 @@
 // The image tab: one image in all styles, and in one of them at full size.
 
-import { download } from "./api.js";
-import { describe, discard, upload } from "./files.js";
-import { StylePicker } from "./styles.js";
-import { byId, dropzone, save, stem, telling } from "./ui.js";
+import { download } from "../parts/api.js";
+import { dropzone } from "../parts/drop.js";
+import { byId, element, save, stem, telling } from "../parts/elements.js";
+import { describe, discard, upload } from "../parts/files.js";
+import { StylePicker } from "../parts/picker.js";
+import { Stage } from "../parts/stage.js";
 
 const VIEW = 1024; // pixels, long side
 const THUMB = 200;
@@ -15,11 +17,18 @@ export class ImageTab {
   #image = null;
   #timer = 0;
 
-  constructor(limits) {
+  constructor(limits, choice) {
+    this.choice = choice;
+    choice.addEventListener("change", () => this.#later());
     this.view = byId("image-view");
-    this.stage = byId("image-stage");
-    this.original = byId("image-original");
-    this.picker = new StylePicker(byId("image-style"), { moving: false, onChange: () => this.#later() });
+    this.original = element("img", { alt: "The original" });
+    this.stage = new Stage(byId("image-stage"), {
+      shown: this.view,
+      original: this.original,
+      compare: byId("image-compare"),
+      hold: byId("image-hold"),
+    });
+    this.picker = new StylePicker(byId("image-style"), choice, { moving: false });
     this.drop = dropzone(byId("image-drop"), {
       label: "Choose or drop an image",
       hint: "JPEG, PNG, WebP, TIFF",
@@ -31,13 +40,8 @@ export class ImageTab {
         this.#show(found);
       },
     });
-    this.view.addEventListener("load", () => this.stage.classList.remove("busy"));
+    this.view.addEventListener("load", () => this.stage.root.classList.remove("busy"));
     this.view.addEventListener("error", telling(() => this.#explain()));
-    this.original.addEventListener("click", () => {
-      const pressed = this.original.getAttribute("aria-pressed") !== "true";
-      this.original.setAttribute("aria-pressed", pressed);
-      this.#stylize();
-    });
     byId("image-download").addEventListener("click", telling(() => this.#download()));
   }
 
@@ -47,14 +51,14 @@ export class ImageTab {
     const kept = sessionStorage.getItem(KEY);
     if (!kept || this.#image) return;
     const image = JSON.parse(kept);
-    const probe = `${address(image)}?style=${this.picker.name}&strength=0&size=64`;
+    const probe = `${address(image)}?style=${this.choice.values.first}&strength=0&size=64`;
     download(probe).then(() => this.#show(image), () => sessionStorage.removeItem(KEY));
   }
 
   /** Stylize a new image once; if that fails, it is not kept. */
   async #tryOut(image) {
     try {
-      await download(`${address(image)}?${this.picker.query}&size=${THUMB}`);
+      await download(`${address(image)}?${this.choice.query}&size=${THUMB}`);
     } catch (error) {
       discard(image);
       throw error;
@@ -64,9 +68,11 @@ export class ImageTab {
   #show(image) {
     this.#image = image;
     sessionStorage.setItem(KEY, JSON.stringify(image));
-    this.stage.hidden = false;
+    this.stage.root.hidden = false;
     byId("image-tools").hidden = false;
     this.drop.shrink(describe(image));
+    this.stage.shape(image.width, image.height);
+    this.original.src = `${address(image)}?style=${this.choice.values.first}&strength=0&size=${VIEW}`;
     this.picker.showPreviews((name) => `${address(image)}?style=${encodeURIComponent(name)}&stroke_size=${THUMB_STROKES}&size=${THUMB}`);
     this.#stylize();
   }
@@ -78,16 +84,14 @@ export class ImageTab {
 
   #stylize() {
     if (!this.#image) return;
-    const original = this.original.getAttribute("aria-pressed") === "true";
-    const query = original ? `style=${this.picker.name}&strength=0` : this.picker.query;
-    this.stage.classList.add("busy");
-    this.view.alt = original ? "The original" : `The image as ${Object.keys(this.picker.choice.styles).join(" and ")}`;
-    this.view.src = `${address(this.#image)}?${query}&size=${VIEW}`;
+    this.stage.root.classList.add("busy");
+    this.view.alt = `The image as ${Object.keys(this.choice.styles).join(" and ")}`;
+    this.view.src = `${address(this.#image)}?${this.choice.query}&size=${VIEW}`;
   }
 
   /** An <img> only reports that it failed; the studio says why when asked again. */
   async #explain() {
-    this.stage.classList.remove("busy");
+    this.stage.root.classList.remove("busy");
     await download(this.view.src);
   }
 
@@ -97,8 +101,8 @@ export class ImageTab {
     button.disabled = true;
     button.textContent = "Stylizing …";
     try {
-      const blob = await download(`${address(this.#image)}?${this.picker.query}&format=${format}`);
-      save(blob, `${stem(this.#image.name)}_${this.picker.name}.${format}`);
+      const blob = await download(`${address(this.#image)}?${this.choice.query}&format=${format}`);
+      save(blob, `${stem(this.#image.name)}_${this.choice.values.first}.${format}`);
     } finally {
       button.disabled = false;
       button.textContent = "Download full size";

@@ -1,7 +1,8 @@
 // Uploads, checked against the limits of the studio before they are sent.
 
 import { ask, send, StudioError } from "./api.js";
-import { dropzone, element } from "./ui.js";
+import { dropzone } from "./drop.js";
+import { element } from "./elements.js";
 
 const SHORT_SIDE = 288; // pixels that training needs
 const PARALLEL = 3; // photos in flight

@@ -1,7 +1,7 @@
 // The optimize tab: a content image, a style image, and the image that is optimized from them.
 
-import { uploadPlace } from "./files.js";
-import { byId, telling } from "./ui.js";
+import { byId, telling } from "../parts/elements.js";
+import { uploadPlace } from "../parts/files.js";
 
 const DEFAULT_WEIGHT = 1; // as a power of ten; not sent, so that the studio's default holds
 

@@ -1,7 +1,8 @@
 // The train tab: a style image and photos, from which a style is trained.
 
-import { discard, upload, uploadAlbum, uploadPlace } from "./files.js";
-import { byId, dropzone, element, stem, telling } from "./ui.js";
+import { dropzone } from "../parts/drop.js";
+import { byId, element, stem, telling } from "../parts/elements.js";
+import { discard, upload, uploadAlbum, uploadPlace } from "../parts/files.js";
 
 const MIN_PHOTOS = 500; // recommended by the docs
 

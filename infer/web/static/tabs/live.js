@@ -1,8 +1,9 @@
 // The live tab: camera frames go to the studio and back, with at most two in flight.
 
-import { ask } from "./api.js";
-import { byId, element, save, tell, telling, unsaved } from "./ui.js";
-import { StylePicker } from "./styles.js";
+import { ask } from "../parts/api.js";
+import { byId, element, save, tell, telling, unsaved } from "../parts/elements.js";
+import { StylePicker } from "../parts/picker.js";
+import { Stage } from "../parts/stage.js";
 
 // Frames in flight: one is being stylized while the next one travels. Any more would only wait and
 // be old when they are shown.
@@ -32,12 +33,20 @@ export class Live {
   #size = []; // width and height that frames are stylized at
   #starts = 0; // a start that waits for the browser gives up after a later start or stop
 
-  constructor() {
+  constructor(choice) {
+    this.choice = choice;
+    choice.addEventListener("change", () => this.#sendChoice());
     this.video = byId("live-camera");
     this.canvas = byId("live-canvas");
     this.screen = this.canvas.getContext("2d", { alpha: false });
     this.capture = element("canvas");
-    this.picker = new StylePicker(byId("live-style"), { onChange: () => this.#sendChoice() });
+    this.picker = new StylePicker(byId("live-style"), choice);
+    this.stage = new Stage(byId("live-stage"), {
+      shown: this.canvas,
+      original: this.video,
+      compare: byId("live-compare"),
+      hold: byId("live-hold"),
+    });
     byId("live-start").addEventListener("click", () => this.start());
     byId("live-stop").addEventListener("click", () => this.stop());
     byId("live-shot").addEventListener("click", () => this.#snapshot());
@@ -163,7 +172,7 @@ export class Live {
   }
 
   #sendChoice() {
-    if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(this.picker.choice));
+    if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(this.choice.json));
   }
 
   /** Notice each new frame of the camera while this stream is in use. */
@@ -192,6 +201,7 @@ export class Live {
     if (this.capture.width !== width || this.capture.height !== height) Object.assign(this.capture, { width, height });
     const context = this.capture.getContext("2d", { alpha: false });
     const side = byId("live-mirror").checked ? -1 : 1;
+    this.video.classList.toggle("mirrored", side < 0);
     context.setTransform(side, 0, 0, 1, side < 0 ? width : 0, 0);
     context.drawImage(this.video, 0, 0);
     const jpeg = await new Promise((resolve) => this.capture.toBlob(resolve, "image/jpeg", QUALITY));
@@ -210,7 +220,10 @@ export class Live {
       const frame = await createImageBitmap(blob);
       if (this.#socket !== socket) return;
       const { width, height } = frame;
-      if (this.canvas.width !== width || this.canvas.height !== height) Object.assign(this.canvas, { width, height });
+      if (this.canvas.width !== width || this.canvas.height !== height) {
+        Object.assign(this.canvas, { width, height });
+        this.stage.shape(width, height);
+      }
       this.screen.drawImage(frame, 0, 0);
       frame.close();
       this.#trouble("");
@@ -243,7 +256,7 @@ export class Live {
     byId("live-veil").hidden = on;
     byId("live-meter").hidden = !on;
     this.#trouble("");
-    for (const id of ["live-stop", "live-shot", "live-record"]) byId(id).disabled = !on;
+    for (const id of ["live-stop", "live-shot", "live-record", "live-compare", "live-hold"]) byId(id).disabled = !on;
     if (!on) byId("live-message").textContent = message;
   }
 

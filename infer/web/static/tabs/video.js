@@ -1,12 +1,12 @@
 // The video tab: an upload, a job, a download.
 
-import { uploadPlace } from "./files.js";
-import { StylePicker } from "./styles.js";
-import { byId, telling } from "./ui.js";
+import { byId, telling } from "../parts/elements.js";
+import { uploadPlace } from "../parts/files.js";
+import { StylePicker } from "../parts/picker.js";
 
 /** Set up the tab; returns its style picker. */
-export function videoTab(limits, jobs) {
-  const picker = new StylePicker(byId("video-style"));
+export function videoTab(limits, choice, jobs) {
+  const picker = new StylePicker(byId("video-style"), choice);
   const start = byId("video-start");
   const video = uploadPlace(byId("video-drop"), {
     kind: "video",
@@ -16,7 +16,7 @@ export function videoTab(limits, jobs) {
     accept: "video/*,.mkv",
     onFound: () => (start.disabled = false),
   });
-  const startJob = () => jobs.start({ kind: "video", video: video.found.id, choice: picker.choice });
+  const startJob = () => jobs.start({ kind: "video", video: video.found.id, choice: choice.json });
   start.addEventListener("click", telling(startJob));
   return picker;
 }

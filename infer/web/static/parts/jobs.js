@@ -2,7 +2,7 @@
 
 import { ask } from "./api.js";
 import { lossCurve } from "./curve.js";
-import { byId, element, tell, telling } from "./ui.js";
+import { byId, element, tell, telling } from "./elements.js";
 
 const POLL_MS = 1000;
 const STATES = {

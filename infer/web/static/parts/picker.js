@@ -1,0 +1,96 @@
+// The style picker of a tab: shows the choice and changes it.
+
+import { element, slider } from "./elements.js";
+
+const percent = (value) => `${Math.round(value * 100)}%`;
+const DEFAULT_STROKES = 2; // percent, at the middle of the slider, which counts octaves
+const strokes = (octaves) => Number((DEFAULT_STROKES * 2 ** octaves).toFixed(2));
+
+/** The controls of one tab. `moving`: whether it stylizes frames, which have a stability. */
+export class StylePicker {
+  #styles = [];
+  #previews = null;
+
+  constructor(form, choice, { moving = true } = {}) {
+    this.form = form;
+    this.choice = choice;
+    this.grid = element("div", { className: "grid" });
+    this.second = element("select", {});
+    this.colors = element("input", { type: "checkbox" });
+    const bind = (label, name, settings = {}) =>
+      slider(label, { show: percent, onInput: (value) => choice.set({ [name]: value }), ...settings });
+    this.amount = bind("Amount of the second style", "amount");
+    this.strength = bind("Strength", "strength");
+    this.strokes = bind("Stroke size", "strokes", {
+      min: -2,
+      max: 2,
+      show: (octaves) => `${strokes(octaves).toFixed(2)}%`,
+      onInput: (octaves) => choice.set({ strokes: strokes(octaves) }),
+    });
+    this.stability = bind("Stability", "stability");
+    this.stability.root.hidden = !moving;
+    form.addEventListener("submit", (event) => event.preventDefault());
+    this.grid.addEventListener("change", (event) => choice.set({ first: event.target.value }));
+    this.second.addEventListener("change", () => choice.set({ second: this.second.value }));
+    this.colors.addEventListener("change", () => choice.set({ colors: this.colors.checked }));
+    choice.addEventListener("change", () => this.#show());
+    const legend = element("legend", { textContent: "Style" });
+    form.replaceChildren(
+      element("fieldset", { className: "styles" }, legend, this.grid),
+      this.strength.root,
+      this.strokes.root,
+      this.stability.root,
+      element("label", { className: "check" }, this.colors, "Keep the colors of the original"),
+      element("label", { className: "field block" }, "Blend with", this.second),
+      this.amount.root,
+    );
+  }
+
+  /** Offer these styles, of which the choice has one. */
+  offer(styles) {
+    this.#styles = styles;
+    this.grid.replaceChildren(...styles.map((style) => this.#swatch(style)));
+    this.second.replaceChildren(
+      element("option", { value: "", textContent: "None" }),
+      ...styles.map(({ name, title }) => element("option", { value: name, textContent: title })),
+    );
+    this.second.disabled = styles.length < 2;
+    this.#show();
+  }
+
+  /** Show other previews on the swatches; `previews` returns the address for a style name. */
+  showPreviews(previews) {
+    this.#previews = previews;
+    this.offer(this.#styles);
+  }
+
+  #show() {
+    const { first, second, amount, strength, strokes, stability, colors } = this.choice.values;
+    const input = [...this.grid.querySelectorAll("input")].find((each) => each.value === first);
+    if (input && !input.checked) {
+      input.checked = true;
+      input.parentElement.scrollIntoView({ block: "nearest", inline: "nearest" });
+    }
+    for (const option of this.second.options) option.hidden = option.value === first;
+    this.second.value = second;
+    this.amount.root.hidden = !second;
+    this.amount.set(amount);
+    this.strength.set(strength);
+    this.strokes.set(Math.log2(strokes / DEFAULT_STROKES));
+    this.stability.set(stability);
+    this.colors.checked = colors;
+  }
+
+  #swatch(style) {
+    const input = element("input", { type: "radio", name: `${this.form.id}-style`, value: style.name, className: "hidden-input" });
+    const about = [style.title, style.artist, style.year].filter(Boolean).join(", ");
+    const title = element("span", { textContent: style.title });
+    return element("label", { className: "swatch", title: about }, input, this.#preview(style), title);
+  }
+
+  #preview(style) {
+    const src = this.#previews?.(style.name) ?? (style.preview && `data:image/webp;base64,${style.preview}`);
+    if (!src) return element("span", { className: "preview", textContent: style.title[0].toUpperCase() });
+    return element("img", { className: "preview", src, alt: "", loading: "lazy" });
+  }
+}
