@@ -17,7 +17,7 @@ from nst_rt.infer.web.app import create_app
 from nst_rt.infer.web.jobs import Job, Jobs
 from nst_rt.infer.web.results import Results
 from nst_rt.infer.web.stylizers import SharedStylizer
-from nst_rt.infer.web.work import run_training
+from nst_rt.infer.web.work.train import run_training
 
 NIGHT = {"styles": {"night": 1}}
 

@@ -1,0 +1,1 @@
+"""The studio's routes, each a thin layer over the other modules."""

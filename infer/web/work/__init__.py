@@ -1,0 +1,14 @@
+"""What jobs do: stylize a video, optimize an image, train a style."""
+
+from collections.abc import Callable, Mapping
+
+from nst_rt.infer.web.work.optimize import plan_optimize
+from nst_rt.infer.web.work.plan import Plan
+from nst_rt.infer.web.work.train import plan_train
+from nst_rt.infer.web.work.video import plan_video
+
+PLANS: Mapping[str, Callable[..., Plan]] = {
+    "video": plan_video,
+    "optimize": plan_optimize,
+    "train": plan_train,
+}

@@ -1,0 +1,46 @@
+"""What all plans share: their types, numbers of visitors, and the priority of background work."""
+
+import os
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from nst_rt.errors import InputError
+from nst_rt.infer.web.jobs import Job
+from nst_rt.infer.web.uploads import Upload
+
+_NICENESS = 10
+
+Work = Callable[[Job], None]
+Find = Callable[..., Upload]
+"""Returns the visitor's upload of an id and one of some kinds."""
+Plan = tuple[str, Work, tuple[Upload, ...]]
+"""The title, the work and the inputs of a job, see `Jobs.submit`. A plan whose uploads, names or
+numbers cannot be used is refused by an InputError or UnknownNameError."""
+
+
+def number(value: Any, kind: Callable[[Any], Any]) -> Any:
+    """Convert a value to int or float; an InputError if it is not a number."""
+    try:
+        return kind(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"not a number: {str(value)[:50]!r}") from error
+
+
+def at_low_priority(work: Work) -> Work:
+    """Work in a thread of its own, since a thread cannot take its priority back."""
+
+    def run(job: Job) -> None:
+        with ThreadPoolExecutor(1, "job", initializer=lower_priority) as thread:
+            thread.submit(work, job).result()
+
+    return run
+
+
+def lower_priority(process: int | None = None) -> None:
+    """Let live viewers have the processor first: lower a process, or this thread (on Linux)."""
+    if sys.platform == "linux":
+        target = threading.get_native_id() if process is None else process
+        os.setpriority(os.PRIO_PROCESS, target, max(_NICENESS, os.nice(0)))
