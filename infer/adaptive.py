@@ -3,7 +3,7 @@
 import copy
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from nst_rt.errors import InputError
 from nst_rt.images.io import Frame
 from nst_rt.infer.frame_stylizer import FrameStylizer
 from nst_rt.infer.postprocess import PLAIN, PostProcessing, check_strength
-from nst_rt.infer.stability.stabilizer import DEFAULT_STABILITY, check_stability
+from nst_rt.infer.stability.stabilizer import DEFAULT_STABILITY, Stabilizer, check_stability
 from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize
 from nst_rt.infer.stylizer import Stylizer
 
@@ -62,27 +62,34 @@ class AdaptiveStylizer:
     Args:
         frame_stylizer: without a timeline.
         fps: frames per second to hold; 0 keeps scale 1.
+        costs: seconds per pixel of the working size, by kind of network (see `Stylizer.runs`); used
+            and updated. Stylizers that share them need not calibrate again.
 
     Attributes:
         scale: current scale.
         working_size: height and width that the last frame was stylized at.
+        preparing: whether the style that was set last is still being compiled, so that frames have
+            the previous one.
 
     Raises:
         InputError: a frame rate that is negative or not finite.
     """
 
-    def __init__(self, frame_stylizer: FrameStylizer, fps: float) -> None:
-        check_frame_rate(fps)
+    def __init__(
+        self,
+        frame_stylizer: FrameStylizer,
+        fps: float,
+        costs: MutableMapping[object, float] | None = None,
+    ) -> None:
         self._frame_stylizer = frame_stylizer
-        self._budget = 1 / fps if fps else float("inf")
-        self._allowed = self._budget  # seconds per frame, with the rate of the source
+        self.hold(fps)
         self._background = ThreadPoolExecutor(1, "compile")
         self.working_size = (0, 0)
         self._requested: LiveStyle | None = None
         self._next: Stylizer | None = None  # takes over as soon as it is compiled
         self._compiling: Future[None] | None = None
-        # Seconds per pixel of the working size, by kind of network.
-        self._costs: dict[object, float] = {}
+        self._costs = {} if costs is None else costs
+        self._is_calibrated = False
         self._times: deque[float] = deque(maxlen=_FRAMES)
         self._intervals: deque[float] = deque(maxlen=_FRAMES)
 
@@ -103,13 +110,60 @@ class AdaptiveStylizer:
     def scale(self) -> float:
         return self._stylizer.scale
 
+    @property
+    def preparing(self) -> bool:
+        return self._next is not None and self._next.blend != self._stylizer.blend
+
+    def hold(self, fps: float) -> None:
+        """Change the frame rate to hold; 0 keeps the scale, or returns to scale 1.
+
+        Raises:
+            InputError: a frame rate that is negative or not finite; nothing changes then.
+        """
+        check_frame_rate(fps)
+        self._budget = 1 / fps if fps else float("inf")
+        self._allowed = self._budget  # seconds per frame, with the rate of the source
+
     def close(self) -> None:
         """End the thread that compiles."""
         self._background.shutdown(wait=True, cancel_futures=True)
 
     def calibrate(self, height: int, width: int) -> None:
         """Find the scale for frames of a size, and compile for it, before the first one comes."""
-        self._prepare(self._stylizer, height, width)
+        self._is_calibrated = True
+        stylizer = self._stylizer
+        if self._budget < float("inf"):
+            if not self._knows(stylizer):
+                self._prepare(stylizer, height, width)
+                self._rehearse(height, width)
+            stylizer.scale = self._scale_for(stylizer, height, width, self._allowed)
+        if not stylizer.is_ready(height, width):
+            stylizer.prepare(height, width)
+
+    def _rehearse(self, height: int, width: int) -> None:
+        """Correct the costs by whole frames, which are also stabilized and brought to full size."""
+        known = self._frame_stylizer.stabilizer
+        trial = FrameStylizer(
+            self._stylizer,
+            stabilizer=None if known is None else Stabilizer(known.stability),
+            post_processing=self._frame_stylizer.post_processing,
+        )
+        gray = np.full((height, width, 3), 128, np.uint8)
+        times = []
+        for _ in range(1 + _CALIBRATION_FRAMES):
+            begin = time.perf_counter()
+            trial.stylize(gray, begin)
+            times.append(time.perf_counter() - begin)
+        # The first one has no previous frame.
+        self._correct(min(times[1:]), self._stylizer.working_size(height, width))
+
+    def _correct(self, seconds: float, working_size: tuple[int, int]) -> None:
+        """Update the costs by the time that a frame took."""
+        kinds = set(self._stylizer.runs)
+        for kind in kinds:
+            self._costs.setdefault(kind, 1.0)  # not calibrated where no frame rate is to be held
+        expected = working_size[0] * working_size[1] * self._cost(self._stylizer)
+        self._costs.update({kind: seconds / expected * self._costs[kind] for kind in kinds})
 
     def set_style(self, style: LiveStyle) -> None:
         """Change the style from the next frame on, or as soon as its network is compiled.
@@ -135,7 +189,7 @@ class AdaptiveStylizer:
             interval: seconds from one frame of the source to the next; 0 if unknown.
         """
         height, width = frame.shape[:2]
-        if not self._times and not self._costs:
+        if not self._is_calibrated:
             self.calibrate(height, width)
         self._take_next(height, width)
         self.working_size = self._stylizer.working_size(height, width)
@@ -167,20 +221,25 @@ class AdaptiveStylizer:
 
     def _prepare(self, stylizer: Stylizer, height: int, width: int) -> None:
         """Choose the scale that the frame rate allows, and compile for it."""
-        if not self._knows(stylizer) and self._budget < float("inf"):
-            stylizer.scale = SCALES[-1]
-            size = stylizer.working_size(height, width)
-            gray = np.full((*size, 3), 128, np.uint8)
-            for kind, each in dict(zip(stylizer.runs, stylizer.passes, strict=True)).items():
-                stylizer.stylize_shrunk(gray, [each])  # compiles
-                times = []
-                for _ in range(_CALIBRATION_FRAMES):
-                    begin = time.perf_counter()
-                    stylizer.stylize_shrunk(gray, [each])
-                    times.append(time.perf_counter() - begin)
-                self._costs[kind] = min(times) / (size[0] * size[1])
+        if self._budget < float("inf") and not self._knows(stylizer):
+            self._measure(stylizer, height, width)
             stylizer.scale = self._scale_for(stylizer, height, width, self._allowed)
         stylizer.prepare(height, width)
+
+    def _measure(self, stylizer: Stylizer, height: int, width: int) -> None:
+        """Measure the costs of a stylizer's networks at the smallest scale, which compiles fast."""
+        trial = copy.copy(stylizer)
+        trial.scale = SCALES[-1]
+        size = trial.working_size(height, width)
+        gray = np.full((*size, 3), 128, np.uint8)
+        for kind, each in dict(zip(trial.runs, trial.passes, strict=True)).items():
+            trial.stylize_shrunk(gray, [each])  # compiles
+            times = []
+            for _ in range(_CALIBRATION_FRAMES):
+                begin = time.perf_counter()
+                trial.stylize_shrunk(gray, [each])
+                times.append(time.perf_counter() - begin)
+            self._costs[kind] = min(times) / (size[0] * size[1])
 
     def _scale_for(self, stylizer: Stylizer, height: int, width: int, seconds: float) -> float:
         """The largest scale at which a frame should take at most `seconds`, else the smallest."""
@@ -205,12 +264,7 @@ class AdaptiveStylizer:
         seconds = float(np.median(self._times))
         self._allowed = max(self._budget, float(np.median(self._intervals)))
         self._forget_times()
-        kinds = set(self._stylizer.runs)
-        for kind in kinds:
-            self._costs.setdefault(kind, 1.0)  # not calibrated where no frame rate is to be held
-        pixels = self.working_size[0] * self.working_size[1]
-        slowdown = seconds / (pixels * self._cost(self._stylizer))
-        self._costs.update({kind: slowdown * self._costs[kind] for kind in kinds})
+        self._correct(seconds, self.working_size)
         is_too_slow = seconds > self._allowed
         allowed = self._allowed if is_too_slow else _MARGIN * self._allowed
         scale = self._scale_for(self._stylizer, height, width, allowed)

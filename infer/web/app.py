@@ -23,6 +23,7 @@ from nst_rt.errors import StyleTransferError
 from nst_rt.infer.web.jobs import Jobs
 from nst_rt.infer.web.results import Results
 from nst_rt.infer.web.routes.jobs import JobRoutes
+from nst_rt.infer.web.routes.link import LinkRoutes
 from nst_rt.infer.web.routes.live import LiveRoutes
 from nst_rt.infer.web.routes.uploads import UploadRoutes
 from nst_rt.infer.web.security import COOKIE_SECONDS, Guard
@@ -99,6 +100,7 @@ class _Studio:
             Route("/", self.page),
             Mount("/static", StaticFiles(directory=_STATIC)),
             Route("/api/studio", self.facts),
+            *LinkRoutes(settings).routes,
             *LiveRoutes(shared, settings).routes,
             *UploadRoutes(shared, uploads).routes,
             *JobRoutes(shared, settings, self._jobs, uploads).routes,
@@ -109,7 +111,8 @@ class _Studio:
         shutil.rmtree(self._settings.root, ignore_errors=True)
 
     async def page(self, request: Request) -> Response:
-        return FileResponse(_STATIC / "index.html")
+        name = "kiosk.html" if "kiosk" in request.query_params else "index.html"
+        return FileResponse(_STATIC / name)
 
     async def facts(self, request: Request) -> Response:
         settings = self._settings

@@ -35,12 +35,14 @@ class Ready:
 
     Attributes:
         links: addresses of the page, the best one first.
+        others: the address for other devices; None if only this machine reaches the studio.
         fingerprint: SHA-256 of the certificate that was made for it.
         camera: whether browsers allow the camera at the first link.
         results: folder of the results.
     """
 
     links: tuple[str, ...]
+    others: str | None
     fingerprint: str | None
     camera: bool
     results: Path
@@ -64,6 +66,7 @@ def serve(
     max_pixels: float = 50.0,
     max_seconds: float = 600.0,
     storage: float = 4.0,
+    kiosk: bool = False,
     backend: BackendName = "auto",
     device: str | None = None,
     precision: Precision = "auto",
@@ -90,6 +93,8 @@ def serve(
         max_pixels: maximum size of an image or of a video frame, megapixels.
         max_seconds: maximum duration of a video.
         storage: maximum size of all files including results, GB.
+        kiosk: give the links of the kiosk page, which shows the camera in one style after another,
+            without controls.
         backend, device, precision: see `Stylizer`.
         on_ready: called when the page can be opened.
 
@@ -147,6 +152,10 @@ def serve(
             addresses = _certified_addresses(addresses, certified)
         https = tls_cert is not None
         port = sock.getsockname()[1]
+        token = secrets.token_urlsafe(12) if token == "" else token
+        scheme = "https" if https else "http"
+        paths = (f"/{token_query(token)}", f"/?kiosk{token_query(token).replace('?', '&')}")
+        pages, kiosks = (links(addresses, port, path, scheme=scheme) for path in paths)
         settings = Settings(
             root,
             Path(user_data_path("nst-rt") / "studio" if results is None else results).absolute(),
@@ -160,10 +169,12 @@ def serve(
             fps=fps,
             photos=photos,
             start_from=start_from,
-            token=secrets.token_urlsafe(12) if token == "" else token,
+            token=token,
             names=(host, *own_names, *certified),
             cookie=f"nst_rt_{port}",
             https=https,
+            link=None if local else pages[0],
+            fingerprint=fingerprint,
         )
         config = uvicorn.Config(
             create_app(shared, settings),
@@ -179,9 +190,10 @@ def serve(
             timeout_graceful_shutdown=3,  # seconds that open requests get
         )
         if on_ready is not None:
-            path, scheme = f"/{token_query(settings.token)}", "https" if https else "http"
-            opened_at = links(addresses, port, path, scheme=scheme)
-            on_ready(Ready(opened_at, fingerprint, https or local, settings.results))
+            opened_at = kiosks if kiosk else pages
+            others = None if local else opened_at[0]
+            camera = https or local
+            on_ready(Ready(opened_at, others, fingerprint, camera, settings.results))
         with _sigterm_as_interrupt():
             uvicorn.Server(config).run(sockets=[sock])
 

@@ -39,6 +39,8 @@ class Settings:
         names: names that the page answers to, beside those of this machine; see `Guard`.
         cookie: start of the cookie's name, different for each port of a host.
         https: whether the studio is served over HTTPS only.
+        link: address for other devices, with the token; None if only this machine reaches it.
+        fingerprint: SHA-256 of the certificate that was made for this run.
         undo: seconds during which removing and cancelling can be undone.
     """
 
@@ -53,4 +55,6 @@ class Settings:
     names: tuple[str, ...] = ()
     cookie: str = "nst_rt"
     https: bool = False
+    link: str | None = None
+    fingerprint: str | None = None
     undo: float = 10.0

@@ -25,6 +25,7 @@ from nst_rt.models.transformer import MINIMUM_SIZE
 
 _JPEG_QUALITY = 85
 _MAX_LIVE_PIXELS = 1920 * 1080
+_MAX_FPS = 60  # that a viewer may ask for
 _MIN_WAIT = 0.1  # fraction of the frame interval; a shorter wait is network jitter
 
 
@@ -46,6 +47,21 @@ def parse_choice(value: Any) -> LiveStyle:
         raise InputError(f"not a choice of styles: {str(value)[:200]}") from error
 
 
+def parse_rate(value: Any, default: float) -> float:
+    """The frame rate to hold that JSON such as `{"fps": 10}` asks for, from above 0 to 60.
+
+    Raises:
+        InputError: anything else.
+    """
+    try:
+        fps = float(value.get("fps", default))
+    except (TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"not a frame rate: {str(value)[:200]}") from error
+    if fps != default and not 0 < fps <= _MAX_FPS:
+        raise InputError(f"the frame rate must be above 0 and at most {_MAX_FPS}, not {fps}")
+    return fps
+
+
 class SharedStylizer(Stylizer):
     """The stylizer of a studio: its copies have styles of their own, and share what is compiled.
 
@@ -55,6 +71,9 @@ class SharedStylizer(Stylizer):
     Args:
         *models: style models, at least one; where two styles share a name, the first one stays.
         backend, device, precision: see `Stylizer`.
+
+    Attributes:
+        costs: what live viewers have measured, see `AdaptiveStylizer`; the next one starts with it.
     """
 
     def __init__(
@@ -70,6 +89,7 @@ class SharedStylizer(Stylizer):
         first = styles.names[0]
         super().__init__(styles, first, backend=backend, device=device, precision=precision)
         self.queue = ThreadPoolExecutor(1, "stylize")
+        self.costs: dict[object, float] = {}
 
     def in_style(self, choice: LiveStyle) -> Stylizer:
         """A copy with a style of its own, for one caller.
@@ -105,7 +125,8 @@ class Viewer:
     def __init__(self, shared: SharedStylizer, choice: LiveStyle, *, fps: float) -> None:
         stabilizer = Stabilizer(choice.stability)
         frame_stylizer = FrameStylizer(shared.in_style(choice), stabilizer=stabilizer)
-        self._frame_stylizer = AdaptiveStylizer(frame_stylizer, fps)
+        self._frame_stylizer = AdaptiveStylizer(frame_stylizer, fps, shared.costs)
+        self._wanted = choice
         self._arrived = self._finished = 0.0  # times of the last frame
 
     @property
@@ -113,9 +134,25 @@ class Viewer:
         """Width and height at which the last frame was stylized."""
         return [*reversed(self._frame_stylizer.working_size)]
 
-    def set_choice(self, choice: LiveStyle) -> None:
-        """Choose the style of the next frames; one that cannot be used leaves the previous one."""
+    @property
+    def preparing(self) -> str | None:
+        """The main style of the choice while it is being compiled; None when frames have it."""
+        is_first = self.size == [0, 0]
+        if not (is_first or self._frame_stylizer.preparing):
+            return None
+        return max(self._wanted.blend, key=lambda name: self._wanted.blend[name])
+
+    def set_choice(self, choice: LiveStyle, fps: float | None = None) -> None:
+        """Choose the style of the next frames; one that cannot be used leaves the previous one.
+
+        Args:
+            choice: the style.
+            fps: frame rate to hold from now on; None keeps it.
+        """
         self._frame_stylizer.set_style(choice)
+        self._wanted = choice
+        if fps is not None:
+            self._frame_stylizer.hold(fps)
 
     def stylize(self, jpeg: bytes) -> bytes:
         """Stylize one frame; raises what `decode_jpeg` does."""

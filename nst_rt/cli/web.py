@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 from nst_rt.cli.options import add_backend_arguments
@@ -15,6 +16,7 @@ EXAMPLES = (
     "",
     "--host 0.0.0.0 --token --self-signed",
     "--photos ~/photos --style mine.safetensors",
+    "--kiosk",
 )
 
 
@@ -48,6 +50,12 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
         type=float,
         metavar="N",
         help="live frame rate to hold by stylizing at a smaller size; 0 never reduces the size",
+    )
+    p.add_argument(
+        "--kiosk",
+        action="store_true",
+        help="print the link of the kiosk page: the camera in one style after another, without "
+        "controls, for a screen in public",
     )
     net = p.add_argument_group("network")
     net.add_argument("--host", metavar="H", help="address to listen on; 0.0.0.0 for all networks")
@@ -95,12 +103,16 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
 def run(**options: Any) -> Report:
     """Serve the studio until Ctrl-C."""
     with needs_extra("web", "the browser studio"):
+        import segno
+
         from nst_rt.infer.web.server import serve
     facts: dict[str, Any] = {"links": []}
 
     def on_ready(ready: "Ready") -> None:
         facts.update(links=list(ready.links), results=str(ready.results))
         tell(_welcome(ready))
+        if ready.others and sys.stderr.isatty():  # for phones
+            segno.make(ready.others, micro=False).terminal(out=sys.stderr, compact=True)
 
     with contextlib.suppress(KeyboardInterrupt):  # the regular end of a server
         serve(**options, on_ready=on_ready)

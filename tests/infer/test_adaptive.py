@@ -191,6 +191,51 @@ def test_styles_of_one_architecture_switch_on_the_next_frame(
     assert len(clock.compiled) == 1
 
 
+def test_calibration_counts_what_a_frame_takes_beside_the_network(
+    create: Create, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock.nanoseconds = 300
+    stylize_frame = FrameStylizer.stylize
+
+    def with_overhead(self: FrameStylizer, frame: Frame, seconds: float) -> Frame:
+        clock.pass_by(0.004)
+        return stylize_frame(self, frame, seconds)
+
+    assert play(create(), 1) == [1.0]
+    monkeypatch.setattr(FrameStylizer, "stylize", with_overhead)
+    # At scale 1 a frame takes 5.8 ms for the network; with the overhead it is 9.8 of 10 ms.
+    assert play(create(), 1) == [1.0]
+    clock.nanoseconds = 400
+    scales = play(create(), 40)
+    assert scales[0] == scales[-1] < 1
+
+
+def test_costs_that_are_shared_give_the_scale_of_the_first_frame(
+    machine: Machine, clock: Clock
+) -> None:
+    costs: dict[object, float] = {}
+    first, second = (AdaptiveStylizer(FrameStylizer(machine), 100, costs) for _ in range(2))
+    settled = play(first)[-1]
+    clock.pass_by(1)
+    before = clock.now
+    assert play(second, 1) == [settled]
+    assert clock.now - before < 0.01  # one frame, and no calibration
+    first.close()
+    second.close()
+
+
+def test_rate_to_hold_changes(held: AdaptiveStylizer, clock: Clock) -> None:
+    clock.nanoseconds = 1000
+    slow = play(held)[-1]
+    held.hold(20)
+    assert play(held)[-1] == 1
+    held.hold(100)
+    assert play(held)[-1] == slow < 1
+    with pytest.raises(InputError):
+        held.hold(-1)
+    assert play(held)[-1] == slow
+
+
 def test_frames_go_on_while_another_architecture_is_compiled(
     held: AdaptiveStylizer, clock: Clock
 ) -> None:
@@ -200,8 +245,10 @@ def test_frames_go_on_while_another_architecture_is_compiled(
         held.set_style(LiveStyle({style: 1.0}, stroke_size=FULL_SIZE))
         stylize(held)
         assert held._stylizer.blend == {first: 1.0}
+        assert held.preparing == (style == "other")
         stylize(held)
         assert held._stylizer.blend == {style: 1.0}
+        assert not held.preparing
     assert len(clock.compiled) == 2
 
 

@@ -1,5 +1,6 @@
 """The live channel: frames of a camera in, stylized ones out."""
 
+from collections.abc import Callable
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -9,7 +10,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from nst_rt.infer.adaptive import LiveStyle
 from nst_rt.infer.web.routes.bodies import from_json
 from nst_rt.infer.web.settings import Settings
-from nst_rt.infer.web.stylizers import SharedStylizer, Viewer, parse_choice
+from nst_rt.infer.web.stylizers import SharedStylizer, Viewer, parse_choice, parse_rate
 from nst_rt.infer.web.uploads import visitor_message
 
 _TRY_AGAIN_LATER = 1013  # closing code of RFC 6455's registry
@@ -36,39 +37,76 @@ class LiveRoutes:
             await socket.close(_TRY_AGAIN_LATER)
             return
         self._viewers += 1
-        viewer: Viewer | None = None
+        channel = _Channel(socket, self._shared, self._settings.fps)
         try:
-            first = LiveStyle({next(iter(self._shared.style_set.styles)): 1.0})
-            viewer = await run_in_threadpool(Viewer, self._shared, first, fps=self._settings.fps)
-            await self._serve(socket, viewer)
+            await channel.serve(lambda: self._viewers)
         except WebSocketDisconnect:
             pass
         finally:
             self._viewers -= 1
-            if viewer is not None:
-                await run_in_threadpool(viewer.close)
+            await channel.close()
 
-    async def _serve(self, socket: WebSocket, viewer: Viewer) -> None:
-        sent_state: dict[str, Any] = {}
+
+class _Channel:
+    """One viewer's channel.
+
+    The page sends choices of styles as text and JPEG frames as bytes. The answer to a frame is a
+    stylized one, or `{"error": ..., "lost": true}`. In between, the page is told what changes:
+    `{"size": [width, height], "viewers": ..., "preparing": NAME or null}`.
+    """
+
+    def __init__(self, socket: WebSocket, shared: SharedStylizer, fps: float) -> None:
+        self._socket = socket
+        self._shared = shared
+        self._fps = fps
+        self._viewer: Viewer | None = None
+        self._told: dict[str, Any] = {}
+
+    async def serve(self, viewers: Callable[[], int]) -> None:
+        """Answer messages until the page leaves; `viewers` counts all of the studio."""
         while True:
-            message = await socket.receive()
+            message = await self._socket.receive()
             if message["type"] == "websocket.disconnect":
                 return
             jpeg = message.get("bytes")
             try:
                 if jpeg is None:
-                    choice = parse_choice(from_json(message["text"]))
-                    await run_in_threadpool(viewer.set_choice, choice)
+                    await self._choose(from_json(message["text"]))
                     continue
+                viewer = await self._opened()
+                if "size" not in self._told:  # the first frame, which may have to wait
+                    await self._tell(preparing=viewer.preparing)
                 stylized = await run_in_threadpool(viewer.stylize, jpeg)
-                state = {"size": viewer.size, "viewers": self._viewers}
-                if state != sent_state:
-                    await socket.send_json(state)
-                    sent_state = state
-                await socket.send_bytes(stylized)
+                await self._tell(size=viewer.size, viewers=viewers(), preparing=viewer.preparing)
+                await self._socket.send_bytes(stylized)
             except WebSocketDisconnect:
                 raise
             except Exception as error:  # one bad frame does not end the channel
                 # The page counts frames in flight; a lost one does not come back.
                 lost = jpeg is not None
-                await socket.send_json({"error": visitor_message(error), "lost": lost})
+                await self._socket.send_json({"error": visitor_message(error), "lost": lost})
+
+    async def close(self) -> None:
+        """End the viewer's background work."""
+        if self._viewer is not None:
+            await run_in_threadpool(self._viewer.close)
+
+    async def _choose(self, asked: Any) -> None:
+        choice, fps = parse_choice(asked), parse_rate(asked, self._fps)
+        if self._viewer is None:  # starts with the style of the page, which may have to be compiled
+            self._viewer = await run_in_threadpool(Viewer, self._shared, choice, fps=fps)
+        else:
+            await run_in_threadpool(self._viewer.set_choice, choice, fps)
+
+    async def _opened(self) -> Viewer:
+        if self._viewer is None:
+            first = LiveStyle({next(iter(self._shared.style_set.styles)): 1.0})
+            self._viewer = await run_in_threadpool(Viewer, self._shared, first, fps=self._fps)
+        return self._viewer
+
+    async def _tell(self, **state: Any) -> None:
+        """Tell the page what it does not know yet."""
+        news = {name: value for name, value in state.items() if self._told.get(name) != value}
+        if news:
+            await self._socket.send_json(news)
+            self._told |= news

@@ -1,6 +1,7 @@
 """Who gets an answer from the studio, and who does not."""
 
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from starlette.applications import Starlette
@@ -173,3 +174,25 @@ def test_uploads_and_jobs_belong_to_their_visitor(client: Client, astronaut: Pat
         other.error(400, method, f"/api/jobs/{job['id']}{what}")
     other.error(400, "POST", "/api/jobs", json={"kind": "video", "video": image["id"]})
     client.post(f"/api/jobs/{job['id']}/cancel")
+
+
+def test_link_with_the_token_is_for_those_who_were_let_in(
+    shared: SharedStylizer, tmp_path: Path
+) -> None:
+    link = f"https://studio.example:8765/?token={TOKEN}"
+    given = settings(tmp_path, token=TOKEN, link=link, fingerprint="AB:CD")
+    app = create_app(shared, given)
+    stranger, visitor = Client(app), Client(app, link=f"/?kiosk&token={TOKEN}")
+    for path in ("/api/link", "/api/link.svg"):
+        assert TOKEN not in stranger.error(403, "GET", path)
+    known = visitor.get("/api/link").json()
+    assert known == {"link": link, "camera": False, "fingerprint": "AB:CD"}
+    code = visitor.get("/api/link.svg")
+    assert code.headers["content-type"] == "image/svg+xml"
+    assert ElementTree.fromstring(code.text).tag.endswith("svg")
+    kiosk = visitor.get(f"/?kiosk&token={TOKEN}", follow_redirects=False)
+    assert "kiosk" in kiosk.headers["location"]
+    assert visitor.get("/?kiosk").text != visitor.get("/").text
+    here = Client(create_app(shared, settings(tmp_path)))
+    assert here.get("/api/link").json()["link"] is None
+    here.error(404, "GET", "/api/link.svg")

@@ -176,3 +176,34 @@ def test_link_quotes_the_token(opened: Opens) -> None:
     token = "a+b&c d#e"
     ready, _ = opened(token=token)
     assert parse_qs(urlsplit(ready.links[0]).query) == {"token": [token]}
+
+
+def test_link_for_other_devices(opened: Opens) -> None:
+    ready, settings = opened()
+    assert (ready.others, settings.link) == (None, None)
+    ready, settings = opened(host="0.0.0.0", token="", self_signed=True)
+    assert ready.others == settings.link == ready.links[0]
+    assert settings.fingerprint == ready.fingerprint
+    kiosk, settings = opened(host="0.0.0.0", token="12345678", kiosk=True)
+    assert kiosk.others == kiosk.links[0]
+    query = parse_qs(urlsplit(kiosk.links[0]).query, keep_blank_values=True)
+    assert query == {"kiosk": [""], "token": ["12345678"]}
+    assert "kiosk" not in (settings.link or "kiosk")
+    local, _ = opened(kiosk=True)
+    assert urlsplit(local.links[0]).query == "kiosk"
+
+
+def test_qr_code_is_printed_on_a_terminal_for_other_devices(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def printed(others: str | None) -> str:
+        def serve(*, on_ready: Callable[[Ready], None], **options: Any) -> None:
+            on_ready(Ready(("https://box:1/",), others, None, True, tmp_path))
+
+        monkeypatch.setattr(server, "serve", serve)
+        assert main(["web"]) == 0
+        return capsys.readouterr().err
+
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    codes = [printed(others).count("\u2588") for others in (None, "https://box:1/")]
+    assert codes[0] == 0 < codes[1]
