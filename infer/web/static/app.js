@@ -4,6 +4,7 @@ import { ask } from "./parts/api.js";
 import { Choice } from "./parts/choice.js";
 import { byId, tell, telling } from "./parts/elements.js";
 import { JobList } from "./parts/jobs.js";
+import { offerLink } from "./parts/phone.js";
 import { ImageTab } from "./tabs/image.js";
 import { Live } from "./tabs/live.js";
 import { optimizeTab } from "./tabs/optimize.js";
@@ -29,6 +30,8 @@ function open(tab, settings) {
   const hash = `#${tab.getAttribute("aria-controls")}`;
   if (hash !== location.hash) history.pushState(null, "", `${location.search}${hash}`);
 }
+
+offerLink();
 
 const ofAddress = () => tabs.find((tab) => `#${tab.getAttribute("aria-controls")}` === location.hash) ?? tabs[0];
 
@@ -68,7 +71,7 @@ telling(async () => {
   const offer = (styles) => {
     const missing = choice.restrict(styles.map(({ name }) => name));
     for (const name of missing) tell(`There is no style ${name} in this studio.`, { bad: true });
-    for (const each of [live.picker, image, video]) each.offer(styles);
+    for (const each of [live, image, video]) each.offer(styles);
   };
   offer(studio.styles);
   await jobs.refresh();

@@ -58,6 +58,11 @@ export class StylePicker {
     this.#show();
   }
 
+  /** The title of a style. */
+  title(name) {
+    return this.#styles.find((style) => style.name === name)?.title ?? name;
+  }
+
   /** Show other previews on the swatches; `previews` returns the address for a style name. */
   showPreviews(previews) {
     this.#previews = previews;

@@ -1,238 +1,187 @@
-// The live tab: camera frames go to the studio and back, with at most two in flight.
+// The live tab: the camera, stylized by the studio as it comes.
 
-import { ask } from "../parts/api.js";
-import { byId, element, save, tell, telling, unsaved } from "../parts/elements.js";
+import { Awake, closeCamera, openCamera } from "../parts/camera.js";
+import { Channel } from "../parts/channel.js";
+import { byId, element, save, tell, telling } from "../parts/elements.js";
 import { StylePicker } from "../parts/picker.js";
+import { Recorder } from "../parts/recorder.js";
 import { Stage } from "../parts/stage.js";
 
-// Frames in flight: one is being stylized while the next one travels. Any more would only wait and
-// be old when they are shown.
-const MAX_IN_FLIGHT = 2;
-const QUALITY = 0.8;
-const RETRY_MS = 2000;
 const METER_MS = 500;
 const METER_FRAMES = 40; // over which rate and round trip are averaged
 const METER_AGE_MS = 4000; // maximum age of these frames; allows for one frame in two seconds
+const KEEP_CAMERA_MS = 60000; // while the tab is not seen; then its light goes off
+const RUNNING = "live"; // name in the session's storage: the camera was running when the page was left
 
-const NO_CAMERA = {
-  NotAllowedError: "Camera access was denied. Allow it in the address bar and start again.",
-  NotFoundError: "This device has no camera.",
-  NotReadableError: "Another program is using the camera.",
-  OverconstrainedError: "The camera does not support this size.",
-};
+const BUTTONS = ["live-stop", "live-shot", "live-record", "live-compare", "live-hold"];
 
 export class Live {
-  #socket = null;
   #stream = null;
-  #sent = []; // capture times of the frames in flight
-  #shown = []; // [time, round trip] of the frames that came back
-  #fresh = false;
-  #busy = false;
-  #recorder = null;
-  #drawn = Promise.resolve();
-  #size = []; // width and height that frames are stylized at
   #starts = 0; // a start that waits for the browser gives up after a later start or stop
+  #isReleased = false; // the camera was closed while the tab was not seen, and opens again with it
+  #release = 0; // timer
+  #shown = []; // [time, round trip] of the frames that came back
+  #size = []; // width and height that frames are stylized at
+  #preparing = null; // name of a style
+  #trouble = "";
 
   constructor(choice) {
     this.choice = choice;
-    choice.addEventListener("change", () => this.#sendChoice());
+    this.section = byId("live");
     this.video = byId("live-camera");
     this.canvas = byId("live-canvas");
-    this.screen = this.canvas.getContext("2d", { alpha: false });
-    this.capture = element("canvas");
+    this.original = byId("live-original");
+    this.awake = new Awake();
     this.picker = new StylePicker(byId("live-style"), choice);
     this.stage = new Stage(byId("live-stage"), {
       shown: this.canvas,
-      original: this.video,
+      original: this.original,
       compare: byId("live-compare"),
       hold: byId("live-hold"),
     });
+    this.channel = new Channel(this.video, {
+      choice: () => choice.json,
+      side: () => Number(byId("live-resolution").value),
+      isMirrored: () => byId("live-mirror").checked,
+      needsOriginal: () => this.stage.needsOriginal,
+      onFrame: (...frame) => this.#show(...frame),
+      onState: (state) => this.#hear(state),
+      onOpen: () => this.#hear({ preparing: Object.keys(choice.styles)[0] }, { trouble: "" }),
+      onLost: (trouble) => this.#hear({}, { trouble }),
+      onFull: (full) => this.stop(`The studio is full: it serves at most ${full} live ${full === 1 ? "viewer" : "viewers"}. Try again when someone has left.`),
+      onError: (error) => tell(error, { bad: true }),
+    });
+    this.recorder = new Recorder(this.canvas, () => this.#showRecording());
+    choice.addEventListener("change", () => this.channel.sendChoice());
+    this.#bind();
+    setInterval(() => this.#measure(), METER_MS);
+  }
+
+  /** Offer these styles; the first time, go on if the camera was running when the page was reloaded. */
+  offer(styles) {
+    this.picker.offer(styles);
+    if (sessionStorage.getItem(RUNNING) && performance.getEntriesByType("navigation")[0]?.type === "reload" && !this.#starts) {
+      this.#isReleased = true;
+      this.#attend();
+    }
+  }
+
+  #bind() {
     byId("live-start").addEventListener("click", () => this.start());
     byId("live-stop").addEventListener("click", () => this.stop());
     byId("live-shot").addEventListener("click", () => this.#snapshot());
-    byId("live-record").addEventListener("click", () => this.#record());
+    byId("live-record").addEventListener("click", telling(() => this.#record()));
     const fullScreen = () => (document.fullscreenElement ? document.exitFullscreen() : byId("live-stage").requestFullscreen());
     byId("live-full").addEventListener("click", telling(fullScreen));
     byId("live-full").hidden = !document.fullscreenEnabled; // iPhones have full screen for videos only
     for (const id of ["live-device", "live-resolution"]) {
       byId(id).addEventListener("change", () => this.#stream && this.start());
     }
-    setInterval(() => this.#measure(), METER_MS);
+    byId("live-pace").value = this.choice.values.pace;
+    byId("live-pace").addEventListener("change", ({ target }) => this.choice.set({ pace: target.value }));
+    this.choice.addEventListener("change", () => (byId("live-pace").value = this.choice.values.pace));
+    // The newest frame at once; those that follow are of the same moment as the stylized ones.
+    byId("live-stage").addEventListener("compare", () => this.stage.needsOriginal && draw(this.original, this.channel.capture));
+    document.addEventListener("visibilitychange", () => this.#attend());
+    new MutationObserver(() => this.#attend()).observe(this.section, { attributeFilter: ["hidden"] });
   }
 
   /** Open the camera and the connection to the studio. */
   async start() {
-    this.stop();
+    this.#close();
     const start = this.#starts;
-    if (!navigator.mediaDevices) {
-      this.#say("Browsers allow the camera on HTTPS or localhost only. Ask whoever runs this studio to start it with a certificate.");
-      return;
-    }
-    const width = Number(byId("live-resolution").value);
-    const device = byId("live-device").value;
+    sessionStorage.setItem(RUNNING, "yes");
+    this.#say("Opening the camera …", { busy: true });
     let stream;
     try {
-      stream = await navigator.mediaDevices.getUserMedia({
-        video: {
-          width: { ideal: width },
-          height: { ideal: (width * 3) / 4 },
-          frameRate: { ideal: 30 },
-          ...(device ? { deviceId: { exact: device } } : { facingMode: "user" }),
-        },
-      });
+      const [device, side] = [byId("live-device").value, Number(byId("live-resolution").value)];
+      stream = await openCamera(this.video, { device, side });
     } catch (error) {
-      if (start === this.#starts) this.#say(NO_CAMERA[error.name] ?? `The camera cannot be opened: ${error.message}`);
+      if (start === this.#starts) this.stop(error.message);
       return;
     }
     if (start !== this.#starts) {
-      stream.getTracks().forEach((track) => track.stop());
+      closeCamera(stream);
       return;
     }
     this.#stream = stream;
     stream.getVideoTracks()[0].addEventListener("ended", () => {
       if (this.#stream === stream) this.stop("The camera was disconnected.");
     });
-    this.video.srcObject = stream;
-    try {
-      await this.video.play();
-      await this.#listCameras(stream);
-    } catch (error) {
-      if (start === this.#starts) this.stop(`The camera cannot be shown: ${error.message}`);
-    }
-    if (start !== this.#starts) return;
+    this.stage.shape(this.video.videoWidth, this.video.videoHeight);
+    this.#hear({ preparing: null }, { trouble: "Connecting …" });
     this.#say(null);
-    this.#connect();
-    this.#watch(stream);
+    this.channel.open();
+    this.#attend();
+    await this.#listCameras(stream);
   }
 
   /** Close both; `message` says why. */
   stop(message = "The camera is off.") {
-    this.#starts += 1;
-    this.#recorder?.stop();
-    this.#stream?.getTracks().forEach((track) => track.stop());
-    this.#stream = null;
-    this.video.srcObject = null;
-    this.#socket?.close();
-    this.#socket = null;
-    this.#shown = [];
+    sessionStorage.removeItem(RUNNING);
+    this.#close();
     this.#say(message);
   }
 
-  #connect() {
-    const scheme = location.protocol === "https:" ? "wss" : "ws";
-    const socket = new WebSocket(`${scheme}://${location.host}/api/live`);
-    socket.binaryType = "blob";
-    this.#socket = socket;
-    this.#sent = [];
-    socket.addEventListener("open", () => {
-      this.#sendChoice();
-      this.#pump();
-    });
-    socket.addEventListener("message", ({ data }) => {
-      if (typeof data === "string") this.#hear(JSON.parse(data));
-      else this.#receive(data);
-    });
-    socket.addEventListener("close", () => {
-      if (this.#socket !== socket) return;
-      this.#sent = [];
-      this.#shown = [];
-      this.#measure();
-      this.#explain(socket);
-      setTimeout(() => this.#socket === socket && this.#connect(), RETRY_MS);
-    });
+  #close() {
+    this.#starts += 1;
+    this.#isReleased = false;
+    this.recorder.stop();
+    closeCamera(this.#stream);
+    this.#stream = null;
+    this.video.srcObject = null;
+    this.channel.close();
+    this.#shown = [];
   }
 
-  /** Say why no frames arrive: the studio has ended, or was restarted and does not know this browser. */
-  async #explain(socket) {
-    let reason = "The connection was lost; trying again";
-    try {
-      await ask("/api/studio");
-    } catch (error) {
-      reason = error.status ? error.message : "The studio does not answer; trying again";
+  /** Pause while the tab is not seen, unless it records, and go on when it is. */
+  #attend() {
+    const isSeen = !this.section.hidden && !document.hidden;
+    clearTimeout(this.#release);
+    if (isSeen && this.#isReleased) this.start();
+    const isPaused = !isSeen && !this.recorder.isOn;
+    this.channel.paused = isPaused;
+    if (isPaused && this.#stream) {
+      this.#release = setTimeout(() => {
+        this.#close();
+        this.#isReleased = true;
+        this.#mark();
+      }, KEEP_CAMERA_MS);
     }
-    if (this.#socket === socket) this.#trouble(reason);
+    this.awake.set(Boolean(this.#stream) && isSeen);
+    this.#mark();
   }
 
-  #trouble(reason) {
-    byId("live-trouble").hidden = !reason;
-    if (byId("live-trouble").textContent !== reason) byId("live-trouble").textContent = reason;
+  /** Say on the tab itself whether the camera is on. */
+  #mark() {
+    const paused = this.section.hidden || document.hidden;
+    const state = this.recorder.isOn ? "recording" : paused ? "paused" : "running";
+    const mark = byId("live-mark");
+    mark.hidden = !this.#stream && !this.#isReleased;
+    mark.dataset.state = state;
+    mark.ariaLabel = state;
   }
 
-  #hear({ full, error, lost, size, viewers }) {
-    if (full !== undefined) {
-      this.stop(`The studio is full: it serves at most ${full} live ${full === 1 ? "viewer" : "viewers"}. Try again when someone has left.`);
-    } else if (error !== undefined) {
-      if (lost) this.#sent.shift();
-      tell(error, { bad: true });
-    } else {
-      this.#size = size;
+  #hear({ size, viewers, preparing }, { trouble } = {}) {
+    if (size) this.#size = size;
+    if (viewers !== undefined) {
       byId("live-others").hidden = viewers < 2;
       byId("live-viewers").textContent = viewers;
     }
+    if (preparing !== undefined) this.#preparing = preparing;
+    if (trouble !== undefined) this.#trouble = trouble;
+    if (this.#trouble) this.#shown = [];
+    const status = byId("live-status");
+    const text = this.#trouble || (this.#preparing && `Preparing ${this.picker.title(this.#preparing)} …`) || "";
+    status.hidden = !text;
+    if (status.textContent !== text) status.textContent = text; // or screen readers would repeat it
   }
 
-  #sendChoice() {
-    if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(this.choice.json));
-  }
-
-  /** Notice each new frame of the camera while this stream is in use. */
-  #watch(stream) {
-    const next = this.video.requestVideoFrameCallback
-      ? (then) => this.video.requestVideoFrameCallback(then)
-      : (then) => requestAnimationFrame(then);
-    const note = () => {
-      if (this.#stream !== stream) return;
-      this.#fresh = true;
-      this.#pump();
-      next(note);
-    };
-    next(note);
-  }
-
-  /** Send the newest frame if there is one and it may be in flight. */
-  async #pump() {
-    const socket = this.#socket;
-    const ready = socket?.readyState === WebSocket.OPEN && this.#sent.length < MAX_IN_FLIGHT;
-    if (!ready || this.#busy || !this.#fresh || !this.video.videoWidth) return;
-    this.#fresh = false;
-    this.#busy = true;
-    const when = performance.now();
-    const { videoWidth: width, videoHeight: height } = this.video;
-    if (this.capture.width !== width || this.capture.height !== height) Object.assign(this.capture, { width, height });
-    const context = this.capture.getContext("2d", { alpha: false });
-    const side = byId("live-mirror").checked ? -1 : 1;
-    this.video.classList.toggle("mirrored", side < 0);
-    context.setTransform(side, 0, 0, 1, side < 0 ? width : 0, 0);
-    context.drawImage(this.video, 0, 0);
-    const jpeg = await new Promise((resolve) => this.capture.toBlob(resolve, "image/jpeg", QUALITY));
-    this.#busy = false;
-    if (this.#socket !== socket || socket.readyState !== WebSocket.OPEN) return;
-    this.#sent.push(when);
-    socket.send(jpeg);
-    this.#pump();
-  }
-
-  #receive(blob) {
-    const socket = this.#socket;
-    const when = this.#sent.shift();
-    this.#pump();
-    const draw = async () => {
-      const frame = await createImageBitmap(blob);
-      if (this.#socket !== socket) return;
-      const { width, height } = frame;
-      if (this.canvas.width !== width || this.canvas.height !== height) {
-        Object.assign(this.canvas, { width, height });
-        this.stage.shape(width, height);
-      }
-      this.screen.drawImage(frame, 0, 0);
-      frame.close();
-      this.#trouble("");
-      const now = performance.now();
-      this.#shown.push([now, now - when]);
-      if (this.#shown.length > METER_FRAMES) this.#shown.shift();
-    };
-    // In order; a frame that cannot be decoded does not hold up the next ones.
-    this.#drawn = this.#drawn.then(draw).catch((error) => console.warn(error));
+  #show(stylized, original, trip) {
+    if (draw(this.canvas, stylized)) this.stage.shape(stylized.width, stylized.height);
+    if (original) draw(this.original, original);
+    this.#shown.push([performance.now(), trip]);
+    if (this.#shown.length > METER_FRAMES) this.#shown.shift();
   }
 
   #measure() {
@@ -251,13 +200,17 @@ export class Live {
     byId("live-size").textContent = this.#size.join(" × ");
   }
 
-  #say(message) {
+  /** Show the camera, or a message in its place. */
+  #say(message, { busy = false } = {}) {
     const on = message === null;
     byId("live-veil").hidden = on;
-    byId("live-meter").hidden = !on;
-    this.#trouble("");
-    for (const id of ["live-stop", "live-shot", "live-record", "live-compare", "live-hold"]) byId(id).disabled = !on;
+    byId("live-start").hidden = busy;
+    byId("live-meter").classList.toggle("away", !on);
+    if (!on) byId("live-status").hidden = true;
+    for (const id of BUTTONS) byId(id).disabled = !on;
+    byId("live-stop").disabled = !on && !busy;
     if (!on) byId("live-message").textContent = message;
+    this.#attend();
   }
 
   async #listCameras(stream) {
@@ -273,37 +226,44 @@ export class Live {
     select.value = chosen;
   }
 
+  /** A name for a file: the styles and the local time. */
+  get #name() {
+    return `${Object.keys(this.choice.styles).join("_")}_${stamp(new Date())}`;
+  }
+
   #snapshot() {
+    const name = `${this.#name}.png`;
     this.canvas.toBlob((blob) => {
-      save(blob, `nst-rt-${stamp()}.png`);
+      save(blob, name);
       tell("Snapshot saved");
     });
   }
 
-  #record() {
-    if (this.#recorder) {
-      this.#recorder.stop();
-      return;
-    }
-    const type = ["video/mp4;codecs=avc1.42E01F", "video/webm"].find((each) => MediaRecorder.isTypeSupported(each));
-    const recorder = new MediaRecorder(this.canvas.captureStream(), { mimeType: type, videoBitsPerSecond: 5e6 });
-    const parts = [];
-    const show = (on) => {
-      this.#recorder = on ? recorder : null;
-      byId("live-recording").hidden = !on;
-      byId("live-record").setAttribute("aria-pressed", on);
-    };
-    recorder.addEventListener("dataavailable", ({ data }) => parts.push(data));
-    recorder.addEventListener("stop", () => {
-      unsaved.delete(recorder);
-      show(false);
-      save(new Blob(parts, { type }), `nst-rt-${stamp()}.${type.includes("mp4") ? "mp4" : "webm"}`);
-      tell("Recording saved");
-    });
-    recorder.start(1000);
-    unsaved.add(recorder);
-    show(true);
+  async #record() {
+    if (this.recorder.isOn) this.recorder.stop();
+    else await this.recorder.start(this.#name, { sound: byId("live-sound").checked });
+  }
+
+  #showRecording() {
+    const { isOn, time } = this.recorder;
+    byId("live-record").setAttribute("aria-pressed", isOn);
+    byId("live-record-label").textContent = isOn ? time : "Record";
+    byId("live-sound").disabled = isOn;
+    this.#attend();
   }
 }
 
-const stamp = () => new Date().toISOString().slice(0, 19).replace(/[:T]/g, "-");
+/** Draw a frame on a canvas of its size; returns whether the size has changed. */
+function draw(canvas, frame) {
+  const { width, height } = frame;
+  const isOther = canvas.width !== width || canvas.height !== height;
+  if (isOther) Object.assign(canvas, { width, height });
+  canvas.getContext("2d", { alpha: false }).drawImage(frame, 0, 0);
+  return isOther;
+}
+
+/** The local time as in 2026-11-28_14-05-33. */
+function stamp(now) {
+  const local = new Date(now - now.getTimezoneOffset() * 60000);
+  return local.toISOString().slice(0, 19).replace("T", "_").replaceAll(":", "-");
+}
