@@ -36,6 +36,8 @@ def plan_video(
     max_seconds = settings.limits.seconds
 
     def work(job: Job) -> None:
+        name = output_name(source, stylizer, ".mp4")
+        job.facts |= {"name": name, "original": source.id}
         begin = time.monotonic()
         max_frames = max_seconds * probe(source.path).rate + 1
 
@@ -66,10 +68,6 @@ def plan_video(
             if isinstance(result, VideoResult):
                 job.offer(result.output)
                 job.note = f"{result.frames} frames, {result.fps:.1f} per second"
-                job.facts |= {
-                    "name": output_name(source, stylizer, result.output.suffix),
-                    "original": source.id,
-                }
 
     names = " and ".join(name.replace("_", " ") for name in choice.blend)
     return f"{source.name}, {names}", work, (source,)
