@@ -23,7 +23,7 @@ from nst_rt.files import atomic_output
 
 logger = logging.getLogger(__name__)
 
-Kind = Literal["video", "optimize", "train"]
+Kind = Literal["images", "video", "optimize", "train"]
 State = Literal["waiting", "running", "done", "partial", "failed", "cancelled"]
 
 RECORD_FILE = "result.json"

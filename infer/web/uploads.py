@@ -38,6 +38,15 @@ _VIDEO_FORMATS = {
     "flv": ".flv",
     "asf": ".wmv",
 }
+# Where the page shows an upload again after a reload.
+PLACES = (
+    "image",
+    "video",
+    "optimize-content",
+    "optimize-style",
+    "train-style",
+    "train-photos",
+)
 _MAX_MEMBER = 100 * 2**20  # bytes of one photo in an archive
 _MAX_MEMBERS = 200_000
 _CHECKS_AT_ONCE = 2  # large images take gigabytes
@@ -60,6 +69,7 @@ class Upload:
         owner: id of the visitor.
         kind: `image`, `video`, `archive` (of photos) or `album` (a folder of photos).
         name: what the visitor calls it, to be shown only.
+        place: one of `PLACES`, or empty if the page need not find it again.
         size: bytes.
         facts: what was found in it, for the page.
         users: jobs and requests that need it now, so that it is not removed to make room.
@@ -70,6 +80,7 @@ class Upload:
     kind: str
     name: str
     path: Path
+    place: str = ""
     size: int = 0
     facts: dict[str, Any] = field(default_factory=dict)
     users: set[object] = field(default_factory=set)
@@ -84,7 +95,8 @@ class Upload:
             self.users.discard(user)
 
     def describe(self) -> dict[str, Any]:
-        return {"id": self.id, "kind": self.kind, "name": self.name, **self.facts}
+        known = {"id": self.id, "kind": self.kind, "name": self.name, "place": self.place}
+        return {**known, "needed": bool(self.users), **self.facts}
 
 
 def visitor_message(error: BaseException, *uploads: Upload) -> str:
@@ -132,14 +144,25 @@ class Uploads:
             raise InputError(f"{upload.name}: expected {' or '.join(kinds)}, not {upload.kind}")
         return upload
 
+    def of(self, owner: str) -> list[Upload]:
+        """A visitor's uploads, oldest first."""
+        return [upload for upload in self._files.values() if upload.owner == owner]
+
     async def receive(
-        self, chunks: AsyncIterator[bytes], *, owner: str, kind: str, name: str, size: int
+        self,
+        chunks: AsyncIterator[bytes],
+        *,
+        owner: str,
+        kind: str,
+        name: str,
+        size: int,
+        place: str = "",
     ) -> Upload:
         """Store a file as it arrives and check it.
 
         Args:
             chunks, size: of the file; the announced size in bytes is 0 if unknown.
-            owner, kind, name: see `Upload`.
+            owner, kind, name, place: see `Upload`.
 
         Raises:
             TooLargeError: it is over a limit; nothing of it is kept.
@@ -147,8 +170,9 @@ class Uploads:
         """
         if kind not in _CHECKS:
             raise InputError(f"unknown kind of file {kind[:20]!r}")
+        _check_place(place)
         folder = self._root / secrets.token_hex(16)
-        upload = Upload(folder.name, owner, kind, _shown(name), folder / "file")
+        upload = Upload(folder.name, owner, kind, _shown(name), folder / "file", place)
         folder.mkdir()
         try:
             with self._reserved(upload.path, size):
@@ -161,12 +185,13 @@ class Uploads:
             raise
         return upload
 
-    def new_album(self, owner: str, name: str) -> Upload:
-        """Create an empty folder of photos."""
+    def new_album(self, owner: str, name: str, place: str = "") -> Upload:
+        """Create an empty folder of photos; an InputError if there is no such place."""
+        _check_place(place)
         folder = self._root / secrets.token_hex(16)
         path = folder / "photos"
         path.mkdir(parents=True)
-        album = Upload(folder.name, owner, "album", _shown(name), path, 0, {"count": 0})
+        album = Upload(folder.name, owner, "album", _shown(name), path, place, 0, {"count": 0})
         self._files[album.id] = album
         return album
 
@@ -318,6 +343,11 @@ def _check_pixels(name: Path | str, pixels: int, limits: Limits) -> None:
         raise TooLargeError(
             f"{name}: {pixels / 1e6:.1f} megapixels, and {limits.pixels / 1e6:g} are allowed here"
         )
+
+
+def _check_place(place: str) -> None:
+    if place not in ("", *PLACES):
+        raise InputError(f"unknown place {place[:20]!r}")
 
 
 _CHECKS = {"image": check_image, "video": check_video, "archive": check_archive}

@@ -1,26 +1,34 @@
-"""Files of visitors, and images in a style."""
+"""Files of visitors, and their images and videos in a style."""
 
 import asyncio
-from collections.abc import Mapping
+import threading
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from nst_rt.errors import InputError, StyleTransferError
-from nst_rt.images.convert import tensor_to_frame
-from nst_rt.images.io import load_picture, save_image
+from nst_rt.infer.adaptive import LiveStyle
 from nst_rt.infer.frame_stylizer import FrameStylizer
+from nst_rt.infer.web.originals import Originals
 from nst_rt.infer.web.routes.bodies import announced_size
 from nst_rt.infer.web.stylizers import SharedStylizer, encode_image, parse_choice
 from nst_rt.infer.web.uploads import Upload, Uploads, visitor_message
-from nst_rt.infer.web.work.plan import number
+from nst_rt.infer.web.work.images import write_stylized
+from nst_rt.infer.web.work.plan import number, output_name
+from nst_rt.infer.web.work.video import preview_video
 
 _IMAGES_AT_ONCE = 2  # large ones take gigabytes
+_VIDEOS_AT_ONCE = 1
+_PREVIEW_SIZE = 1024  # pixels of the long side, unless the page asks for another
+_PLAYED_AS = {".mkv": "video/webm", ".ogv": "video/ogg"}  # browsers play what they can of it
+_POLL_SECONDS = 0.5
 
 
 class UploadRoutes:
@@ -29,78 +37,169 @@ class UploadRoutes:
     def __init__(self, shared: SharedStylizer, uploads: Uploads) -> None:
         self._shared = shared
         self._uploads = uploads
+        self._originals = Originals()
         self._stylizing = asyncio.Semaphore(_IMAGES_AT_ONCE)
+        self._previewing = asyncio.Semaphore(_VIDEOS_AT_ONCE)
 
     @property
     def routes(self) -> list[BaseRoute]:
         return [
+            Route("/api/uploads", self.all_uploads),
             Route("/api/uploads", self.upload, methods=["POST"]),
             Route("/api/uploads/{id}", self.remove_upload, methods=["DELETE"]),
             Route("/api/uploads/{id}/photos", self.add_photo, methods=["POST"]),
+            Route("/api/uploads/{id}/file", self.file),
+            Route("/api/uploads/{id}/original", self.original),
             Route("/api/uploads/{id}/stylized", self.stylized),
+            Route("/api/uploads/{id}/preview", self.preview),
         ]
 
+    async def all_uploads(self, request: Request) -> Response:
+        """The visitor's uploads, oldest first."""
+        owned = self._uploads.of(request.scope["visitor"])
+        return JSONResponse([upload.describe() for upload in owned])
+
     async def upload(self, request: Request) -> Response:
-        kind = request.query_params.get("kind", "")
+        kind, place = (request.query_params.get(name, "") for name in ("kind", "place"))
         owner, name = request.scope["visitor"], unquote(request.headers.get("x-name", ""))
         if kind == "album":
-            return JSONResponse(self._uploads.new_album(owner, name).describe())
+            return JSONResponse(self._uploads.new_album(owner, name, place).describe())
         upload = await self._uploads.receive(
-            request.stream(), owner=owner, kind=kind, name=name, size=announced_size(request)
+            request.stream(),
+            owner=owner,
+            kind=kind,
+            name=name,
+            size=announced_size(request),
+            place=place,
         )
         return JSONResponse(upload.describe())
 
     async def add_photo(self, request: Request) -> Response:
-        album = self._upload(request, request.path_params["id"], "album")
+        album = self._upload(request, "album")
         await self._uploads.receive_into(album, request.stream(), announced_size(request))
         return JSONResponse(album.describe())
 
     async def remove_upload(self, request: Request) -> Response:
-        upload = self._upload(request, request.path_params["id"])
+        upload = self._upload(request)
         if upload.users:
             raise InputError(f"{upload.name}: a job still needs it")
         self._uploads.remove(upload)
         return JSONResponse({})
 
+    async def file(self, request: Request) -> Response:
+        """A video as it was sent, to be played beside its result."""
+        path = self._upload(request, "video").path
+        return FileResponse(path, media_type=_PLAYED_AS.get(path.suffix))
+
+    async def original(self, request: Request) -> Response:
+        """An image, or a frame of a video, as it is, at a reduced size."""
+        upload = self._upload(request, "image", "video")
+        size = number(request.query_params.get("size", _PREVIEW_SIZE), int)
+        at = number(request.query_params.get("at", 0), float)
+
+        def encoded() -> bytes:
+            return encode_image(self._originals.frame(upload, size=size, at=at))
+
+        async with self._turn(self._stylizing, upload):
+            return _image(await run_in_threadpool(encoded), ".jpg")
+
     async def stylized(self, request: Request) -> Response:
-        """An image in a style or a blend, at its own size or smaller, as JPEG or PNG."""
-        content = self._upload(request, request.path_params["id"], "image")
+        """An image, or a frame of a video, in a style or a blend, as JPEG or PNG.
+
+        It has a reduced size; without one, an image has its own and its transparency.
+        """
+        upload = self._upload(request, "image", "video")
         query = request.query_params
-        given = {
-            name: query[name]
-            for name in ("strength", "stroke_size", "preserve_colors")
-            if name in query
-        }
-        choice = parse_choice({"styles": _weights(query), **given})
-        own_size = max(content.facts["width"], content.facts["height"])
-        size = min(number(query["size"], int), own_size) if "size" in query else None
+        choice = _choice(query)
+        at = number(query.get("at", 0), float)
+        size = number(query["size"], int) if "size" in query else None
+        if upload.kind == "video":
+            size = size or _PREVIEW_SIZE
         suffix = ".png" if query.get("format") == "png" else ".jpg"
         stylizer = FrameStylizer(
             self._shared.in_style(choice), post_processing=choice.post_processing
         )
 
         def stylize() -> bytes:
-            picture = load_picture(content.path, size=size)
-            frame = stylizer.stylize(tensor_to_frame(picture.image), 0)
             if size is not None:
-                return encode_image(frame, suffix)
-            with TemporaryDirectory(dir=content.path.parent) as folder:
+                original = self._originals.frame(upload, size=size, at=at)
+                return encode_image(stylizer.stylize(original, 0), suffix)
+            with TemporaryDirectory(dir=upload.path.parent) as folder:
                 file = Path(folder) / f"image{suffix}"
-                return save_image(frame, file, alpha=picture.alpha).read_bytes()
+                write_stylized(upload, stylizer, file)
+                return file.read_bytes()
 
-        async with self._stylizing:
-            try:
-                body = await run_in_threadpool(stylize)
-            except StyleTransferError as error:
-                raise InputError(visitor_message(error, content)) from error
-        media_type = "image/png" if suffix == ".png" else "image/jpeg"
-        return Response(body, media_type=media_type, headers={"Cache-Control": "private"})
+        async with self._turn(self._stylizing, upload):
+            answer = _image(await run_in_threadpool(stylize), suffix)
+        answer.headers["X-Name"] = quote(output_name(upload, stylizer.stylizer, suffix))
+        return answer
 
-    def _upload(self, request: Request, id: object, *kinds: str) -> Upload:
-        return self._uploads.find(id, request.scope["visitor"], *kinds)
+    async def preview(self, request: Request) -> Response:
+        """Two seconds of a video in a style, and how long the whole video would take."""
+        video = self._upload(request, "video")
+        choice = _choice(request.query_params)
+        at = number(request.query_params.get("at", 0), float)
+
+        def stylize(gone: threading.Event) -> Response:
+            def check() -> None:
+                if gone.is_set():
+                    raise InputError("nobody waits for this preview any longer")
+
+            with TemporaryDirectory(dir=video.path.parent) as folder:
+                made = preview_video(
+                    video, choice, self._shared, at=at, folder=Path(folder), check=check
+                )
+            headers = {} if made.seconds is None else {"X-Seconds": f"{made.seconds:.1f}"}
+            return Response(made.content, media_type="video/mp4", headers=headers)
+
+        async with self._turn(self._previewing, video), _noticing_leave(request) as gone:
+            return await run_in_threadpool(stylize, gone)
+
+    @asynccontextmanager
+    async def _turn(self, places: asyncio.Semaphore, upload: Upload) -> AsyncIterator[None]:
+        """Wait for a free place; errors name the file as its visitor does."""
+        with upload.in_use():
+            async with places:
+                try:
+                    yield
+                except StyleTransferError as error:
+                    raise InputError(visitor_message(error, upload)) from error
+
+    def _upload(self, request: Request, *kinds: str) -> Upload:
+        return self._uploads.find(request.path_params["id"], request.scope["visitor"], *kinds)
 
 
-def _weights(query: Mapping[str, str]) -> dict[str, str]:
-    """Names and weights from `style=a:0.7,b:0.3`."""
+@asynccontextmanager
+async def _noticing_leave(request: Request) -> AsyncIterator[threading.Event]:
+    """An event that is set once nobody waits for the answer any longer."""
+    gone = threading.Event()
+
+    async def watch() -> None:
+        while not await request.is_disconnected():
+            await asyncio.sleep(_POLL_SECONDS)
+        gone.set()
+
+    watching = asyncio.create_task(watch())
+    try:
+        yield gone
+    finally:
+        watching.cancel()
+        with suppress(asyncio.CancelledError):
+            await watching
+
+
+def _image(content: bytes, suffix: str) -> Response:
+    media_type = "image/png" if suffix == ".png" else "image/jpeg"
+    return Response(content, media_type=media_type, headers={"Cache-Control": "private"})
+
+
+def _choice(query: Mapping[str, str]) -> LiveStyle:
+    """The choice in a query such as `style=a:0.7,b:0.3&strength=0.8`."""
+    names = ("strength", "stroke_size", "stability", "preserve_colors")
     pairs = (part.partition(":") for part in query.get("style", "").split(","))
-    return {name: weight or "1" for name, _, weight in pairs}
+    return parse_choice(
+        {
+            "styles": {name: weight or "1" for name, _, weight in pairs},
+            **{name: query[name] for name in names if name in query},
+        }
+    )

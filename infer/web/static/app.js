@@ -1,6 +1,7 @@
 // The page as a whole: its tabs and their start.
 
 import { ask } from "./parts/api.js";
+import { takeFromAnywhere } from "./parts/anywhere.js";
 import { Choice } from "./parts/choice.js";
 import { byId, tell, telling } from "./parts/elements.js";
 import { JobList } from "./parts/jobs.js";
@@ -9,7 +10,7 @@ import { ImageTab } from "./tabs/image.js";
 import { Live } from "./tabs/live.js";
 import { optimizeTab } from "./tabs/optimize.js";
 import { trainTab } from "./tabs/train.js";
-import { videoTab } from "./tabs/video.js";
+import { VideoTab } from "./tabs/video.js";
 
 const tabs = [...document.querySelectorAll("[role=tab]")];
 
@@ -64,8 +65,8 @@ telling(async () => {
       open(byId("tab-live"), { focus: true });
     },
   });
-  const image = new ImageTab(studio.limits, choice);
-  const video = videoTab(studio.limits, choice, jobs);
+  const image = new ImageTab(studio.limits, choice, jobs);
+  const video = new VideoTab(studio.limits, choice, jobs);
   optimizeTab(studio.limits, jobs);
   trainTab(studio, jobs);
   const offer = (styles) => {
@@ -74,6 +75,7 @@ telling(async () => {
     for (const each of [live, image, video]) each.offer(styles);
   };
   offer(studio.styles);
+  takeFromAnywhere((tab) => open(byId(`tab-${tab}`)));
   await jobs.refresh();
   document.documentElement.dataset.ready = "yes";
 })();

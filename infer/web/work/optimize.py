@@ -2,16 +2,16 @@
 
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from nst_rt.errors import InputError
-from nst_rt.files import atomic_output
 from nst_rt.images.convert import tensor_to_frame
 from nst_rt.images.io import save_image
 from nst_rt.infer.web.jobs import Job
 from nst_rt.infer.web.settings import Settings
-from nst_rt.infer.web.stylizers import SharedStylizer, encode_image
-from nst_rt.infer.web.work.plan import Find, Plan, at_low_priority, number
+from nst_rt.infer.web.stylizers import SharedStylizer
+from nst_rt.infer.web.work.plan import Find, Plan, at_low_priority, number, offer_preview
 from nst_rt.optimization.inputs import PreserveColors
 from nst_rt.optimization.optimizer import Iterate, Optimization
 
@@ -33,9 +33,7 @@ def plan_optimize(
     preserve_colors: PreserveColors | None = "luminance" if asked.get("preserve_colors") else None
 
     def show(job: Job, iterate: Iterate) -> None:
-        with atomic_output(job.folder / "preview.jpg") as file:
-            file.write_bytes(encode_image(tensor_to_frame(iterate.image)))
-        job.offer(job.folder / "preview.jpg")
+        offer_preview(job, tensor_to_frame(iterate.image), size=MAX_OPTIMIZED_SIZE)
 
     def work(job: Job) -> None:
         job.report(0, "loading VGG19")
@@ -59,6 +57,7 @@ def plan_optimize(
         assert best is not None
         save_image(best.image, job.folder / "image.png")
         job.offer(job.folder / "image.png")
+        job.facts["name"] = f"{Path(content.name).stem}_{Path(style_image.name).stem}.png"
         show(job, best)
         height, width = best.image.shape[-2:]
         job.note = f"{width}x{height} pixels after {iterate.step} of {iterate.steps} steps"

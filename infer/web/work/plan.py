@@ -1,17 +1,25 @@
-"""What all plans share: their types, numbers of visitors, and the priority of background work."""
+"""What all plans share: types, numbers of visitors, names, previews, and a low priority."""
 
 import os
 import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from nst_rt.errors import InputError
+from nst_rt.files import atomic_output
+from nst_rt.images.io import Frame
+from nst_rt.infer.frame_stylizer import label_of
+from nst_rt.infer.strokes import resized_frame
+from nst_rt.infer.stylizer import Stylizer
 from nst_rt.infer.web.jobs import Job
+from nst_rt.infer.web.stylizers import encode_image
 from nst_rt.infer.web.uploads import Upload
 
 _NICENESS = 10
+_PREVIEW = "preview.jpg"
 
 Work = Callable[[Job], None]
 Find = Callable[..., Upload]
@@ -27,6 +35,21 @@ def number(value: Any, kind: Callable[[Any], Any]) -> Any:
         return kind(value)
     except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"not a number: {str(value)[:50]!r}") from error
+
+
+def output_name(source: Upload, stylizer: Stylizer, suffix: str) -> str:
+    """Name of an output for people: input, style and suffix, as the command line names it."""
+    return f"{Path(source.name).stem}_{label_of(stylizer)}{suffix}"
+
+
+def offer_preview(job: Job, frame: Frame, *, size: int) -> None:
+    """Show the newest frame of a job on its card, at `size` pixels of the long side or less."""
+    height, width = frame.shape[:2]
+    scale = min(1.0, size / max(height, width))
+    small = resized_frame(frame, (max(round(height * scale), 1), max(round(width * scale), 1)))
+    with atomic_output(job.folder / _PREVIEW) as file:
+        file.write_bytes(encode_image(small))
+    job.offer(job.folder / _PREVIEW)
 
 
 def at_low_priority(work: Work) -> Work:

@@ -11,7 +11,7 @@ export class StudioError extends Error {
 const refusal = (answer, status) => new StudioError(answer?.error ?? `The studio refused the request (${status}).`, status);
 
 /** Returns the response, or throws if there is none or the studio refused. */
-async function request(path, options) {
+export async function request(path, options) {
   let response;
   try {
     response = await fetch(path, options);
@@ -32,8 +32,8 @@ export async function download(path) {
   return (await request(path)).blob();
 }
 
-/** Upload a file; `onProgress` gets the fraction sent, from 0 to 1. */
-export function send(path, body, { name = "", onProgress = () => {} } = {}) {
+/** Upload a file; `onProgress` gets the fraction sent, from 0 to 1, and `signal` can end it. */
+export function send(path, body, { name = "", onProgress = () => {}, signal } = {}) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
     request.open("POST", path);
@@ -44,6 +44,8 @@ export function send(path, body, { name = "", onProgress = () => {} } = {}) {
       if (request.status === 200) resolve(request.response);
       else reject(refusal(request.response, request.status));
     };
+    request.onabort = () => reject(new StudioError("The upload was cancelled."));
+    signal?.addEventListener("abort", () => request.abort());
     request.onerror = () => reject(new StudioError("The upload was interrupted: the file is too large, or the studio is no longer running."));
     request.send(body);
   });

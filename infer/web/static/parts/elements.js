@@ -43,6 +43,25 @@ export function telling(handler) {
   };
 }
 
+/** Let a button say why it cannot work now; no reason lets it work again, with its own title. */
+export function block(button, reason, title = "") {
+  button.title = reason || title;
+  button.setAttribute("aria-disabled", Boolean(reason));
+}
+
+// Not `disabled`, so that the reason can be read with the keyboard and on phones, too.
+addEventListener(
+  "click",
+  (event) => {
+    const blocked = event.target.closest?.("button[aria-disabled=true]");
+    if (!blocked) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    tell(blocked.title);
+  },
+  { capture: true },
+);
+
 /** Save a Blob as a file. */
 export function save(blob, name) {
   const href = URL.createObjectURL(blob);

@@ -3,6 +3,7 @@
 import { ask } from "./api.js";
 import { lossCurve } from "./curve.js";
 import { byId, element, tell, telling } from "./elements.js";
+import { Player } from "./player.js";
 
 const POLL_MS = 1000;
 const STATES = {
@@ -117,7 +118,8 @@ class Card {
     const name = video ?? image;
     if (name && this.#version[name] !== job.files[name]) {
       this.#version[name] = job.files[name];
-      if (video) this.#put(element("video", { src: fileAddress(job, name), controls: true, loop: true, playsInline: true }));
+      const poster = image ? fileAddress(job, image) : "";
+      if (video) this.#put(new Player({ src: fileAddress(job, name), poster, original: job.facts.original }).root);
       else this.#putImage(job, name);
     }
     if (job.curve.length > 1) {
@@ -135,8 +137,8 @@ class Card {
   }
 
   #putImage(job, name) {
-    const alt = name.startsWith("samples") ? "Photos and how the network stylizes them so far" : "The image so far";
-    const next = element("img", { alt, src: `${fileAddress(job, name)}?v=${job.files[name]}` });
+    const alt = name.startsWith("samples") ? "Photos and how the network stylizes them so far" : "The newest image";
+    const next = element("img", { alt, src: `${fileAddress(job, name)}?v=${job.files[name]}`, role: "button", tabIndex: 0 });
     // Replace the old one when the new one is loaded, so that nothing flickers.
     next.addEventListener("load", () => this.#put(next));
     if (!this.shown) this.#put(next);
@@ -157,10 +159,10 @@ class Card {
     const remove = () => this.list.askWithUndo(job, `${job.title}: removed`, address, "DELETE");
     if (job.state === "waiting" || job.state === "running") {
       if (job.stopping) return [element("span", { className: "hint", textContent: "Ending …" })];
-      const early = job.kind === "optimize" && job.state === "running" ? [button("Stop and keep", stop)] : [];
+      const early = ["optimize", "images"].includes(job.kind) && job.state === "running" ? [button("Stop and keep", stop)] : [];
       return [...early, button("Cancel", cancel)];
     }
-    const results = Object.keys(job.files).filter((name) => /^(video|image)\.|\.safetensors$/.test(name));
+    const results = Object.keys(job.files).filter((name) => /^(video|images?)\.|\.safetensors$/.test(name));
     const style = job.facts.style;
     return [
       ...(style ? [button("Use it live", () => this.list.useStyle(style), "primary")] : []),
@@ -168,7 +170,7 @@ class Card {
         element("a", {
           className: style ? "button" : "button primary",
           href: fileAddress(job, name),
-          download: job.kind === "train" ? name : `${job.title.replace(/[^\w-]+/g, "_")}${name.slice(name.lastIndexOf("."))}`,
+          download: job.facts.name ?? name,
           textContent: style ? "Download the model" : "Download",
         }),
       ),

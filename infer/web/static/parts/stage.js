@@ -6,13 +6,14 @@ const MIDDLE = 50; // percent of the width, where the divider begins
 
 /**
  * The stage of a tab: `shown` (an image, a video or a canvas) in its own shape, and over it, when
- * comparing, `original`, of the same shape.
+ * comparing, `original`, of the same shape. `pressable`: whether the stage can be held down, which
+ * the controls of a video rule out.
  *
  * `compare` is a toggle: a divider between both, to drag by pointer or by arrow keys. While the
  * stage or the button `hold` is held down without the divider, the original covers all.
  */
 export class Stage {
-  constructor(root, { shown, original, compare, hold }) {
+  constructor(root, { shown, original, compare, hold, pressable = true }) {
     this.root = root;
     this.original = original;
     this.compare = compare;
@@ -24,7 +25,7 @@ export class Stage {
     original.classList.add("original");
     this.divider.addEventListener("input", () => this.#divide());
     compare.addEventListener("click", () => this.#showDivider(!this.comparing));
-    this.#whileHeld(this.layers);
+    if (pressable) this.#whileHeld(this.layers);
     this.#whileHeld(hold);
     this.#showDivider(false);
   }

@@ -1,113 +1,87 @@
-// The image tab: one image in all styles, and in one of them at full size.
+// The image tab: one image in all styles, and in one of them at full size; or several at once.
 
-import { download } from "../parts/api.js";
+import { request } from "../parts/api.js";
 import { dropzone } from "../parts/drop.js";
-import { byId, element, save, stem, telling } from "../parts/elements.js";
-import { describe, discard, upload } from "../parts/files.js";
+import { byId, save, tell, telling } from "../parts/elements.js";
+import { describe, discard, restored, upload, uploadImages } from "../parts/files.js";
 import { StylePicker } from "../parts/picker.js";
-import { Stage } from "../parts/stage.js";
+import { Still } from "../parts/still.js";
 
-const VIEW = 1024; // pixels, long side
-const THUMB = 200;
-const THUMB_STROKES = "5%"; // finer strokes would not be visible in so small an image
-const KEY = "nst-rt image"; // in the session storage, for reloads
-const WAIT_MS = 150; // after the last move of a slider
+const PLACE = "image";
 
 export class ImageTab {
-  #image = null;
-  #timer = 0;
+  #images = []; // the first one is shown
 
-  constructor(limits, choice) {
+  constructor(limits, choice, jobs) {
+    this.limits = limits;
     this.choice = choice;
-    choice.addEventListener("change", () => this.#later());
-    this.view = byId("image-view");
-    this.original = element("img", { alt: "The original" });
-    this.stage = new Stage(byId("image-stage"), {
-      shown: this.view,
-      original: this.original,
-      compare: byId("image-compare"),
-      hold: byId("image-hold"),
-    });
+    this.jobs = jobs;
     this.picker = new StylePicker(byId("image-style"), choice, { moving: false });
+    this.still = new Still("image", choice, this.picker);
+    this.button = byId("image-download");
     this.drop = dropzone(byId("image-drop"), {
-      label: "Choose or drop an image",
-      hint: "JPEG, PNG, WebP, TIFF",
+      label: "Choose, drop or paste an image",
+      hint: "JPEG, PNG, WebP, TIFF; or several, to stylize all of them",
       accept: "image/*",
-      take: async ([file], report) => {
-        const found = await upload(file, "image", limits, report);
-        await this.#tryOut(found); // on an error the previous image stays
-        discard(this.#image);
-        this.#show(found);
-      },
+      multiple: true,
+      take: (files, report, signal) => this.#take(files, report, signal),
     });
-    this.view.addEventListener("load", () => this.stage.root.classList.remove("busy"));
-    this.view.addEventListener("error", telling(() => this.#explain()));
-    byId("image-download").addEventListener("click", telling(() => this.#download()));
+    this.button.addEventListener("click", telling(() => (this.#images.length > 1 ? this.#stylizeAll() : this.#download())));
   }
 
-  /** Offer these styles; after a reload, show the image from before. */
-  offer(styles) {
+  /** Offer these styles; at first, show the image from before, if there is one. */
+  async offer(styles) {
     this.picker.offer(styles);
-    const kept = sessionStorage.getItem(KEY);
-    if (!kept || this.#image) return;
-    const image = JSON.parse(kept);
-    const probe = `${address(image)}?style=${this.choice.values.first}&strength=0&size=64`;
-    download(probe).then(() => this.#show(image), () => sessionStorage.removeItem(KEY));
+    const found = await restored(PLACE);
+    if (found && !this.#images.length) this.#show([found]);
   }
 
-  /** Stylize a new image once; if that fails, it is not kept. */
-  async #tryOut(image) {
+  async #take(files, report, signal) {
+    const { usable, errors } =
+      files.length === 1
+        ? { usable: [await upload(files[0], "image", this.limits, report, { signal, place: PLACE })], errors: [] }
+        : await uploadImages(files, this.limits, report, { signal, place: PLACE });
     try {
-      await download(`${address(image)}?${this.choice.query}&size=${THUMB}`);
+      await this.still.tryOut(usable[0]); // on an error the previous image stays
     } catch (error) {
-      discard(image);
+      usable.forEach(discard);
       throw error;
     }
+    for (const { message } of errors) tell(message, { bad: true });
+    this.#images.forEach(discard);
+    this.#show(usable);
   }
 
-  #show(image) {
-    this.#image = image;
-    sessionStorage.setItem(KEY, JSON.stringify(image));
-    this.stage.root.hidden = false;
+  #show(images) {
+    this.#images = images;
+    this.still.stage.root.hidden = false;
     byId("image-tools").hidden = false;
-    this.drop.shrink(describe(image));
-    this.stage.shape(image.width, image.height);
-    this.original.src = `${address(image)}?style=${this.choice.values.first}&strength=0&size=${VIEW}`;
-    this.picker.showPreviews((name) => `${address(image)}?style=${encodeURIComponent(name)}&stroke_size=${THUMB_STROKES}&size=${THUMB}`);
-    this.#stylize();
+    const several = images.length > 1;
+    this.drop.shrink(several ? `${images.length} images; the first one is shown` : describe(images[0]));
+    this.#nameButton();
+    this.still.show(images[0]);
   }
 
-  #later() {
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#stylize(), WAIT_MS);
+  #nameButton() {
+    const count = this.#images.length;
+    this.button.textContent = count > 1 ? `Stylize ${count} images` : "Download full size";
   }
 
-  #stylize() {
-    if (!this.#image) return;
-    this.stage.root.classList.add("busy");
-    this.view.alt = `The image as ${Object.keys(this.choice.styles).join(" and ")}`;
-    this.view.src = `${address(this.#image)}?${this.choice.query}&size=${VIEW}`;
-  }
-
-  /** An <img> only reports that it failed; the studio says why when asked again. */
-  async #explain() {
-    this.stage.root.classList.remove("busy");
-    await download(this.view.src);
+  async #stylizeAll() {
+    const images = this.#images.map(({ id }) => id);
+    await this.jobs.start({ kind: "images", images, choice: this.choice.json, format: byId("image-format").value });
+    byId("images-jobs").scrollIntoView({ block: "nearest" });
   }
 
   async #download() {
-    const button = byId("image-download");
-    const format = byId("image-format").value;
-    button.disabled = true;
-    button.textContent = "Stylizing …";
+    this.button.disabled = true;
+    this.button.textContent = "Stylizing …";
     try {
-      const blob = await download(`${address(this.#image)}?${this.choice.query}&format=${format}`);
-      save(blob, `${stem(this.#image.name)}_${this.choice.values.first}.${format}`);
+      const answer = await request(this.still.address(`${this.choice.query}&format=${byId("image-format").value}`));
+      save(await answer.blob(), decodeURIComponent(answer.headers.get("X-Name")));
     } finally {
-      button.disabled = false;
-      button.textContent = "Download full size";
+      this.button.disabled = false;
+      this.#nameButton();
     }
   }
 }
-
-const address = (image) => `/api/uploads/${image.id}/stylized`;

@@ -40,8 +40,9 @@ export function trainTab({ limits, photos: hasPhotos, steps: defaultSteps }, job
         accept: album ? "image/*" : ".zip,application/zip",
         multiple: album,
         folder: album && !matchMedia("(pointer: coarse)").matches, // phones cannot choose folders
-        take: async (files, report) => {
-          const found = album ? await uploadAlbum(files, report) : await upload(files[0], "archive", limits, report);
+        take: async (files, report, signal) => {
+          const sent = { signal, place: "train-photos" };
+          const found = album ? await uploadAlbum(files, report, sent) : await upload(files[0], "archive", limits, report, sent);
           discard(photos[kind]);
           photos[kind] = found;
           ready();
