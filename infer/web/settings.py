@@ -1,6 +1,7 @@
 """How a studio is set up, and what its visitors may ask of the machine."""
 
-from dataclasses import dataclass
+import secrets
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -39,6 +40,7 @@ class Settings:
         names: names that the page answers to, beside those of this machine; see `Guard`.
         cookie: start of the cookie's name, different for each port of a host.
         https: whether the studio is served over HTTPS only.
+        instance: a random name, by which a page notices that its studio was started anew.
         undo: seconds during which removing and cancelling can be undone.
     """
 
@@ -54,3 +56,4 @@ class Settings:
     cookie: str = "nst_rt"
     https: bool = False
     undo: float = 10.0
+    instance: str = field(default_factory=lambda: secrets.token_hex(8))

@@ -2,6 +2,7 @@
 
 import { ask } from "./parts/api.js";
 import { Choice } from "./parts/choice.js";
+import { connection } from "./parts/connection.js";
 import { byId, tell, telling } from "./parts/elements.js";
 import { JobList } from "./parts/jobs.js";
 import { ImageTab } from "./tabs/image.js";
@@ -50,12 +51,14 @@ show(ofAddress());
 
 telling(async () => {
   const studio = await ask("/api/studio");
+  connection.heard(studio.instance);
   byId("backend").textContent = `${studio.backend} · nst-rt ${studio.version}`;
   const choice = new Choice();
   const live = new Live(choice);
   const jobs = new JobList({
     undo: studio.undo,
-    onStyles: telling(async () => offer((await ask("/api/studio")).styles)),
+    styles: studio.styles.map(({ name }) => name),
+    onStyles: async () => offer((await ask("/api/studio")).styles),
     useStyle: (name) => {
       choice.set({ first: name });
       open(byId("tab-live"), { focus: true });

@@ -5,7 +5,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 from nst_rt.errors import InputError
 from nst_rt.infer.web.jobs import Job
@@ -16,9 +16,19 @@ _NICENESS = 10
 Work = Callable[[Job], None]
 Find = Callable[..., Upload]
 """Returns the visitor's upload of an id and one of some kinds."""
-Plan = tuple[str, Work, tuple[Upload, ...]]
-"""The title, the work and the inputs of a job, see `Jobs.submit`. A plan whose uploads, names or
-numbers cannot be used is refused by an InputError or UnknownNameError."""
+
+
+class Plan(NamedTuple):
+    """The title, the work, the inputs and the amount of work of a job, see `Jobs.submit`.
+
+    A plan whose uploads, names or numbers cannot be used is refused by an InputError or
+    UnknownNameError.
+    """
+
+    title: str
+    work: Work
+    inputs: tuple[Upload, ...]
+    units: float
 
 
 def number(value: Any, kind: Callable[[Any], Any]) -> Any:

@@ -10,8 +10,10 @@ from nst_rt.infer.video.probe import probe
 from nst_rt.infer.web.jobs import Job
 from nst_rt.infer.web.settings import Settings
 from nst_rt.infer.web.stylizers import SharedStylizer, parse_choice
-from nst_rt.infer.web.uploads import TooLargeError
+from nst_rt.infer.web.uploads import TooLargeError, Upload
 from nst_rt.infer.web.work.plan import Find, Plan
+
+_TYPICAL_RATE = 30  # frames per second, since an upload's rate is not known before it is read
 
 
 def plan_video(
@@ -53,4 +55,10 @@ def plan_video(
                 job.note = f"{result.frames} frames, {result.fps:.1f} per second"
 
     names = " and ".join(name.replace("_", " ") for name in choice.blend)
-    return f"{source.name}, {names}", work, (source,)
+    return Plan(f"{source.name}, {names}", work, (source,), _pixels(source))
+
+
+def _pixels(source: Upload) -> float:
+    """Number of pixels of all frames, about; 0 if the file does not say how long it is."""
+    facts = source.facts
+    return float(facts["width"] * facts["height"] * (facts["seconds"] or 0) * _TYPICAL_RATE)
