@@ -49,7 +49,7 @@ class Job(Record):
         leaving: timer that will cancel the job, or remove a finished one, unless it is undone.
         size: bytes of its files once they are kept.
         units: amount of its work, see `Pace`.
-        expected: seconds that it was expected to take when it was submitted.
+        expected: seconds that it was expected to take when it was submitted, 0 if unknown.
         clock: estimates what is left, since it began to run.
     """
 
@@ -216,8 +216,8 @@ class Jobs:
         ahead = [other for other in older if other.active]
         seconds = job.clock.left
         if job.state == "waiting":
-            lefts = [(each.clock.left, each.expected) for each in ahead]
-            seconds = sum(expected if left is None else left for left, expected in lefts)
+            known = [left for each in ahead if (left := each.clock.left or each.expected)]
+            seconds = sum(known) if len(known) == len(ahead) else None
         return {"place": len(ahead) + 1, "seconds": seconds}
 
     def find(self, id: str, owner: str) -> Job:

@@ -86,7 +86,10 @@ class Clock:
 
 
 def pace_of(kind: Kind, records: Iterable[Record]) -> Pace:
-    """The pace to expect: that of the last jobs of this kind, else a measured one by the cores."""
+    """The pace to expect: that of the last jobs of this kind, else a measured one by the cores.
+
+    It is zero if nothing is known.
+    """
     known = [
         pace
         for record in records
@@ -94,7 +97,7 @@ def pace_of(kind: Kind, records: Iterable[Record]) -> Pace:
     ][-_LAST:]
     if known:
         return Pace(median(each.start for each in known), median(each.unit for each in known))
-    typical = _MEASURED[kind]
+    typical = _MEASURED.get(kind, Pace(0, 0))
     faster = (os.cpu_count() or _MEASURED_CORES) / _MEASURED_CORES
     return Pace(typical.start, typical.unit / faster)
 

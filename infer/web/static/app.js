@@ -46,14 +46,26 @@ for (const tab of tabs) {
   tab.addEventListener("click", () => open(tab));
   tab.addEventListener("keydown", onKey);
 }
-addEventListener("popstate", () => show(ofAddress()));
 show(ofAddress());
+
+addEventListener("popstate", () => show(ofAddress()));
+
+byId("help-open").addEventListener("click", () => byId("help").showModal());
+
+/** Show what the studio says about itself. */
+function showFacts({ backend, version, results }) {
+  byId("backend").textContent = backend;
+  byId("help-backend").textContent = backend;
+  byId("help-version").textContent = version;
+  byId("help-results").textContent = results || "kept by the machine that runs this studio, until you remove them";
+}
 
 telling(async () => {
   const studio = await ask("/api/studio");
   connection.heard(studio.instance);
-  byId("backend").textContent = `${studio.backend} · nst-rt ${studio.version}`;
+  showFacts(studio);
   const choice = new Choice();
+  addEventListener("popstate", () => choice.writeAddress()); // steps back do not change the choice
   const live = new Live(choice);
   const jobs = new JobList({
     undo: studio.undo,
@@ -66,7 +78,7 @@ telling(async () => {
   });
   const image = new ImageTab(studio.limits, choice);
   const video = videoTab(studio.limits, choice, jobs);
-  optimizeTab(studio.limits, jobs);
+  optimizeTab(studio, jobs);
   trainTab(studio, jobs);
   const offer = (styles) => {
     const missing = choice.restrict(styles.map(({ name }) => name));

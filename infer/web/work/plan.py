@@ -28,7 +28,7 @@ class Plan(NamedTuple):
     title: str
     work: Work
     inputs: tuple[Upload, ...]
-    units: float
+    units: float = 0.0
 
 
 def number(value: Any, kind: Callable[[Any], Any]) -> Any:

@@ -41,14 +41,13 @@ def plan_train(
     """Plan to train a style with the command line, and to add it to the studio's."""
     style_image = find(asked.get("style_image"), "image")
     inputs, photos = [style_image], settings.photos
-    packaged = asked.get("photos") == _PACKAGED
-    if packaged:
-        photos = None
+    listed: list[Path] = []
+    if asked.get("photos") == _PACKAGED:
         listed = packaged_photos("training on packaged photos needs scikit-image")
     elif asked.get("photos"):
         inputs.append(find(asked["photos"], "archive", "album"))
         photos = inputs[-1].path
-    if photos is None and not packaged:
+    if photos is None and not listed:
         raise InputError("choose photos to train on")
     name = str(asked.get("name"))
     if not re.fullmatch(r"[a-z0-9][a-z0-9_]{0,39}", name):
@@ -65,11 +64,10 @@ def plan_train(
     def work(job: Job) -> None:
         check_name()
         output = job.folder / f"{name}.safetensors"
-        if packaged:
+        source = photos
+        if listed:
             source = job.folder / "photos.txt"
             source.write_text("\n".join(map(str, listed)))
-        else:
-            source = photos
         command = [sys.executable, "-m", "nst_rt", "train", "--json"]
         command += ["--style-image", f"{name}={style_image.path}", "--photos", str(source)]
         command += ["--name", name, "--from", settings.start_from]

@@ -39,8 +39,12 @@ class Connection extends EventTarget {
 
   /** Called with the instance that an answer names; the first one is that of this page. */
   heard(instance) {
-    this.#instance ??= instance;
     const wasLost = this.isLost;
+    if (wasLost && this.#instance === null) {
+      location.reload(); // the page could not start without it
+      return;
+    }
+    this.#instance ??= instance;
     clearTimeout(this.#timer);
     this.#timer = 0;
     if (instance !== this.#instance) {
