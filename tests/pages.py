@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TypeVar
 
+import axe_core_python
 import numpy as np
 from selenium import webdriver
 from selenium.webdriver.common.by import By
@@ -14,6 +15,9 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 from tools import require_tools
 from visitors import PATIENCE
+
+AXE = Path(axe_core_python.__file__).with_name("axe.min.js")
+TABS = ("live", "image", "video", "optimize", "train")
 
 T = TypeVar("T")
 Elsewhere = Callable[..., AbstractContextManager["Page"]]
@@ -141,6 +145,36 @@ class Page:
             return [file for file in self.downloads.iterdir() if file.suffix in suffixes]
 
         return self.wait(there, "a download")[0]
+
+    def accessibility_errors(self, *tags: str) -> list[str]:
+        """Rules of axe that the page breaks, and where.
+
+        By default WCAG 2.1, AA, and good practices.
+        """
+        if not self.run("return 'axe' in window"):
+            self.run(AXE.read_text(encoding="utf-8"))
+        self.driver.set_script_timeout(PATIENCE)
+        script = """
+        const [tags, done] = arguments;
+        axe.run({runOnly: tags, resultTypes: ["violations"]}).then(({violations}) => done(
+          violations.flatMap(({id, nodes}) => nodes.map(({html}) => `${id}: ${html}`))));"""
+        tags = tags or ("wcag2a", "wcag2aa", "wcag21aa", "best-practice")
+        found: list[str] = self.driver.execute_async_script(script, tags)
+        return found
+
+    def resize(self, width: int, height: int, *, phone: bool = False) -> None:
+        """Give the page a size, as that of a phone or of a window."""
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": phone}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+
+    def color_scheme(self, scheme: str) -> None:
+        """Prefer light or dark."""
+        feature = {"name": "prefers-color-scheme", "value": scheme}
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+
+    def reset_view(self) -> None:
+        self.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
     def errors(self) -> list[str]:
         """Errors in the browser's console since the last call."""

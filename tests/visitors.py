@@ -93,12 +93,18 @@ class Client(TestClient):
         job: dict[str, Any] = answer.json()
         return job
 
+    @property
+    def jobs(self) -> list[dict[str, Any]]:
+        """The visitor's jobs, oldest first."""
+        found: list[dict[str, Any]] = self.get("/api/jobs").json()["jobs"]
+        return found
+
     def wait(self, job: dict[str, Any], *states: str) -> dict[str, Any]:
         """Wait until a job is in one of the states, by default any final one."""
 
         def there() -> dict[str, Any] | None:
             now: dict[str, Any]
-            [now] = [each for each in self.get("/api/jobs").json() if each["id"] == job["id"]]
+            [now] = [each for each in self.jobs if each["id"] == job["id"]]
             return now if now["state"] in states else None
 
         states = states or ("done", "partial", "failed", "cancelled")

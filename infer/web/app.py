@@ -5,8 +5,10 @@ import shutil
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
+from typing import get_args
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -20,8 +22,9 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from nst_rt.errors import StyleTransferError
+from nst_rt.infer.live.addresses import is_loopback
 from nst_rt.infer.web.jobs import Jobs
-from nst_rt.infer.web.results import Results
+from nst_rt.infer.web.results import Kind, Results
 from nst_rt.infer.web.routes.jobs import JobRoutes
 from nst_rt.infer.web.routes.link import LinkRoutes
 from nst_rt.infer.web.routes.live import LiveRoutes
@@ -30,7 +33,7 @@ from nst_rt.infer.web.security import COOKIE_SECONDS, Guard
 from nst_rt.infer.web.settings import Settings
 from nst_rt.infer.web.stylizers import SharedStylizer
 from nst_rt.infer.web.uploads import TooLargeError, Uploads, visitor_message
-from nst_rt.infer.web.work.train import restore_style
+from nst_rt.infer.web.work.train import count_packaged_photos, restore_style
 from nst_rt.models.style_model import Style
 from nst_rt.recipes import recipe_steps
 from nst_rt.version import __version__
@@ -116,7 +119,7 @@ class _Studio:
 
     async def facts(self, request: Request) -> Response:
         settings = self._settings
-        hidden = {job.facts.get("style") for job in self._jobs if job.hidden}
+        hidden = self._jobs.hidden_styles
         styles = [
             style for style in self._shared.style_set.styles.values() if style.name not in hidden
         ]
@@ -128,6 +131,7 @@ class _Studio:
 
         return JSONResponse(
             {
+                "instance": settings.instance,
                 "version": __version__,
                 "backend": str(self._shared),
                 "styles": [
@@ -136,10 +140,18 @@ class _Studio:
                     for style in styles
                 ],
                 "photos": settings.photos is not None,
+                "packaged_photos": count_packaged_photos(),
                 "steps": recipe_steps("new_style"),
+                "pace": {kind: asdict(self._jobs.pace(kind)) for kind in get_args(Kind)},
+                "results": str(settings.results) if _is_here(request) else "",
                 "undo": settings.undo,
                 "limits": {
                     name: getattr(settings.limits, name) for name in ("upload", "pixels", "seconds")
                 },
             }
         )
+
+
+def _is_here(request: Request) -> bool:
+    """Whether the browser is on this machine, so that its paths mean something to the visitor."""
+    return request.client is not None and is_loopback(request.client.host)

@@ -7,7 +7,8 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from nst_rt.infer.web.results import (
     folder_size,
     remove_folder,
 )
+from nst_rt.infer.web.timing import Clock, Pace, pace_of
 from nst_rt.infer.web.uploads import Upload, visitor_message
 
 logger = logging.getLogger(__name__)
@@ -46,6 +48,9 @@ class Job(Record):
         stopping: whether it should end early and keep what it has.
         leaving: timer that will cancel the job, or remove a finished one, unless it is undone.
         size: bytes of its files once they are kept.
+        units: amount of its work, see `Pace`.
+        expected: seconds that it was expected to take when it was submitted, 0 if unknown.
+        clock: estimates what is left, since it began to run.
     """
 
     folder: Path
@@ -56,6 +61,9 @@ class Job(Record):
     leaving: threading.Timer | None = None
     size: int = 0
     stopping: bool = False
+    units: float = 0.0
+    expected: float = 0.0
+    clock: Clock = field(default_factory=Clock)
     _cancelled: bool = False
 
     @property
@@ -87,6 +95,7 @@ class Job(Record):
         """Set the progress, from 0 to 1, and its note; ends the work as `check` does."""
         self.check()
         self.progress, self.note = min(progress, 1.0), note
+        self.clock.update(self.progress)
 
     def offer(self, file: Path, name: str = "") -> None:
         """Offer a file for download, by default under its own name, or its new version."""
@@ -143,6 +152,11 @@ class Jobs:
         return iter(list(self._jobs.values()))
 
     @property
+    def hidden_styles(self) -> set[str]:
+        """Names of the styles whose jobs are being removed."""
+        return {job.facts["style"] for job in self if job.hidden and "style" in job.facts}
+
+    @property
     def stored(self) -> int:
         """Bytes of all their files."""
         return sum(job.size or folder_size(job.folder) for job in self)
@@ -154,10 +168,26 @@ class Jobs:
         owner: str,
         work: Callable[[Job], None],
         inputs: Sequence[Upload] = (),
+        units: float = 0.0,
     ) -> Job:
-        """Put work at the end of the queue; an InputError if too much of the visitor's waits."""
+        """Put work at the end of the queue; an InputError if too much of the visitor's waits.
+
+        Args:
+            kind, title, owner, inputs: see `Job`.
+            work: is called with the job.
+            units: amount of the work, see `Pace`.
+        """
         folder = self._root / secrets.token_hex(16)
-        job = Job(kind, title, owner, folder=folder, inputs=tuple(inputs))
+        expected = self.pace(kind).seconds(units)
+        job = Job(
+            kind,
+            title,
+            owner,
+            folder=folder,
+            inputs=tuple(inputs),
+            units=units,
+            expected=expected,
+        )
         with self._lock:
             if sum(other.active for other in self.of(owner)) >= _MAX_WAITING:
                 raise InputError(f"{_MAX_WAITING} jobs are waiting already: let some finish")
@@ -170,6 +200,25 @@ class Jobs:
     def of(self, owner: str) -> list[Job]:
         """A visitor's jobs, oldest first, without those that are being removed."""
         return [job for job in self if job.owner == owner and not job.hidden]
+
+    def pace(self, kind: Kind) -> Pace:
+        """How long such a job takes here, by the earlier ones of all visitors."""
+        return pace_of(kind, self)
+
+    def queue_facts(self, job: Job) -> dict[str, Any]:
+        """The place of an unfinished job in the queue, from 1, and seconds.
+
+        The seconds are those until a waiting job begins, or a running one ends; None if unknown.
+        """
+        if not job.active:
+            return {}
+        older = takewhile(lambda other: other is not job, self)
+        ahead = [other for other in older if other.active]
+        seconds = job.clock.left
+        if job.state == "waiting":
+            known = [left for each in ahead if (left := each.clock.left or each.expected)]
+            seconds = sum(known) if len(known) == len(ahead) else None
+        return {"place": len(ahead) + 1, "seconds": seconds}
 
     def find(self, id: str, owner: str) -> Job:
         """The visitor's job with that id; an InputError if there is none."""
@@ -240,9 +289,13 @@ class Jobs:
     def _outcome(self, job: Job, work: Callable[[Job], None]) -> State:
         try:
             job.check()
+            job.clock = Clock()
             job.state = "running"
             job.folder.mkdir()
             work(job)
+            pace = job.clock.pace(job.units)
+            if pace is not None:
+                job.facts["pace"] = asdict(pace)
             job.progress = 1.0
             return "done"
         except CancelledJobError:

@@ -45,7 +45,8 @@ _HEADERS = {
 }
 _LOCKED_PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>nst-rt studio</title><link rel="stylesheet" href="/static/style.css">
+<title>nst-rt studio</title><link rel="stylesheet" href="/static/css/page.css">
+<link rel="stylesheet" href="/static/css/controls.css">
 <main class="gate"><h1>This studio is locked</h1>
 <p>{reason}</p>
 <form action="/"><label>Token <input name="token" type="password" autocomplete="off" required>

@@ -1,6 +1,7 @@
 """How a studio is set up, and what its visitors may ask of the machine."""
 
-from dataclasses import dataclass
+import secrets
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -41,6 +42,7 @@ class Settings:
         https: whether the studio is served over HTTPS only.
         link: address for other devices, with the token; None if only this machine reaches it.
         fingerprint: SHA-256 of the certificate that was made for this run.
+        instance: a random name, by which a page notices that its studio was started anew.
         undo: seconds during which removing and cancelling can be undone.
     """
 
@@ -58,3 +60,4 @@ class Settings:
     link: str | None = None
     fingerprint: str | None = None
     undo: float = 10.0
+    instance: str = field(default_factory=lambda: secrets.token_hex(8))

@@ -43,7 +43,18 @@ class JobRoutes:
         ]
 
     async def all_jobs(self, request: Request) -> Response:
-        return JSONResponse([job.describe() for job in self._jobs.of(request.scope["visitor"])])
+        jobs = self._jobs.of(request.scope["visitor"])
+        return JSONResponse(
+            {
+                "instance": self._settings.instance,
+                "styles": [
+                    name
+                    for name in self._shared.style_set.styles
+                    if name not in self._jobs.hidden_styles
+                ],
+                "jobs": [{**job.describe(), **self._jobs.queue_facts(job)} for job in jobs],
+            }
+        )
 
     async def start_job(self, request: Request) -> Response:
         body = b""
@@ -61,10 +72,9 @@ class JobRoutes:
             return self._uploads.find(id, visitor, *kinds)
 
         plan = PLANS[kind]
-        title, work, inputs = await run_in_threadpool(
-            plan, asked, find, self._shared, self._settings
-        )
-        job = self._jobs.submit(kind, title, visitor, work, inputs)
+        planned = await run_in_threadpool(plan, asked, find, self._shared, self._settings)
+        title, work, inputs, units = planned
+        job = self._jobs.submit(kind, title, visitor, work, inputs, units)
         return JSONResponse(job.describe())
 
     async def change_job(self, request: Request) -> Response:

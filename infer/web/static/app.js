@@ -3,6 +3,7 @@
 import { ask } from "./parts/api.js";
 import { takeFromAnywhere } from "./parts/anywhere.js";
 import { Choice } from "./parts/choice.js";
+import { connection } from "./parts/connection.js";
 import { byId, tell, telling } from "./parts/elements.js";
 import { JobList } from "./parts/jobs.js";
 import { offerLink } from "./parts/phone.js";
@@ -49,17 +50,31 @@ for (const tab of tabs) {
   tab.addEventListener("click", () => open(tab));
   tab.addEventListener("keydown", onKey);
 }
-addEventListener("popstate", () => show(ofAddress()));
 show(ofAddress());
+
+addEventListener("popstate", () => show(ofAddress()));
+
+byId("help-open").addEventListener("click", () => byId("help").showModal());
+
+/** Show what the studio says about itself. */
+function showFacts({ backend, version, results }) {
+  byId("backend").textContent = backend;
+  byId("help-backend").textContent = backend;
+  byId("help-version").textContent = version;
+  byId("help-results").textContent = results || "kept by the machine that runs this studio, until you remove them";
+}
 
 telling(async () => {
   const studio = await ask("/api/studio");
-  byId("backend").textContent = `${studio.backend} · nst-rt ${studio.version}`;
+  connection.heard(studio.instance);
+  showFacts(studio);
   const choice = new Choice();
+  addEventListener("popstate", () => choice.writeAddress()); // steps back do not change the choice
   const live = new Live(choice);
   const jobs = new JobList({
     undo: studio.undo,
-    onStyles: telling(async () => offer((await ask("/api/studio")).styles)),
+    styles: studio.styles.map(({ name }) => name),
+    onStyles: async () => offer((await ask("/api/studio")).styles),
     useStyle: (name) => {
       choice.set({ first: name });
       open(byId("tab-live"), { focus: true });
@@ -67,7 +82,7 @@ telling(async () => {
   });
   const image = new ImageTab(studio.limits, choice, jobs);
   const video = new VideoTab(studio.limits, choice, jobs);
-  optimizeTab(studio.limits, jobs);
+  optimizeTab(studio, jobs);
   trainTab(studio, jobs);
   const offer = (styles) => {
     const missing = choice.restrict(styles.map(({ name }) => name));

@@ -72,7 +72,8 @@ def plan_images(
 
     names = " and ".join(name.replace("_", " ") for name in choice.blend)
     title = f"{count} images, {names}" if count > 1 else f"{images[0].name}, {names}"
-    return title, at_low_priority(work), tuple(images)
+    pixels = sum(image.facts["width"] * image.facts["height"] for image in images)
+    return Plan(title, at_low_priority(work), tuple(images), float(pixels))
 
 
 def write_stylized(image: Upload, frame_stylizer: FrameStylizer, file: Path) -> Frame:

@@ -11,6 +11,7 @@ from nst_rt.images.io import save_image
 from nst_rt.infer.web.jobs import Job
 from nst_rt.infer.web.settings import Settings
 from nst_rt.infer.web.stylizers import SharedStylizer
+from nst_rt.infer.web.uploads import Upload
 from nst_rt.infer.web.work.plan import Find, Plan, at_low_priority, number, offer_preview
 from nst_rt.optimization.inputs import PreserveColors
 from nst_rt.optimization.optimizer import Iterate, Optimization
@@ -63,4 +64,10 @@ def plan_optimize(
         job.note = f"{width}x{height} pixels after {iterate.step} of {iterate.steps} steps"
 
     title = f"{content.name} as {style_image.name}"
-    return title, at_low_priority(work), (content, style_image)
+    return Plan(title, at_low_priority(work), (content, style_image), _pixels(content, size))
+
+
+def _pixels(content: Upload, size: int) -> float:
+    """Number of pixels of an image at a size of its long side."""
+    width, height = content.facts["width"], content.facts["height"]
+    return size**2 * min(width, height) / max(width, height)

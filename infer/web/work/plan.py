@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from nst_rt.errors import InputError
 from nst_rt.files import atomic_output
@@ -24,9 +24,19 @@ _PREVIEW = "preview.jpg"
 Work = Callable[[Job], None]
 Find = Callable[..., Upload]
 """Returns the visitor's upload of an id and one of some kinds."""
-Plan = tuple[str, Work, tuple[Upload, ...]]
-"""The title, the work and the inputs of a job, see `Jobs.submit`. A plan whose uploads, names or
-numbers cannot be used is refused by an InputError or UnknownNameError."""
+
+
+class Plan(NamedTuple):
+    """The title, the work, the inputs and the amount of work of a job, see `Jobs.submit`.
+
+    A plan whose uploads, names or numbers cannot be used is refused by an InputError or
+    UnknownNameError.
+    """
+
+    title: str
+    work: Work
+    inputs: tuple[Upload, ...]
+    units: float = 0.0
 
 
 def number(value: Any, kind: Callable[[Any], Any]) -> Any:

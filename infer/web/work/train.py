@@ -8,17 +8,19 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from nst_rt.errors import InputError, StyleTransferError
 from nst_rt.images.convert import tensor_to_frame
 from nst_rt.images.io import load_image
+from nst_rt.infer.demo import packaged_photos
 from nst_rt.infer.photos import preview
+from nst_rt.infer.stylizer import Stylizer
 from nst_rt.infer.web.jobs import Job
 from nst_rt.infer.web.settings import Settings
 from nst_rt.infer.web.stylizers import SharedStylizer
-from nst_rt.infer.web.uploads import Upload
 from nst_rt.infer.web.work.plan import Find, Plan, lower_priority, number
 from nst_rt.models.style_model import StyleModel
 from nst_rt.recipes import recipe_steps
@@ -26,6 +28,10 @@ from nst_rt.recipes import recipe_steps
 logger = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.3
+_PACKAGED = "packaged"  # instead of an upload: the photos that come in Python packages
+# Eileen Collins by NASA, public domain: the photo of the gallery's previews, which scikit-image has
+# under the name of astronaut, but which must be here without it.
+_PREVIEW_PHOTO = Path(str(resources.files("nst_rt.infer.web"))) / "preview.jpg"
 _LOSSES = ("loss/content", "loss/style")
 
 
@@ -35,10 +41,13 @@ def plan_train(
     """Plan to train a style with the command line, and to add it to the studio's."""
     style_image = find(asked.get("style_image"), "image")
     inputs, photos = [style_image], settings.photos
-    if asked.get("photos"):
+    listed: list[Path] = []
+    if asked.get("photos") == _PACKAGED:
+        listed = packaged_photos("training on packaged photos needs scikit-image")
+    elif asked.get("photos"):
         inputs.append(find(asked["photos"], "archive", "album"))
         photos = inputs[-1].path
-    if photos is None:
+    if photos is None and not listed:
         raise InputError("choose photos to train on")
     name = str(asked.get("name"))
     if not re.fullmatch(r"[a-z0-9][a-z0-9_]{0,39}", name):
@@ -55,8 +64,12 @@ def plan_train(
     def work(job: Job) -> None:
         check_name()
         output = job.folder / f"{name}.safetensors"
+        source = photos
+        if listed:
+            source = job.folder / "photos.txt"
+            source.write_text("\n".join(map(str, listed)))
         command = [sys.executable, "-m", "nst_rt", "train", "--json"]
-        command += ["--style-image", f"{name}={style_image.path}", "--photos", str(photos)]
+        command += ["--style-image", f"{name}={style_image.path}", "--photos", str(source)]
         command += ["--name", name, "--from", settings.start_from]
         command += ["--output", str(output), "--runs", str(job.folder / "runs")]
         command += [] if asked_steps is None else ["--steps", str(steps)]
@@ -64,14 +77,22 @@ def plan_train(
         # As often as a curve needs points, whatever the number of steps.
         command += ["--trainer.log_every_n_steps", str(max(steps // 50, 1))]
         run_training(job, [*command, *settings.train_arguments], job.folder / "runs" / name, steps)
-        model = _with_preview(StyleModel.load(output), style_image)
+        model = _with_preview(StyleModel.load(output), style_image.name)
         model.save(output, overwrite=True)
         job.offer(output)
         job.note = f"{model.record(name)['steps']} steps"
         _add_style(shared, job, model, name)
 
     check_name()
-    return name, work, tuple(inputs)
+    return Plan(name, work, tuple(inputs), steps)
+
+
+def count_packaged_photos() -> int:
+    """Number of photos that come in Python packages, 0 if those are not installed."""
+    try:
+        return len(packaged_photos())
+    except InputError:
+        return 0
 
 
 def restore_style(shared: SharedStylizer, job: Job) -> None:
@@ -161,8 +182,10 @@ def _add_style(shared: SharedStylizer, job: Job, model: StyleModel, name: str) -
     job.facts["style"] = name
 
 
-def _with_preview(model: StyleModel, style_image: Upload) -> StyleModel:
-    """The model with a preview and a title for its first style, the new one."""
-    small = preview(tensor_to_frame(load_image(style_image.path, size=256)))
-    first = replace(model.styles[0], preview=small, title=Path(style_image.name).stem)
+def _with_preview(model: StyleModel, style_image: str) -> StyleModel:
+    """The model with a title for its first style, the new one, and a preview as the gallery's."""
+    first = model.styles[0]
+    photo = tensor_to_frame(load_image(_PREVIEW_PHOTO))
+    small = preview(Stylizer(model, first.name, stroke_size="1:1")(photo))
+    first = replace(first, preview=small, title=Path(style_image).stem)
     return replace(model, styles=(first, *model.styles[1:]))

@@ -25,6 +25,8 @@ _PREVIEW_SIZE = 640  # pixels of the long side
 _NEWEST_SECONDS = 1.0  # between two newest frames on the card
 _NEWEST_SIZE = 480  # pixels of the long side
 
+_TYPICAL_RATE = 30  # frames per second, since an upload's rate is not known before it is read
+
 
 def plan_video(
     asked: Mapping[str, Any], find: Find, shared: SharedStylizer, settings: Settings
@@ -70,7 +72,7 @@ def plan_video(
                 job.note = f"{result.frames} frames, {result.fps:.1f} per second"
 
     names = " and ".join(name.replace("_", " ") for name in choice.blend)
-    return f"{source.name}, {names}", work, (source,)
+    return Plan(f"{source.name}, {names}", work, (source,), _pixels(source))
 
 
 class _Watched(FrameStylizer):
@@ -162,3 +164,9 @@ def preview_video(
     larger = (max(info.width, info.height) / size) ** 2 - 1
     each = (times[-1] - times[0]) / frames + larger * result.stages["encode"] / len(times)
     return VideoPreview(content, each * info.frames)
+
+
+def _pixels(source: Upload) -> float:
+    """Number of pixels of all frames, about; 0 if the file does not say how long it is."""
+    facts = source.facts
+    return float(facts["width"] * facts["height"] * (facts["seconds"] or 0) * _TYPICAL_RATE)

@@ -131,7 +131,7 @@ def test_video_is_stylized_served_in_ranges_and_removed(client: Client, tmp_path
     part = client.get(address, headers={"Range": "bytes=0-99"})
     assert (part.status_code, len(part.content)) == (206, 100)
     assert client.delete(f"/api/jobs/{job['id']}").status_code == 200
-    assert client.get("/api/jobs").json() == []
+    assert client.jobs == []
     until(lambda: not [each for each in (tmp_path / "results").iterdir() if each.is_dir()])
     assert client.get(address).status_code == 400
 
@@ -207,7 +207,7 @@ def test_invalid_jobs_are_refused(client: Client, astronaut: Path) -> None:
     ):
         assert word in client.error(400, "POST", "/api/jobs", json=asked)
     client.error(413, "POST", "/api/jobs", content=b" " * 70_000)
-    assert client.get("/api/jobs").json() == []
+    assert client.jobs == []
 
 
 @pytest.mark.parametrize(

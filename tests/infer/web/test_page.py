@@ -1,12 +1,14 @@
 """The page in Chromium: the image tab, refusals, access, keyboard and layout."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from pages import Elsewhere, Page
-from PIL import Image, ImageColor
+from pages import TABS, Elsewhere, Page
+from PIL import Image
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
 pytestmark = pytest.mark.slow
@@ -110,6 +112,7 @@ def test_tabs_and_styles_work_with_the_keyboard(page: Page) -> None:
         "return [...document.querySelectorAll('[role=tabpanel]:not([hidden])')].map(p => p.id)"
     )
     assert shown == ["live"]
+    assert press(Keys.TAB) == "help-open"
     assert press(Keys.TAB) == "live-start"
     for _ in range(20):  # on to the styles, past the buttons
         if press(Keys.TAB) == "waves":
@@ -118,48 +121,115 @@ def test_tabs_and_styles_work_with_the_keyboard(page: Page) -> None:
     assert page.find("#live-style input:checked").get_attribute("value") == "night"
 
 
-def test_every_control_has_a_name(page: Page) -> None:
+@pytest.fixture
+def view(page: Page) -> Iterator[Page]:
+    """A page whose size and colors the test may change."""
+    yield page
+    page.reset_view()
+
+
+@pytest.mark.parametrize("size", [(1280, 800), (390, 844)])
+def test_page_is_accessible(view: Page, size: tuple[int, int], astronaut: Path) -> None:
+    """In both color schemes, with a job's card, a message and the help dialog."""
+    view.resize(*size, phone=size[0] < 500)
+    view.color_scheme("light")
+    view.open("optimize")
+    for place in ("optimize-content", "optimize-style"):
+        view.choose_file(place, astronaut)
+    view.wait(lambda: not view.find("#optimize-missing").text, "uploads")
+    view.click("#optimize-form .start button")
+    view.wait(lambda: view.find_all(".job"), "the job")
+    view.run("document.querySelector('.job .tools button:last-child').click()")
+    assert view.toast()
+    found = {}
+    for scheme, tags in (("light", ()), ("dark", ("cat.color",))):
+        view.color_scheme(scheme)
+        for tab in TABS:
+            view.run(f"document.getElementById('tab-{tab}').click()")
+            found[scheme, tab] = view.accessibility_errors(*tags)
+    view.click("#help-open")
+    found["dark", "help"] = view.accessibility_errors()
+    assert {place: errors for place, errors in found.items() if errors} == {}
+    ActionChains(view.driver).send_keys(Keys.ESCAPE).perform()
+    view.wait(lambda: not view.find("#help").is_displayed(), "the closed dialog")
+    assert view.run("return document.activeElement.id") == "help-open"
+
+
+def test_buttons_are_in_reach_and_nothing_scrolls_sideways(view: Page) -> None:
+    """On a laptop without scrolling; on phones for fingers."""
+    below = """
+    return [...document.querySelectorAll("[role=tabpanel]:not([hidden]) .side button,"
+      + "[role=tabpanel]:not([hidden]) .side summary, .bar button")]
+      .filter((each) => each.getBoundingClientRect().bottom > innerHeight).length"""
+    small = """
+    return [...document.querySelectorAll("button, select, summary, .check, .slider input")]
+      .filter((each) => each.offsetParent && each.getBoundingClientRect().height < 43.5)
+      .map((each) => each.outerHTML)"""
+    for width, height in ((1280, 800), (1920, 1080), (844, 390), (390, 844), (320, 568)):
+        view.resize(width, height, phone=width < 500)
+        view.open()
+        for tab in TABS:
+            view.run(f"document.getElementById('tab-{tab}').click()")
+            assert view.run("return document.documentElement.scrollWidth") <= width, (width, tab)
+            if width in (1280, 1920):
+                assert view.run(below) == 0, (width, tab)
+            if width < 500:
+                assert view.run(small) == [], (width, tab)
+        more = view.find("#live-style details").get_attribute("open")
+        assert (more is not None) == (width == 1920)
+
+
+def test_tabs_are_steps_of_the_history_and_the_choice_is_not(page: Page) -> None:
+    page.open("image")
+    page.click("#tab-train")
+    page.click("#tab-live")
+    page.click("#live-style .swatch:nth-of-type(2)")
+    page.driver.back()
+    page.wait(lambda: page.find("#train").is_displayed(), "the tab before")
+    assert page.find("#live-style input:checked").get_attribute("value") == "night"
+    page.wait(lambda: page.driver.current_url.endswith("?style=night#train"), "the address")
+    page.driver.forward()
+    page.wait(lambda: page.find("#live").is_displayed(), "the tab after")
+    page.run("navigator.clipboard.writeText = async (text) => { window.copied = text; }")
+    page.click("#live-style .link")
+    link = page.wait(lambda: page.run("return window.copied"), "the link")
+    assert link == f"{page.url}?style=night#live"
+    page.driver.get("about:blank")
+    page.driver.get(link.replace("#live", "&strokes=4#image"))
+    page.wait(lambda: page.find_all("html[data-ready]"), "page")
+    assert page.find("#image-style input:checked").get_attribute("value") == "night"
+    assert page.find("#image-style details").get_attribute("open")  # strokes are not the default
+
+
+def test_lost_studio_is_told_once_and_a_new_one_reloads_the_page(
+    elsewhere: Elsewhere, painting: Path
+) -> None:
+    with elsewhere() as page:
+        port = int(page.url.rsplit(":", 1)[1].strip("/"))
+        page.open("train")
+        page.click("#tab-image")
+        page.click("#tab-train")
+        page.find("#train-form [name=name]").send_keys("mine")
+        page.run("window.before = true")
+    page.wait(lambda: page.find("#connection").is_displayed(), "the banner")
+    page.choose_file("train-style", painting)
+    page.wait(lambda: "swirls" not in page.find("#train-style").text, "the end of the upload")
+    assert page.find("#toasts").text == ""
+    with elsewhere(port):
+        page.wait(lambda: not page.run("return window.before"), "the new page")
+        page.wait(lambda: page.find_all("html[data-ready]"), "page")
+        assert not page.find("#connection").is_displayed()
+        assert page.find("#train").is_displayed()
+        assert page.find("#train-form [name=name]").get_attribute("value") == "mine"
+
+
+def test_short_loss_of_the_connection_heals_without_a_reload(page: Page) -> None:
     page.open()
-    nameless = """
-    return [...document.querySelectorAll("button, select, input, a, img, video, canvas, progress")]
-      .filter((each) => !(each.textContent.trim() || each.labels?.length || each.title
-        || each.hasAttribute("alt") || each.getAttribute("aria-label") || each.hidden))
-      .map((each) => each.outerHTML);"""
-    assert page.run(nameless) == []
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_has_contrast(page: Page, scheme: str) -> None:
-    """WCAG 2.1, AA: 4.5 to 1 for text."""
-    page.driver.execute_cdp_cmd(
-        "Emulation.setEmulatedMedia",
-        {"features": [{"name": "prefers-color-scheme", "value": scheme}]},
+    page.run(
+        "window.before = window.fetch; window.fetch = () => Promise.reject(new TypeError('x'))"
     )
-    page.open()
-    script = "return getComputedStyle(document.documentElement).getPropertyValue(arguments[0])"
-
-    def luminance(name: str) -> float:
-        levels = np.array(ImageColor.getrgb(page.run(script, f"--{name}"))) / 255
-        linear = np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
-        return float(linear @ [0.2126, 0.7152, 0.0722])
-
-    pairs = [("text", "page"), ("text", "surface"), ("on-accent", "accent")]
-    pairs += [("muted", "page"), ("muted", "surface"), ("muted", "stage")]
-    pairs += [("accent", "surface"), ("accent", "soft"), ("danger", "surface")]
-    for pair in pairs:
-        low, high = sorted(map(luminance, pair))
-        assert (high + 0.05) / (low + 0.05) >= 4.5, pair
-
-
-def test_phone_layout_does_not_scroll_sideways(page: Page) -> None:
-    page.driver.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride",
-        {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True},
-    )
-    try:
-        for tab in ("live", "image", "video", "optimize", "train"):
-            page.open(tab)
-            width = page.run("return document.documentElement.scrollWidth")
-            assert width <= 360, tab
-    finally:
-        page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    page.wait(lambda: page.find("#connection").is_displayed(), "the banner")
+    page.run("window.fetch = window.before")
+    page.wait(lambda: not page.find("#connection").is_displayed(), "no banner")
+    assert page.run("return Boolean(window.before)")
+    assert page.find("#toasts").text == ""

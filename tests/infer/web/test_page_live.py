@@ -28,6 +28,7 @@ def test_live_frames_change_with_style_strength_and_blend(page: Page) -> None:
     page.wait(lambda: far(page.canvas(), night), "no style")
     plain = page.canvas()
     page.set_slider("Strength", "live-style", 1)
+    page.click("#live-style summary")
     Select(page.find("#live-style select")).select_by_value("waves")
     page.set_slider("Amount", "live-style", 1)
     page.wait(lambda: not far(page.canvas(), waves) and far(page.canvas(), plain), "a blend")

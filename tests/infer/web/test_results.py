@@ -89,16 +89,16 @@ def test_result_is_there_in_the_next_studio_for_its_owner_only(
         content = client.get(address).content
     assert not (tmp_path / "visitors").exists()
     later = restarted(client, shared, tmp_path)
-    [found] = later.get("/api/jobs").json()
+    [found] = later.jobs
     assert {**found, "files": 0} == {**done, "files": 0}
     assert later.get(address).content == content
     other = Client(later.app)
-    assert other.get("/api/jobs").json() == []
+    assert other.jobs == []
     other.error(400, "GET", address)
     other.error(400, "DELETE", f"/api/jobs/{done['id']}")
     assert later.delete(f"/api/jobs/{done['id']}").is_success
     until(lambda: not (tmp_path / "results" / done["id"]).exists())
-    assert restarted(client, shared, tmp_path).get("/api/jobs").json() == []
+    assert restarted(client, shared, tmp_path).jobs == []
 
 
 @pytest.mark.parametrize("name", ["waves", "swirls"])
@@ -159,10 +159,10 @@ def test_style_is_removed_and_restored_with_its_job(
         socket.send_bytes(b"no image")
         assert "JPEG" in socket.receive_json()["error"]  # the style is known
     assert client.delete("/api/jobs/a").is_success
-    assert (client.get("/api/jobs").json(), styles(client)) == ([], ["waves", "night"])
+    assert (client.jobs, styles(client)) == ([], ["waves", "night"])
     assert client.post("/api/jobs/a/undo").is_success
     assert styles(client) == ["waves", "night", "swirls"]
-    assert [job["id"] for job in client.get("/api/jobs").json()] == ["a"]
+    assert [job["id"] for job in client.jobs] == ["a"]
     soon = restarted(visitor, SharedStylizer(two_styles, backend="torch"), tmp_path)
     assert soon.delete("/api/jobs/a").is_success
     until(lambda: styles(soon) == ["waves", "night"])

@@ -169,7 +169,7 @@ def test_uploads_and_jobs_belong_to_their_visitor(client: Client, astronaut: Pat
     other.error(400, "GET", stylized)
     other.error(400, "DELETE", f"/api/uploads/{image['id']}")
     job = client.job(kind="optimize", content=image["id"], style_image=image["id"], size=32)
-    assert other.get("/api/jobs").json() == []
+    assert other.jobs == []
     for method, what in (("POST", "/cancel"), ("DELETE", ""), ("GET", "/files/image.png")):
         other.error(400, method, f"/api/jobs/{job['id']}{what}")
     other.error(400, "POST", "/api/jobs", json={"kind": "video", "video": image["id"]})

@@ -1,10 +1,17 @@
 // Requests to the studio: JSON, and uploads with progress.
 
-/** An error that the studio reported; without a status it did not answer. */
+import { connection } from "./connection.js";
+
+/** An error that the studio reported; without a status it did not answer, which a banner says. */
 export class StudioError extends Error {
   constructor(message, status) {
     super(message);
     this.status = status;
+  }
+
+  /** Whether the page says it already. */
+  get isShown() {
+    return !this.status && connection.isLost;
   }
 }
 
@@ -16,9 +23,11 @@ export async function request(path, options) {
   try {
     response = await fetch(path, options);
   } catch {
-    throw new StudioError("The studio does not answer. Is it still running?");
+    connection.lost();
+    throw new StudioError("The studio does not answer.");
   }
   if (response.ok) return response;
+  if (response.status === 403) connection.check(); // another studio, which does not know this page
   throw refusal(await response.json().catch(() => null), response.status);
 }
 
@@ -46,7 +55,10 @@ export function send(path, body, { name = "", onProgress = () => {}, signal } = 
     };
     request.onabort = () => reject(new StudioError("The upload was cancelled."));
     signal?.addEventListener("abort", () => request.abort());
-    request.onerror = () => reject(new StudioError("The upload was interrupted: the file is too large, or the studio is no longer running."));
+    request.onerror = async () => {
+      const answers = await connection.check(); // it hangs up on files that are too large
+      reject(new StudioError(answers ? "The upload was interrupted; the file may be too large." : "The studio does not answer."));
+    };
     request.send(body);
   });
 }

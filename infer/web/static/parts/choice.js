@@ -18,6 +18,11 @@ const PACES = { sharp: 10, smooth: 30 };
 export class Choice extends EventTarget {
   #values = { ...DEFAULT };
 
+  /** Whether any of these values differs from its default. */
+  differs(...names) {
+    return names.some((name) => this.#values[name] !== DEFAULT[name]);
+  }
+
   /** Read the choice from the address, as far as it is there. */
   constructor() {
     super();
@@ -49,7 +54,7 @@ export class Choice extends EventTarget {
     if (next.second === next.first) next.second = "";
     if (Object.keys(next).every((name) => next[name] === this.#values[name])) return;
     this.#values = next;
-    this.#writeAddress();
+    this.writeAddress();
     this.dispatchEvent(new Event("change"));
   }
 
@@ -81,7 +86,8 @@ export class Choice extends EventTarget {
     return new URLSearchParams({ style: weights(this.styles), strength, stroke_size: `${strokes}%`, preserve_colors: colors }).toString();
   }
 
-  #writeAddress() {
+  /** Write the choice into the address; a step back in the history has brought that of an earlier one. */
+  writeAddress() {
     const { first, second, amount, strength, strokes, stability, colors, pace } = this.#values;
     const address = new URL(location.href);
     const write = (name, value, isDefault) =>

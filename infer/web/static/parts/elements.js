@@ -32,13 +32,13 @@ export const unsaved = new Set();
 
 addEventListener("beforeunload", (event) => unsaved.size && event.preventDefault());
 
-/** Wrap a handler so that its errors are shown. */
+/** Wrap a handler so that its errors are shown, unless the page shows them otherwise. */
 export function telling(handler) {
   return async (...given) => {
     try {
       await handler(...given);
     } catch (error) {
-      tell(error.message, { bad: true });
+      if (!error.isShown) tell(error.message, { bad: true });
     }
   };
 }

@@ -1,32 +1,31 @@
-// Jobs: polled every second while some of them run, each shown as a card.
+// Jobs: polled while the page is seen, each shown as a card in the tab of its kind.
 
 import { ask } from "./api.js";
-import { lossCurve } from "./curve.js";
-import { byId, element, tell, telling } from "./elements.js";
-import { Player } from "./player.js";
+import { Card } from "./card.js";
+import { connection } from "./connection.js";
+import { byId, tell, telling } from "./elements.js";
 
-const POLL_MS = 1000;
-const STATES = {
-  waiting: "Waiting",
-  running: "Running",
-  done: "Done",
-  partial: "Partly done",
-  failed: "Failed",
-  cancelled: "Cancelled",
-};
+const POLL_MS = 1000; // while some run
+const IDLE_MS = 3000; // another tab of this browser may start one
 
 /**
- * All jobs of this browser. `onStyles` is called when the styles have changed; `undo` is the number
- * of seconds during which the studio can undo cancelling and removing.
+ * All jobs of this browser. `onStyles` is called when the studio's styles are not `styles`, these
+ * names, anymore; `undo` is the number of seconds during which the studio can undo cancelling and
+ * removing.
  */
 export class JobList {
   #cards = new Map();
   #timer = 0;
+  #asked = 0; // number of the last request: answers to earlier ones are out of date
+  #said = ""; // the last error: it is not said every second
 
-  constructor({ onStyles, useStyle, undo }) {
+  constructor({ styles, onStyles, useStyle, undo }) {
     this.undo = undo;
+    this.styles = styles;
     this.onStyles = onStyles;
     this.useStyle = useStyle;
+    document.addEventListener("visibilitychange", () => this.refresh());
+    connection.addEventListener("found", () => this.refresh());
   }
 
   /** Start a job and watch it. */
@@ -39,7 +38,6 @@ export class JobList {
   async askWithUndo(job, message, path, method) {
     const change = async (...request) => {
       await ask(...request);
-      if (job.facts.style) await this.onStyles();
       await this.refresh();
     };
     const undo = () => change(`/api/jobs/${job.id}/undo`, { method: "POST" });
@@ -47,19 +45,29 @@ export class JobList {
     tell(message, { seconds: this.undo, undo });
   }
 
-  /** Fetch all jobs, and again while some run. */
-  refresh = telling(async () => {
+  /** Fetch all jobs, now and again and again. */
+  async refresh() {
     clearTimeout(this.#timer);
+    if (document.hidden) return; // the event of the change calls this
+    const number = (this.#asked += 1);
+    let pause = IDLE_MS;
     try {
-      const jobs = await ask("/api/jobs");
+      const { instance, styles, jobs } = await ask("/api/jobs");
+      if (number !== this.#asked) return;
+      connection.heard(instance);
+      this.#said = "";
       this.#show(jobs);
-      if (!jobs.some((job) => job.state === "running" || job.state === "waiting")) return;
-      this.#timer = setTimeout(this.refresh, POLL_MS);
+      if (jobs.some((job) => job.state === "running" || job.state === "waiting")) pause = POLL_MS;
+      if (String(styles) !== String(this.styles)) {
+        await this.onStyles();
+        this.styles = styles;
+      }
     } catch (error) {
-      this.#timer = setTimeout(this.refresh, 5 * POLL_MS);
-      throw error;
+      if (error.message !== this.#said && !error.isShown) tell(error.message, { bad: true });
+      this.#said = error.message;
     }
-  });
+    if (number === this.#asked) this.#timer = setTimeout(() => this.refresh(), pause);
+  }
 
   #show(jobs) {
     for (const [id, card] of this.#cards) {
@@ -73,110 +81,7 @@ export class JobList {
         this.#cards.set(job.id, card);
         byId(`${job.kind}-jobs`).prepend(card.root);
       }
-      const card = this.#cards.get(job.id);
-      const known = card.root.dataset.state;
-      card.update(job);
-      // Not only after running: a phone that slept may have seen it waiting last.
-      const finished = job.state === "done" && known !== undefined && known !== "done";
-      if (finished && job.facts.style) this.onStyles();
+      this.#cards.get(job.id).update(job);
     }
   }
 }
-
-class Card {
-  #version = {};
-  #state = "";
-
-  constructor(job, list) {
-    this.list = list;
-    this.media = element("div", { className: "show", hidden: true });
-    this.state = element("span", { className: "state" });
-    this.bar = element("progress", { max: 1 });
-    this.bar.setAttribute("aria-label", `Progress of ${job.title}`);
-    this.error = element("p", { className: "error", hidden: true });
-    this.tools = element("div", { className: "tools" });
-    const head = element("header", {}, element("h3", { textContent: job.title }), this.state);
-    this.root = element("li", { className: "job" }, head, this.bar, this.error, this.media, this.tools);
-  }
-
-  update(job) {
-    this.root.dataset.state = job.state;
-    this.state.textContent = [STATES[job.state], job.note].filter(Boolean).join(" · ");
-    this.bar.value = job.progress;
-    this.bar.hidden = !["waiting", "running"].includes(job.state);
-    this.error.hidden = !job.error;
-    this.error.textContent = job.error;
-    this.#showMedia(job);
-    const state = `${job.state} ${job.stopping} ${Object.keys(job.files)}`;
-    if (state !== this.#state) this.tools.replaceChildren(...this.#buttons(job));
-    this.#state = state;
-  }
-
-  #showMedia(job) {
-    const [video] = Object.keys(job.files).filter((name) => name.endsWith(".mp4"));
-    const [image] = Object.keys(job.files).filter((name) => /^(preview|samples)\./.test(name));
-    const name = video ?? image;
-    if (name && this.#version[name] !== job.files[name]) {
-      this.#version[name] = job.files[name];
-      const poster = image ? fileAddress(job, image) : "";
-      if (video) this.#put(new Player({ src: fileAddress(job, name), poster, original: job.facts.original }).root);
-      else this.#putImage(job, name);
-    }
-    if (job.curve.length > 1) {
-      const curve = lossCurve(job.curve, job.kind);
-      this.curve ? this.curve.replaceWith(curve) : this.media.append(curve);
-      this.curve = curve;
-    }
-    this.media.classList.toggle("wide", Boolean(this.curve && this.shown));
-    this.media.hidden = !this.media.children.length;
-  }
-
-  #put(shown) {
-    this.shown ? this.shown.replaceWith(shown) : this.media.prepend(shown);
-    this.shown = shown;
-  }
-
-  #putImage(job, name) {
-    const alt = name.startsWith("samples") ? "Photos and how the network stylizes them so far" : "The newest image";
-    const next = element("img", { alt, src: `${fileAddress(job, name)}?v=${job.files[name]}`, role: "button", tabIndex: 0 });
-    // Replace the old one when the new one is loaded, so that nothing flickers.
-    next.addEventListener("load", () => this.#put(next));
-    if (!this.shown) this.#put(next);
-  }
-
-  #buttons(job) {
-    const button = (text, act, className = "") => {
-      const made = element("button", { type: "button", textContent: text, className });
-      made.addEventListener("click", telling(act));
-      return made;
-    };
-    const address = `/api/jobs/${job.id}`;
-    const stop = async () => {
-      await ask(`${address}/stop`, { method: "POST" });
-      await this.list.refresh();
-    };
-    const cancel = () => this.list.askWithUndo(job, `${job.title}: cancelled`, `${address}/cancel`, "POST");
-    const remove = () => this.list.askWithUndo(job, `${job.title}: removed`, address, "DELETE");
-    if (job.state === "waiting" || job.state === "running") {
-      if (job.stopping) return [element("span", { className: "hint", textContent: "Ending …" })];
-      const early = ["optimize", "images"].includes(job.kind) && job.state === "running" ? [button("Stop and keep", stop)] : [];
-      return [...early, button("Cancel", cancel)];
-    }
-    const results = Object.keys(job.files).filter((name) => /^(video|images?)\.|\.safetensors$/.test(name));
-    const style = job.facts.style;
-    return [
-      ...(style ? [button("Use it live", () => this.list.useStyle(style), "primary")] : []),
-      ...results.map((name) =>
-        element("a", {
-          className: style ? "button" : "button primary",
-          href: fileAddress(job, name),
-          download: job.facts.name ?? name,
-          textContent: style ? "Download the model" : "Download",
-        }),
-      ),
-      button("Remove", remove, "quiet"),
-    ];
-  }
-}
-
-const fileAddress = (job, name) => `/api/jobs/${job.id}/files/${name}`;

@@ -1,4 +1,4 @@
-// Images that open large: those that are marked as a button, by click or key.
+// An image as large as the window.
 
 import { element } from "./elements.js";
 
@@ -16,12 +16,3 @@ export function openLarge(src, alt, better) {
     loading.addEventListener("load", () => (image.src = better));
   }
 }
-
-function onOpen(event) {
-  const image = event.target.closest?.("img[role=button]");
-  if (!image || (event.type === "keydown" && !["Enter", " "].includes(event.key))) return;
-  event.preventDefault();
-  openLarge(image.src, image.alt);
-}
-
-for (const kind of ["click", "keydown"]) document.addEventListener(kind, onOpen);

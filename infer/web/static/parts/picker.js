@@ -1,15 +1,43 @@
 // The style picker of a tab: shows the choice and changes it.
 
-import { element, slider } from "./elements.js";
+import { element, slider, tell, telling } from "./elements.js";
 
 const percent = (value) => `${Math.round(value * 100)}%`;
 const DEFAULT_STROKES = 2; // percent, at the middle of the slider, which counts octaves
 const strokes = (octaves) => Number((DEFAULT_STROKES * 2 ** octaves).toFixed(2));
 
+const LONG = 18; // characters of a title that do not fit below a thumbnail
+const MORE = ["strokes", "stability", "colors", "second", "amount"]; // less used values
+const roomy = matchMedia("(min-width: 52.01rem) and (min-height: 58rem)");
+
+/** A title in two short lines at most: *The Great Wave off Kanagawa* is *The Great Wave*. */
+export function shortTitle(title) {
+  const bare = title.replace(/\s*\(.*\)$/, "");
+  if (bare.length <= LONG) return bare;
+  return bare.replace(/^Portrait of /, "").replace(/ (off|with|near|after|before|from) .*$/, "");
+}
+
+/** Copy the address, which says what is chosen. */
+async function copyLink() {
+  try {
+    await navigator.clipboard.writeText(location.href);
+  } catch {
+    // Browsers have a clipboard for HTTPS and localhost only; this way is old, but works elsewhere.
+    const text = element("textarea", { value: location.href, className: "unseen" });
+    document.body.append(text);
+    text.select();
+    const isCopied = document.execCommand("copy");
+    text.remove();
+    if (!isCopied) throw new Error("The link is in the address bar: copy it there.");
+  }
+  tell("Link copied");
+}
+
 /** The controls of one tab. `moving`: whether it stylizes frames, which have a stability. */
 export class StylePicker {
   #styles = [];
   #previews = null;
+  #more = ""; // the less used values that were shown last
 
   constructor(form, choice, { moving = true } = {}) {
     this.form = form;
@@ -19,7 +47,7 @@ export class StylePicker {
     this.colors = element("input", { type: "checkbox" });
     const bind = (label, name, settings = {}) =>
       slider(label, { show: percent, onInput: (value) => choice.set({ [name]: value }), ...settings });
-    this.amount = bind("Amount of the second style", "amount");
+    this.amount = bind("Amount", "amount");
     this.strength = bind("Strength", "strength");
     this.strokes = bind("Stroke size", "strokes", {
       min: -2,
@@ -35,15 +63,20 @@ export class StylePicker {
     this.colors.addEventListener("change", () => choice.set({ colors: this.colors.checked }));
     choice.addEventListener("change", () => this.#show());
     const legend = element("legend", { textContent: "Style" });
-    form.replaceChildren(
-      element("fieldset", { className: "styles" }, legend, this.grid),
-      this.strength.root,
+    const link = element("button", { type: "button", className: "quiet link", textContent: "Copy link" });
+    link.title = "Copies the address of this page with the style and its settings";
+    link.addEventListener("click", telling(copyLink));
+    this.more = element(
+      "details",
+      { className: "more", open: roomy.matches },
+      element("summary", { textContent: "More" }),
       this.strokes.root,
       this.stability.root,
       element("label", { className: "check" }, this.colors, "Keep the colors of the original"),
-      element("label", { className: "field block" }, "Blend with", this.second),
+      element("label", { className: "field row" }, "Blend with", this.second),
       this.amount.root,
     );
+    form.replaceChildren(link, element("fieldset", { className: "styles" }, legend, this.grid), this.strength.root, this.more);
   }
 
   /** Offer these styles, of which the choice has one. */
@@ -84,12 +117,16 @@ export class StylePicker {
     this.strokes.set(Math.log2(strokes / DEFAULT_STROKES));
     this.stability.set(stability);
     this.colors.checked = colors;
+    const more = MORE.map((name) => this.choice.values[name]).join();
+    // What is not at its default must be seen; but visitors may close it then.
+    if (more !== this.#more && this.choice.differs(...MORE)) this.more.open = true;
+    this.#more = more;
   }
 
   #swatch(style) {
     const input = element("input", { type: "radio", name: `${this.form.id}-style`, value: style.name, className: "hidden-input" });
     const about = [style.title, style.artist, style.year].filter(Boolean).join(", ");
-    const title = element("span", { textContent: style.title });
+    const title = element("span", { className: "title", textContent: shortTitle(style.title) });
     return element("label", { className: "swatch", title: about }, input, this.#preview(style), title);
   }
 
