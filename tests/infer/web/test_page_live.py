@@ -1,12 +1,16 @@
 """The live tab in Chromium, with a clip as its camera."""
 
-from urllib.parse import urlsplit
+import re
+import time
+from io import BytesIO
+from urllib.parse import parse_qs, urlsplit
 
 import av
 import numpy as np
 import pytest
 from pages import Elsewhere, Page
 from PIL import Image
+from selenium.webdriver import ActionChains, Keys
 from selenium.webdriver.support.ui import Select
 
 pytestmark = pytest.mark.slow
@@ -32,6 +36,10 @@ def test_live_frames_change_with_style_strength_and_blend(page: Page) -> None:
     Select(page.find("#live-style select")).select_by_value("waves")
     page.set_slider("Amount", "live-style", 1)
     page.wait(lambda: not far(page.canvas(), waves) and far(page.canvas(), plain), "a blend")
+    colors = page.find("#live-style input[type=checkbox]")
+    colors.click()
+    page.wait(lambda: far(page.canvas(), waves), "the colors of the camera")
+    colors.click()
     page.click("#live-stop")
     assert page.find("#live-message").is_displayed()
 
@@ -40,40 +48,324 @@ def asks_before_leaving(page: Page) -> bool:
     return bool(page.run("return !dispatchEvent(new Event('beforeunload', {cancelable: true}))"))
 
 
+NAME = r"waves_\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d"
+
+
 def test_snapshot_and_recording_are_saved(page: Page) -> None:
     page.open()
     page.start_camera()
     page.click("#live-shot")
-    assert Image.open(page.downloaded(".png")).size == (160, 120)
+    snapshot = page.downloaded(".png")
+    assert Image.open(snapshot).size == (160, 120)
+    assert re.fullmatch(NAME, snapshot.stem)
+    hour = page.run("return new Date().getHours()")
+    assert hour - int(snapshot.stem[-8:-6]) in (0, 1, -23)  # local time
+    label = page.find("#live-record-label")
+    assert not re.search(r"\d", label.text)
+    page.click("#live-sound")
     page.click("#live-record")
-    assert page.find("#live-record").get_attribute("aria-pressed") == "true"
-    assert page.find("#live-recording").is_displayed()
+    page.wait(lambda: page.find("#live-record").get_attribute("aria-pressed") == "true", "start")
+    assert page.find("#live-mark").get_attribute("data-state") == "recording"
     wait = "const t = performance.now(); return new Promise((d) => setTimeout(d, 2000))"
     seconds = page.run(f"{wait}.then(() => (performance.now() - t) / 1000)")
     assert asks_before_leaving(page)
+    page.wait(lambda: re.fullmatch(r"\d:\d\d", label.text) and label.text > "0:00", "a clock")
+    begin = time.monotonic()
     page.click("#live-record")
-    with av.open(str(page.downloaded(".mp4", ".webm"))) as recording:
+    file = page.downloaded(".mp4", ".webm")
+    assert re.fullmatch(NAME, file.stem)
+    with av.open(str(file)) as recording:
+        assert recording.streams.audio
         times = [frame.time for frame in recording.decode(video=0)]
-    assert seconds / 2 < times[-1] - times[0] < seconds + 2  # clicks take time, too
-    assert not page.find("#live-recording").is_displayed()
+    late = time.monotonic() - begin  # clicks take time, too
+    assert seconds / 2 < times[-1] - times[0] < seconds + 2 + late
+    assert not re.search(r"\d", label.text)
     assert not asks_before_leaving(page)
     page.click("#live-stop")
 
 
-def test_restart_of_the_studio_is_reported(elsewhere: Elsewhere) -> None:
+def test_recording_without_a_microphone_says_why_and_stop_saves_one(page: Page) -> None:
+    page.open()
+    page.start_camera()
+    page.run("""
+    const media = navigator.mediaDevices;
+    const open = media.getUserMedia.bind(media);
+    media.getUserMedia = async (wanted) => {
+      if (wanted.audio) throw new DOMException("", "NotFoundError");
+      return open(wanted);
+    };""")
+    page.click("#live-sound")
+    page.click("#live-record")
+    assert "microphone" in page.toast()
+    pressed = page.find("#live-record").get_attribute
+    assert pressed("aria-pressed") == "false"
+    page.click("#live-sound")
+    page.click("#live-record")
+    page.wait(lambda: pressed("aria-pressed") == "true", "a silent recording")
+    page.run("return new Promise((done) => setTimeout(done, 1000))")
+    page.click("#live-stop")
+    with av.open(str(page.downloaded(".mp4", ".webm"))) as recording:
+        assert not recording.streams.audio
+        assert next(recording.decode(video=0))
+    assert not page.find("#live-mark").is_displayed()
+
+
+# Levels of a layer in small, and the difference between the layers, of one moment.
+LAYERS = """
+const small = Object.assign(document.createElement("canvas"), {width: 16, height: 12});
+const context = small.getContext("2d", {willReadFrequently: true});
+const read = (id) => {
+  context.drawImage(document.getElementById(id), 0, 0, 16, 12);
+  return [...context.getImageData(0, 0, 16, 12).data];
+};
+const apart = (one, other) =>
+  one.reduce((sum, level, i) => sum + Math.abs(level - other[i]), 0) / one.length;
+"""
+
+
+def test_divider_compares_frames_of_the_same_moment(page: Page) -> None:
+    page.open()
+    page.run("""
+    const channel = WebSocket.prototype.send;
+    const camera = Object.assign(document.createElement("canvas"), {width: 90, height: 160});
+    const context = camera.getContext("2d");
+    let number = 0;
+    setInterval(() => {  // each frame has a level of its own, and a dark side
+      number += 1;
+      context.fillStyle = `rgb(${[1, 2, 3].map((i) => 90 + (number * i * 37) % 160)})`;
+      context.fillRect(0, 0, 90, 160);
+      context.fillStyle = "black";
+      context.fillRect(0, 0, 20, 160);
+    }, 40);
+    navigator.mediaDevices.getUserMedia = async () => camera.captureStream();""")
+    page.set_slider("Stability", "live-style", 0)
+    page.set_slider("Strength", "live-style", 0)
+    page.start_camera()
+    page.click("#live-compare")
+    # The stage has the camera's shape.
+    layers = page.find("#live-stage .layers").size
+    assert abs(layers["width"] / layers["height"] - 90 / 160) < 0.02
+    page.run("return new Promise((done) => setTimeout(done, 500))")
+    within, between = page.run(f"""{LAYERS}
+    const pairs = [];
+    const screen = CanvasRenderingContext2D.prototype;
+    const draw = screen.drawImage;
+    return new Promise((done) => {{
+      screen.drawImage = function (...given) {{
+        draw.apply(this, given);
+        if (this.canvas.id !== "live-original") return;  // which is drawn last
+        screen.drawImage = draw;
+        pairs.push([read("live-canvas"), read("live-original")]);
+        if (pairs.length < 12) screen.drawImage = screen.noted;
+        else done([
+          Math.max(...pairs.map(([one, other]) => apart(one, other))),
+          Math.max(...pairs.slice(1).map(([one], i) => apart(one, pairs[i][0]))),
+        ]);
+      }};
+      screen.noted = screen.drawImage;
+    }});""")
+    assert within < 6 < 12 < between
+    # On the screen the original is left of the divider, mirrored: its dark side is at the right.
+    page.set_slider("Strength", "live-style", 1)
+    screen = Image.open(BytesIO(page.find("#live-stage .layers").screenshot_as_png)).convert("L")
+    levels = np.asarray(screen.resize((16, 12)), int)[3:9]
+    assert levels[:, 1:6].std() < 6  # as plain as the camera
+    page.find("#live-stage .divider").send_keys(Keys.END)
+    page.wait(lambda: page.run("return document.querySelector('.divider').value") == "100", "end")
+    screen = Image.open(BytesIO(page.find("#live-stage .layers").screenshot_as_png)).convert("L")
+    levels = np.asarray(screen.resize((16, 12)), int)[3:9]
+    assert levels[:, -2:].mean() < 40 < 80 < levels[:, 1:10].mean()
+    # It stays with another style, and the camera is seen while the image is held.
+    page.click("#live-style .swatch:nth-child(2)")
+    assert page.find("#live-compare").get_attribute("aria-pressed") == "true"
+    page.click("#live-compare")
+    original = page.find("#live-original")
+    assert original.value_of_css_property("visibility") == "hidden"
+    for place in ("#live-hold", "#live-stage .layers"):
+        held = ActionChains(page.driver).click_and_hold(page.find(place))
+        held.perform()
+        assert original.value_of_css_property("visibility") == "visible"
+        held.release().perform()
+        assert original.value_of_css_property("visibility") == "hidden"
+    page.click("#live-stop")
+
+
+# Notes what is sent: choices as objects, frames as their number of bytes.
+NOTE_SENT = """
+window.sent = [];
+const send = WebSocket.prototype.send;
+WebSocket.prototype.send = function (data) {
+  sent.push(typeof data === "string" ? JSON.parse(data) : data.size);
+  send.call(this, data);
+};
+window.said = [];
+new MutationObserver(() => said.push(document.getElementById("live-status").textContent))
+  .observe(document.getElementById("live-status"), {childList: true, subtree: true});
+"""
+
+
+def test_page_says_what_it_waits_for_and_asks_for_a_pace(page: Page) -> None:
+    page.open()
+    page.run(NOTE_SENT)
+    Select(page.find("#live-pace")).select_by_value("sharp")
+    page.start_camera()
+    page.wait(lambda: not page.find("#live-status").is_displayed(), "frames of the style")
+    said = page.run("return said")
+    assert any("Waves" in text for text in said), said
+    assert said[-1] == ""
+    assert "pace=sharp" in page.driver.current_url
+    Select(page.find("#live-pace")).select_by_value("smooth")
+    Select(page.find("#live-pace")).select_by_value("")
+    assert "pace" not in page.driver.current_url
+    choices = [each for each in page.run("return sent") if isinstance(each, dict)]
+    assert [each.get("fps") for each in choices] == [10, 30, None]
+    page.run("document.querySelector('#live-pace').value = 'smooth'")
+    page.click("#live-stop")
+    page.driver.get(f"{page.url}?pace=smooth#live")
+    page.wait(lambda: page.find("#live-pace").get_attribute("value") == "smooth", "the pace")
+
+
+def test_live_pauses_in_other_tabs_unless_it_records(page: Page) -> None:
+    page.open()
+    page.run(NOTE_SENT)
+    page.start_camera()
+
+    def state() -> str | None:
+        return page.find("#live-mark").get_attribute("data-state")
+
+    def grows() -> bool:
+        before = page.run("return sent.length")
+        page.run("return new Promise((done) => setTimeout(done, 400))")
+        return bool(page.run("return sent.length") > before)
+
+    assert state() == "running"
+    page.click("#tab-image")
+    assert state() == "paused"
+    page.wait(lambda: not grows(), "no more frames")
+    page.click("#tab-live")
+    assert state() == "running"
+    page.wait(grows, "frames again")
+    page.click("#live-record")
+    page.wait(lambda: state() == "recording", "a recording")
+    page.click("#tab-image")
+    assert state() == "recording"
+    page.wait(grows, "frames that are recorded")
+    page.click("#tab-live")
+    page.click("#live-record")
+    page.wait(lambda: state() == "running", "the end")
+    # A page that is loaded anew goes on without a click.
+    page.driver.refresh()
+    page.wait(lambda: float(page.find("#live-fps").text or 0) > 0, "frames")
+    page.click("#live-stop")
+    assert not page.find("#live-mark").is_displayed()
+    page.driver.refresh()
+    page.wait(lambda: page.find_all("html[data-ready]"), "page")
+    assert page.find("#live-start").is_displayed()
+
+
+def test_live_goes_on_after_a_restart_of_the_studio(elsewhere: Elsewhere) -> None:
     with elsewhere() as page:
         page.open()
         page.start_camera()
-    trouble = page.find("#live-trouble")
-    page.wait(lambda: "trying again" in trouble.text, "message")
+        page.run("window.track = document.getElementById('live-camera').srcObject.getTracks()[0]")
+    status = page.find("#live-status")
+    page.wait(lambda: status.is_displayed() and status.text, "message")
     page.wait(lambda: page.find("#live-fps").text == "0", "no frames")
     port = urlsplit(page.url).port
     assert port
     with elsewhere(port=port):
-        page.wait(lambda: "reload" in trouble.text, "another message")
+        page.wait(lambda: float(page.find("#live-fps").text or 0) > 0, "frames again")
+        page.wait(lambda: not page.find("#live-status").is_displayed(), "no message")
+        page.click("#live-stop")
+
+
+QR_WIDTH = "return document.querySelector('#phone-facts img')?.naturalWidth"
+
+
+def test_link_for_a_phone(elsewhere: Elsewhere) -> None:
+    link = "https://studio.example:8765/?token=correct-horse"
+    for given in ({}, {"link": link, "https": False, "fingerprint": "AB:CD"}):
+        with elsewhere(**given) as page:
+            page.open()
+            page.click("#phone")
+            page.wait(lambda: page.find("#phone-dialog").is_displayed(), "the dialog")
+            facts = page.find("#phone-facts").text
+            assert ("--host" in facts) == (not given)
+            assert (link in facts and "AB:CD" in facts) == bool(given)
+            if given:
+                assert page.wait(lambda: page.run(QR_WIDTH), "the QR code") > 100
+            page.click("#phone-close")
+            assert not page.find("#phone-dialog").is_displayed()
+
+
+def test_phones_have_the_image_and_the_buttons_in_view(page: Page) -> None:
+    size = "Emulation.setDeviceMetricsOverride"
+    for width, height in ((390, 844), (844, 390)):
+        given = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": True}
+        page.driver.execute_cdp_cmd(size, given)
         page.open()
         page.start_camera()
-        assert not page.find("#live-trouble").is_displayed()
+        names = ("#live-stage", "#live-style .styles", "#live .keys", "#live .settings")
+        stage, styles, keys, settings = (page.find(name).rect for name in names)
+        assert styles["y"] + styles["height"] <= keys["y"] + 1
+        assert keys["y"] + keys["height"] < settings["y"]
+        assert page.run("return document.documentElement.scrollWidth") <= width
+        if width < height:
+            assert stage["y"] + stage["height"] <= styles["y"]
+        else:
+            assert (stage["x"], stage["y"], stage["height"]) == (0, 0, height)
+            assert styles["x"] >= stage["width"]
+        bottom = height - (70 if width < height else 0)  # of the tabs
+        for button in ("stop", "shot", "record"):
+            rect = page.find(f"#live-{button}").rect
+            assert rect["height"] >= 44
+            assert rect["width"] >= 44
+            assert rect["y"] + rect["height"] <= bottom
+        page.click("#live-stop")
+    page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_kiosk_shows_frames_without_a_click_and_outlives_a_restart(elsewhere: Elsewhere) -> None:
+    def frames() -> int:
+        return int(page.run("return window.frames_drawn ?? 0"))
+
+    with elsewhere() as page:
+        page.driver.get("about:blank")
+        page.driver.get(f"{page.url}?kiosk&style=night,nothing,waves&every=1")
+        page.run("""
+        const draw = CanvasRenderingContext2D.prototype.drawImage;
+        CanvasRenderingContext2D.prototype.drawImage = function (...given) {
+          draw.apply(this, given);
+          if (this.canvas.id === "canvas") window.frames_drawn = (window.frames_drawn ?? 0) + 1;
+        };
+        window.titles = new Set();
+        const title = document.getElementById("title");
+        setInterval(() => title.textContent && titles.add(title.textContent), 100);""")
+        page.wait(frames, "frames")
+        assert page.run("return document.getElementById('canvas').width") == 160
+        page.wait(lambda: len(page.run("return [...titles]")) == 2, "two styles")
+        assert page.run("return [...titles].sort()") == ["Night", "The Waves"]
+        assert page.find_all("button, header, input") == []
+        assert page.find("body").value_of_css_property("cursor") == "none"
+        address = parse_qs(urlsplit(page.driver.current_url).query)
+        assert address["style"] == ["night,nothing,waves"]  # also after styles have changed
+    page.wait(lambda: page.find("#message").text, "a message")
+    before = frames()
+    port = urlsplit(page.url).port
+    assert port
+    with elsewhere(port=port):
+        page.wait(lambda: frames() > before, "frames again")
+        page.wait(lambda: not page.find("#message").text, "no message")
+        # A camera that was unplugged is opened again.
+        page.run("""
+        const stream = document.getElementById("camera").srcObject;
+        stream.getTracks()[0].stop();
+        stream.getTracks()[0].dispatchEvent(new Event("ended"));""")
+        camera = "return document.getElementById('camera').srcObject?.active"
+        page.wait(lambda: page.run(camera), "the camera")
+        before = frames()
+        page.wait(lambda: frames() > before, "frames of it")
+        page.driver.get("about:blank")
 
 
 def test_second_start_replaces_the_first_camera(page: Page) -> None:
