@@ -166,7 +166,7 @@ def test_several_images_become_one_download(page: Page, tmp_path: Path) -> None:
     card = page.job("images", "done")
     assert "3" in card.find_element(By.CSS_SELECTOR, ".state").text
     page.shown("#images-jobs img")
-    card.find_element(By.CSS_SELECTOR, ".show img").send_keys(Keys.ENTER)
+    card.find_element(By.CSS_SELECTOR, ".show button").send_keys(Keys.ENTER)
     page.shown("dialog.large img")
     page.click("dialog.large button")
     card.find_element(By.LINK_TEXT, "Download").click()

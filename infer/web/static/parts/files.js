@@ -13,7 +13,7 @@ const MB = 1e6;
  * Upload one file of a kind: image, video or archive; `place` is where the page shows it again
  * after a reload. Returns what the studio found in it.
  */
-export async function upload(file, kind, limits, report, { signal, place = "" } = {}) {
+export async function upload(file, kind, limits, report, { signal, place = kind === "archive" ? "train-photos" : "" } = {}) {
   if (file.size > limits.upload) {
     throw new StudioError(`${file.name}: larger than the ${Math.round(limits.upload / MB)} MB allowed here`);
   }
@@ -97,8 +97,11 @@ export function uploadPlace(container, { limits, label, hint = "Choose, drop or 
   return place;
 }
 
-/** Upload a folder of photos, reduced to the size that training needs. */
-export async function uploadAlbum(files, report, { signal, place = "train-photos" } = {}) {
+/**
+ * Upload a folder of photos, reduced to the size that training needs; `onPhoto` is called with each
+ * reduced one.
+ */
+export async function uploadAlbum(files, report, { signal, place = "train-photos", onPhoto = () => {} } = {}) {
   const photos = files.filter((file) => file.type.startsWith("image/"));
   if (!photos.length) throw new StudioError("There are no photos in this folder.");
   const name = photos[0].webkitRelativePath?.split("/")[0] || "photos";
@@ -114,6 +117,7 @@ export async function uploadAlbum(files, report, { signal, place = "train-photos
       else {
         const found = await send(`/api/uploads/${album.id}/photos`, small);
         album = latest(album, found); // answers may arrive in any order
+        onPhoto(small);
       }
       report(next / photos.length, `${next} of ${photos.length} photos`);
     }

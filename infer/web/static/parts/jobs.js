@@ -3,6 +3,7 @@
 import { ask } from "./api.js";
 import { lossCurve } from "./curve.js";
 import { byId, element, tell, telling } from "./elements.js";
+import { openLarge } from "./large.js";
 import { Player } from "./player.js";
 
 const POLL_MS = 1000;
@@ -100,6 +101,7 @@ class Card {
   }
 
   update(job) {
+    this.job = job;
     this.root.dataset.state = job.state;
     this.state.textContent = [STATES[job.state], job.note].filter(Boolean).join(" · ");
     this.bar.value = job.progress;
@@ -138,10 +140,16 @@ class Card {
 
   #putImage(job, name) {
     const alt = name.startsWith("samples") ? "Photos and how the network stylizes them so far" : "The newest image";
-    const next = element("img", { alt, src: `${fileAddress(job, name)}?v=${job.files[name]}`, role: "button", tabIndex: 0 });
+    const next = element("img", { alt, src: `${fileAddress(job, name)}?v=${job.files[name]}` });
     // Replace the old one when the new one is loaded, so that nothing flickers.
-    next.addEventListener("load", () => this.#put(next));
-    if (!this.shown) this.#put(next);
+    next.addEventListener("load", () => this.enlarge.replaceChildren(next));
+    if (this.enlarge) return;
+    this.enlarge = element("button", { type: "button", className: "enlarge", title: "Show it large" }, next);
+    this.enlarge.addEventListener("click", () => {
+      const shown = this.enlarge.firstElementChild;
+      openLarge("image.png" in this.job.files ? fileAddress(this.job, "image.png") : shown.src, shown.alt);
+    });
+    this.#put(this.enlarge);
   }
 
   #buttons(job) {

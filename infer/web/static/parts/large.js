@@ -1,8 +1,11 @@
-// Images that open large: those that are marked as a button, by click or key.
+// An image as large as the window.
 
 import { element } from "./elements.js";
 
-/** Open an image large; Esc, a click or the button closes it. `better` replaces it once loaded. */
+/**
+ * Show an image over the page until it is clicked or Escape is pressed. `better`, the same at a
+ * larger size, replaces it once it is loaded.
+ */
 export function openLarge(src, alt, better) {
   const image = element("img", { src, alt });
   const close = element("button", { type: "button", textContent: "Close" });
@@ -16,12 +19,3 @@ export function openLarge(src, alt, better) {
     loading.addEventListener("load", () => (image.src = better));
   }
 }
-
-function onOpen(event) {
-  const image = event.target.closest?.("img[role=button]");
-  if (!image || (event.type === "keydown" && !["Enter", " "].includes(event.key))) return;
-  event.preventDefault();
-  openLarge(image.src, image.alt);
-}
-
-for (const kind of ["click", "keydown"]) document.addEventListener(kind, onOpen);
