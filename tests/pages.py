@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from base64 import b64encode
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -83,6 +84,25 @@ class Page:
     def choose_file(self, place: str, file: Path) -> None:
         self.find(f"#{place} input[type=file]").send_keys(str(file))
 
+    def drag(
+        self, *files: tuple[str, str, bytes], target: str = "body", kind: str = "drop"
+    ) -> bool:
+        """Drop, paste, or only drag files (name, type, content); whether the page handles it."""
+        script = """
+        const [files, target, kind] = arguments;
+        const transfer = new DataTransfer();
+        for (const [name, type, content] of files) {
+          const bytes = Uint8Array.from(atob(content), (each) => each.charCodeAt(0));
+          transfer.items.add(new File([bytes], name, {type}));
+        }
+        const settings = {bubbles: true, cancelable: true};
+        const event = kind === "paste"
+          ? new ClipboardEvent(kind, {...settings, clipboardData: transfer})
+          : new DragEvent(kind, {...settings, dataTransfer: transfer});
+        return !document.querySelector(target).dispatchEvent(event);"""
+        packed = [(name, type, b64encode(content).decode()) for name, type, content in files]
+        return bool(self.run(script, packed, target, kind))
+
     def set_slider(self, label: str, form: str, value: float) -> None:
         script = """
         const input = [...document.querySelectorAll(`#${arguments[1]} label.slider`)]
@@ -134,6 +154,13 @@ class Page:
         """Wait until the image tab shows the stylized image."""
         script = "return document.getElementById('image-view').naturalWidth"
         self.wait(lambda: self.run(script), "the image")
+
+    def shown(self, selector: str) -> str:
+        """Wait until an image is loaded; returns its address."""
+        script = """
+        const image = document.querySelector(arguments[0]);
+        return image?.complete && image.naturalWidth ? image.src : "";"""
+        return self.wait(lambda: str(self.run(script, selector)), selector)
 
     def video_loaded(self) -> float:
         """Wait until the video of a job can be played; returns its duration in seconds."""

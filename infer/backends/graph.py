@@ -3,6 +3,7 @@
 import hashlib
 import inspect
 import sys
+import threading
 from collections.abc import Callable
 
 import numpy as np
@@ -16,6 +17,9 @@ from nst_rt.models.merge import folded, with_styles
 from nst_rt.models.transformer import MINIMUM_SIZE, MULTIPLE, TransformerNet
 
 NetworkWeights = npt.NDArray[np.float32]
+
+# Held while a graph is exported or converted: torch's tracer keeps its state in the process.
+TRACING = threading.RLock()
 
 
 class FrameNet(nn.Module):
@@ -108,7 +112,7 @@ def exported(net: FrameNet | StyledFrameNet) -> torch.export.ExportedProgram:
     sides = {
         side: torch.export.Dim(side, min=MINIMUM_SIZE, max=2**15) for side in ("height", "width")
     }
-    with torch.no_grad():  # tensors of inference_mode cannot be traced
+    with TRACING, torch.no_grad():  # tensors of inference_mode cannot be traced
         return torch.export.export(
             net,
             (frames, second),

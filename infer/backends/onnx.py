@@ -9,7 +9,7 @@ import torch
 
 from nst_rt.errors import BackendError
 from nst_rt.infer.backends.cache import Cache
-from nst_rt.infer.backends.graph import FrameNet, NetworkWeights, digest, exported
+from nst_rt.infer.backends.graph import TRACING, FrameNet, NetworkWeights, digest, exported
 from nst_rt.infer.backends.protocol import Backend, Frames, Precision
 from nst_rt.models.transformer import TransformerNet
 
@@ -95,13 +95,14 @@ def onnx_graph(program: torch.export.ExportedProgram) -> "ModelProto":
     """
     onnx_versions()
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    made = torch.onnx.export(
-        program,
-        input_names=program.graph_signature.user_inputs,
-        output_names=["stylized"],
-        dynamo=True,
-        verbose=False,
-    )
+    with TRACING:
+        made = torch.onnx.export(
+            program,
+            input_names=program.graph_signature.user_inputs,
+            output_names=["stylized"],
+            dynamo=True,
+            verbose=False,
+        )
     assert made is not None
     model: ModelProto = made.model_proto
     for value in (model.graph.input[0], model.graph.output[0]):

@@ -17,7 +17,7 @@ import torch
 from nst_rt.devices import fast_dtype
 from nst_rt.errors import BackendError
 from nst_rt.infer.backends.cache import Cache
-from nst_rt.infer.backends.graph import FrameNet, NetworkWeights, digest, exported
+from nst_rt.infer.backends.graph import TRACING, FrameNet, NetworkWeights, digest, exported
 from nst_rt.infer.backends.protocol import IN_FLIGHT, Backend, Frames, Pending, Precision
 from nst_rt.models.transformer import TransformerNet
 
@@ -171,7 +171,8 @@ class OpenVINOBackend(Backend):
         graph, weights = self._cache.get(key), self._cache.get(weights_key)
         if graph is None or weights is None:
             net = FrameNet(self._network)
-            model = ov.convert_model(exported(net))
+            with TRACING:
+                model = ov.convert_model(exported(net))
             model.reshape({1: [net.size]})  # conversion leaves it unknown
             with TemporaryDirectory() as folder:
                 file = Path(folder, "graph.xml")

@@ -155,14 +155,15 @@ def preview_video(
         result = error.result
     assert isinstance(result, VideoResult)
     content = file.read_bytes()
-    # The first frame is left out, since networks may have to be compiled for it.
-    frames = len(times) - 1
+    # The first half is left out: networks are compiled for it, beside other previews.
+    counted = times[(len(times) - 1) // 2 :]
+    frames = len(counted) - 1
     if not frames or not info.frames:
         return VideoPreview(content, None)
     # The network runs at the same working size for any size of the video, but encoding and what
     # goes with it grow with the number of pixels.
     larger = (max(info.width, info.height) / size) ** 2 - 1
-    each = (times[-1] - times[0]) / frames + larger * result.stages["encode"] / len(times)
+    each = (counted[-1] - counted[0]) / frames + larger * result.stages["encode"] / len(times)
     return VideoPreview(content, each * info.frames)
 
 

@@ -1,4 +1,4 @@
-"""The page in Chromium: the image tab, refusals, access, keyboard and layout."""
+"""The page in Chromium: access, keyboard and layout."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,76 +12,6 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
 pytestmark = pytest.mark.slow
-
-
-def test_image_is_shown_in_all_styles_and_downloaded_at_full_size(
-    page: Page, tmp_path: Path, astronaut: Path
-) -> None:
-    Image.open(astronaut).resize((301, 201)).save(tmp_path / "my photo.png")
-    page.open("image")
-    page.choose_file("image-drop", tmp_path / "my photo.png")
-
-    def loaded() -> int:
-        images = "return [...document.querySelectorAll('#image img:not(.original)')]"
-        return int(page.run(f"{images}.filter(each => each.naturalWidth).length"))
-
-    page.wait(lambda: loaded() == 3, "the image in two styles, and one of them large")
-    assert "301 \u00d7 201" in page.find("#image-drop").text
-    before = page.find("#image-view").get_attribute("src")
-    page.click("#image-style .swatch:nth-child(2)")
-    page.wait(lambda: page.find("#image-view").get_attribute("src") != before, "another style")
-    page.click("#image-download")
-    file = page.downloaded(".png")
-    assert file.name == "my photo_night.png"
-    assert Image.open(file).size == (301, 201)
-    page.driver.refresh()
-    page.wait(lambda: loaded() == 3, "the same image after a reload")
-
-
-def test_oversized_file_is_refused_by_the_page_and_by_the_studio(
-    elsewhere: Elsewhere, tmp_path: Path
-) -> None:
-    levels = np.random.default_rng(0).integers(0, 256, (600, 700, 3), np.uint8)
-    Image.fromarray(levels).save(tmp_path / "large.png")
-    with elsewhere(limits={"upload": 10**6}) as page:
-        for sent_anyway in ("", "Object.defineProperty(Blob.prototype, 'size', {get: () => 1})"):
-            page.open("image")
-            page.run(sent_anyway)
-            page.choose_file("image-drop", tmp_path / "large.png")
-            assert "1 MB" in page.toast()
-            assert not page.find("#image-stage").is_displayed()
-
-
-def test_truncated_image_does_not_replace_a_good_one(
-    elsewhere: Elsewhere, tmp_path: Path, astronaut: Path
-) -> None:
-    cut = tmp_path / "cut.png"
-    cut.write_bytes(astronaut.read_bytes()[:100_000])
-    with elsewhere() as page:
-        page.open("image")
-        page.choose_file("image-drop", astronaut)
-        page.image_loaded()
-        page.choose_file("image-drop", cut)
-        message = page.toast()
-        assert "cut.png" in message
-        assert "truncated" in message
-        assert "astronaut.png" in page.find("#image-drop").text
-        page.click("#image-download")
-        assert Image.open(page.downloaded(".png")).size == Image.open(astronaut).size
-
-
-def test_removed_image_is_reported(elsewhere: Elsewhere, astronaut: Path) -> None:
-    with elsewhere() as page:
-        page.open("image")
-        page.choose_file("image-drop", astronaut)
-        page.image_loaded()
-        page.run(
-            "const {id} = JSON.parse(sessionStorage.getItem('nst-rt image'));"
-            "return fetch(`/api/uploads/${id}`, {method: 'DELETE'}).then(() => 1)"
-        )
-        page.click("#image-style .swatch:nth-child(2)")
-        assert "no longer here" in page.toast()
-        assert "busy" not in str(page.find("#image-stage").get_attribute("class"))
 
 
 def test_wrong_token_is_refused_and_the_right_one_opens_the_page(elsewhere: Elsewhere) -> None:

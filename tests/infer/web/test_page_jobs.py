@@ -1,54 +1,24 @@
-"""The video, optimize and train tabs in Chromium."""
+"""The optimize and train tabs in Chromium."""
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
-from clips import write_clip
 from pages import Page
 from PIL import Image
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import Select
-from visitors import Studio, cut_clip
+from visitors import Studio
 
 from nst_rt.recipes import recipe_steps
 
 pytestmark = pytest.mark.slow
 
 
-def start_video(page: Page, clip: Path) -> None:
-    page.open("video")
-    page.choose_file("video-drop", clip)
-    page.wait(lambda: page.find("#video-start").is_enabled(), "upload")
-    page.click("#video-start")
-
-
 def download(page: Page, card: WebElement, suffix: str) -> Path:
     card.find_element(By.LINK_TEXT, "Download").click()
     return page.downloaded(suffix)
-
-
-def test_video_is_stylized_survives_a_reload_plays_and_downloads(
-    page: Page, tmp_path: Path
-) -> None:
-    start_video(page, write_clip(tmp_path / "clip.mp4", audio="aac"))
-    page.wait(lambda: page.find_all(".job"), "job")
-    page.open("video")
-    card = page.job("video", "done")
-    assert "25 frames" in card.text
-    assert page.video_loaded() == pytest.approx(1, abs=0.1)
-    assert cv2.VideoCapture(str(download(page, card, ".mp4"))).read()[0]
-    page.remove(card)
-
-
-def test_partly_done_video_tells_what_is_missing(page: Page, tmp_path: Path) -> None:
-    start_video(page, cut_clip(tmp_path))
-    card = page.job("video", "partial")
-    assert "cut.mkv" in card.find_element(By.CSS_SELECTOR, ".error").text
-    page.video_loaded()
-    page.remove(card)
 
 
 def choose_optimization(page: Page, content: Path, style_image: Path) -> WebElement:

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -72,6 +73,17 @@ def test_stylizers_of_one_model_share_the_compiled_network(shared: SharedStylize
     one, other = (shared.in_style(LiveStyle({name: 1})) for name in ("waves", "night"))
     assert one is not other
     assert one._backend is other._backend
+
+
+def test_first_images_of_a_fresh_installation_may_come_at_once(
+    two_styles: StyleModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("NST_RT_CACHE", str(tmp_path))
+    fresh = SharedStylizer(two_styles, backend="openvino")
+    frames = [FRAME, FRAME.repeat(2, 1)]
+    with ThreadPoolExecutor(2) as visitors:
+        stylized = list(visitors.map(fresh.in_style(WAVES), frames))
+    assert [each.shape for each in stylized] == [each.shape for each in frames]
 
 
 def test_viewer_chooses_the_stroke_size(shared: SharedStylizer) -> None:

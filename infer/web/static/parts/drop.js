@@ -2,7 +2,7 @@
 
 import { element, telling, unsaved } from "./elements.js";
 
-/** All places on the page by the id of their container, with what they take. */
+/** All places on the page by the id of the element that they are in, with what they take. */
 export const places = new Map();
 
 const SUFFIXES = {
@@ -76,7 +76,7 @@ export function dropzone(container, { label, hint, accept, multiple = false, fol
       return filled;
     },
   };
-  places.set(container.id, place);
+  places.set(container.closest("[id]").id, place);
   return {
     /** Show the chosen image, with a text. */
     show: (media, text) => {

@@ -46,6 +46,7 @@ export function telling(handler) {
 /** Let a button say why it cannot work now; no reason lets it work again, with its own title. */
 export function block(button, reason, title = "") {
   button.title = reason || title;
+  button.dataset.blocked = reason;
   button.setAttribute("aria-disabled", Boolean(reason));
 }
 
@@ -53,11 +54,11 @@ export function block(button, reason, title = "") {
 addEventListener(
   "click",
   (event) => {
-    const blocked = event.target.closest?.("button[aria-disabled=true]");
+    const blocked = event.target.closest?.("button[data-blocked]:not([data-blocked=''])");
     if (!blocked) return;
     event.preventDefault();
     event.stopImmediatePropagation();
-    tell(blocked.title);
+    tell(blocked.dataset.blocked);
   },
   { capture: true },
 );

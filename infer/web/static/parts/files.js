@@ -13,7 +13,7 @@ const MB = 1e6;
  * Upload one file of a kind: image, video or archive; `place` is where the page shows it again
  * after a reload. Returns what the studio found in it.
  */
-export async function upload(file, kind, limits, report, { signal, place = "" } = {}) {
+export async function upload(file, kind, limits, report, { signal, place = kind === "archive" ? "train-photos" : "" } = {}) {
   if (file.size > limits.upload) {
     throw new StudioError(`${file.name}: larger than the ${Math.round(limits.upload / MB)} MB allowed here`);
   }
@@ -117,7 +117,6 @@ export async function uploadAlbum(files, report, { signal, place = "train-photos
       else {
         const found = await send(`/api/uploads/${album.id}/photos`, small);
         album = latest(album, found); // answers may arrive in any order
-        onPhoto(small);
         onPhoto(small);
       }
       report(next / photos.length, `${next} of ${photos.length} photos`);

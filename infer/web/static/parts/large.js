@@ -2,7 +2,10 @@
 
 import { element } from "./elements.js";
 
-/** Open an image large; Esc, a click or the button closes it. `better` replaces it once loaded. */
+/**
+ * Show an image over the page until it is clicked or Escape is pressed. `better`, the same at a
+ * larger size, replaces it once it is loaded.
+ */
 export function openLarge(src, alt, better) {
   const image = element("img", { src, alt });
   const close = element("button", { type: "button", textContent: "Close" });

@@ -38,6 +38,7 @@ export class Player {
     this.original.addEventListener("seeked", () => this.#follow());
     this.original.addEventListener("loadedmetadata", () => this.original.videoWidth ? this.#allow("") : this.#cannotPlay());
     this.original.addEventListener("error", () => this.#cannotPlay());
+    this.root.dataset.original = original ?? "";
     this.#load(original);
   }
 

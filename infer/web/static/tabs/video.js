@@ -1,22 +1,16 @@
 // The video tab: a video, its frames in all styles, two seconds to try, and a job for all of it.
 
-import { ask, request } from "../parts/api.js";
+import { request } from "../parts/api.js";
 import { dropzone } from "../parts/drop.js";
 import { block, byId, element, slider, telling } from "../parts/elements.js";
 import { describe, discard, restored, upload } from "../parts/files.js";
 import { StylePicker } from "../parts/picker.js";
 import { clock } from "../parts/player.js";
 import { Still } from "../parts/still.js";
+import { about } from "../parts/time.js";
 
 const PLACE = "video";
 const KEPT = "All frames, timestamps and sound are kept. You may leave this page while it runs, but the studio must stay open.";
-
-/** A duration in words, no more exact than a forecast can be. */
-export function about(seconds) {
-  if (seconds < 55) return `about ${Math.max(Math.round(seconds / 5) * 5, 5)} s`;
-  if (seconds < 3570) return `about ${Math.round(seconds / 60)} min`;
-  return `about ${(seconds / 3600).toFixed(1)} h`;
-}
 
 export class VideoTab {
   #video = null;
@@ -122,8 +116,7 @@ export class VideoTab {
   }
 
   /** Remove a video, unless the player of a result compares with it. */
-  async #discard(video) {
-    const jobs = await ask("/api/jobs").catch(() => []);
-    if (video && !jobs.some((job) => job.facts.original === video.id)) discard(video);
+  #discard(video) {
+    if (video && !document.querySelector(`.player[data-original="${video.id}"]`)) discard(video);
   }
 }
