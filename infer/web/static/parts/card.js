@@ -9,7 +9,7 @@ import { about, ordinal } from "./time.js";
 const STATES = { done: "Done", partial: "Partly done", failed: "Failed", cancelled: "Cancelled" };
 
 /** The state of a job in words. */
-function words({ state, note, place, seconds }) {
+export function words({ state, note, place, seconds }) {
   const known = typeof seconds === "number";
   if (state === "running") return [note || "Running", known && `${about(seconds)} left`];
   if (state === "waiting") {
@@ -101,10 +101,10 @@ export class Card {
     const remove = () => this.list.askWithUndo(job, `${job.title}: removed`, address, "DELETE");
     if (job.state === "waiting" || job.state === "running") {
       if (job.stopping) return [element("span", { className: "hint", textContent: "Ending …" })];
-      const early = job.kind === "optimize" && job.state === "running" ? [button("Stop and keep", stop)] : [];
+      const early = ["optimize", "images"].includes(job.kind) && job.state === "running" ? [button("Stop and keep", stop)] : [];
       return [...early, button("Cancel", cancel)];
     }
-    const results = Object.keys(job.files).filter((name) => /^(video|image)\.|\.safetensors$/.test(name));
+    const results = Object.keys(job.files).filter((name) => /^(video|images?)\.|\.safetensors$/.test(name));
     const style = job.facts.style;
     return [
       ...(style ? [button("Use it live", () => this.list.useStyle(style), "primary")] : []),

@@ -44,7 +44,7 @@ export function uploadPlace(container, { kind = "image", limits, label, hint = "
  * Upload a folder of photos, reduced to the size that training needs; `onPhoto` is called with each
  * reduced one.
  */
-export async function uploadAlbum(files, report, onPhoto = () => {}) {
+export async function uploadAlbum(files, report, { onPhoto = () => {} } = {}) {
   const photos = files.filter((file) => file.type.startsWith("image/"));
   if (!photos.length) throw new StudioError("There are no photos in this folder.");
   const name = photos[0].webkitRelativePath.split("/")[0] || "photos";

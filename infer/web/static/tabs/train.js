@@ -151,7 +151,7 @@ class PhotoPlace {
       image.addEventListener("load", () => URL.revokeObjectURL(image.src));
       this.thumbs.append(image);
     };
-    return uploadAlbum(files, report, onPhoto);
+    return uploadAlbum(files, report, { onPhoto });
   }
 
   #keep(kind, found) {
