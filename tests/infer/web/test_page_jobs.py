@@ -122,8 +122,8 @@ def test_job_of_another_tab_is_shown_with_its_place(page: Page) -> None:
     _, place, start = words(state="waiting", note="", place=2, seconds=700)
     assert "2nd" in place
     assert "12 min" in start
-    card = page.find(".job")
-    page.wait(lambda: page.press(card, "Stop and keep"), "the button")
+    place = page.find("#optimize-jobs")
+    page.wait(lambda: page.press(place, "Stop and keep"), "the job and its button")
     page.remove(page.job("optimize", "done"))
 
 

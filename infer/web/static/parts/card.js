@@ -40,7 +40,7 @@ export class Card {
     this.root.dataset.state = job.state;
     this.state.textContent = words(job).filter(Boolean).join(" · ");
     this.bar.value = job.progress;
-    this.bar.hidden = !["waiting", "running"].includes(job.state);
+    this.bar.hidden = job.state !== "running";
     this.error.hidden = !job.error;
     this.error.textContent = job.error;
     this.#showMedia(job);
