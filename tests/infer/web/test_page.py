@@ -219,7 +219,12 @@ def test_lost_studio_is_told_once_and_a_new_one_reloads_the_page(
     page.choose_file("train-style", painting)
     page.wait(lambda: "swirls" not in page.find("#train-style").text, "the end of the upload")
     assert page.find("#toasts").text == ""
+    unsaved = 'import("/static/parts/elements.js").then(({unsaved}) => unsaved.'
+    page.run(f'{unsaved}add("a recording"))')
     with elsewhere(port):
+        page.wait(lambda: page.find("#reload").is_displayed(), "the offer to reload")
+        assert page.run("return window.before")
+        page.run(f'{unsaved}delete("a recording"))')
         page.wait(lambda: not page.run("return window.before"), "the new page")
         page.wait(lambda: page.find_all("html[data-ready]"), "page")
         assert not page.find("#connection").is_displayed()
