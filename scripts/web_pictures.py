@@ -144,7 +144,7 @@ def optimize(page: webdriver.Chrome) -> None:
     for role, file in (("content", _PHOTOS["chelsea"]), ("style", style_image)):
         page.find_element(By.CSS_SELECTOR, f"#optimize-{role} input").send_keys(str(file))
     page.find_element(By.CSS_SELECTOR, "#optimize-form option[value='256']").click()
-    wait(page, "#optimize-form button:enabled").click()
+    wait(page, "#optimize-form button[aria-disabled=false]").click()
     wait(page, ".job[data-state=done]", minutes=15)
     page.execute_script("scrollTo(0, document.body.scrollHeight); document.activeElement.blur()")
     time.sleep(1)

@@ -70,4 +70,4 @@ def plan_optimize(
 def _pixels(content: Upload, size: int) -> float:
     """Number of pixels of an image at a size of its long side."""
     width, height = content.facts["width"], content.facts["height"]
-    return size**2 * min(width, height) / max(width, height)
+    return float(size**2 * min(width, height) / max(width, height))

@@ -2,6 +2,7 @@
 
 import sys
 import threading
+import time
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -15,8 +16,9 @@ from visitors import Client, cut_clip, settings, until
 from nst_rt.errors import InputError
 from nst_rt.infer.web.app import create_app
 from nst_rt.infer.web.jobs import Job, Jobs
-from nst_rt.infer.web.results import Results
+from nst_rt.infer.web.results import Kind, Record, Results
 from nst_rt.infer.web.stylizers import SharedStylizer
+from nst_rt.infer.web.timing import Clock, Pace, pace_of
 from nst_rt.infer.web.work.train import run_training
 
 NIGHT = {"styles": {"night": 1}}
@@ -109,6 +111,55 @@ def test_number_of_jobs_per_visitor_is_limited(jobs: Jobs) -> None:
         jobs.submit("video", "x", "me", wait_for(never))
     jobs.submit("video", "x", "another", wait_for(never))
     jobs.close()
+
+
+def test_time_left_is_known_once_the_pace_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    clock = Clock()
+
+    def left(when: float, progress: float) -> float | None:
+        nonlocal now
+        now = when
+        clock.update(progress)
+        return clock.left
+
+    assert left(5, 0) is left(10, 0.1) is left(11, 0.11) is None
+    assert left(20, 0.2) == pytest.approx(80)
+    assert left(30, 0.3) == pytest.approx(70)
+    now = 40.0  # nothing was reported since
+    assert clock.left == pytest.approx(60)
+    pace = clock.pace(1000)
+    assert pace is not None
+    assert (pace.start, pace.unit) == pytest.approx((0, 0.1))
+    for second in range(30):  # faster from now on
+        left(40 + second, 0.4 + 0.02 * second)
+    assert clock.left == pytest.approx(1, abs=0.5)
+
+
+def test_pace_is_that_of_earlier_jobs_of_this_kind() -> None:
+    def record(kind: Kind, pace: object) -> Record:
+        return Record(kind, "", "", facts={"pace": pace})
+
+    records = [record("train", {"start": 20.0, "unit": unit}) for unit in (9.0, 2.0, 3.0)]
+    records += [record("optimize", {"start": 1.0, "unit": 1.0}), record("train", {"unit": "x"})]
+    assert pace_of("train", records) == Pace(20.0, 3.0)
+    measured = pace_of("train", [record("train", None)])
+    assert 0 < measured.unit < 10
+
+
+def test_place_in_the_queue_counts_the_jobs_of_all(jobs: Jobs) -> None:
+    never = threading.Event()
+    running = jobs.submit("video", "1", "another", wait_for(never), units=1e9)
+    until(lambda: running.progress > 0)
+    waiting = [jobs.submit("video", n, "me", wait_for(never)) for n in "23"]
+    first, second = map(jobs.queue_facts, waiting)
+    assert jobs.queue_facts(running) == {"place": 1, "seconds": None}
+    assert (first["place"], second["place"]) == (2, 3)
+    assert first["seconds"] == pytest.approx(jobs.pace("video").seconds(1e9))
+    assert second["seconds"] > first["seconds"]
+    jobs.close()
+    assert jobs.queue_facts(running) == {}
 
 
 def decoded(client: Client, job: dict[str, Any]) -> tuple[int, str | None]:

@@ -68,8 +68,12 @@ def test_page_is_accessible(view: Page, size: tuple[int, int], astronaut: Path) 
         view.choose_file(place, astronaut)
     view.wait(lambda: not view.find("#optimize-missing").text, "uploads")
     view.click("#optimize-form .start button")
-    view.wait(lambda: view.find_all(".job"), "the job")
-    view.run("document.querySelector('.job .tools button:last-child').click()")
+    cancel = """
+    const [button] = [...document.querySelectorAll("#optimize-jobs button")]
+      .filter((each) => each.textContent === "Cancel");
+    button?.click();
+    return Boolean(button);"""
+    view.wait(lambda: view.run(cancel), "the job")
     assert view.toast()
     found = {}
     for scheme, tags in (("light", ()), ("dark", ("cat.color",))):
@@ -127,7 +131,7 @@ def test_tabs_are_steps_of_the_history_and_the_choice_is_not(page: Page) -> None
     page.driver.get("about:blank")
     page.driver.get(link.replace("#live", "&strokes=4#image"))
     page.wait(lambda: page.find_all("html[data-ready]"), "page")
-    assert page.find("#image-style input:checked").get_attribute("value") == "night"
+    assert page.run("return document.querySelector('#image-style :checked').value") == "night"
     assert page.find("#image-style details").get_attribute("open")  # strokes are not the default
 
 
@@ -145,7 +149,12 @@ def test_lost_studio_is_told_once_and_a_new_one_reloads_the_page(
     page.choose_file("train-style", painting)
     page.wait(lambda: "swirls" not in page.find("#train-style").text, "the end of the upload")
     assert page.find("#toasts").text == ""
+    unsaved = 'import("/static/parts/elements.js").then(({unsaved}) => unsaved.'
+    page.run(f'{unsaved}add("a recording"))')
     with elsewhere(port):
+        page.wait(lambda: page.find("#reload").is_displayed(), "the offer to reload")
+        assert page.run("return window.before")
+        page.run(f'{unsaved}delete("a recording"))')
         page.wait(lambda: not page.run("return window.before"), "the new page")
         page.wait(lambda: page.find_all("html[data-ready]"), "page")
         assert not page.find("#connection").is_displayed()

@@ -98,6 +98,12 @@ def test_studio_with_token_and_certificate_opens_and_cleans_up(
         assert "starry_night" in titles
         assert titles["starry_night_classic"] == "Starry night classic"  # same painting
         assert len(set(titles.values())) == len(titles)
+        assert facts["results"] == str(tmp_path / "results")  # the browser is on this machine
+        assert facts["packaged_photos"] > 0
+        assert all(pace["unit"] > 0 for pace in facts["pace"].values())
+        jobs = visitor.get(f"{link[1]}api/jobs").json()
+        assert jobs["instance"] == facts["instance"]
+        assert jobs["styles"] == list(titles)
         album = visitor.post(
             f"{link[1]}api/uploads?kind=album", headers={"Origin": link[1].rstrip("/")}
         )

@@ -10,7 +10,7 @@ import { about, ordinal } from "./time.js";
 const STATES = { done: "Done", partial: "Partly done", failed: "Failed", cancelled: "Cancelled" };
 
 /** The state of a job in words. */
-function words({ state, note, place, seconds }) {
+export function words({ state, note, place, seconds }) {
   const known = typeof seconds === "number";
   if (state === "running") return [note || "Running", known && `${about(seconds)} left`];
   if (state === "waiting") {
@@ -41,7 +41,7 @@ export class Card {
     this.root.dataset.state = job.state;
     this.state.textContent = words(job).filter(Boolean).join(" · ");
     this.bar.value = job.progress;
-    this.bar.hidden = !["waiting", "running"].includes(job.state);
+    this.bar.hidden = job.state !== "running";
     this.error.hidden = !job.error;
     this.error.textContent = job.error;
     this.#showMedia(job);

@@ -13,6 +13,7 @@ export function startButton(form, { missing, start }) {
   form.noValidate = true; // `start` reports invalid values, after what is missing
   const update = () => {
     hint.textContent = missing() ?? "";
+    button.title = hint.textContent;
     button.setAttribute("aria-disabled", isStarting || hint.textContent !== "");
   };
   const press = telling(async () => {

@@ -119,7 +119,9 @@ class PhotoPlace {
       button.disabled = true;
       bar.hidden = false;
       try {
-        await this.#keep("camera", await this.#send(await cameraFrames(view, report), report));
+        const found = await this.#send(await cameraFrames(view, report), report);
+        this.#keep("camera", found);
+        hint.textContent = `${found.count} frames of the camera`;
       } finally {
         button.disabled = false;
         bar.hidden = true;
