@@ -56,6 +56,7 @@ _P = "p1 p2 p3 p4 p5 p6 p7"
 _0_TO_8 = "0 1 2 3 4 5 6 7 8"
 _0_TO_13 = f"{_0_TO_8} 9 10 11 12 13"
 _OPEN = (".mp4", ".mkv", ".webm")
+_SAME_CODECS = {"h265": "hevc", "x265": "hevc", "x264": "h264", "avc": "h264"}  # other names
 _CODECS: dict[str, _Codec] = {
     "h264": _Codec("libx264", H264_SUFFIXES, 20, 51, "veryfast", _X26X, _X264),
     "hevc": _Codec("libx265", H264_SUFFIXES, 24, 51, "veryfast", _X26X, _X265, smallest=32),
@@ -152,7 +153,9 @@ def choose_encoding(
     """
     name = codec or ("vp9" if suffix == ".webm" else "h264")
     if name not in _CODECS:
-        raise InputError(f"`codec` must be one of {', '.join(CODECS)}, not {name!r}")
+        meant = _SAME_CODECS.get(name.lower().removeprefix("lib"))
+        hint = f"; did you mean {meant}?" if meant else ""
+        raise InputError(f"`codec` must be one of {', '.join(CODECS)}, not {name!r}{hint}")
     known = _CODECS[name]
     if suffix not in known.suffixes:
         raise InputError(f"{suffix} does not hold {name}; use one of {', '.join(known.suffixes)}")

@@ -1,20 +1,20 @@
 """The command line: one verb per task, each a thin layer over a function of the library.
 
-A verb is a module with `EXAMPLES`, `add_arguments(parser)` and `run(**options)`; the first line of
-its docstring is its help. What is slow to import is imported inside `run`. Options that are not
-given are not passed on, so that the library's defaults hold; help takes them from the signature of
-the function that the verb names in `DEFAULTS_OF`.
+A verb is a module with `SHORT`, `EXAMPLES`, `add_arguments(parser)` and `run(**options)`; the first
+line of its docstring is its help; `nst-rt` alone shows `SHORT` and the first example. What is slow
+to import is imported inside `run`. Options that are not given are not passed on, so that the
+library's defaults hold; help takes them from the signature of the function that the verb names in
+`DEFAULTS_OF`.
 """
 
 import argparse
-import difflib
 import io
 import json
 import logging
 import os
 import sys
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, NoReturn
 
@@ -31,25 +31,21 @@ from nst_rt.cli import (
     web,
     webcam,
 )
+from nst_rt.cli.mistakes import option_meant, verb_meant, with_negative_values
 from nst_rt.cli.options import number, signature_defaults, whole_number
 from nst_rt.cli.report import Report, tell
-from nst_rt.errors import InterruptedWorkError, StyleTransferError, UnknownNameError
-from nst_rt.files import shown_source
+from nst_rt.errors import InterruptedWorkError, StyleTransferError, unknown_name
 from nst_rt.version import __version__
 
-_VERBS: tuple[ModuleType, ...] = (
-    optimize,
-    image,
-    video,
-    webcam,
-    web,
-    train,
-    styles,
-    evaluate,
-    export,
-    info,
-    demo,
-)
+# The verbs by what they are for, in the order in which help shows them.
+_GROUPS: dict[str, tuple[ModuleType, ...]] = {
+    "Photos": (image, optimize),
+    "Videos and cameras": (video, webcam, web),
+    "Styles": (styles, train, evaluate, export),
+    "About": (demo, info),
+}
+_VERBS = tuple(verb for verbs in _GROUPS.values() for verb in verbs)
+_EXAMPLE_WIDTH = 50
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,16 +55,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0 done, 2 bad input or usage, 3 partial result kept, 130 interrupted.
     """
     _set_up_process()
+    arguments = with_negative_values(sys.argv[1:] if arguments is None else arguments)
     parser = _parser()
-    arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments:
         parser.print_help()
         return 0
-    first, verbs = arguments[0], [_name(verb) for verb in _VERBS]
-    if first.startswith("-") and first not in parser._option_string_actions:
-        parser.error(_unknown([first], parser._option_string_actions))
+    first, verbs = arguments[0], verb_parsers(parser)
+    flags = {name: each._option_string_actions.keys() for name, each in verbs.items()}
+    if first.startswith("-") and first.partition("=")[0] not in parser._option_string_actions:
+        own = {"": parser._option_string_actions.keys()}
+        parser.error(option_meant("", [first], own))
     if not first.startswith("-") and first not in verbs:
-        parser.error(str(UnknownNameError("verb", first, verbs)))
+        parser.error(verb_meant(arguments, list(verbs)))
     parsed, rest = parser.parse_known_args(arguments)
     options = vars(parsed)
     verb: ModuleType = options.pop("verb")
@@ -83,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # argparse collects inputs up to the first option only: `a.jpg --style udnie b.jpg`.
         options[inputs.dest] += rest
     elif rest:
-        verb_parser.error(_unknown(rest, verb_parser._option_string_actions))
+        verb_parser.error(option_meant(first, rest, flags))
     try:
         report: Report = verb.run(**options)
         if text := json.dumps(report.facts) if as_json and report.facts else report.text:
@@ -146,19 +144,29 @@ class _Parser(argparse.ArgumentParser):
                     action.help += f" (default: {default})".replace("%", "%%")
         return super().format_help()
 
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            raise argparse.ArgumentError(action, unknown_name("value", value, action.choices))
+
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message.removeprefix('argument ')}; see {self.prog} --help\n")
 
 
+class _MainParser(_Parser):
+    """`nst-rt` itself, whose help is the overview."""
+
+    def format_help(self) -> str:
+        return _overview()
+
+
 def _parser() -> argparse.ArgumentParser:
-    examples = "\n".join(f"  nst-rt {_name(verb)} {verb.EXAMPLES[0]}".rstrip() for verb in _VERBS)
-    parser = _Parser(
-        prog="nst-rt",
-        description="Neural style transfer on the machine you have.",
-        epilog=f"examples:\n{examples}",
+    parser = _MainParser(prog="nst-rt")
+    parser.add_argument(
+        "--version", action="version", version=__version__, help="show the version, and exit"
     )
-    parser.add_argument("--version", action="version", version=__version__)
-    verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
+    verbs = parser.add_subparsers(
+        title="verbs", required=True, metavar="VERB", parser_class=_Parser
+    )
     for verb in _VERBS:
         name = _name(verb)
         summary = (verb.__doc__ or "").partition("\n")[0]
@@ -176,15 +184,22 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _unknown(arguments: Sequence[str], options: Collection[str]) -> str:
-    """The error message for arguments that a verb does not have."""
-    for argument in arguments:
-        option = argument.partition("=")[0]
-        if option.startswith("-"):
-            near = difflib.get_close_matches(option, options, n=1)
-            hint = f"did you mean {near[0]}?" if near else "--help lists them"
-            return f"unknown option {option} ({hint})"
-    return f"unknown arguments: {' '.join(map(shown_source, arguments))}"
+def verb_parsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """The parsers of the verbs, by name."""
+    of_verbs = next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+    return dict(of_verbs.choices)
+
+
+def _overview() -> str:
+    """What one can do, by use, with an example each: no larger than a small terminal."""
+    lines = ["Neural style transfer on the machine you have.  usage: nst-rt VERB ..."]
+    for use, verbs in _GROUPS.items():
+        lines += ["", use]
+        for verb in verbs:
+            example = f"nst-rt {_name(verb)} {verb.EXAMPLES[0]}".rstrip()
+            lines.append(f"  {example:{_EXAMPLE_WIDTH}}  {verb.SHORT}")
+    lines += ["", "nst-rt VERB --help shows all options and more examples of a verb."]
+    return "\n".join(lines) + "\n"
 
 
 def _name(verb: ModuleType) -> str:

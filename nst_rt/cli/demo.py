@@ -8,6 +8,7 @@ from nst_rt.cli.options import STYLE_HELP
 from nst_rt.cli.report import Report, progress
 from nst_rt.cli.video import conversion_report
 
+SHORT = "try it on a short film"
 EXAMPLES = ("", "--style great_wave -o demo2")
 DEFAULTS_OF = "nst_rt.infer.demo:run_demo"
 

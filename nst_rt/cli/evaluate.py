@@ -4,6 +4,7 @@ import argparse
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from nst_rt.cli.mistakes import check_inputs
 from nst_rt.cli.options import (
     MODEL_HELP,
     add_backend_arguments,
@@ -17,10 +18,11 @@ if TYPE_CHECKING:
     from nst_rt.infer.evaluate.model import Evaluation
     from nst_rt.metrics.stability import WarpingError
 
+SHORT = "measure a style"
 EXAMPLES = (
-    "mine.safetensors --style-image painting.jpg --photos ~/photos --held-out",
-    "two.safetensors --style-image ink=ink.jpg sea=wave.jpg --photos ~/photos",
-    "starry_night --clip clip.mp4",
+    "starry_night --clip film.mp4",
+    "mine.safetensors --style-image art.jpg --photos photos --held-out",
+    "two.safetensors --style-image ink=ink.jpg sea=wave.jpg --photos photos",
 )
 DEFAULTS_OF = "nst_rt.infer.evaluate.model:evaluate_model"
 _FIGURES = ("strokes", "contrast", "chroma", "relative pan error", "pan error", "objective")
@@ -69,12 +71,13 @@ def run(model: str, clip: str | None = None, **options: Any) -> Report:
 
 
 def _on_photos(model: str, photos: str, style_images: list[str], **options: Any) -> Report:
+    by_name = style_images_by_name(style_images)
+    files = by_name.values() if isinstance(by_name, dict) else [by_name]
+    check_inputs([*files, photos], "image")
     from nst_rt.infer.evaluate.model import evaluate_model
 
     with progress("evaluating", counted=False) as advance:
-        done = evaluate_model(
-            model, photos, style_images_by_name(style_images), progress=advance, **options
-        )
+        done = evaluate_model(model, photos, by_name, progress=advance, **options)
     return Report(_text_of_photos(done), asdict(done))
 
 
@@ -103,11 +106,12 @@ def _text_of_photos(done: "Evaluation") -> str:
 
 
 def _on_clip(model: str, clip: str, **options: Any) -> Report:
+    if others := options.keys() - _CLIP_OPTIONS:
+        raise InputError(f"`clip` measures flicker only: `{min(others)}` does not go with it")
+    check_inputs([clip], "video")
     from nst_rt.infer.evaluate.clip import evaluate_clip
     from nst_rt.metrics.stability import DEFINITION
 
-    if others := options.keys() - _CLIP_OPTIONS:
-        raise InputError(f"`clip` measures flicker only: `{min(others)}` does not go with it")
     with progress("measuring") as advance:
         done = evaluate_clip(model, clip, progress=advance, **options)
     rows = [[name, *_cells(e.moving), *_cells(e.static)] for name, e in done.errors.items()]

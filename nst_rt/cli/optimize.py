@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nst_rt.cli.mistakes import check_inputs, check_suffix, expanded
 from nst_rt.cli.options import add_overwrite, number, signature_types, whole_number
 from nst_rt.cli.report import Report, progress, quantity
 from nst_rt.errors import InputError, UnknownNameError
@@ -14,10 +15,11 @@ from nst_rt.errors import InputError, UnknownNameError
 if TYPE_CHECKING:
     from nst_rt.optimization.runs import OptimizeResult
 
+SHORT = "any image as the style"
 EXAMPLES = (
-    "photo.jpg --style-image painting.jpg",
-    "photo.jpg --style-image painting.jpg -o out.png --size 768 --style-weight 20",
-    "photo.jpg --style-image painting.jpg --size 256 --grid style_weight=3,10,30",
+    "photo.jpg --style-image art.jpg",
+    "photo.jpg --style-image art.jpg -o out.png --size 768 --style-weight 20",
+    "photo.jpg --style-image art.jpg --size 256 --grid style_weight=3,10,30",
     "*.jpg --style-image night.jpg wave.jpg --blend 0.7,0.3 -o stylized",
     "--list pairs.csv",
 )
@@ -36,9 +38,6 @@ def run(
     **options: Any,
 ) -> Report:
     """Optimize one image or several, the lines of a list, or the cells of a contact sheet."""
-    from nst_rt.optimization.batches import OptimizeJob, optimize_grid, optimize_jobs, optimize_list
-    from nst_rt.optimization.runs import optimize_to_file
-
     if pairs is not None and (content or style_image or output or grid):
         raise InputError("`list` already names all files; give no other file, and no `grid`")
     if pairs is None and not content and len(style_image) > 1:
@@ -55,6 +54,13 @@ def run(
         raise InputError(f"`{unfit[0]}` is for one image")
     if grid is not None and (len(content) > 1 or "resume" in options):
         raise InputError("`grid` is for one image, and without `resume`")
+    content = expanded(content)
+    check_inputs([*content, *style_image], "image")
+    if len(content) == 1:
+        check_suffix(output, ".png")
+    from nst_rt.optimization.batches import OptimizeJob, optimize_grid, optimize_jobs, optimize_list
+    from nst_rt.optimization.runs import optimize_to_file
+
     with progress("optimizing", counted=False) as advance:
         options["progress"] = advance
         if pairs is not None:
@@ -90,16 +96,13 @@ def _outputs(
     content: Sequence[str], style: Sequence[str], output: str | None, suffix: str
 ) -> list[Path]:
     """Output of each content image: `output`, or CONTENT_STYLE.png in a folder."""
-    from nst_rt.files import check_input
-
     folder = Path(output or "")
-    if output is not None and len(content) == 1 and not folder.is_dir():
+    is_folder = folder.is_dir() or (output or "").endswith("/")
+    if output is not None and len(content) == 1 and not is_folder:
         return [folder]
     if not folder.is_dir():
         if folder.suffix:
-            raise InputError(f"{folder}: several images need a folder to go to")
-        for path in (*content, *style):
-            check_input(path)
+            raise InputError(f"{folder}: several images need a folder, such as {folder.stem}/")
         folder.mkdir()
     styles = "_".join(Path(path).stem for path in style)
     return [folder / f"{Path(path).stem}_{styles}{suffix}.png" for path in content]

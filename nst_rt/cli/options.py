@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from nst_rt.cli.mistakes import size_meant
 from nst_rt.errors import InputError
 
 MODEL_HELP = "name of a style (see nst-rt styles), model FILE, or FILE:NAME"
@@ -76,7 +77,9 @@ def whole_number(text: str) -> int:
     try:
         return int(text)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"must be a whole number, not {text!r}") from error
+        raise argparse.ArgumentTypeError(
+            f"must be a whole number, not {text!r}{size_meant(text, sides=1)}"
+        ) from error
 
 
 def number(text: str) -> float:
@@ -99,7 +102,9 @@ def frame_size(text: str) -> tuple[int, int]:
     """
     width, x, height = text.lower().partition("x")
     if not (x and width.isdecimal() and height.isdecimal()):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 640x480")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a size such as 640x480{size_meant(text, sides=2)}"
+        )
     return int(width), int(height)
 
 

@@ -4,10 +4,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from nst_rt.cli.mistakes import check_inputs
 from nst_rt.cli.options import add_overwrite
 from nst_rt.cli.report import Report, progress, table_text
 from nst_rt.errors import InputError
 
+SHORT = "list the styles that ship"
 EXAMPLES = ("", "photo.jpg -o sheet.png")
 DEFAULTS_OF = "nst_rt.infer.photos:style_sheet"
 
@@ -41,6 +43,7 @@ def run(*, photo: str | None = None, **options: Any) -> Report:
 def _sheet(
     photo: str, *, output: str | None = None, overwrite: bool = False, **options: Any
 ) -> Report:
+    check_inputs([photo], "image")
     from nst_rt.files import check_not_input
     from nst_rt.images.io import check_image_output, save_image
     from nst_rt.infer.photos import style_sheet

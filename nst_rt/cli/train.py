@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from nst_rt.cli.mistakes import check_inputs
 from nst_rt.cli.options import add_overwrite, style_images_by_name
 from nst_rt.cli.report import Report, needs_extra, progress, quantity, tell
 from nst_rt.errors import InputError
@@ -15,11 +16,12 @@ from nst_rt.recipes import recipe_steps
 # The flags of recipe settings, which jsonargparse reads, begin so.
 TRAINING_SETTINGS = ("--trainer", "--model", "--data")
 DEFAULTS_OF = "nst_rt.train.run:train_style"
+SHORT = "make a style of your own"
 EXAMPLES = (
-    "--style-image painting.jpg --photos ~/photos",
-    "--style-image painting.jpg --photos ~/photos --name mine --from gallery",
-    "--style-image a.jpg b=other.jpg --photos ~/photos --name both",
-    "--style-image painting.jpg --photos ~/photos --trainer.devices 2 --data.workers 4",
+    "--style-image art.jpg --photos photos",
+    "--style-image art.jpg --photos photos --name mine --from gallery",
+    "--style-image a.jpg b=other.jpg --photos photos --name both",
+    "--style-image art.jpg --photos photos --trainer.devices 2 --data.workers 4",
 )
 # With fewer steps, results cannot be good: from scratch, and from a trained network.
 _FEW_STEPS, _FEW_FURTHER_STEPS = 500, 100
@@ -43,14 +45,17 @@ def _printed(options: dict[str, Any]) -> Report:
 
 
 def _trained(options: dict[str, Any]) -> Report:
+    if "style_image" in options:
+        options["style_image"] = named = style_images_by_name(options["style_image"])
+        check_inputs([*named.values()] if isinstance(named, dict) else [named], "image")
+    if "photos" in options:
+        check_inputs([options["photos"]], "image")
     from lightning.pytorch.utilities import rank_zero_only
 
     from nst_rt.train.recipes import parsed_settings, recipe_file
     from nst_rt.train.run import train_style
     from nst_rt.train.trainer import is_further_process
 
-    if "style_image" in options:
-        options["style_image"] = style_images_by_name(options["style_image"])
     if "style_crop" in options:
         options["style_crop"] = crops_by_name(options["style_crop"])
     if "recipes" in options:

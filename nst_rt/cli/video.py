@@ -1,11 +1,11 @@
 """Stylize video files; audio, subtitles and timestamps are kept."""
 
 import argparse
-import glob
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nst_rt.cli.mistakes import check_inputs, check_suffix, expanded, size_meant, videos_in
 from nst_rt.cli.options import (
     add_backend_arguments,
     add_overwrite,
@@ -21,7 +21,6 @@ from nst_rt.errors import (
     StyleTransferError,
     with_flags,
 )
-from nst_rt.files import shown_source
 from nst_rt.times import parse_time
 
 if TYPE_CHECKING:
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
 
 _STDIO = "-"
 
+SHORT = "stylize videos, with sound"
 EXAMPLES = (
     "film.mp4 --style starry_night",
     "film.mp4 -o out.mp4 --style starry_night=0.7,great_wave=0.3",
@@ -47,7 +47,8 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
         "source",
         metavar="IN",
         nargs="+",
-        help="video files, folders of images, or - for standard input",
+        help="video files, folders of videos, folders of the frames of a video, or - for standard "
+        "input",
     )
     add(
         "-o",
@@ -96,11 +97,13 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
 
 def run(source: list[str], output: str | None = None, **options: Any) -> Report:
     """Stylize one or several video files."""
-    from nst_rt.infer.video import default_output
-
     sources = _sources(source)
+    if len(sources) == 1:
+        check_suffix(output, ".mp4")
     if len(sources) > 1 or (output is not None and _is_folder(output)):
         return _several(sources, output, options)
+    from nst_rt.infer.video import default_output
+
     if output is None:
         output = str(default_output(sources[0], **_naming(options)))
     report = _converted(sources[0], output, options)
@@ -202,15 +205,10 @@ def _converted(source: str, output: str, options: dict[str, Any]) -> Report:
 
 
 def _sources(given: list[str]) -> list[str]:
-    """The files, with patterns, which not every shell expands, replaced by what they match."""
-    sources: list[str] = []
-    for name in given:
-        is_pattern = glob.has_magic(name) and not Path(name).exists()
-        found = sorted(glob.glob(name)) if is_pattern else [name]  # noqa: PTH207
-        if not found:
-            raise InputError(f"{shown_source(name)}: no files match")
-        sources += found
-    return sources
+    """The files; a folder of videos stands for all of them."""
+    names = expanded(given)
+    check_inputs(names, "video")
+    return [file for name in names for file in videos_in(name) or [name]]
 
 
 def _is_folder(output: str) -> bool:
@@ -230,7 +228,7 @@ def _targets(sources: list[str], output: str | None, naming: dict[str, Any]) -> 
     if folder is not None and folder.exists() and not folder.is_dir():
         raise OutputExistsError(f"{folder}: several videos need a folder; this is a file")
     if folder is not None and folder.suffix.lower() in VIDEO_SUFFIXES and not folder.exists():
-        raise InputError(f"{folder}: several videos need a folder")
+        raise InputError(f"{folder}: several videos need a folder, such as {folder.stem}/")
     targets: dict[str, Path] = {}
     for name in sources:
         target = default_output(name, **naming)
@@ -257,6 +255,7 @@ def _size(text: str) -> "int | tuple[int, int]":
     except argparse.ArgumentTypeError as error:
         raise argparse.ArgumentTypeError(
             f"{text!r} is neither a long side such as 1280 nor a size such as 640x480"
+            + size_meant(text, sides=1)
         ) from error
 
 

@@ -13,6 +13,7 @@ from nst_rt.cli.options import (
 from nst_rt.cli.report import Report, quantity, tell
 from nst_rt.files import shown_source
 
+SHORT = "stylize a camera, live"
 EXAMPLES = (
     "0 --style starry_night",
     "/dev/video2 --size 640x480 --record out.mp4",

@@ -176,7 +176,7 @@ class Optimization(Iterator[Iterate]):
             init=str(init) if is_file(init) else None,
         )
         if not -(2**63) <= seed < 2**64:
-            raise InputError(f"the seed must fit into 64 bits, not {seed}")
+            raise InputError(f"`seed` must fit into 64 bits, not {seed}")
         self._device = torch_device(device)
         content = tensor_or_file(content, "content")
         styles = [tensor_or_file(image, "style") for image in as_list(style)]

@@ -61,7 +61,7 @@ BAD = [
     (["image", PHOTO, *OUT, "--strength", "much"], "number, not 'much'"),
     (["image", PHOTO, *OUT, "--stlye", "udnie"], "--style?"),
     (["image", PHOTO, *OUT, "--nothing=3"], "--nothing"),
-    (["image", PHOTO, "-o", "out"], "suffix; use one of .png"),
+    (["image", PHOTO, "-o", "out"], "out.png, or out/"),
     (["image", PHOTO, *OUT, "--style", PAINTING], "--style-image"),
     (["image", PHOTO, *OUT, "--style", "starry"], "'starry_night'"),
     (["image", PHOTO, *OUT, "--style", "text.safetensors"], "text.safetensors"),

@@ -224,6 +224,8 @@ def test_options_reach_the_library(
 
     monkeypatch.setattr("nst_rt.optimization.runs.optimize_to_file", optimize_to_file)
     monkeypatch.setattr("nst_rt.infer.video.timelapse.timelapse", timelapse)
+    for name in ("a.jpg", "b.jpg", "c.jpg"):
+        Path(name).touch()
     files = ("a.jpg", "--style-image", "b.jpg", "c.jpg", "-o", "out.png")
     assert run(*files, *arguments)[2] == "nst-rt: passed\n"
     assert callable(seen.pop("progress"))
