@@ -102,7 +102,7 @@ def _outputs(
         return [folder]
     if not folder.is_dir():
         if folder.suffix:
-            raise InputError(f"{folder}: several images need a folder, such as {folder.stem}/")
+            raise InputError(f"{folder}: not a folder; several images need one, such as out/")
         folder.mkdir()
     styles = "_".join(Path(path).stem for path in style)
     return [folder / f"{Path(path).stem}_{styles}{suffix}.png" for path in content]

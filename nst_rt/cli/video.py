@@ -226,9 +226,9 @@ def _targets(sources: list[str], output: str | None, naming: dict[str, Any]) -> 
 
     folder = None if output is None else Path(output)
     if folder is not None and folder.exists() and not folder.is_dir():
-        raise OutputExistsError(f"{folder}: several videos need a folder; this is a file")
+        raise OutputExistsError(f"{folder}: a file; several videos need a folder, such as out/")
     if folder is not None and folder.suffix.lower() in VIDEO_SUFFIXES and not folder.exists():
-        raise InputError(f"{folder}: several videos need a folder, such as {folder.stem}/")
+        raise InputError(f"{folder}: not a folder; several videos need one, such as out/")
     targets: dict[str, Path] = {}
     for name in sources:
         target = default_output(name, **naming)

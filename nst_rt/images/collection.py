@@ -23,10 +23,10 @@ logger = logging.getLogger(__name__)
 HELD_OUT = 0.05  # fraction of the photos that training leaves out
 _UTF_8 = 0x800  # flag of archive members whose names are UTF-8
 # Images to their owners, which nst-rt does not read, or only with a package that is not installed.
-_UNREAD_SUFFIXES = frozenset(
-    (".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".rw2")  # of cameras
-    + (".avif", ".dds", ".exr", ".hdr", ".heic", ".heif", ".jxl", ".psd", ".svg", ".tga", ".xcf")
-)
+_CAMERA_SUFFIXES = {".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".rw2"}
+_UNREAD_SUFFIXES = _CAMERA_SUFFIXES | {
+    *(".avif", ".dds", ".exr", ".hdr", ".heic", ".heif", ".jxl", ".psd", ".svg", ".tga", ".xcf")
+}
 # Raised by archives that are damaged, encrypted (RuntimeError) or of an unknown compression
 # (NotImplementedError).
 _UNREADABLE = (
