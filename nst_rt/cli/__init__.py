@@ -4,7 +4,7 @@ A verb is a module with `SHORT`, `EXAMPLES`, `add_arguments(parser)` and `run(**
 line of its docstring is its help; `nst-rt` alone shows `SHORT` and the first example. What is slow
 to import is imported inside `run`. Options that are not given are not passed on, so that the
 library's defaults hold; help takes them from the signature of the function that the verb names in
-`DEFAULTS_OF`.
+`DEFAULTS_OF`, and from `further_defaults()`, which a verb may have.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from nst_rt.cli import (
     webcam,
 )
 from nst_rt.cli.mistakes import option_meant, verb_meant, with_negative_values
-from nst_rt.cli.options import number, signature_defaults, whole_number
+from nst_rt.cli.options import number, shown, signature_defaults, whole_number
 from nst_rt.cli.report import Report, tell
 from nst_rt.errors import InterruptedWorkError, StyleTransferError, unknown_name
 from nst_rt.version import __version__
@@ -56,17 +56,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     _set_up_process()
     arguments = with_negative_values(sys.argv[1:] if arguments is None else arguments)
-    parser = _parser()
-    if not arguments:
-        parser.print_help()
-        return 0
-    first, verbs = arguments[0], verb_parsers(parser)
-    flags = {name: each._option_string_actions.keys() for name, each in verbs.items()}
+    first = arguments[0] if arguments else "--help"
+    parser = _parser(first)
     if first.startswith("-") and first.partition("=")[0] not in parser._option_string_actions:
-        own = {"": parser._option_string_actions.keys()}
-        parser.error(option_meant("", [first], own))
-    if not first.startswith("-") and first not in verbs:
-        parser.error(verb_meant(arguments, list(verbs)))
+        parser.error(option_meant("", [first], {"": parser._option_string_actions.keys()}))
+    if not first.startswith("-") and first not in map(_name, _VERBS):
+        parser.error(verb_meant(arguments, list(map(_name, _VERBS))))
+    arguments = arguments or [first]
     parsed, rest = parser.parse_known_args(arguments)
     options = vars(parsed)
     verb: ModuleType = options.pop("verb")
@@ -81,6 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # argparse collects inputs up to the first option only: `a.jpg --style udnie b.jpg`.
         options[inputs.dest] += rest
     elif rest:
+        others = verb_parsers(_parser()).items()
+        flags = {name: other._option_string_actions.keys() for name, other in others}
         verb_parser.error(option_meant(first, rest, flags))
     try:
         report: Report = verb.run(**options)
@@ -122,8 +120,8 @@ def _set_up_process() -> None:
 class _Parser(argparse.ArgumentParser):
     """Errors in one line that say what an option takes; options not given are not in the result."""
 
-    def __init__(self, *, defaults_of: str | None = None, **settings: Any) -> None:
-        self._defaults_of = defaults_of
+    def __init__(self, *, verb: ModuleType | None = None, **settings: Any) -> None:
+        self._verb = verb
         super().__init__(
             argument_default=argparse.SUPPRESS,
             formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -135,13 +133,15 @@ class _Parser(argparse.ArgumentParser):
 
     def format_help(self) -> str:
         """Help with the defaults of the library's function."""
-        if self._defaults_of is not None:
-            defaults = signature_defaults(self._defaults_of)
-            self._defaults_of = None
+        if self._verb is not None:
+            defaults = _defaults(self._verb)
+            self._verb = None
             for action in self._actions:
                 default = defaults.get(action.dest)
-                if action.help and default not in (None, ()) and not isinstance(default, bool):
-                    action.help += f" (default: {default})".replace("%", "%%")
+                if not action.help or "(default" in action.help or isinstance(default, bool):
+                    continue
+                if default not in (None, ()):
+                    action.help += f" (default: {shown(default)})".replace("%", "%%")
         return super().format_help()
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
@@ -152,6 +152,12 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message.removeprefix('argument ')}; see {self.prog} --help\n")
 
 
+def _defaults(verb: ModuleType) -> dict[str, Any]:
+    """Defaults of a verb's options that its help does not mention: option -> value."""
+    defaults = signature_defaults(verb.DEFAULTS_OF) if hasattr(verb, "DEFAULTS_OF") else {}
+    return defaults | (verb.further_defaults() if hasattr(verb, "further_defaults") else {})
+
+
 class _MainParser(_Parser):
     """`nst-rt` itself, whose help is the overview."""
 
@@ -159,10 +165,30 @@ class _MainParser(_Parser):
         return _overview()
 
 
-def _parser() -> argparse.ArgumentParser:
+class _PrintCompletion(argparse.Action):
+    """Print the completion script of a shell, and exit."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: object, values: object, *_: object
+    ) -> None:
+        from nst_rt.cli.completion import script
+
+        whole = _parser()
+        print(script(whole, verb_parsers(whole).values(), str(values)))
+        parser.exit()
+
+
+def _parser(only: str | None = None) -> argparse.ArgumentParser:
+    """The parser of all verbs; to start quickly, with the arguments of `only` one of them."""
     parser = _MainParser(prog="nst-rt")
     parser.add_argument(
         "--version", action="version", version=__version__, help="show the version, and exit"
+    )
+    parser.add_argument(
+        "--print-completion",
+        action=_PrintCompletion,
+        choices=("bash", "zsh", "tcsh"),
+        help="print the script that completes commands in a shell, and exit",
     )
     verbs = parser.add_subparsers(
         title="verbs", required=True, metavar="VERB", parser_class=_Parser
@@ -176,10 +202,11 @@ def _parser() -> argparse.ArgumentParser:
             help=summary.rstrip("."),
             description=summary,
             epilog=f"examples:\n{lines}",
-            defaults_of=getattr(verb, "DEFAULTS_OF", None),
+            verb=verb,
         )
         added.set_defaults(parser=added, verb=verb, json=False)
-        verb.add_arguments(added)
+        if only in (None, name):
+            verb.add_arguments(added)
         added.add_argument("--json", action="store_true", help="print the result as JSON")
     return parser
 

@@ -19,7 +19,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
         "--output",
         dest="out",
         metavar="FOLDER",
-        help="folder to write to, whose files are replaced (default: demo)",
+        help="folder to write to; files of an earlier demo are replaced (default: demo)",
     )
     p.add_argument("--style", metavar="S", help=STYLE_HELP)
 

@@ -44,17 +44,24 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="image that the style was trained on; NAME=FILE for each of several styles",
     )
-    p.add_argument("--photos", metavar="P", help="folder, zip archive or list of photos")
+    p.add_argument(
+        "--photos", metavar="P", help="folder, zip archive or list of photos to measure on"
+    )
     p.add_argument(
         "--held-out", action="store_true", help="use only the photos that training holds out"
     )
-    p.add_argument("--count", type=int, metavar="N", help="number of photos")
+    p.add_argument("--count", type=int, metavar="N", help="maximum number of photos to measure on")
     p.add_argument(
-        "--clip", metavar="FILE", help="video to measure the flicker on, and nothing else"
+        "--clip",
+        metavar="FILE",
+        help="video to measure the flicker on; nothing else is then measured",
     )
     frames = signature_defaults("nst_rt.infer.evaluate.clip:evaluate_clip")["frames"]
     p.add_argument(
-        "--frames", type=int, metavar="N", help=f"number of frames of the clip (default: {frames})"
+        "--frames",
+        type=int,
+        metavar="N",
+        help=f"maximum number of frames of the clip (default: {frames})",
     )
     add_backend_arguments(p)
 

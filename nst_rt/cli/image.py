@@ -32,18 +32,29 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
         "-o",
         "--output",
         metavar="OUT",
-        help="image to write, or a folder, which several photos need (default: files named after "
-        "photo and style in the current folder)",
+        help="image to write, or folder for several photos (default: IN_STYLE.EXT in the current "
+        "folder)",
     )
     add_style_arguments(p)
-    add("--size", type=int, metavar="PX", help="long side of the output (default: the photo's)")
+    add(
+        "--size",
+        type=int,
+        metavar="PX",
+        help="long side of the output, pixels (default: the photo's)",
+    )
     add(
         "--max-pixels",
         type=int,
         metavar="N",
-        help="maximum number of pixels of a photo (default: as many as fit into memory)",
+        help="maximum number of pixels of a photo, width times height; larger ones are skipped "
+        "(default: as many as fit into memory)",
     )
-    add("--memory", type=float, metavar="GB", help="memory to use (default: half of what is free)")
+    add(
+        "--memory",
+        type=float,
+        metavar="GB",
+        help="memory to use, GB (default: half of what is free)",
+    )
     add("--resume", action="store_true", help="keep existing outputs, and make the missing ones")
     add_overwrite(p)
     add_backend_arguments(p)

@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nst_rt.cli.mistakes import check_inputs, check_suffix, expanded
-from nst_rt.cli.options import add_overwrite, number, signature_types, whole_number
+from nst_rt.cli.options import (
+    add_overwrite,
+    constant,
+    number,
+    shown,
+    signature_defaults,
+    signature_types,
+    whole_number,
+)
 from nst_rt.cli.report import Report, progress, quantity
 from nst_rt.errors import InputError, UnknownNameError
 
@@ -133,7 +141,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the verb; those in `_SETTINGS` are arguments of `Optimization`."""
     add = parser.add_argument
     add("content", metavar="CONTENT", nargs="*", help="content image, or several")
-    add("--style-image", metavar="FILE", nargs="+", help="style image, or several to blend")
+    add(
+        "--style-image",
+        metavar="FILE",
+        nargs="+",
+        help="style image, or several to blend (required, unless --list is given)",
+    )
     add(
         "-o",
         "--output",
@@ -148,11 +161,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         add(
             f"--{name.replace('_', '-')}",
             type=_READERS.get(kind, str),
-            metavar=metavar if isinstance(kind, str) else f"{{{','.join(kind)}}}",
+            metavar=metavar or None,
+            choices=None if isinstance(kind, str) else kind,
             help=text,
             **optional,
         )
-    add("--save-every", type=int, metavar="N", help="also write OUT-NNNN.EXT every N steps")
+    add(
+        "--save-every",
+        type=int,
+        metavar="N",
+        help="also write OUT-NNNN.EXT every N steps (default: 0, never)",
+    )
     add("--timelapse", metavar="FILE", help="write a video of all steps: .mp4, .mkv or .mov")
     add("--plot", metavar="FILE", help="write a chart of the losses: .png, .jpg, .pdf or .svg")
     add("--resume", action="store_true", help="continue an interrupted run of the same options")
@@ -172,6 +191,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "content_layers=relu3_1,relu4_2 (+ joins layers); give it twice for rows and columns",
     )
     add_overwrite(parser)
+
+
+def further_defaults() -> dict[str, Any]:
+    """Those of the default preset."""
+    rates = constant("nst_rt.optimization.presets:_LEARNING_RATES")
+    return {
+        **signature_defaults("nst_rt.optimization.presets:OptimizerSettings"),
+        "learning_rate": ", ".join(f"{shown(rate)} for {name}" for name, rate in rates.items()),
+    }
 
 
 def parse_setting(name: str, text: str) -> Any:
@@ -225,36 +253,47 @@ _READERS: Mapping[str | tuple[str, ...], Callable[[str], Any]] = {
 
 # Name -> metavar, unless the argument has choices, and help.
 _SETTINGS: Mapping[str, tuple[str, str]] = {
-    "preset": ("", "settings to start from; each of the options below replaces one of them"),
+    "preset": (
+        "",
+        "settings to start from, of which the options below replace some; their defaults are "
+        "those of "
+        "balanced",
+    ),
     "size": ("PX", "long side of the result, pixels"),
-    "steps": ("N[,N...]", "number of steps per scale, coarsest first"),
-    "optimizer": ("", "fewest steps (lbfgs) or least memory (adam)"),
+    "steps": (
+        "N[,N...]",
+        "number of steps at each size: images are optimized small first, then at twice the size, "
+        "up "
+        "to --size; the last number is for all further sizes",
+    ),
+    "optimizer": ("", "lbfgs takes the fewest steps, adam the least memory"),
     "learning_rate": ("R", "learning rate for pixels in [0, 1]"),
-    "min_size": ("PX", "long side of the coarsest scale, pixels"),
-    "content_weight": ("W", "weight of the content loss"),
-    "style_weight": ("W", "weight of the style loss (10 in the default preset)"),
+    "min_size": ("PX", "long side of the first, smallest size, pixels"),
+    "content_weight": ("W", "weight of the content loss; more keeps more of the content image"),
+    "style_weight": ("W", "weight of the style loss; more is a stronger style"),
     "tv_weight": ("W", "weight of the total variation loss, for smoothness"),
-    "content_layers": ("L[=W],...", "VGG19 layers of the content loss, with weights"),
+    "content_layers": ("L[=W],...", "VGG19 layers of the content loss, with weights (1 without)"),
     "style_layers": (
         "L[=W],...",
-        "VGG19 layers of the style loss, with weights; Keras' names are also accepted",
+        "VGG19 layers of the style loss, with weights (1 without); Keras' names are also accepted",
     ),
-    "pooling": ("", "pooling of VGG19"),
+    "pooling": ("", "how VGG19 reduces its feature maps"),
     "init": ("I", "start from content, style, noise or an image file"),
-    "seed": ("N", "seed of the noise to start from"),
+    "seed": ("N", "seed of the noise that --init noise starts from"),
     "blend": ("W,W,...", "weight of each style image (default: equal)"),
-    "style_scale": ("X", "size of the strokes, relative to the style images at the result's size"),
+    "style_scale": ("X", "size of the strokes, 1 for that of the style image at the result's size"),
     "preserve_colors": (
         "",
-        "keep the content image's chroma (luminance, also without a value) or give its colors to "
-        "the style images first (match)",
+        "keep the colors of the content image (luminance, also without a value), or give them to "
+        "the "
+        "style images first (match)",
     ),
     "content_mask": ("FILE", "image in which each region of the content image has one flat color"),
     "style_masks": (
         "M,M,...",
         "mask of each style image: such a file, or the color of the region that takes it",
     ),
-    "memory": ("GB", "memory limit, GB (default: a fraction of the free memory)"),
+    "memory": ("GB", "memory limit, GB (default: what is free; on a CPU tiles of a few GB)"),
     "device": ("D", "device such as cpu or cuda (default: a GPU if there is one)"),
     "vgg_weights": ("W", "VGG19 weights: caffe, torchvision or a file"),
 }

@@ -18,7 +18,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     add = p.add_argument
     add("photo", metavar="PHOTO", nargs="?", help="photo to stylize in every style")
     add("-o", "--output", metavar="SHEET", help="image to write (default: PHOTO_styles.png)")
-    add("--size", type=int, metavar="PX", help="long side of each image on the sheet")
+    add("--size", type=int, metavar="PX", help="long side of each image on the sheet, pixels")
     add_overwrite(p)
 
 

@@ -10,6 +10,7 @@ from nst_rt.cli.options import (
     add_backend_arguments,
     add_overwrite,
     add_style_arguments,
+    constant,
     frame_size,
 )
 from nst_rt.cli.report import Report, progress, quantity, tell
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from nst_rt.infer.video import VideoResult
 
 _STDIO = "-"
+_STABILIZER = "nst_rt.infer.stability.stabilizer"
 
 SHORT = "stylize videos, with sound"
 EXAMPLES = (
@@ -43,6 +45,7 @@ DEFAULTS_OF = "nst_rt.infer.video.convert:stylize_video"
 def add_arguments(p: argparse.ArgumentParser) -> None:
     """Add the arguments of `video`."""
     add = p.add_argument
+    rate = constant("nst_rt.infer.video.picture_reader:_FOLDER_RATE")
     add(
         "source",
         metavar="IN",
@@ -68,31 +71,59 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
         "--crf",
         type=int,
         metavar="Q",
-        help="quality, 0 (best) to 51, or 63 for av1 and vp9 (default: 20 for h264)",
+        help="quality, from 0 (best, largest) to 51, or 63 for av1 and vp9 "
+        f"(default: {_by_codec('DEFAULT_CRF')})",
     )
-    add("--preset", metavar="P", help="encoding speed of the codec (default: veryfast for h264)")
-    add("--start", type=_time, metavar="T", help="start of the part, seconds or H:MM:SS")
-    add("--end", type=_time, metavar="T", help="end of the part, seconds or H:MM:SS")
+    add(
+        "--preset",
+        metavar="P",
+        help="speed of encoding against size, such as ultrafast to veryslow for h264 and hevc "
+        f"(default: {_by_codec('DEFAULT_PRESET')})",
+    )
+    time = "of the part to convert, seconds or H:MM:SS"
+    add("--start", type=_time, metavar="T", help=f"start {time} (default: 0)")
+    add("--end", type=_time, metavar="T", help=f"end {time} (default: the end of the video)")
     add(
         "--size",
         type=_size,
         metavar="PX",
-        help="long side in pixels, or WxH (default: input's)",
+        help="long side in pixels, or WxH (default: the input's)",
     )
-    add("--scale", type=float, metavar="X", help="factor for both sides, such as 0.5")
-    add("--fps", type=_rate, metavar="N", help="constant frame rate, such as 30000/1001")
+    add("--scale", type=float, metavar="X", help="factor for both sides, such as 0.5 (default: 1)")
+    add(
+        "--fps",
+        type=_rate,
+        metavar="N",
+        help="constant rate, frames per second, such as 30 or 30000/1001 (default: the input's; "
+        f"{rate} for a folder)",
+    )
     add(
         "--stability",
         type=float,
         metavar="0..1",
-        help="how firmly brush strokes stay in place, 0 (off) to 1 (default: 0.95, or 0 for less "
-        "than 5 frames per second)",
+        help="how firmly brush strokes stay in place, 0 (off) to 1 (default: "
+        f"{constant(f'{_STABILIZER}:DEFAULT_STABILITY')}; 0 for less than "
+        f"{constant(f'{_STABILIZER}:_MIN_RATE')} frames per second)",
     )
     add("--resume", action="store_true", help="continue an interrupted conversion, if there is one")
-    add("--segment", type=int, metavar="N", help="maximum number of frames that interruptions lose")
+    add(
+        "--segment",
+        type=int,
+        metavar="N",
+        help="frames per segment, the most that an interruption loses",
+    )
     add_style_arguments(p, over_time=True)
     add_backend_arguments(p)
     add_overwrite(p)
+
+
+def _by_codec(name: str) -> str:
+    """Defaults of all codecs: `20 for h264, 24 for hevc, ...`."""
+    defaults = constant(f"nst_rt.infer.video.encoder:{name}")
+    codecs: dict[Any, list[str]] = {}
+    for codec, value in defaults.items():
+        codecs.setdefault(value, []).append(codec)
+    return ", ".join(f"{value} for {' and '.join(names)}" for value, names in codecs.items())
 
 
 def run(source: list[str], output: str | None = None, **options: Any) -> Report:

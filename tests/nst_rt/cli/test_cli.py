@@ -294,6 +294,8 @@ def test_every_verb_has_help_with_an_example(run: Run) -> None:
 
 def _verbs() -> dict[str, argparse.ArgumentParser]:
     found = next(a for a in _parser()._actions if isinstance(a, argparse._SubParsersAction))
+    for verb in found.choices.values():
+        verb.format_help()  # which adds the defaults of signatures
     return dict(found.choices)
 
 

@@ -1,6 +1,7 @@
 """Likely mistakes: each is answered in one line, with the command that was meant."""
 
 import argparse
+import re
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,14 @@ from nst_rt.cli import _parser, verb_parsers
 from nst_rt.cli.mistakes import expanded, kind_of, with_negative_values
 from nst_rt.errors import InputError
 from nst_rt.gallery import gallery_style_names
+from nst_rt.infer.live.camera import DEFAULT_SIZE
+from nst_rt.infer.photos import SHEET_CELL
+from nst_rt.infer.stability.stabilizer import DEFAULT_STABILITY
+from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize
+from nst_rt.infer.timeline import DEFAULT_FADE
+from nst_rt.infer.video.request import SEGMENT
 from nst_rt.models.style_model import StyleModel, gallery_files
+from nst_rt.optimization.presets import PRESETS
 from nst_rt.version import __version__
 
 
@@ -253,3 +261,55 @@ def test_overview_fits_a_small_terminal(run: Run) -> None:
 
 def test_version(run: Run) -> None:
     assert run("--version") == (0, f"{__version__}\n", "")
+
+
+# Numbers without a unit, or whose unit their own words name.
+UNITLESS = {
+    *("strength", "stability", "scale", "seed", "crf", "batch_size", "style_scale", "blend"),
+    *("content_weight", "style_weight", "tv_weight", "learning_rate", "workers", "viewers", "port"),
+    *("content_layers", "style_layers"),
+}
+TEXTS = {"grid", "style_masks"}  # with readers of their own
+UNITS = "px|pixel|second|GB|MB|frame|photo|step|megapixel"
+
+
+def test_help_of_every_number_names_its_default_and_unit() -> None:
+    wrong = []
+    for name, verb in verb_parsers(_parser()).items():
+        verb.format_help()  # which adds the defaults of signatures
+        for action in verb._actions:
+            if action.type in (None, str) or not action.option_strings or action.dest in TEXTS:
+                continue
+            text = action.help or ""
+            if not re.search(r"\(default: (?!the (preset|recipe))", text):
+                wrong.append(f"{name} --{action.dest} has no default: {text}")
+            if action.dest not in UNITLESS and not re.search(UNITS, text):
+                wrong.append(f"{name} --{action.dest} has no unit: {text}")
+            if text.count("(default") > 1:
+                wrong.append(f"{name} --{action.dest} has two defaults: {text}")
+    assert wrong == []
+
+
+def test_help_has_the_real_defaults() -> None:
+    verbs = verb_parsers(_parser())
+
+    def default(verb: str, option: str) -> str:
+        text = " ".join(verbs[verb].format_help().partition("options:")[2].split())
+        found = re.search(rf"--{option} .*?\(default: ([^)]*)\)", text)
+        assert found is not None
+        return found[1]
+
+    balanced = PRESETS["balanced"]
+    assert default("optimize", "steps") == ",".join(map(str, balanced.steps))
+    assert float(default("optimize", "style-weight")) == balanced.style_weight
+    assert default("optimize", "style-layers") == ",".join(balanced.style_layers)
+    assert default("optimize", "content-layers") == ",".join(balanced.content_layers)
+    assert default("optimize", "learning-rate") == "1 for lbfgs, 0.02 for adam"
+    assert float(default("video", "fade")) == DEFAULT_FADE
+    assert default("video", "crf").startswith("20 for h264, 24 for hevc, 30 for av1, 31 for vp9")
+    assert default("video", "segment") == str(SEGMENT)
+    assert default("video", "stability").startswith(f"{DEFAULT_STABILITY};")
+    assert StrokeSize.parse(default("image", "stroke-size")) == DEFAULT_STROKES
+    assert default("webcam", "size") == "x".join(map(str, DEFAULT_SIZE))
+    assert default("train", "steps").startswith("1300; 220 with --from")
+    assert default("styles", "size") == str(SHEET_CELL)
