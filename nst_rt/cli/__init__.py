@@ -16,7 +16,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from nst_rt.cli import (
     demo,
@@ -35,6 +35,7 @@ from nst_rt.cli.mistakes import option_meant, verb_meant, with_negative_values
 from nst_rt.cli.options import number, shown, signature_defaults, whole_number
 from nst_rt.cli.report import Report, tell
 from nst_rt.errors import InterruptedWorkError, StyleTransferError, unknown_name
+from nst_rt.progress import sigterm_as_interrupt
 from nst_rt.version import __version__
 
 # The verbs by what they are for, in the order in which help shows them.
@@ -81,7 +82,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         flags = {name: other._option_string_actions.keys() for name, other in others}
         verb_parser.error(option_meant(first, rest, flags))
     try:
-        report: Report = verb.run(**options)
+        # Service managers stop a session so: what was begun is completed, or kept to be resumed.
+        with sigterm_as_interrupt():
+            report: Report = verb.run(**options)
         if text := json.dumps(report.facts) if as_json and report.facts else report.text:
             print(text, file=sys.stderr if report.beside else sys.stdout, flush=True)
         return report.exit_code
@@ -110,11 +113,24 @@ def _set_up_process() -> None:
     for stream in (sys.stdout, sys.stderr):  # which may lack a character of a file's name
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    logging.basicConfig(level=logging.WARNING, format="nst-rt: %(message)s")
+    logging.basicConfig(
+        level=logging.WARNING, format="nst-rt: %(message)s", handlers=[_StderrHandler()]
+    )
     logging.getLogger("nst_rt").setLevel(logging.INFO)
     # What Pillow cannot read is reported by us, in one line.
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+class _StderrHandler(logging.StreamHandler[TextIO]):
+    """Writes to `sys.stderr` as it is at the time, which a progress bar replaces for its own."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:  # type: ignore[override]
+        return sys.stderr
 
 
 class _Parser(argparse.ArgumentParser):

@@ -11,7 +11,7 @@ from nst_rt.cli.options import (
     signature_defaults,
     style_images_by_name,
 )
-from nst_rt.cli.report import Report, progress, table_text
+from nst_rt.cli.report import Report, loading, progress, table_text
 from nst_rt.errors import InputError
 
 if TYPE_CHECKING:
@@ -30,6 +30,11 @@ _LEGEND = (
     "strokes (in even areas), contrast, chroma: 1 is as much as the style image has",
     "pan error: how much the style swims when the camera moves; relative: over the deviation",
     "objective: style and content loss of VGG19, which does not tell how bold a style is",
+)
+_CLIP_LEGEND = (
+    "warping error: RMSE (0 to 1) between each frame and the last one, aligned to it",
+    "relative: over the standard deviation of the output; seen: pixels compared",
+    "by flow: aligned by the clip's optical flow; static: where it does not move",
 )
 _CLIP_COLUMNS = ("output", "by flow", "relative", "seen", "static", "relative", "seen")
 _CLIP_OPTIONS = {"frames", "backend", "device", "precision"}
@@ -81,8 +86,8 @@ def _on_photos(model: str, photos: str, style_images: list[str], **options: Any)
     by_name = style_images_by_name(style_images)
     files = by_name.values() if isinstance(by_name, dict) else [by_name]
     check_inputs([*files, photos], "image")
-    from nst_rt.infer.evaluate.model import evaluate_model
-
+    with loading():
+        from nst_rt.infer.evaluate.model import evaluate_model
     with progress("evaluating", counted=False) as advance:
         done = evaluate_model(model, photos, by_name, progress=advance, **options)
     return Report(_text_of_photos(done), asdict(done))
@@ -116,17 +121,15 @@ def _on_clip(model: str, clip: str, **options: Any) -> Report:
     if others := options.keys() - _CLIP_OPTIONS:
         raise InputError(f"`clip` measures flicker only: `{min(others)}` does not go with it")
     check_inputs([clip], "video")
-    from nst_rt.infer.evaluate.clip import evaluate_clip
-    from nst_rt.metrics.stability import DEFINITION
-
+    with loading():
+        from nst_rt.infer.evaluate.clip import evaluate_clip
     with progress("measuring") as advance:
         done = evaluate_clip(model, clip, progress=advance, **options)
     rows = [[name, *_cells(e.moving), *_cells(e.static)] for name, e in done.errors.items()]
     lines = (
         f"{done.clip}: {done.frames} frames, {done.backend}",
         table_text(_CLIP_COLUMNS, rows, right=True),
-        DEFINITION,
-        "by flow: along the optical flow of the clip (DIS); static: where it does not change",
+        *_CLIP_LEGEND,
     )
     return Report("\n".join(lines), asdict(done))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from nst_rt.cli.mistakes import check_inputs, check_suffix, expanded, kind_of
 from nst_rt.cli.options import add_backend_arguments, add_overwrite, add_style_arguments
-from nst_rt.cli.report import Report, progress, quantity, tell
+from nst_rt.cli.report import Report, loading, progress, quantity, tell
 from nst_rt.errors import PartialResultError
 
 SHORT = "stylize photos"
@@ -66,7 +66,8 @@ def run(photos: list[str], *, output: str | None = None, **options: Any) -> Repo
     check_inputs(photos, "image")
     if len(photos) == 1 and kind_of(photos[0]) == "image":  # a collection goes to a folder
         check_suffix(output, ".png")
-    from nst_rt.infer.photos import stylize_images
+    with loading():
+        from nst_rt.infer.photos import stylize_images
 
     with progress("stylizing") as advance:
         done = stylize_images(photos, output, progress=advance, **options)

@@ -17,7 +17,7 @@ from nst_rt.cli.options import (
     signature_types,
     whole_number,
 )
-from nst_rt.cli.report import Report, progress, quantity
+from nst_rt.cli.report import Report, loading, progress, quantity
 from nst_rt.errors import InputError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -66,9 +66,14 @@ def run(
     check_inputs([*content, *style_image], "image")
     if len(content) == 1:
         check_suffix(output, ".png")
-    from nst_rt.optimization.batches import OptimizeJob, optimize_grid, optimize_jobs, optimize_list
-    from nst_rt.optimization.runs import optimize_to_file
-
+    with loading():
+        from nst_rt.optimization.batches import (
+            OptimizeJob,
+            optimize_grid,
+            optimize_jobs,
+            optimize_list,
+        )
+        from nst_rt.optimization.runs import optimize_to_file
     with progress("optimizing", counted=False) as advance:
         options["progress"] = advance
         if pairs is not None:
@@ -96,7 +101,8 @@ def run(
         result = optimize_to_file(content[0], style_image, outputs[0], **options)
     facts = _facts(result) | {"seconds": round(time.perf_counter() - start, 1)}
     losses = ", ".join(f"{name} {facts[name]:.4g}" for name in ("content", "style", "total"))
-    steps = quantity(result.iterate.steps, "step")
+    steps = " + ".join(f"{count} at {size} px" for size, count in result.schedule)
+    steps = quantity(result.iterate.steps, "step") + (f" ({steps})" if "+" in steps else "")
     return Report(f"{result.output}: {steps} in {facts['seconds']} s, {losses}", facts)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from nst_rt.cli.mistakes import check_inputs
 from nst_rt.cli.options import add_overwrite
-from nst_rt.cli.report import Report, progress, table_text
+from nst_rt.cli.report import Report, loading, progress, table_text
 from nst_rt.errors import InputError
 
 SHORT = "list the styles that ship"
@@ -44,10 +44,10 @@ def _sheet(
     photo: str, *, output: str | None = None, overwrite: bool = False, **options: Any
 ) -> Report:
     check_inputs([photo], "image")
-    from nst_rt.files import check_not_input
-    from nst_rt.images.io import check_image_output, save_image
-    from nst_rt.infer.photos import style_sheet
-
+    with loading():
+        from nst_rt.files import check_not_input
+        from nst_rt.images.io import check_image_output, save_image
+        from nst_rt.infer.photos import style_sheet
     target = check_image_output(output or f"{Path(photo).stem}_styles.png", overwrite=overwrite)
     check_not_input([target], [photo])
     with progress("stylizing") as advance:

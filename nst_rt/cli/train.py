@@ -9,7 +9,7 @@ from typing import Any
 
 from nst_rt.cli.mistakes import check_inputs
 from nst_rt.cli.options import add_overwrite, shown, signature_defaults, style_images_by_name
-from nst_rt.cli.report import Report, needs_extra, progress, quantity, tell
+from nst_rt.cli.report import Report, loading, needs_extra, progress, quantity, tell
 from nst_rt.errors import InputError
 from nst_rt.recipes import recipe_number
 
@@ -50,11 +50,12 @@ def _trained(options: dict[str, Any]) -> Report:
         check_inputs([*named.values()] if isinstance(named, dict) else [named], "image")
     if "photos" in options:
         check_inputs([options["photos"]], "image")
-    from lightning.pytorch.utilities import rank_zero_only
+    with loading():
+        from lightning.pytorch.utilities import rank_zero_only
 
-    from nst_rt.train.recipes import parsed_settings, recipe_file
-    from nst_rt.train.run import train_style
-    from nst_rt.train.trainer import is_further_process
+        from nst_rt.train.recipes import parsed_settings, recipe_file
+        from nst_rt.train.run import train_style
+        from nst_rt.train.trainer import is_further_process
 
     if "style_crop" in options:
         options["style_crop"] = crops_by_name(options["style_crop"])

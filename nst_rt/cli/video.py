@@ -13,7 +13,7 @@ from nst_rt.cli.options import (
     constant,
     frame_size,
 )
-from nst_rt.cli.report import Report, progress, quantity, tell
+from nst_rt.cli.report import Report, loading, progress, quantity, tell
 from nst_rt.errors import (
     InputError,
     InterruptedWorkError,
@@ -133,8 +133,8 @@ def run(source: list[str], output: str | None = None, **options: Any) -> Report:
         check_suffix(output, ".mp4")
     if len(sources) > 1 or (output is not None and _is_folder(output)):
         return _several(sources, output, options)
-    from nst_rt.infer.video import default_output
-
+    with loading():
+        from nst_rt.infer.video import default_output
     if output is None:
         output = str(default_output(sources[0], **_naming(options)))
     report = _converted(sources[0], output, options)
@@ -143,10 +143,13 @@ def run(source: list[str], output: str | None = None, **options: Any) -> Report:
 
 def conversion_report(done: "VideoResult") -> Report:
     """The result of a conversion, for people and programs."""
-    tracks = ", ".join(str(track) for track in done.tracks) or "no other tracks"
+    # What was changed or left out has been said by a warning.
+    tracks = [str(track) for track in done.tracks if str(track) not in done.warnings]
+    tracks += [] if done.tracks else ["no audio"]
     frames = quantity(done.frames, "frame")
     if done.resumed:
         frames += f" ({done.resumed} of them before)"
+    speed = f"{done.fps:.1f} frames per second"
     facts = {
         "output": str(done.output),
         "frames": done.frames,
@@ -161,7 +164,7 @@ def conversion_report(done: "VideoResult") -> Report:
         "backend": done.backend,
     }
     return Report(
-        f"{done.output}: {frames}, {done.fps:.1f} frames per second, {tracks}, {done.backend}",
+        ", ".join([f"{done.output}: {frames}", speed, *tracks, done.backend]),
         facts,
         PartialResultError.exit_code if done.damage else 0,
     )
@@ -169,7 +172,8 @@ def conversion_report(done: "VideoResult") -> Report:
 
 def _several(sources: list[str], output: str | None, options: dict[str, Any]) -> Report:
     """Convert each file into a folder; a bad one does not stop the others."""
-    from nst_rt.infer.frame_stylizer import load_frame_stylizer
+    with loading():
+        from nst_rt.infer.frame_stylizer import load_frame_stylizer
     from nst_rt.infer.video import ConversionSettings, check_conversion, work_path
 
     targets = _targets(sources, output, _naming(options))

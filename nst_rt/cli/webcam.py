@@ -1,7 +1,6 @@
 """Stylize a camera live, in a window and for other programs."""
 
 import argparse
-import signal
 from typing import Any
 
 from nst_rt.cli.options import (
@@ -94,12 +93,7 @@ def run(*, source: str = "0", **options: Any) -> Report:
 
     from nst_rt.infer.live.webcam import stylize_webcam
 
-    # A service manager stops a session as Ctrl-C does: recordings are completed.
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        done = stylize_webcam(source, on_output=tell, **options)
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    done = stylize_webcam(source, on_output=tell, **options)
     text = f"{quantity(done.frames, 'frame')} in {done.seconds:.1f} seconds"
     if done.seconds:
         text += f", {done.frames / done.seconds:.1f} per second"

@@ -174,7 +174,7 @@ def _tell_unread(folder: Path, others: Iterable[Path]) -> None:
     if names:
         shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
         logger.warning(
-            "%s: %d images passed over, in formats that are not read here (%s)",
+            "%s: passed over %d in formats that are not read here (%s)",
             folder,
             len(names),
             shown,
