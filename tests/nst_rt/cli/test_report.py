@@ -7,7 +7,8 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import termios
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -24,51 +25,75 @@ from nst_rt.models.style_model import StyleModel
 from nst_rt.progress import sigterm_as_interrupt, stages
 
 CLI = [sys.executable, "-m", "nst_rt"]
-Terminal = Callable[[], str]
 
 
-@pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
-    """Standard error as a terminal of 80 columns; returns what was written to it, without colors."""
-    monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setenv("TERM", "xterm")
+def in_terminal(work: str) -> list[str]:
+    """Run Python code in a terminal of 80 columns; the lines written to it, without colors."""
+    code = f"from nst_rt.cli.report import progress\nfrom nst_rt.progress import stages\n{work}"
     master, slave = pty.openpty()
-    with os.fdopen(slave, "w", buffering=1) as stream:
-        monkeypatch.setattr(sys, "stderr", stream)
-
-        def written() -> str:
-            stream.flush()
-            return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "\n", os.read(master, 2**16).decode())
-
-        yield written
+    termios.tcsetwinsize(slave, (24, 80))
+    environment = {**os.environ, "TERM": "xterm"}
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=slave, stdout=slave, stderr=slave, env=environment
+    ) as program:
+        os.close(slave)
+        written = b""
+        with suppress(OSError):  # of Linux, when the program has ended
+            while read := os.read(master, 2**16):
+                written += read
     os.close(master)
+    assert program.returncode == 0, written
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", written.decode())
+    return [line.strip() for line in re.split(r"[\r\n]+", text) if line.strip()]
 
 
-def test_bar_labels_its_times_and_fits_the_terminal(terminal: Terminal) -> None:
-    with progress("optimizing", counted=False) as advance:
-        advance(0.25, 1, "step 1/4  256 px  content 0.2313  style 0.2467  tv 0.02598")
-        advance(0.5, 1, "step 2/4  256 px  content 0.2313  style 0.2467  tv 0.02598")
-    lines = [line.strip() for line in terminal().splitlines()]
-    [*_, last] = [line for line in lines if line.startswith("optimizing")]
-    assert re.search(r"elapsed 0:00, 0:0\d left step 2/4", last)
+def test_bar_labels_its_times_and_fits_the_terminal() -> None:
+    lines = in_terminal(
+        "import time\n"
+        "with progress('optimizing', counted=False) as advance:\n"
+        "    for step in range(1, 4):\n"
+        "        time.sleep(0.1)\n"
+        "        advance(step / 4, 1, f'step {step}/4  256 px  content 0.2313  style 0.2467')"
+    )
+    assert re.search(r"elapsed 0:00, 0:0\d left step 3/4", lines[-1])
     assert max(map(len, lines)) <= 80
 
 
-def test_bar_counts(terminal: Terminal) -> None:
-    with progress("film.mp4") as advance:
-        advance(1, 8, "")
-        advance(8, 8, "")
-    said = terminal()
-    assert "8/8" in said
-    assert "elapsed 0:00" in said
+def test_bar_counts() -> None:
+    lines = in_terminal(
+        "with progress('film.mp4') as advance:\n    advance(1, 8, '')\n    advance(8, 8, '')"
+    )
+    assert "8/8" in lines[-1]
+    assert "elapsed 0:00" in lines[-1]
+    assert "left" not in lines[-1]
 
 
-def test_bar_says_what_is_loaded(terminal: Terminal) -> None:
-    with progress("stylizing") as advance:
-        stages.debug("compiling for %dx%d", 1280, 720)
-        advance(1, 1, "a.jpg")
-    assert "compiling for 1280x720" in terminal()
-    assert not stages.handlers
+def test_bar_says_what_is_loaded_and_leaves_nothing_of_failed_work() -> None:
+    lines = in_terminal(
+        "import time\n"
+        "with progress('stylizing') as advance:\n"
+        "    stages.debug('compiling for %dx%d', 1280, 720)\n"
+        "    time.sleep(0.3)\n"
+        "assert not stages.handlers\n"
+        "print('end')"
+    )
+    assert any("compiling for 1280x720" in line for line in lines)
+    assert lines[-1] == "end"
+
+
+def test_messages_do_not_tear_the_bar() -> None:
+    lines = in_terminal(
+        "from nst_rt.cli import _set_up_process\nfrom nst_rt.cli.report import tell\n"
+        "import logging\n"
+        "_set_up_process()\n"
+        "with progress('stylizing') as advance:\n"
+        "    advance(1, 3, '')\n"
+        "    tell('skipped a photo')\n"
+        "    logging.getLogger('nst_rt').warning('of the library')\n"
+        "    advance(3, 3, '')"
+    )
+    assert {"nst-rt: skipped a photo", "nst-rt: of the library"} < set(lines)
+    assert lines[-1].startswith("stylizing")
 
 
 def test_nothing_in_a_pipe(capfd: pytest.CaptureFixture[str]) -> None:
@@ -101,9 +126,10 @@ def test_a_changed_track_is_told_once(
     options = ("--style", "two.safetensors", "--strength", 0)
     code, out, _ = run("video", "in.mkv", "-o", "out.webm", *options)
     assert code == 0
-    assert [record.getMessage().count("opus") for record in caplog.records] == [1]
+    told = [each.getMessage() for each in caplog.records if each.name.startswith("nst_rt.")]
+    assert [text.count("opus") for text in told if "opus" in text] == [1]
     assert "opus" not in out
-    assert "(und)" not in caplog.text + out
+    assert "(und)" not in out.join(told)
     assert "flac audio copied" in run("video", "in.mkv", "-o", "out.mkv", *options)[1]
     write_clip(Path("silent.mp4"), pts=range(0, 2560, 512))
     assert "no audio" in run("video", "silent.mp4", "-o", "out.mp4", *options)[1]
