@@ -165,7 +165,8 @@ class _Parser(argparse.ArgumentParser):
             raise argparse.ArgumentError(action, unknown_name("value", value, action.choices))
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message.removeprefix('argument ')}; see {self.prog} --help\n")
+        hint = "" if "nst-rt " in message else f"; see {self.prog} --help"
+        self.exit(2, f"{self.prog}: {message.removeprefix('argument ')}{hint}\n")
 
 
 def _defaults(verb: ModuleType) -> dict[str, Any]:

@@ -87,9 +87,10 @@ def verb_meant(arguments: Sequence[str], verbs: Sequence[str]) -> str:
         rest = "".join(f" {each}" for each in others)
         if kind == "style model":
             return f"{word}: a style model, not a verb; try: nst-rt image photo.jpg --style {word}"
-        kind = kind or ("file" if Path(word).is_file() else "folder")  # type: ignore[assignment]
+        what = kind or ("file" if Path(word).is_file() else "folder")
+        article = "an" if what == "image" else "a"
         shown = shown_source(word)
-        return f"{shown}: a {kind}, not a verb; try: nst-rt {_verb_for(word)} {shown}{rest}"
+        return f"{shown}: {article} {what}, not a verb; try: nst-rt {_verb_for(word)} {shown}{rest}"
     near = difflib.get_close_matches(word, verbs, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return f"unknown verb {word!r}: {hint}known are {', '.join(verbs)}"
@@ -119,7 +120,8 @@ def option_meant(
         )
     known = options[verb]
     meant = [each for each in _OPTIONS_MEANT.get(option, ()) if each in known]
-    near = meant or difflib.get_close_matches(option, known, n=1)
+    longer = [each for each in known if each.startswith(f"{option}-")]
+    near = meant or longer or difflib.get_close_matches(option, known, n=1)
     others = [name for name, flags in options.items() if option in flags]
     if near and not (others and verb in others):
         hint = f"did you mean {near[0]}?"

@@ -83,6 +83,7 @@ MISTAKES = [
     ("video film.mp4 --style-image painting.jpg", "nst-rt train --style-image"),
     ("webcam --style-image painting.jpg", "nst-rt train --style-image"),
     ("optimize photo.jpg --style udnie", "an option of image"),
+    ("optimize photo.jpg --style udnie", "--style-image?"),
     ("image film.mp4", "nst-rt video film.mp4"),
     ("optimize film.mp4 --style-image painting.jpg", "nst-rt video film.mp4"),
     ("image films", "nst-rt video films"),
