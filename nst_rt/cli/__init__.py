@@ -242,7 +242,11 @@ def _overview() -> str:
         for verb in verbs:
             example = f"nst-rt {_name(verb)} {verb.EXAMPLES[0]}".rstrip()
             lines.append(f"  {example:{_EXAMPLE_WIDTH}}  {verb.SHORT}")
-    lines += ["", "nst-rt VERB --help shows all options and more examples of a verb."]
+    lines += [
+        "",
+        "nst-rt VERB --help shows all options and more examples of a verb.",
+        "nst-rt --print-completion SHELL makes the tab key complete commands; --version.",
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -18,6 +18,7 @@ _FILES = (
 )
 _FOLDERS = ("snapshots", "results", "runs")
 # Choices that the library checks, which says more about a wrong one than argparse would.
+_FUNCTION = "_nst_rt_style_or_file"
 _CHOSEN = ("backend", "precision", "codec")
 
 
@@ -35,10 +36,10 @@ def script(
     for verb in verbs:
         for action in verb._actions:
             _prepare(action, styles)
-    return str(shtab.complete(parser, shell=shell))
+    return str(shtab.complete(parser, shell=shell, preamble=_functions()[shell]))
 
 
-def _prepare(action: Any, styles: dict[str, Any]) -> None:
+def _prepare(action: Any, styles: dict[str, str]) -> None:
     """Tell shtab what completes the value of an option or an input."""
     if action.dest in _STYLES:
         action.complete = styles
@@ -57,22 +58,22 @@ def _choices() -> dict[str, Iterable[str]]:
     return {**{name: types[name] for name in ("backend", "precision")}, "codec": tuple(codecs)}
 
 
-def _styles() -> dict[str, Any]:
-    """The styles that ship, and model files."""
+def _styles() -> dict[str, str]:
+    """What completes a style, by shell: a function of `_functions`, or the names themselves."""
+    return {"bash": _FUNCTION, "zsh": _FUNCTION, "tcsh": f"({' '.join(gallery_style_names())})"}
+
+
+def _functions() -> dict[str, str]:
+    """The functions that complete the styles that ship, and model files, by shell."""
     names = " ".join(gallery_style_names())
     bash = f"""
-_nst_rt_style_or_file() {{
+{_FUNCTION}() {{
   compgen -W "{names}" -- "$1"
   compgen -f -X '!*.safetensors' -- "$1"
   compgen -d -- "$1"
 }}"""
     zsh = f"""
-_nst_rt_style_or_file() {{
+{_FUNCTION}() {{
   _alternative 'styles:style:({names})' 'files:model file:_files -g "*.safetensors"'
 }}"""
-    return {
-        "bash": "_nst_rt_style_or_file",
-        "zsh": "_nst_rt_style_or_file",
-        "tcsh": f"({names})",
-        "preamble": {"bash": bash, "zsh": zsh},
-    }
+    return {"bash": bash, "zsh": zsh, "tcsh": ""}

@@ -28,8 +28,9 @@ DEFAULTS_OF = "nst_rt.infer.evaluate.model:evaluate_model"
 _FIGURES = ("strokes", "contrast", "chroma", "relative pan error", "pan error", "objective")
 _LEGEND = (
     "strokes (in even areas), contrast, chroma: 1 is as much as the style image has",
-    "pan error: how much the style swims when the camera moves; relative: over the deviation",
-    "objective: style and content loss of VGG19, which does not tell how bold a style is",
+    "pan error: how much the style swims when the camera moves; relative: over the",
+    "standard deviation of the result",
+    "objective: style and content loss of VGG19; it does not tell how bold a style is",
 )
 _CLIP_LEGEND = (
     "warping error: RMSE (0 to 1) between each frame and the last one, aligned to it",

@@ -223,8 +223,12 @@ def _signature(function: str) -> tuple[ast.Module, ast.arguments]:
 def _assigned(tree: ast.Module, name: str) -> ast.expr | None:
     """The value that a module assigns to a name."""
     for node in tree.body:
-        targets = node.targets if isinstance(node, ast.Assign) else []
-        targets = [node.target] if isinstance(node, ast.AnnAssign) else targets
+        if isinstance(node, ast.Assign):
+            targets = node.targets
+        elif isinstance(node, ast.AnnAssign):
+            targets = [node.target]
+        else:
+            continue
         if any(isinstance(target, ast.Name) and target.id == name for target in targets):
             return node.value
     return None

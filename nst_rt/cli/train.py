@@ -138,7 +138,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--from",
         dest="start_from",
         metavar="S",
-        help="trained network to start from, which takes minutes: gallery, a style or a model FILE",
+        help="trained network to start from, for a training of minutes: gallery, a style or a "
+        "model FILE",
     )
     add(
         "--affine-only",
