@@ -209,7 +209,7 @@ def size_meant(text: str, *, sides: int) -> str:
         sides: 1 for the long side, 2 for width and height.
     """
     size = _SIZES_MEANT.get(text.lower())
-    return "" if size is None else f"; for {text}: {'x'.join(map(str, size[:sides]))}"
+    return "" if size is None else f"; for {text} write {'x'.join(map(str, size[:sides]))}"
 
 
 def with_negative_values(arguments: Sequence[str]) -> list[str]:
