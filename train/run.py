@@ -18,7 +18,7 @@ from nst_rt.models.style_model import SUFFIX, StyleModel
 from nst_rt.models.vgg import load_weights
 from nst_rt.progress import Progress
 from nst_rt.train.callbacks import AverageWeights, RecentLosses, ReportProgress, SkippedPhotos
-from nst_rt.train.data import Photos
+from nst_rt.train.data import FEW_PHOTOS, Photos
 from nst_rt.train.recipes import DEFAULT_RECIPE, Recipe, RecipeValues, recipe_values
 from nst_rt.train.resume import RunIdentity, checkpoints, earlier_run_aside, find_checkpoint
 from nst_rt.train.task import StyleTraining
@@ -152,9 +152,12 @@ def train_style(
     )
     styles = list(settings["model"].get("style_images") or [])
     if not styles:
-        raise InputError("no style image: give `style_image`, or a recipe with model.style_images")
+        raise InputError("no style image: give `style_image` (in a recipe: model.style_images)")
     if not settings["data"].get("photos") and photos is None:
-        raise InputError("no photos to train on: give `photos`, or a recipe with data.photos")
+        raise InputError(
+            f"no photos to train on: give `photos`, such as a folder of at least {FEW_PHOTOS} "
+            "photos (in a recipe: data.photos)"
+        )
     name = _given_name(styles[0] if name is None and len(styles) == 1 else name)
     if isinstance(style_crop, str):
         if len(styles) > 1:
@@ -201,7 +204,7 @@ def _given_name(name: str | None) -> str:
     if name is None:
         raise InputError("no name: give `name` for several styles, or for an image without a file")
     if name in ("", "..") or Path(name).name != name:
-        raise InputError(f"the name must be a valid file name, unlike {name!r}")
+        raise InputError(f"`name` must be a valid file name, unlike {name!r}")
     return name
 
 

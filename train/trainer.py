@@ -103,7 +103,7 @@ def checkpoint_interval(steps: int) -> int:
 
 def _check(given: Mapping[str, Any], steps: int) -> None:
     if steps < 1:
-        raise InputError(f"the number of steps must be positive, not {steps}")
+        raise InputError(f"`steps` must be positive, not {steps}")
     for key in ("accumulate_grad_batches", "check_val_every_n_epoch"):
         if (value := given.get(key)) is not None and value < 1:
             raise InputError(f"trainer.{key} must be 1 or more, not {value}")

@@ -115,10 +115,7 @@ def _fastest(
             failed[name] = str(error).splitlines()[0]
     if device and len(missing) == len(BACKENDS) - 1:
         asked = f"`device` {device}" + (f", {precision}" if precision != "auto" else "")
-        raise BackendError(
-            f"no backend offers {asked} here; nst-rt info lists the devices, and `backend` torch "
-            "shows why PyTorch has none"
-        )
+        raise BackendError(f"no {asked} here; nst-rt info lists the devices of this machine")
     if not rates:
         raise BackendError(f"no backend can do this here: {_listed(missing | failed)}")
     best = max(rates, key=rates.__getitem__)

@@ -12,6 +12,7 @@ from nst_rt.infer.backends.cache import Cache
 from nst_rt.infer.backends.graph import TRACING, FrameNet, NetworkWeights, digest, exported
 from nst_rt.infer.backends.protocol import Backend, Frames, Precision
 from nst_rt.models.transformer import TransformerNet
+from nst_rt.progress import stages
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -51,6 +52,7 @@ class ONNXBackend(Backend):
         if graph is None:
             graph = onnx_graph(exported(FrameNet(network))).SerializeToString()
             cache.put(key, graph)
+        stages.debug("loading the network into ONNX Runtime")
         self._session = onnxruntime.InferenceSession(graph, providers=[providers[self.device]])
         if self._session.get_providers()[0] != providers[self.device]:
             raise BackendError(f"ONNX Runtime lists {device!r} here, but cannot use it")

@@ -20,6 +20,7 @@ from nst_rt.infer.backends.cache import Cache
 from nst_rt.infer.backends.graph import TRACING, FrameNet, NetworkWeights, digest, exported
 from nst_rt.infer.backends.protocol import IN_FLIGHT, Backend, Frames, Pending, Precision
 from nst_rt.models.transformer import TransformerNet
+from nst_rt.progress import stages
 
 # Fastest first.
 _CAPABILITIES: dict[Precision, str] = {"bf16": "BF16", "f16": "FP16", "f32": "FP32"}
@@ -156,6 +157,7 @@ class OpenVINOBackend(Backend):
             # A different build of the same OpenVINO version may have left what this one rejects.
             with suppress(RuntimeError):
                 return self._core.import_model(entry, self._device, settings)
+        stages.debug("compiling for %dx%d", shape[2], shape[1])
         graph = self._graph()
         graph.reshape({0: list(shape)})
         compiled = self._core.compile_model(graph, self._device, settings)

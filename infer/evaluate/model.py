@@ -109,7 +109,7 @@ def evaluate_model(
         BackendError: the backend, device or precision is not available.
     """
     if count < 1:
-        raise InputError(f"the number of photos must be positive, not {count}")
+        raise InputError(f"`count` must be 1 photo or more, not {count}")
     loaded, files = _load_model(model, style_image)
     style_images = {name: load_image(file, size=SIZE) for name, file in files.items()}
     contents, skipped = _load_photos(_candidates(photos, held_out), count)

@@ -80,7 +80,7 @@ def stabilizer_for(stability: float | None, rate: Fraction | float) -> "Stabiliz
 def check_stability(stability: float) -> None:
     """Raise an InputError unless a stability is from 0 to 1."""
     if not 0 <= stability <= 1:
-        raise InputError(f"the stability must be between 0 and 1, not {stability:g}")
+        raise InputError(f"`stability` must be between 0 and 1, not {stability:g}")
 
 
 @dataclass(frozen=True)

@@ -192,8 +192,8 @@ def stylize_video(
     if result.damage:
         parts = ", ".join(map(str, result.damage))
         raise PartialResultError(
-            f"{source}: damaged or cut off ({parts}); {result.output} has what can be decoded, "
-            f"{result.frames} frames",
+            f"{source}: cannot be decoded: {parts}; {result.output} has the other {result.frames} "
+            "frames",
             result,
         )
     return result

@@ -21,6 +21,23 @@ CodecName = Literal["h264", "hevc", "av1", "vp9", "h264_nvenc", "hevc_nvenc"]
 CODECS: tuple[CodecName, ...] = get_args(CodecName)
 FORMATS = {".mp4": "mp4", ".mkv": "matroska", ".mov": "mov", ".webm": "webm"}
 VIDEO_SUFFIXES = tuple(FORMATS)
+# By codec; literals, from which the command line reads them without importing PyAV.
+DEFAULT_CRF = {
+    "h264": 20,
+    "hevc": 24,
+    "av1": 30,
+    "vp9": 31,
+    "h264_nvenc": 23,
+    "hevc_nvenc": 26,
+}
+DEFAULT_PRESET = {
+    "h264": "veryfast",
+    "hevc": "veryfast",
+    "av1": "10",
+    "vp9": "5",
+    "h264_nvenc": "p4",
+    "hevc_nvenc": "p4",
+}
 H264_SUFFIXES = (".mp4", ".mkv", ".mov")
 
 # SVT-AV1 prints its settings to stderr otherwise.
@@ -33,9 +50,7 @@ class _Codec:
 
     encoder: str
     suffixes: tuple[str, ...]
-    crf: int
     worst: int
-    preset: str
     presets: str
     options: str = "crf={crf} preset={preset}"
     odd: str | None = "yuv444p"  # pixel format for odd sides
@@ -56,13 +71,14 @@ _P = "p1 p2 p3 p4 p5 p6 p7"
 _0_TO_8 = "0 1 2 3 4 5 6 7 8"
 _0_TO_13 = f"{_0_TO_8} 9 10 11 12 13"
 _OPEN = (".mp4", ".mkv", ".webm")
+_SAME_CODECS = {"h265": "hevc", "x265": "hevc", "x264": "h264", "avc": "h264"}  # other names
 _CODECS: dict[str, _Codec] = {
-    "h264": _Codec("libx264", H264_SUFFIXES, 20, 51, "veryfast", _X26X, _X264),
-    "hevc": _Codec("libx265", H264_SUFFIXES, 24, 51, "veryfast", _X26X, _X265, smallest=32),
-    "av1": _Codec("libsvtav1", _OPEN, 30, 63, "10", _0_TO_13, odd=None, smallest=64),
-    "vp9": _Codec("libvpx-vp9", _OPEN, 31, 63, "5", _0_TO_8, _VP9, odd="yuv420p"),
-    "h264_nvenc": _Codec("h264_nvenc", H264_SUFFIXES, 23, 51, "p4", _P, _NVENC, smallest=160),
-    "hevc_nvenc": _Codec("hevc_nvenc", H264_SUFFIXES, 26, 51, "p4", _P, _NVENC, smallest=160),
+    "h264": _Codec("libx264", H264_SUFFIXES, 51, _X26X, _X264),
+    "hevc": _Codec("libx265", H264_SUFFIXES, 51, _X26X, _X265, smallest=32),
+    "av1": _Codec("libsvtav1", _OPEN, 63, _0_TO_13, odd=None, smallest=64),
+    "vp9": _Codec("libvpx-vp9", _OPEN, 63, _0_TO_8, _VP9, odd="yuv420p"),
+    "h264_nvenc": _Codec("h264_nvenc", H264_SUFFIXES, 51, _P, _NVENC, smallest=160),
+    "hevc_nvenc": _Codec("hevc_nvenc", H264_SUFFIXES, 51, _P, _NVENC, smallest=160),
 }
 
 _COLORSPACES = {
@@ -152,7 +168,9 @@ def choose_encoding(
     """
     name = codec or ("vp9" if suffix == ".webm" else "h264")
     if name not in _CODECS:
-        raise InputError(f"`codec` must be one of {', '.join(CODECS)}, not {name!r}")
+        meant = _SAME_CODECS.get(name.lower().removeprefix("lib"))
+        hint = f"; did you mean {meant}?" if meant else ""
+        raise InputError(f"`codec` must be one of {', '.join(CODECS)}, not {name!r}{hint}")
     known = _CODECS[name]
     if suffix not in known.suffixes:
         raise InputError(f"{suffix} does not hold {name}; use one of {', '.join(known.suffixes)}")
@@ -164,8 +182,8 @@ def choose_encoding(
     _check_encoder(name, known.encoder)
     return Encoding(
         name,  # type: ignore[arg-type]
-        known.crf if crf is None else crf,
-        known.preset if preset is None else preset,
+        DEFAULT_CRF[name] if crf is None else crf,
+        DEFAULT_PRESET[name] if preset is None else preset,
     )
 
 

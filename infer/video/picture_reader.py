@@ -24,7 +24,8 @@ from nst_rt.infer.video.transforms import Size, target_size
 logger = logging.getLogger(__name__)
 
 PICTURE_SUFFIXES = (*IMAGE_SUFFIXES, ".avif", ".gif")
-FOLDER_RATE = Fraction(25)  # default frames per second of a folder
+_FOLDER_RATE = 25
+FOLDER_RATE = Fraction(_FOLDER_RATE)  # default frames per second of a folder
 _MILLISECONDS = Fraction(1, 1000)
 _STILL = 100  # milliseconds of a WebP frame without duration, as in browsers
 

@@ -208,7 +208,7 @@ def video_info(
     """`probe` for an open container, or for `-`, whose packets that are read here go to `ahead`."""
     stream = video_stream(path, container)
     if str(path) != STDIO and _is_photo(container):
-        raise VideoError(f"{path}: a photo, not a video; use nst-rt image for photos")
+        raise VideoError(f"{path}: a photo, not a video; try: nst-rt image {path}")
     rate, time_base = _rate(container, stream, ahead), stream.time_base
     if not rate or not time_base or not stream.width:
         raise VideoError(f"{path}: no frames in this video, or its header is damaged")

@@ -104,7 +104,7 @@ class VideoReader(VideoSource):
         self._suspects = 0  # number of frames in which a jump in time still counts as damage
         self._reached: int | None = None  # latest end of a decoded frame
         if self.info.missing:
-            self._warn(f"truncated: {self.info.missing} bytes are missing at its end")
+            self._warn(f"{self.info.missing} bytes are missing at its end")
 
     @property
     def expected(self) -> int:

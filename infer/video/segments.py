@@ -110,9 +110,9 @@ class VideoSource(Source, ABC):
 
     def _fitted(self, frame: Frame, first: tuple[int, int], target: tuple[int, int]) -> Frame:
         if frame.shape[:2] != first:
-            self._warn(
-                "frames change their size: all are fitted into the first one's, with bars if needed"
-            )
+            # Likely photos, and not the frames of a film.
+            hint = f"; for photos: nst-rt image {self.path}" if self.path.is_dir() else ""
+            self._warn(f"frames of different sizes: all are fitted into the first one's{hint}")
         return fitted(frame, first, target)
 
     def _warn(self, text: str) -> None:

@@ -82,7 +82,9 @@ def plan_tracks(source: InputContainer, suffix: str) -> dict[int, Track]:
         if stream.index != main.index and not is_chapters:
             codec = "timecode" if _is_timecode(stream) else codec_name(stream)
             action = _action(stream, suffix)
-            tracks[stream.index] = Track(stream.type, codec, stream.language or "", action)
+            # "und" is ISO 639 for undetermined.
+            language = "" if stream.language in (None, "und") else stream.language
+            tracks[stream.index] = Track(stream.type, codec, language, action)
     return tracks
 
 

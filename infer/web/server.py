@@ -1,12 +1,9 @@
 """The studio's server: its address, its certificate, and its life from start to Ctrl-C."""
 
 import secrets
-import signal
 import socket
 import ssl
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +22,7 @@ from nst_rt.infer.web.security import certificate_names, is_named, self_signed_c
 from nst_rt.infer.web.settings import Limits, Settings
 from nst_rt.infer.web.stylizers import SharedStylizer
 from nst_rt.models.style_model import StyleModel, gallery_files
+from nst_rt.progress import sigterm_as_interrupt
 
 _MIN_TOKEN_LENGTH = 8
 
@@ -106,9 +104,7 @@ def serve(
     local = is_loopback(host)
     if not local and token is None:
         raise InputError(
-            f"{host}: anyone who reaches this address could use the machine; set a `token`, and "
-            "for cameras, which browsers allow on HTTPS or localhost only, `self_signed` or "
-            "`tls_cert` and `tls_key`"
+            f"{host}: others can reach this address; give `token`, and `self_signed` for cameras"
         )
     if token and len(token) < _MIN_TOKEN_LENGTH:
         raise InputError(f"`token` must have at least {_MIN_TOKEN_LENGTH} characters")
@@ -194,21 +190,8 @@ def serve(
             others = None if local else opened_at[0]
             camera = https or local
             on_ready(Ready(opened_at, others, fingerprint, camera, settings.results))
-        with _sigterm_as_interrupt():
+        with sigterm_as_interrupt():  # which uvicorn raises again at its end
             uvicorn.Server(config).run(sockets=[sock])
-
-
-@contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """Turn SIGTERM, which uvicorn raises again at its end, into a KeyboardInterrupt, too."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may handle signals
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _certified_addresses(addresses: Sequence[str], certified: Sequence[str]) -> list[str]:

@@ -1,22 +1,22 @@
 """The command line: one verb per task, each a thin layer over a function of the library.
 
-A verb is a module with `EXAMPLES`, `add_arguments(parser)` and `run(**options)`; the first line of
-its docstring is its help. What is slow to import is imported inside `run`. Options that are not
-given are not passed on, so that the library's defaults hold; help takes them from the signature of
-the function that the verb names in `DEFAULTS_OF`.
+A verb is a module with `SHORT`, `EXAMPLES`, `add_arguments(parser)` and `run(**options)`; the first
+line of its docstring is its help; `nst-rt` alone shows `SHORT` and the first example. What is slow
+to import is imported inside `run`. Options that are not given are not passed on, so that the
+library's defaults hold; help takes them from the signature of the function that the verb names in
+`DEFAULTS_OF`, and from `further_defaults()`, which a verb may have.
 """
 
 import argparse
-import difflib
 import io
 import json
 import logging
 import os
 import sys
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from nst_rt.cli import (
     demo,
@@ -31,25 +31,22 @@ from nst_rt.cli import (
     web,
     webcam,
 )
-from nst_rt.cli.options import number, signature_defaults, whole_number
+from nst_rt.cli.mistakes import option_meant, verb_meant, with_negative_values
+from nst_rt.cli.options import number, shown, signature_defaults, whole_number
 from nst_rt.cli.report import Report, tell
-from nst_rt.errors import InterruptedWorkError, StyleTransferError, UnknownNameError
-from nst_rt.files import shown_source
+from nst_rt.errors import InterruptedWorkError, StyleTransferError, unknown_name
+from nst_rt.progress import sigterm_as_interrupt
 from nst_rt.version import __version__
 
-_VERBS: tuple[ModuleType, ...] = (
-    optimize,
-    image,
-    video,
-    webcam,
-    web,
-    train,
-    styles,
-    evaluate,
-    export,
-    info,
-    demo,
-)
+# The verbs by what they are for, in the order in which help shows them.
+_GROUPS: dict[str, tuple[ModuleType, ...]] = {
+    "Photos": (image, optimize),
+    "Videos and cameras": (video, webcam, web),
+    "Styles": (styles, train, evaluate, export),
+    "About": (demo, info),
+}
+_VERBS = tuple(verb for verbs in _GROUPS.values() for verb in verbs)
+_EXAMPLE_WIDTH = 50
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,16 +56,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0 done, 2 bad input or usage, 3 partial result kept, 130 interrupted.
     """
     _set_up_process()
-    parser = _parser()
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if not arguments:
-        parser.print_help()
-        return 0
-    first, verbs = arguments[0], [_name(verb) for verb in _VERBS]
-    if first.startswith("-") and first not in parser._option_string_actions:
-        parser.error(_unknown([first], parser._option_string_actions))
-    if not first.startswith("-") and first not in verbs:
-        parser.error(str(UnknownNameError("verb", first, verbs)))
+    arguments = with_negative_values(sys.argv[1:] if arguments is None else arguments)
+    first = arguments[0] if arguments else "--help"
+    parser = _parser(first)
+    if first.startswith("-") and first.partition("=")[0] not in parser._option_string_actions:
+        parser.error(option_meant("", [first], {"": parser._option_string_actions.keys()}))
+    if not first.startswith("-") and first not in map(_name, _VERBS):
+        parser.error(verb_meant(arguments, list(map(_name, _VERBS))))
+    arguments = arguments or [first]
     parsed, rest = parser.parse_known_args(arguments)
     options = vars(parsed)
     verb: ModuleType = options.pop("verb")
@@ -83,9 +78,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # argparse collects inputs up to the first option only: `a.jpg --style udnie b.jpg`.
         options[inputs.dest] += rest
     elif rest:
-        verb_parser.error(_unknown(rest, verb_parser._option_string_actions))
+        others = verb_parsers(_parser()).items()
+        flags = {name: other._option_string_actions.keys() for name, other in others}
+        verb_parser.error(option_meant(first, rest, flags))
     try:
-        report: Report = verb.run(**options)
+        # Service managers stop a session so: what was begun is completed, or kept to be resumed.
+        with sigterm_as_interrupt():
+            report: Report = verb.run(**options)
         if text := json.dumps(report.facts) if as_json and report.facts else report.text:
             print(text, file=sys.stderr if report.beside else sys.stdout, flush=True)
         return report.exit_code
@@ -114,18 +113,31 @@ def _set_up_process() -> None:
     for stream in (sys.stdout, sys.stderr):  # which may lack a character of a file's name
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    logging.basicConfig(level=logging.WARNING, format="nst-rt: %(message)s")
+    logging.basicConfig(
+        level=logging.WARNING, format="nst-rt: %(message)s", handlers=[_StderrHandler()]
+    )
     logging.getLogger("nst_rt").setLevel(logging.INFO)
     # What Pillow cannot read is reported by us, in one line.
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
+class _StderrHandler(logging.StreamHandler[TextIO]):
+    """Writes to `sys.stderr` as it is at the time, which a progress bar replaces for its own."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:  # type: ignore[override]
+        return sys.stderr
+
+
 class _Parser(argparse.ArgumentParser):
     """Errors in one line that say what an option takes; options not given are not in the result."""
 
-    def __init__(self, *, defaults_of: str | None = None, **settings: Any) -> None:
-        self._defaults_of = defaults_of
+    def __init__(self, *, verb: ModuleType | None = None, **settings: Any) -> None:
+        self._verb = verb
         super().__init__(
             argument_default=argparse.SUPPRESS,
             formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -137,28 +149,67 @@ class _Parser(argparse.ArgumentParser):
 
     def format_help(self) -> str:
         """Help with the defaults of the library's function."""
-        if self._defaults_of is not None:
-            defaults = signature_defaults(self._defaults_of)
-            self._defaults_of = None
+        if self._verb is not None:
+            defaults = _defaults(self._verb)
+            self._verb = None
             for action in self._actions:
                 default = defaults.get(action.dest)
-                if action.help and default not in (None, ()) and not isinstance(default, bool):
-                    action.help += f" (default: {default})".replace("%", "%%")
+                if not action.help or "(default" in action.help or isinstance(default, bool):
+                    continue
+                if default not in (None, ()):
+                    action.help += f" (default: {shown(default)})".replace("%", "%%")
         return super().format_help()
 
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            raise argparse.ArgumentError(action, unknown_name("value", value, action.choices))
+
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message.removeprefix('argument ')}; see {self.prog} --help\n")
+        hint = "" if "nst-rt " in message else f"; see {self.prog} --help"
+        self.exit(2, f"{self.prog}: {message.removeprefix('argument ')}{hint}\n")
 
 
-def _parser() -> argparse.ArgumentParser:
-    examples = "\n".join(f"  nst-rt {_name(verb)} {verb.EXAMPLES[0]}".rstrip() for verb in _VERBS)
-    parser = _Parser(
-        prog="nst-rt",
-        description="Neural style transfer on the machine you have.",
-        epilog=f"examples:\n{examples}",
+def _defaults(verb: ModuleType) -> dict[str, Any]:
+    """Defaults of a verb's options that its help does not mention: option -> value."""
+    defaults = signature_defaults(verb.DEFAULTS_OF) if hasattr(verb, "DEFAULTS_OF") else {}
+    return defaults | (verb.further_defaults() if hasattr(verb, "further_defaults") else {})
+
+
+class _MainParser(_Parser):
+    """`nst-rt` itself, whose help is the overview."""
+
+    def format_help(self) -> str:
+        return _overview()
+
+
+class _PrintCompletion(argparse.Action):
+    """Print the completion script of a shell, and exit."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: object, values: object, *_: object
+    ) -> None:
+        from nst_rt.cli.completion import script
+
+        whole = _parser()
+        print(script(whole, verb_parsers(whole).values(), str(values)))
+        parser.exit()
+
+
+def _parser(only: str | None = None) -> argparse.ArgumentParser:
+    """The parser of all verbs; to start quickly, with the arguments of `only` one of them."""
+    parser = _MainParser(prog="nst-rt")
+    parser.add_argument(
+        "--version", action="version", version=__version__, help="show the version, and exit"
     )
-    parser.add_argument("--version", action="version", version=__version__)
-    verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
+    parser.add_argument(
+        "--print-completion",
+        action=_PrintCompletion,
+        choices=("bash", "zsh", "tcsh"),
+        help="print the script that completes commands in a shell, and exit",
+    )
+    verbs = parser.add_subparsers(
+        title="verbs", required=True, metavar="VERB", parser_class=_Parser
+    )
     for verb in _VERBS:
         name = _name(verb)
         summary = (verb.__doc__ or "").partition("\n")[0]
@@ -168,23 +219,35 @@ def _parser() -> argparse.ArgumentParser:
             help=summary.rstrip("."),
             description=summary,
             epilog=f"examples:\n{lines}",
-            defaults_of=getattr(verb, "DEFAULTS_OF", None),
+            verb=verb,
         )
         added.set_defaults(parser=added, verb=verb, json=False)
-        verb.add_arguments(added)
+        if only in (None, name):
+            verb.add_arguments(added)
         added.add_argument("--json", action="store_true", help="print the result as JSON")
     return parser
 
 
-def _unknown(arguments: Sequence[str], options: Collection[str]) -> str:
-    """The error message for arguments that a verb does not have."""
-    for argument in arguments:
-        option = argument.partition("=")[0]
-        if option.startswith("-"):
-            near = difflib.get_close_matches(option, options, n=1)
-            hint = f"did you mean {near[0]}?" if near else "--help lists them"
-            return f"unknown option {option} ({hint})"
-    return f"unknown arguments: {' '.join(map(shown_source, arguments))}"
+def verb_parsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """The parsers of the verbs, by name."""
+    of_verbs = next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+    return dict(of_verbs.choices)
+
+
+def _overview() -> str:
+    """What one can do, by use, with an example each: no larger than a small terminal."""
+    lines = ["Neural style transfer on the machine you have.  usage: nst-rt VERB ..."]
+    for use, verbs in _GROUPS.items():
+        lines += ["", use]
+        for verb in verbs:
+            example = f"nst-rt {_name(verb)} {verb.EXAMPLES[0]}".rstrip()
+            lines.append(f"  {example:{_EXAMPLE_WIDTH}}  {verb.SHORT}")
+    lines += [
+        "",
+        "nst-rt VERB --help shows all options and more examples of a verb.",
+        "nst-rt --print-completion SHELL makes the tab key complete commands; --version.",
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def _name(verb: ModuleType) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 from nst_rt.cli.options import MODEL_HELP, add_overwrite
 from nst_rt.cli.report import Report
 
+SHORT = "ONNX, OpenVINO or PyTorch"
 EXAMPLES = ("starry_night", "starry_night -o starry_night.xml")
 DEFAULTS_OF = "nst_rt.infer.export:export_model"
 

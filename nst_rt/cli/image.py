@@ -1,16 +1,17 @@
 """Stylize photos: one, several, or whole folders and archives of them."""
 
 import argparse
-import mimetypes
 import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from nst_rt.cli.mistakes import check_inputs, check_suffix, expanded, kind_of
 from nst_rt.cli.options import add_backend_arguments, add_overwrite, add_style_arguments
-from nst_rt.cli.report import Report, progress, quantity, tell
-from nst_rt.errors import InputError, PartialResultError
+from nst_rt.cli.report import Report, loading, progress, quantity, tell
+from nst_rt.errors import PartialResultError
 
+SHORT = "stylize photos"
 EXAMPLES = (
     "photo.jpg --style starry_night",
     "photo.jpg -o out.png --style starry_night=0.7,great_wave=0.3",
@@ -31,18 +32,29 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
         "-o",
         "--output",
         metavar="OUT",
-        help="image to write, or a folder, which several photos need (default: files named after "
-        "photo and style in the current folder)",
+        help="image to write, or folder for several photos (default: IN_STYLE.EXT in the current "
+        "folder)",
     )
     add_style_arguments(p)
-    add("--size", type=int, metavar="PX", help="long side of the output (default: the photo's)")
+    add(
+        "--size",
+        type=int,
+        metavar="PX",
+        help="long side of the output, pixels (default: the photo's)",
+    )
     add(
         "--max-pixels",
         type=int,
         metavar="N",
-        help="maximum number of pixels of a photo (default: as many as fit into memory)",
+        help="maximum number of pixels of a photo, width times height; larger ones are skipped "
+        "(default: as many as fit into memory)",
     )
-    add("--memory", type=float, metavar="GB", help="memory to use (default: half of what is free)")
+    add(
+        "--memory",
+        type=float,
+        metavar="GB",
+        help="memory to use, GB (default: half of what is free)",
+    )
     add("--resume", action="store_true", help="keep existing outputs, and make the missing ones")
     add_overwrite(p)
     add_backend_arguments(p)
@@ -50,10 +62,12 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
 
 def run(photos: list[str], *, output: str | None = None, **options: Any) -> Report:
     """Stylize photos: one, several, or whole folders and archives of them."""
-    for name in photos:
-        if _is_video(name):
-            raise InputError(f"{name}: a video file; try: nst-rt video {name}")
-    from nst_rt.infer.photos import stylize_images
+    photos = expanded(photos)
+    check_inputs(photos, "image")
+    if len(photos) == 1 and kind_of(photos[0]) == "image":  # a collection goes to a folder
+        check_suffix(output, ".png")
+    with loading():
+        from nst_rt.infer.photos import stylize_images
 
     with progress("stylizing") as advance:
         done = stylize_images(photos, output, progress=advance, **options)
@@ -74,9 +88,3 @@ def run(photos: list[str], *, output: str | None = None, **options: Any) -> Repo
     }
     exit_code = PartialResultError.exit_code if done.skipped else 0
     return Report(", ".join([*counts, done.backend]), facts, exit_code)
-
-
-def _is_video(name: str) -> bool:
-    kind, _ = mimetypes.guess_type(name)
-    is_video = (kind or "").startswith("video/") or name.lower().endswith((".mkv", ".webm"))
-    return is_video and Path(name).is_file()

@@ -4,6 +4,7 @@ import argparse
 
 from nst_rt.cli.report import Report, progress
 
+SHORT = "what this machine can do"
 EXAMPLES = ("",)
 
 

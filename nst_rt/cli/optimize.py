@@ -7,17 +7,27 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nst_rt.cli.options import add_overwrite, number, signature_types, whole_number
-from nst_rt.cli.report import Report, progress, quantity
+from nst_rt.cli.mistakes import check_inputs, check_suffix, expanded
+from nst_rt.cli.options import (
+    add_overwrite,
+    constant,
+    number,
+    shown,
+    signature_defaults,
+    signature_types,
+    whole_number,
+)
+from nst_rt.cli.report import Report, loading, progress, quantity
 from nst_rt.errors import InputError, UnknownNameError
 
 if TYPE_CHECKING:
     from nst_rt.optimization.runs import OptimizeResult
 
+SHORT = "any image as the style"
 EXAMPLES = (
-    "photo.jpg --style-image painting.jpg",
-    "photo.jpg --style-image painting.jpg -o out.png --size 768 --style-weight 20",
-    "photo.jpg --style-image painting.jpg --size 256 --grid style_weight=3,10,30",
+    "photo.jpg --style-image art.jpg",
+    "photo.jpg --style-image art.jpg -o out.png --size 768 --style-weight 20",
+    "photo.jpg --style-image art.jpg --size 256 --grid style_weight=3,10,30",
     "*.jpg --style-image night.jpg wave.jpg --blend 0.7,0.3 -o stylized",
     "--list pairs.csv",
 )
@@ -36,9 +46,6 @@ def run(
     **options: Any,
 ) -> Report:
     """Optimize one image or several, the lines of a list, or the cells of a contact sheet."""
-    from nst_rt.optimization.batches import OptimizeJob, optimize_grid, optimize_jobs, optimize_list
-    from nst_rt.optimization.runs import optimize_to_file
-
     if pairs is not None and (content or style_image or output or grid):
         raise InputError("`list` already names all files; give no other file, and no `grid`")
     if pairs is None and not content and len(style_image) > 1:
@@ -55,6 +62,18 @@ def run(
         raise InputError(f"`{unfit[0]}` is for one image")
     if grid is not None and (len(content) > 1 or "resume" in options):
         raise InputError("`grid` is for one image, and without `resume`")
+    content = expanded(content)
+    check_inputs([*content, *style_image], "image")
+    if len(content) == 1:
+        check_suffix(output, ".png")
+    with loading():
+        from nst_rt.optimization.batches import (
+            OptimizeJob,
+            optimize_grid,
+            optimize_jobs,
+            optimize_list,
+        )
+        from nst_rt.optimization.runs import optimize_to_file
     with progress("optimizing", counted=False) as advance:
         options["progress"] = advance
         if pairs is not None:
@@ -82,7 +101,8 @@ def run(
         result = optimize_to_file(content[0], style_image, outputs[0], **options)
     facts = _facts(result) | {"seconds": round(time.perf_counter() - start, 1)}
     losses = ", ".join(f"{name} {facts[name]:.4g}" for name in ("content", "style", "total"))
-    steps = quantity(result.iterate.steps, "step")
+    steps = " + ".join(f"{count} at {size} px" for size, count in result.schedule)
+    steps = quantity(result.iterate.steps, "step") + (f" ({steps})" if "+" in steps else "")
     return Report(f"{result.output}: {steps} in {facts['seconds']} s, {losses}", facts)
 
 
@@ -90,16 +110,13 @@ def _outputs(
     content: Sequence[str], style: Sequence[str], output: str | None, suffix: str
 ) -> list[Path]:
     """Output of each content image: `output`, or CONTENT_STYLE.png in a folder."""
-    from nst_rt.files import check_input
-
     folder = Path(output or "")
-    if output is not None and len(content) == 1 and not folder.is_dir():
+    is_folder = folder.is_dir() or (output or "").endswith("/")
+    if output is not None and len(content) == 1 and not is_folder:
         return [folder]
     if not folder.is_dir():
         if folder.suffix:
-            raise InputError(f"{folder}: several images need a folder to go to")
-        for path in (*content, *style):
-            check_input(path)
+            raise InputError(f"{folder}: not a folder; several images need one, such as out/")
         folder.mkdir()
     styles = "_".join(Path(path).stem for path in style)
     return [folder / f"{Path(path).stem}_{styles}{suffix}.png" for path in content]
@@ -130,7 +147,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the verb; those in `_SETTINGS` are arguments of `Optimization`."""
     add = parser.add_argument
     add("content", metavar="CONTENT", nargs="*", help="content image, or several")
-    add("--style-image", metavar="FILE", nargs="+", help="style image, or several to blend")
+    add(
+        "--style-image",
+        metavar="FILE",
+        nargs="+",
+        help="style image, or several to blend (required, unless --list is given)",
+    )
     add(
         "-o",
         "--output",
@@ -145,11 +167,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         add(
             f"--{name.replace('_', '-')}",
             type=_READERS.get(kind, str),
-            metavar=metavar if isinstance(kind, str) else f"{{{','.join(kind)}}}",
+            metavar=metavar or None,
+            choices=None if isinstance(kind, str) else kind,
             help=text,
             **optional,
         )
-    add("--save-every", type=int, metavar="N", help="also write OUT-NNNN.EXT every N steps")
+    add(
+        "--save-every",
+        type=int,
+        metavar="N",
+        help="also write OUT-NNNN.EXT every N steps (default: 0, never)",
+    )
     add("--timelapse", metavar="FILE", help="write a video of all steps: .mp4, .mkv or .mov")
     add("--plot", metavar="FILE", help="write a chart of the losses: .png, .jpg, .pdf or .svg")
     add("--resume", action="store_true", help="continue an interrupted run of the same options")
@@ -169,6 +197,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "content_layers=relu3_1,relu4_2 (+ joins layers); give it twice for rows and columns",
     )
     add_overwrite(parser)
+
+
+def further_defaults() -> dict[str, Any]:
+    """Those of the default preset."""
+    rates = constant("nst_rt.optimization.presets:_LEARNING_RATES")
+    return {
+        **signature_defaults("nst_rt.optimization.presets:OptimizerSettings"),
+        "learning_rate": ", ".join(f"{shown(rate)} for {name}" for name, rate in rates.items()),
+    }
 
 
 def parse_setting(name: str, text: str) -> Any:
@@ -222,36 +259,47 @@ _READERS: Mapping[str | tuple[str, ...], Callable[[str], Any]] = {
 
 # Name -> metavar, unless the argument has choices, and help.
 _SETTINGS: Mapping[str, tuple[str, str]] = {
-    "preset": ("", "settings to start from; each of the options below replaces one of them"),
+    "preset": (
+        "",
+        "settings to start from, of which the options below replace some; their defaults are "
+        "those of "
+        "balanced",
+    ),
     "size": ("PX", "long side of the result, pixels"),
-    "steps": ("N[,N...]", "number of steps per scale, coarsest first"),
-    "optimizer": ("", "fewest steps (lbfgs) or least memory (adam)"),
+    "steps": (
+        "N[,N...]",
+        "number of steps at each size: images are optimized small first, then at twice the size, "
+        "up "
+        "to --size; the last number is for all further sizes",
+    ),
+    "optimizer": ("", "lbfgs takes the fewest steps, adam the least memory"),
     "learning_rate": ("R", "learning rate for pixels in [0, 1]"),
-    "min_size": ("PX", "long side of the coarsest scale, pixels"),
-    "content_weight": ("W", "weight of the content loss"),
-    "style_weight": ("W", "weight of the style loss (10 in the default preset)"),
+    "min_size": ("PX", "long side of the first, smallest size, pixels"),
+    "content_weight": ("W", "weight of the content loss; more keeps more of the content image"),
+    "style_weight": ("W", "weight of the style loss; more is a stronger style"),
     "tv_weight": ("W", "weight of the total variation loss, for smoothness"),
-    "content_layers": ("L[=W],...", "VGG19 layers of the content loss, with weights"),
+    "content_layers": ("L[=W],...", "VGG19 layers of the content loss, with weights (1 without)"),
     "style_layers": (
         "L[=W],...",
-        "VGG19 layers of the style loss, with weights; Keras' names are also accepted",
+        "VGG19 layers of the style loss, with weights (1 without); Keras' names are also accepted",
     ),
-    "pooling": ("", "pooling of VGG19"),
+    "pooling": ("", "how VGG19 reduces its feature maps"),
     "init": ("I", "start from content, style, noise or an image file"),
-    "seed": ("N", "seed of the noise to start from"),
+    "seed": ("N", "seed of the noise that --init noise starts from"),
     "blend": ("W,W,...", "weight of each style image (default: equal)"),
-    "style_scale": ("X", "size of the strokes, relative to the style images at the result's size"),
+    "style_scale": ("X", "size of the strokes, 1 for that of the style image at the result's size"),
     "preserve_colors": (
         "",
-        "keep the content image's chroma (luminance, also without a value) or give its colors to "
-        "the style images first (match)",
+        "keep the colors of the content image (luminance, also without a value), or give them to "
+        "the "
+        "style images first (match)",
     ),
     "content_mask": ("FILE", "image in which each region of the content image has one flat color"),
     "style_masks": (
         "M,M,...",
         "mask of each style image: such a file, or the color of the region that takes it",
     ),
-    "memory": ("GB", "memory limit, GB (default: a fraction of the free memory)"),
+    "memory": ("GB", "memory limit, GB (default: what is free; on a CPU tiles of a few GB)"),
     "device": ("D", "device such as cpu or cuda (default: a GPU if there is one)"),
     "vgg_weights": ("W", "VGG19 weights: caffe, torchvision or a file"),
 }

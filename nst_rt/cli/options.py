@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from nst_rt.cli.mistakes import size_meant
 from nst_rt.errors import InputError
 
 MODEL_HELP = "name of a style (see nst-rt styles), model FILE, or FILE:NAME"
@@ -22,18 +23,24 @@ def add_style_arguments(parser: argparse.ArgumentParser, *, over_time: bool = Fa
         over_time: whether the style may change over time, as in a video.
     """
     add = parser.add_argument
+    fraction = constant("nst_rt.infer.strokes:DEFAULT_FRACTION")
     change = "; or styles over time: starry_night@0,great_wave@12.5" if over_time else ""
     add("--style", metavar="S", help=STYLE_HELP + change)
     if over_time:
-        add("--fade", type=float, metavar="SECONDS", help="duration of cross-fades (default: 1)")
-    add("--strength", type=float, metavar="X", help="strength of the style, 0 to 1")
+        add("--fade", type=float, metavar="SECONDS", help="duration of cross-fades, seconds")
+    add("--strength", type=float, metavar="X", help="strength of the style, 0 (none) to 1 (full)")
     add("--preserve-colors", action="store_true", help="keep the colors of the input")
-    add("--compare", action="store_true", help="split screen with the input on the left")
+    add(
+        "--compare",
+        action="store_true",
+        help="show the input on the left half, the result on the right",
+    )
     add(
         "--stroke-size",
         metavar="S",
-        help="distance between strokes: a percentage of the long side (2%%), pixels (40px), or 1:1 "
-        "to stylize at full size (default: 2%%)",
+        help="distance between strokes: a percentage of the long side, such as 3%%; pixels, such "
+        "as "
+        f"40px; or 1:1 to stylize at full size (default: {fraction:.0%}%)",
     )
 
 
@@ -63,7 +70,7 @@ def add_backend_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that choose backend, device and precision."""
     add = parser.add_argument
     add("--backend", metavar="B", help="inference backend: auto, openvino, torch or onnx")
-    add("--device", metavar="D", help="device: cpu, cuda, ... (default: the fastest)")
+    add("--device", metavar="D", help="device: cpu, cuda or cuda:1, ... (default: the fastest)")
     add("--precision", metavar="P", help="precision: auto, f32, bf16 or f16")
 
 
@@ -76,7 +83,9 @@ def whole_number(text: str) -> int:
     try:
         return int(text)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"must be a whole number, not {text!r}") from error
+        raise argparse.ArgumentTypeError(
+            f"must be a whole number, not {text!r}{size_meant(text, sides=1)}"
+        ) from error
 
 
 def number(text: str) -> float:
@@ -99,7 +108,9 @@ def frame_size(text: str) -> tuple[int, int]:
     """
     width, x, height = text.lower().partition("x")
     if not (x and width.isdecimal() and height.isdecimal()):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 640x480")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a size such as 640x480{size_meant(text, sides=2)}"
+        )
     return int(width), int(height)
 
 
@@ -107,22 +118,61 @@ def signature_defaults(function: str) -> dict[str, Any]:
     """Defaults of the keyword arguments of a function or class, for help texts.
 
     They are read from its source, since importing it may import torch, and help is to answer at
-    once. Defaults that are neither literals nor constants of the same file are left out.
+    once. Defaults that are neither literals nor constants of nst_rt are left out.
 
     Args:
-        function: `package.module:name`.
+        function: `package.module:name`; of a dataclass, the defaults of its fields.
     """
-    tree, arguments = _signature(function)
-    found = {}
-    for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
-        if isinstance(default, ast.Name):
-            default = _assigned(tree, default.id)
-        if default is not None:
-            try:
-                found[argument.arg] = ast.literal_eval(default)
-            except ValueError:
-                continue
-    return found
+    module, _, name = function.partition(":")
+    tree = _source(module)
+    found = next(n for n in tree.body if isinstance(n, _DEFINITIONS) and n.name == name)
+    fields = [n for n in found.body if isinstance(n, ast.AnnAssign) and n.value is not None]
+    if isinstance(found, ast.ClassDef) and fields:
+        pairs = [(ast.unparse(field.target), field.value) for field in fields]
+    else:
+        arguments = _signature(function)[1]
+        named = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+        pairs = [(argument.arg, default) for argument, default in named]
+    values = {name: _value(tree, node) for name, node in pairs if node is not None}
+    return {name: value for name, value in values.items() if value is not _UNKNOWN}
+
+
+def constant(name: str) -> Any:
+    """The value of a constant, `package.module:NAME`, read from the source for help texts."""
+    module, _, name = name.partition(":")
+    value = _value(_source(module), ast.Name(name))
+    assert value is not _UNKNOWN
+    return value
+
+
+def _value(tree: ast.Module, node: ast.expr) -> Any:
+    """The value of a literal, or of a name for one; `_UNKNOWN` for anything else."""
+    if isinstance(node, ast.Call) and ast.unparse(node.func) == "field":
+        # field(default_factory=lambda: dict(NAME))
+        node = [each for each in ast.walk(node) if isinstance(each, ast.Name)][-1]
+    if isinstance(node, ast.Name):
+        for each in tree.body:
+            if isinstance(each, ast.ImportFrom) and str(each.module).startswith("nst_rt."):
+                for alias in each.names:
+                    if node.id == (alias.asname or alias.name):
+                        return _value(_source(str(each.module)), ast.Name(alias.name))
+        assigned = _assigned(tree, node.id)
+        return _UNKNOWN if assigned is None else _value(tree, assigned)
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        return _UNKNOWN
+
+
+def shown(value: Any) -> str:
+    """A default as one types it: 30 for 30.0, 150,100 for a tuple, relu1_1,relu2_1 for layers."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, dict):
+        return ",".join(
+            name if weight == 1 else f"{name}={shown(weight)}" for name, weight in value.items()
+        )
+    return ",".join(map(shown, value)) if isinstance(value, tuple) else str(value)
 
 
 def signature_types(function: str) -> dict[str, str | tuple[str, ...]]:
@@ -156,11 +206,14 @@ def _literal(tree: ast.Module, alias: str) -> tuple[str, ...]:
     return ()
 
 
+_UNKNOWN = object()
+_DEFINITIONS = (ast.FunctionDef, ast.ClassDef)
+
+
 def _signature(function: str) -> tuple[ast.Module, ast.arguments]:
     module, _, name = function.partition(":")
     tree = _source(module)
-    kinds = (ast.FunctionDef, ast.ClassDef)
-    found = next(node for node in tree.body if isinstance(node, kinds) and node.name == name)
+    found = next(node for node in tree.body if isinstance(node, _DEFINITIONS) and node.name == name)
     if isinstance(found, ast.ClassDef):
         methods = (node for node in found.body if isinstance(node, ast.FunctionDef))
         found = next(node for node in methods if node.name == "__init__")
@@ -170,9 +223,13 @@ def _signature(function: str) -> tuple[ast.Module, ast.arguments]:
 def _assigned(tree: ast.Module, name: str) -> ast.expr | None:
     """The value that a module assigns to a name."""
     for node in tree.body:
-        if isinstance(node, ast.Assign) and any(
-            isinstance(target, ast.Name) and target.id == name for target in node.targets
-        ):
+        if isinstance(node, ast.Assign):
+            targets = node.targets
+        elif isinstance(node, ast.AnnAssign):
+            targets = [node.target]
+        else:
+            continue
+        if any(isinstance(target, ast.Name) and target.id == name for target in targets):
             return node.value
     return None
 
@@ -183,7 +240,9 @@ def _source(module: str) -> ast.Module:
     spec = find_spec(f"nst_rt.{package}")
     assert spec is not None
     assert spec.origin is not None
-    file = (
-        Path(spec.origin).parent.joinpath(*rest).with_suffix(".py") if rest else Path(spec.origin)
-    )
+    place = Path(spec.origin).parent.joinpath(*rest)
+    if not rest:
+        file = Path(spec.origin)
+    else:
+        file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
     return ast.parse(file.read_text(encoding="utf-8"))

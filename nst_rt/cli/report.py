@@ -1,5 +1,6 @@
 """What verbs of the command line share: their report, their messages and the progress bar."""
 
+import logging
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -7,7 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from nst_rt.errors import InputError, with_flags
-from nst_rt.progress import Progress
+from nst_rt.progress import Progress, stages
+
+# Characters of a bar, and of a terminal in which the long one leaves room for the notes.
+_BAR, _SMALL_BAR, _WIDE = 40, 14, 110
 
 
 @dataclass(frozen=True)
@@ -65,42 +69,78 @@ def needs_extra(extra: str, what: str) -> Iterator[None]:
 
 
 @contextmanager
+def loading() -> Iterator[None]:
+    """On a terminal, say that PyTorch is being imported, which takes seconds; then remove it."""
+    if "torch" in sys.modules or not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status("loading PyTorch"):
+        yield
+
+
+@contextmanager
 def progress(title: str, *, counted: bool = True) -> Iterator[Progress]:
-    """A bar with an ETA on stderr, on a terminal only.
+    """A bar with the time left on stderr, on a terminal only; beside it what is being loaded.
 
     Args:
         title: before the bar.
         counted: show how many are done, and how many a second; else the bar shows a fraction.
     """
-    from rich import progress as rich_progress
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import BarColumn, TextColumn
+    from rich.progress import Progress as Bar
+    from rich.table import Column
 
     console = Console(stderr=True)
+    # Only notes are cut where the terminal is narrow, and not the times.
+    whole, cut = Column(no_wrap=True), Column(no_wrap=True, overflow="ellipsis", ratio=1)
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        *([MofNCompleteColumn(), TextColumn("{task.fields[rate]}")] if counted else []),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.description}", table_column=whole),
+        BarColumn(bar_width=_BAR if console.width >= _WIDE else _SMALL_BAR),
+        TextColumn("{task.fields[count]}", table_column=whole),
+        TextColumn("{task.fields[times]}", table_column=whole),
+        TextColumn("{task.fields[note]}", table_column=cut, markup=False),
     )
-    bar = rich_progress.Progress(*columns, console=console, disable=not console.is_terminal)
-    task = bar.add_task(title, total=None, rate="", note="")
+    bar = Bar(*columns, console=console, disable=not console.is_terminal, expand=True)
+    task = bar.add_task(title, total=None, count="", times="", note="")
 
     def advance(done: float, total: float | None, note: str) -> None:
-        bar.start()  # only now: messages on the way to the first step would tear the bar
-        speed = bar.tasks[0].speed
-        rate = f"{speed:.1f}/s" if speed else ""
-        bar.update(task, completed=done, total=total, rate=rate, note=note)
+        bar.start()
+        of_bar = bar.tasks[0]
+        bar.update(task, completed=done, total=total, note=note)
+        times = f"elapsed {_clock(of_bar.elapsed)}"
+        if of_bar.time_remaining is not None and not of_bar.finished:
+            times += f", {_clock(of_bar.time_remaining)} left"
+        count = f"{done:.0f}" + (f"/{total:.0f}" if total else "") if counted else ""
+        if counted and of_bar.speed:
+            count += f" {of_bar.speed:.1f}/s"
+        bar.update(task, count=count, times=times)
 
+    class Stage(logging.Handler):
+        """Shows what is being loaded."""
+
+        def emit(self, record: logging.LogRecord) -> None:
+            bar.start()
+            bar.update(task, note=record.getMessage())
+
+    stage = Stage(logging.DEBUG)
+    if not bar.disable:
+        stages.addHandler(stage)
+        stages.setLevel(logging.DEBUG)
+        stages.propagate = False
     try:
         yield advance
     finally:
+        stages.removeHandler(stage)
+        # Of work that failed before any progress, nothing is to be seen but the error.
+        bar.live.transient = not bar.tasks[0].completed
         bar.stop()
+
+
+def _clock(seconds: float | None) -> str:
+    """`0:12` or `1:02:03`."""
+    minutes, seconds = divmod(round(seconds or 0), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -4,10 +4,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from nst_rt.cli.mistakes import check_inputs
 from nst_rt.cli.options import add_overwrite
-from nst_rt.cli.report import Report, progress, table_text
+from nst_rt.cli.report import Report, loading, progress, table_text
 from nst_rt.errors import InputError
 
+SHORT = "list the styles that ship"
 EXAMPLES = ("", "photo.jpg -o sheet.png")
 DEFAULTS_OF = "nst_rt.infer.photos:style_sheet"
 
@@ -16,7 +18,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     add = p.add_argument
     add("photo", metavar="PHOTO", nargs="?", help="photo to stylize in every style")
     add("-o", "--output", metavar="SHEET", help="image to write (default: PHOTO_styles.png)")
-    add("--size", type=int, metavar="PX", help="long side of each image on the sheet")
+    add("--size", type=int, metavar="PX", help="long side of each image on the sheet, pixels")
     add_overwrite(p)
 
 
@@ -41,10 +43,11 @@ def run(*, photo: str | None = None, **options: Any) -> Report:
 def _sheet(
     photo: str, *, output: str | None = None, overwrite: bool = False, **options: Any
 ) -> Report:
-    from nst_rt.files import check_not_input
-    from nst_rt.images.io import check_image_output, save_image
-    from nst_rt.infer.photos import style_sheet
-
+    check_inputs([photo], "image")
+    with loading():
+        from nst_rt.files import check_not_input
+        from nst_rt.images.io import check_image_output, save_image
+        from nst_rt.infer.photos import style_sheet
     target = check_image_output(output or f"{Path(photo).stem}_styles.png", overwrite=overwrite)
     check_not_input([target], [photo])
     with progress("stylizing") as advance:

@@ -7,19 +7,21 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from nst_rt.cli.options import add_overwrite, style_images_by_name
-from nst_rt.cli.report import Report, needs_extra, progress, quantity, tell
+from nst_rt.cli.mistakes import check_inputs
+from nst_rt.cli.options import add_overwrite, shown, signature_defaults, style_images_by_name
+from nst_rt.cli.report import Report, loading, needs_extra, progress, quantity, tell
 from nst_rt.errors import InputError
-from nst_rt.recipes import recipe_steps
+from nst_rt.recipes import recipe_number
 
 # The flags of recipe settings, which jsonargparse reads, begin so.
 TRAINING_SETTINGS = ("--trainer", "--model", "--data")
 DEFAULTS_OF = "nst_rt.train.run:train_style"
+SHORT = "make a style of your own"
 EXAMPLES = (
-    "--style-image painting.jpg --photos ~/photos",
-    "--style-image painting.jpg --photos ~/photos --name mine --from gallery",
-    "--style-image a.jpg b=other.jpg --photos ~/photos --name both",
-    "--style-image painting.jpg --photos ~/photos --trainer.devices 2 --data.workers 4",
+    "--style-image art.jpg --photos photos",
+    "--style-image art.jpg --photos photos --name mine --from gallery",
+    "--style-image a.jpg b=other.jpg --photos photos --name both",
+    "--style-image art.jpg --photos photos --trainer.devices 2 --data.workers 4",
 )
 # With fewer steps, results cannot be good: from scratch, and from a trained network.
 _FEW_STEPS, _FEW_FURTHER_STEPS = 500, 100
@@ -43,14 +45,18 @@ def _printed(options: dict[str, Any]) -> Report:
 
 
 def _trained(options: dict[str, Any]) -> Report:
-    from lightning.pytorch.utilities import rank_zero_only
-
-    from nst_rt.train.recipes import parsed_settings, recipe_file
-    from nst_rt.train.run import train_style
-    from nst_rt.train.trainer import is_further_process
-
     if "style_image" in options:
-        options["style_image"] = style_images_by_name(options["style_image"])
+        options["style_image"] = named = style_images_by_name(options["style_image"])
+        check_inputs([*named.values()] if isinstance(named, dict) else [named], "image")
+    if "photos" in options:
+        check_inputs([options["photos"]], "image")
+    with loading():
+        from lightning.pytorch.utilities import rank_zero_only
+
+        from nst_rt.train.recipes import parsed_settings, recipe_file
+        from nst_rt.train.run import train_style
+        from nst_rt.train.trainer import is_further_process
+
     if "style_crop" in options:
         options["style_crop"] = crops_by_name(options["style_crop"])
     if "recipes" in options:
@@ -94,6 +100,24 @@ def crops_by_name(crops: Sequence[str]) -> str | dict[str, str]:
     return by_name
 
 
+def further_defaults() -> dict[str, Any]:
+    """Those of the default recipe, and of the classes that it configures."""
+    return {
+        **signature_defaults("nst_rt.train.task:StyleTraining"),
+        **signature_defaults("nst_rt.train.data:Photos"),
+        "batch_size": recipe_number("bold", "batch_size"),
+    }
+
+
+def _by_recipe(setting: str, **others: str) -> str:
+    """The default of a number, and that of other recipes, with the options that choose these."""
+    of_others = (
+        f"{shown(recipe_number(recipe, setting))} with {option}"
+        for recipe, option in others.items()
+    )
+    return "; ".join([shown(recipe_number("bold", setting)), *of_others])
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the verb."""
     add = parser.add_argument
@@ -103,48 +127,60 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="extend",
         metavar="FILE",
         help="image whose style is learned; several (FILE or NAME=FILE) make a model of several "
-        "styles",
+        "styles (required)",
     )
-    add("--photos", metavar="P", help="folder, zip archive or list of photos to train on")
+    add(
+        "--photos", metavar="P", help="folder, zip archive or list of photos to train on (required)"
+    )
     add("-o", "--output", metavar="FILE", help="model file (default: NAME.safetensors)")
     add("--name", metavar="NAME", help="name of the style (default: that of the style image)")
     add(
         "--from",
         dest="start_from",
         metavar="S",
-        help="trained network to start from, which takes minutes: gallery, a style or a model FILE",
+        help="trained network to start from, for a training of minutes: gallery, a style or a "
+        "model FILE",
     )
     add(
         "--affine-only",
         action="store_true",
-        help="train the affine pairs only, and keep the styles of the network of --from",
+        help="train only the scales and shifts that make a style, and keep the styles of the "
+        "network of "
+        "--from",
     )
     add(
         "--steps",
         type=int,
         metavar="N",
-        help=f"number of optimization steps (default: {recipe_steps('bold')}; "
-        f"{recipe_steps('new_style')} with --from, {recipe_steps('classic')} with --architecture "
-        "classic)",
+        help="number of training steps (default: "
+        f"{_by_recipe('max_steps', new_style='--from', classic='--architecture classic')})",
     )
-    add("--batch-size", type=int, metavar="N", help="photos per step and device (default: 2)")
+    add("--batch-size", type=int, metavar="N", help="number of photos per step and device")
     add(
         "--validation",
         metavar="V",
-        help="photos to validate on, or fraction of the photos to hold out (default: 0.05)",
+        help="folder, zip archive or list of photos to validate on, or fraction of --photos to "
+        "hold "
+        "out for it",
     )
-    add("--architecture", choices=("fast", "classic"), help="network to train (default: fast)")
+    add(
+        "--architecture",
+        choices=("fast", "classic"),
+        help="network to train: fast for live use, classic for stills (default: fast)",
+    )
     add(
         "--size",
         type=int,
         metavar="PX",
-        help="side of the crops, pixels (default: 224; 192 with --architecture classic)",
+        help="side of the crops of photos, pixels (default: "
+        f"{_by_recipe('size', classic='--architecture classic')})",
     )
     add(
         "--style-weight",
         type=float,
         metavar="W",
-        help="weight of the style against the content (default: 4; 8 with --from)",
+        help="weight of the style against the content (default: "
+        f"{_by_recipe('style_weight', new_style='--from')})",
     )
     add(
         "--style-crop",
@@ -162,10 +198,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for fact in ("title", "artist", "year", "license"):
         add(f"--{fact}", metavar="TEXT", help=f"{fact} of the style image, stored in the model")
     add("--runs", metavar="DIR", help="folder for logs, sample images and checkpoints")
-    add("--workers", type=int, metavar="N", help="processes that decode photos (default: 1)")
-    add("--seed", type=int, metavar="N", help="seed of all random numbers (default: 0)")
+    add("--workers", type=int, metavar="N", help="number of processes that decode photos")
+    add("--seed", type=int, metavar="N", help="seed of all random numbers")
     add("--resume", action="store_true", help="continue the run of this name")
-    add("--fast-dev-run", action="store_true", help="check that everything works, with one step")
+    add(
+        "--fast-dev-run",
+        action="store_true",
+        help="check that everything works with one step, and write nothing",
+    )
     add(
         "--config",
         dest="recipes",
@@ -182,6 +222,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--vgg-weights",
         metavar="W",
-        help="VGG19 weights: caffe, torchvision or a file (default: caffe)",
+        help="VGG19 weights: caffe, torchvision or a file",
     )
     add_overwrite(parser)

@@ -1,18 +1,19 @@
 """Stylize video files; audio, subtitles and timestamps are kept."""
 
 import argparse
-import glob
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nst_rt.cli.mistakes import check_inputs, check_suffix, expanded, size_meant, videos_in
 from nst_rt.cli.options import (
     add_backend_arguments,
     add_overwrite,
     add_style_arguments,
+    constant,
     frame_size,
 )
-from nst_rt.cli.report import Report, progress, quantity, tell
+from nst_rt.cli.report import Report, loading, progress, quantity, tell
 from nst_rt.errors import (
     InputError,
     InterruptedWorkError,
@@ -21,7 +22,6 @@ from nst_rt.errors import (
     StyleTransferError,
     with_flags,
 )
-from nst_rt.files import shown_source
 from nst_rt.times import parse_time
 
 if TYPE_CHECKING:
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from nst_rt.infer.video import VideoResult
 
 _STDIO = "-"
+_STABILIZER = "nst_rt.infer.stability.stabilizer"
 
+SHORT = "stylize videos, with sound"
 EXAMPLES = (
     "film.mp4 --style starry_night",
     "film.mp4 -o out.mp4 --style starry_night=0.7,great_wave=0.3",
@@ -43,11 +45,13 @@ DEFAULTS_OF = "nst_rt.infer.video.convert:stylize_video"
 def add_arguments(p: argparse.ArgumentParser) -> None:
     """Add the arguments of `video`."""
     add = p.add_argument
+    rate = constant("nst_rt.infer.video.picture_reader:_FOLDER_RATE")
     add(
         "source",
         metavar="IN",
         nargs="+",
-        help="video files, folders of images, or - for standard input",
+        help="video files, folders of videos, folders of the frames of a video, or - for standard "
+        "input",
     )
     add(
         "-o",
@@ -67,40 +71,70 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
         "--crf",
         type=int,
         metavar="Q",
-        help="quality, 0 (best) to 51, or 63 for av1 and vp9 (default: 20 for h264)",
+        help="quality, from 0 (best, largest) to 51, or 63 for av1 and vp9 "
+        f"(default: {_by_codec('DEFAULT_CRF')})",
     )
-    add("--preset", metavar="P", help="encoding speed of the codec (default: veryfast for h264)")
-    add("--start", type=_time, metavar="T", help="start of the part, seconds or H:MM:SS")
-    add("--end", type=_time, metavar="T", help="end of the part, seconds or H:MM:SS")
+    add(
+        "--preset",
+        metavar="P",
+        help="speed of encoding against size, such as ultrafast to veryslow for h264 and hevc "
+        f"(default: {_by_codec('DEFAULT_PRESET')})",
+    )
+    time = "of the part to convert, seconds or H:MM:SS"
+    add("--start", type=_time, metavar="T", help=f"start {time} (default: 0)")
+    add("--end", type=_time, metavar="T", help=f"end {time} (default: the end of the video)")
     add(
         "--size",
         type=_size,
         metavar="PX",
-        help="long side in pixels, or WxH (default: input's)",
+        help="long side in pixels, or WxH (default: the input's)",
     )
-    add("--scale", type=float, metavar="X", help="factor for both sides, such as 0.5")
-    add("--fps", type=_rate, metavar="N", help="constant frame rate, such as 30000/1001")
+    add("--scale", type=float, metavar="X", help="factor for both sides, such as 0.5 (default: 1)")
+    add(
+        "--fps",
+        type=_rate,
+        metavar="N",
+        help="constant rate, frames per second, such as 30 or 30000/1001 (default: the input's; "
+        f"{rate} for a folder)",
+    )
     add(
         "--stability",
         type=float,
         metavar="0..1",
-        help="how firmly brush strokes stay in place, 0 (off) to 1 (default: 0.95, or 0 for less "
-        "than 5 frames per second)",
+        help="how firmly brush strokes stay in place, 0 (off) to 1 (default: "
+        f"{constant(f'{_STABILIZER}:DEFAULT_STABILITY')}; 0 for less than "
+        f"{constant(f'{_STABILIZER}:_MIN_RATE')} frames per second)",
     )
     add("--resume", action="store_true", help="continue an interrupted conversion, if there is one")
-    add("--segment", type=int, metavar="N", help="maximum number of frames that interruptions lose")
+    add(
+        "--segment",
+        type=int,
+        metavar="N",
+        help="frames per segment, the most that an interruption loses",
+    )
     add_style_arguments(p, over_time=True)
     add_backend_arguments(p)
     add_overwrite(p)
 
 
+def _by_codec(name: str) -> str:
+    """Defaults of all codecs: `20 for h264, 24 for hevc, ...`."""
+    defaults = constant(f"nst_rt.infer.video.encoder:{name}")
+    codecs: dict[Any, list[str]] = {}
+    for codec, value in defaults.items():
+        codecs.setdefault(value, []).append(codec)
+    return ", ".join(f"{value} for {' and '.join(names)}" for value, names in codecs.items())
+
+
 def run(source: list[str], output: str | None = None, **options: Any) -> Report:
     """Stylize one or several video files."""
-    from nst_rt.infer.video import default_output
-
     sources = _sources(source)
+    if len(sources) == 1:
+        check_suffix(output, ".mp4")
     if len(sources) > 1 or (output is not None and _is_folder(output)):
         return _several(sources, output, options)
+    with loading():
+        from nst_rt.infer.video import default_output
     if output is None:
         output = str(default_output(sources[0], **_naming(options)))
     report = _converted(sources[0], output, options)
@@ -109,10 +143,13 @@ def run(source: list[str], output: str | None = None, **options: Any) -> Report:
 
 def conversion_report(done: "VideoResult") -> Report:
     """The result of a conversion, for people and programs."""
-    tracks = ", ".join(str(track) for track in done.tracks) or "no other tracks"
+    # What was changed or left out has been said by a warning.
+    tracks = [str(track) for track in done.tracks if str(track) not in done.warnings]
+    tracks += [] if done.tracks else ["no audio"]
     frames = quantity(done.frames, "frame")
     if done.resumed:
         frames += f" ({done.resumed} of them before)"
+    speed = f"{done.fps:.1f} frames per second"
     facts = {
         "output": str(done.output),
         "frames": done.frames,
@@ -127,7 +164,7 @@ def conversion_report(done: "VideoResult") -> Report:
         "backend": done.backend,
     }
     return Report(
-        f"{done.output}: {frames}, {done.fps:.1f} frames per second, {tracks}, {done.backend}",
+        ", ".join([f"{done.output}: {frames}", speed, *tracks, done.backend]),
         facts,
         PartialResultError.exit_code if done.damage else 0,
     )
@@ -135,7 +172,8 @@ def conversion_report(done: "VideoResult") -> Report:
 
 def _several(sources: list[str], output: str | None, options: dict[str, Any]) -> Report:
     """Convert each file into a folder; a bad one does not stop the others."""
-    from nst_rt.infer.frame_stylizer import load_frame_stylizer
+    with loading():
+        from nst_rt.infer.frame_stylizer import load_frame_stylizer
     from nst_rt.infer.video import ConversionSettings, check_conversion, work_path
 
     targets = _targets(sources, output, _naming(options))
@@ -202,15 +240,10 @@ def _converted(source: str, output: str, options: dict[str, Any]) -> Report:
 
 
 def _sources(given: list[str]) -> list[str]:
-    """The files, with patterns, which not every shell expands, replaced by what they match."""
-    sources: list[str] = []
-    for name in given:
-        is_pattern = glob.has_magic(name) and not Path(name).exists()
-        found = sorted(glob.glob(name)) if is_pattern else [name]  # noqa: PTH207
-        if not found:
-            raise InputError(f"{shown_source(name)}: no files match")
-        sources += found
-    return sources
+    """The files; a folder of videos stands for all of them."""
+    names = expanded(given)
+    check_inputs(names, "video")
+    return [file for name in names for file in videos_in(name) or [name]]
 
 
 def _is_folder(output: str) -> bool:
@@ -228,9 +261,9 @@ def _targets(sources: list[str], output: str | None, naming: dict[str, Any]) -> 
 
     folder = None if output is None else Path(output)
     if folder is not None and folder.exists() and not folder.is_dir():
-        raise OutputExistsError(f"{folder}: several videos need a folder; this is a file")
+        raise OutputExistsError(f"{folder}: a file; several videos need a folder, such as out/")
     if folder is not None and folder.suffix.lower() in VIDEO_SUFFIXES and not folder.exists():
-        raise InputError(f"{folder}: several videos need a folder")
+        raise InputError(f"{folder}: not a folder; several videos need one, such as out/")
     targets: dict[str, Path] = {}
     for name in sources:
         target = default_output(name, **naming)
@@ -257,6 +290,7 @@ def _size(text: str) -> "int | tuple[int, int]":
     except argparse.ArgumentTypeError as error:
         raise argparse.ArgumentTypeError(
             f"{text!r} is neither a long side such as 1280 nor a size such as 640x480"
+            + size_meant(text, sides=1)
         ) from error
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from nst_rt.infer.web.server import Ready
 
 DEFAULTS_OF = "nst_rt.infer.web.server:serve"
+SHORT = "all of it, in the browser"
 EXAMPLES = (
     "",
     "--host 0.0.0.0 --token --self-signed",

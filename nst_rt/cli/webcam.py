@@ -1,18 +1,19 @@
 """Stylize a camera live, in a window and for other programs."""
 
 import argparse
-import signal
 from typing import Any
 
 from nst_rt.cli.options import (
     add_backend_arguments,
     add_overwrite,
     add_style_arguments,
+    constant,
     frame_size,
 )
 from nst_rt.cli.report import Report, quantity, tell
 from nst_rt.files import shown_source
 
+SHORT = "stylize a camera, live"
 EXAMPLES = (
     "0 --style starry_night",
     "/dev/video2 --size 640x480 --record out.mp4",
@@ -36,13 +37,16 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
         "--stability",
         type=float,
         metavar="X",
-        help="stability of strokes, 0 (off) to 1 (default: 0.95)",
+        help="how firmly brush strokes stay in place, 0 (off) to 1",
     )
     add(
         "--size",
         type=frame_size,
         metavar="WxH",
-        help="size to request from a camera (default: 1280x720); maximum size of other sources",
+        help="size to request from a camera, pixels (default: "
+        f"{'x'.join(map(str, constant('nst_rt.infer.live.camera:DEFAULT_SIZE')))}); maximum size "
+        "of "
+        "other sources",
     )
     add(
         "--fps",
@@ -53,16 +57,30 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     add(
         "--mirror",
         action=argparse.BooleanOptionalAction,
-        help="swap left and right; by default for a camera in a window, without --virtual-camera",
+        help="swap left and right, as a mirror does (default: for a camera in a window, without "
+        "--virtual-camera)",
     )
-    add("--snapshots", metavar="FOLDER", help="folder to which the keys s and r save")
+    add(
+        "--snapshots",
+        metavar="FOLDER",
+        help="folder in which the keys s (snapshot) and r (recording) save",
+    )
     window = argparse.BooleanOptionalAction
-    add("--window", action=window, help="open a window; without it choose another output")
+    add(
+        "--window",
+        action=window,
+        help="show a window (default), or only another output, which is then required",
+    )
     add("--record", metavar="FILE", help="record to FILE from the beginning: .mp4, .mkv or .mov")
     add("--virtual-camera", action="store_true", help="feed a virtual camera for other programs")
     add("--mjpeg", metavar="[HOST:]PORT", help="serve MJPEG over HTTP (default HOST: 127.0.0.1)")
     add("--token", metavar="T", help="token for viewers, if other machines can reach HOST")
-    add("--duration", type=float, metavar="SECONDS", help="seconds after which to stop")
+    add(
+        "--duration",
+        type=float,
+        metavar="SECONDS",
+        help="stop after so many seconds (default: never)",
+    )
     add_overwrite(p)
     add_backend_arguments(p)
 
@@ -75,12 +93,7 @@ def run(*, source: str = "0", **options: Any) -> Report:
 
     from nst_rt.infer.live.webcam import stylize_webcam
 
-    # A service manager stops a session as Ctrl-C does: recordings are completed.
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        done = stylize_webcam(source, on_output=tell, **options)
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    done = stylize_webcam(source, on_output=tell, **options)
     text = f"{quantity(done.frames, 'frame')} in {done.seconds:.1f} seconds"
     if done.seconds:
         text += f", {done.frames / done.seconds:.1f} per second"

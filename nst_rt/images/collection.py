@@ -6,7 +6,7 @@ import os
 import zipfile
 import zlib
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePath, PurePosixPath
@@ -22,6 +22,11 @@ logger = logging.getLogger(__name__)
 
 HELD_OUT = 0.05  # fraction of the photos that training leaves out
 _UTF_8 = 0x800  # flag of archive members whose names are UTF-8
+# Images to their owners, which nst-rt does not read, or only with a package that is not installed.
+_CAMERA_SUFFIXES = {".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".rw2"}
+_UNREAD_SUFFIXES = _CAMERA_SUFFIXES | {
+    *(".avif", ".dds", ".exr", ".hdr", ".heic", ".heif", ".jxl", ".psd", ".svg", ".tga", ".xcf")
+}
 # Raised by archives that are damaged, encrypted (RuntimeError) or of an unknown compression
 # (NotImplementedError).
 _UNREADABLE = (
@@ -147,7 +152,9 @@ def find_photos(source: Path | str) -> list[Photo]:
     if not source.exists():
         raise InputError(f"{shown_source(source)}: no such folder, list or zip archive")
     if source.is_dir():
-        photos = [Photo(path) for path in _files(source) if _holds_photo(path)]
+        files = list(_files(source))
+        photos = [Photo(path) for path in files if _holds_photo(path)]
+        _tell_unread(source, set(files) - {photo.path for photo in photos})
     elif zipfile.is_zipfile(source):
         photos = _packed(check_input(source))
     elif _holds_photo(source):
@@ -159,6 +166,19 @@ def find_photos(source: Path | str) -> list[Photo]:
             f"{source}: contains no images; give a folder, list or zip archive of photos"
         )
     return sorted(photos, key=lambda photo: (photo.path, PurePosixPath(photo.member)))
+
+
+def _tell_unread(folder: Path, others: Iterable[Path]) -> None:
+    """Warn once of images in formats that are not read here; of other files nobody expects it."""
+    names = sorted(path.name for path in others if path.suffix.lower() in _UNREAD_SUFFIXES)
+    if names:
+        shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+        logger.warning(
+            "%s: passed over %d in formats that are not read here (%s)",
+            folder,
+            len(names),
+            shown,
+        )
 
 
 def is_collection(source: Path | str) -> bool:

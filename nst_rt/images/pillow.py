@@ -61,7 +61,7 @@ def readable_image(
     except MemoryError as error:
         raise InputError(f"{path}: not enough memory to read it") from error
     except Exception as error:  # decoders raise anything on damaged bytes
-        raise InputError(f"{path}: damaged or unreadable image ({_one_line(error)})") from error
+        raise InputError(f"{path}: damaged image: {_one_line(error)}") from error
 
 
 @contextmanager

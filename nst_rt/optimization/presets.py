@@ -14,7 +14,13 @@ OptimizerName = Literal["lbfgs", "adam"]
 
 # The layers of Gatys et al. 2016, section 3.
 CONTENT_LAYERS: Mapping[str, float] = {"relu4_2": 1.0}
-STYLE_LAYERS: Mapping[str, float] = {f"relu{block}_1": 1.0 for block in range(1, 6)}
+STYLE_LAYERS: Mapping[str, float] = {
+    "relu1_1": 1.0,
+    "relu2_1": 1.0,
+    "relu3_1": 1.0,
+    "relu4_1": 1.0,
+    "relu5_1": 1.0,
+}
 
 # By optimizer, if it is not the preset's.
 _LEARNING_RATES: Mapping[str, float] = {"lbfgs": 1.0, "adam": 0.02}

@@ -39,10 +39,17 @@ _IMAGES = ("content", "style", "content_mask", "style_masks", "init")
 
 @dataclass(frozen=True)
 class OptimizeResult:
-    """An optimized image: its file, and its last iterate."""
+    """An optimized image.
+
+    Attributes:
+        output: its file.
+        iterate: the last iterate.
+        schedule: long side in pixels and number of steps of each scale, coarsest first.
+    """
 
     output: Path
     iterate: Iterate
+    schedule: Sequence[tuple[int, int]]
 
 
 def optimize_to_file(
@@ -158,7 +165,7 @@ def optimize_to_file(
         if chart is not None:
             plot_losses([LossRecord(*entry) for entry in run.losses], chart)
     run.remove()
-    return OptimizeResult(target, iterate)
+    return OptimizeResult(target, iterate, optimization.schedule)
 
 
 class _Run:

@@ -61,7 +61,7 @@ BAD = [
     (["image", PHOTO, *OUT, "--strength", "much"], "number, not 'much'"),
     (["image", PHOTO, *OUT, "--stlye", "udnie"], "--style?"),
     (["image", PHOTO, *OUT, "--nothing=3"], "--nothing"),
-    (["image", PHOTO, "-o", "out"], "suffix; use one of .png"),
+    (["image", PHOTO, "-o", "out"], "out.png, or out/"),
     (["image", PHOTO, *OUT, "--style", PAINTING], "--style-image"),
     (["image", PHOTO, *OUT, "--style", "starry"], "'starry_night'"),
     (["image", PHOTO, *OUT, "--style", "text.safetensors"], "text.safetensors"),
@@ -294,6 +294,8 @@ def test_every_verb_has_help_with_an_example(run: Run) -> None:
 
 def _verbs() -> dict[str, argparse.ArgumentParser]:
     found = next(a for a in _parser()._actions if isinstance(a, argparse._SubParsersAction))
+    for verb in found.choices.values():
+        verb.format_help()  # which adds the defaults of signatures
     return dict(found.choices)
 
 

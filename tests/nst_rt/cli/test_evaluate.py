@@ -32,7 +32,8 @@ def run(run: Run, monkeypatch: pytest.MonkeyPatch, astronaut: Path) -> Run:
     Path("photos").mkdir()
     save_image(load_image(astronaut, size=64), "photos/b.png")
     Path("photos", "a.jpg").write_text("no image")
-    Path("text.png").write_text("no image")
+    for name in ("text.png", "p.jpg", "x.jpg", "y.jpg", "z.jpg"):
+        Path(name).write_text("no image")
     return partial(run, "evaluate")
 
 
@@ -125,9 +126,9 @@ GIVEN = (
 def test_options_reach_the_library_and_defaults_do_not(
     run: Run, passed: dict[str, object], style_image: str, given: tuple[object, ...], expected: dict
 ) -> None:
-    run("m", "--style-image", style_image, "--photos", "d", *given)
+    run("m", "--style-image", style_image, "--photos", "photos", *given)
     assert callable(passed.pop("progress"))
-    assert passed == {"model": "m", "photos": "d", **expected}
+    assert passed == {"model": "m", "photos": "photos", **expected}
 
 
 def test_style_images_are_named_by_file_or_explicitly(tmp_path: Path) -> None:
@@ -169,7 +170,7 @@ BAD = [
     (["starry_night", "--photos", "p", "--clip", "c.mp4"], "--clip.*--photos"),
     (["nobody", "--clip", "no.mp4"], r"no\.mp4"),  # which is found before the style is loaded
     (["starry_night", "--clip", "text.png"], r"text\.png"),
-    (["starry_night", "--clip", "no.mp4", "--frames", "1"], "not 1"),
+    (["starry_night", "--clip", "text.png", "--frames", "1"], "not 1"),
     (["text.png", *GOOD], r"text\.png"),
     (["starry_night", *GOOD, "--count", "few"], "'few'"),
     (["starry_night", *GOOD, "--held-out"], "2 photos"),

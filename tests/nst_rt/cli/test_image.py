@@ -105,6 +105,7 @@ def test_skipped_photos_are_a_partial_result(run: Run, monkeypatch: pytest.Monke
     images = (StylizedImage(Path("a.png"), 40, 30),)
     done = ImagesResult(images, 0, {"b": "b: damaged"}, "torch f32 on cpu")
     monkeypatch.setattr("nst_rt.infer.photos.stylize_images", lambda *_, **__: done)
+    Path("photos").mkdir()
     code, out, err = run("photos")
     assert (code, err.count("\n")) == (3, 1)
     assert "a.png, 40x30, 1 skipped" in out

@@ -16,7 +16,7 @@ from command_line import Run
 from PIL import Image
 
 import nst_rt
-from nst_rt.cli import _parser
+from nst_rt.cli import _parser, verb_parsers
 from nst_rt.cli.options import signature_defaults, signature_types
 from nst_rt.errors import StyleTransferError
 from nst_rt.images.io import load_image
@@ -224,6 +224,8 @@ def test_options_reach_the_library(
 
     monkeypatch.setattr("nst_rt.optimization.runs.optimize_to_file", optimize_to_file)
     monkeypatch.setattr("nst_rt.infer.video.timelapse.timelapse", timelapse)
+    for name in ("a.jpg", "b.jpg", "c.jpg"):
+        Path(name).touch()
     files = ("a.jpg", "--style-image", "b.jpg", "c.jpg", "-o", "out.png")
     assert run(*files, *arguments)[2] == "nst-rt: passed\n"
     assert callable(seen.pop("progress"))
@@ -234,8 +236,8 @@ def test_options_reach_the_library(
 def test_every_argument_of_the_library_is_an_option() -> None:
     parameters = set(inspect.signature(nst_rt.Optimization).parameters)
     parameters |= set(inspect.signature(optimize_to_file).parameters)
-    [verbs] = (action for action in _parser()._actions if action.choices)
-    options = {action.dest for action in verbs.choices["optimize"]._actions}  # type: ignore[index]
+    verbs = verb_parsers(_parser())
+    options = {action.dest for action in verbs["optimize"]._actions}
     only_python = {"style", "dtype", "settings", "progress", "on_iterate"}
     assert parameters - options == only_python
     assert options - parameters == {"help", "json", "style_image", "pairs", "grid"}

@@ -15,8 +15,15 @@ TRAIN = ["train", "--photos", "photos", "--style-image"]
 
 
 @pytest.fixture
-def passed(monkeypatch: pytest.MonkeyPatch, two_styles: StyleModel) -> dict[str, Any]:
-    """The options that reach the training."""
+def passed(
+    monkeypatch: pytest.MonkeyPatch, two_styles: StyleModel, tmp_path: Path
+) -> dict[str, Any]:
+    """The options that reach the training, in a folder with what the command names."""
+    monkeypatch.chdir(tmp_path)
+    for folder in ("b", "photos"):
+        Path(folder).mkdir()
+    for name in ("a.png", "a.jpg", "b.png", "b/c.png"):
+        Path(name).touch()
     options: dict[str, Any] = {}
     record = {"steps": 12, "losses": {"style": 0.25}, "skipped": 3}
 
@@ -115,6 +122,7 @@ def test_interrupted_training_names_the_flag_that_resumes(
     assert "--resume" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("passed")
 @pytest.mark.parametrize("package", ["lightning", "jsonargparse", "tensorboard"])
 def test_missing_packages_are_an_error_in_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], package: str

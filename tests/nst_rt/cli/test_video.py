@@ -220,6 +220,7 @@ def test_os_error_without_reason(run: Run, monkeypatch: pytest.MonkeyPatch) -> N
         raise OSError("cut off")
 
     monkeypatch.setattr("nst_rt.infer.video.stylize_video", broken)
+    Path("in.mp4").touch()
     code, _, err = run("in.mp4", "-o", "out.mp4")
     assert code == 2
     assert "cut off" in err
