@@ -103,6 +103,11 @@ class AdaptiveStylizer:
     def scale(self) -> float:
         return self._stylizer.scale
 
+    @property
+    def preparing(self) -> bool:
+        """Whether frames keep the style they had because the network of the next is compiled."""
+        return self._next is not None and self._next.runs != self._stylizer.runs
+
     def close(self) -> None:
         """End the thread that compiles."""
         self._background.shutdown(wait=True, cancel_futures=True)

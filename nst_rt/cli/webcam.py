@@ -16,6 +16,7 @@ from nst_rt.files import shown_source
 EXAMPLES = (
     "0 --style starry_night",
     "/dev/video2 --size 640x480 --record out.mp4",
+    "film.mp4 --fullscreen --loop --rotate 30",
     "rtsp://192.168.1.20/stream --no-window --mjpeg 8080",
 )
 DEFAULTS_OF = "nst_rt.infer.live.webcam:stylize_webcam"
@@ -58,6 +59,14 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     add("--snapshots", metavar="FOLDER", help="folder to which the keys s and r save")
     window = argparse.BooleanOptionalAction
     add("--window", action=window, help="open a window; without it choose another output")
+    add("--fullscreen", action="store_true", help="begin in full screen; Esc leaves it")
+    add(
+        "--rotate",
+        type=float,
+        metavar="SECONDS",
+        help="change to the next style every SECONDS; a style that a key chooses stays as long",
+    )
+    add("--loop", action="store_true", help="start a video file again at its end")
     add("--record", metavar="FILE", help="record to FILE from the beginning: .mp4, .mkv or .mov")
     add("--virtual-camera", action="store_true", help="feed a virtual camera for other programs")
     add("--mjpeg", metavar="[HOST:]PORT", help="serve MJPEG over HTTP (default HOST: 127.0.0.1)")
