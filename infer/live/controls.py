@@ -16,7 +16,7 @@ _LARGER = 1.25  # factor of the stroke size by one key
 
 _DIGITS = frozenset("123456789")
 _PAGE = len(_DIGITS)  # number of styles that they choose from
-_PAGE_SECONDS = 4.0  # that the titles of a page are shown
+PAGE_SECONDS = 4.0  # that the titles of a page are shown
 
 # Names of the keys and what they do, as the help shows them: group -> rows.
 KEYS: dict[str, tuple[tuple[str, str], ...]] = {
@@ -173,7 +173,7 @@ class LiveControls:
         """Let the digits choose from other styles, `count` pages further, round and round."""
         pages = -(-len(self.styles) // _PAGE)
         self._page = (self._page + count) % pages
-        self._page_until = self._clock() + _PAGE_SECONDS
+        self._page_until = self._clock() + PAGE_SECONDS
 
     @property
     def page(self) -> tuple[tuple[str, ...], ...]:

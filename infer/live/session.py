@@ -28,7 +28,7 @@ _REPEAT_SECONDS = 1.0  # without a frame, after which the sinks get the last one
 _AVERAGED = 30  # number of frames over which frame rate and latency are averaged
 _FIGURES_SECONDS = 0.5  # that figures stay, so that they can be read
 _BLACK = np.zeros((16, 16, 3), np.uint8)
-_HELP = Panel(tuple(row for group, rows in KEYS.items() for row in ((group,), *rows)), "middle")
+HELP = Panel(tuple(row for group, rows in KEYS.items() for row in ((group,), *rows)), "middle")
 
 
 @dataclass(frozen=True)
@@ -241,7 +241,7 @@ class LiveSession:
             minutes, rest = divmod(int(self._recorder.seconds), 60)
             yield Panel(((f"REC {minutes}:{rest:02}",),), "corner", dot=True)
         if controls.help:
-            yield _HELP
+            yield HELP
         elif message:
             yield Panel(((message,),), "middle")
         elif page := controls.page:
