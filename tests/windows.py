@@ -15,7 +15,7 @@ from nst_rt.infer.live.window import TITLE
 
 T = TypeVar("T")
 # Not a limit on speed: what has not happened by then on the busiest machine never will.
-PATIENCE = 300.0
+PATIENCE = float(os.environ.get("NST_RT_PATIENCE", "300"))
 
 SIZE = (320, 240)
 # Places in a window of that size: the status line, an area free of text, the middle, the corner of
