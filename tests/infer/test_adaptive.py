@@ -200,8 +200,10 @@ def test_frames_go_on_while_another_architecture_is_compiled(
         held.set_style(LiveStyle({style: 1.0}, stroke_size=FULL_SIZE))
         stylize(held)
         assert held._stylizer.blend == {first: 1.0}
+        assert held.preparing == (style != first)
         stylize(held)
         assert held._stylizer.blend == {style: 1.0}
+        assert not held.preparing
     assert len(clock.compiled) == 2
 
 

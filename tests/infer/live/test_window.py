@@ -151,8 +151,8 @@ def test_window_says_that_a_camera_is_being_opened(
     assert shot[CLEAR].max() == 0
     session.press("q")
     wait_for(lambda: not xdotool("search", "--name", f"^{TITLE}$") or None, "no window")
-    server.close()  # or the program would wait until it gives up
-    assert session.program.wait(PATIENCE) == 0
+    assert session.program.wait(PATIENCE) == 0  # once the attempt to open it is given up
+    server.close()
 
 
 # A former style is shown for as long as the network of the chosen one is compiled; here forever.
