@@ -177,6 +177,8 @@ class AdaptiveStylizer:
             size = stylizer.working_size(height, width)
             gray = np.full((*size, 3), 128, np.uint8)
             for kind, each in dict(zip(stylizer.runs, stylizer.passes, strict=True)).items():
+                if kind in self._costs:  # it stylizes frames meanwhile, one at a time
+                    continue
                 stylizer.stylize_shrunk(gray, [each])  # compiles
                 times = []
                 for _ in range(_CALIBRATION_FRAMES):
