@@ -231,6 +231,21 @@ def test_networks_that_stylize_are_not_measured_again(
     assert kind not in measured
 
 
+def test_network_is_not_used_before_it_is_measured(
+    held: AdaptiveStylizer, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first measurement compiles it, and runs it in the other thread for a while."""
+    clock.nanoseconds = 500
+    play(held, 3)
+    monkeypatch.setattr(Machine, "is_ready", lambda *_: True)
+    held.set_style(LiveStyle({"other": 1.0}, stroke_size=FULL_SIZE))
+    held.stylize(FRAME)
+    assert held._stylizer.blend == {"waves": 1.0}
+    stylize(held)
+    stylize(held)
+    assert held._stylizer.blend == {"other": 1.0}
+
+
 def test_no_frame_is_late_when_styles_switch(create: Create, clock: Clock) -> None:
     clock.nanoseconds = 500  # 9.6 million a frame, of 10
     stylizer = create(stabilizer=Stabilizer())
