@@ -1,4 +1,4 @@
-"""A time code in large blocks along the lower edge of a frame, which survives stylization.
+"""A time code in large blocks along the upper edge of a frame, which survives stylization.
 
 Each bit is a pair of blocks, light and dark for 1, dark and light for 0. Reading compares the two
 and needs no threshold: a style may change colors and contrast, as long as light stays lighter than
@@ -17,11 +17,11 @@ _MIN_DIFFERENCE = 4.0  # levels between the blocks of a pair
 
 
 def numbered(frame: Frame, number: int) -> Frame:
-    """A copy of a frame with a number, modulo 4096, in two rows of blocks at the lower edge."""
+    """A copy of a frame with a number, modulo 4096, in two rows of blocks at the upper edge."""
     marked = frame.copy()
     code = number % 2**BITS
     word = code << _CHECK | _check(code)
-    for index, (first, second) in enumerate(_blocks(*frame.shape[:2])):
+    for index, (first, second) in enumerate(_blocks(frame.shape[1])):
         bit = word >> index & 1
         marked[first] = 255 * bit
         marked[second] = 255 * (1 - bit)
@@ -35,9 +35,9 @@ def read_number(frame: np.ndarray) -> int | None:
         frame: shape (H, W, 3), uint8, any channel order.
     """
     rows = _ROWS * _side(frame.shape[1])  # only these rows, for speed
-    gray = cv2.cvtColor(np.ascontiguousarray(frame[-rows:, :, :3]), cv2.COLOR_BGR2GRAY)
+    gray = cv2.cvtColor(np.ascontiguousarray(frame[:rows, :, :3]), cv2.COLOR_BGR2GRAY)
     word = 0
-    for index, (first, second) in enumerate(_blocks(*gray.shape)):
+    for index, (first, second) in enumerate(_blocks(gray.shape[1])):
         difference = float(_core(gray[first]).mean() - _core(gray[second]).mean())
         if abs(difference) < _MIN_DIFFERENCE:
             return None
@@ -60,12 +60,12 @@ def _side(width: int) -> int:
     return width // (2 * (BITS + _CHECK) // _ROWS)
 
 
-def _blocks(height: int, width: int) -> list[tuple[tuple[slice, slice], tuple[slice, slice]]]:
+def _blocks(width: int) -> list[tuple[tuple[slice, slice], tuple[slice, slice]]]:
     pairs = (BITS + _CHECK) // _ROWS
     side = _side(width)
 
     def block(row: int, column: int) -> tuple[slice, slice]:
-        top = height - (_ROWS - row) * side
+        top = row * side
         return slice(top, top + side), slice(column * side, (column + 1) * side)
 
     return [

@@ -209,7 +209,9 @@ class AdaptiveStylizer:
         is_other = self._next.runs != self._stylizer.runs
         if is_other and self._knows(self._next):
             self._next.scale = self._scale_for(self._next, height, width, self._allowed)
-        if self._next.is_ready(height, width):
+        # A network that is being measured is compiled, but runs in the other thread still.
+        is_measured = self._budget == float("inf") or self._knows(self._next)
+        if is_measured and self._next.is_ready(height, width):
             if is_other or self._next.scale != self.scale:
                 self._forget_times()
             self._frame_stylizer.stylizer = self._next
@@ -233,6 +235,8 @@ class AdaptiveStylizer:
         size = trial.working_size(height, width)
         gray = np.full((*size, 3), 128, np.uint8)
         for kind, each in dict(zip(trial.runs, trial.passes, strict=True)).items():
+            if kind in self._costs:  # it stylizes frames meanwhile, one at a time
+                continue
             trial.stylize_shrunk(gray, [each])  # compiles
             times = []
             for _ in range(_CALIBRATION_FRAMES):

@@ -123,6 +123,16 @@ class StyleSet:
         """Names of all styles, in order."""
         return list(self._entries)
 
+    @property
+    def titles(self) -> dict[str, str]:
+        """Name -> a title that no earlier style has, as two networks may have one style image."""
+        titles: dict[str, str] = {}
+        for name, entry in self._entries.items():
+            title = entry.style.title
+            is_free = title and title not in titles.values()
+            titles[name] = title if is_free else name.replace("_", " ").capitalize()
+        return titles
+
     def passes(self, style: str | Sequence[str] | Mapping[str, float]) -> tuple[Pass, ...]:
         """The passes that a style or a blend takes: one for each group of related styles.
 

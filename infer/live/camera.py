@@ -57,6 +57,7 @@ class Camera:
             frames per second) and may choose the nearest that it has. Streams and files that are
             larger are scaled down to fit; by default they keep their size.
         fps: maximum number of requests per second to a URL that serves single images, at most 10.
+        loop: whether a file starts again at its end.
 
     Attributes:
         is_device: whether it is a camera of this machine.
@@ -66,22 +67,30 @@ class Camera:
 
     Raises:
         CameraError: a camera or stream cannot be opened; the message lists the cameras there are.
-        InputError, VideoError: a file that is missing or not a video; a size under 16 px.
+        InputError, VideoError: a file that is missing or not a video; a size under 16 px;
+            `loop` with a camera or a stream, which have no end.
     """
 
     time_base = TIME_BASE
 
     def __init__(
-        self, source: str | int = 0, *, size: Size | None = None, fps: float | None = None
+        self,
+        source: str | int = 0,
+        *,
+        size: Size | None = None,
+        fps: float | None = None,
+        loop: bool = False,
     ) -> None:
         if size is not None and min(size) < 16:
             raise InputError(f"`size` must be at least 16 px a side, not {size[0]}x{size[1]}")
         self.source = str(source)
-        self.is_device = self.source.isdecimal() or self.source.startswith("/dev/video")
+        self.is_device = is_device(self.source)
         self.problem = ""
-        # As others may see it on a screen: without a password.
-        self._name = f"camera {source}" if self.is_device else shown_source(self.source)
+        self._name = source_name(self.source)
         self._size = size
+        self._loop = loop
+        if loop and self.is_device:
+            raise InputError(f"`loop` is for video files; {self._name} is a camera and has no end")
         self._is_stream = "://" in self.source
         if not (self.is_device or self._is_stream):
             probe(self.source)
@@ -91,6 +100,9 @@ class Camera:
         # own speed. A URL of one frame is a camera that serves its current image.
         is_recording = self._is_stream and self._capture.get(cv2.CAP_PROP_FRAME_COUNT) > 1
         self.is_live = (self.is_device or self._is_stream) and not is_recording
+        if loop and self.is_live:
+            self._capture.release()
+            raise InputError(f"`loop` is for video files; {self._name} is a stream and has no end")
         sides = (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
         width, height = (round(self._capture.get(side)) for side in sides)
         self.size = self._fitted_size(width, height) if width and height else DEFAULT_SIZE
@@ -106,7 +118,7 @@ class Camera:
         including those that the consumer dropped; 0 while it is unknown.
         """
         self._started = True
-        begin = time.perf_counter()
+        begin = due = time.perf_counter()
         count = 0  # frames since the source was opened
         try:
             while not self._closed.is_set():
@@ -115,10 +127,17 @@ class Camera:
                     self.problem = ""
                     count += 1
                     if not self.is_live:
-                        self._wait_until(begin + self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
+                        due = begin + self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+                        self._wait_until(due)
                     yield self._timed(np.asarray(image, np.uint8))
                 elif not self.is_live:
-                    return
+                    if not (self._loop and count):
+                        return
+                    # The last frame has its time, too.
+                    self._wait_until(due + 1 / max(self._capture.get(cv2.CAP_PROP_FPS), 1))
+                    self._capture.release()
+                    self._capture = self._open()
+                    begin, count = time.perf_counter(), 0
                 else:
                     if count == 1 and self._is_stream:
                         self._request_again()
@@ -204,6 +223,16 @@ class Camera:
         names = ", ".join(f"{index} ({name})" for index, name in list_cameras().items())
         others = f"cameras of this machine: {names}" if names else NO_CAMERA
         return f"{self._name} cannot be opened; {others}"
+
+
+def is_device(source: str | int) -> bool:
+    """Whether a source is a camera of this machine."""
+    return str(source).isdecimal() or str(source).startswith("/dev/video")
+
+
+def source_name(source: str | int) -> str:
+    """A source as others may see it on a screen: without a password."""
+    return f"camera {source}" if is_device(source) else shown_source(str(source))
 
 
 def negotiate(capture: cv2.VideoCapture, size: Size | None = None) -> None:

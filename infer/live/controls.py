@@ -1,10 +1,10 @@
 """State of a live session that its user changes by keys or buttons."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 
-from nst_rt.errors import UnknownNameError
+from nst_rt.errors import InputError, UnknownNameError
 from nst_rt.infer.adaptive import LiveStyle
 from nst_rt.infer.postprocess import PostProcessing
 from nst_rt.models.style_model import normalized_weights
@@ -14,24 +14,39 @@ NOTE_SECONDS = 2.0
 _STEP = 0.1  # change of strength, stability or the share in a blend by one key
 _LARGER = 1.25  # factor of the stroke size by one key
 
-# Names of the keys and what they do, as the help shows them.
-KEYS = (
-    ("1-9, 0", "choose one of the first ten styles"),
-    ("left, right", "previous style, next style"),
-    ("+, -", "stronger or weaker style"),
-    ("[, ]", "finer or coarser strokes"),
-    ("<, >", "less or more stable strokes"),
-    ("b", "blend with the previous style; then 1-9, 0, left and right choose the second style"),
-    ("up, down", "more or less of the second style"),
-    ("p", "preserve the colors of the camera"),
-    ("c", "compare: camera on the left, stylized frame on the right"),
-    ("s", "save a snapshot"),
-    ("r", "start or stop recording"),
-    ("f", "full screen"),
-    ("o", "hide or show the status lines"),
-    ("h", "show or hide this help"),
-    ("q, Esc", "quit"),
-)
+_DIGITS = frozenset("123456789")
+_PAGE = len(_DIGITS)  # number of styles that they choose from
+PAGE_SECONDS = 4.0  # that the titles of a page are shown
+
+# Names of the keys and what they do, as the help shows them: group -> rows.
+KEYS: dict[str, tuple[tuple[str, str], ...]] = {
+    "Styles": (
+        ("1-9", "choose a style of the page"),
+        ("Tab, Page Down", "next page of nine styles"),
+        ("Page Up", "previous page"),
+        ("Left, Right", "previous style, next style"),
+        ("b", "begin or end a blend with the previous style"),
+        ("Up, Down", "more or less of the second style of a blend"),
+    ),
+    "Image": (
+        ("+, -", "stronger or weaker style"),
+        ("[, ]", "finer or coarser strokes"),
+        ("<, >", "less or more stable strokes"),
+        ("p", "preserve the colors of the camera"),
+        ("c", "compare: camera on the left, stylized frame on the right"),
+    ),
+    "Outputs": (
+        ("s", "save a snapshot"),
+        ("r", "start or stop recording"),
+    ),
+    "Window": (
+        ("f", "enter or leave full screen"),
+        ("o", "hide or show the status line"),
+        ("h, ?", "show or hide this help"),
+        ("Esc", "leave full screen; then quit"),
+        ("q", "quit"),
+    ),
+}
 _SWITCHES = {
     "p": "preserve_colors",
     "c": "compare",
@@ -41,15 +56,16 @@ _SWITCHES = {
     "h": "help",
     "?": "help",
 }
-_REQUESTS = {"s": "snapshot", "q": "quit", "escape": "quit"}
+_REQUESTS = {"s": "snapshot", "q": "quit"}
 
 
 class LiveControls:
     """State of a live session; one thread changes it, any thread may read it.
 
     Args:
-        styles: names of all styles, in the order of their keys.
+        styles: names of all styles, in the order of their keys, with the titles to show.
         begin: how to stylize until a key changes it.
+        rotate: seconds from one style to the next, which `advance` then changes to; None for never.
         clock: gives the time in seconds, for fades and notes.
 
     Attributes:
@@ -62,16 +78,22 @@ class LiveControls:
 
     Raises:
         UnknownNameError: a style that is not one of `styles`.
-        InputError: weights that are negative, or all 0.
+        InputError: weights that are negative, or all 0; a `rotate` that is not positive, or with
+            one style only.
     """
 
     def __init__(
         self,
-        styles: Sequence[str],
+        styles: Mapping[str, str],
         begin: LiveStyle,
         *,
+        rotate: float | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
+        if rotate is not None and not 0 < rotate < float("inf"):
+            raise InputError(f"`rotate` must be a positive number of seconds, not {rotate}")
+        if rotate is not None and len(styles) < 2:
+            raise InputError("`rotate` needs two or more styles to change between; there is one")
         self.styles = list(styles)
         blend = normalized_weights(begin.blend)
         for name in blend:
@@ -91,6 +113,10 @@ class LiveControls:
         self._clock = clock
         self._previous = self.styles[(self.styles.index(self.style) + 1) % len(self.styles)]
         self._note, self._note_until = "", float("-inf")
+        self._titles = dict(styles)
+        self._page, self._page_until = self.styles.index(self.style) // _PAGE, float("-inf")
+        self._rotate = rotate
+        self._changed_at = float("inf")  # when the style was last changed
         # Blends before and after the fade, and when it began. Replaced as a whole, since another
         # thread reads it.
         self._fade = blend, blend, float("-inf")
@@ -106,17 +132,21 @@ class LiveControls:
             "b": self.blend,
             "up": partial(self.add_share, _STEP),
             "down": partial(self.add_share, -_STEP),
+            "page_up": partial(self.turn_page, -1),
+            **dict.fromkeys(("page_down", "tab"), partial(self.turn_page, 1)),
+            "escape": self.leave,
         }
-        for number, name in zip("1234567890", self.styles, strict=False):
-            self._keys[number] = partial(self.choose, name)
 
     def on_key(self, key: str) -> bool:
         """Do what a key stands for; False for one without a meaning.
 
         Args:
-            key: a character in lower case, or `left`, `right`, `up`, `down`, `escape`.
+            key: a character in lower case, or a name that `Window.show` returns.
         """
-        if name := _SWITCHES.get(key):
+        first = self._page * _PAGE
+        if key in _DIGITS and first + int(key) <= min(first + _PAGE, len(self.styles)):
+            self.choose(self.styles[first + int(key) - 1])
+        elif name := _SWITCHES.get(key):
             setattr(self, name, not getattr(self, name))
         elif name := _REQUESTS.get(key):
             setattr(self, name, True)
@@ -125,6 +155,39 @@ class LiveControls:
         else:
             return False
         return True
+
+    def leave(self) -> None:
+        """Leave full screen; quit if the window does not fill the screen."""
+        self.full_screen, self.quit = False, self.quit or not self.full_screen
+
+    def advance(self) -> None:
+        """Change to the next style if styles rotate and its time has come; call it each frame."""
+        if self._rotate is None:
+            return
+        if self._changed_at == float("inf"):  # the first frame
+            self._changed_at = self._clock()
+        elif self._clock() - self._changed_at >= self._rotate:
+            self.step(1)
+
+    def turn_page(self, count: int) -> None:
+        """Let the digits choose from other styles, `count` pages further, round and round."""
+        pages = -(-len(self.styles) // _PAGE)
+        self._page = (self._page + count) % pages
+        self._page_until = self._clock() + PAGE_SECONDS
+
+    @property
+    def page(self) -> tuple[tuple[str, ...], ...]:
+        """A heading, then digits and titles of the styles that they choose.
+
+        Empty but for a moment after a page was turned.
+        """
+        if self._clock() >= self._page_until:
+            return ()
+        first = self._page * _PAGE
+        names = self.styles[first : first + _PAGE]
+        heading = f"Styles {first + 1}-{first + len(names)} of {len(self.styles)}"
+        rows = ((str(digit), self._titles[name]) for digit, name in enumerate(names, 1))
+        return (heading,), *rows
 
     def choose(self, name: str) -> None:
         """Change to a style; in a blend, change the second style.
@@ -138,6 +201,7 @@ class LiveControls:
             self.second = None if name == self.style else name
         elif name != self.style:
             self._previous, self.style = self.style, name
+        self._page = self.styles.index(name) // _PAGE
         self._start_fade()
 
     def step(self, count: int) -> None:
@@ -203,11 +267,17 @@ class LiveControls:
         """The last note, empty when its time is over."""
         return self._note if self._clock() < self._note_until else ""
 
+    @property
+    def chosen(self) -> str:
+        """Titles of the chosen style, or of those of the chosen blend."""
+        _, blend, _ = self._fade
+        return " and ".join(self._titles[name] for name, weight in blend.items() if weight)
+
     def __str__(self) -> str:
         """Style or blend, strength and colors, for the status line."""
         _, blend, _ = self._fade
-        parts = [f"{name} {weight:.0%}" for name, weight in blend.items()]
-        words = " + ".join(parts) if len(parts) > 1 else self.style
+        parts = [f"{self._titles[name]} {weight:.0%}" for name, weight in blend.items()]
+        words = " + ".join(parts) if len(parts) > 1 else self._titles[self.style]
         words += f", strength {self.strength:.0%}" if self.strength < 1 else ""
         return words + (", original colors" if self.preserve_colors else "")
 
@@ -216,6 +286,7 @@ class LiveControls:
         if self.second is not None:
             after = {self.style: 1 - self.share, self.second: self.share}
         self._fade = self.weights(), after, self._clock()
+        self._changed_at = self._clock()
 
     def _check(self, name: str) -> None:
         if name not in self.styles:

@@ -3,10 +3,11 @@
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -18,13 +19,16 @@ from nst_rt.infer.frames import Sink, TimedFrame
 from nst_rt.infer.live.camera import TIME_BASE, Size
 from nst_rt.infer.live.controls import KEYS, LiveControls
 from nst_rt.infer.live.outputs import Recorder
-from nst_rt.infer.live.overlay import draw_lines, draw_recording
+from nst_rt.infer.live.overlay import Panel, draw, letterboxed, status_line
 from nst_rt.infer.live.window import Window
 
+T = TypeVar("T")
 IDLE_SECONDS = 0.05  # without a frame, after which keys are read all the same
 _REPEAT_SECONDS = 1.0  # without a frame, after which the sinks get the last one again
 _AVERAGED = 30  # number of frames over which frame rate and latency are averaged
-_PREPARING = "preparing the style"
+_FIGURES_SECONDS = 0.5  # that figures stay, so that they can be read
+_BLACK = np.zeros((16, 16, 3), np.uint8)
+HELP = Panel(tuple(row for group, rows in KEYS.items() for row in ((group,), *rows)), "middle")
 
 
 @dataclass(frozen=True)
@@ -33,9 +37,11 @@ class LiveFrame(TimedFrame):
 
     Attributes:
         backend: what stylized it, and at what size; empty for a preview, which is not stylized.
+        is_former: whether it has a former style, since the network of the chosen one is compiled.
     """
 
     backend: str = ""
+    is_former: bool = False
 
 
 def stylized_frames(
@@ -63,20 +69,13 @@ def stylized_frames(
             yield None
             continue
         image = np.asarray(cv2.flip(frame.image, 1), np.uint8) if mirror else frame.image
-        backend = ""
+        backend, is_former = "", False
         if loading.done():
             stylizer = loading.result()
             stylizer.set_style(controls.live_style())
             image = stylizer.stylize(image, interval=float(frame.duration * TIME_BASE))
-            backend = str(stylizer)
-        yield LiveFrame(image, frame.pts, frame.duration, frame.source, backend)
-
-
-def waiting_image(size: Size) -> Frame:
-    """The image of a width and height that is shown before the first frame."""
-    image = np.zeros((size[1], size[0], 3), np.uint8)
-    draw_lines(image, [_PREPARING], place="middle")
-    return image
+            backend, is_former = str(stylizer), stylizer.preparing
+        yield LiveFrame(image, frame.pts, frame.duration, frame.source, backend, is_former)
 
 
 class LiveSession:
@@ -118,6 +117,21 @@ class LiveSession:
         self._recorder: Recorder | None = None
         self._shown_at: deque[int] = deque(maxlen=_AVERAGED)
         self._latencies: deque[int] = deque(maxlen=_AVERAGED)
+        self._figures: tuple[str, ...] = ()
+        self._figures_at = 0  # when they were computed
+
+    def wait(self, work: Future[T], message: str) -> T | None:
+        """The result of work, with a message in the window until then; None if the user quits.
+
+        Raises:
+            Exception: what the work raises.
+        """
+        black = LiveFrame(_BLACK, 0)
+        while self._window and not wait([work], IDLE_SECONDS).done:
+            self._show(self._window, black, message)
+            if self._is_quit():
+                return None
+        return work.result()
 
     def run(
         self,
@@ -125,7 +139,6 @@ class LiveSession:
         *,
         duration: float | None = None,
         problem: Callable[[], str] = str,
-        size: Size = (640, 360),
     ) -> None:
         """Run until the frames or the time end, or the user quits.
 
@@ -133,17 +146,17 @@ class LiveSession:
             frames: None each time that none came for a while, so that keys are read all the same.
             duration: maximum number of seconds from the first stylized frame.
             problem: gives the reason why no frames arrive, or an empty text.
-            size: width and height of the window until the first frame arrives.
 
         Raises:
             VideoError: a recording cannot be written, and there is no window to say so in.
         """
         begin, sent = None, 0
-        shown = LiveFrame(waiting_image(size), 0)
+        shown = LiveFrame(_BLACK, 0)
         for frame in frames:
             shown = frame or shown
             now = time.perf_counter_ns()
             if shown.backend:
+                self._controls.advance()
                 # Sinks want a frame at all times, so the last one is repeated; but not soon, since
                 # the next one may have been captured before now.
                 is_late = (now - sent) * TIME_BASE > _REPEAT_SECONDS
@@ -164,7 +177,7 @@ class LiveSession:
                 self._shown_at.append(time.perf_counter_ns())
                 self._latencies.append(self._shown_at[-1] - frame.pts)
             is_over = duration is not None and self.seconds >= duration
-            if is_over or self._controls.quit or (self._window and self._window.closed):
+            if is_over or self._is_quit():
                 return
 
     def close(self) -> None:
@@ -174,6 +187,9 @@ class LiveSession:
             recorder.close()
             self.files.append(str(recorder.path))
             self._controls.say(f"recorded {recorder.path.name}")
+
+    def _is_quit(self) -> bool:
+        return self._controls.quit or (self._window is not None and self._window.closed)
 
     def _update_recording(self, frame: LiveFrame | None) -> None:
         """Record a frame, or finish the recording, as the controls say."""
@@ -209,30 +225,39 @@ class LiveSession:
     def _new_file(self, suffix: str) -> Path:
         return self._folder / f"nst-rt-{datetime.now():%Y%m%d-%H%M%S-%f}{suffix}"
 
-    def _show(self, window: Window, shown: LiveFrame, problem: str) -> None:
-        controls = self._controls
-        image = shown.image.copy()
-        if controls.help:
-            draw_lines(image, [f"{keys}: {action}" for keys, action in KEYS], place="middle")
-        elif controls.overlay and shown.backend:
-            draw_lines(image, [str(controls), self._figures(shown)])
-        if not shown.backend:
-            draw_lines(image, [_PREPARING], place="middle")
-        if self._recorder:
-            draw_recording(image, self._recorder.seconds)
-        if problem:
-            draw_lines(image, [problem], place="middle")
-        if controls.note:
-            draw_lines(image, [controls.note], place="bottom")
-        for key in window.show(image, full_screen=controls.full_screen):
-            controls.on_key(key)
+    def _show(self, window: Window, shown: LiveFrame, message: str) -> None:
+        image = letterboxed(shown.image, window.size)
+        draw(image, self._panels(shown, message, window.size))
+        for key in window.show(image, full_screen=self._controls.full_screen):
+            self._controls.on_key(key)
 
-    def _figures(self, shown: LiveFrame) -> str:
+    def _panels(self, shown: LiveFrame, message: str, size: Size) -> Iterator[Panel]:
+        """What is drawn over a frame in a window of a width and height."""
+        controls = self._controls
+        if controls.overlay and shown.backend and not controls.help:
+            parts = [str(controls), *self._current_figures(shown)]
+            yield Panel(((status_line(parts, size),),), "status")
+        if self._recorder:
+            minutes, rest = divmod(int(self._recorder.seconds), 60)
+            yield Panel(((f"REC {minutes}:{rest:02}",),), "corner", dot=True)
+        if controls.help:
+            yield HELP
+        elif message:
+            yield Panel(((message,),), "middle")
+        elif page := controls.page:
+            yield Panel(page, "list")
+        is_preparing = shown.is_former or not (shown.backend or message)
+        if note := controls.note or (f"Preparing {controls.chosen} ..." if is_preparing else ""):
+            yield Panel(((note,),), "note")
+
+    def _current_figures(self, shown: LiveFrame) -> tuple[str, ...]:
+        now = time.perf_counter_ns()
+        if (now - self._figures_at) * TIME_BASE >= _FIGURES_SECONDS:
+            self._figures, self._figures_at = (), now
+            if len(self._shown_at) > 1:
+                seconds = float((self._shown_at[-1] - self._shown_at[0]) * TIME_BASE)
+                latency = float(sum(self._latencies) * TIME_BASE) / len(self._latencies)
+                rate = (len(self._shown_at) - 1) / seconds
+                self._figures = f"{rate:.1f} fps", f"{1000 * latency:.0f} ms"
         height, width = shown.image.shape[:2]
-        figures = [f"{width}x{height}", shown.backend]
-        if len(self._shown_at) > 1:
-            seconds = float((self._shown_at[-1] - self._shown_at[0]) * TIME_BASE)
-            latency = float(sum(self._latencies) * TIME_BASE) / len(self._latencies)
-            rate = (len(self._shown_at) - 1) / seconds
-            figures = [f"{rate:.1f} fps", f"{1000 * latency:.0f} ms", *figures]
-        return "   ".join(figures)
+        return *self._figures, f"{width}x{height}", shown.backend

@@ -1,10 +1,13 @@
 """Stylize a camera or another live source, in a window and for other programs."""
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from nst_rt.errors import InputError
 from nst_rt.files import check_format
@@ -12,11 +15,11 @@ from nst_rt.infer.adaptive import AdaptiveStylizer, LiveStyle, check_frame_rate
 from nst_rt.infer.backends import BackendName, Precision
 from nst_rt.infer.frame_stylizer import FrameStylizer
 from nst_rt.infer.frames import Sink
-from nst_rt.infer.live.camera import Camera, Size
+from nst_rt.infer.live.camera import DEFAULT_SIZE, Camera, Size, source_name
 from nst_rt.infer.live.controls import LiveControls
 from nst_rt.infer.live.mjpeg import MjpegServer
 from nst_rt.infer.live.outputs import VirtualCamera
-from nst_rt.infer.live.session import IDLE_SECONDS, LiveSession, stylized_frames, waiting_image
+from nst_rt.infer.live.session import IDLE_SECONDS, LiveSession, stylized_frames
 from nst_rt.infer.live.window import Window
 from nst_rt.infer.postprocess import PostProcessing
 from nst_rt.infer.stability.stabilizer import DEFAULT_STABILITY, Stabilizer
@@ -25,6 +28,10 @@ from nst_rt.infer.stylizer import Stylizer
 from nst_rt.infer.threads import polled
 from nst_rt.infer.timeline import AnyStyle, load_blend
 from nst_rt.infer.video.encoder import H264_SUFFIXES
+
+# Most sources are open by then: the window gets their size at once, and there is none for a source
+# that is wrong.
+_GRACE_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,9 @@ def stylize_webcam(
     mirror: bool | None = None,
     snapshots: Path | str = ".",
     window: bool = True,
+    fullscreen: bool = False,
+    rotate: float | None = None,
+    loop: bool = False,
     record: Path | str | None = None,
     virtual_camera: bool = False,
     mjpeg: str | int | None = None,
@@ -69,7 +79,7 @@ def stylize_webcam(
     precision: Precision = "auto",
     on_output: Callable[[str], None] | None = None,
 ) -> LiveResult:
-    """Stylize a live source until q or Esc is pressed, the window is closed or the source ends.
+    """Stylize a live source until the user quits, by q, Esc or closing the window, or it ends.
 
     The newest frame wins: frames that the machine is too slow for are dropped. The keys are listed
     in `nst_rt.infer.live.controls.KEYS`. Ctrl-C ends a session as q does, and keeps recordings.
@@ -88,6 +98,10 @@ def stylize_webcam(
             unless a virtual camera is fed, whose viewers may want to read text.
         snapshots: folder of snapshots and of recordings that a key starts.
         window: whether to open a window.
+        fullscreen: whether the window begins in full screen.
+        rotate: seconds after which the style changes to the next one, again and again; a style that
+            a key chooses stays as long. None for no changes.
+        loop: whether a file starts again at its end.
         record: file to record to from the beginning, .mp4, .mkv or .mov.
         virtual_camera: whether to feed a virtual camera, see `VirtualCamera`.
         mjpeg: address to serve an MJPEG stream at, see `MjpegServer`.
@@ -112,6 +126,8 @@ def stylize_webcam(
         raise InputError(
             "`window=False` needs another output: `record`, `mjpeg` or `virtual_camera`"
         )
+    if fullscreen and not window:
+        raise InputError("`fullscreen` is for the window, which `window=False` turns off")
     if token is not None and mjpeg is None:
         raise InputError("`token` is for viewers of `mjpeg`, which is not given")
     if record is not None:
@@ -122,8 +138,9 @@ def stylize_webcam(
         PostProcessing(preserve_colors, compare),
     )
     begin = LiveStyle(blend, strength, strokes, stability, post_processing)
-    controls = LiveControls(style_set.names, begin)
+    controls = LiveControls(style_set.titles, begin, rotate=rotate)
     controls.recording = record is not None
+    controls.full_screen = fullscreen
     with ExitStack() as stack:
         sinks: list[Sink] = []
         places: list[str] = []
@@ -131,8 +148,27 @@ def stylize_webcam(
             server = stack.enter_context(closing(MjpegServer(mjpeg, token=token)))
             sinks.append(server)
             places.append(f"watch it at {' or '.join(server.links)}")
-        camera = stack.enter_context(closing(Camera(source, size=size, fps=fps)))
-        screen = Window() if window else None
+        pool = stack.enter_context(ThreadPoolExecutor(2, "load"))
+        opening = pool.submit(Camera, source, size=size, fps=fps, loop=loop)
+        stack.callback(_close, opening)
+        wait([opening], _GRACE_SECONDS)
+        first_size = opening.result().size if opening.done() else size or DEFAULT_SIZE
+        screen = stack.enter_context(Window()) if window else None
+        session = LiveSession(
+            controls, screen, sinks, folder=Path(snapshots), record=record, overwrite=overwrite
+        )
+        stack.enter_context(closing(session))
+        if screen:
+            # Before other threads are busy, since Qt loads libraries for its first window.
+            black = np.zeros((first_size[1], first_size[0], 3), np.uint8)
+            screen.open(black, full_screen=fullscreen)
+        camera = None
+        with suppress(KeyboardInterrupt):
+            camera = session.wait(opening, f"Opening {source_name(source)} ...")
+        if camera is None:
+            return LiveResult(0, 0.0, (), "")
+        if screen and camera.size != first_size:
+            screen.resize(camera.size)
         if virtual_camera:
             virtual = stack.enter_context(closing(VirtualCamera(camera.size)))
             sinks.append(virtual)
@@ -140,9 +176,6 @@ def stylize_webcam(
         for place in places:
             if on_output:
                 on_output(place)
-        if screen:
-            # Before other threads are busy, since Qt loads libraries for its first window.
-            screen.open(waiting_image(camera.size))
 
         def load() -> AdaptiveStylizer:
             stylizer = Stylizer(
@@ -158,14 +191,10 @@ def stylize_webcam(
             style_set.prepare()  # or the first frame of each style would be late
             return adaptive
 
-        loading = stack.enter_context(ThreadPoolExecutor(1, "load")).submit(load)
+        loading = pool.submit(load)
         stack.callback(_close, loading)
         if mirror is None:
             mirror = camera.is_device and window and not virtual_camera
-        session = LiveSession(
-            controls, screen, sinks, folder=Path(snapshots), record=record, overwrite=overwrite
-        )
-        stack.enter_context(closing(session))
         frames = stack.enter_context(
             closing(polled(camera.frames(), seconds=IDLE_SECONDS, drop=True))
         )
@@ -175,12 +204,13 @@ def stylize_webcam(
         shown = stack.enter_context(closing(polled(stylized, seconds=IDLE_SECONDS)))
         # The window closes at once, though the rest may take a moment.
         with suppress(KeyboardInterrupt), screen or nullcontext():
-            session.run(shown, duration=duration, problem=lambda: camera.problem, size=camera.size)
+            session.run(shown, duration=duration, problem=lambda: camera.problem)
     is_loaded = loading.done() and not loading.exception()
     used = loading.result().backend if is_loaded else ""
     return LiveResult(session.frames, session.seconds, tuple(session.files), used)
 
 
-def _close(loading: Future[AdaptiveStylizer]) -> None:
-    with suppress(Exception):  # raised already where the frames are stylized
-        loading.result().close()
+def _close(opening: Future[Any]) -> None:
+    """Close what was opened, or is being opened, in a thread."""
+    with suppress(Exception):  # raised already where the result was used
+        opening.result().close()

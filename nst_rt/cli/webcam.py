@@ -17,6 +17,7 @@ SHORT = "stylize a camera, live"
 EXAMPLES = (
     "0 --style starry_night",
     "/dev/video2 --size 640x480 --record out.mp4",
+    "film.mp4 --fullscreen --loop --rotate 30",
     "rtsp://192.168.1.20/stream --no-window --mjpeg 8080",
 )
 DEFAULTS_OF = "nst_rt.infer.live.webcam:stylize_webcam"
@@ -45,8 +46,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
         metavar="WxH",
         help="size to request from a camera, pixels (default: "
         f"{'x'.join(map(str, constant('nst_rt.infer.live.camera:DEFAULT_SIZE')))}); maximum size "
-        "of "
-        "other sources",
+        "of other sources",
     )
     add(
         "--fps",
@@ -71,6 +71,15 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
         action=window,
         help="show a window (default), or only another output, which is then required",
     )
+    add("--fullscreen", action="store_true", help="begin in full screen; Esc leaves it")
+    add(
+        "--rotate",
+        type=float,
+        metavar="SECONDS",
+        help="change to the next style every SECONDS; a style that a key chooses stays as long "
+        "(default: never)",
+    )
+    add("--loop", action="store_true", help="start a video file again at its end")
     add("--record", metavar="FILE", help="record to FILE from the beginning: .mp4, .mkv or .mov")
     add("--virtual-camera", action="store_true", help="feed a virtual camera for other programs")
     add("--mjpeg", metavar="[HOST:]PORT", help="serve MJPEG over HTTP (default HOST: 127.0.0.1)")

@@ -252,6 +252,45 @@ def test_frames_go_on_while_another_architecture_is_compiled(
     assert len(clock.compiled) == 2
 
 
+def test_networks_that_stylize_are_not_measured_again(
+    held: AdaptiveStylizer, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A backend runs one frame at a time; another thread would break it."""
+    clock.nanoseconds = 500
+    play(held, 3)
+    kind = held._stylizer.runs[0]
+    measured: list[object] = []
+    shrunk = Machine.stylize_shrunk
+
+    def noted(self: Machine, frame: Frame, passes: Sequence[Pass] | None = None) -> Frame:
+        if threading.current_thread() is not threading.main_thread():
+            measured.extend(each.network.kind for each in passes or self.passes)
+        return shrunk(self, frame, passes)
+
+    monkeypatch.setattr(Machine, "stylize_shrunk", noted)
+    held.set_style(LiveStyle({"waves": 0.5, "other": 0.5}, stroke_size=FULL_SIZE))
+    stylize(held)
+    stylize(held)
+    assert held._stylizer.blend == {"waves": 0.5, "other": 0.5}
+    assert measured
+    assert kind not in measured
+
+
+def test_network_is_not_used_before_it_is_measured(
+    held: AdaptiveStylizer, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first measurement compiles it, and runs it in the other thread for a while."""
+    clock.nanoseconds = 500
+    play(held, 3)
+    monkeypatch.setattr(Machine, "is_ready", lambda *_: True)
+    held.set_style(LiveStyle({"other": 1.0}, stroke_size=FULL_SIZE))
+    held.stylize(FRAME)
+    assert held._stylizer.blend == {"waves": 1.0}
+    stylize(held)
+    stylize(held)
+    assert held._stylizer.blend == {"other": 1.0}
+
+
 def test_no_frame_is_late_when_styles_switch(create: Create, clock: Clock) -> None:
     clock.nanoseconds = 500  # 9.6 million a frame, of 10
     stylizer = create(stabilizer=Stabilizer())

@@ -142,6 +142,16 @@ def test_the_gallery_is_added_to_switch_to(tmp_path: Path) -> None:
     assert load_blend("udnie", with_gallery=True)[0].names == [*gallery_files()]
 
 
+def test_titles_are_unique() -> None:
+    same = Style("great_wave", "The Great Wave"), Style("great_wave_2", "The Great Wave")
+    styles = StyleSet(StyleModel(small_network(styles=2), same), PARENT)
+    assert styles.titles == {
+        "great_wave": "The Great Wave",
+        "great_wave_2": "Great wave 2",
+        "parent": "Parent",
+    }
+
+
 def test_all_styles_of_the_fast_gallery_are_related() -> None:
     fast = [name for name, file in gallery_files().items() if file.stem == "gallery"]
     style_set, blend = load_blend(fast)

@@ -67,6 +67,28 @@ def test_file_plays_at_its_own_speed(tmp_path: Path) -> None:
     assert not camera.is_live
 
 
+def test_file_starts_again_at_its_end(tmp_path: Path) -> None:
+    camera = Camera(str(write_clip(tmp_path / "in.mp4")), loop=True)
+    with closing(camera), closing(camera.frames()) as frames:
+        levels = [float(frame.image.mean()) for frame in islice(frames, 60)]
+    np.testing.assert_allclose(levels[25:50], levels[:25], atol=1)
+    assert levels[24] - levels[25] > 50  # from the last frame to the first
+
+
+@pytest.mark.parametrize("source", ["0", "/dev/video0"])
+def test_cameras_have_no_end_to_start_again_at(source: str) -> None:
+    with pytest.raises(InputError, match="`loop`"):
+        Camera(source, loop=True)
+
+
+def test_streams_have_no_end_to_start_again_at() -> None:
+    with (
+        mjpeg_stream(free_port(), BLUE) as url,
+        pytest.raises(InputError, match="`loop`"),
+    ):
+        Camera(url, loop=True)
+
+
 @pytest.mark.parametrize("source", ["77", 77, "/dev/video77", "77777777777777"])
 @pytest.mark.parametrize("cameras", [{0: "Front", 2: "Back"}, {}])
 def test_missing_camera_lists_the_others(

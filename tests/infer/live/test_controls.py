@@ -1,10 +1,12 @@
+from itertools import chain
+
 import pytest
 
 from nst_rt.errors import InputError, UnknownNameError
 from nst_rt.infer.adaptive import LiveStyle
-from nst_rt.infer.live.controls import FADE_SECONDS, KEYS, NOTE_SECONDS, LiveControls
+from nst_rt.infer.live.controls import FADE_SECONDS, KEYS, NOTE_SECONDS, PAGE_SECONDS, LiveControls
 
-STYLES = ["waves", "night", "ink"]
+STYLES = {"waves": "The Waves", "night": "La Nuit étoilée", "ink": "ink"}
 WAVES = LiveStyle({"waves": 1.0})
 
 
@@ -39,12 +41,12 @@ def settled(controls: LiveControls, clock: Clock) -> dict[str, float]:
 @pytest.mark.parametrize(
     ("blend", "words", "after_up"),
     [
-        ({"waves": 1.0}, "waves", {"waves": 1.0}),
-        ({"ink": 3, "waves": 1}, "ink 75% + waves 25%", {"ink": 0.65, "waves": 0.35}),
+        ({"waves": 1.0}, "The Waves", {"waves": 1.0}),
+        ({"ink": 3, "waves": 1}, "ink 75% + The Waves 25%", {"ink": 0.65, "waves": 0.35}),
         # Of three styles no key changes the shares.
         (
             {"waves": 0.3, "night": 0.5, "ink": 0.2},
-            "waves 30% + night 50% + ink 20%",
+            "The Waves 30% + La Nuit étoilée 50% + ink 20%",
             {"waves": 0.3, "night": 0.5, "ink": 0.2},
         ),
     ],
@@ -68,9 +70,78 @@ def test_numbers_and_arrows_choose_styles(controls: LiveControls, clock: Clock) 
     press(controls, "left")
     assert settled(controls, clock) == {"ink": 1.0}
     assert not controls.on_key("4")  # there are three
-    many = LiveControls([f"s{number}" for number in range(1, 13)], LiveStyle({"s1": 1.0}))
-    press(many, "0")
-    assert many.style == "s10"
+    assert not controls.on_key("0")
+
+
+def test_digits_choose_from_pages_of_nine(clock: Clock) -> None:
+    names = {f"s{number}": f"Style {number}" for number in range(1, 13)}
+    controls = LiveControls(names, LiveStyle({"s1": 1.0}), clock=clock)
+    assert controls.page == ()
+    press(controls, "9")
+    assert (controls.style, controls.page) == ("s9", ())
+    press(controls, "tab")
+    assert controls.page[1:] == (("1", "Style 10"), ("2", "Style 11"), ("3", "Style 12"))
+    press(controls, "2")
+    assert controls.style == "s11"
+    assert not controls.on_key("4")  # the last page has three
+    clock.now += PAGE_SECONDS
+    assert controls.page == ()
+    press(controls, "right", "right")  # to the first style, and so to its page
+    press(controls, "3")
+    assert controls.style == "s3"
+    press(controls, "page_up", "1")
+    assert controls.style == "s10"
+    press(controls, "page_down", "1")
+    assert controls.style == "s1"
+
+
+def test_styles_rotate(clock: Clock) -> None:
+    controls = LiveControls(STYLES, WAVES, rotate=10.0, clock=clock)
+    styles = []
+    for _ in range(6):
+        controls.advance()
+        styles.append(controls.style)
+        clock.now += 6
+    assert styles == ["waves", "waves", "night", "night", "ink", "ink"]
+    press(controls, "1")  # stays for as long
+    clock.now += 9
+    controls.advance()
+    assert controls.style == "waves"
+    clock.now += 1
+    controls.advance()
+    assert controls.style == "night"
+
+
+def test_without_rotation_the_style_stays(controls: LiveControls, clock: Clock) -> None:
+    for _ in range(3):
+        clock.now += 1000
+        controls.advance()
+    assert controls.style == "waves"
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan"), float("inf")])
+def test_rotation_needs_a_time(seconds: float) -> None:
+    with pytest.raises(InputError, match="`rotate`"):
+        LiveControls(STYLES, WAVES, rotate=seconds)
+
+
+def test_rotation_needs_two_styles() -> None:
+    with pytest.raises(InputError, match="`rotate`"):
+        LiveControls({"waves": "The Waves"}, WAVES, rotate=5.0)
+
+
+def test_escape_leaves_full_screen_first(controls: LiveControls) -> None:
+    press(controls, "f", "escape")
+    assert (controls.full_screen, controls.quit) == (False, False)
+    press(controls, "escape")
+    assert controls.quit
+
+
+@pytest.mark.parametrize("full_screen", [False, True])
+def test_q_always_quits(controls: LiveControls, full_screen: bool) -> None:
+    controls.full_screen = full_screen
+    press(controls, "q")
+    assert controls.quit
 
 
 def test_styles_cross_fade(controls: LiveControls, clock: Clock) -> None:
@@ -101,7 +172,7 @@ def test_blend_begins_with_the_previous_style(controls: LiveControls, clock: Clo
     assert settled(controls, clock) == {"ink": 0.5, "waves": 0.5}
     press(controls, "up", "up")
     assert settled(controls, clock) == pytest.approx({"ink": 0.3, "waves": 0.7})
-    assert str(controls) == "ink 30% + waves 70%"
+    assert str(controls) == "ink 30% + The Waves 70%"
     press(controls, *["down"] * 9)
     assert settled(controls, clock) == {"ink": 1.0}
 
@@ -129,7 +200,7 @@ def test_stronger_style_stays_after_a_blend(
 
 
 def test_single_style_cannot_be_blended(clock: Clock) -> None:
-    controls = LiveControls(["waves"], WAVES, clock=clock)
+    controls = LiveControls({"waves": "waves"}, WAVES, clock=clock)
     press(controls, "b")
     assert controls.note
     press(controls, "right")
@@ -139,7 +210,7 @@ def test_single_style_cannot_be_blended(clock: Clock) -> None:
 def test_strength_changes_by_tenths_within_its_range(controls: LiveControls) -> None:
     press(controls, "-", "-", "-")
     assert controls.strength == pytest.approx(0.7)
-    assert str(controls) == "waves, strength 70%"
+    assert str(controls) == "The Waves, strength 70%"
     press(controls, "+", "=", "+", "+")
     assert controls.strength == 1
     press(controls, *["-"] * 12)
@@ -163,11 +234,10 @@ def test_notes_disappear(controls: LiveControls, clock: Clock) -> None:
 
 
 def test_every_key_of_the_help_does_something(controls: LiveControls) -> None:
-    keys = {"1-9, 0": ["1", "2"], "q, Esc": ["q", "escape"], "<, >": [",", ".", "<", ">"]}
-    for names, action in KEYS:
-        assert action.isascii()
-        press(controls, *keys.get(names, names.split(", ")))
-    assert controls.quit  # is no switch: both of its keys were pressed
+    keys = {"1-9": "1", "Esc": "escape", "Page Down": "page_down", "Page Up": "page_up"}
+    for names, _ in chain.from_iterable(KEYS.values()):
+        press(controls, *(keys.get(name, name.lower()) for name in names.split(", ")))
+    press(controls, ",", ".")  # < and > without shift
     assert not controls.on_key("x")
 
 

@@ -62,6 +62,7 @@ def fake_stylizer(stylize: Callable[..., Frame]) -> tuple[MagicMock, Future[Adap
     stylizer = MagicMock(spec=AdaptiveStylizer)
     stylizer.stylize.side_effect = stylize
     stylizer.__str__.return_value = "torch"
+    stylizer.preparing = False
     loading: Future[AdaptiveStylizer] = Future()
     loading.set_result(stylizer)
     return stylizer, loading
@@ -71,7 +72,7 @@ def test_newest_frame_wins() -> None:
     """Counted in frames: a queue anywhere would make each frame older by 20."""
     camera = FastCamera(20)
     _, loading = fake_stylizer(camera.stylize)
-    controls = LiveControls(["waves"], WAVES)
+    controls = LiveControls({"waves": "The Waves"}, WAVES)
     ages = []
     with (
         closing(polled(camera.frames(), seconds=1, drop=True)) as frames,
@@ -90,7 +91,7 @@ def test_newest_frame_wins() -> None:
 def test_frames_are_stylized_as_the_controls_say() -> None:
     compared = PostProcessing(compare=True)
     style = LiveStyle({"night": 1.0}, strength=0.5, stability=0.3, post_processing=compared)
-    controls = LiveControls(["waves", "night"], style)
+    controls = LiveControls({"waves": "The Waves", "night": "Night"}, style)
     stylizer, loading = fake_stylizer(lambda frame, interval: np.asarray(255 - frame, np.uint8))
     image = np.arange(16 * 64 * 3, dtype=np.uint8).reshape(16, 64, 3)
     frames = [TimedFrame(image, 5, 40_000_000, 5), None]
@@ -100,11 +101,12 @@ def test_frames_are_stylized_as_the_controls_say() -> None:
     assert nothing is None
     assert stylized is not None
     assert (stylized.pts, stylized.source, stylized.backend) == (5, 5, "torch")
+    assert not stylized.is_former
     np.testing.assert_array_equal(stylized.image, 255 - image[:, ::-1])
 
 
 def test_preview_shows_frames_as_they_are() -> None:
-    controls = LiveControls(["waves"], WAVES)
+    controls = LiveControls({"waves": "The Waves"}, WAVES)
     [frame] = stylized_frames([TimedFrame(STILL, 1)], Future(), controls, preview=True)
     assert frame is not None
     assert frame.backend == ""
@@ -131,7 +133,7 @@ def test_sinks_get_the_last_frame_again_when_none_comes(
     clock = count(0, round(seconds / TIME_BASE))
     monkeypatch.setattr(session, "time", SimpleNamespace(perf_counter_ns=lambda: next(clock)))
     sink = ListSink()
-    live = LiveSession(LiveControls(["waves"], WAVES), None, [sink], folder=tmp_path)
+    live = LiveSession(LiveControls({"waves": "The Waves"}, WAVES), None, [sink], folder=tmp_path)
     preview, stylized = LiveFrame(STILL, 0), LiveFrame(STILL, 0, backend="torch")
     live.run([None, preview, None, stylized, None, None])
     assert len(sink.times) == sent
@@ -143,7 +145,7 @@ def test_slow_frames_are_recorded_at_their_own_times(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session, "_REPEAT_SECONDS", float("inf"))
-    controls = LiveControls(["waves"], WAVES)
+    controls = LiveControls({"waves": "The Waves"}, WAVES)
     controls.recording = True
     live = LiveSession(controls, None, [], folder=tmp_path, record=tmp_path / "out.mp4")
     levels = (40, 90, 140, 190)
@@ -241,6 +243,10 @@ def test_ctrl_c_completes_recordings_and_streams(model: Path, tmp_path: Path) ->
         ({"record": "out.mp4", "strength": 2.0}, InputError, "strength"),
         ({"record": "out.mp4", "style": "day"}, UnknownNameError, "day"),
         ({"window": True, "snapshots": "nowhere"}, InputError, "nowhere"),
+        ({"record": "out.mp4", "fullscreen": True}, InputError, "`fullscreen`"),
+        ({"record": "out.mp4", "rotate": 0.0}, InputError, "`rotate`"),
+        ({"record": "out.mp4", "rotate": -1.0}, InputError, "`rotate`"),
+        ({"record": "out.mp4", "rotate": float("nan")}, InputError, "`rotate`"),
     ],
 )
 def test_invalid_options_are_found_before_the_source_is_opened(

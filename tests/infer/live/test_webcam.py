@@ -2,194 +2,43 @@
 
 import os
 import signal
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import pytest
 from clips import write_clip
-from PIL import Image, ImageGrab
+from PIL import Image
 from streams import decoded, free_port, mjpeg_stream
-from tools import require_tools
+from windows import (
+    CLEAR,
+    CLI,
+    CORNER,
+    MIDDLE,
+    OTHER,
+    PATIENCE,
+    SAME,
+    SIZE,
+    STATUS,
+    WORDS,
+    Session,
+    difference,
+    start_python,
+    wait_for,
+)
 
 from nst_rt.errors import CameraError
 from nst_rt.infer.frame_stylizer import FrameStylizer
 from nst_rt.infer.live.webcam import stylize_webcam
-from nst_rt.infer.live.window import TITLE
 from nst_rt.infer.postprocess import split, with_original_colors
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.models.style_model import StyleModel
-
-T = TypeVar("T")
-# Not a limit on speed: what has not happened by then on the busiest machine never will.
-PATIENCE = 300.0
-
-SIZE = (320, 240)
-# Places in the window: the status lines, an area free of text, the middle, the lower right corner.
-TOP, CLEAR = np.s_[10:20, 10:200], np.s_[60:100, 10:310]
-MIDDLE, CORNER = np.s_[118:122, 100:220], np.s_[205:235, 200:310]
-# Mean difference in levels. JPEG and the rounding of backends account for 1, the smallest change by
-# a key for 4. Each must be seen before the next key is pressed: of two keys that arrive at once
-# OpenCV knows the last only.
-SAME = 2.5
-OTHER = 6.0  # from here on it is another image
-WORDS = 1.0  # from here on the text differs
-
-CLI = "import sys; from nst_rt.cli import main; sys.exit(main(sys.argv[1:]))"
-
-
-def wait_for(condition: Callable[[], T | None], what: str) -> T:
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        if (result := condition()) is not None:
-            return result
-        time.sleep(0.1)
-    raise AssertionError(f"waited {PATIENCE:.0f} s for {what}")
-
-
-def difference(shot: np.ndarray, image: np.ndarray, place: tuple[slice, slice]) -> float:
-    return float(np.abs(shot[place] - image[place].astype(float)).mean())
 
 
 def has_red_dot(shot: np.ndarray) -> bool:
     blue, green, red = np.moveaxis(shot[CORNER], -1, 0)
     return bool(((red > 200) & (blue < 110) & (green < 110)).sum() > 20)
-
-
-@pytest.fixture(scope="module")
-def screen() -> Iterator[str]:
-    """Name of a virtual screen."""
-    require_tools("Xvfb", "xdotool")
-    read, write = os.pipe()
-    server = subprocess.Popen(
-        # Without -noreset it restarts, and drops new clients, when its last client leaves.
-        # Without -r a key that a busy machine is late to release repeats.
-        ["Xvfb", "-noreset", "-r", "-displayfd", str(write), "-screen", "0", "1000x700x24"],
-        pass_fds=[write],
-        stderr=subprocess.DEVNULL,
-    )
-    os.close(write)
-    with os.fdopen(read) as pipe:
-        yield f":{pipe.readline().strip()}"
-    server.terminate()
-    server.wait()
-
-
-@pytest.fixture
-def xdotool(screen: str) -> Callable[..., str]:
-    def run(*arguments: str) -> str:
-        done = subprocess.run(
-            ["xdotool", *arguments],
-            env={**os.environ, "DISPLAY": screen},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        print(done.stderr, end="")  # shown if the test fails
-        return done.stdout.strip()
-
-    return run
-
-
-def start_python(screen: str, code: str, *arguments: object) -> subprocess.Popen[str]:
-    """Run a program on the virtual screen."""
-    return subprocess.Popen(
-        [sys.executable, "-X", "faulthandler", "-c", code, *map(str, arguments)],
-        env={**os.environ, "DISPLAY": screen},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        process_group=0,
-    )
-
-
-class Session:
-    """A window on the virtual screen; without a window manager it lies in the upper left."""
-
-    def __init__(
-        self, program: subprocess.Popen[str], screen: str, xdotool: Callable[..., str]
-    ) -> None:
-        self.program = program
-        self._screen = screen
-        self._xdotool = xdotool
-        self.handle = wait_for(self._window, "a window")
-
-    def _window(self) -> str | None:
-        assert self.program.poll() is None, self.program.communicate()
-        found = self._xdotool("search", "--name", f"^{TITLE}$").splitlines()
-        return found[-1] if found else None
-
-    def shot(self) -> np.ndarray:
-        """What the window shows, BGR."""
-        shown = ImageGrab.grab((0, 0, *SIZE), xdisplay=self._screen).convert("RGB")
-        return np.asarray(shown)[..., ::-1].astype(float)
-
-    def press(self, key: str) -> None:
-        self._xdotool("windowfocus", self.handle, "key", key)
-
-    def size(self) -> str:
-        return self._xdotool("getwindowgeometry", self.handle).split()[-1]
-
-    def see(self, what: str, condition: Callable[[np.ndarray], bool]) -> np.ndarray:
-        """Wait until a condition holds for what the window shows."""
-
-        def seen() -> np.ndarray | None:
-            assert self.program.poll() is None, self.program.communicate()
-            shot = self.shot()
-            return shot if condition(shot) else None
-
-        try:
-            return wait_for(seen, what)
-        except AssertionError as error:
-            self.program.send_signal(signal.SIGABRT)  # prints what each thread is doing
-            raise AssertionError(f"{error}; {self.program.communicate()}") from None
-
-    def see_image(self, what: str, image: np.ndarray) -> np.ndarray:
-        """Wait until the window shows an image, where no text is drawn over it."""
-        return self.see(what, lambda shot: difference(shot, image, CLEAR) < SAME)
-
-    def end(self, key: str) -> int:
-        """Exit code after a key."""
-
-        def ended() -> int | None:
-            self.press(key)
-            return self.program.poll()
-
-        return wait_for(ended, "the end")
-
-
-@pytest.fixture(scope="module")
-def still(astronaut: Path) -> np.ndarray:
-    """A scene without motion."""
-    with Image.open(astronaut) as photo:
-        return np.asarray(photo.convert("RGB").resize(SIZE))[..., ::-1].copy()
-
-
-@pytest.fixture
-def stream(still: np.ndarray) -> Iterator[str]:
-    """URL of a stream of it."""
-    with mjpeg_stream(free_port(), still) as url:
-        yield url
-
-
-@pytest.fixture
-def start(screen: str, xdotool: Callable[..., str]) -> Iterator[Callable[..., Session]]:
-    """Starts sessions of the command line, which end with the test."""
-    programs = []
-
-    def started(*arguments: object) -> Session:
-        command = ["webcam", *arguments, "--backend", "openvino"]
-        programs.append(start_python(screen, CLI, *command))
-        return Session(programs[-1], screen, xdotool)
-
-    yield started
-    for program in programs:
-        program.kill()
-        program.communicate()
 
 
 @pytest.mark.slow
@@ -212,7 +61,7 @@ def test_keys_do_what_the_help_says(
     with mjpeg_stream(port, still) as url:
         session = start(url, "--style", model, "--snapshots", tmp_path, "--fps", 0)
         shot = session.see_image("the first style", waves)
-        assert difference(shot, waves, TOP) > OTHER  # which is written there
+        assert difference(shot, waves, STATUS) > OTHER  # which is written there
         steps: list[tuple[str, np.ndarray]] = [
             ("2", stylized("night")),
             ("Left", stylized("waves")),
@@ -230,10 +79,10 @@ def test_keys_do_what_the_help_says(
         for key, image in steps:
             session.press(key)
             if key == "Up":  # changes the image by too little, but also the status line
-                session.see("new text", lambda new, old=shot: difference(new, old, TOP) > WORDS)
+                session.see("new text", lambda new, old=shot: difference(new, old, STATUS) > WORDS)
             shot = session.see_image(f"what {key} does", image)
         session.press("o")
-        session.see("no text", lambda shot: difference(shot, waves, TOP) < SAME)
+        session.see("no text", lambda shot: difference(shot, waves, STATUS) < SAME)
         session.press("h")
         session.see("the help", lambda shot: difference(shot, waves, CLEAR) > OTHER)
         session.press("h")
@@ -250,7 +99,7 @@ def test_keys_do_what_the_help_says(
     session.see("a message", lambda shot: difference(shot, waves, MIDDLE) > OTHER)
     session.see_image("the last frame", waves)
     session.press("o")
-    session.see("the lines again", lambda shot: difference(shot, waves, TOP) > OTHER)
+    session.see("the lines again", lambda shot: difference(shot, waves, STATUS) > OTHER)
     with mjpeg_stream(port, np.full_like(still, 128)):
         gray = frame_stylizer.stylize(np.full_like(still, 128), 0)
         session.see_image("the stream again", gray)
@@ -331,31 +180,6 @@ for owned in (False, True):
 @pytest.mark.slow
 def test_xlib_takes_no_events_from_the_window(screen: str) -> None:
     assert start_python(screen, EVENTS).communicate() == ("1\n0\n", "")
-
-
-@pytest.mark.slow
-def test_f_fills_the_screen_and_escape_quits(
-    start: Callable[..., Session], screen: str, stream: str, model: Path
-) -> None:
-    require_tools("openbox")  # only a window manager can
-    manager = subprocess.Popen(
-        ["openbox"], env={**os.environ, "DISPLAY": screen}, stderr=subprocess.DEVNULL
-    )
-    try:
-        session = start(stream, "--style", model)
-        assert session.size() != "1000x700"
-
-        def filled() -> str | None:
-            # Pressed until it is heard: a window that is not drawn yet takes no keys.
-            session.press("f")
-            return "full" if session.size() == "1000x700" else None
-
-        wait_for(filled, "a full screen")
-        assert session.end("Escape") == 0
-        assert session.program.communicate()[1] == ""
-    finally:
-        manager.terminate()
-        manager.wait()
 
 
 @pytest.mark.slow

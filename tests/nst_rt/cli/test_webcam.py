@@ -49,12 +49,14 @@ def test_options_reach_the_library_and_the_report_shows_no_password(
     monkeypatch.setattr(webcam, "stylize_webcam", stylize)
     url = "rtsp://admin:P@ssw0rd@host/live"
     options = ["--no-window", "--size", "640x480", "--style", "udnie", "--no-mirror", "--fps", "0"]
+    options += ["--fullscreen", "--rotate", "2.5", "--loop"]
     assert main(["webcam", url, *options, "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["source"] == "rtsp://host/live"
     assert (facts["frames"], facts["backend"]) == (50, "torch f32 on cpu")
     del given["on_output"]
     expected = {"window": False, "size": (640, 480), "style": "udnie", "mirror": False, "fps": 0}
+    expected |= {"fullscreen": True, "rotate": 2.5, "loop": True}
     assert given == {"source": url, **expected}
     assert main(["webcam"]) == 0
     assert given["source"] == "0"
