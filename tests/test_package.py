@@ -32,6 +32,7 @@ def test_wheel_is_complete(installed: Path) -> None:
         "infer/backends/openvino.py",
         "checkpoints/gallery.safetensors",
         "assets/styles/swirls.jpg",
+        "infer/web/preview.jpg",
         "infer/web/static/index.html",
     ):
         assert (installed / "nst_rt" / file).is_file()
