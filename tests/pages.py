@@ -81,6 +81,15 @@ class Page:
         self.click("#live-start")
         self.wait(lambda: float(self.find("#live-fps").text or 0) > 0, "frames")
 
+    def forget_uploads(self) -> None:
+        """Remove what earlier tests have uploaded, which places would show again."""
+        self.open()
+        self.run("""
+        return fetch("/api/uploads").then((answer) => answer.json()).then((uploads) => Promise.all(
+          uploads.filter((each) => !each.needed)
+            .map(({id}) => fetch(`/api/uploads/${id}`, {method: "DELETE"}))
+        )).then(() => 1);""")
+
     def choose_file(self, place: str, file: Path) -> None:
         self.find(f"#{place} input[type=file]").send_keys(str(file))
 

@@ -22,7 +22,7 @@ from nst_rt.infer.web.stylizers import SharedStylizer, encode_image, parse_choic
 from nst_rt.infer.web.uploads import Upload, Uploads, visitor_message
 from nst_rt.infer.web.work.images import write_stylized
 from nst_rt.infer.web.work.plan import number, output_name
-from nst_rt.infer.web.work.video import preview_video
+from nst_rt.infer.web.work.preview import preview_video
 
 _IMAGES_AT_ONCE = 2  # large ones take gigabytes
 _VIDEOS_AT_ONCE = 1

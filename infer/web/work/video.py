@@ -1,14 +1,11 @@
-"""Jobs that stylize a video, and previews of a part of it before."""
+"""Jobs that stylize a video."""
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from nst_rt.errors import PartialResultError
 from nst_rt.images.io import Frame
-from nst_rt.infer.adaptive import LiveStyle
 from nst_rt.infer.frame_stylizer import FrameStylizer
 from nst_rt.infer.postprocess import PostProcessing
 from nst_rt.infer.stylizer import Stylizer
@@ -17,15 +14,35 @@ from nst_rt.infer.video.probe import probe
 from nst_rt.infer.web.jobs import Job
 from nst_rt.infer.web.settings import Settings
 from nst_rt.infer.web.stylizers import SharedStylizer, parse_choice
-from nst_rt.infer.web.uploads import TooLargeError, Upload
+from nst_rt.infer.web.uploads import TooLargeError
 from nst_rt.infer.web.work.plan import Find, Plan, offer_preview, output_name
 
-PREVIEW_SECONDS = 2.0
-_PREVIEW_SIZE = 640  # pixels of the long side
 _NEWEST_SECONDS = 1.0  # between two newest frames on the card
 _NEWEST_SIZE = 480  # pixels of the long side
-
 _TYPICAL_RATE = 30  # frames per second, since an upload's rate is not known before it is read
+
+
+class _Watched(FrameStylizer):
+    """A frame stylizer that also shows its newest frame from time to time."""
+
+    def __init__(
+        self, stylizer: Stylizer, post_processing: PostProcessing, show: Callable[[Frame], None]
+    ) -> None:
+        super().__init__(stylizer, post_processing=post_processing)
+        self._show = show
+        self._shown = 0.0  # time of the last frame that was shown
+
+    def start(self, frame: Frame, seconds: float, *, repeated: bool = False) -> Callable[[], Frame]:
+        finish = super().start(frame, seconds, repeated=repeated)
+
+        def finished() -> Frame:
+            stylized = finish()
+            if time.monotonic() - self._shown > _NEWEST_SECONDS:
+                self._show(stylized)
+                self._shown = time.monotonic()
+            return stylized
+
+        return finished
 
 
 def plan_video(
@@ -73,98 +90,6 @@ def plan_video(
 
     names = " and ".join(name.replace("_", " ") for name in choice.blend)
     return Plan(f"{source.name}, {names}", work, (source,), _pixels(source))
-
-
-class _Watched(FrameStylizer):
-    """A frame stylizer that also shows its newest frame from time to time."""
-
-    def __init__(
-        self, stylizer: Stylizer, post_processing: PostProcessing, show: Callable[[Frame], None]
-    ) -> None:
-        super().__init__(stylizer, post_processing=post_processing)
-        self._show = show
-        self._shown = 0.0  # time of the last frame that was shown
-
-    def start(self, frame: Frame, seconds: float, *, repeated: bool = False) -> Callable[[], Frame]:
-        finish = super().start(frame, seconds, repeated=repeated)
-
-        def finished() -> Frame:
-            stylized = finish()
-            if time.monotonic() - self._shown > _NEWEST_SECONDS:
-                self._show(stylized)
-                self._shown = time.monotonic()
-            return stylized
-
-        return finished
-
-
-@dataclass(frozen=True)
-class VideoPreview:
-    """A stylized part of a video.
-
-    Attributes:
-        content: an MP4 file.
-        seconds: time that the whole video is expected to take; None if its length is unknown.
-    """
-
-    content: bytes
-    seconds: float | None
-
-
-def preview_video(
-    source: Upload,
-    choice: LiveStyle,
-    shared: SharedStylizer,
-    *,
-    at: float,
-    folder: Path,
-    check: Callable[[], None],
-) -> VideoPreview:
-    """Stylize two seconds of a video at a reduced size, to judge the style and the time it takes.
-
-    Args:
-        at: where the part begins, seconds; it begins earlier if less is left.
-        folder: folder for the file, which is removed.
-        check: called after each frame; what it raises ends the work.
-
-    Raises:
-        InputError, VideoError: see `stylize_video`.
-    """
-    info = probe(source.path)
-    start = at if info.end is None else min(at, max(info.end - PREVIEW_SECONDS, 0.0))
-    times: list[float] = []
-
-    def progress(frames: float, total: float | None, note: str) -> None:
-        check()
-        times.append(time.monotonic())
-
-    file = folder / "preview.mp4"
-    size = min(_PREVIEW_SIZE, max(info.width, info.height))
-    try:
-        result: object = stylize_video(
-            source.path,
-            file,
-            style=FrameStylizer(shared.in_style(choice), post_processing=choice.post_processing),
-            start=start,
-            end=start + PREVIEW_SECONDS,
-            size=size,
-            stability=choice.stability,
-            progress=progress,
-        )
-    except PartialResultError as error:  # damaged, but something can be shown
-        result = error.result
-    assert isinstance(result, VideoResult)
-    content = file.read_bytes()
-    # The first half is left out: networks are compiled for it, beside other previews.
-    counted = times[(len(times) - 1) // 2 :]
-    frames = len(counted) - 1
-    if not frames or not info.frames:
-        return VideoPreview(content, None)
-    # The network runs at the same working size for any size of the video, but encoding and what
-    # goes with it grow with the number of pixels.
-    larger = (max(info.width, info.height) / size) ** 2 - 1
-    each = (counted[-1] - counted[0]) / frames + larger * result.stages["encode"] / len(times)
-    return VideoPreview(content, each * info.frames)
 
 
 def _pixels(source: Upload) -> float:

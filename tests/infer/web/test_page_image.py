@@ -123,7 +123,7 @@ def test_image_is_compared_opened_large_and_found_again(page: Page, astronaut: P
         page.click(opened)
         page.shown("dialog.large img")
         page.driver.switch_to.active_element.send_keys(Keys.ESCAPE)
-        page.wait(lambda: not page.find_all("dialog"), "the end of the dialog")
+        page.wait(lambda: not page.find_all("dialog.large"), "the end of the dialog")
     tab = page.driver.current_window_handle
     page.driver.switch_to.new_window("tab")
     try:

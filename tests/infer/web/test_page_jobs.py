@@ -25,6 +25,7 @@ def download(page: Page, card: WebElement, suffix: str) -> Path:
 
 def choose_optimization(page: Page, content: Path, style_image: Path) -> WebElement:
     """Choose both images; returns the button that starts, which says what is missing until then."""
+    page.forget_uploads()
     page.open("optimize")
     button = page.find("#optimize-form .start button")
     assert button.get_attribute("aria-disabled") == "true"

@@ -70,6 +70,10 @@ def test_video_is_tried_out_before_it_is_stylized(page: Page, tmp_path: Path) ->
     page.click("#video-style .swatch:nth-child(2)")
     assert not page.find("#video .clip").is_displayed()
     assert page.find("#video-hint").text != forecast
+    page.click("#video-preview")  # and is no longer waited for
+    page.click("#video-style .swatch:nth-child(1)")
+    page.wait(lambda: page.find("#video-preview").text == "Preview 2 s", "the end")
+    assert not page.find("#video .clip").is_displayed()
     assert not page.find_all("#video-jobs .job")
     page.driver.refresh()  # the video is found again
     page.shown("#video-view")

@@ -40,7 +40,8 @@ export function dropzone(container, { label, hint, accept, multiple = false, fol
     if (text) name.textContent = text;
   };
   const choose = telling(async (files) => {
-    if (!files.length || input.disabled) return;
+    if (!files.length) return;
+    if (input.disabled) throw new Error("Another file is being uploaded there: cancel that, or try again when it is done.");
     const before = name.textContent;
     const controller = new AbortController();
     cancel.onclick = (event) => {

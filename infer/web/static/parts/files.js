@@ -52,7 +52,7 @@ export async function uploadImages(files, limits, report, { signal, place }) {
   await Promise.all(Array.from({ length: PARALLEL }, work));
   const usable = found.filter(Boolean);
   if (signal.aborted || !usable.length) {
-    usable.forEach(discard);
+    discard(...usable);
     throw errors[0] ?? new StudioError("Cancelled");
   }
   return { usable, errors };
@@ -152,13 +152,14 @@ export function describe(found) {
   return facts.join(", ");
 }
 
-/** Remove an upload that is no longer needed; one that a job needs stays. */
-export async function discard(found) {
-  if (!found) return;
+/** Remove uploads that are no longer needed; those that a job needs stay. */
+export async function discard(...uploads) {
+  const ids = uploads.filter(Boolean).map(({ id }) => id);
+  if (!ids.length) return;
   try {
-    const mine = (await ask("/api/uploads")).find(({ id }) => id === found.id);
-    if (mine && !mine.needed) await ask(`/api/uploads/${found.id}`, { method: "DELETE" });
+    const useless = (await ask("/api/uploads")).filter(({ id, needed }) => ids.includes(id) && !needed);
+    for (const { id } of useless) await ask(`/api/uploads/${id}`, { method: "DELETE" });
   } catch {
-    // It makes room for others in time.
+    // They make room for others in time.
   }
 }

@@ -44,11 +44,11 @@ export class ImageTab {
     try {
       await this.still.tryOut(usable[0]); // on an error the previous image stays
     } catch (error) {
-      usable.forEach(discard);
+      discard(...usable);
       throw error;
     }
     for (const { message } of errors) tell(message, { bad: true });
-    this.#images.forEach(discard);
+    discard(...this.#images);
     this.#show(usable);
   }
 
