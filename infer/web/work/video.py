@@ -14,7 +14,7 @@ from nst_rt.infer.video.probe import probe
 from nst_rt.infer.web.jobs import Job
 from nst_rt.infer.web.settings import Settings
 from nst_rt.infer.web.stylizers import SharedStylizer, parse_choice
-from nst_rt.infer.web.uploads import TooLargeError
+from nst_rt.infer.web.uploads import TooLargeError, Upload
 from nst_rt.infer.web.work.plan import Find, Plan, offer_preview, output_name
 
 _NEWEST_SECONDS = 1.0  # between two newest frames on the card
