@@ -93,6 +93,11 @@ class Page:
     def choose_file(self, place: str, file: Path) -> None:
         self.find(f"#{place} input[type=file]").send_keys(str(file))
 
+    def uploaded(self, place: str, name: str) -> None:
+        """Wait until a place has a file, which the studio has described."""
+        self.wait(lambda: f"{name}, " in self.find(f"#{place} .name").text, name)
+        self.wait(lambda: not self.find(f"#{place} progress").is_displayed(), name)
+
     def drag(
         self, *files: tuple[str, str, bytes], target: str = "body", kind: str = "drop"
     ) -> bool:

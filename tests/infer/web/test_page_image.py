@@ -93,8 +93,8 @@ def test_removed_image_is_reported(elsewhere: Elsewhere, astronaut: Path) -> Non
 def test_image_is_compared_opened_large_and_found_again(page: Page, astronaut: Path) -> None:
     page.open("image")
     page.choose_file("image-drop", astronaut)
+    page.uploaded("image-drop", "astronaut.png")
     page.shown("#image-view")
-    page.wait(lambda: "astronaut" in page.find("#image-drop").text, "the new image")
     page.click("#image-compare")
     divider = page.find("#image .divider")
     divider.send_keys(Keys.ARROW_RIGHT)
@@ -145,7 +145,7 @@ def test_image_and_its_buttons_are_visible_without_scrolling(
         page.open("image")
         page.choose_file("image-drop", astronaut)
         page.shown("#image-view")
-        page.wait(lambda: not page.find("#image-drop progress").is_displayed(), "upload")
+        page.uploaded("image-drop", "astronaut.png")
         page.run("scrollTo(0, 0)")
         ends = "return document.getElementById(arguments[0]).getBoundingClientRect()[arguments[1]]"
         assert page.run(ends, "image-view", "top") > 0
@@ -187,13 +187,13 @@ def test_files_are_taken_anywhere_and_go_where_they_are_of_use(page: Page, tmp_p
     assert page.drag(("a.png", "image/png", image), kind="dragover")
     assert "Image" in page.find(".overlay").text
     assert page.drag(("dropped.png", "image/png", image), target="#live-stage")
-    page.wait(lambda: "dropped.png" in page.find("#image-drop").text, "the image")
+    page.uploaded("image-drop", "dropped.png")
     assert panel() == "image"
     assert not page.find(".overlay").is_displayed()
     page.open("optimize")
     for place, kind in (("content", "drop"), ("style", "paste")):
         assert page.drag((f"{place}.png", "image/png", image), kind=kind)
-        page.wait(lambda p=place: f"{p}.png" in page.find(f"#optimize-{p}").text, place)  # type: ignore[misc]
+        page.uploaded(f"optimize-{place}", f"{place}.png")
         page.shown(f"#optimize-{place} img")
     assert panel() == "optimize"
     assert page.drag(("x.mkv", "video/x-matroska", b""), kind="dragover")

@@ -15,8 +15,7 @@ pytestmark = pytest.mark.slow
 def choose_video(page: Page, clip: Path) -> None:
     page.open("video")
     page.choose_file("video-drop", clip)
-    page.wait(lambda: clip.name in page.find("#video-drop .name").text, "upload")
-    page.wait(lambda: page.find("#video-drop progress").is_displayed() is False, "upload")
+    page.uploaded("video-drop", clip.name)
     page.shown("#video-view")
 
 
