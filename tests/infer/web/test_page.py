@@ -110,6 +110,7 @@ def test_tabs_and_styles_work_with_the_keyboard(page: Page) -> None:
         "return [...document.querySelectorAll('[role=tabpanel]:not([hidden])')].map(p => p.id)"
     )
     assert shown == ["live"]
+    assert press(Keys.TAB) == "phone"
     assert press(Keys.TAB) == "live-start"
     for _ in range(20):  # on to the styles, past the buttons
         if press(Keys.TAB) == "waves":
