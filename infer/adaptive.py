@@ -88,7 +88,7 @@ class AdaptiveStylizer:
         self._requested: LiveStyle | None = None
         self._next: Stylizer | None = None  # takes over as soon as it is compiled
         self._compiling: Future[None] | None = None
-        self._costs = {} if costs is None else costs
+        self._costs: MutableMapping[object, float] = {} if costs is None else costs
         self._is_calibrated = False
         self._times: deque[float] = deque(maxlen=_FRAMES)
         self._intervals: deque[float] = deque(maxlen=_FRAMES)
