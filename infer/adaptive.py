@@ -88,7 +88,7 @@ class AdaptiveStylizer:
         self._requested: LiveStyle | None = None
         self._next: Stylizer | None = None  # takes over as soon as it is compiled
         self._compiling: Future[None] | None = None
-        self._costs = {} if costs is None else costs
+        self._costs: MutableMapping[object, float] = {} if costs is None else costs
         self._is_calibrated = False
         self._times: deque[float] = deque(maxlen=_FRAMES)
         self._intervals: deque[float] = deque(maxlen=_FRAMES)
@@ -154,8 +154,8 @@ class AdaptiveStylizer:
             begin = time.perf_counter()
             trial.stylize(gray, begin)
             times.append(time.perf_counter() - begin)
-        # The first one has no previous frame.
-        self._correct(min(times[1:]), self._stylizer.working_size(height, width))
+        # The first one has no previous frame. The others are as late as live frames will be.
+        self._correct(float(np.median(times[1:])), self._stylizer.working_size(height, width))
 
     def _correct(self, seconds: float, working_size: tuple[int, int]) -> None:
         """Update the costs by the time that a frame took."""

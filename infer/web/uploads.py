@@ -45,6 +45,8 @@ PLACES = (
     "optimize-content",
     "optimize-style",
     "train-style",
+    "train-album",
+    "train-camera",
     "train-photos",
 )
 _MAX_MEMBER = 100 * 2**20  # bytes of one photo in an archive

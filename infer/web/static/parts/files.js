@@ -101,7 +101,7 @@ export function uploadPlace(container, { limits, label, hint = "Choose, drop or 
  * Upload a folder of photos, reduced to the size that training needs; `onPhoto` is called with each
  * reduced one.
  */
-export async function uploadAlbum(files, report, { signal, place = "train-photos", onPhoto = () => {} } = {}) {
+export async function uploadAlbum(files, report, { signal, place, onPhoto = () => {} }) {
   const photos = files.filter((file) => file.type.startsWith("image/"));
   if (!photos.length) throw new StudioError("There are no photos in this folder.");
   const name = photos[0].webkitRelativePath?.split("/")[0] || "photos";

@@ -24,8 +24,9 @@ export class Recorder {
   constructor(canvas, onChange) {
     this.canvas = canvas;
     this.onChange = onChange;
-    // The end of a recording comes too late for a page that is left; what is there by now does not.
-    addEventListener("pagehide", () => this.#recorder && this.#save());
+    // The end of a recording would come too late for a page that is left; what is there by now is
+    // saved, whatever the visitor answers.
+    addEventListener("beforeunload", () => this.#recorder && this.#save());
   }
 
   get isOn() {

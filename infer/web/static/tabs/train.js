@@ -2,7 +2,7 @@
 
 import { dropzone } from "../parts/drop.js";
 import { byId, element, stem, telling } from "../parts/elements.js";
-import { discard, upload, uploadAlbum, uploadPlace } from "../parts/files.js";
+import { describe, discard, restored, upload, uploadAlbum, uploadPlace } from "../parts/files.js";
 import { cameraFrames } from "../parts/frames.js";
 import { remember } from "../parts/remember.js";
 import { startButton } from "../parts/start.js";
@@ -83,6 +83,15 @@ class PhotoPlace {
     this.thumbs = element("div", { className: "thumbs" });
     this.warning = element("p", { className: "warning", role: "status" });
     root.replaceChildren(this.choice, this.thumbs, this.warning);
+    for (const kind of ["album", "camera", "photos"]) this.#restore(kind);
+  }
+
+  /** Find again what was uploaded before the page was loaded. */
+  async #restore(kind) {
+    const found = await restored(`train-${kind}`);
+    if (!found || this.#found[kind]) return;
+    this.#found[kind] = found;
+    if (this.#kind === kind) this.show(kind);
   }
 
   /** What a job has to be told of the photos; null if there are none yet. */
@@ -109,7 +118,7 @@ class PhotoPlace {
   #offerCamera(card) {
     const button = element("button", { type: "button", textContent: "Take 40 frames in 20 seconds" });
     const view = element("div", { className: "view" });
-    const hint = element("p", { className: "hint", textContent: "Show what the camera will see later: rooms, people, things." });
+    const hint = element("p", { className: "hint", textContent: this.#found.camera ? framesOf(this.#found.camera) : "Show what the camera will see later: rooms, people, things." });
     const bar = element("progress", { max: 1, value: 0, hidden: true, ariaLabel: "Frames" });
     const report = (fraction, text) => {
       bar.value = fraction;
@@ -119,9 +128,9 @@ class PhotoPlace {
       button.disabled = true;
       bar.hidden = false;
       try {
-        const found = await this.#send(await cameraFrames(view, report), report);
+        const found = await this.#send(await cameraFrames(view, report), report, { place: "train-camera" });
         this.#keep("camera", found);
-        hint.textContent = `${found.count} frames of the camera`;
+        hint.textContent = framesOf(found);
       } finally {
         button.disabled = false;
         bar.hidden = true;
@@ -135,19 +144,19 @@ class PhotoPlace {
     const isAlbum = kind === "album";
     dropzone(this.choice, {
       label: isAlbum ? "Photos" : "Zip archive of photos",
-      hint: `Best ${MIN_PHOTOS} or more${isAlbum ? "; they are reduced before they are sent" : ""}`,
+      hint: this.#found[kind] ? describe(this.#found[kind]) : `Best ${MIN_PHOTOS} or more${isAlbum ? "; they are reduced before they are sent" : ""}`,
       accept: isAlbum ? "image/*" : ".zip,application/zip",
       multiple: isAlbum,
       folder: isAlbum && !matchMedia("(pointer: coarse)").matches, // phones cannot choose folders
       take: async (files, report, signal) => {
-        const sent = { signal, place: "train-photos" };
+        const sent = { signal, place: `train-${kind}` };
         this.#keep(kind, isAlbum ? await this.#send(files, report, sent) : await upload(files[0], "archive", this.studio.limits, report, sent));
       },
     });
   }
 
   /** Upload photos, and show the first ones. */
-  #send(files, report, sent = {}) {
+  #send(files, report, sent) {
     this.thumbs.replaceChildren();
     const onPhoto = (photo) => {
       if (this.thumbs.children.length >= THUMBS) return;
@@ -174,6 +183,8 @@ class PhotoPlace {
       : "";
   }
 }
+
+const framesOf = ({ count }) => `${count} frames of the camera`;
 
 /** Derive the name of a style from a file name. */
 const styleName = (file) =>
