@@ -90,7 +90,7 @@ class Camera:
         self._size = size
         self._loop = loop
         if loop and self.is_device:
-            raise InputError(f"`loop` is for video files; {self._name} is a camera and has no end")
+            raise InputError(f"`loop` is for video files; {self._name} is live and never ends")
         self._is_stream = "://" in self.source
         if not (self.is_device or self._is_stream):
             probe(self.source)
@@ -102,7 +102,7 @@ class Camera:
         self.is_live = (self.is_device or self._is_stream) and not is_recording
         if loop and self.is_live:
             self._capture.release()
-            raise InputError(f"`loop` is for video files; {self._name} is a stream and has no end")
+            raise InputError(f"`loop` is for video files; {self._name} is live and never ends")
         sides = (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
         width, height = (round(self._capture.get(side)) for side in sides)
         self.size = self._fitted_size(width, height) if width and height else DEFAULT_SIZE
