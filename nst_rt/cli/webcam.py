@@ -76,7 +76,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
         "--rotate",
         type=float,
         metavar="SECONDS",
-        help="change to the next style every SECONDS; a style that a key chooses stays as long "
+        help="seconds until the next style follows; one that a key chooses stays as long "
         "(default: never)",
     )
     add("--loop", action="store_true", help="start a video file again at its end")
