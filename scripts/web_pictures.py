@@ -13,9 +13,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from urllib.parse import urljoin
 
 import cv2
 import numpy as np
@@ -25,31 +27,62 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
 from nst_rt.images.io import Frame
-from nst_rt.infer.demo import packaged_photos
+from nst_rt.infer.demo import packaged_film, packaged_photos
 
 _ROOT = Path(__file__).parent.parent
 _PHOTOS = {photo.stem: photo for photo in packaged_photos()}
 _SECONDS = 12  # until the working size that holds the frame rate is found
+_DESKTOP = (1280, 800)
+_SHEET, _GAP = 1400, 10  # pixels
+
+Take = Callable[[webdriver.Chrome], None]
 
 
 def main() -> None:
-    """Write web_live.jpg, web_phone.jpg and web_optimize.jpg."""
+    """Write web_live.jpg, web_phone.jpg, web_optimize.jpg and web_sheet.jpg."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="folder for the screenshots")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, studio() as link:
         camera = write_camera(Path(folder) / "camera.mjpeg")
-        for name, size, dark, take in (
-            ("web_live", (1280, 880), False, lambda page: live(page, "starry_night")),
-            ("web_phone", (390, 800), True, lambda page: live(page, "great_wave")),
-            ("web_optimize", (1280, 880), True, optimize),
-        ):
+
+        def shoot(size: tuple[int, int], take: Take, *, dark: bool = False) -> Image.Image:
             with browser(camera, size, dark=dark) as page:
                 page.get(link)
                 wait(page, "html[data-ready]")
                 take(page)
-                picture = Image.open(io.BytesIO(page.get_screenshot_as_png())).convert("RGB")
-                picture.save(options.folder / f"{name}.jpg", quality=85, optimize=True)
+                return Image.open(io.BytesIO(page.get_screenshot_as_png())).convert("RGB")
+
+        for name, picture in (
+            ("web_live", shoot(_DESKTOP, partial(live, style="starry_night"))),
+            ("web_phone", shoot((390, 800), partial(live, style="great_wave"), dark=True)),
+            ("web_optimize", shoot(_DESKTOP, optimize, dark=True)),
+            (
+                "web_sheet",
+                rows(
+                    [shoot(_DESKTOP, compare), shoot(_DESKTOP, preview)],
+                    [shoot(_DESKTOP, drop), shoot(_DESKTOP, train, dark=True)],
+                    [shoot((844, 390), partial(live, style="udnie")), shoot((1280, 720), kiosk)],
+                ),
+            ),
+        ):
+            picture.save(options.folder / f"{name}.jpg", quality=85, optimize=True)
+
+
+def rows(*pictures: list[Image.Image]) -> Image.Image:
+    """Pictures in rows of the same width."""
+    sheet = Image.new("RGB", (_SHEET, 10_000), "white")
+    top = 0
+    for row in pictures:
+        aspects = [picture.width / picture.height for picture in row]
+        height = round((_SHEET - _GAP * (len(row) - 1)) / sum(aspects))
+        left = 0
+        for picture, aspect in zip(row, aspects, strict=True):
+            width = round(height * aspect)
+            sheet.paste(picture.resize((width, height), Image.Resampling.LANCZOS), (left, top))
+            left += width + _GAP
+        top += height + _GAP
+    return sheet.crop((0, 0, _SHEET, top - _GAP))
 
 
 def write_camera(path: Path) -> Path:
@@ -135,6 +168,60 @@ def live(page: webdriver.Chrome, style: str) -> None:
         scrollTo(0, 0);
         document.activeElement.blur();"""
     )
+
+
+def compare(page: webdriver.Chrome) -> None:
+    """Show a photo in the image tab, half of it stylized."""
+    show_image(page)
+    page.find_element(By.CSS_SELECTOR, "#image-style input[value=the_scream] ~ span").click()
+    time.sleep(2)
+    page.find_element(By.ID, "image-compare").click()
+    time.sleep(1)
+
+
+def show_image(page: webdriver.Chrome) -> None:
+    """Open a photo in the image tab."""
+    page.find_element(By.ID, "tab-image").click()
+    place = page.find_element(By.CSS_SELECTOR, "#image-drop input[type=file]")
+    place.send_keys(str(_PHOTOS["coffee"]))
+    time.sleep(_SECONDS)
+
+
+def preview(page: webdriver.Chrome) -> None:
+    """Show two seconds of a film in the video tab."""
+    page.find_element(By.ID, "tab-video").click()
+    place = page.find_element(By.CSS_SELECTOR, "#video-drop input[type=file]")
+    place.send_keys(str(packaged_film()))
+    time.sleep(_SECONDS)
+    page.find_element(By.CSS_SELECTOR, "#video-style input[value=wheat_field] ~ span").click()
+    page.find_element(By.ID, "video-preview").click()
+    time.sleep(_SECONDS)
+
+
+def drop(page: webdriver.Chrome) -> None:
+    """Drag a film over the image tab."""
+    show_image(page)
+    page.execute_script("""
+        const dataTransfer = new DataTransfer();
+        dataTransfer.items.add(new File(["x"], "film.mp4", {type: "video/mp4"}));
+        document.body.dispatchEvent(new DragEvent("dragover", {bubbles: true, dataTransfer}));""")
+
+
+def train(page: webdriver.Chrome) -> None:
+    """Show the train tab with a style image and the photos that come with nst-rt."""
+    page.find_element(By.ID, "tab-train").click()
+    style_image = _ROOT / "nst_rt" / "assets" / "styles" / "ink.jpg"
+    place = page.find_element(By.CSS_SELECTOR, "#train-style input[type=file]")
+    place.send_keys(str(style_image))
+    page.find_element(By.CSS_SELECTOR, "#train-form option[value=packaged]").click()
+    wait(page, "#train-form button[aria-disabled=false]")
+    time.sleep(2)
+
+
+def kiosk(page: webdriver.Chrome) -> None:
+    """Show the kiosk page."""
+    page.get(urljoin(page.current_url, "/?kiosk&style=composition_vii"))
+    time.sleep(3)
 
 
 def optimize(page: webdriver.Chrome) -> None:
