@@ -223,8 +223,8 @@ def test_page_says_what_it_waits_for_and_asks_for_a_frame_rate(page: Page) -> No
     page.run("document.querySelector('#live-preference').value = 'smooth'")
     page.click("#live-stop")
     page.driver.get(f"{page.url}?prefer=smooth#live")
-    chosen = page.find("#live-preference")
-    page.wait(lambda: chosen.get_attribute("value") == "smooth", "the preference")
+    chosen = "#live-preference"
+    page.wait(lambda: page.find(chosen).get_attribute("value") == "smooth", "the preference")
 
 
 def test_live_pauses_in_other_tabs_unless_it_records(page: Page) -> None:
