@@ -79,9 +79,11 @@ class Clock:
 
     def pace(self, units: float) -> Pace | None:
         """The pace of a job of so many units, by its reports; None if they are too close."""
-        if self._first is None or self._last[0] - self._first[0] < _MIN_SECONDS or units <= 0:
+        if self._first is None or units <= 0:
             return None
         (begin, first), (end, last) = self._first, self._last
+        if end - begin < _MIN_SECONDS or last <= first:  # a video longer than its file says
+            return None
         seconds = (end - begin) / (last - first)  # for all of it
         return Pace(max(begin - self._created - first * seconds, 0.0), seconds / units)
 

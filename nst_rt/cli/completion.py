@@ -18,8 +18,8 @@ _FILES = (
 )
 _FOLDERS = ("snapshots", "results", "runs")
 # Choices that the library checks, which says more about a wrong one than argparse would.
-_FUNCTION = "_nst_rt_style_or_file"
 _CHOSEN = ("backend", "precision", "codec")
+_FUNCTION = "_nst_rt_style_or_file"  # in the shell
 
 
 def script(

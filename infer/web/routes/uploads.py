@@ -145,6 +145,7 @@ class UploadRoutes:
                 if gone.is_set():
                     raise InputError("nobody waits for this preview any longer")
 
+            check()  # others came before, for which the visitor may not have waited
             with TemporaryDirectory(dir=video.path.parent) as folder:
                 made = preview_video(
                     video, choice, self._shared, at=at, folder=Path(folder), check=check
@@ -152,7 +153,7 @@ class UploadRoutes:
             headers = {} if made.seconds is None else {"X-Seconds": f"{made.seconds:.1f}"}
             return Response(made.content, media_type="video/mp4", headers=headers)
 
-        async with self._turn(self._previewing, video), _noticing_leave(request) as gone:
+        async with _noticing_leave(request) as gone, self._turn(self._previewing, video):
             return await run_in_threadpool(stylize, gone)
 
     @asynccontextmanager

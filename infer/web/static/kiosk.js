@@ -1,11 +1,12 @@
 // The kiosk page: the camera in one style after another, without controls, for days.
 //
 // `/?kiosk&style=NAME,NAME&every=SECONDS`; a blend, as in `NAME:0.6,NAME:0.4`, stays. Strength, stroke
-// size, stability, colors and pace are in the address as on the main page.
+// size, stability, colors and preference are in the address as on the main page.
 
 import { Awake, closeCamera, openCamera } from "./parts/camera.js";
 import { Channel } from "./parts/channel.js";
 import { Choice } from "./parts/choice.js";
+import { byId } from "./parts/elements.js";
 
 const RETRY_MS = 5000;
 const SIDE = 640; // pixels of the camera's long side
@@ -14,7 +15,6 @@ const FADE_MS = 2000;
 const FADE_STEP_MS = 100;
 const TITLE_MS = 4000;
 
-const byId = (id) => document.getElementById(id);
 const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 /** Call a function until it succeeds; each error is shown until then. */
@@ -111,10 +111,10 @@ class Kiosk {
   async #fade(next, milliseconds) {
     const before = this.#weights;
     const began = performance.now();
-    for (let part = 0; part < 1; ) {
+    for (let fraction = 0; fraction < 1; ) {
       await pause(FADE_STEP_MS);
-      part = Math.min(1, (performance.now() - began) / milliseconds);
-      this.#choose(part < 1 ? mixed(before, next, part) : next);
+      fraction = Math.min(1, (performance.now() - began) / milliseconds);
+      this.#choose(fraction < 1 ? mixed(before, next, fraction) : next);
     }
   }
 
@@ -126,9 +126,9 @@ class Kiosk {
   }
 }
 
-function mixed(before, next, part) {
+function mixed(before, next, fraction) {
   const names = new Set([...Object.keys(before), ...Object.keys(next)]);
-  return Object.fromEntries([...names].map((name) => [name, (1 - part) * (before[name] ?? 0) + part * (next[name] ?? 0)]));
+  return Object.fromEntries([...names].map((name) => [name, (1 - fraction) * (before[name] ?? 0) + fraction * (next[name] ?? 0)]));
 }
 
 new Awake().set(true);

@@ -137,6 +137,16 @@ def test_time_left_is_known_once_the_pace_is(monkeypatch: pytest.MonkeyPatch) ->
     assert clock.left == pytest.approx(1, abs=0.5)
 
 
+def test_no_pace_is_known_of_a_progress_that_does_not_rise(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    clock = Clock()
+    clock.update(1)
+    now = 60.0
+    clock.update(1)
+    assert clock.pace(1000) is None
+
+
 def test_pace_is_that_of_earlier_jobs_of_this_kind() -> None:
     def record(kind: Kind, pace: object) -> Record:
         return Record(kind, "", "", facts={"pace": pace})

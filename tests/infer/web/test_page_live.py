@@ -205,25 +205,26 @@ new MutationObserver(() => said.push(document.getElementById("live-status").text
 """
 
 
-def test_page_says_what_it_waits_for_and_asks_for_a_pace(page: Page) -> None:
+def test_page_says_what_it_waits_for_and_asks_for_a_frame_rate(page: Page) -> None:
     page.open()
     page.run(NOTE_SENT)
-    Select(page.find("#live-pace")).select_by_value("sharp")
+    Select(page.find("#live-preference")).select_by_value("sharp")
     page.start_camera()
     page.wait(lambda: not page.find("#live-status").is_displayed(), "frames of the style")
     said = page.run("return said")
     assert any("Waves" in text for text in said), said
     assert said[-1] == ""
-    assert "pace=sharp" in page.driver.current_url
-    Select(page.find("#live-pace")).select_by_value("smooth")
-    Select(page.find("#live-pace")).select_by_value("")
-    assert "pace" not in page.driver.current_url
+    assert "prefer=sharp" in page.driver.current_url
+    Select(page.find("#live-preference")).select_by_value("smooth")
+    Select(page.find("#live-preference")).select_by_value("")
+    assert "prefer" not in page.driver.current_url
     choices = [each for each in page.run("return sent") if isinstance(each, dict)]
     assert [each.get("fps") for each in choices] == [10, 30, None]
-    page.run("document.querySelector('#live-pace').value = 'smooth'")
+    page.run("document.querySelector('#live-preference').value = 'smooth'")
     page.click("#live-stop")
-    page.driver.get(f"{page.url}?pace=smooth#live")
-    page.wait(lambda: page.find("#live-pace").get_attribute("value") == "smooth", "the pace")
+    page.driver.get(f"{page.url}?prefer=smooth#live")
+    chosen = "#live-preference"
+    page.wait(lambda: page.find(chosen).get_attribute("value") == "smooth", "the preference")
 
 
 def test_live_pauses_in_other_tabs_unless_it_records(page: Page) -> None:

@@ -139,13 +139,19 @@ export class Channel {
     this.#fresh = false;
     this.#busy = true;
     const when = performance.now();
-    this.#draw();
-    const [jpeg, original] = await Promise.all([
-      new Promise((resolve) => this.capture.toBlob(resolve, "image/jpeg", QUALITY)),
-      this.handlers.needsOriginal() ? createImageBitmap(this.capture) : null,
-    ]);
+    let jpeg = null;
+    let original = null;
+    try {
+      this.#draw();
+      [jpeg, original] = await Promise.all([
+        new Promise((resolve) => this.capture.toBlob(resolve, "image/jpeg", QUALITY)),
+        this.handlers.needsOriginal() ? createImageBitmap(this.capture) : null,
+      ]);
+    } catch (error) {
+      console.warn(error); // short of memory, say: the next frame may do
+    }
     this.#busy = false;
-    if (this.#socket !== socket || !this.isOpen) {
+    if (!jpeg || this.#socket !== socket || !this.isOpen) {
       original?.close();
       return;
     }

@@ -8,11 +8,11 @@ const DEFAULT = {
   strokes: 2, // stroke size, percent of the long side
   stability: 0.95,
   colors: false, // whether the source's colors are preserved
-  pace: "", // what matters more on a slow machine: sharp images, smooth motion, or both alike
+  preference: "", // what matters more on a slow machine: sharp images, smooth motion, or both alike
 };
 
-// Frame rate that is asked for live; without one the studio's own is held.
-const PACES = { sharp: 10, smooth: 30 };
+// Frame rates that are asked for live by preference; without one the studio's own is held.
+const FRAME_RATES = { sharp: 10, smooth: 30 };
 
 /** The choice. Each change is an event `change`; the address always says what is chosen. */
 export class Choice extends EventTarget {
@@ -40,7 +40,7 @@ export class Choice extends EventTarget {
       strokes: number("strokes", 0.5, 8, DEFAULT.strokes),
       stability: number("stability", 0, 100, 95) / 100,
       colors: given.get("colors") === "source",
-      pace: given.get("pace") in PACES ? given.get("pace") : DEFAULT.pace,
+      preference: Object.hasOwn(FRAME_RATES, given.get("prefer")) ? given.get("prefer") : DEFAULT.preference,
     };
   }
 
@@ -76,8 +76,8 @@ export class Choice extends EventTarget {
 
   /** The choice in the studio's JSON. */
   get json() {
-    const { strength, strokes, stability, colors, pace } = this.#values;
-    return { styles: this.styles, strength, stroke_size: `${strokes}%`, stability, preserve_colors: colors, fps: PACES[pace] };
+    const { strength, strokes, stability, colors, preference } = this.#values;
+    return { styles: this.styles, strength, stroke_size: `${strokes}%`, stability, preserve_colors: colors, fps: FRAME_RATES[preference] };
   }
 
   /** The choice as a query for a stylized image. */
@@ -88,7 +88,7 @@ export class Choice extends EventTarget {
 
   /** Write the choice into the address; a step back in the history has brought that of an earlier one. */
   writeAddress() {
-    const { first, second, amount, strength, strokes, stability, colors, pace } = this.#values;
+    const { first, second, amount, strength, strokes, stability, colors, preference } = this.#values;
     const address = new URL(location.href);
     const write = (name, value, isDefault) =>
       isDefault ? address.searchParams.delete(name) : address.searchParams.set(name, value);
@@ -97,7 +97,7 @@ export class Choice extends EventTarget {
     write("strokes", strokes, strokes === DEFAULT.strokes);
     write("stability", Math.round(stability * 100), stability === DEFAULT.stability);
     write("colors", "source", !colors);
-    write("pace", pace, !pace);
+    write("prefer", preference, !preference);
     history.replaceState(history.state, "", address.href.replaceAll("%3A", ":").replaceAll("%2C", ","));
   }
 }

@@ -13,7 +13,7 @@ const MB = 1e6;
  * Upload one file of a kind: image, video or archive; `place` is where the page shows it again
  * after a reload. Returns what the studio found in it.
  */
-export async function upload(file, kind, limits, report, { signal, place = kind === "archive" ? "train-photos" : "" } = {}) {
+export async function upload(file, kind, limits, report, { signal, place }) {
   if (file.size > limits.upload) {
     throw new StudioError(`${file.name}: larger than the ${Math.round(limits.upload / MB)} MB allowed here`);
   }

@@ -1,5 +1,6 @@
 // Frames of the camera as photos to train on.
 
+import { closeCamera, openCamera } from "./camera.js";
 import { element, unsaved } from "./elements.js";
 
 const COUNT = 40;
@@ -10,26 +11,21 @@ const PAUSE_MS = 500;
  * the progress. Returns them as JPEG files.
  */
 export async function cameraFrames(place, report) {
-  if (!navigator.mediaDevices) throw new Error("Browsers allow the camera on HTTPS or localhost only.");
   const video = element("video", { muted: true, playsInline: true, ariaLabel: "The camera" });
   const files = [];
   let stream = null;
   unsaved.add(video);
   try {
-    stream = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 640 } } });
     place.replaceChildren(video);
-    video.srcObject = stream;
-    await video.play();
+    stream = await openCamera(video);
     while (files.length < COUNT) {
       await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
       files.push(await frame(video, files.length));
       report(files.length / COUNT, `${files.length} of ${COUNT} frames: move the camera around`);
     }
-  } catch (error) {
-    throw new Error(`The camera cannot be used: ${error.message}`);
   } finally {
     unsaved.delete(video);
-    stream?.getTracks().forEach((track) => track.stop());
+    closeCamera(stream);
     video.remove();
   }
   return files;

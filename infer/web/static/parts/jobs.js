@@ -3,7 +3,7 @@
 import { ask } from "./api.js";
 import { Card } from "./card.js";
 import { connection } from "./connection.js";
-import { byId, tell, telling } from "./elements.js";
+import { byId, tell } from "./elements.js";
 
 const POLL_MS = 1000; // while some run
 const IDLE_MS = 3000; // another tab of this browser may start one

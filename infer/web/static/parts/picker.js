@@ -11,7 +11,7 @@ const MORE = ["strokes", "stability", "colors", "second", "amount"]; // less use
 const roomy = matchMedia("(min-width: 52.01rem) and (min-height: 58rem)");
 
 /** A title in two short lines at most: *The Great Wave off Kanagawa* is *The Great Wave*. */
-export function shortTitle(title) {
+function shortTitle(title) {
   const bare = title.replace(/\s*\(.*\)$/, "");
   if (bare.length <= LONG) return bare;
   return bare.replace(/^Portrait of /, "").replace(/ (off|with|near|after|before|from) .*$/, "");

@@ -16,6 +16,7 @@ const NO_SOUND = {
 /** One recording at a time; `onChange` is called when it begins, each second, and when it ends. */
 export class Recorder {
   #recorder = null;
+  #starts = 0; // a start that waits for the microphone gives up after a later start or stop
   #parts = [];
   #began = 0;
   #clock = 0;
@@ -41,7 +42,12 @@ export class Recorder {
 
   /** Start a recording, to be saved under a name without suffix; errors say what to do. */
   async start(name, { sound = false } = {}) {
+    const start = (this.#starts += 1);
     const microphone = sound ? await openMicrophone() : null;
+    if (start !== this.#starts) {
+      microphone?.getTracks().forEach((track) => track.stop());
+      return;
+    }
     const tracks = [...this.canvas.captureStream().getTracks(), ...(microphone?.getTracks() ?? [])];
     const mimeType = (sound ? TYPES : SILENT_TYPES).find((each) => MediaRecorder.isTypeSupported(each));
     const recorder = new MediaRecorder(new MediaStream(tracks), { mimeType, videoBitsPerSecond: BITS_PER_SECOND });
@@ -65,6 +71,7 @@ export class Recorder {
 
   /** End the recording, if there is one, and save it. */
   stop() {
+    this.#starts += 1;
     if (this.#recorder?.state === "recording") this.#recorder.stop();
   }
 

@@ -1,6 +1,6 @@
 // The button that starts a job: always there to be pressed, and saying what is missing.
 
-import { byId, tell, telling } from "./elements.js";
+import { block, byId, telling } from "./elements.js";
 
 /**
  * Set up the start button of a form. `missing()` returns what has to be done first, in words, or
@@ -13,16 +13,11 @@ export function startButton(form, { missing, start }) {
   form.noValidate = true; // `start` reports invalid values, after what is missing
   const update = () => {
     hint.textContent = missing() ?? "";
-    button.title = hint.textContent;
-    button.setAttribute("aria-disabled", isStarting || hint.textContent !== "");
+    block(button, isStarting ? "It is being started." : hint.textContent);
   };
   const press = telling(async () => {
-    update();
-    if (isStarting) return;
-    if (hint.textContent) {
-      tell(hint.textContent);
-      return;
-    }
+    update(); // what is missing may have changed without an event of the form
+    if (isStarting || hint.textContent) return;
     isStarting = true;
     update();
     try {

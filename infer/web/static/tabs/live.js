@@ -77,9 +77,9 @@ export class Live {
     for (const id of ["live-device", "live-resolution"]) {
       byId(id).addEventListener("change", () => this.#stream && this.start());
     }
-    byId("live-pace").value = this.choice.values.pace;
-    byId("live-pace").addEventListener("change", ({ target }) => this.choice.set({ pace: target.value }));
-    this.choice.addEventListener("change", () => (byId("live-pace").value = this.choice.values.pace));
+    byId("live-preference").value = this.choice.values.preference;
+    byId("live-preference").addEventListener("change", ({ target }) => this.choice.set({ preference: target.value }));
+    this.choice.addEventListener("change", () => (byId("live-preference").value = this.choice.values.preference));
     // The newest frame at once; those that follow are of the same moment as the stylized ones.
     byId("live-stage").addEventListener("compare", () => this.stage.needsOriginal && draw(this.original, this.channel.capture));
     document.addEventListener("visibilitychange", () => this.#attend());
