@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import axe_core_python
 import numpy as np
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
@@ -73,7 +74,9 @@ class Page:
         return self.driver.execute_script(script, *given)
 
     def wait(self, condition: Callable[[], T], what: str) -> T:
-        found: T = WebDriverWait(self.driver, PATIENCE, 0.1).until(lambda _: condition(), what)
+        stale = [StaleElementReferenceException]  # the page may reload itself
+        waiting = WebDriverWait(self.driver, PATIENCE, 0.1, stale)
+        found: T = waiting.until(lambda _: condition(), what)
         return found
 
     def start_camera(self) -> None:

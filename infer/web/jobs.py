@@ -144,6 +144,7 @@ class Jobs:
                     files=files,
                     size=folder_size(folder),
                 )
+        self._is_closing = False
         self._lock = threading.RLock()
         self._worker = ThreadPoolExecutor(1, "job")
 
@@ -194,6 +195,8 @@ class Jobs:
             self._jobs[job.id] = job
             for upload in inputs:
                 upload.users.add(job)
+            with suppress(OSError):  # only tells that there was a job if the studio is killed
+                self._results.keep(job.id, {}, job)
             self._worker.submit(self._run, job, work)
         return job
 
@@ -255,7 +258,8 @@ class Jobs:
                 job.leaving = None
 
     def close(self) -> None:
-        """Cancel all jobs and wait until they have ended. What was being removed stays."""
+        """End all jobs; the next studio says so. What was being removed stays."""
+        self._is_closing = True
         for job in self:
             self.undo(job)
             job.stop(keep=False)
@@ -280,6 +284,8 @@ class Jobs:
         else:
             job.files = {}
             shutil.rmtree(job.folder, ignore_errors=True)
+            if not (self._is_closing and state == "cancelled"):
+                self._results.drop(job.id)
         for upload in job.inputs:
             upload.users.discard(job)
         with self._lock:

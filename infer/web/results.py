@@ -33,6 +33,7 @@ _LOCK_FILE = ".nst-rt.lock"
 _PART_PREFIX = ".nst-rt-part-"  # of folders that are being written or removed
 _TEMPORARY_PREFIX = "nst-rt-web-"
 _VISITORS = "visitors"
+_INTERRUPTED = "The studio ended before this was done. Choose the files again, and start it again."
 
 
 @dataclass(eq=False)
@@ -96,6 +97,8 @@ class Results:
     def keep(self, id: str, files: Mapping[str, Path], record: Record) -> Path:
         """Copy a job's files into the folder; they appear there once they are complete.
 
+        An earlier record of the job is replaced.
+
         Args:
             id: of the job.
             files: source files by the names that they get.
@@ -114,18 +117,28 @@ class Results:
                 for name, file in files.items():
                     shutil.copyfile(file, part / name)
                 (part / RECORD_FILE).write_text(json.dumps(record.values()), encoding="utf-8")
+                self.drop(id)
                 return part.rename(self.folder / id)
             finally:
                 shutil.rmtree(part, ignore_errors=True)
 
+    def drop(self, id: str) -> None:
+        """Remove a job's folder, if there is one."""
+        shutil.rmtree(self.folder / id, ignore_errors=True)
+
     def load(self) -> list[tuple[Path, Record]]:
-        """Folders and records of all results, oldest first, without damaged ones."""
+        """Folders and records of all results, oldest first, without damaged ones.
+
+        A job that was not done when its studio ended has failed.
+        """
         found = []
         for file in self.folder.glob(f"*/{RECORD_FILE}"):
             try:
                 record = Record(**json.loads(file.read_bytes()))
                 if record.kind not in get_args(Kind):
                     raise ValueError(f"unknown kind {record.kind!r}")
+                if record.state in ("waiting", "running"):
+                    record.state, record.error = "failed", _INTERRUPTED
                 found.append((file.parent, record))
             except (OSError, ValueError, TypeError) as error:
                 logger.warning("%s: not the record of a result (%s)", file, error)

@@ -24,6 +24,7 @@ function show(tab, { focus = false } = {}) {
     byId(each.getAttribute("aria-controls")).hidden = !chosen;
   }
   if (focus) tab.focus();
+  for (const message of document.querySelectorAll("#toasts .bad")) message.remove(); // of the tab before
 }
 
 /** Show a tab and put it into the address, as one step of the browser's history. */

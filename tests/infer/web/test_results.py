@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -146,6 +147,50 @@ def test_removing_can_be_undone(tmp_path: Path) -> None:
     [again] = Jobs(tmp_path, results, undo=LATER).of("me")
     assert (again.id, again.state, again.note) == (job.id, "done", "written")
     assert again.files["video.mp4"][0].read_bytes() == b"x"
+
+
+@pytest.mark.parametrize("is_killed", [True, False])
+def test_job_that_was_not_done_when_the_studio_ended_is_told(
+    tmp_path: Path, *, is_killed: bool
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def work(job: Job) -> None:
+        begun.set()
+        go_on.wait()
+        job.check()
+
+    results = Results(tmp_path / "results")
+    jobs = Jobs(tmp_path, results, undo=0)
+    first = jobs.submit("video", "clip", "me", work)
+    second = jobs.submit("video", "another", "me", write("video.mp4"))
+    begun.wait()
+    if not is_killed:
+        go_on_later = threading.Timer(0.1, go_on.set)
+        go_on_later.start()
+        jobs.close()
+    later = Jobs(tmp_path, results, undo=0)
+    assert [(job.id, job.state) for job in later.of("me")] == [
+        (first.id, "failed"),
+        (second.id, "failed"),
+    ]
+    assert all(job.error for job in later)
+    later.remove(later.find(first.id, "me"))
+    until(lambda: not (results.folder / first.id).exists())
+    go_on.set()
+    jobs.close()
+
+
+def test_failed_and_cancelled_jobs_leave_nothing(tmp_path: Path) -> None:
+    results = Results(tmp_path / "results")
+    jobs = Jobs(tmp_path, results, undo=0)
+
+    def fail(job: Job) -> None:
+        raise InputError("no")
+
+    assert finished(jobs, fail).state == "failed"
+    until(lambda: results.load() == [])
+    jobs.close()
 
 
 def test_style_is_removed_and_restored_with_its_job(

@@ -44,8 +44,8 @@ const hasFiles = (transfer) => [...(transfer?.types ?? [])].includes("Files");
 
 function take(files, target, open) {
   const useless = files.filter((file) => !kindOf(file));
-  for (const { name, type } of useless) {
-    tell(`${name}: ${type || "a file of an unknown kind"} cannot be used here. Drop ${ACCEPTED}.`, { bad: true });
+  for (const { name } of useless) {
+    tell(`${name} cannot be used here. Drop ${ACCEPTED}.`, { bad: true });
   }
   const useful = files.filter(kindOf);
   if (!useful.length) return;

@@ -122,7 +122,12 @@ export async function uploadAlbum(files, report, { signal, place, onPhoto = () =
       report(next / photos.length, `${next} of ${photos.length} photos`);
     }
   };
-  await Promise.all(Array.from({ length: PARALLEL }, work));
+  try {
+    await Promise.all(Array.from({ length: PARALLEL }, work));
+  } catch (error) {
+    discard(album); // cancelled, or refused: half of a folder is not shown again later
+    throw error;
+  }
   report(1, `${name}: ${album.count} photos${skipped ? `, ${skipped} could not be read` : ""}`);
   return album;
 }

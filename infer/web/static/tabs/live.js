@@ -185,6 +185,8 @@ export class Live {
   }
 
   #measure() {
+    // While no frames come, a recording shows the last one, so that it is as long as its clock says.
+    if (this.recorder.isOn && !this.#shown.some(([when]) => when > performance.now() - METER_MS)) draw(this.canvas, this.canvas);
     const oldest = performance.now() - METER_AGE_MS;
     const recent = this.#shown.filter(([when]) => when > oldest);
     if (recent.length < 2) {
