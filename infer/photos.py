@@ -10,7 +10,7 @@ from pathlib import Path, PurePath, PurePosixPath
 from PIL import Image
 from torch import Tensor
 
-from nst_rt.errors import InputError, OutputExistsError
+from nst_rt.errors import InputError, OutputExistsError, PartialResultError
 from nst_rt.files import check_input, check_not_input, is_disk_full
 from nst_rt.images.collection import Photo, find_photos, is_collection
 from nst_rt.images.contact_sheet import contact_sheet
@@ -119,7 +119,9 @@ def stylize_images(
             that would replace a photo, or not a single photo that can be stylized.
         OutputExistsError: an output exists, and neither `overwrite` nor `resume` is True.
         UnknownNameError, StyleModelError, BackendError: see `load_style`.
-        OSError: the disk is full.
+        PartialResultError: the disk is full, after some photos; the error's result is the
+            `ImagesResult`.
+        OSError: the disk is full, before any photo is complete.
     """
     sources = [paths] if isinstance(paths, (str, Path)) else list(paths)
     label = label_of(style, strength=strength, over_time=False)
@@ -159,9 +161,16 @@ def stylize_images(
         except MemoryError:
             skipped[str(photo)] = f"{photo}: too large for the memory"
         except OSError as error:
-            if is_disk_full(error):
-                raise
             file, cause = error.filename or "its output", error.strerror or error
+            if is_disk_full(error):
+                if not (images or kept):
+                    raise
+                skipped[str(photo)] = reason = f"{photo}: {file} cannot be written ({cause})"
+                raise PartialResultError(
+                    f"{reason}; {len(images) + kept} of {len(outputs)} photos are complete; make "
+                    "room, then `resume` continues",
+                    ImagesResult(tuple(images), kept, skipped, str(frame_stylizer)),
+                ) from error
             skipped[str(photo)] = f"{photo}: {file} cannot be written ({cause})"
         if progress:
             progress(done, len(outputs), photo.name)

@@ -120,6 +120,22 @@ def is_disk_full(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
+def check_room(path: Path, size: int) -> None:
+    """Check that a file of so many bytes can be written to `path`, by writing and removing it.
+
+    Raises:
+        OSError: the system cannot write it: a full disk, for example.
+    """
+    probe = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
+    try:
+        probe.write_bytes(bytes(size))
+    except OSError as error:
+        error.filename = str(path)
+        raise
+    finally:
+        probe.unlink(missing_ok=True)
+
+
 def partial_path(path: Path) -> Path:
     """Path of the unfinished output for `path`: `OUT.partial.EXT`."""
     return path.with_name(f"{path.stem}.partial{path.suffix}")
@@ -143,10 +159,19 @@ def sync(path: Path) -> None:
 
 @contextmanager
 def atomic_output(path: Path) -> Iterator[Path]:
-    """Yield a temporary path to write to; it is renamed to `path` on success, else removed."""
+    """Yield a temporary path to write to; it is renamed to `path` on success, else removed.
+
+    Raises:
+        OSError: the system cannot write the file; its `filename` is `path`.
+    """
     temporary = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
     try:
         yield temporary
         temporary.replace(path)
+    except OSError as error:
+        # A full disk names no file, and nobody knows the temporary one.
+        if error.errno and str(error.filename) in ("None", str(temporary)):
+            error.filename, error.filename2 = str(path), None
+        raise
     finally:
         temporary.unlink(missing_ok=True)

@@ -17,20 +17,30 @@ Progress = Callable[[float, float | None, str], None]
 """Called with the amount done, the total (None if unknown), and a note such as the current loss."""
 
 
-@contextmanager
-def sigterm_as_interrupt() -> Iterator[None]:
-    """Make SIGTERM, as sent by service managers and `timeout`, end the work as Ctrl-C does.
+# SIGTERM is sent by service managers and `timeout`, SIGHUP when a terminal is closed or a remote
+# session breaks off; not every platform has SIGHUP.
+_TERMINATIONS = (signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 
-    Has no effect in threads other than the main thread, which alone may set handlers.
+
+@contextmanager
+def signals_as_interrupt() -> Iterator[None]:
+    """Make SIGTERM and SIGHUP end the work as Ctrl-C does.
+
+    A signal that is ignored, as SIGHUP is under `nohup`, stays ignored. Has no effect in threads
+    other than the main thread, which alone may set handlers.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = {number: signal.getsignal(number) for number in _TERMINATIONS}
+    taken = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
+    for number in taken:
+        signal.signal(number, signal.default_int_handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number in taken:
+            signal.signal(number, before[number])
 
 
 @contextmanager
@@ -40,18 +50,25 @@ def interrupts_deferred(notice: str = "") -> Iterator[Callable[[], bool]]:
     A KeyboardInterrupt anywhere would leave files half written, and Python loses it in places that
     let no exception through, such as finalizers. A second Ctrl-C raises it at once.
 
-    Has no effect in threads other than the main thread, nor if the program has its own handler or
-    ignores Ctrl-C.
+    The same holds for SIGTERM and SIGHUP inside `signals_as_interrupt`; but these are often sent
+    twice, to the process and to its group, so that the second one raises nothing.
+
+    Has no effect in threads other than the main thread, nor on signals that the program ignores or
+    has its own handler for.
 
     Args:
-        notice: message to log at the first Ctrl-C.
+        notice: message to log at the first signal.
 
     Yields:
-        A function that returns whether Ctrl-C was pressed.
+        A function that returns whether there was a signal.
     """
-    before = signal.getsignal(signal.SIGINT)
+    deferred = [
+        number
+        for number in (signal.SIGINT, *_TERMINATIONS)
+        if signal.getsignal(number) is signal.default_int_handler
+    ]
     is_main = threading.current_thread() is threading.main_thread()  # others cannot set handlers
-    if not is_main or before is not signal.default_int_handler:
+    if not is_main or not deferred:
         yield lambda: False
         return
     requested = False
@@ -59,14 +76,18 @@ def interrupts_deferred(notice: str = "") -> Iterator[Callable[[], bool]]:
     def handle(number: int, frame: FrameType | None) -> None:
         nonlocal requested
         if requested:
-            requested = False
-            raise KeyboardInterrupt
+            if number == signal.SIGINT:
+                requested = False
+                raise KeyboardInterrupt
+            return
         requested = True
         if notice:
             logger.warning(notice)
 
-    signal.signal(signal.SIGINT, handle)
+    for number in deferred:
+        signal.signal(number, handle)
     try:
         yield lambda: requested
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number in deferred:
+            signal.signal(number, signal.default_int_handler)

@@ -1,11 +1,10 @@
 """Callbacks of a training: averaged weights, sample grids, progress, skipped photos, losses."""
 
 import logging
-import signal
 import statistics
-import threading
 from collections import deque
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from torchvision.utils import make_grid
 
 from nst_rt.images.collection import Photo
 from nst_rt.images.io import save_image
-from nst_rt.progress import Progress
+from nst_rt.progress import Progress, signals_as_interrupt
 from nst_rt.train.data import Batch, RandomCrops
 from nst_rt.train.task import StyleTraining
 
@@ -113,15 +112,23 @@ class ReportProgress(Callback):
 
 
 class Termination(Callback):
-    """Let SIGTERM, as sent by system managers and `timeout`, end a training as Ctrl-C does.
+    """Let SIGTERM and SIGHUP end a training as Ctrl-C does, see `signals_as_interrupt`.
 
     Lightning's own handler waits for the other processes, which may be waiting for this one. Not
     for tasks of SLURM, where that handler puts the job back into the queue.
     """
 
+    def __init__(self) -> None:
+        self._handlers = ExitStack()
+
     def on_train_start(self, *_: object) -> None:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, signal.default_int_handler)
+        self._handlers.enter_context(signals_as_interrupt())
+
+    def on_fit_end(self, *_: object) -> None:
+        """Give the signals back to the program, also after an error."""
+        self._handlers.close()
+
+    on_exception = on_fit_end
 
 
 class SkippedPhotos(Callback):

@@ -117,7 +117,7 @@ class SegmentSink:
             end = self._start + float((last.last + last.duration) * self._shape.time_base)
             self._assemble(partial, parts, end)
         except (av.FFmpegError, OSError) as error:  # a full disk; the segments are kept
-            logger.info("%s: cannot be written (%s)", partial, error)
+            logger.info("%s: cannot be written (%s)", partial, error.strerror or error)
             return None
         finally:
             with contextlib.suppress(OSError):

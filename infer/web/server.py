@@ -22,7 +22,7 @@ from nst_rt.infer.web.security import certificate_names, is_named, self_signed_c
 from nst_rt.infer.web.settings import Limits, Settings
 from nst_rt.infer.web.stylizers import SharedStylizer
 from nst_rt.models.style_model import StyleModel, gallery_files
-from nst_rt.progress import sigterm_as_interrupt
+from nst_rt.progress import signals_as_interrupt
 
 _MIN_TOKEN_LENGTH = 8
 
@@ -190,7 +190,7 @@ def serve(
             others = None if local else opened_at[0]
             camera = https or local
             on_ready(Ready(opened_at, others, fingerprint, camera, settings.results))
-        with sigterm_as_interrupt():  # which uvicorn raises again at its end
+        with signals_as_interrupt():  # which uvicorn raises again at its end
             uvicorn.Server(config).run(sockets=[sock])
 
 

@@ -35,7 +35,7 @@ from nst_rt.cli.mistakes import option_meant, verb_meant, with_negative_values
 from nst_rt.cli.options import number, shown, signature_defaults, whole_number
 from nst_rt.cli.report import Report, tell
 from nst_rt.errors import InterruptedWorkError, StyleTransferError, unknown_name
-from nst_rt.progress import sigterm_as_interrupt
+from nst_rt.progress import signals_as_interrupt
 from nst_rt.version import __version__
 
 # The verbs by what they are for, in the order in which help shows them.
@@ -83,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         verb_parser.error(option_meant(first, rest, flags))
     try:
         # Service managers stop a session so: what was begun is completed, or kept to be resumed.
-        with sigterm_as_interrupt():
+        with signals_as_interrupt():
             report: Report = verb.run(**options)
         if text := json.dumps(report.facts) if as_json and report.facts else report.text:
             print(text, file=sys.stderr if report.beside else sys.stdout, flush=True)

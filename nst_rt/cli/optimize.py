@@ -19,6 +19,7 @@ from nst_rt.cli.options import (
 )
 from nst_rt.cli.report import Report, loading, progress, quantity
 from nst_rt.errors import InputError, UnknownNameError
+from nst_rt.files import check_not_input, partial_path
 
 if TYPE_CHECKING:
     from nst_rt.optimization.runs import OptimizeResult
@@ -73,7 +74,7 @@ def run(
             optimize_jobs,
             optimize_list,
         )
-        from nst_rt.optimization.runs import optimize_to_file
+        from nst_rt.optimization.runs import input_files, optimize_to_file
     with progress("optimizing", counted=False) as advance:
         options["progress"] = advance
         if pairs is not None:
@@ -95,8 +96,11 @@ def run(
         if "timelapse" in options:
             from nst_rt.infer.video.timelapse import timelapse
 
+            video = Path(options["timelapse"])
+            inputs = input_files(content[0], style_image, options)
+            check_not_input([video, partial_path(video)], inputs)
             overwrite = options.get("overwrite", False)
-            options["timelapse"] = timelapse(options["timelapse"], overwrite=overwrite)
+            options["timelapse"] = timelapse(video, overwrite=overwrite)
         start = time.perf_counter()
         result = optimize_to_file(content[0], style_image, outputs[0], **options)
     facts = _facts(result) | {"seconds": round(time.perf_counter() - start, 1)}

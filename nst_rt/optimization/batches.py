@@ -23,10 +23,17 @@ from nst_rt.errors import (
 )
 from nst_rt.files import check_input, check_not_input, partial_path
 from nst_rt.images.contact_sheet import contact_sheet
-from nst_rt.images.inputs import File, ImageSource, as_list, is_file
+from nst_rt.images.inputs import File, ImageSource
 from nst_rt.images.io import check_image_output, save_image
 from nst_rt.optimization.optimizer import Optimization
-from nst_rt.optimization.runs import OnIterate, OptimizeResult, optimize_to_file
+from nst_rt.optimization.runs import (
+    OnIterate,
+    OptimizeResult,
+    check_no_partial,
+    input_files,
+    leftovers,
+    optimize_to_file,
+)
 from nst_rt.progress import Progress
 
 logger = logging.getLogger(__name__)
@@ -88,7 +95,12 @@ def optimize_jobs(
     outputs = [job.output for job in jobs]
     if twice := {str(path) for path in outputs if outputs.count(path) > 1}:
         raise InputError(f"{jobs[0].origin}: outputs that occur twice: {', '.join(sorted(twice))}")
-    check_not_input(outputs, (file for job in jobs for file in (job.content, *job.style)))
+    inputs = [
+        file
+        for job in jobs
+        for file in input_files(job.content, job.style, {**settings, **job.settings})
+    ]
+    check_not_input([file for out in outputs for file in (out, *leftovers(out))], inputs)
     done, failed = [], []
     for number, job in enumerate(jobs):
         interrupted = partial_path(job.output).with_suffix(".pt").exists()
@@ -99,8 +111,9 @@ def optimize_jobs(
                 job.content,
                 job.style,
                 job.output,
-                # An interrupted run was allowed to replace its output.
-                overwrite=overwrite or (resume and interrupted),
+                # An interrupted run was allowed to replace its output; one that cannot be
+                # continued starts over.
+                overwrite=overwrite or resume,
                 resume=resume and interrupted,
                 progress=_shifted(progress, number, len(jobs), job.output.name),
                 on_iterate=on_iterate,
@@ -223,10 +236,12 @@ def optimize_grid(
         PartialResultError: the loss of a cell became NaN or infinite; those before it are kept.
     """
     target = check_image_output(output, overwrite=overwrite)
-    check_not_input([target], filter(is_file, [content, *as_list(style)]))
+    check_no_partial(target, overwrite=overwrite)
     cells = []
     for values in itertools.product(*grid.values()):
         chosen = {name: value for name, (_, value) in zip(grid, values, strict=True)}
+        inputs = input_files(content, style, {**settings, **chosen})
+        check_not_input([target, partial_path(target)], inputs)
         caption = "  ".join(f"{name} {text}" for name, (text, _) in zip(grid, values, strict=True))
         Optimization(content, style, **{**settings, **chosen})  # checks the arguments
         cells.append((caption, chosen))

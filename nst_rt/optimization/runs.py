@@ -17,7 +17,7 @@ from nst_rt.errors import (
     OutputExistsError,
     PartialResultError,
 )
-from nst_rt.files import atomic_output, check_not_input, partial_path
+from nst_rt.files import atomic_output, check_not_input, check_room, partial_path
 from nst_rt.images.convert import resize
 from nst_rt.images.inputs import File, ImageSource, as_image, as_list, is_file
 from nst_rt.images.io import Picture, check_image_output, load_picture, save_image
@@ -91,18 +91,24 @@ def optimize_to_file(
         PartialResultError: the loss became NaN or infinite; the best image so far is kept.
     """
     target = check_image_output(output, overwrite=overwrite)
-    check_not_input([target], filter(is_file, [content, *as_list(style)]))
+    inputs = input_files(content, style, settings)
+    check_not_input([target, *leftovers(target)], inputs)
     if save_every < 0:
         raise InputError(f"`save_every` must be 0 or more, not {save_every}")
     chart = None if plot is None else check_plot(plot, overwrite=overwrite)
     if chart is not None and chart.absolute() == target.absolute():
         raise InputError(f"{plot}: `plot` and `output` are the same file")
+    if chart is not None:
+        check_not_input([chart], inputs)
     optimization = Optimization(content, style, **settings)
     run = _Run(target, _record(content, style, settings), optimization)
     run.open(resume=resume, overwrite=overwrite)
     numbered = run.numbered(save_every)
     for path in numbered.values():
         check_image_output(path, overwrite=overwrite)
+    check_not_input(numbered.values(), inputs)
+    # A full disk would cost the whole run; no image file is much larger than its pixels.
+    check_room(target, 3 * optimization.shape[0] * optimization.shape[1])
     if is_file(content):
         # At the result's size first, as the scene does: sizes of coarse scales are rounded from it.
         original = load_picture(content, size=max(optimization.shape))
@@ -146,13 +152,13 @@ def optimize_to_file(
         except KeyboardInterrupt as error:
             if iterate is None or optimization.best is None:
                 raise
-            remedy = ""
+            kept, remedy = keep_best(), ""  # first: the state may be too large for the disk
             if interrupted():  # and not in the middle of a step
                 run.save()
                 remedy = "; `resume` continues from there"
             raise InterruptedWorkError(
                 f"interrupted: the best image of {iterate.step} of {iterate.steps} steps is in "
-                f"{keep_best()}{remedy}"
+                f"{kept}{remedy}"
             ) from error
         except NotFiniteError as error:
             if optimization.best is None:
@@ -168,13 +174,39 @@ def optimize_to_file(
     return OptimizeResult(target, iterate, optimization.schedule)
 
 
+def input_files(
+    content: ImageSource, style: ImageSource | Sequence[ImageSource], settings: Mapping[str, Any]
+) -> list[File]:
+    """All files that a run with these arguments of `Optimization` reads."""
+    given = {"content": content, "style": style, **settings}
+    images = [given[name] for name in _IMAGES if given.get(name) is not None]
+    return [image for value in images for image in as_list(value) if is_file(image)]
+
+
+def leftovers(target: Path) -> tuple[Path, Path]:
+    """The image and the state that an interrupted run leaves for its output `target`."""
+    return partial_path(target), partial_path(target).with_suffix(".pt")
+
+
+def check_no_partial(target: Path, *, overwrite: bool) -> None:
+    """Check that the image which an interrupted run kept would not be lost.
+
+    Raises:
+        OutputExistsError: there is one, and `overwrite` is False.
+    """
+    if partial_path(target).exists() and not overwrite:
+        raise OutputExistsError(
+            f"{partial_path(target)}: was kept by an interrupted run; `overwrite` starts over"
+        )
+
+
 class _Run:
     """State of a run in `OUT.partial.pt`, and its losses so far."""
 
     def __init__(self, target: Path, record: dict[str, str], optimization: Optimization) -> None:
         self.losses: list[tuple[int, int, float, float, float, float]] = []  # LossRecords
         self._target = target
-        self._path = partial_path(target).with_suffix(".pt")
+        _, self._path = leftovers(target)
         self._record = record
         self._optimization = optimization
 
@@ -186,6 +218,7 @@ class _Run:
                     f"{self._path}: belongs to an interrupted run; `resume` continues it, "
                     "`overwrite` starts over"
                 )
+            check_no_partial(self._target, overwrite=overwrite)
             return
         if not self._path.exists():
             raise InputError(f"{self._path}: no such file, so there is nothing to resume")
@@ -215,8 +248,9 @@ class _Run:
             "losses": self.losses,
             "optimization": self._optimization.state_dict(),
         }
-        with atomic_output(self._path) as temporary:
-            torch.save(state, temporary)
+        # Python's own file: PyTorch reports a full disk as a RuntimeError without a reason.
+        with atomic_output(self._path) as temporary, temporary.open("wb") as file:
+            torch.save(state, file)
 
     def remove(self) -> None:
         """Remove the leftovers of interrupted runs, once the result is written."""

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nst_rt.errors import InputError, OutputExistsError
+from nst_rt.errors import InputError, OutputExistsError, PartialResultError
 from nst_rt.images.convert import tensor_to_frame
 from nst_rt.images.io import Frame, load_image, save_image
 from nst_rt.infer import photos
@@ -253,9 +253,13 @@ def test_a_full_disk_ends_the_work(
     stylize_images: Any, album: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fail_at_b(monkeypatch, OSError(errno.ENOSPC, "No space left on device"))
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(PartialResultError, match=r"b\.jpg.*`resume`") as error:
         stylize_images(album, "out")
     assert files("out") == NAMES[:1]
+    result = error.value.result
+    assert isinstance(result, photos.ImagesResult)
+    assert [image.output.name for image in result.images] == NAMES[:1]
+    assert list(result.skipped) == [str(album / "b.jpg")]
 
 
 def test_max_pixels(stylize_images: Any, album: Path) -> None:

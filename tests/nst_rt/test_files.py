@@ -1,6 +1,7 @@
 import errno
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -10,6 +11,7 @@ from nst_rt.files import (
     check_input,
     check_not_input,
     check_output,
+    check_room,
     is_disk_full,
     partial_path,
     shown_source,
@@ -143,3 +145,21 @@ def test_full_disk_is_distinguished_from_other_errors() -> None:
     assert is_disk_full(OSError(errno.EDQUOT, "quota"))
     others = [OSError(errno.ENAMETOOLONG, "long"), OSError("no number"), ValueError(errno.ENOSPC)]
     assert not any(map(is_disk_full, others))
+
+
+@pytest.mark.parametrize("name", [None, "temporary"])
+def test_errors_of_the_system_name_the_output(tmp_path: Path, name: str | None) -> None:
+    path = tmp_path / "a.png"
+    with pytest.raises(OSError, match="No space") as caught, atomic_output(path) as temporary:
+        raise OSError(errno.ENOSPC, "No space left on device", str(temporary) if name else None)
+    assert caught.value.filename == str(path)
+
+
+def test_room_is_checked_without_a_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_room(tmp_path / "a.png", 1000)
+    full = OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr(Path, "write_bytes", Mock(side_effect=full))
+    with pytest.raises(OSError, match="No space") as caught:
+        check_room(tmp_path / "a.png", 1000)
+    assert caught.value.filename == str(tmp_path / "a.png")
+    assert not list(tmp_path.iterdir())

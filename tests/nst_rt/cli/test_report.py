@@ -22,7 +22,7 @@ from nst_rt.cli.mistakes import kind_of
 from nst_rt.cli.report import _clock, loading, progress
 from nst_rt.infer.demo import FILM
 from nst_rt.models.style_model import StyleModel
-from nst_rt.progress import sigterm_as_interrupt, stages
+from nst_rt.progress import interrupts_deferred, signals_as_interrupt, stages
 
 CLI = [sys.executable, "-m", "nst_rt"]
 
@@ -155,11 +155,32 @@ def test_legend_of_a_clip_fits_a_terminal() -> None:
     assert max(map(len, evaluate._CLIP_LEGEND)) <= 80
 
 
-def test_sigterm_is_an_interrupt_while_work_is_done() -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(KeyboardInterrupt), sigterm_as_interrupt():
-        signal.raise_signal(signal.SIGTERM)
-    assert signal.getsignal(signal.SIGTERM) is before
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_signals_are_interrupts_while_work_is_done(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt), signals_as_interrupt():
+        signal.raise_signal(number)
+    assert signal.getsignal(number) is before
+
+
+def test_ignored_signals_stay_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        with signals_as_interrupt():
+            signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_signals_are_deferred_as_ctrl_c_is(number: signal.Signals) -> None:
+    with signals_as_interrupt(), interrupts_deferred() as interrupted:
+        assert not interrupted()
+        signal.raise_signal(number)
+        signal.raise_signal(number)  # `timeout` sends it to the process, then to the group
+        assert interrupted()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
 
 
 @pytest.mark.slow

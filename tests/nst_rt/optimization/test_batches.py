@@ -259,12 +259,12 @@ class TestGrid:
     ) -> None:
         cells = {"style_weight": [("1", 1.0), ("9", 9.0)], "steps": [("2", [2]), ("3", [3])]}
 
-        def run(stop: int) -> None:
+        def run(stop: int, **options: bool) -> None:
             def on_progress(done: float, total: float | None, note: str) -> None:
                 if note.startswith(f"{stop}/"):
                     os.kill(os.getpid(), signal.SIGINT)
 
-            optimize_grid(content, [style], sheet, cells, progress=on_progress, **QUICK)
+            optimize_grid(content, [style], sheet, cells, progress=on_progress, **options, **QUICK)
 
         with pytest.raises(KeyboardInterrupt):  # nothing to keep
             run(1)
@@ -273,7 +273,9 @@ class TestGrid:
             run(4)
         assert names(sheet.parent) == ["sheet.partial.png"]
         partial = load_picture(sheet.with_name("sheet.partial.png")).image
-        run(0)
+        with pytest.raises(OutputExistsError, match=r"sheet\.partial\.png"):
+            run(0)
+        run(0, overwrite=True)
         assert names(sheet.parent) == ["sheet.png"]
         whole = load_picture(sheet).image
         assert partial.shape == whole.shape

@@ -1,5 +1,6 @@
 """`optimize_to_file`: what it writes, also when it is interrupted."""
 
+import re
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -171,6 +172,22 @@ def test_output_never_replaces_an_input(
     assert copy.read_bytes() == content.read_bytes()
 
 
+@pytest.mark.parametrize("role", ["content", "style", "init", "content_mask", "style_masks"])
+@pytest.mark.parametrize("name", ["p.png", "out-0002.png", "out.partial.png"])
+def test_no_output_of_a_run_replaces_an_input(
+    run: Optimize, content: Path, tmp_path: Path, role: str, name: str
+) -> None:
+    image, link = tmp_path / "in.png", tmp_path / name
+    Image.new("RGB", Image.open(content).size, "red").save(image)
+    before = image.read_bytes()
+    link.hardlink_to(image)
+    masks = {"style": content, "content_mask": image, "style_masks": ["red"]}
+    given = {**(masks if "mask" in role else {}), role: [image] if role == "style_masks" else image}
+    with pytest.raises(InputError, match=re.escape(name)):
+        run(**given, plot=tmp_path / "p.png", save_every=2, overwrite=True, **QUICK)
+    assert image.read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("options", "word"),
     [
@@ -238,6 +255,10 @@ def test_second_ctrl_c_stops_at_once(
     assert len(caplog.messages) == 1
     assert "resume" not in str(raised.value)  # in the middle of a step there is no state
     assert names(tmp_path) == ["out.partial.png"]
+    with pytest.raises(OutputExistsError, match=r"out\.partial\.png"):
+        run(**QUICK)
+    run(overwrite=True, **QUICK)
+    assert names(tmp_path) == ["out.png"]
 
 
 def test_nan_loss_keeps_the_best_image(
