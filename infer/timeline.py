@@ -246,6 +246,11 @@ def parse_style(text: str, *, fade: float = DEFAULT_FADE) -> Timeline:
 
 def _parse_blend(text: str) -> str | dict[str, float]:
     if not _has("=", text):
+        names = [name.strip() for name in text.split(",")]
+        if len(names) > 1 and any(name in gallery_files() for name in names):
+            weight = f"{1 / len(names):.2g}"
+            meant = ",".join(f"{name}={weight}" for name in names)
+            raise InputError(f"{text!r}: a blend needs weights: {meant}")
         return text
     parts = _parts(text, "=", "+,", float, _BLEND_FORM)
     blend = dict(parts)

@@ -52,9 +52,16 @@ class RunIdentity(Callback):
 
     Args:
         task, data, trainer: before the first step.
+        replaces: existing model file that the run may replace, as `overwrite` was given.
+
+    Attributes:
+        replaces: the same; of a run that is resumed, what its checkpoint says.
     """
 
-    def __init__(self, task: StyleTraining, data: Photos, trainer: L.Trainer) -> None:
+    def __init__(
+        self, task: StyleTraining, data: Photos, trainer: L.Trainer, replaces: Path | None = None
+    ) -> None:
+        self.replaces = replaces
         self.values: dict[str, Any] = {
             "steps": trainer.max_steps,
             **{k: v for k, v in task.hparams.items() if k not in _NOT_COMPARED},
@@ -73,6 +80,7 @@ class RunIdentity(Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         checkpoint["identity"] = {"format_version": FORMAT_VERSION, **self.values}
+        checkpoint["replaces"] = self.replaces and str(self.replaces)
 
     def check(self, checkpoint: Path) -> int:
         """Check that a run can be resumed with these settings.
@@ -95,6 +103,8 @@ class RunIdentity(Callback):
                 "weights; resume with that version, or start over with `overwrite`"
             )
         check_record(checkpoint, then, self.values)
+        if self.replaces is None and (replaces := state.get("replaces")):
+            self.replaces = Path(replaces)
         return step
 
 

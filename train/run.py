@@ -100,7 +100,8 @@ def train_style(
         model, data, trainer: settings of `StyleTraining`, `Photos` and Lightning's `Trainer` by
             name, which override all others: `trainer={"devices": 2}`.
         runs: folder of all runs.
-        resume: continue the run of this name from its last checkpoint.
+        resume: continue the run of this name from its last checkpoint; if the run was begun with
+            `overwrite`, it still replaces its model file.
         overwrite: replace an existing model file, or start over an existing run.
         fast_dev_run: check that everything works with one step of training and of validation;
             nothing is written.
@@ -239,12 +240,19 @@ def _train(
     load_weights(task.hparams["vgg_weights"])
     data.check()
     checkpoint = find_checkpoint(folder, resume=resume, overwrite=overwrite)
-    identity = RunIdentity(task, data, trainer)
+    identity = RunIdentity(task, data, trainer, output.resolve() if overwrite else None)
     done = identity.check(checkpoint) if checkpoint else 0
     if done == trainer.max_steps and output.exists() and not overwrite:
         raise OutputExistsError(
             f"{folder}: already complete with {done} steps, and {output} is its model; give "
             "another `output` to write it again"
+        )
+    # Permission to replace the file holds until the run that got it is complete.
+    overwrite = overwrite or identity.replaces == output.resolve()
+    if checkpoint and output.is_file() and not overwrite:
+        raise OutputExistsError(
+            f"{output}: exists already; add `overwrite` beside `resume` to replace it with the "
+            "result of the resumed run"
         )
     check_format(output, "style model", [SUFFIX], overwrite=overwrite)
     trainer.callbacks.append(identity)  # type: ignore[attr-defined]

@@ -224,7 +224,7 @@ class _Conversion:
     def run(self, progress: Progress | None) -> None:
         """Convert everything; after an error keep what can be kept."""
         changed = (str(track) for track in self.tracks if track.action != "copied")
-        warn(self._request.output, changed, self.sink.warnings)
+        warn(self._request.output, [*changed, *self._unseen_styles()], self.sink.warnings)
         expected: float = self._reader.expected
         if self._rate is not None:
             expected = round(expected * self._rate / self._reader.info.rate)
@@ -255,6 +255,19 @@ class _Conversion:
         except BaseException:
             self.sink.abort()
             raise
+
+    def _unseen_styles(self) -> Iterator[str]:
+        """Warnings of styles that begin after the end of the video, as far as that is known."""
+        timeline, rate = self._frame_stylizer.timeline, self._reader.info.rate
+        if timeline is None or not self._reader.expected or not rate:
+            return
+        end = float(self._reader.expected / rate)
+        for (begin, _), blend in zip(timeline.moments, timeline.blends, strict=True):
+            if begin >= end and begin:
+                yield (
+                    f"{' + '.join(blend)} would begin at {begin:g} s, after the end of the video "
+                    f"at {end:.3g} s"
+                )
 
     def _stylized(self) -> Generator[tuple[TimedFrame, Checkpoint | None], None, None]:
         """Stylized frames, with a checkpoint where a segment ends."""

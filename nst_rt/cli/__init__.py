@@ -61,6 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser(first)
     if first.startswith("-") and first.partition("=")[0] not in parser._option_string_actions:
         parser.error(option_meant("", [first], {"": parser._option_string_actions.keys()}))
+    if not first:
+        parser.error("the verb is empty")
     if not first.startswith("-") and first not in map(_name, _VERBS):
         parser.error(verb_meant(arguments, list(map(_name, _VERBS))))
     arguments = arguments or [first]
@@ -69,6 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verb: ModuleType = options.pop("verb")
     as_json = options.pop("json")
     verb_parser: argparse.ArgumentParser = options.pop("parser")
+    if "" in arguments:  # of an unset variable of a shell; as a path it is the current folder
+        verb_parser.error("an argument is empty: no file name or value was given")
     inputs = next(
         (a for a in verb_parser._actions if a.nargs == "+" and not a.option_strings), None
     )

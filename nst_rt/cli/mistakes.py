@@ -111,6 +111,13 @@ def option_meant(
         options: verb -> its flags.
     """
     option = next((each.partition("=")[0] for each in arguments if each.startswith("-")), None)
+    if option is None and verb == "train":
+        first, *others = map(shown_source, arguments)
+        photos = others[0] if others else "PHOTOS"
+        return (
+            "the inputs of a training are named; try: nst-rt train "
+            f"--style-image {first} --photos {photos}"
+        )
     if option is None:
         return f"unknown arguments: {' '.join(map(shown_source, arguments))}"
     if option == "--style-image" and verb in _STYLIZING:
@@ -149,26 +156,40 @@ def check_inputs(names: Sequence[str], wanted: Literal["image", "video"]) -> Non
         if name == "-" and wanted == "video":
             continue
         if not Path(name).exists():
+            if name in gallery_style_names():
+                files = (each for each in names if each != name and kind_of(each) == wanted)
+                example = "film.mp4" if wanted == "video" else "photo.jpg"
+                file = shown_source(next(files, example))
+                raise InputError(
+                    f"{name}: a style, not a file; try: nst-rt {wanted} {file} --style {name}"
+                )
             raise InputError(f"{shown}: no such file" + ("" if Path(name).suffix else " or folder"))
         if kind == "style model":
             meant = f"nst-rt {'video FILM' if wanted == 'video' else 'image PHOTO'} --style {shown}"
             raise InputError(f"{shown}: a style model, not an input; try: {meant}")
         if kind == "video" and wanted == "image" and Path(name).is_file():
             raise InputError(f"{shown}: a video, not an image; try: nst-rt video {shown}")
-        if wanted == "image" and videos_in(name):
+        if wanted == "image" and videos_in(name) and not images_in(name):
             raise InputError(f"{shown}: a folder of videos; try: nst-rt video {shown}")
         if Path(name).is_file():
             check_input(name)
 
 
 def videos_in(folder: str) -> list[str]:
-    """The videos of a folder that holds no images, in name order; empty for anything else."""
+    """The videos of a folder, in name order; empty for anything that is no folder."""
+    return _files_in(folder, "video")
+
+
+def images_in(folder: str) -> list[str]:
+    """The images of a folder, in name order; empty for anything that is no folder."""
+    return _files_in(folder, "image")
+
+
+def _files_in(folder: str, kind: Kind) -> list[str]:
     if not Path(folder).is_dir():
         return []
     files = sorted(str(file) for file in Path(folder).iterdir() if file.is_file())
-    if any(kind_of(file) == "image" for file in files):
-        return []
-    return [file for file in files if kind_of(file) == "video"]
+    return [file for file in files if kind_of(file) == kind]
 
 
 def check_suffix(output: str | None, suffix: str) -> None:

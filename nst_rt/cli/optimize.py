@@ -64,6 +64,7 @@ def run(
     if grid is not None and (len(content) > 1 or "resume" in options):
         raise InputError("`grid` is for one image, and without `resume`")
     content = expanded(content)
+    # Both in one list, so that the answer to the name of a style names the content image.
     check_inputs([*content, *style_image], "image")
     if len(content) == 1:
         check_suffix(output, ".png")

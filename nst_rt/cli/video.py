@@ -5,7 +5,14 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nst_rt.cli.mistakes import check_inputs, check_suffix, expanded, size_meant, videos_in
+from nst_rt.cli.mistakes import (
+    check_inputs,
+    check_suffix,
+    expanded,
+    images_in,
+    size_meant,
+    videos_in,
+)
 from nst_rt.cli.options import (
     add_backend_arguments,
     add_overwrite,
@@ -29,6 +36,7 @@ if TYPE_CHECKING:
     from nst_rt.infer.video import VideoResult
 
 _STDIO = "-"
+_NAMED = 3  # images beside videos that a message names
 _STABILIZER = "nst_rt.infer.stability.stabilizer"
 
 SHORT = "stylize videos, with sound"
@@ -240,10 +248,17 @@ def _converted(source: str, output: str, options: dict[str, Any]) -> Report:
 
 
 def _sources(given: list[str]) -> list[str]:
-    """The files; a folder of videos stands for all of them."""
+    """The files; a folder with videos stands for all of them, any other is one of frames."""
     names = expanded(given)
     check_inputs(names, "video")
-    return [file for name in names for file in videos_in(name) or [name]]
+    sources: list[str] = []
+    for name in names:
+        videos = videos_in(name)
+        sources += videos or [name]
+        if videos and (images := [Path(image).name for image in images_in(name)]):
+            shown = ", ".join(images[:_NAMED]) + (", ..." if len(images) > _NAMED else "")
+            tell(f"{name}: a folder of videos; skipped {quantity(len(images), 'image')}: {shown}")
+    return sources
 
 
 def _is_folder(output: str) -> bool:

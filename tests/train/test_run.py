@@ -270,6 +270,27 @@ def test_overwrite_starts_over_and_keeps_foreign_files(
     assert (tmp_path / "runs" / "swirls" / "notes.txt").exists()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("is_permitted", [True, False])
+def test_resumed_run_may_replace_the_model_that_it_was_begun_to_replace(
+    train: Train, tmp_path: Path, interrupt: Callable[[int], None], is_permitted: bool
+) -> None:
+    model = tmp_path / "swirls.safetensors"
+    if is_permitted:
+        model.write_text("earlier")
+    interrupt(2)
+    with pytest.raises(InterruptedWorkError):
+        train(tmp_path, overwrite=is_permitted)
+    if is_permitted:
+        train(tmp_path, resume=True)
+        assert StyleModel.load(model).training["steps"] == STEPS
+        return
+    model.write_text("precious")
+    with pytest.raises(OutputExistsError, match=r"overwrite.*beside.*resume"):
+        train(tmp_path, resume=True)
+    assert model.read_text() == "precious"
+
+
 def test_damaged_or_foreign_checkpoint_is_an_error(
     train: Train, finished: Path, tmp_path: Path
 ) -> None:

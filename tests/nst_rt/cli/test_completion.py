@@ -45,6 +45,7 @@ def bash(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("evaluate star", STYLES),
         ("export ud", {"udnie"}),
         ("train --from starry", STYLES),
+        ("train --from gal", {"gallery"}),
         ("optimize photo.jpg --preset ga", {"gatys"}),
     ],
 )

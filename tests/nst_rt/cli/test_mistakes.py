@@ -94,6 +94,16 @@ MISTAKES = [
     ("video mine.safetensors", "nst-rt video FILM --style mine.safetensors"),
     ("optimize photo.jpg --style-image mine.safetensors", "--style mine.safetensors"),
     ("evaluate udnie --style-image film.mp4 --photos photos", "film.mp4"),
+    # A style where a file is expected, and other things given in the wrong form.
+    (
+        "optimize photo.jpg --style-image starry_night",
+        "nst-rt image photo.jpg --style starry_night",
+    ),
+    ("image starry_night photo.jpg", "nst-rt image photo.jpg --style starry_night"),
+    ("video udnie film.mp4", "nst-rt video film.mp4 --style udnie"),
+    ("styles udnie", "nst-rt image photo.jpg --style udnie"),
+    ("image photo.jpg --style starry_night,udnie", "starry_night=0.5,udnie=0.5"),
+    ("train painting.jpg photos", "nst-rt train --style-image painting.jpg --photos photos"),
     # Outputs.
     ("image photo.jpg -o x", "x.png, or x/"),
     ("video film.mp4 -o x", "x.mp4, or x/"),
@@ -166,7 +176,7 @@ def test_several_photos_go_to_a_folder_however_they_are_named(run: Run) -> None:
     for inputs, out in ((["photo.jpg", "b.jpg"], "a/"), (["p*.jpg"], "b"), (["photo.jpg"], "c/")):
         arguments = ("--style", "mine.safetensors", "--backend", "torch")
         assert run("image", *inputs, "-o", out, *arguments)[0] == 0
-    made = {str(path) for out in "abc" for path in Path(out).iterdir()}
+    made = {f"{out}/{name}" for out in "abc" for name in outputs_in(out)}
     assert made == {"a/photo.jpg", "a/b.jpg", "b/photo.jpg", "b/painting.jpg", "c/photo.jpg"}
 
 
@@ -175,7 +185,48 @@ def test_a_folder_of_videos_stands_for_its_videos(run: Run) -> None:
     Path("films/notes.txt").write_text("no video")
     options = ("--style", "mine.safetensors", "--strength", "0")
     assert run("video", "films", "-o", "out/", *options)[0] == 0
-    assert {path.name for path in Path("out").iterdir()} == {"1.mp4", "2.mp4"}
+    assert outputs_in("out") == {"1.mp4", "2.mp4"}
+
+
+def test_images_beside_videos_are_skipped(run: Run) -> None:
+    shutil.copy("photo.jpg", "films/cover.jpg")
+    options = ("--style", "mine.safetensors", "--strength", "0")
+    code, _, err = run("video", "films", "-o", "out/", *options)
+    assert code == 0
+    assert "cover.jpg" in err
+    assert outputs_in("out") == {"1.mp4"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["image", ""],
+        ["video", ""],
+        ["styles", ""],
+        ["image", "photo.jpg", "-o", ""],
+        ["optimize", "photo.jpg", "--style-image", ""],
+        [""],
+    ],
+)
+def test_empty_name_is_an_error(run: Run, tmp_path: Path, arguments: list[str]) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    code, out, err = run(*arguments)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "empty" in err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_style_after_the_end_of_the_video_is_warned_of(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    style = "mine.safetensors:waves@0,mine.safetensors:night@99"
+    assert run("video", "film.mp4", "-o", "out.mp4", "--style", style, "--strength", "0")[0] == 0
+    assert "night would begin at 99 s" in caplog.text
+
+
+def outputs_in(folder: str) -> set[str]:
+    """Names of the files of a folder, without the hidden record of its settings."""
+    return {path.name for path in Path(folder).iterdir() if not path.name.startswith(".")}
 
 
 def test_photos_given_as_frames_of_a_video_are_noticed(
