@@ -101,7 +101,7 @@ def run(
             inputs = input_files(content[0], style_image, options)
             check_not_input([video, partial_path(video)], inputs)
             overwrite = options.get("overwrite", False)
-            options["timelapse"] = timelapse(video, overwrite=overwrite)
+            options["timelapse"] = timelapse(options["timelapse"], overwrite=overwrite)
         start = time.perf_counter()
         result = optimize_to_file(content[0], style_image, outputs[0], **options)
     facts = _facts(result) | {"seconds": round(time.perf_counter() - start, 1)}
