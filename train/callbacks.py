@@ -125,10 +125,11 @@ class Termination(Callback):
         self._handlers.enter_context(signals_as_interrupt())
 
     def on_fit_end(self, *_: object) -> None:
-        """Give the signals back to the program, also after an error."""
+        """Give the signals back to the program."""
         self._handlers.close()
 
-    on_exception = on_fit_end
+    def on_exception(self, *_: object) -> None:
+        self._handlers.close()
 
 
 class SkippedPhotos(Callback):
