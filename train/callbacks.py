@@ -129,7 +129,6 @@ class Termination(Callback):
         self._handlers.close()
 
     def on_exception(self, *_: object) -> None:
-        """Give the signals back to the program."""
         self._handlers.close()
 
 

@@ -1,9 +1,12 @@
 """The studio's server: its address, its certificate, and its life from start to Ctrl-C."""
 
 import secrets
+import signal
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,7 +73,7 @@ def serve(
     precision: Precision = "auto",
     on_ready: Callable[[Ready], None] | None = None,
 ) -> None:
-    """Serve the studio until Ctrl-C or SIGTERM.
+    """Serve the studio until Ctrl-C, SIGTERM or SIGHUP.
 
     Results stay and are found by the next studio; all other files of visitors are removed.
 
@@ -99,7 +102,7 @@ def serve(
     Raises:
         InputError: an address, a token, a number or a file that cannot be used.
         StyleModelError, BackendError: a model or a backend that cannot be used.
-        KeyboardInterrupt: after Ctrl-C or SIGTERM, when everything is cleaned up.
+        KeyboardInterrupt: after Ctrl-C, SIGTERM or SIGHUP, when everything is cleaned up.
     """
     local = is_loopback(host)
     if not local and token is None:
@@ -191,7 +194,25 @@ def serve(
             camera = https or local
             on_ready(Ready(opened_at, others, fingerprint, camera, settings.results))
         with signals_as_interrupt():  # which uvicorn raises again at its end
-            uvicorn.Server(config).run(sockets=[sock])
+            _Server(config).run(sockets=[sock])
+
+
+class _Server(uvicorn.Server):
+    """Shuts down at SIGHUP, too, of which uvicorn knows nothing."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        with super().capture_signals():
+            number = getattr(signal, "SIGHUP", None)  # which not every platform has
+            is_main = threading.current_thread() is threading.main_thread()
+            if not (is_main and number and signal.getsignal(number) is signal.default_int_handler):
+                yield  # without handlers of its own, or ignored as under nohup
+                return
+            signal.signal(number, lambda *_: signal.raise_signal(signal.SIGTERM))
+            try:
+                yield
+            finally:
+                signal.signal(number, signal.default_int_handler)
 
 
 def _certified_addresses(addresses: Sequence[str], certified: Sequence[str]) -> list[str]:

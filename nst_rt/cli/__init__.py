@@ -86,7 +86,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         flags = {name: other._option_string_actions.keys() for name, other in others}
         verb_parser.error(option_meant(first, rest, flags))
     try:
-        # Service managers stop a session so: what was begun is completed, or kept to be resumed.
+        # Service managers and closed terminals end work so: what was begun is completed, or kept to
+        # be resumed.
         with signals_as_interrupt():
             report: Report = verb.run(**options)
         if text := json.dumps(report.facts) if as_json and report.facts else report.text:

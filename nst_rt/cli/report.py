@@ -3,7 +3,7 @@
 import logging
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +30,8 @@ class Report:
 
 def tell(message: str) -> None:
     """Print a message of the library, such as an error, on stderr."""
-    print(f"nst-rt: {with_flags(message)}", file=sys.stderr, flush=True)
+    with suppress(OSError):  # the terminal was closed
+        print(f"nst-rt: {with_flags(message)}", file=sys.stderr, flush=True)
 
 
 def quantity(count: int, noun: str) -> str:
@@ -136,7 +137,8 @@ def progress(title: str, *, counted: bool = True) -> Iterator[Progress]:
         stages.removeHandler(stage)
         # Of work that failed before any progress, nothing is to be seen but the error.
         bar.live.transient = not bar.tasks[0].completed
-        bar.stop()
+        with suppress(OSError):  # the terminal was closed; what was kept is still to be reported
+            bar.stop()
 
 
 def _clock(seconds: float | None) -> str:

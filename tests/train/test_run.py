@@ -1,5 +1,6 @@
 import json
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -46,15 +47,15 @@ def finished(train: Train, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Have Ctrl-C come in the middle of a step."""
+def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Have Ctrl-C, or another signal, come in the middle of a step."""
     training_step = StyleTraining.training_step
 
-    def at(step: int) -> None:
+    def at(step: int, number: signal.Signals = signal.SIGINT) -> None:
         def interrupted(self: StyleTraining, batch: Batch, index: int) -> Tensor:
             if self.global_step == step:
                 monkeypatch.setattr(StyleTraining, "training_step", training_step)
-                raise KeyboardInterrupt
+                signal.raise_signal(number)
             return training_step(self, batch, index)
 
         monkeypatch.setattr(StyleTraining, "training_step", interrupted)
@@ -254,6 +255,19 @@ def test_existing_model_and_run_are_kept(train: Train, finished: Path, tmp_path:
     with pytest.raises(OutputExistsError, match=f"complete with {STEPS} steps"):
         train(finished, resume=True)
     assert files(finished) == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_signals_end_a_training_as_ctrl_c_does(
+    train: Train, tmp_path: Path, interrupt: Callable[..., None], number: signal.Signals
+) -> None:
+    before = signal.getsignal(number)
+    interrupt(3, number)
+    with pytest.raises(InterruptedWorkError):
+        train(tmp_path)
+    assert state(tmp_path)["global_step"] == 3
+    assert signal.getsignal(number) is before
 
 
 @pytest.mark.slow

@@ -69,7 +69,7 @@ def test_port_in_use_is_reported() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("ended_by", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("ended_by", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_studio_with_token_and_certificate_opens_and_cleans_up(
     tmp_path: Path, ended_by: signal.Signals
 ) -> None:
