@@ -19,6 +19,7 @@ from nst_rt.cli.options import (
     add_style_arguments,
     constant,
     frame_size,
+    signature_defaults,
 )
 from nst_rt.cli.report import Report, loading, progress, quantity, tell
 from nst_rt.errors import (
@@ -29,6 +30,7 @@ from nst_rt.errors import (
     StyleTransferError,
     with_flags,
 )
+from nst_rt.resume import record_folder
 from nst_rt.times import parse_time
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     from nst_rt.infer.video import VideoResult
 
 _STDIO = "-"
+# Settings that may differ when the videos of a folder are resumed, as on another machine.
+_NOT_RECORDED = ("resume", "overwrite", "segment", "backend", "device", "precision")
 _NAMED = 3  # images beside videos that a message names
 _STABILIZER = "nst_rt.infer.stability.stabilizer"
 
@@ -187,14 +191,17 @@ def _several(sources: list[str], output: str | None, options: dict[str, Any]) ->
     targets = _targets(sources, output, _naming(options))
     of_styles = options.keys() - {field.name for field in fields(ConversionSettings)}
     style_settings = {name: options.pop(name) for name in of_styles}
+    resume = bool(options.get("resume"))
     if output is not None:
-        Path(output).mkdir(parents=True, exist_ok=True)
+        settings = _recorded({**style_settings, **options})
+        any_made = any(target.exists() for target in targets.values())
+        record_folder(Path(output), settings, resume=resume and any_made)
     frame_stylizer: FrameStylizer | None = None
     reports: list[Report] = []
     failed: dict[str, str] = {}
     kept, partial = 0, False
     for name, target in targets.items():
-        if options.get("resume") and target.exists() and not work_path(target).exists():
+        if resume and target.exists() and not work_path(target).exists():
             kept += 1
             continue
         try:
@@ -216,6 +223,12 @@ def _several(sources: list[str], output: str | None, options: dict[str, Any]) ->
     facts = {"videos": [report.facts for report in reports], "kept": kept, "failed": failed}
     lacking = failed or any(report.exit_code for report in reports)
     return Report("\n".join(lines), facts, PartialResultError.exit_code if lacking else 0)
+
+
+def _recorded(options: dict[str, Any]) -> dict[str, str]:
+    """The settings that decide how videos look, as texts; those that are not given are left out."""
+    given = {name: str(value) for name, value in options.items() if name not in _NOT_RECORDED}
+    return {"style": signature_defaults(DEFAULTS_OF)["style"], **given}
 
 
 def _reason(name: str, error: Exception) -> str:
