@@ -151,16 +151,17 @@ def stylize_images(
     # Photos have nothing to stabilize.
     frame_stylizer = FrameStylizer(loaded.stylizer, post_processing=loaded.post_processing)
     folder = _folder_of(sources, out, label)
+    settings = {
+        "style": label,
+        "preserve_colors": preserve_colors,
+        "compare": compare,
+        "stroke_size": str(StrokeSize.parse(stroke_size)),
+        "size": size,
+    }
+    keeps, replaces = bool(existing) and resume, bool(existing) and not resume
     if folder is not None and len(outputs) > 1:
-        settings = {
-            "style": label,
-            "preserve_colors": preserve_colors,
-            "compare": compare,
-            "stroke_size": str(StrokeSize.parse(stroke_size)),
-            "size": size,
-        }
         try:
-            record_folder(folder, settings, resume=resume and bool(existing))
+            record_folder(folder, settings, resume=keeps, replaces=replaces)
         except OSError as error:
             if is_disk_full(error):
                 raise  # others are told for each photo
@@ -191,11 +192,13 @@ def stylize_images(
         if len(outputs) == 1:
             raise
         # Outputs that are to be replaced still have their earlier settings.
-        further = "`overwrite` starts over" if existing and overwrite else "`resume` continues"
+        further = "`overwrite` starts over" if replaces else "`resume` continues"
         raise InterruptedWorkError(
             f"interrupted: {len(images) + kept} of {len(outputs)} photos are in "
             f"{folder or Path.cwd()}; {further}"
         ) from error
+    if folder is not None and replaces and len(outputs) > 1 and not skipped:
+        record_folder(folder, settings, resume=False)
     if skipped and not (images or kept):
         first = next(iter(skipped.values()))
         count = len(skipped)

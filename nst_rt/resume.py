@@ -40,13 +40,17 @@ def check_record(path: Path, before: Mapping[str, object], now: Mapping[str, obj
         )
 
 
-def record_folder(folder: Path, settings: Mapping[str, object], *, resume: bool) -> None:
+def record_folder(
+    folder: Path, settings: Mapping[str, object], *, resume: bool, replaces: bool = False
+) -> None:
     """Write the settings with which the outputs of a folder are made into a hidden file in it.
 
     Args:
         folder: folder of outputs, which is created if needed.
         settings: name -> value, in types of JSON.
         resume: whether existing outputs are to be kept, so that their settings must be the same.
+        replaces: whether existing outputs are being replaced. Until this is called again without,
+            the folder may hold outputs with earlier settings, and cannot be resumed.
 
     Raises:
         InputError: outputs with other settings would be kept; the message names the differences.
@@ -61,7 +65,8 @@ def record_folder(folder: Path, settings: Mapping[str, object], *, resume: bool)
         check_record(folder, before, settings)
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_output(path) as temporary:
-        temporary.write_text(json.dumps(settings, indent=1), encoding="utf-8")
+        record = {**settings, "unfinished overwrite": "yes"} if replaces else dict(settings)
+        temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")
 
 
 def file_digest(path: Path | str) -> str:

@@ -191,11 +191,13 @@ def _several(sources: list[str], output: str | None, options: dict[str, Any]) ->
     targets = _targets(sources, output, _naming(options))
     of_styles = options.keys() - {field.name for field in fields(ConversionSettings)}
     style_settings = {name: options.pop(name) for name in of_styles}
-    resume = bool(options.get("resume"))
-    if output is not None:
-        settings = _recorded({**style_settings, **options})
-        any_made = any(target.exists() for target in targets.values())
-        record_folder(Path(output), settings, resume=resume and any_made)
+    resume, overwrite = (bool(options.get(name)) for name in ("resume", "overwrite"))
+    settings = _recorded({**style_settings, **options})
+    any_made = any(target.exists() for target in targets.values())
+    replaces = output is not None and any_made and overwrite and not resume
+    # Without either option, existing videos stay, and so does the record of their settings.
+    if output is not None and (resume or overwrite or not any_made):
+        record_folder(Path(output), settings, resume=resume and any_made, replaces=replaces)
     frame_stylizer: FrameStylizer | None = None
     reports: list[Report] = []
     failed: dict[str, str] = {}
@@ -208,12 +210,17 @@ def _several(sources: list[str], output: str | None, options: dict[str, Any]) ->
             check_conversion(name, target, ConversionSettings(**options))
             frame_stylizer = frame_stylizer or load_frame_stylizer(**style_settings)
             reports.append(_converted(name, str(target), {**options, "style": frame_stylizer}))
-        except InterruptedWorkError:
-            raise
+        except InterruptedWorkError as error:
+            if not replaces:
+                raise
+            text = f"interrupted: {output} still has earlier videos; `overwrite` starts over"
+            raise InterruptedWorkError(text) from error
         except Exception as error:  # of any kind: the other files go on
             partial |= isinstance(error, PartialResultError)
             failed[name] = _reason(name, error)
             tell(failed[name])
+    if output is not None and replaces and not failed:
+        record_folder(Path(output), settings, resume=False)
     if failed and not (reports or kept or partial):
         raise InputError(f"none of {len(targets)} videos was converted")
     counts = [quantity(len(reports), "video")]

@@ -103,6 +103,18 @@ def test_interrupted_folder_says_how_to_continue(run: Run, monkeypatch: pytest.M
     assert (code, out, err.count("\n")) == (130, "", 1)
     assert "1 of 2 photos" in err
     assert "--resume" in err
+    # Of photos that are being replaced, some still have the earlier style.
+    saved.clear()
+    given = ("photos", "-o", "out", "--style", f"{TWO}:waves")
+    save_image(frame_of("photo.png"), "out/b.png")
+    assert "--overwrite" in run(*given, "--overwrite")[2]
+    for style in (TWO, f"{TWO}:waves"):
+        code, out, err = run("photos", "-o", "out", "--style", style, "--resume")
+        assert (code, out) == (2, "")
+        assert "unfinished overwrite" in err
+    monkeypatch.setattr("nst_rt.infer.photos.save_image", save_image)
+    assert run(*given, "--overwrite")[0] == 0
+    assert run(*given, "--resume")[0] == 0
 
 
 @pytest.mark.parametrize(
