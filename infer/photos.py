@@ -10,7 +10,12 @@ from pathlib import Path, PurePath, PurePosixPath
 from PIL import Image
 from torch import Tensor
 
-from nst_rt.errors import InputError, OutputExistsError, PartialResultError
+from nst_rt.errors import (
+    InputError,
+    InterruptedWorkError,
+    OutputExistsError,
+    PartialResultError,
+)
 from nst_rt.files import check_input, check_not_input, is_disk_full
 from nst_rt.images.collection import Photo, find_photos, is_collection
 from nst_rt.images.contact_sheet import contact_sheet
@@ -38,6 +43,7 @@ from nst_rt.infer.timeline import load_blend
 from nst_rt.models.style_model import gallery_files
 from nst_rt.models.transformer import MINIMUM_SIZE
 from nst_rt.progress import Progress
+from nst_rt.resume import record_folder
 
 SHEET_CELL = 480  # long side of an image on the sheet, pixels
 COLUMNS = 4
@@ -110,13 +116,17 @@ def stylize_images(
         max_pixels: maximum number of pixels of a photo, larger ones are skipped; None for as many
             as fit into memory.
         overwrite: whether to replace existing outputs.
-        resume: whether to keep existing outputs, and make those that are missing.
+        resume: whether to keep existing outputs, and make those that are missing. A folder of
+            several outputs has the settings that they were made with in a hidden file,
+            `.nst-rt.json`; existing outputs are kept only if the settings are the same.
         stroke_size, backend, device, precision, memory: see `Stylizer`.
         progress: called after each photo.
 
     Raises:
         InputError: an input or a value that cannot be used, two photos with one output, an output
-            that would replace a photo, or not a single photo that can be stylized.
+            that would replace a photo, outputs to keep that were made with other settings, or not
+            a single photo that can be stylized.
+        InterruptedWorkError: Ctrl-C between several photos; the message says how many are done.
         OutputExistsError: an output exists, and neither `overwrite` nor `resume` is True.
         UnknownNameError, StyleModelError, BackendError: see `load_style`.
         PartialResultError: the disk is full, after some photos; the error's result is the
@@ -124,6 +134,8 @@ def stylize_images(
         OSError: the disk is full, before any photo is complete.
     """
     sources = [paths] if isinstance(paths, (str, Path)) else list(paths)
+    if "" in sources:  # which a path would take for the current folder
+        raise InputError("the name of a photo is empty")
     label = label_of(style, strength=strength, over_time=False)
     outputs = _outputs([Path(source) for source in sources], out, label)
     existing = [output for output in outputs if os.path.lexists(output)]
@@ -145,40 +157,81 @@ def stylize_images(
     )
     # Photos have nothing to stabilize.
     frame_stylizer = FrameStylizer(loaded.stylizer, post_processing=loaded.post_processing)
+    folder = _folder_of(sources, out, label)
+    settings = {
+        "style": label,
+        "preserve_colors": preserve_colors,
+        "compare": compare,
+        "stroke_size": str(StrokeSize.parse(stroke_size)),
+        "size": size,
+    }
+    keeps, replaces = bool(existing) and resume, bool(existing) and not resume
+    if folder is not None and len(outputs) > 1:
+        try:
+            record_folder(folder, settings, resume=keeps, replaces=replaces)
+        except OSError as error:
+            if is_disk_full(error):
+                raise  # others are told for each photo
+    # Outputs that are to be replaced still have their earlier settings.
+    further = "`overwrite` starts over" if replaces else "`resume` continues"
     images: list[StylizedImage] = []
     kept, skipped = 0, {}
-    for done, (output, photo) in enumerate(outputs.items(), 1):
-        if resume and os.path.lexists(output):
-            kept += 1
-            continue
-        try:
-            output.parent.mkdir(parents=True, exist_ok=True)
-            images.append(
-                _stylize(photo, output, frame_stylizer, size, max_pixels, overwrite=overwrite)
-            )
-        except InputError as error:
-            skipped[str(photo)] = str(error)
-        except MemoryError:
-            skipped[str(photo)] = f"{photo}: too large for the memory"
-        except OSError as error:
-            file, cause = error.filename or "its output", error.strerror or error
-            if is_disk_full(error):
-                if not (images or kept):
+    try:
+        for done, (output, photo) in enumerate(outputs.items(), 1):
+            if resume and os.path.lexists(output):
+                kept += 1
+                continue
+            try:
+                output.parent.mkdir(parents=True, exist_ok=True)
+                images.append(
+                    _stylize(photo, output, frame_stylizer, size, max_pixels, overwrite=overwrite)
+                )
+            except InputError as error:
+                skipped[str(photo)] = str(error)
+            except MemoryError:
+                skipped[str(photo)] = f"{photo}: too large for the memory"
+            except OSError as error:
+                file, cause = error.filename or "its output", error.strerror or error
+                reason = f"{photo}: {file} cannot be written ({cause})"
+                if is_disk_full(error) and not (images or kept):
                     raise
-                skipped[str(photo)] = reason = f"{photo}: {file} cannot be written ({cause})"
-                raise PartialResultError(
-                    f"{reason}; {len(images) + kept} of {len(outputs)} photos are complete; make "
-                    "room, then `resume` continues",
-                    ImagesResult(tuple(images), kept, skipped, str(frame_stylizer)),
-                ) from error
-            skipped[str(photo)] = f"{photo}: {file} cannot be written ({cause})"
-        if progress:
-            progress(done, len(outputs), photo.name)
+                skipped[str(photo)] = reason
+                if is_disk_full(error):
+                    raise PartialResultError(
+                        f"{reason}; {len(images) + kept} of {len(outputs)} photos are complete; "
+                        f"make room, then {further}",
+                        ImagesResult(tuple(images), kept, skipped, str(frame_stylizer)),
+                    ) from error
+            if progress:
+                progress(done, len(outputs), photo.name)
+    except KeyboardInterrupt as error:
+        if len(outputs) == 1:
+            raise
+        raise InterruptedWorkError(
+            f"interrupted: {len(images) + kept} of {len(outputs)} photos are in "
+            f"{folder or Path.cwd()}; {further}"
+        ) from error
+    if folder is not None and replaces and len(outputs) > 1 and not skipped:
+        record_folder(folder, settings, resume=False)
     if skipped and not (images or kept):
         first = next(iter(skipped.values()))
         count = len(skipped)
         raise InputError(first if count == 1 else f"all {count} photos were skipped: {first}, ...")
     return ImagesResult(tuple(images), kept, skipped, str(frame_stylizer))
+
+
+def _folder_of(sources: Sequence[Path | str], out: Path | str | None, label: str) -> Path | None:
+    """The folder of several outputs; None if they lie in the current one or in several."""
+    if out is not None:
+        return Path(out)
+    source = Path(sources[0])
+    is_one = len(sources) == 1 and is_collection(source)
+    return _default_folder(source, label) if is_one else None
+
+
+def _default_folder(collection: Path, label: str) -> Path:
+    origin = collection.resolve()
+    return Path(f"{origin.name if collection.is_dir() else origin.stem}_{label}")
 
 
 def _stylize(
@@ -232,8 +285,7 @@ def _source_outputs(source: Path, folder: Path | None, label: str) -> list[tuple
         target = Path(f"{name.stem}_{label}{name.suffix}") if folder is None else folder / name
         return [(target, Photo(check_input(source)))]
     origin = source.resolve()
-    own = origin.name if source.is_dir() else origin.stem
-    target = Path(f"{own}_{label}") if folder is None else folder
+    target = _default_folder(source, label) if folder is None else folder
     results = target.resolve()
     if results == origin:
         raise InputError(f"{target}: contains the photos; choose another folder")

@@ -19,6 +19,7 @@ from nst_rt.cli.options import (
     add_style_arguments,
     constant,
     frame_size,
+    signature_defaults,
 )
 from nst_rt.cli.report import Report, loading, progress, quantity, tell
 from nst_rt.errors import (
@@ -29,6 +30,7 @@ from nst_rt.errors import (
     StyleTransferError,
     with_flags,
 )
+from nst_rt.resume import record_folder
 from nst_rt.times import parse_time
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     from nst_rt.infer.video import VideoResult
 
 _STDIO = "-"
+# Settings that may differ when the videos of a folder are resumed, as on another machine.
+_NOT_RECORDED = ("resume", "overwrite", "segment", "backend", "device", "precision")
 _NAMED = 3  # images beside videos that a message names
 _STABILIZER = "nst_rt.infer.stability.stabilizer"
 
@@ -187,26 +191,36 @@ def _several(sources: list[str], output: str | None, options: dict[str, Any]) ->
     targets = _targets(sources, output, _naming(options))
     of_styles = options.keys() - {field.name for field in fields(ConversionSettings)}
     style_settings = {name: options.pop(name) for name in of_styles}
-    if output is not None:
-        Path(output).mkdir(parents=True, exist_ok=True)
+    resume, overwrite = (bool(options.get(name)) for name in ("resume", "overwrite"))
+    settings = _recorded({**style_settings, **options})
+    any_made = any(target.exists() for target in targets.values())
+    replaces = output is not None and any_made and overwrite and not resume
+    # Without either option, existing videos stay, and so does the record of their settings.
+    if output is not None and (resume or overwrite or not any_made):
+        record_folder(Path(output), settings, resume=resume and any_made, replaces=replaces)
     frame_stylizer: FrameStylizer | None = None
     reports: list[Report] = []
     failed: dict[str, str] = {}
     kept, partial = 0, False
     for name, target in targets.items():
-        if options.get("resume") and target.exists() and not work_path(target).exists():
+        if resume and target.exists() and not work_path(target).exists():
             kept += 1
             continue
         try:
             check_conversion(name, target, ConversionSettings(**options))
             frame_stylizer = frame_stylizer or load_frame_stylizer(**style_settings)
             reports.append(_converted(name, str(target), {**options, "style": frame_stylizer}))
-        except InterruptedWorkError:
-            raise
+        except InterruptedWorkError as error:
+            if not replaces:
+                raise
+            text = f"interrupted: {output} still has earlier videos; `overwrite` starts over"
+            raise InterruptedWorkError(text) from error
         except Exception as error:  # of any kind: the other files go on
             partial |= isinstance(error, PartialResultError)
             failed[name] = _reason(name, error)
             tell(failed[name])
+    if output is not None and replaces and not failed:
+        record_folder(Path(output), settings, resume=False)
     if failed and not (reports or kept or partial):
         raise InputError(f"none of {len(targets)} videos was converted")
     counts = [quantity(len(reports), "video")]
@@ -216,6 +230,12 @@ def _several(sources: list[str], output: str | None, options: dict[str, Any]) ->
     facts = {"videos": [report.facts for report in reports], "kept": kept, "failed": failed}
     lacking = failed or any(report.exit_code for report in reports)
     return Report("\n".join(lines), facts, PartialResultError.exit_code if lacking else 0)
+
+
+def _recorded(options: dict[str, Any]) -> dict[str, str]:
+    """The settings that decide how videos look, as texts; those that are not given are left out."""
+    given = {name: str(value) for name, value in options.items() if name not in _NOT_RECORDED}
+    return {"style": signature_defaults(DEFAULTS_OF)["style"], **given}
 
 
 def _reason(name: str, error: Exception) -> str:

@@ -41,7 +41,9 @@ def album(tmp_path: Path, astronaut: Path, monkeypatch: pytest.MonkeyPatch) -> P
 
 
 def files(folder: Path | str) -> list[str]:
-    return sorted(str(f.relative_to(folder)) for f in Path(folder).rglob("*") if f.is_file())
+    """The files in a folder, without the hidden record of the settings."""
+    found = Path(folder).rglob("[!.]*")
+    return sorted(str(f.relative_to(folder)) for f in found if f.is_file())
 
 
 def frame_of(file: Path | str) -> Frame:

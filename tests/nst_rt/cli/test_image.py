@@ -63,9 +63,58 @@ def test_several_photos_and_a_folder(run: Run) -> None:
     frame = frame_of("photo.png")
     save_image(frame[::-1], "photos/other.png")
     assert run("photo.png", "photos", "-o", "out", "--style", TWO, "--json")[0] == 0
-    assert {path.name for path in Path("out").iterdir()} == {"photo.png", "other.png"}
+    assert {path.name for path in Path("out").glob("*.png")} == {"photo.png", "other.png"}
     code, out, _ = run("photo.png", "photos", "-o", "out", "--style", TWO, "--resume", "--json")
     assert (code, json.loads(out)["kept"]) == (0, 2)
+
+
+def test_folder_is_resumed_with_the_same_settings_only(run: Run) -> None:
+    Path("photos").mkdir()
+    for name in ("a.png", "b.png"):
+        save_image(frame_of("photo.png"), f"photos/{name}")
+    given = ("photos", "-o", "out", "--style", f"{TWO}:night")
+    assert run(*given)[0] == 0
+    Path("out/b.png").unlink()
+    for other in (("--style", f"{TWO}:waves"), ("--size", "32"), ("--compare",)):
+        code, out, err = run(*given, *other, "--resume")
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert other[0].removeprefix("--") in err
+        assert not Path("out/b.png").exists()
+    code, out, _ = run(*given, "--resume", "--json")
+    assert (code, json.loads(out)["kept"]) == (0, 1)
+    assert run(*given, "--style", f"{TWO}:waves", "--overwrite")[0] == 0
+    assert run(*given, "--style", f"{TWO}:waves", "--resume")[0] == 0
+
+
+def test_interrupted_folder_says_how_to_continue(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("photos").mkdir()
+    for name in ("a.png", "b.png"):
+        save_image(frame_of("photo.png"), f"photos/{name}")
+    saved: list[object] = []
+
+    def save_one(frame: Frame, path: Path, **settings: Any) -> Path:
+        if saved:
+            raise KeyboardInterrupt
+        saved.append(path)
+        return save_image(frame, path, **settings)
+
+    monkeypatch.setattr("nst_rt.infer.photos.save_image", save_one)
+    code, out, err = run("photos", "-o", "out", "--style", TWO)
+    assert (code, out, err.count("\n")) == (130, "", 1)
+    assert "1 of 2 photos" in err
+    assert "--resume" in err
+    # Of photos that are being replaced, some still have the earlier style.
+    saved.clear()
+    given = ("photos", "-o", "out", "--style", f"{TWO}:waves")
+    save_image(frame_of("photo.png"), "out/b.png")
+    assert "--overwrite" in run(*given, "--overwrite")[2]
+    for style in (TWO, f"{TWO}:waves"):
+        code, out, err = run("photos", "-o", "out", "--style", style, "--resume")
+        assert (code, out) == (2, "")
+        assert "unfinished overwrite" in err
+    monkeypatch.setattr("nst_rt.infer.photos.save_image", save_image)
+    assert run(*given, "--overwrite")[0] == 0
+    assert run(*given, "--resume")[0] == 0
 
 
 @pytest.mark.parametrize(

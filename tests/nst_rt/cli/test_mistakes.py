@@ -188,6 +188,18 @@ def test_a_folder_of_videos_stands_for_its_videos(run: Run) -> None:
     assert outputs_in("out") == {"1.mp4", "2.mp4"}
 
 
+def test_folder_of_videos_is_resumed_with_the_same_settings_only(run: Run) -> None:
+    shutil.copy("film.mp4", "films/2.mp4")
+    given = ("video", "films", "-o", "out/", "--style", "mine.safetensors", "--strength", "0")
+    assert run(*given)[0] == 0
+    code, out, err = run(*given, "--style", "udnie", "--resume")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "udnie" in err
+    Path("out/2.mp4").unlink()
+    assert run(*given, "--resume")[0] == 0
+    assert outputs_in("out") == {"1.mp4", "2.mp4"}
+
+
 def test_images_beside_videos_are_skipped(run: Run) -> None:
     shutil.copy("photo.jpg", "films/cover.jpg")
     options = ("--style", "mine.safetensors", "--strength", "0")
