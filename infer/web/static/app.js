@@ -1,12 +1,12 @@
 // The page as a whole: its tabs and their start.
 
-import { ask } from "./parts/api.js";
-import { takeFromAnywhere } from "./parts/anywhere.js";
-import { Choice } from "./parts/choice.js";
-import { connection } from "./parts/connection.js";
-import { byId, tell, telling } from "./parts/elements.js";
-import { JobList } from "./parts/jobs.js";
-import { offerLink } from "./parts/phone.js";
+import { takeFromAnywhere } from "./files/anywhere.js";
+import { JobList } from "./jobs/jobs.js";
+import { ask } from "./page/api.js";
+import { Choice } from "./page/choice.js";
+import { connection } from "./page/connection.js";
+import { byId, tell, telling } from "./page/elements.js";
+import { offerLink } from "./page/phone.js";
 import { ImageTab } from "./tabs/image.js";
 import { Live } from "./tabs/live.js";
 import { optimizeTab } from "./tabs/optimize.js";

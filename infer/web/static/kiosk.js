@@ -3,10 +3,10 @@
 // `/?kiosk&style=NAME,NAME&every=SECONDS`; a blend, as in `NAME:0.6,NAME:0.4`, stays. Strength, stroke
 // size, stability, colors and preference are in the address as on the main page.
 
-import { Awake, closeCamera, openCamera } from "./parts/camera.js";
-import { Channel } from "./parts/channel.js";
-import { Choice } from "./parts/choice.js";
-import { byId } from "./parts/elements.js";
+import { Awake, closeCamera, openCamera } from "./camera/camera.js";
+import { Channel } from "./camera/channel.js";
+import { Choice } from "./page/choice.js";
+import { byId } from "./page/elements.js";
 
 const RETRY_MS = 5000;
 const SIDE = 640; // pixels of the camera's long side

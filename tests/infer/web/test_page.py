@@ -148,7 +148,7 @@ def test_lost_studio_is_told_once_and_a_new_one_reloads_the_page(
     page.choose_file("train-style", painting)
     page.wait(lambda: "swirls" not in page.find("#train-style").text, "the end of the upload")
     assert page.find("#toasts").text == ""
-    unsaved = 'import("/static/parts/elements.js").then(({unsaved}) => unsaved.'
+    unsaved = 'import("/static/page/elements.js").then(({unsaved}) => unsaved.'
     page.run(f'{unsaved}add("a recording"))')
     with elsewhere(port):
         page.wait(lambda: page.find("#reload").is_displayed(), "the offer to reload")

@@ -81,7 +81,7 @@ def test_job_of_another_tab_is_shown_with_its_place(page: Page) -> None:
         })().then(done);""")
     script = """
         const [job, done] = arguments;
-        import("/static/parts/card.js").then(({words}) => done(words(job)));"""
+        import("/static/jobs/card.js").then(({words}) => done(words(job)));"""
 
     def words(**job: Any) -> list[Any]:
         found: list[Any] = page.driver.execute_async_script(script, job)

@@ -1,11 +1,11 @@
 // The image tab: one image in all styles, and in one of them at full size; or several at once.
 
-import { request } from "../parts/api.js";
-import { dropzone } from "../parts/drop.js";
-import { byId, save, tell, telling } from "../parts/elements.js";
-import { describe, discard, restored, upload, uploadImages } from "../parts/files.js";
-import { StylePicker } from "../parts/picker.js";
-import { Still } from "../parts/still.js";
+import { request } from "../page/api.js";
+import { dropzone } from "../files/drop.js";
+import { byId, save, tell, telling } from "../page/elements.js";
+import { describe, discard, restored, upload, uploadImages } from "../files/files.js";
+import { StylePicker } from "../page/picker.js";
+import { Still } from "../files/still.js";
 
 const PLACE = "image";
 

@@ -1,11 +1,11 @@
 // The live tab: the camera, stylized by the studio as it comes.
 
-import { Awake, closeCamera, openCamera } from "../parts/camera.js";
-import { Channel } from "../parts/channel.js";
-import { byId, element, save, tell, telling } from "../parts/elements.js";
-import { StylePicker } from "../parts/picker.js";
-import { Recorder } from "../parts/recorder.js";
-import { Stage } from "../parts/stage.js";
+import { Awake, closeCamera, openCamera } from "../camera/camera.js";
+import { Channel } from "../camera/channel.js";
+import { byId, element, save, tell, telling } from "../page/elements.js";
+import { StylePicker } from "../page/picker.js";
+import { Recorder } from "../camera/recorder.js";
+import { Stage } from "../page/stage.js";
 
 const METER_MS = 500;
 const METER_FRAMES = 40; // over which rate and round trip are averaged

@@ -1,10 +1,10 @@
 // The optimize tab: a content image, a style image, and the image that is optimized from them.
 
-import { byId } from "../parts/elements.js";
-import { uploadPlace } from "../parts/files.js";
-import { remember } from "../parts/remember.js";
-import { startButton } from "../parts/start.js";
-import { about } from "../parts/time.js";
+import { byId } from "../page/elements.js";
+import { uploadPlace } from "../files/files.js";
+import { remember } from "../page/remember.js";
+import { startButton } from "../page/start.js";
+import { about } from "../page/time.js";
 
 const DEFAULT_WEIGHT = 1; // as a power of ten; not sent, so that the studio's default holds
 const SHAPE = 3 / 4; // of images, until there is one

@@ -1,12 +1,12 @@
 // The train tab: a style image and photos, from which a style is trained.
 
-import { dropzone } from "../parts/drop.js";
-import { byId, element, stem, telling } from "../parts/elements.js";
-import { describe, discard, restored, upload, uploadAlbum, uploadPlace } from "../parts/files.js";
-import { cameraFrames } from "../parts/frames.js";
-import { remember } from "../parts/remember.js";
-import { startButton } from "../parts/start.js";
-import { about } from "../parts/time.js";
+import { dropzone } from "../files/drop.js";
+import { byId, element, stem, telling } from "../page/elements.js";
+import { describe, discard, restored, upload, uploadAlbum, uploadPlace } from "../files/files.js";
+import { cameraFrames } from "../camera/frames.js";
+import { remember } from "../page/remember.js";
+import { startButton } from "../page/start.js";
+import { about } from "../page/time.js";
 
 const MIN_PHOTOS = 500; // recommended by the docs
 const THUMBS = 12; // photos of an album that are shown

@@ -1,13 +1,13 @@
 // The video tab: a video, its frames in all styles, two seconds to try, and a job for all of it.
 
-import { request } from "../parts/api.js";
-import { dropzone } from "../parts/drop.js";
-import { block, byId, element, slider, telling } from "../parts/elements.js";
-import { describe, discard, restored, upload } from "../parts/files.js";
-import { StylePicker } from "../parts/picker.js";
-import { clock } from "../parts/player.js";
-import { Still } from "../parts/still.js";
-import { about } from "../parts/time.js";
+import { request } from "../page/api.js";
+import { dropzone } from "../files/drop.js";
+import { block, byId, element, slider, telling } from "../page/elements.js";
+import { describe, discard, restored, upload } from "../files/files.js";
+import { StylePicker } from "../page/picker.js";
+import { clock } from "../files/player.js";
+import { Still } from "../files/still.js";
+import { about } from "../page/time.js";
 
 const PLACE = "video";
 const KEPT = "All frames, timestamps and sound are kept. You may leave this page while it runs, but the studio must stay open.";

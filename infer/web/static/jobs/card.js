@@ -1,11 +1,11 @@
 // A job as a card: its state, what it shows so far, and what can be done with it.
 
-import { ask } from "./api.js";
+import { ask } from "../page/api.js";
 import { lossCurve } from "./curve.js";
-import { element, telling } from "./elements.js";
-import { openLarge } from "./large.js";
-import { Player } from "./player.js";
-import { about, ordinal } from "./time.js";
+import { element, telling } from "../page/elements.js";
+import { openLarge } from "../files/large.js";
+import { Player } from "../files/player.js";
+import { about, ordinal } from "../page/time.js";
 
 const STATES = { done: "Done", partial: "Partly done", failed: "Failed", cancelled: "Cancelled" };
 

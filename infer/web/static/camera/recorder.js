@@ -1,6 +1,6 @@
 // Recording what a canvas shows, with the sound of the microphone if asked.
 
-import { save, tell, unsaved } from "./elements.js";
+import { save, tell, unsaved } from "../page/elements.js";
 
 const TYPES = ["video/mp4;codecs=avc1.42E01F,mp4a.40.2", "video/mp4;codecs=avc1.42E01F,opus", "video/mp4;codecs=avc1.42E01F", "video/webm"];
 const SILENT_TYPES = ["video/mp4;codecs=avc1.42E01F", "video/webm"];

@@ -1,6 +1,6 @@
 // An image as large as the window.
 
-import { element } from "./elements.js";
+import { element } from "../page/elements.js";
 
 /**
  * Show an image over the page until it is clicked or Escape is pressed. `better`, the same at a

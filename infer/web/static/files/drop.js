@@ -1,6 +1,6 @@
 // Places to choose files: by click, by key, by drop or by paste (see anywhere.js).
 
-import { element, telling, unsaved } from "./elements.js";
+import { element, telling, unsaved } from "../page/elements.js";
 
 /** All places on the page by the id of the element that they are in, with what they take. */
 export const places = new Map();

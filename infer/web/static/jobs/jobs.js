@@ -1,9 +1,9 @@
 // Jobs: polled while the page is seen, each shown as a card in the tab of its kind.
 
-import { ask } from "./api.js";
+import { ask } from "../page/api.js";
 import { Card } from "./card.js";
-import { connection } from "./connection.js";
-import { byId, tell } from "./elements.js";
+import { connection } from "../page/connection.js";
+import { byId, tell } from "../page/elements.js";
 
 const POLL_MS = 1000; // while some run
 const IDLE_MS = 3000; // another tab of this browser may start one

@@ -1,8 +1,8 @@
 // Uploads, checked against the limits of the studio before they are sent, and found again later.
 
-import { ask, send, StudioError } from "./api.js";
+import { ask, send, StudioError } from "../page/api.js";
 import { dropzone } from "./drop.js";
-import { element } from "./elements.js";
+import { element } from "../page/elements.js";
 
 const SHORT_SIDE = 288; // pixels that training needs
 const PARALLEL = 3; // files in flight

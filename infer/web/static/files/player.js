@@ -1,8 +1,8 @@
 // A finished video, and the original in step with it under a divider.
 
-import { ask } from "./api.js";
-import { block, element, slider } from "./elements.js";
-import { Stage } from "./stage.js";
+import { ask } from "../page/api.js";
+import { block, element, slider } from "../page/elements.js";
+import { Stage } from "../page/stage.js";
 
 export const clock = (seconds) => `${Math.floor(seconds / 60)}:${(seconds % 60).toFixed(1).padStart(4, "0")}`;
 

@@ -1,10 +1,10 @@
 // An upload as a still image: in the chosen style on the stage, and in all styles on the picker.
 
-import { download } from "./api.js";
-import { byId, element, telling } from "./elements.js";
+import { download } from "../page/api.js";
+import { byId, element, telling } from "../page/elements.js";
 import { originalAddress } from "./files.js";
 import { openLarge } from "./large.js";
-import { Stage } from "./stage.js";
+import { Stage } from "../page/stage.js";
 
 const VIEW = 1024; // pixels, long side
 const THUMB = 200;

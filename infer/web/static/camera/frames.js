@@ -1,7 +1,7 @@
 // Frames of the camera as photos to train on.
 
 import { closeCamera, openCamera } from "./camera.js";
-import { element, unsaved } from "./elements.js";
+import { element, unsaved } from "../page/elements.js";
 
 const COUNT = 40;
 const PAUSE_MS = 500;

@@ -1,7 +1,7 @@
 // Files that are dropped or pasted anywhere on the page: each goes where it is of use.
 
 import { kindOf, places } from "./drop.js";
-import { byId, element, tell } from "./elements.js";
+import { byId, element, tell } from "../page/elements.js";
 
 const ACCEPTED = "an image (JPEG, PNG, WebP, TIFF, BMP), a video, or a zip archive of photos";
 
