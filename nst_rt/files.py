@@ -6,7 +6,7 @@ import os
 import re
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from nst_rt.errors import InputError, OutputExistsError
@@ -171,7 +171,7 @@ def atomic_output(path: Path) -> Iterator[Path]:
     except OSError as error:
         # A full disk names no file, and nobody knows the temporary one.
         if error.errno and str(error.filename) in ("None", str(temporary)):
-            with suppress(AttributeError):  # PyAV's errors keep their own name
+            with contextlib.suppress(AttributeError):  # PyAV's errors keep their own name
                 error.filename, error.filename2 = str(path), None
         raise
     finally:
