@@ -43,15 +43,11 @@ class JobRoutes:
         ]
 
     async def all_jobs(self, request: Request) -> Response:
-        jobs = self._jobs.of(request.scope["visitor"])
+        jobs, hidden = self._jobs.of(request.scope["visitor"]), self._jobs.hidden_styles
         return JSONResponse(
             {
                 "instance": self._settings.instance,
-                "styles": [
-                    name
-                    for name in self._shared.style_set.styles
-                    if name not in self._jobs.hidden_styles
-                ],
+                "styles": [name for name in self._shared.style_set.styles if name not in hidden],
                 "jobs": [{**job.describe(), **self._jobs.queue_facts(job)} for job in jobs],
             }
         )
@@ -74,7 +70,9 @@ class JobRoutes:
         plan = PLANS[kind]
         planned = await run_in_threadpool(plan, asked, find, self._shared, self._settings)
         title, work, inputs, units = planned
-        job = self._jobs.submit(kind, title, visitor, work, inputs, units)
+        # Writes a record: not in the event loop, which live frames pass through.
+        submit = self._jobs.submit
+        job = await run_in_threadpool(submit, kind, title, visitor, work, inputs, units)
         return JSONResponse(job.describe())
 
     async def change_job(self, request: Request) -> Response:

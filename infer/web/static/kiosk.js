@@ -3,7 +3,7 @@
 // `/?kiosk&style=NAME,NAME&every=SECONDS`; a blend, as in `NAME:0.6,NAME:0.4`, stays. Strength, stroke
 // size, stability, colors and preference are in the address as on the main page.
 
-import { Awake, closeCamera, openCamera } from "./camera/camera.js";
+import { Awake, closeCamera, draw, openCamera } from "./camera/camera.js";
 import { Channel } from "./camera/channel.js";
 import { Choice } from "./page/choice.js";
 import { byId } from "./page/elements.js";
@@ -59,15 +59,12 @@ class Kiosk {
     this.styles = rotation(styles);
     this.video = byId("camera");
     const canvas = byId("canvas");
-    const screen = canvas.getContext("2d", { alpha: false });
     this.channel = new Channel(this.video, {
       choice: () => ({ ...this.#settings, styles: this.#weights }),
       side: () => SIDE,
       isMirrored: () => true,
       onFrame: (frame) => {
-        const { width, height } = frame;
-        if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
-        screen.drawImage(frame, 0, 0);
+        draw(canvas, frame);
         say("");
       },
       onLost: say,

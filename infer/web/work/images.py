@@ -13,7 +13,14 @@ from nst_rt.infer.web.jobs import Job
 from nst_rt.infer.web.settings import Settings
 from nst_rt.infer.web.stylizers import SharedStylizer, parse_choice
 from nst_rt.infer.web.uploads import Upload, visitor_message
-from nst_rt.infer.web.work.plan import Find, Plan, at_low_priority, offer_preview, output_name
+from nst_rt.infer.web.work.plan import (
+    Find,
+    Plan,
+    at_low_priority,
+    offer_preview,
+    output_name,
+    style_title,
+)
 
 _MAX_IMAGES = 1000  # of one job
 _PREVIEW_SIZE = 640  # pixels of the long side
@@ -70,7 +77,7 @@ def plan_images(
             more = f", and {len(failed) - 1} more" if len(failed) > 1 else ""
             raise PartialResultError(f"left out: {failed[0]}{more}")
 
-    names = " and ".join(name.replace("_", " ") for name in choice.blend)
+    names = style_title(choice)
     title = f"{count} images, {names}" if count > 1 else f"{images[0].name}, {names}"
     pixels = sum(image.facts["width"] * image.facts["height"] for image in images)
     return Plan(title, at_low_priority(work), tuple(images), float(pixels))

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from nst_rt.errors import InputError
 from nst_rt.files import atomic_output
 from nst_rt.images.io import Frame
+from nst_rt.infer.adaptive import LiveStyle
 from nst_rt.infer.frame_stylizer import label_of
 from nst_rt.infer.strokes import resized_frame
 from nst_rt.infer.stylizer import Stylizer
@@ -50,6 +51,11 @@ def number(value: Any, kind: Callable[[Any], Any]) -> Any:
 def output_name(source: Upload, stylizer: Stylizer, suffix: str) -> str:
     """Name of an output for people: input, style and suffix, as the command line names it."""
     return f"{Path(source.name).stem}_{label_of(stylizer)}{suffix}"
+
+
+def style_title(choice: LiveStyle) -> str:
+    """The styles of a choice, for people."""
+    return " and ".join(name.replace("_", " ") for name in choice.blend)
 
 
 def offer_preview(job: Job, frame: Frame, *, size: int) -> None:

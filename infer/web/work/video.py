@@ -15,7 +15,7 @@ from nst_rt.infer.web.jobs import Job
 from nst_rt.infer.web.settings import Settings
 from nst_rt.infer.web.stylizers import SharedStylizer, parse_choice
 from nst_rt.infer.web.uploads import TooLargeError, Upload
-from nst_rt.infer.web.work.plan import Find, Plan, offer_preview, output_name
+from nst_rt.infer.web.work.plan import Find, Plan, offer_preview, output_name, style_title
 
 _NEWEST_SECONDS = 1.0  # between two newest frames on the card
 _NEWEST_SIZE = 480  # pixels of the long side
@@ -88,7 +88,7 @@ def plan_video(
                 job.offer(result.output)
                 job.note = f"{result.frames} frames, {result.fps:.1f} per second"
 
-    names = " and ".join(name.replace("_", " ") for name in choice.blend)
+    names = style_title(choice)
     return Plan(f"{source.name}, {names}", work, (source,), _pixels(source))
 
 

@@ -1,4 +1,4 @@
-// The camera, in its own shape, and a screen that stays on while it is watched.
+// The camera, in its own shape, its frames on canvases, and a screen that stays on meanwhile.
 
 const NO_CAMERA = {
   NotAllowedError: "Camera access was denied. Allow it in the address bar and start again.",
@@ -39,6 +39,15 @@ export async function openCamera(video, { device = "", side = 640 } = {}) {
 
 export function closeCamera(stream) {
   stream?.getTracks().forEach((track) => track.stop());
+}
+
+/** Draw a frame on a canvas of its size; returns whether the size has changed. */
+export function draw(canvas, frame) {
+  const { width, height } = frame;
+  const isOther = canvas.width !== width || canvas.height !== height;
+  if (isOther) Object.assign(canvas, { width, height });
+  canvas.getContext("2d", { alpha: false }).drawImage(frame, 0, 0);
+  return isOther;
 }
 
 /** Keeps the screen on, where the browser can. */

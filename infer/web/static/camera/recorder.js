@@ -1,6 +1,7 @@
 // Recording what a canvas shows, with the sound of the microphone if asked.
 
 import { save, tell, unsaved } from "../page/elements.js";
+import { clock } from "../page/time.js";
 
 const TYPES = ["video/mp4;codecs=avc1.42E01F,mp4a.40.2", "video/mp4;codecs=avc1.42E01F,opus", "video/mp4;codecs=avc1.42E01F", "video/webm"];
 const SILENT_TYPES = ["video/mp4;codecs=avc1.42E01F", "video/webm"];
@@ -36,8 +37,7 @@ export class Recorder {
 
   /** How long it has been recording, such as 0:12. */
   get time() {
-    const seconds = Math.floor((performance.now() - this.#began) / 1000);
-    return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
+    return clock(Math.floor((performance.now() - this.#began) / 1000));
   }
 
   /** Start a recording, to be saved under a name without suffix; errors say what to do. */

@@ -3,8 +3,7 @@
 import { ask } from "../page/api.js";
 import { block, element, slider } from "../page/elements.js";
 import { Stage } from "../page/stage.js";
-
-export const clock = (seconds) => `${Math.floor(seconds / 60)}:${(seconds % 60).toFixed(1).padStart(4, "0")}`;
+import { clock } from "../page/time.js";
 
 const DRIFT = { playing: 0.1, paused: 0.01 }; // seconds by which the original may be off
 
@@ -21,7 +20,7 @@ export class Player {
     this.reason = element("span", { className: "hint" });
     // The video's own controls would be under the original.
     this.play = button("Play");
-    this.position = slider("Position", { max: 0, show: clock, onInput: (at) => (this.shown.currentTime = at) });
+    this.position = slider("Position", { max: 0, show: (at) => clock(at, 1), onInput: (at) => (this.shown.currentTime = at) });
     this.play.addEventListener("click", () => (this.shown.paused ? this.shown.play() : this.shown.pause()));
     const figure = element("figure", { className: "stage" });
     this.stage = new Stage(figure, { shown: this.shown, original: this.original, compare: this.compare, hold: this.hold, pressable: false });

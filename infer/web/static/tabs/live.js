@@ -1,6 +1,6 @@
 // The live tab: the camera, stylized by the studio as it comes.
 
-import { Awake, closeCamera, openCamera } from "../camera/camera.js";
+import { Awake, closeCamera, draw, openCamera } from "../camera/camera.js";
 import { Channel } from "../camera/channel.js";
 import { byId, element, save, tell, telling } from "../page/elements.js";
 import { StylePicker } from "../page/picker.js";
@@ -253,15 +253,6 @@ export class Live {
     byId("live-sound").disabled = isOn;
     this.#attend();
   }
-}
-
-/** Draw a frame on a canvas of its size; returns whether the size has changed. */
-function draw(canvas, frame) {
-  const { width, height } = frame;
-  const isOther = canvas.width !== width || canvas.height !== height;
-  if (isOther) Object.assign(canvas, { width, height });
-  canvas.getContext("2d", { alpha: false }).drawImage(frame, 0, 0);
-  return isOther;
 }
 
 /** The local time as in 2026-11-28_14-05-33. */

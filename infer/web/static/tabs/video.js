@@ -5,9 +5,8 @@ import { dropzone } from "../files/drop.js";
 import { block, byId, element, slider, telling } from "../page/elements.js";
 import { describe, discard, restored, upload } from "../files/files.js";
 import { StylePicker } from "../page/picker.js";
-import { clock } from "../files/player.js";
 import { Still } from "../files/still.js";
-import { about } from "../page/time.js";
+import { about, clock } from "../page/time.js";
 
 const PLACE = "video";
 const KEPT = "All frames, timestamps and sound are kept. You may leave this page while it runs, but the studio must stay open.";
@@ -28,7 +27,7 @@ export class VideoTab {
     this.clip = element("video", { className: "clip", muted: true, loop: true, playsInline: true, hidden: true });
     this.clip.setAttribute("aria-label", "Two seconds of the stylized video");
     this.still.original.before(this.clip);
-    this.position = slider("Position", { max: 0, show: clock, onInput: (at) => this.#moveTo(at) });
+    this.position = slider("Position", { max: 0, show: (at) => clock(at, 1), onInput: (at) => this.#moveTo(at) });
     this.position.input.addEventListener("change", () => this.still.showPreviews());
     byId("video-position").append(this.position.root);
     this.drop = dropzone(byId("video-drop"), {
