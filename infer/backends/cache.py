@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import os
+import stat
 from pathlib import Path
 
 from platformdirs import user_cache_path
@@ -20,7 +21,8 @@ class Cache:
     """Bytes by key; the least recently used entries are dropped when it is full.
 
     It only ever saves time: where the folder cannot be written to, nothing is cached, and a damaged
-    entry counts as missing.
+    entry counts as missing. A folder that everyone can write to is not used either: OpenVINO runs
+    what it imports.
 
     Args:
         folder: by default the environment variable NST_RT_CACHE, else the user's cache folder.
@@ -35,6 +37,8 @@ class Cache:
     def get(self, key: object) -> bytes | None:
         """The entry of a key (any JSON value), None if there is none."""
         file = self._file(key)
+        if self._is_public:
+            return None
         try:
             entry = file.read_bytes()
             file.touch()  # the most recently used one now
@@ -51,12 +55,19 @@ class Cache:
     def put(self, key: object, data: bytes) -> None:
         """Store an entry."""
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if self._is_public:
+                logger.warning("%s: everyone can write there, so nothing is cached", self._folder)
+                return
             with atomic_output(self._file(key)) as temporary:
                 temporary.write_bytes(hashlib.sha256(data).digest() + data)
             self._drop_oldest()
         except OSError as error:
             logger.warning("%s: nothing can be cached there (%s)", self._folder, error.strerror)
+
+    @property
+    def _is_public(self) -> bool:
+        return self._folder.is_dir() and bool(self._folder.stat().st_mode & stat.S_IWOTH)
 
     def _file(self, key: object) -> Path:
         name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
@@ -64,9 +75,9 @@ class Cache:
 
     def _drop_oldest(self) -> None:
         entries = [(file.stat(), file) for file in self._folder.glob("*.bin")]
-        excess = sum(stat.st_size for stat, _ in entries) - self._limit
-        for stat, file in sorted(entries, key=lambda entry: entry[0].st_mtime_ns):
+        excess = sum(status.st_size for status, _ in entries) - self._limit
+        for status, file in sorted(entries, key=lambda entry: entry[0].st_mtime_ns):
             if excess <= 0:
                 return
             file.unlink(missing_ok=True)
-            excess -= stat.st_size
+            excess -= status.st_size

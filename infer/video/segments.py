@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import queue
+import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -210,8 +211,12 @@ class WorkFolder:
             return None
         number = len(self.segments) - 1
         facts = _facts(self._file(number, "json"))
-        with np.load(self._file(number, "npz")) as stored:
-            state = {name: stored[name] for name in stored.files}
+        file = self._file(number, "npz")
+        try:
+            with np.load(file) as stored:
+                state = {name: stored[name] for name in stored.files}
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            raise InputError(f"{file}: missing or damaged; `overwrite` starts over") from error
         return Checkpoint(Mark(**facts["mark"]), state, facts["source"])
 
     def remove(self) -> None:

@@ -17,6 +17,7 @@ from nst_rt.files import check_input
 
 SIGNATURE_SIZE = 16  # bytes that `is_photo` needs
 
+_RUNS_A_PROGRAM = "EPS"  # Pillow has PostScript executed by Ghostscript
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _SIGNATURES = (
     b"\xff\xd8\xff",  # JPEG
@@ -37,7 +38,8 @@ def readable_image(
     `nst_rt.images.decoding` predicts what decoding takes.
 
     Args:
-        path: any format that Pillow reads; HEIC with `pillow-heif`.
+        path: any format that Pillow itself decodes; HEIC with `pillow-heif`. Not EPS, for which it
+            runs another program.
         content: bytes of the file; `path` is then only its name.
         formats: Pillow's names of the formats to try; all by default.
 
@@ -101,7 +103,7 @@ def _one_line(error: Exception) -> str:
 
 def _opened(path: Path, file: BinaryIO, formats: tuple[str, ...] | None) -> ImageFile:
     try:
-        return Image.open(file, formats=formats)
+        return Image.open(file, formats=_decoded_formats() if formats is None else formats)
     except UnidentifiedImageError:
         file.seek(0)
         if formats is not None or not _is_heif(file.read(SIGNATURE_SIZE)):
@@ -114,7 +116,13 @@ def _opened(path: Path, file: BinaryIO, formats: tuple[str, ...] | None) -> Imag
             "as JPEG"
         ) from error
     register_heif_opener()
-    return Image.open(file)
+    return Image.open(file, formats=_decoded_formats())
+
+
+def _decoded_formats() -> list[str]:
+    """Pillow's names of the formats that it decodes itself."""
+    Image.init()
+    return [name for name in Image.ID if name != _RUNS_A_PROGRAM]
 
 
 class _NoPixelLimit:
