@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test check gallery lint format clean
+.PHONY: demo test check gallery lint format audit clean
 
 demo: $(READY)
 	$(BIN)/nst-rt demo
@@ -36,6 +36,11 @@ lint: $(READY)
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Known vulnerabilities of what is installed; needs a network with an advisory database.
+audit: $(READY)
+	$(BIN)/python -m pip install -q pip-audit
+	$(BIN)/pip-audit --skip-editable
 
 $(READY): pyproject.toml scripts/setup.sh
 	sh scripts/setup.sh $(PYTHON)
