@@ -55,6 +55,29 @@ _LOCKED_PAGE = """<!doctype html>
 _POLICY_VIOLATION = 1008  # closing code of RFC 6455
 
 
+class StrictHeaders:
+    """ASGI middleware that adds headers to all answers: what the page may load, and who may use it.
+
+    Args:
+        app: the application.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+
+        async def send_strictly(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self._app(scope, receive, send_strictly)
+
+
 class Guard:
     """ASGI middleware that answers only to those who may ask, and only under the studio's names.
 
@@ -62,7 +85,7 @@ class Guard:
       to point here (DNS rebinding) is neither. (Starlette's TrustedHostMiddleware knows fixed names
       only; the addresses at which routers and containers make a machine reachable are not known.)
     - Every request but a plain GET must come from the studio's own page: its Origin must be the
-      host that is asked.
+      host that is asked. A GET that a browser says to come from another page gets nothing, either.
     - Everything but the page itself needs the cookie that the page sets. If there is a token, the
       page sets it only for the link with the token. The cookie also tells visitors apart, in
       `scope["visitor"]`. One that was set for another token opens nothing, but its visitor stays
@@ -95,21 +118,12 @@ class Guard:
         scope["visitor"] = session["visitor"] if admitted else ""
         connection = HTTPConnection(scope)
         refusal = self._refusal(connection)
-        if scope["type"] == "websocket":
-            denied: ASGIApp = WebSocketClose(_POLICY_VIOLATION)
-            await (denied if refusal else self._app)(scope, receive, send)
-            return
-
-        async def send_guarded(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
-                    headers.setdefault(name, value)
-            await send(message)
-
-        if refusal is None and scope["path"] == "/":
+        if refusal is None and scope["type"] == "http" and scope["path"] == "/":
             refusal = self._admit(connection)
-        await (refusal or self._app)(scope, receive, send_guarded)
+        if refusal is None:
+            await self._app(scope, receive, send)
+        else:
+            await refuse(refusal, scope, receive, send)
 
     def _refusal(self, connection: HTTPConnection) -> Response | None:
         scope = connection.scope
@@ -118,6 +132,9 @@ class Guard:
             return _error(f"this studio does not answer to the name {host[:100]!r}", 421)
         plain = scope["type"] == "http" and scope["method"] in ("GET", "HEAD")
         if not plain and _origin_host(connection) != host.lower():
+            return _error("only the studio's own page may ask for this", 403)
+        asked_by = connection.headers.get("sec-fetch-site", "same-origin")
+        if scope["path"].startswith("/api/") and asked_by not in ("same-origin", "none"):
             return _error("only the studio's own page may ask for this", 403)
         public = scope["path"] == "/" or scope["path"].startswith("/static/")
         if not (scope["visitor"] or public):
@@ -158,9 +175,19 @@ def is_named(name: str, names: Container[str]) -> bool:
 
 def _origin_host(connection: HTTPConnection) -> str:
     """Host and port of the page that asks, if it was loaded with the scheme of the request."""
-    origin = urlsplit(connection.headers.get("origin", ""))
+    try:
+        origin = urlsplit(connection.headers.get("origin", ""))
+    except ValueError:  # such as brackets without an address
+        return ""
     secure = connection.url.scheme in ("https", "wss")
     return origin.netloc.lower() if origin.scheme == ("https" if secure else "http") else ""
+
+
+async def refuse(answer: Response, scope: Scope, receive: Receive, send: Send) -> None:
+    """Send an answer instead of opening a live channel, if one was asked for."""
+    silent = scope["type"] == "websocket" and "websocket.http.response" not in scope["extensions"]
+    refusal: ASGIApp = WebSocketClose(_POLICY_VIOLATION) if silent else answer
+    await refusal(scope, receive, send)
 
 
 def _error(reason: str, status: int) -> Response:

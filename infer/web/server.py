@@ -20,6 +20,7 @@ from nst_rt.infer.adaptive import check_frame_rate
 from nst_rt.infer.backends import BackendName, Precision
 from nst_rt.infer.live.addresses import is_loopback, links, listening, reached_at, token_query
 from nst_rt.infer.web.app import create_app
+from nst_rt.infer.web.limits.connections import LimitedConnection
 from nst_rt.infer.web.results import temporary_folder
 from nst_rt.infer.web.security import certificate_names, is_named, self_signed_certificate
 from nst_rt.infer.web.settings import Limits, Settings
@@ -177,6 +178,7 @@ def serve(
         )
         config = uvicorn.Config(
             create_app(shared, settings),
+            http=LimitedConnection,
             ws="websockets-sansio",
             ws_max_size=4 * 2**20,  # bytes of a live JPEG
             ws_per_message_deflate=False,  # JPEGs do not get smaller

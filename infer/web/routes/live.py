@@ -7,12 +7,14 @@ from starlette.concurrency import run_in_threadpool
 from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from nst_rt.errors import InputError
 from nst_rt.infer.adaptive import LiveStyle
 from nst_rt.infer.web.routes.bodies import from_json
 from nst_rt.infer.web.settings import Settings
 from nst_rt.infer.web.stylizers import SharedStylizer, Viewer, parse_choice, parse_rate
 from nst_rt.infer.web.uploads import visitor_message
 
+_MAX_TEXT = 2**16  # characters of a choice
 _TRY_AGAIN_LATER = 1013  # closing code of RFC 6455's registry
 
 
@@ -71,6 +73,8 @@ class _Channel:
             jpeg = message.get("bytes")
             try:
                 if jpeg is None:
+                    if len(message["text"]) > _MAX_TEXT:
+                        raise InputError("too long for a choice of styles")
                     await self._choose(from_json(message["text"]))
                     continue
                 viewer = await self._opened()

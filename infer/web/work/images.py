@@ -10,6 +10,7 @@ from nst_rt.images.convert import tensor_to_frame
 from nst_rt.images.io import Frame, load_picture, save_image
 from nst_rt.infer.frame_stylizer import FrameStylizer, label_of
 from nst_rt.infer.web.jobs import Job
+from nst_rt.infer.web.limits.storage import TooLargeError
 from nst_rt.infer.web.settings import Settings
 from nst_rt.infer.web.stylizers import SharedStylizer, parse_choice
 from nst_rt.infer.web.uploads import Upload, visitor_message
@@ -49,7 +50,11 @@ def plan_images(
         archived = job.folder / "images.zip"
         with zipfile.ZipFile(archived, "w") as archive:  # images are compressed already
             for done, image in enumerate(images):
-                job.report(done / count, f"stylized {len(names)} of {count}")
+                try:
+                    job.report(done / count, f"stylized {len(names)} of {count}")
+                except TooLargeError as error:  # what there is room for can be kept
+                    failed.append(str(error))
+                    break
                 if job.stopping:
                     break
                 file = job.folder / f"image{suffix}"

@@ -16,10 +16,11 @@ from PIL import Image
 from visitors import LIMITS, Client, settings
 
 from nst_rt.infer.web.app import create_app
+from nst_rt.infer.web.limits.storage import Storage, TooLargeError
 from nst_rt.infer.web.results import Record, Results
 from nst_rt.infer.web.settings import Limits
 from nst_rt.infer.web.stylizers import SharedStylizer
-from nst_rt.infer.web.uploads import _CHECKS, TooLargeError, Uploads, check_image
+from nst_rt.infer.web.uploads import _CHECKS, Uploads, check_image
 
 PROGRAM = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n"  # for Ghostscript
 
@@ -121,7 +122,7 @@ def test_simultaneous_uploads_share_the_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     monkeypatch.setitem(_CHECKS, "image", lambda path, limits: (".jpg", {}))
-    uploads = Uploads(tmp_path, replace(LIMITS, upload=100_000, storage=100_000), lambda: 0)
+    uploads = Uploads(tmp_path, replace(LIMITS, upload=100_000), Storage(100_000))
 
     async def alone() -> AsyncIterator[bytes]:
         yield bytes(60_000)
@@ -252,8 +253,9 @@ def test_only_the_limit_of_the_studio_counts_for_pixels(tmp_path: Path) -> None:
 
 def test_album_that_receives_a_photo_is_not_removed_to_make_room(tmp_path: Path) -> None:
     photo = jpeg(40, 30)
-    uploads = Uploads(tmp_path, replace(LIMITS, storage=10**5), lambda: 0)
-    album = uploads.new_album("me", "holiday")
+    storage = Storage(10**5)
+    uploads = Uploads(tmp_path, LIMITS, storage)
+    album = asyncio.run(uploads.new_album("me", "holiday"))
 
     async def alone() -> AsyncIterator[bytes]:
         yield photo
@@ -261,13 +263,13 @@ def test_album_that_receives_a_photo_is_not_removed_to_make_room(tmp_path: Path)
     async def beside_others() -> AsyncIterator[bytes]:
         yield photo[:100]
         with pytest.raises(TooLargeError, match="in use"):
-            uploads.make_room(10**5)
+            storage.hold("another", 10**5)
         yield photo[100:]
 
     for chunks in (alone(), beside_others()):
         asyncio.run(uploads.receive_into(album, chunks, len(photo)))
     assert album.facts["count"] == 2
-    uploads.make_room(10**5)
+    storage.hold("another", 10**5)
     assert files(tmp_path) == []
 
 
