@@ -10,7 +10,7 @@ import secrets
 import shutil
 import threading
 import zipfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -275,7 +275,7 @@ class Uploads:
         return unused is not None
 
     async def _limit(self, owner: str, *, album: bool = False) -> None:
-        """Remove the visitor's oldest file if there are too many; a TooManyError if all are used."""
+        """Remove the visitor's oldest file of too many; a TooManyError if all are in use."""
         mine = self.of(owner)
         albums = [upload for upload in mine if upload.kind == "album"]
         for files, limit in ((albums, _MAX_ALBUMS), (mine, _MAX_UPLOADS)):
