@@ -19,8 +19,8 @@ def add_token_arguments(group: "argparse._ActionsContainer", purpose: str, **set
     group.add_argument(
         "--token",
         metavar="T",
-        help=f"{purpose}; other users of this machine can read T in the list of processes, unlike "
-        f"that of --token-file or of the environment variable {VARIABLE}",
+        help=f"{purpose}; other users of this machine can read T in the list of processes, which "
+        f"--token-file and the environment variable {VARIABLE} avoid",
         **settings,
     )
     group.add_argument(
@@ -57,6 +57,6 @@ def take_token(options: MutableMapping[str, Any], *, needed: bool = True) -> Non
         raise InputError(f"{file}: the first line must be the token, and is empty")
     if os.name == "posix" and stat.S_ISREG(mode) and mode & (stat.S_IRGRP | stat.S_IROTH):
         tell(
-            f"{file}: other users of this machine can read the token in it (chmod 600 prevents it)"
+            f"{file}: other users of this machine can read the token in it; chmod 600 prevents that"
         )
     options["token"] = token
