@@ -24,7 +24,7 @@ class LimitedConnection(H11Protocol):
 
     _watching: asyncio.TimerHandle | None = None
     _stalled = 0
-    _seen: tuple[object, int] = (None, 0)
+    _seen: tuple[object, int] | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin, or refuse one connection too many."""
