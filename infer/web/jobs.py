@@ -31,6 +31,7 @@ from nst_rt.infer.web.uploads import Upload, visitor_message
 logger = logging.getLogger(__name__)
 
 _MAX_WAITING = 6  # jobs of one visitor that wait or run
+_MAX_ENDED = 50  # jobs of one visitor without a result that are remembered
 _CURVE_POINTS = 200  # that the page gets
 # The files of a running job are measured once per second. Until then they may grow by this much,
 # for which room is held: no job here writes 64 MB per second. It is less in a small storage.
@@ -221,6 +222,9 @@ class Jobs:
             except StyleTransferError:
                 _release(job)
                 raise
+            ended = [each for each in self.of(owner) if each.state in ("failed", "cancelled")]
+            for oldest in ended[:-_MAX_ENDED]:
+                self._forget(oldest)
             self._jobs[job.id] = job
             with suppress(OSError):  # only tells that there was a job if the studio is killed
                 self._results.keep(job.id, {}, job)
@@ -266,18 +270,10 @@ class Jobs:
     def remove(self, job: Job) -> None:
         """Remove a job and its files, unless it is undone in time; an InputError if it runs."""
 
-        def forget() -> None:
-            del self._jobs[job.id]
-            job.on_remove()
-            if job.folder.exists():
-                remove_folder(job.folder)
-            for what in (job.id, job.folder):
-                self._storage.release(what)
-
         with self._lock:
             if job.active:
                 raise InputError("the job is still running: cancel it first")
-            self._later(job, forget)
+            self._later(job, lambda: self._forget(job))
 
     def undo(self, job: Job) -> None:
         """Undo cancelling or removing a job."""
@@ -293,6 +289,14 @@ class Jobs:
             self.undo(job)
             job.stop(keep=False)
         self._worker.shutdown()
+
+    def _forget(self, job: Job) -> None:
+        del self._jobs[job.id]
+        job.on_remove()
+        if job.folder.exists():
+            remove_folder(job.folder)
+        for what in (job.id, job.folder):
+            self._storage.release(what)
 
     def _later(self, job: Job, act: Callable[[], None]) -> None:
         def due() -> None:

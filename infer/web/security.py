@@ -3,6 +3,7 @@
 The cookie is that of Starlette's SessionMiddleware, which stands in front of the guard.
 """
 
+import asyncio
 import datetime
 import hashlib
 import hmac
@@ -52,6 +53,7 @@ _LOCKED_PAGE = """<!doctype html>
 <form action="/"><label>Token <input name="token" type="password" autocomplete="off" required>
 </label><button class="primary">Open the studio</button></form></main></html>
 """
+_GUESS_SECONDS = 0.1  # for each wrong token of all visitors together
 _POLICY_VIOLATION = 1008  # closing code of RFC 6455
 
 
@@ -106,6 +108,7 @@ class Guard:
         self._token = None if token is None else token.encode()
         self._admission = hmac.new(key, (token or "").encode(), hashlib.sha256).hexdigest()
         own = socket.gethostname()
+        self._guessing = asyncio.Lock()
         self._names = {name.lower() for name in ("localhost", own, f"{own}.local", *names)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -120,6 +123,10 @@ class Guard:
         refusal = self._refusal(connection)
         if refusal is None and scope["type"] == "http" and scope["path"] == "/":
             refusal = self._admit(connection)
+            is_guess = bool(connection.query_params.get("token"))
+            if is_guess and refusal is not None and refusal.status_code == 403:
+                async with self._guessing:  # wrong tokens wait for each other, right ones do not
+                    await asyncio.sleep(_GUESS_SECONDS)
         if refusal is None:
             await self._app(scope, receive, send)
         else:

@@ -1,5 +1,6 @@
 """What an attacker may try: each is refused by an answer that the page can read."""
 
+import asyncio
 import json
 import re
 import stat
@@ -119,6 +120,43 @@ def test_token_of_other_letters_is_wrong_and_no_error(
     app = create_app(shared, settings(tmp_path, token="correct-horse"))
     for token in ("%C3%A9", "%FF", "%00", "a" * 10_000, "correct-horse%0d%0a"):
         assert Client(app, link="/nowhere").get(f"/?token={token}").status_code == 403
+
+
+def test_wrong_tokens_are_tried_one_after_the_other(
+    shared: SharedStylizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = create_app(shared, settings(tmp_path, token="correct-horse"))
+    trying, most, waited = 0, 0, 0
+
+    async def sleep(seconds: float) -> None:
+        nonlocal trying, most, waited
+        assert seconds > 0
+        trying, waited = trying + 1, waited + 1
+        most = max(most, trying)
+        for _ in range(10):
+            await original(0)
+        trying -= 1
+
+    async def guess(token: str) -> int:
+        async def receive() -> Any:
+            raise AssertionError("nothing is read")
+
+        async def send(message: Any) -> None:
+            statuses.append(message.get("status"))
+
+        statuses: list[int] = []
+        scope = {"type": "http", "method": "GET", "path": "/", "headers": [(b"host", b"localhost")]}
+        query = {"query_string": f"token={token}".encode(), "scheme": "http", "server": None}
+        await app({**scope, **query}, receive, send)
+        return statuses[0]
+
+    async def guess_all() -> list[int]:
+        return await asyncio.gather(*map(guess, ["a", "b", "correct-horse", "c", "d"]))
+
+    original = asyncio.sleep
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    assert asyncio.run(guess_all()) == [403, 403, 303, 403, 403]
+    assert (most, waited) == (1, 4)
 
 
 def test_name_of_a_file_adds_no_header(client: Client) -> None:
