@@ -277,14 +277,12 @@ class Uploads:
     async def _limit(self, owner: str, *, album: bool = False) -> None:
         """Remove the visitor's oldest file of too many; a TooManyError if all are in use."""
         mine = self.of(owner)
-        albums = [upload for upload in mine if upload.kind == "album"]
-        for files, limit in ((albums, _MAX_ALBUMS), (mine, _MAX_UPLOADS)):
-            is_new = album or files is mine
-            if (
-                is_new
-                and len(files) >= limit
-                and not await run_in_threadpool(self._remove_oldest, files)
-            ):
+        limits = [(mine, _MAX_UPLOADS)]
+        if album:
+            limits.append(([upload for upload in mine if upload.kind == "album"], _MAX_ALBUMS))
+        for files, limit in limits:
+            has_room = len(files) < limit or await run_in_threadpool(self._remove_oldest, files)
+            if not has_room:
                 raise TooManyError(f"{limit} of your files are in use: wait for a job to end")
 
     def _check_room(self, size: int) -> None:

@@ -122,6 +122,17 @@ def test_token_of_other_letters_is_wrong_and_no_error(
         assert Client(app, link="/nowhere").get(f"/?token={token}").status_code == 403
 
 
+def test_address_without_its_token_stays_here_and_adds_no_header(
+    shared: SharedStylizer, tmp_path: Path
+) -> None:
+    app = create_app(shared, settings(tmp_path, token="correct-horse"))
+    for more in ("//evil.example", "x=%0d%0aSet-Cookie:%20a=b", "next=http://evil.example"):
+        visitor = Client(app, link="/nowhere")
+        answer = visitor.get(f"/?token=correct-horse&{more}", follow_redirects=False)
+        assert answer.headers["location"].startswith("/?")
+        assert len(answer.headers.get_list("set-cookie")) == 1
+
+
 def test_wrong_tokens_are_tried_one_after_the_other(
     shared: SharedStylizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
