@@ -22,7 +22,7 @@ from nst_rt.infer.web.jobs import Job, Jobs
 from nst_rt.infer.web.limits.storage import BLOCK, Storage, TooLargeError
 from nst_rt.infer.web.results import Results, folder_size
 from nst_rt.infer.web.stylizers import SharedStylizer
-from nst_rt.infer.web.uploads import _CHECKS, Uploads
+from nst_rt.infer.web.uploads import Uploads
 
 LIMIT = 80 * BLOCK
 
@@ -47,7 +47,10 @@ def storage() -> Storage:
 
 @pytest.fixture
 def uploads(tmp_path: Path, storage: Storage, monkeypatch: pytest.MonkeyPatch) -> Uploads:
-    monkeypatch.setitem(_CHECKS, "image", lambda path, limits: (".jpg", {}))
+    async def checked(self: Uploads, kind: str, path: Path, name: str) -> tuple[Path, Any]:
+        return path, {}
+
+    monkeypatch.setattr(Uploads, "_checked", checked)
     root = tmp_path / "visitors"
     root.mkdir()
     return Uploads(root, replace(LIMITS, upload=LIMIT), storage)

@@ -20,9 +20,8 @@ from nst_rt.infer.web.limits import visitors
 from nst_rt.infer.web.limits.storage import Storage
 from nst_rt.infer.web.limits.visitors import InFlight, TooManyError, TooSlowError, steady
 from nst_rt.infer.web.originals import Originals
-from nst_rt.infer.web.settings import Limits
 from nst_rt.infer.web.stylizers import SharedStylizer
-from nst_rt.infer.web.uploads import _CHECKS, _MAX_ALBUMS, Uploads
+from nst_rt.infer.web.uploads import _MAX_ALBUMS, Uploads
 
 
 def png() -> bytes:
@@ -203,11 +202,11 @@ def test_preview_whose_visitor_left_before_its_turn_is_not_made(
         go.wait()
         until(lambda: check())  # raises an error once it is noticed
 
-    def found(path: Path, limits: Limits) -> tuple[str, dict[str, Any]]:
-        return ".mp4", {"width": 64, "height": 48, "seconds": 1.0}
+    async def checked(self: Uploads, kind: str, path: Path, name: str) -> tuple[Path, Any]:
+        return path, {"width": 64, "height": 48, "seconds": 1.0}
 
     monkeypatch.setattr("nst_rt.infer.web.routes.uploads.preview_video", preview)
-    monkeypatch.setitem(_CHECKS, "video", found)
+    monkeypatch.setattr(Uploads, "_checked", checked)
     with opened(shared, tmp_path) as (visitor, _):
         video = visitor.post("/api/uploads?kind=video", content=b"x").json()["id"]
         request = f"GET /api/uploads/{video}/preview?style=waves"
