@@ -25,7 +25,7 @@ from starlette.types import Receive, Scope, Send
 from nst_rt.errors import StyleTransferError
 from nst_rt.infer.live.addresses import is_loopback
 from nst_rt.infer.web.jobs import Jobs
-from nst_rt.infer.web.limits.storage import Storage, TooLargeError
+from nst_rt.infer.web.limits.storage import Storage
 from nst_rt.infer.web.limits.visitors import TooManyError, TooSlowError
 from nst_rt.infer.web.results import Kind, Results
 from nst_rt.infer.web.routes.jobs import JobRoutes
@@ -33,7 +33,7 @@ from nst_rt.infer.web.routes.link import LinkRoutes
 from nst_rt.infer.web.routes.live import LiveRoutes
 from nst_rt.infer.web.routes.uploads import UploadRoutes
 from nst_rt.infer.web.security import COOKIE_SECONDS, Guard, StrictHeaders, refuse
-from nst_rt.infer.web.settings import Settings
+from nst_rt.infer.web.settings import Settings, TooLargeError
 from nst_rt.infer.web.stylizers import SharedStylizer
 from nst_rt.infer.web.uploads import Uploads, visitor_message
 from nst_rt.infer.web.work.train import count_packaged_photos, restore_style

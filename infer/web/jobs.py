@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from nst_rt.errors import InputError, PartialResultError, StyleTransferError
-from nst_rt.infer.web.limits.storage import BLOCK, Storage, TooLargeError
+from nst_rt.infer.web.limits.storage import BLOCK, Storage
 from nst_rt.infer.web.limits.visitors import TooManyError
 from nst_rt.infer.web.results import (
     RECORD_FILE,
@@ -25,6 +25,7 @@ from nst_rt.infer.web.results import (
     folder_size,
     remove_folder,
 )
+from nst_rt.infer.web.settings import TooLargeError
 from nst_rt.infer.web.timing import Clock, Pace, pace_of
 from nst_rt.infer.web.uploads import Upload, visitor_message
 

@@ -24,9 +24,9 @@ from nst_rt.errors import InputError, StyleTransferError
 from nst_rt.images.io import IMAGE_SUFFIXES, image_shape, load_picture
 from nst_rt.images.pillow import readable_image
 from nst_rt.infer.video.probe import video_stream
-from nst_rt.infer.web.limits.storage import BLOCK, FULL, Storage, TooLargeError, on_disk
+from nst_rt.infer.web.limits.storage import BLOCK, FULL, Storage, on_disk
 from nst_rt.infer.web.limits.visitors import InFlight, TooManyError, steady
-from nst_rt.infer.web.settings import Limits
+from nst_rt.infer.web.settings import Limits, TooLargeError
 from nst_rt.models.transformer import MINIMUM_SIZE
 
 # Only these formats are decoded: others name further files (playlists) or run programs.

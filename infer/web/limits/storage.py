@@ -6,17 +6,13 @@ from contextlib import contextmanager
 
 from starlette.concurrency import run_in_threadpool
 
-from nst_rt.errors import StyleTransferError
+from nst_rt.infer.web.settings import TooLargeError
 
 BLOCK = 4096  # bytes that even the smallest file or folder takes
 FULL = (
     "the studio is full of results and files in use: remove results that are no longer needed, or "
     "try again later"
 )
-
-
-class TooLargeError(StyleTransferError):
-    """More bytes, pixels or seconds than the studio accepts."""
 
 
 def on_disk(size: int) -> int:

@@ -16,10 +16,11 @@ from starlette.routing import BaseRoute, Route
 from nst_rt.errors import InputError, StyleTransferError
 from nst_rt.infer.adaptive import LiveStyle
 from nst_rt.infer.frame_stylizer import FrameStylizer
-from nst_rt.infer.web.limits.storage import Storage, TooLargeError
+from nst_rt.infer.web.limits.storage import Storage
 from nst_rt.infer.web.limits.visitors import InFlight
 from nst_rt.infer.web.originals import Originals
 from nst_rt.infer.web.routes.bodies import announced_size
+from nst_rt.infer.web.settings import TooLargeError
 from nst_rt.infer.web.stylizers import SharedStylizer, encode_image, parse_choice
 from nst_rt.infer.web.uploads import Upload, Uploads, visitor_message
 from nst_rt.infer.web.work.images import write_stylized

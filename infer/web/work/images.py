@@ -10,8 +10,7 @@ from nst_rt.images.convert import tensor_to_frame
 from nst_rt.images.io import Frame, load_picture, save_image
 from nst_rt.infer.frame_stylizer import FrameStylizer, label_of
 from nst_rt.infer.web.jobs import Job
-from nst_rt.infer.web.limits.storage import TooLargeError
-from nst_rt.infer.web.settings import Settings
+from nst_rt.infer.web.settings import Settings, TooLargeError
 from nst_rt.infer.web.stylizers import SharedStylizer, parse_choice
 from nst_rt.infer.web.uploads import Upload, visitor_message
 from nst_rt.infer.web.work.plan import (

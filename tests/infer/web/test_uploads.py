@@ -16,9 +16,9 @@ from PIL import Image
 from visitors import LIMITS, Client, settings
 
 from nst_rt.infer.web.app import create_app
-from nst_rt.infer.web.limits.storage import Storage, TooLargeError
+from nst_rt.infer.web.limits.storage import Storage
 from nst_rt.infer.web.results import Record, Results
-from nst_rt.infer.web.settings import Limits
+from nst_rt.infer.web.settings import Limits, TooLargeError
 from nst_rt.infer.web.stylizers import SharedStylizer
 from nst_rt.infer.web.uploads import _CHECKS, Uploads, check_image
 

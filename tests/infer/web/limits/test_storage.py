@@ -19,8 +19,9 @@ from visitors import LIMITS, Client, settings, until
 from nst_rt.infer.web import jobs as jobs_module
 from nst_rt.infer.web.app import create_app
 from nst_rt.infer.web.jobs import Job, Jobs
-from nst_rt.infer.web.limits.storage import BLOCK, Storage, TooLargeError
+from nst_rt.infer.web.limits.storage import BLOCK, Storage
 from nst_rt.infer.web.results import Results, folder_size
+from nst_rt.infer.web.settings import TooLargeError
 from nst_rt.infer.web.stylizers import SharedStylizer
 from nst_rt.infer.web.uploads import Uploads
 
