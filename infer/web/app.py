@@ -23,6 +23,7 @@ from starlette.staticfiles import StaticFiles
 
 from nst_rt.errors import StyleTransferError
 from nst_rt.infer.live.addresses import is_loopback
+from nst_rt.infer.web.decoding.checks import TooLargeError
 from nst_rt.infer.web.jobs import Jobs
 from nst_rt.infer.web.results import Kind, Results
 from nst_rt.infer.web.routes.jobs import JobRoutes
@@ -32,7 +33,7 @@ from nst_rt.infer.web.routes.uploads import UploadRoutes
 from nst_rt.infer.web.security import COOKIE_SECONDS, Guard
 from nst_rt.infer.web.settings import Settings
 from nst_rt.infer.web.stylizers import SharedStylizer
-from nst_rt.infer.web.uploads import TooLargeError, Uploads, visitor_message
+from nst_rt.infer.web.uploads import Uploads, visitor_message
 from nst_rt.infer.web.work.train import count_packaged_photos, restore_style
 from nst_rt.models.style_model import Style
 from nst_rt.recipes import recipe_steps

@@ -11,10 +11,11 @@ from nst_rt.infer.postprocess import PostProcessing
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.infer.video import VideoResult, stylize_video
 from nst_rt.infer.video.probe import probe
+from nst_rt.infer.web.decoding.checks import TooLargeError
 from nst_rt.infer.web.jobs import Job
 from nst_rt.infer.web.settings import Settings
 from nst_rt.infer.web.stylizers import SharedStylizer, parse_choice
-from nst_rt.infer.web.uploads import TooLargeError, Upload
+from nst_rt.infer.web.uploads import Upload
 from nst_rt.infer.web.work.plan import Find, Plan, offer_preview, output_name, style_title
 
 _NEWEST_SECONDS = 1.0  # between two newest frames on the card

@@ -16,10 +16,11 @@ from PIL import Image
 from visitors import LIMITS, Client, settings
 
 from nst_rt.infer.web.app import create_app
+from nst_rt.infer.web.decoding.checks import TooLargeError, check_image
 from nst_rt.infer.web.results import Record, Results
 from nst_rt.infer.web.settings import Limits
 from nst_rt.infer.web.stylizers import SharedStylizer
-from nst_rt.infer.web.uploads import _CHECKS, TooLargeError, Uploads, check_image
+from nst_rt.infer.web.uploads import _CHECKS, Uploads
 
 PROGRAM = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n"  # for Ghostscript
 

@@ -1,0 +1,1 @@
+"""Decoding the files that visitors send."""
