@@ -1,0 +1,119 @@
+"""What happens in a worker process: its limits, its tasks, and how results leave it."""
+
+import pickle
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from nst_rt.errors import StyleTransferError
+
+# Imported here, so that the process that workers are forked from has them.
+from nst_rt.infer.web.decoding import checks, images, videos
+
+__all__ = ["checks", "images", "videos"]
+
+_MAX_THREADS = 4  # of PyTorch and of OpenCV; each has a stack, which counts as memory
+_MAX_FILES = 256
+_LIKELY_KILLED = 500  # on the scale of Linux, to 1000, which says whom to kill for lack of memory
+_SET_DEATH_SIGNAL, _SET_NO_NEW_PRIVILEGES = 1, 38  # of prctl on Linux
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a task ended, other than by a crash.
+
+    Attributes:
+        packed: the result, pickled without its buffers; None after an error.
+        sizes: bytes of its buffers, which are in the file of the worker.
+        refusal: an error of the input.
+        lacks_memory: whether the task needed more memory than it may use.
+        bug: traceback of any other error.
+    """
+
+    packed: bytes | None = None
+    sizes: tuple[int, ...] = ()
+    refusal: StyleTransferError | None = None
+    lacks_memory: bool = False
+    bug: str = ""
+
+
+def begin(memory: int) -> None:
+    """Limit this process: it may use `memory` more bytes than now, and ends with its parent."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a handler would wait for the decoder
+    torch.set_num_threads(min(torch.get_num_threads(), _MAX_THREADS))
+    cv2.setNumThreads(min(cv2.getNumThreads(), _MAX_THREADS))
+    if sys.platform != "linux":
+        return
+    import ctypes
+    import resource
+
+    system = ctypes.CDLL(None)
+    system.prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
+    system.prctl(_SET_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
+    with suppress(OSError):  # where it is not allowed
+        Path("/proc/self/oom_score_adj").write_text(str(_LIKELY_KILLED))
+    status = Path("/proc/self/status").read_text()
+    [used] = (line.split()[1] for line in status.splitlines() if line.startswith("VmData:"))
+    most = int(used) * 1024 + memory
+    for limit, value in (
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_NOFILE, _MAX_FILES),
+        (resource.RLIMIT_DATA, most),
+    ):
+        _, hard = resource.getrlimit(limit)
+        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(limit, (value, value))
+
+
+def perform(task: Callable[[], object], file: Path) -> Outcome:
+    """Run a task; arrays in its result go into the file, since a pipe is ten times slower."""
+    try:
+        result = task()
+        buffers: list[pickle.PickleBuffer] = []
+        packed = pickle.dumps(result, 5, buffer_callback=buffers.append)
+        raw = [buffer.raw() for buffer in buffers]
+        if raw:
+            with file.open("wb", buffering=0) as opened:
+                for each in raw:
+                    opened.write(each)
+        return Outcome(packed, tuple(each.nbytes for each in raw))
+    except Exception as error:
+        if any(map(_lacks_memory, _causes(error))):
+            return Outcome(lacks_memory=True)
+        if isinstance(error, StyleTransferError):
+            return Outcome(refusal=error)
+        return Outcome(bug=traceback.format_exc())
+
+
+def unpack(outcome: Outcome, file: Path) -> object:
+    """The result of a task, from what `perform` returned and wrote."""
+    assert outcome.packed is not None
+    buffers = [np.empty(size, np.uint8) for size in outcome.sizes]
+    if buffers:
+        with file.open("rb", buffering=0) as opened:
+            for buffer in buffers:
+                opened.readinto(buffer)
+    return pickle.loads(outcome.packed, buffers=buffers)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and those that led to it."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__
+
+
+def _lacks_memory(error: BaseException) -> bool:
+    if isinstance(error, cv2.error):
+        return error.code == cv2.Error.STS_NO_MEM
+    is_torch = isinstance(error, RuntimeError) and "allocate memory" in str(error)
+    return is_torch or isinstance(error, MemoryError)

@@ -1,0 +1,34 @@
+"""Decoders that fail as real ones do, in a module that worker processes can import."""
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from nst_rt.infer.web.settings import Limits
+
+
+def apng_reader(path: Path, limits: Limits) -> tuple[str, dict[str, Any]]:
+    """A check of images that trusts OpenCV's own reader of animations."""
+    shape = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED).shape
+    return ".png", {"width": shape[1], "height": shape[0]}
+
+
+def crash() -> None:
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def hang() -> None:
+    time.sleep(3600)
+
+
+def devour() -> int:
+    return int(np.ones(50 * 2**30, np.uint8)[-1])
+
+
+def fail() -> None:
+    raise ZeroDivisionError
