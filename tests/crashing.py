@@ -32,3 +32,13 @@ def devour() -> int:
 
 def fail() -> None:
     raise ZeroDivisionError
+
+
+def tell(path: Path, limits: Limits) -> tuple[str, dict[str, Any]]:
+    """A check with a bug."""
+    raise AttributeError(f"{path} is a secret")
+
+
+def accept(path: Path, limits: Limits) -> tuple[str, dict[str, Any]]:
+    """A check that finds nothing wrong."""
+    return ".jpg", {}

@@ -24,6 +24,7 @@ from starlette.staticfiles import StaticFiles
 from nst_rt.errors import StyleTransferError
 from nst_rt.infer.live.addresses import is_loopback
 from nst_rt.infer.web.decoding.checks import TooLargeError
+from nst_rt.infer.web.decoding.pool import Decoders
 from nst_rt.infer.web.jobs import Jobs
 from nst_rt.infer.web.results import Kind, Results
 from nst_rt.infer.web.routes.jobs import JobRoutes
@@ -39,6 +40,7 @@ from nst_rt.models.style_model import Style
 from nst_rt.recipes import recipe_steps
 from nst_rt.version import __version__
 
+_FRAME_SECONDS = 5.0  # that decoding a live frame may take, on the busiest machine
 _STATIC = Path(str(resources.files("nst_rt.infer.web"))) / "static"
 
 
@@ -99,19 +101,26 @@ class _Studio:
         self._jobs = Jobs(settings.root, self.results, undo=settings.undo)
         for job in self._jobs:
             restore_style(shared, job)
-        uploads = Uploads(settings.root, settings.limits, lambda: self._jobs.stored)
+        self._decoders = Decoders(settings.root, settings.limits)
+        # Its process never changes: starting one would take several frames' time.
+        self._live = Decoders(
+            settings.root, settings.limits, workers=1, seconds=_FRAME_SECONDS, tasks=0
+        )
+        uploads = Uploads(settings.root, settings.limits, lambda: self._jobs.stored, self._decoders)
         self.routes = [
             Route("/", self.page),
             Mount("/static", StaticFiles(directory=_STATIC)),
             Route("/api/studio", self.facts),
             *LinkRoutes(settings).routes,
-            *LiveRoutes(shared, settings).routes,
-            *UploadRoutes(shared, uploads).routes,
-            *JobRoutes(shared, settings, self._jobs, uploads).routes,
+            *LiveRoutes(shared, settings, self._live).routes,
+            *UploadRoutes(shared, uploads, self._decoders).routes,
+            *JobRoutes(shared, settings, self._jobs, uploads, self._decoders).routes,
         ]
 
     def close(self) -> None:
         self._jobs.close()
+        self._decoders.close()
+        self._live.close()
         shutil.rmtree(self._settings.root, ignore_errors=True)
 
     async def page(self, request: Request) -> Response:

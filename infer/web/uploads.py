@@ -11,6 +11,7 @@ import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ from nst_rt.infer.web.decoding.checks import (
     TooLargeError,
     check_archive,
     check_image,
+    check_photo,
     check_video,
 )
+from nst_rt.infer.web.decoding.pool import Decoders
 from nst_rt.infer.web.settings import Limits
 
 # Where the page shows an upload again after a reload.
@@ -37,6 +40,7 @@ PLACES = (
     "train-photos",
 )
 _CHECKS_AT_ONCE = 2  # large images take gigabytes
+_CHECK_SECONDS = {"archive": 600.0}  # of as many photos
 
 
 @dataclass
@@ -104,12 +108,16 @@ class Uploads:
     Args:
         root: folder of these folders.
         results: returns the bytes of all jobs' files, which share the storage.
+        decoders: run the checks.
     """
 
-    def __init__(self, root: Path, limits: Limits, results: Callable[[], int]) -> None:
+    def __init__(
+        self, root: Path, limits: Limits, results: Callable[[], int], decoders: Decoders
+    ) -> None:
         self._root = root
         self._limits = limits
         self._results = results
+        self._decoders = decoders
         self._files: dict[str, Upload] = {}
         self._arriving: dict[Path, int] = {}  # file -> bytes reserved for it
         self._checking = asyncio.Semaphore(_CHECKS_AT_ONCE)
@@ -180,7 +188,7 @@ class Uploads:
         with album.in_use(), self._reserved(file, size):
             try:
                 written = await self._write(chunks, file)
-                await self._checked("image", file, "this photo")
+                await self._checked("photo", file, "this photo")
             finally:
                 file.unlink(missing_ok=True)
             album.facts["count"] += 1
@@ -236,8 +244,12 @@ class Uploads:
     async def _checked(self, kind: str, path: Path, name: str) -> tuple[Path, dict[str, Any]]:
         """The path of a file that passed the check, now with a suffix, and what was found."""
         async with self._checking:
+            check = partial(_CHECKS.get(kind, check_photo), path, self._limits)
+            seconds = _CHECK_SECONDS.get(kind)
             try:
-                suffix, facts = await run_in_threadpool(_CHECKS[kind], path, self._limits)
+                suffix, facts = await run_in_threadpool(
+                    self._decoders.run, path, check, seconds=seconds
+                )
             except StyleTransferError as error:
                 raise type(error)(str(error).replace(str(path), name)) from error
         return path.rename(path.with_suffix(suffix)), facts

@@ -11,6 +11,7 @@ from nst_rt.errors import InputError, StyleTransferError
 from nst_rt.images.io import IMAGE_SUFFIXES, image_shape, load_picture
 from nst_rt.images.pillow import readable_image
 from nst_rt.infer.video.probe import video_stream
+from nst_rt.infer.web.decoding.images import rewrite_photo
 from nst_rt.infer.web.settings import Limits
 from nst_rt.models.transformer import MINIMUM_SIZE
 
@@ -40,6 +41,22 @@ class TooLargeError(StyleTransferError):
 
 def check_image(path: Path, limits: Limits) -> Found:
     """Check an image by decoding all of it; the facts are its size."""
+    suffix = _check_header(path, limits)
+    height, width = image_shape(path)
+    # A JPEG is decoded at an eighth of its size, which reads all of the file, too.
+    load_picture(path, at_least=MINIMUM_SIZE)
+    return suffix, {"width": width, "height": height}
+
+
+def check_photo(path: Path, limits: Limits) -> Found:
+    """Check a photo to train on, and rewrite it; there are no facts."""
+    _check_header(path, limits)
+    rewrite_photo(path)
+    return ".jpg", {}
+
+
+def _check_header(path: Path, limits: Limits) -> str:
+    """Check the format of an image and its number of pixels; returns the format's suffix."""
     try:
         with readable_image(path, formats=tuple(_IMAGE_FORMATS)) as opened:
             suffix = _IMAGE_FORMATS.get(opened.format or "", ".jpg")  # "MPO", a kind of JPEG
@@ -49,10 +66,7 @@ def check_image(path: Path, limits: Limits) -> Found:
             f"{path}: not an image that can be read (JPEG, PNG, WebP, TIFF, BMP)"
         ) from error
     _check_pixels(path, pixels, limits)
-    height, width = image_shape(path)
-    # A JPEG is decoded at an eighth of its size, which reads all of the file, too.
-    load_picture(path, at_least=MINIMUM_SIZE)
-    return suffix, {"width": width, "height": height}
+    return suffix
 
 
 def check_video(path: Path, limits: Limits) -> Found:

@@ -4,23 +4,20 @@ Decoders are written in C: a damaged file may end their process, or keep it busy
 """
 
 import logging
-import multiprocessing
-import signal
-import sys
-import tempfile
+import secrets
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import TimeoutError
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 from pebble import ProcessExpired, ProcessPool
 
 from nst_rt.errors import InputError
-from nst_rt.infer.web.decoding.worker import Outcome, begin, perform, unpack
+from nst_rt.infer.web.decoding.processes import CONTEXT, crashed
+from nst_rt.infer.web.decoding.worker import Outcome, begin_small, perform, unpack
 from nst_rt.infer.web.settings import Limits
 
 logger = logging.getLogger(__name__)
@@ -119,7 +116,7 @@ class Decoders:
             except TimeoutError:
                 return None, f"took longer than {seconds:g} s"
             except ProcessExpired as error:
-                return None, f"crashed ({_signal_name(error.exitcode)})"
+                return None, crashed(error.exitcode)
             except (BrokenProcessPool, RuntimeError):  # it ended before the task began
                 process.restart()
         return None, "crashed"
@@ -171,16 +168,17 @@ class _Process:
     """
 
     def __init__(self, folder: Path, memory: int, tasks: int) -> None:
-        handle, name = tempfile.mkstemp(dir=folder, prefix="decoded-")
-        open(handle).close()
-        self.file = Path(name)
+        self.file = folder / f"decoded-{secrets.token_hex(8)}"
         self._memory, self._tasks = memory, tasks
         self.pool = self._opened()
 
     def _opened(self) -> ProcessPool:
-        context: Any = _CONTEXT
         return ProcessPool(
-            1, max_tasks=self._tasks, initializer=begin, initargs=(self._memory,), context=context
+            1,
+            max_tasks=self._tasks,
+            initializer=begin_small,
+            initargs=(self._memory,),
+            context=CONTEXT,
         )
 
     def restart(self) -> None:
@@ -190,50 +188,3 @@ class _Process:
     def end(self) -> None:
         self.pool.stop()
         self.pool.join()
-
-
-def _signal_name(code: int) -> str:
-    try:
-        return signal.Signals(-code).name
-    except ValueError:
-        return f"exit code {code}"
-
-
-_hiding = threading.Lock()
-
-
-@contextmanager
-def _without_main() -> Iterator[None]:
-    """Hide the main program, which a new process would otherwise import.
-
-    A script that calls `serve` without asking for its `__name__` would serve again there.
-    """
-    with _hiding:
-        main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
-        try:
-            yield
-        finally:
-            sys.modules["__main__"] = main
-
-
-if sys.platform == "win32":
-    _Context, _Started = multiprocessing.context.SpawnContext, multiprocessing.context.SpawnProcess
-else:
-    # Never forked from the server, whose threads may hold locks, but from a process that has
-    # imported everything.
-    _Context = multiprocessing.context.ForkServerContext
-    _Started = multiprocessing.context.ForkServerProcess
-
-
-class _WorkerProcess(_Started):  # type: ignore[misc, valid-type]
-    def start(self) -> None:
-        with _without_main():
-            super().start()
-
-
-class _WorkerContext(_Context):  # type: ignore[misc, valid-type]
-    Process = _WorkerProcess
-
-
-_CONTEXT = _WorkerContext()
-_CONTEXT.set_forkserver_preload(["nst_rt.infer.web.decoding.worker"])

@@ -45,11 +45,24 @@ class Outcome:
     bug: str = ""
 
 
-def begin(memory: int) -> None:
-    """Limit this process: it may use `memory` more bytes than now, and ends with its parent."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a handler would wait for the decoder
+def begin_small(memory: int) -> None:
+    """`begin` for a process with a few threads, which may use `memory` more bytes than now."""
     torch.set_num_threads(min(torch.get_num_threads(), _MAX_THREADS))
     cv2.setNumThreads(min(cv2.getNumThreads(), _MAX_THREADS))
+    begin()
+    if sys.platform != "linux":
+        return
+    import resource
+
+    status = Path("/proc/self/status").read_text()
+    [used] = (line.split()[1] for line in status.splitlines() if line.startswith("VmData:"))
+    _limit(resource.RLIMIT_DATA, int(used) * 1024 + memory)
+    _limit(resource.RLIMIT_NOFILE, _MAX_FILES)
+
+
+def begin() -> None:
+    """Make this process end with its parent, without a core dump, and before others (on Linux)."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a handler would wait for the decoder
     if sys.platform != "linux":
         return
     import ctypes
@@ -60,17 +73,15 @@ def begin(memory: int) -> None:
     system.prctl(_SET_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
     with suppress(OSError):  # where it is not allowed
         Path("/proc/self/oom_score_adj").write_text(str(_LIKELY_KILLED))
-    status = Path("/proc/self/status").read_text()
-    [used] = (line.split()[1] for line in status.splitlines() if line.startswith("VmData:"))
-    most = int(used) * 1024 + memory
-    for limit, value in (
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_NOFILE, _MAX_FILES),
-        (resource.RLIMIT_DATA, most),
-    ):
-        _, hard = resource.getrlimit(limit)
-        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(limit, (value, value))
+    _limit(resource.RLIMIT_CORE, 0)
+
+
+def _limit(resource_number: int, value: int) -> None:
+    import resource
+
+    _, hard = resource.getrlimit(resource_number)
+    value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    resource.setrlimit(resource_number, (value, value))
 
 
 def perform(task: Callable[[], object], file: Path) -> Outcome:

@@ -16,6 +16,7 @@ from starlette.routing import BaseRoute, Route
 from nst_rt.errors import InputError, StyleTransferError
 from nst_rt.infer.adaptive import LiveStyle
 from nst_rt.infer.frame_stylizer import FrameStylizer
+from nst_rt.infer.web.decoding.pool import Decoders
 from nst_rt.infer.web.originals import Originals
 from nst_rt.infer.web.routes.bodies import announced_size
 from nst_rt.infer.web.stylizers import SharedStylizer, encode_image, parse_choice
@@ -34,10 +35,11 @@ _POLL_SECONDS = 0.5
 class UploadRoutes:
     """Uploads, which only their owner can access."""
 
-    def __init__(self, shared: SharedStylizer, uploads: Uploads) -> None:
+    def __init__(self, shared: SharedStylizer, uploads: Uploads, decoders: Decoders) -> None:
         self._shared = shared
         self._uploads = uploads
-        self._originals = Originals()
+        self._decoders = decoders
+        self._originals = Originals(decoders)
         self._stylizing = asyncio.Semaphore(_IMAGES_AT_ONCE)
         self._previewing = asyncio.Semaphore(_VIDEOS_AT_ONCE)
 
@@ -126,7 +128,7 @@ class UploadRoutes:
                 return encode_image(stylizer.stylize(original, 0), suffix)
             with TemporaryDirectory(dir=upload.path.parent) as folder:
                 file = Path(folder) / f"image{suffix}"
-                write_stylized(upload, stylizer, file)
+                write_stylized(upload, stylizer, file, self._decoders)
                 return file.read_bytes()
 
         async with self._turn(self._stylizing, upload):
@@ -148,7 +150,13 @@ class UploadRoutes:
             check()  # others came before, for which the visitor may not have waited
             with TemporaryDirectory(dir=video.path.parent) as folder:
                 made = preview_video(
-                    video, choice, self._shared, at=at, folder=Path(folder), check=check
+                    video,
+                    choice,
+                    self._shared,
+                    self._decoders,
+                    at=at,
+                    folder=Path(folder),
+                    check=check,
                 )
             headers = {} if made.seconds is None else {"X-Seconds": f"{made.seconds:.1f}"}
             return Response(made.content, media_type="video/mp4", headers=headers)
