@@ -3,12 +3,16 @@
 import os
 import signal
 import time
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
+from nst_rt.images.io import Frame
+from nst_rt.infer.web.decoding.conversion import Conversion
+from nst_rt.infer.web.decoding.images import decode_jpeg
 from nst_rt.infer.web.settings import Limits
 
 
@@ -42,3 +46,23 @@ def tell(path: Path, limits: Limits) -> tuple[str, dict[str, Any]]:
 def accept(path: Path, limits: Limits) -> tuple[str, dict[str, Any]]:
     """A check that finds nothing wrong."""
     return ".jpg", {}
+
+
+def frame(jpeg: bytes) -> Frame:
+    """A decoder of live frames that crashes on short ones."""
+    if len(jpeg) < 100:
+        crash()
+    return decode_jpeg(jpeg)
+
+
+def convert(conversion: Conversion, sender: Connection) -> None:
+    crash()
+
+
+def convert_for_ever(conversion: Conversion, sender: Connection) -> None:
+    hang()
+
+
+def work(seconds: float) -> int:
+    time.sleep(seconds)
+    return os.getpid()

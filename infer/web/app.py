@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -50,6 +51,7 @@ def create_app(shared: SharedStylizer, settings: Settings) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        studio.open()
         try:
             yield
         finally:
@@ -116,6 +118,10 @@ class _Studio:
             *UploadRoutes(shared, uploads, self._decoders).routes,
             *JobRoutes(shared, settings, self._jobs, uploads, self._decoders).routes,
         ]
+
+    def open(self) -> None:
+        for decoders in (self._decoders, self._live):
+            threading.Thread(target=decoders.warm, daemon=True).start()
 
     def close(self) -> None:
         self._jobs.close()

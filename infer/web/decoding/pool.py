@@ -4,12 +4,13 @@ Decoders are written in C: a damaged file may end their process, or keep it busy
 """
 
 import logging
+import os
 import secrets
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import TimeoutError
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -95,6 +96,11 @@ class Decoders:
         refusal = f"{name}: cannot be decoded: the decoder {problem}"
         logger.warning(refusal)
         raise InputError(refusal)
+
+    def warm(self) -> None:
+        """Start a process, so that the first file does not wait for the second that this takes."""
+        with suppress(InputError):  # closed already
+            self.run("nothing", os.getpid)
 
     def close(self) -> None:
         """End all processes; tasks that are running are refused."""

@@ -1,5 +1,7 @@
 """What happens in a worker process: its limits, its tasks, and how results leave it."""
 
+import multiprocessing
+import os
 import pickle
 import signal
 import sys
@@ -23,7 +25,8 @@ __all__ = ["checks", "images", "videos"]
 _MAX_THREADS = 4  # of PyTorch and of OpenCV; each has a stack, which counts as memory
 _MAX_FILES = 256
 _LIKELY_KILLED = 500  # on the scale of Linux, to 1000, which says whom to kill for lack of memory
-_SET_DEATH_SIGNAL, _SET_NO_NEW_PRIVILEGES = 1, 38  # of prctl on Linux
+# Numbers of prctl and fcntl on Linux.
+_SET_NO_NEW_PRIVILEGES, _SET_SIGNAL = 38, 10
 
 
 @dataclass(frozen=True)
@@ -61,16 +64,26 @@ def begin_small(memory: int) -> None:
 
 
 def begin() -> None:
-    """Make this process end with its parent, without a core dump, and before others (on Linux)."""
+    """Make this process end with the studio, without a core dump, and before others (on Linux)."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a handler would wait for the decoder
     if sys.platform != "linux":
         return
     import ctypes
+    import fcntl
     import resource
 
-    system = ctypes.CDLL(None)
-    system.prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
-    system.prctl(_SET_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
+    ctypes.CDLL(None).prctl(_SET_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
+    # The kernel kills it when the other end of a pipe is closed, which the studio holds: a thread
+    # would wait for a decoder that hangs. Its parent for the kernel is the process it was forked
+    # from, which does not end before it.
+    studio = multiprocessing.parent_process()
+    assert studio is not None
+    fcntl.fcntl(studio.sentinel, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(studio.sentinel, _SET_SIGNAL, signal.SIGKILL)
+    flags = fcntl.fcntl(studio.sentinel, fcntl.F_GETFL)
+    fcntl.fcntl(studio.sentinel, fcntl.F_SETFL, flags | os.O_ASYNC)
+    if not studio.is_alive():  # it was closed before
+        os._exit(1)
     with suppress(OSError):  # where it is not allowed
         Path("/proc/self/oom_score_adj").write_text(str(_LIKELY_KILLED))
     _limit(resource.RLIMIT_CORE, 0)
