@@ -68,7 +68,7 @@ class Decoders:
         self._tasks = tasks
         self._changed = threading.Condition()
         self._idle: list[_Process] = []
-        self._free = workers  # processes that may still be started
+        self._workers, self._started = workers, 0
         self._is_closed = False
 
     def run(self, name: object, task: Callable[[], T], *, seconds: float | None = None) -> T:
@@ -106,9 +106,9 @@ class Decoders:
         """End all processes; tasks that are running are refused."""
         with self._changed:
             self._is_closed = True
-            idle, self._idle = self._idle, []
             self._changed.notify_all()
-        for process in idle:
+            self._changed.wait_for(lambda: len(self._idle) == self._started)
+        for process in self._idle:
             process.end()
 
     def _outcome(
@@ -124,6 +124,8 @@ class Decoders:
             except ProcessExpired as error:
                 return None, crashed(error.exitcode)
             except (BrokenProcessPool, RuntimeError):  # it ended before the task began
+                if self._is_closed:
+                    break
                 process.restart()
         return None, "crashed"
 
@@ -139,31 +141,31 @@ class Decoders:
                 if future.done():  # by its own time limit, or just now
                     done: Outcome = future.result()
                     return done
-                if self._is_closed:
+                # A process that is still starting would be lost without what it is given.
+                if self._is_closed and future.running():
                     raise InputError("the studio is closing") from None
 
     @contextmanager
     def _process(self) -> Iterator["_Process"]:
         """A process for one task, when one is free."""
         with self._changed:
-            self._changed.wait_for(lambda: self._idle or self._free or self._is_closed)
+            self._changed.wait_for(
+                lambda: self._idle or self._started < self._workers or self._is_closed
+            )
             if self._is_closed:
                 raise InputError("the studio is closing")
-            process = self._idle.pop() if self._idle else None
-            if process is None:
-                self._free -= 1
-        if process is None:
-            process = _Process(self._folder, self._memory, self._tasks)
+            if self._idle:
+                process = self._idle.pop()
+            else:
+                process = _Process(self._folder, self._memory, self._tasks)
+                self._started += 1
         try:
             yield process
         finally:
             process.file.unlink(missing_ok=True)
             with self._changed:
-                if not self._is_closed:
-                    self._idle.append(process)
-                    self._changed.notify()
-            if self._is_closed:
-                process.end()
+                self._idle.append(process)
+                self._changed.notify_all()
 
 
 class _Process:

@@ -179,13 +179,17 @@ def test_processes_end_with_a_studio_that_is_killed(tmp_path: Path) -> None:
     ) as studio:
         assert studio.stdout is not None
         idle = int(studio.stdout.readline())
-        all_processes = psutil.Process(studio.pid).children(recursive=True)
-        workers = [each for each in all_processes if "forkserver" in " ".join(each.cmdline())]
-        assert idle in {each.pid for each in workers}
-        assert len(workers) == 3  # two, and the one that they were forked from
+        # Two, the one that they were forked from, and the one that counts their locks.
+        found = until(lambda: four_children(studio.pid))
         studio.kill()
         assert studio.stdout.read() == ""
-    until(lambda: not any(each.is_running() for each in all_processes))
+    assert idle in {each.pid for each in found}
+    until(lambda: not any(each.is_running() for each in found))
+
+
+def four_children(process: int) -> list[psutil.Process] | None:
+    found = psutil.Process(process).children(recursive=True)
+    return found if len(found) == 4 else None
 
 
 @contextmanager
