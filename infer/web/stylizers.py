@@ -65,7 +65,7 @@ class SharedStylizer(Stylizer):
     """The stylizer of a studio: its copies have styles of their own, and share what is compiled.
 
     One thread stylizes the frames of all copies in the order of the requests. A viewer who asks
-    again waits behind all others, so that fast viewers and videos leave room for the rest.
+    again waits behind all others, so that fast viewers and previews leave room for the rest.
 
     Args:
         *models: style models, at least one; where two styles share a name, the first one stays.

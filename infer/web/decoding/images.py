@@ -8,13 +8,14 @@ import numpy.typing as npt
 
 from nst_rt.errors import InputError
 from nst_rt.images.convert import over_white, resize_to, tensor_to_frame
-from nst_rt.images.io import Frame, load_picture, save_image
+from nst_rt.images.io import Frame, load_picture
 from nst_rt.images.pillow import readable_image
 from nst_rt.models.transformer import MINIMUM_SIZE
 
 _MAX_LIVE_PIXELS = 1920 * 1080
 # Pixels of the short side of photos to train on, of which crops of 288 px are taken.
 _PHOTO_SIDE = 576
+_PHOTO_QUALITY = 95
 
 
 def image_frame(path: Path, size: int) -> Frame:
@@ -42,18 +43,19 @@ def image_values(path: Path, size: int) -> npt.NDArray[np.float32]:
 
 
 def rewrite_photo(path: Path) -> None:
-    """Replace a photo to train on by a JPEG of the size that training needs, written here.
+    """Replace a photo to train on by a JPEG of the size that training needs.
 
-    Later decoders then see nothing that a visitor wrote.
+    The training then decodes nothing that a visitor wrote. Transparent areas are composited over
+    white, as the training would.
     """
     picture = load_picture(path, at_least=_PHOTO_SIDE)
     image = over_white(picture.image, picture.alpha)
     height, width = image.shape[-2:]
     scale = min(1.0, _PHOTO_SIDE / min(height, width))
     image = resize_to(image, (max(round(height * scale), 1), max(round(width * scale), 1)))
-    written = path.with_suffix(".jpg")
-    save_image(image, written, overwrite=True)
-    written.replace(path)
+    quality = (cv2.IMWRITE_JPEG_QUALITY, _PHOTO_QUALITY)
+    # No other file: this process may be killed, and would leave it.
+    path.write_bytes(cv2.imencode(".jpg", tensor_to_frame(image), quality)[1].tobytes())
 
 
 def decode_jpeg(jpeg: bytes) -> Frame:
