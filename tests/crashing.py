@@ -66,3 +66,12 @@ def convert_for_ever(conversion: Conversion, sender: Connection) -> None:
 def work(seconds: float) -> int:
     time.sleep(seconds)
     return os.getpid()
+
+
+def tell_and_work(told: Path) -> int:
+    """Work for ever in the first process, and not in the next one; returns its number."""
+    if told.exists():
+        return 2
+    told.write_text(str(os.getpid()))
+    hang()
+    return 1

@@ -18,7 +18,7 @@ from nst_rt.infer.frame_stylizer import FrameStylizer
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.infer.video import VideoResult, stylize_video
 from nst_rt.infer.web.decoding.pool import WorkerError
-from nst_rt.infer.web.decoding.processes import CONTEXT, crashed
+from nst_rt.infer.web.decoding.processes import CONTEXT, END_SIGNALS, crashed
 from nst_rt.infer.web.decoding.worker import begin
 from nst_rt.infer.web.stylizers import write_preview
 from nst_rt.models.style_model import StyleModel
@@ -116,8 +116,9 @@ def convert(
 
 def _work(conversion: Conversion, sender: Connection) -> None:
     """Stylize the video; called in the new process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # sent to the studio, too
     begin()
+    for number in END_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     sending = threading.Lock()
 
     def send(message: _Message) -> None:

@@ -17,7 +17,7 @@ from typing import TypeVar, cast
 from pebble import ProcessExpired, ProcessPool
 
 from nst_rt.errors import InputError
-from nst_rt.infer.web.decoding.processes import CONTEXT, crashed
+from nst_rt.infer.web.decoding.processes import CONTEXT, END_SIGNALS, crashed
 from nst_rt.infer.web.decoding.worker import Outcome, begin_small, perform, unpack
 from nst_rt.infer.web.settings import Limits
 
@@ -31,7 +31,7 @@ _TASKS = 200  # after which a worker is replaced, with whatever leaked
 # Bytes that decoding may take: for a pixel (60 in images; FFmpeg keeps tens of frames), and anyway.
 _PER_PIXEL, _ANYWAY = 128, 512 * 2**20
 _POLL_SECONDS = 0.5
-_TRIES = 3  # with workers that ended before they began
+_TRIES = 3  # with workers that ended before they began, or with the studio
 
 
 class WorkerError(Exception):
@@ -122,7 +122,8 @@ class Decoders:
             except TimeoutError:
                 return None, f"took longer than {seconds:g} s"
             except ProcessExpired as error:
-                return None, crashed(error.exitcode)
+                if -error.exitcode not in END_SIGNALS:
+                    return None, crashed(error.exitcode)
             except (BrokenProcessPool, RuntimeError):  # it ended before the task began
                 if self._is_closed:
                     break

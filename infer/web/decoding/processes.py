@@ -9,6 +9,14 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
+# Service managers and terminals that close send these to all processes of the studio, which is then
+# about to end them itself, in order. Not every platform has SIGHUP.
+END_SIGNALS = (
+    signal.SIGINT,
+    signal.SIGTERM,
+    *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []),
+)
+
 _hiding = threading.Lock()
 
 

@@ -119,6 +119,17 @@ def test_process_that_is_killed_is_replaced(own: Decoders, wait: float) -> None:
         assert process_of(own) != before
 
 
+def test_signal_to_all_processes_of_the_studio_refuses_nothing(
+    own: Decoders, tmp_path: Path
+) -> None:
+    """As service managers send it: the studio then ends jobs in its own order."""
+    told = tmp_path / "told"
+    with ThreadPoolExecutor() as visitors:
+        running = visitors.submit(own.run, "x", partial(crashing.tell_and_work, told))
+        os.kill(until(lambda: told.exists() and int(told.read_text() or 0)), signal.SIGTERM)
+        assert running.result() == 2
+
+
 def test_processes_are_replaced_after_some_tasks(tmp_path: Path) -> None:
     decoders = Decoders(tmp_path, LIMITS, workers=1, tasks=2)
     used = [process_of(decoders) for _ in range(4)]
