@@ -167,6 +167,7 @@ def test_closing_refuses_what_runs_and_what_comes(tmp_path: Path) -> None:
     until(lambda: not psutil.pid_exists(process))
 
 
+@pytest.mark.slow
 @ON_LINUX
 def test_processes_end_with_a_studio_that_is_killed(tmp_path: Path) -> None:
     """Busy or not; and its main program, which serves at once, is not run again by them."""
