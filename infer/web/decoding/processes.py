@@ -43,13 +43,13 @@ else:
     _Started = multiprocessing.context.ForkServerProcess
 
 
-class _WorkerProcess(_Started):  # type: ignore[misc, valid-type]
+class _WorkerProcess(_Started):
     def start(self) -> None:
         with _without_main():
             super().start()
 
 
-class _WorkerContext(_Context):  # type: ignore[misc, valid-type]
+class _WorkerContext(_Context):
     Process = _WorkerProcess
 
 

@@ -15,7 +15,8 @@ import cv2
 import numpy as np
 import torch
 
-from nst_rt.errors import StyleTransferError
+from nst_rt.errors import InputError, StyleTransferError
+from nst_rt.files import is_disk_full
 
 # Imported here, so that the process that workers are forked from has them.
 from nst_rt.infer.web.decoding import checks, images, videos
@@ -105,7 +106,7 @@ def perform(task: Callable[[], object], file: Path) -> Outcome:
         packed = pickle.dumps(result, 5, buffer_callback=buffers.append)
         raw = [buffer.raw() for buffer in buffers]
         if raw:
-            with file.open("wb", buffering=0) as opened:
+            with file.open("wb") as opened:
                 for each in raw:
                     opened.write(each)
         return Outcome(packed, tuple(each.nbytes for each in raw))
@@ -114,6 +115,8 @@ def perform(task: Callable[[], object], file: Path) -> Outcome:
             return Outcome(lacks_memory=True)
         if isinstance(error, StyleTransferError):
             return Outcome(refusal=error)
+        if isinstance(error, OSError) and is_disk_full(error):
+            return Outcome(refusal=InputError("the disk of the studio is full"))
         return Outcome(bug=traceback.format_exc())
 
 
@@ -122,7 +125,7 @@ def unpack(outcome: Outcome, file: Path) -> object:
     assert outcome.packed is not None
     buffers = [np.empty(size, np.uint8) for size in outcome.sizes]
     if buffers:
-        with file.open("rb", buffering=0) as opened:
+        with file.open("rb") as opened:
             for buffer in buffers:
                 opened.readinto(buffer)
     return pickle.loads(outcome.packed, buffers=buffers)
