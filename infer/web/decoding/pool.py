@@ -12,7 +12,7 @@ from concurrent.futures import TimeoutError
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from pebble import ProcessExpired, ProcessPool
 
@@ -181,7 +181,7 @@ class _Process:
         self._memory, self._tasks = memory, tasks
         self.pool = self._opened()
 
-    def _opened(self) -> ProcessPool:
+    def _opened(self) -> Any:  # its methods have no types
         return ProcessPool(
             1,
             max_tasks=self._tasks,

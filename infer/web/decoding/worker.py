@@ -127,7 +127,7 @@ def unpack(outcome: Outcome, file: Path) -> object:
     if buffers:
         with file.open("rb") as opened:
             for buffer in buffers:
-                opened.readinto(buffer)
+                opened.readinto(buffer.data)
     return pickle.loads(outcome.packed, buffers=buffers)
 
 
