@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -24,6 +25,7 @@ from starlette.types import Receive, Scope, Send
 
 from nst_rt.errors import StyleTransferError
 from nst_rt.infer.live.addresses import is_loopback
+from nst_rt.infer.web.decoding.pool import Decoders
 from nst_rt.infer.web.jobs import Jobs
 from nst_rt.infer.web.limits.storage import Storage
 from nst_rt.infer.web.limits.visitors import TooManyError, TooSlowError
@@ -41,6 +43,7 @@ from nst_rt.models.style_model import Style
 from nst_rt.recipes import recipe_steps
 from nst_rt.version import __version__
 
+_FRAME_SECONDS = 5.0  # that decoding a live frame may take, on the busiest machine
 _STATIC = Path(str(resources.files("nst_rt.infer.web"))) / "static"
 
 
@@ -50,6 +53,7 @@ def create_app(shared: SharedStylizer, settings: Settings) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        studio.open()
         try:
             yield
         finally:
@@ -112,19 +116,30 @@ class _Studio:
         self._jobs = Jobs(settings.root, self.results, undo=settings.undo, storage=storage)
         for job in self._jobs:
             restore_style(shared, job)
-        uploads = Uploads(settings.root, settings.limits, storage)
+        self._decoders = Decoders(settings.root, settings.limits)
+        # Its process never changes: starting one would take several frames' time.
+        self._live = Decoders(
+            settings.root, settings.limits, workers=1, seconds=_FRAME_SECONDS, tasks=0
+        )
+        uploads = Uploads(settings.root, settings.limits, storage, self._decoders)
         self.routes = [
             Route("/", self.page),
             Mount("/static", StaticFiles(directory=_STATIC)),
             Route("/api/studio", self.facts),
             *LinkRoutes(settings).routes,
-            *LiveRoutes(shared, settings).routes,
-            *UploadRoutes(shared, uploads, storage).routes,
-            *JobRoutes(shared, settings, self._jobs, uploads).routes,
+            *LiveRoutes(shared, settings, self._live).routes,
+            *UploadRoutes(shared, uploads, storage, self._decoders).routes,
+            *JobRoutes(shared, settings, self._jobs, uploads, self._decoders).routes,
         ]
+
+    def open(self) -> None:
+        for decoders in (self._decoders, self._live):
+            threading.Thread(target=decoders.warm, daemon=True).start()
 
     def close(self) -> None:
         self._jobs.close()
+        self._decoders.close()
+        self._live.close()
         shutil.rmtree(self._settings.root, ignore_errors=True)
 
     async def page(self, request: Request) -> Response:

@@ -9,38 +9,27 @@ import re
 import secrets
 import shutil
 import threading
-import zipfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import av
-from PIL import Image
 from starlette.concurrency import run_in_threadpool
 
 from nst_rt.errors import InputError, StyleTransferError
-from nst_rt.images.io import IMAGE_SUFFIXES, image_shape, load_picture
-from nst_rt.images.pillow import readable_image
-from nst_rt.infer.video.probe import video_stream
+from nst_rt.infer.web.decoding.checks import (
+    check_archive,
+    check_image,
+    check_photo,
+    check_video,
+)
+from nst_rt.infer.web.decoding.pool import Decoders
 from nst_rt.infer.web.limits.storage import BLOCK, FULL, Storage, on_disk
 from nst_rt.infer.web.limits.visitors import InFlight, TooManyError, steady
 from nst_rt.infer.web.settings import Limits, TooLargeError
-from nst_rt.models.transformer import MINIMUM_SIZE
 
-# Only these formats are decoded: others name further files (playlists) or run programs.
-_IMAGE_FORMATS = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "BMP": ".bmp", "TIFF": ".tif"}
-_VIDEO_FORMATS = {
-    "mov": ".mp4",
-    "matroska": ".mkv",
-    "avi": ".avi",
-    "mpegts": ".ts",
-    "mpeg": ".mpg",
-    "ogg": ".ogv",
-    "flv": ".flv",
-    "asf": ".wmv",
-}
 # Where the page shows an upload again after a reload.
 PLACES = (
     "image",
@@ -52,18 +41,13 @@ PLACES = (
     "train-camera",
     "train-photos",
 )
-_MAX_MEMBER = 100 * 2**20  # bytes of one photo in an archive
-_MAX_MEMBERS = 200_000
 _CHECKS_AT_ONCE = 2  # large images take gigabytes
 _WRITE_BYTES = 2**20  # that are collected before they are written
 _GONE = "that file is no longer here: choose it again"
 # Of one visitor; the oldest ones make room. A folder of photos is no large file, but many are.
 _MAX_ALBUMS = 16
 _MAX_UPLOADS = 4000
-
-# What a check finds: the suffix that the content calls for, and facts for the page. It raises an
-# InputError or a VideoError for anything else, and a TooLargeError over a limit.
-Found = tuple[str, dict[str, Any]]
+_CHECK_SECONDS = {"archive": 600.0}  # of as many photos
 
 
 @dataclass
@@ -152,12 +136,14 @@ class Uploads:
     Args:
         root: folder of these folders.
         storage: counts the bytes of all files of the studio.
+        decoders: run the checks.
     """
 
-    def __init__(self, root: Path, limits: Limits, storage: Storage) -> None:
+    def __init__(self, root: Path, limits: Limits, storage: Storage, decoders: Decoders) -> None:
         self._root = root
         self._limits = limits
         self._storage = storage
+        self._decoders = decoders
         storage.evict = self._evict
         self._files: dict[str, Upload] = {}
         self._arriving = InFlight("uploads", each=8, total=64)
@@ -246,7 +232,7 @@ class Uploads:
                 written = await self._write(chunks, file, part)
                 # The check may write a clean copy, which then stays.
                 await self._storage.hold_async(part, 2 * on_disk(written))
-                file, _ = await self._checked("image", file, "this photo")
+                file, _ = await self._checked("photo", file, "this photo")
                 kept = file.stat().st_size
                 await self._storage.hold_async(part, on_disk(kept))
             except BaseException:
@@ -319,92 +305,15 @@ class Uploads:
     async def _checked(self, kind: str, path: Path, name: str) -> tuple[Path, dict[str, Any]]:
         """The path of a file that passed the check, now with a suffix, and what was found."""
         async with self._checking:
+            check = partial(_CHECKS.get(kind, check_photo), path, self._limits)
+            seconds = _CHECK_SECONDS.get(kind)
             try:
-                suffix, facts = await run_in_threadpool(_CHECKS[kind], path, self._limits)
+                suffix, facts = await run_in_threadpool(
+                    self._decoders.run, path, check, seconds=seconds
+                )
             except StyleTransferError as error:
                 raise type(error)(str(error).replace(str(path), name)) from error
         return path.rename(path.with_suffix(suffix)), facts
-
-
-def check_image(path: Path, limits: Limits) -> Found:
-    """Check an image by decoding all of it; the facts are its size."""
-    try:
-        with readable_image(path, formats=tuple(_IMAGE_FORMATS)) as opened:
-            suffix = _IMAGE_FORMATS.get(opened.format or "", ".jpg")  # "MPO", a kind of JPEG
-            pixels = opened.width * opened.height
-    except InputError as error:
-        raise InputError(
-            f"{path}: not an image that can be read (JPEG, PNG, WebP, TIFF, BMP)"
-        ) from error
-    _check_pixels(path, pixels, limits)
-    height, width = image_shape(path)
-    # A JPEG is decoded at an eighth of its size, which reads all of the file, too.
-    load_picture(path, at_least=MINIMUM_SIZE)
-    return suffix, {"width": width, "height": height}
-
-
-def check_video(path: Path, limits: Limits) -> Found:
-    """Check a video and its codec; the facts are its size and duration."""
-    options = {"format_whitelist": ",".join(_VIDEO_FORMATS), "protocol_whitelist": "file"}
-    try:
-        with av.open(str(path), options=options, metadata_errors="replace") as container:
-            context = video_stream(path, container).codec_context
-            width, height = context.width, context.height
-            seconds = None if container.duration is None else container.duration / av.time_base
-            formats = container.format.name.split(",")
-    except (av.FFmpegError, OSError) as error:
-        raise InputError(f"{path}: not a video that can be read, or a damaged one") from error
-    _check_pixels(path, width * height, limits)
-    if seconds is not None and seconds > limits.seconds:
-        raise TooLargeError(f"{path}: longer than the {limits.seconds:g} seconds allowed here")
-    suffix = next(_VIDEO_FORMATS[each] for each in formats if each in _VIDEO_FORMATS)
-    return suffix, {"width": width, "height": height, "seconds": seconds}
-
-
-def check_archive(path: Path, limits: Limits) -> Found:
-    """Check a zip archive of photos; the facts are the number of files in it.
-
-    Damaged photos pass, since training skips them.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = [m for m in archive.infolist() if not m.is_dir()]
-            if len(members) > _MAX_MEMBERS or any(m.file_size > _MAX_MEMBER for m in members):
-                raise InputError(f"{path}: the archive contains other things than photos")
-            unpacked = sum(member.file_size for member in members)
-            if unpacked > limits.storage:
-                raise TooLargeError(
-                    f"{path}: {unpacked / 1e9:.1f} GB when unpacked, and "
-                    f"{limits.storage / 1e9:g} GB are allowed here"
-                )
-            for member in members:
-                if Path(member.filename).suffix.lower() in IMAGE_SUFFIXES:
-                    _check_member(archive, member, f"{path}: {member.filename}", limits)
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise InputError(f"{path}: not a zip archive of photos") from error
-    return ".zip", {"count": len(members)}
-
-
-def _check_member(
-    archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str, limits: Limits
-) -> None:
-    try:
-        with archive.open(member) as file, Image.open(file) as opened:
-            image_format, pixels = opened.format, opened.width * opened.height
-    except Image.DecompressionBombError as error:
-        raise TooLargeError(f"{name}: too many pixels") from error
-    except Exception:  # decoders raise anything on damaged and encrypted photos
-        return
-    if image_format not in (*_IMAGE_FORMATS, "MPO"):
-        raise InputError(f"{name}: the content is {image_format}, not what the name says")
-    _check_pixels(name, pixels, limits)
-
-
-def _check_pixels(name: Path | str, pixels: int, limits: Limits) -> None:
-    if pixels > limits.pixels:
-        raise TooLargeError(
-            f"{name}: {pixels / 1e6:.1f} megapixels, and {limits.pixels / 1e6:g} are allowed here"
-        )
 
 
 def _append(path: Path, content: bytearray) -> None:

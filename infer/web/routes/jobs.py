@@ -11,6 +11,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from nst_rt.errors import InputError
+from nst_rt.infer.web.decoding.pool import Decoders
 from nst_rt.infer.web.jobs import Job, Jobs
 from nst_rt.infer.web.limits.visitors import steady
 from nst_rt.infer.web.routes.bodies import from_json
@@ -28,8 +29,14 @@ class JobRoutes:
     """Jobs, which only their owner can access."""
 
     def __init__(
-        self, shared: SharedStylizer, settings: Settings, jobs: Jobs, uploads: Uploads
+        self,
+        shared: SharedStylizer,
+        settings: Settings,
+        jobs: Jobs,
+        uploads: Uploads,
+        decoders: Decoders,
     ) -> None:
+        self._studio = (shared, settings, decoders)
         self._shared = shared
         self._settings = settings
         self._jobs = jobs
@@ -71,7 +78,7 @@ class JobRoutes:
             return self._uploads.find(id, visitor, *kinds)
 
         plan = PLANS[kind]
-        planned = await run_in_threadpool(plan, asked, find, self._shared, self._settings)
+        planned = await run_in_threadpool(plan, asked, find, *self._studio)
         title, work, inputs, units = planned
         # Writes a record: not in the event loop, which live frames pass through.
         submit = self._jobs.submit

@@ -16,6 +16,7 @@ from starlette.routing import BaseRoute, Route
 from nst_rt.errors import InputError, StyleTransferError
 from nst_rt.infer.adaptive import LiveStyle
 from nst_rt.infer.frame_stylizer import FrameStylizer
+from nst_rt.infer.web.decoding.pool import Decoders
 from nst_rt.infer.web.limits.storage import Storage
 from nst_rt.infer.web.limits.visitors import InFlight
 from nst_rt.infer.web.originals import Originals
@@ -38,11 +39,14 @@ _HEADER_BYTES = 2**16  # of an image file, at most
 class UploadRoutes:
     """Uploads, which only their owner can access."""
 
-    def __init__(self, shared: SharedStylizer, uploads: Uploads, storage: Storage) -> None:
+    def __init__(
+        self, shared: SharedStylizer, uploads: Uploads, storage: Storage, decoders: Decoders
+    ) -> None:
         self._shared = shared
         self._uploads = uploads
         self._storage = storage
-        self._originals = Originals()
+        self._decoders = decoders
+        self._originals = Originals(decoders)
         # A page asks for an image in all styles at once, and browsers send six requests at a time.
         self._images = _Queue(_IMAGES_AT_ONCE, InFlight("images", each=32, total=256))
         self._previews = _Queue(_VIDEOS_AT_ONCE, InFlight("previews", each=3, total=32))
@@ -138,7 +142,7 @@ class UploadRoutes:
                 TemporaryDirectory(dir=upload.path.parent) as folder,
             ):
                 file = Path(folder) / f"image{suffix}"
-                write_stylized(upload, stylizer, file)
+                write_stylized(upload, stylizer, file, self._decoders)
                 return file.read_bytes()
 
         async with self._images.turn(request, upload):
@@ -162,7 +166,13 @@ class UploadRoutes:
                 TemporaryDirectory(dir=video.path.parent) as folder,
             ):
                 made = preview_video(
-                    video, choice, self._shared, at=at, folder=Path(folder), check=check
+                    video,
+                    choice,
+                    self._shared,
+                    self._decoders,
+                    at=at,
+                    folder=Path(folder),
+                    check=check,
                 )
             headers = {} if made.seconds is None else {"X-Seconds": f"{made.seconds:.1f}"}
             return Response(made.content, media_type="video/mp4", headers=headers)

@@ -18,6 +18,7 @@ from visitors import LIMITS, Client, settings, until
 
 from nst_rt.infer.web import jobs as jobs_module
 from nst_rt.infer.web.app import create_app
+from nst_rt.infer.web.decoding.pool import Decoders
 from nst_rt.infer.web.jobs import Job, Jobs
 from nst_rt.infer.web.limits.storage import BLOCK, Storage
 from nst_rt.infer.web.results import Results, folder_size
@@ -47,14 +48,16 @@ def storage() -> Storage:
 
 
 @pytest.fixture
-def uploads(tmp_path: Path, storage: Storage, monkeypatch: pytest.MonkeyPatch) -> Uploads:
+def uploads(
+    tmp_path: Path, storage: Storage, decoders: Decoders, monkeypatch: pytest.MonkeyPatch
+) -> Uploads:
     async def checked(self: Uploads, kind: str, path: Path, name: str) -> tuple[Path, Any]:
         return path, {}
 
     monkeypatch.setattr(Uploads, "_checked", checked)
     root = tmp_path / "visitors"
     root.mkdir()
-    return Uploads(root, replace(LIMITS, upload=LIMIT), storage)
+    return Uploads(root, replace(LIMITS, upload=LIMIT), storage, decoders)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from PIL import Image
 from visitors import LIMITS, Client, serving, settings, until
 
 from nst_rt.infer.web.app import create_app
+from nst_rt.infer.web.decoding.pool import Decoders
 from nst_rt.infer.web.limits import visitors
 from nst_rt.infer.web.limits.storage import Storage
 from nst_rt.infer.web.limits.visitors import InFlight, TooManyError, TooSlowError, steady
@@ -56,8 +57,10 @@ def test_oldest_album_makes_room_for_a_new_one_unless_all_are_used(
     assert image.is_success
 
 
-def test_albums_that_are_all_in_use_are_no_more_than_allowed(tmp_path: Path) -> None:
-    uploads = Uploads(tmp_path, LIMITS, Storage(10**9))
+def test_albums_that_are_all_in_use_are_no_more_than_allowed(
+    tmp_path: Path, decoders: Decoders
+) -> None:
+    uploads = Uploads(tmp_path, LIMITS, Storage(10**9), decoders)
 
     async def fill() -> None:
         for _ in range(_MAX_ALBUMS):
@@ -70,8 +73,8 @@ def test_albums_that_are_all_in_use_are_no_more_than_allowed(tmp_path: Path) -> 
     asyncio.run(fill())
 
 
-def test_uploads_of_a_visitor_at_once_are_limited(tmp_path: Path) -> None:
-    uploads = Uploads(tmp_path, LIMITS, Storage(10**9))
+def test_uploads_of_a_visitor_at_once_are_limited(tmp_path: Path, decoders: Decoders) -> None:
+    uploads = Uploads(tmp_path, LIMITS, Storage(10**9), decoders)
 
     async def slow(go: asyncio.Event) -> AsyncIterator[bytes]:
         await go.wait()
