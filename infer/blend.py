@@ -2,7 +2,7 @@
 blend of them takes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, count
@@ -122,6 +122,11 @@ class StyleSet:
     def names(self) -> list[str]:
         """Names of all styles, in order."""
         return list(self._entries)
+
+    def models(self, names: Collection[str]) -> tuple[StyleModel, ...]:
+        """The models of some styles; in a set of these alone, the styles have the same names."""
+        entries = (entry for name, entry in self._entries.items() if name in names)
+        return tuple(dict.fromkeys(entry.model for entry in entries))
 
     @property
     def titles(self) -> dict[str, str]:

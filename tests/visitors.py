@@ -18,6 +18,7 @@ from clips import write_clip
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
+from nst_rt.infer.web.server import server_config
 from nst_rt.infer.web.settings import Limits, Settings
 from nst_rt.infer.web.stylizers import encode_image
 
@@ -141,9 +142,7 @@ class Studio:
 @contextmanager
 def serving(app: Starlette, port: int = 0) -> Iterator[int]:
     """Serve an application for browsers; yields the port."""
-    config = uvicorn.Config(
-        app, port=port, ws="websockets-sansio", log_level="warning", timeout_graceful_shutdown=1
-    )
+    config = server_config(app, port=port, timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -20,24 +21,29 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import Receive, Scope, Send
 
 from nst_rt.errors import StyleTransferError
 from nst_rt.infer.live.addresses import is_loopback
+from nst_rt.infer.web.decoding.pool import Decoders
 from nst_rt.infer.web.jobs import Jobs
+from nst_rt.infer.web.limits.storage import Storage
+from nst_rt.infer.web.limits.visitors import TooManyError, TooSlowError
 from nst_rt.infer.web.results import Kind, Results
 from nst_rt.infer.web.routes.jobs import JobRoutes
 from nst_rt.infer.web.routes.link import LinkRoutes
 from nst_rt.infer.web.routes.live import LiveRoutes
 from nst_rt.infer.web.routes.uploads import UploadRoutes
-from nst_rt.infer.web.security import COOKIE_SECONDS, Guard
-from nst_rt.infer.web.settings import Settings
+from nst_rt.infer.web.security import COOKIE_SECONDS, Guard, StrictHeaders, refuse
+from nst_rt.infer.web.settings import Settings, TooLargeError
 from nst_rt.infer.web.stylizers import SharedStylizer
-from nst_rt.infer.web.uploads import TooLargeError, Uploads, visitor_message
+from nst_rt.infer.web.uploads import Uploads, visitor_message
 from nst_rt.infer.web.work.train import count_packaged_photos, restore_style
 from nst_rt.models.style_model import Style
 from nst_rt.recipes import recipe_steps
 from nst_rt.version import __version__
 
+_FRAME_SECONDS = 5.0  # that decoding a live frame may take, on the busiest machine
 _STATIC = Path(str(resources.files("nst_rt.infer.web"))) / "static"
 
 
@@ -47,15 +53,19 @@ def create_app(shared: SharedStylizer, settings: Settings) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        studio.open()
         try:
             yield
         finally:
             await run_in_threadpool(studio.close)
 
     key = studio.results.key
-    return Starlette(
+    app = Starlette(
         routes=studio.routes,
         middleware=[
+            Middleware(StrictHeaders),
+            # Outside of all that may fail, so that the page can read every answer.
+            Middleware(ExceptionMiddleware, handlers={Exception: _error_answer(500)}),
             Middleware(
                 SessionMiddleware,
                 secret_key=key.hex(),
@@ -66,23 +76,30 @@ def create_app(shared: SharedStylizer, settings: Settings) -> Starlette:
                 https_only=settings.https,
             ),
             Middleware(Guard, token=settings.token, key=key, names=settings.names),
-            # Inside the guard, which adds its headers to these answers, too.
-            Middleware(ExceptionMiddleware, handlers={Exception: _error_answer(500)}),
         ],
         exception_handlers={
             TooLargeError: _error_answer(413),
+            TooManyError: _error_answer(429),
+            TooSlowError: _error_answer(408),
             StyleTransferError: _error_answer(400),
             ClientDisconnect: lambda request, error: Response(status_code=400),
             HTTPException: _error_answer(500),
         },
         lifespan=lifespan,
     )
+    app.router.default = _not_found
+    return app
+
+
+async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
+    """The answer to a path that is not known, for live channels, too."""
+    await refuse(JSONResponse({"error": "there is no such page"}, 404), scope, receive, send)
 
 
 def _error_answer(status: int) -> Callable[[Request, Exception], Response]:
     def answer(request: Request, error: Exception) -> Response:
         if isinstance(error, HTTPException):
-            return JSONResponse({"error": error.detail}, error.status_code)
+            return JSONResponse({"error": error.detail}, error.status_code, error.headers)
         return JSONResponse({"error": visitor_message(error)}, status)
 
     return answer
@@ -95,22 +112,34 @@ class _Studio:
         self._shared = shared
         self._settings = settings
         self.results = Results(settings.results)
-        self._jobs = Jobs(settings.root, self.results, undo=settings.undo)
+        storage = Storage(settings.limits.storage)
+        self._jobs = Jobs(settings.root, self.results, undo=settings.undo, storage=storage)
         for job in self._jobs:
             restore_style(shared, job)
-        uploads = Uploads(settings.root, settings.limits, lambda: self._jobs.stored)
+        self._decoders = Decoders(settings.root, settings.limits)
+        # Its process never changes: starting one would take several frames' time.
+        self._live = Decoders(
+            settings.root, settings.limits, workers=1, seconds=_FRAME_SECONDS, tasks=0
+        )
+        uploads = Uploads(settings.root, settings.limits, storage, self._decoders)
         self.routes = [
             Route("/", self.page),
             Mount("/static", StaticFiles(directory=_STATIC)),
             Route("/api/studio", self.facts),
             *LinkRoutes(settings).routes,
-            *LiveRoutes(shared, settings).routes,
-            *UploadRoutes(shared, uploads).routes,
-            *JobRoutes(shared, settings, self._jobs, uploads).routes,
+            *LiveRoutes(shared, settings, self._live).routes,
+            *UploadRoutes(shared, uploads, storage, self._decoders).routes,
+            *JobRoutes(shared, settings, self._jobs, uploads, self._decoders).routes,
         ]
+
+    def open(self) -> None:
+        for decoders in (self._decoders, self._live):
+            threading.Thread(target=decoders.warm, daemon=True).start()
 
     def close(self) -> None:
         self._jobs.close()
+        self._decoders.close()
+        self._live.close()
         shutil.rmtree(self._settings.root, ignore_errors=True)
 
     async def page(self, request: Request) -> Response:

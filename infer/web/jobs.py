@@ -3,16 +3,19 @@
 import logging
 import secrets
 import shutil
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from nst_rt.errors import InputError, PartialResultError, StyleTransferError
+from nst_rt.infer.web.limits.storage import BLOCK, Storage
+from nst_rt.infer.web.limits.visitors import TooManyError
 from nst_rt.infer.web.results import (
     RECORD_FILE,
     Kind,
@@ -22,13 +25,20 @@ from nst_rt.infer.web.results import (
     folder_size,
     remove_folder,
 )
+from nst_rt.infer.web.settings import TooLargeError
 from nst_rt.infer.web.timing import Clock, Pace, pace_of
 from nst_rt.infer.web.uploads import Upload, visitor_message
 
 logger = logging.getLogger(__name__)
 
 _MAX_WAITING = 6  # jobs of one visitor that wait or run
+_MAX_ENDED = 50  # jobs of one visitor without a result that are remembered
 _CURVE_POINTS = 200  # that the page gets
+# The files of a running job are measured once per second. Until then they may grow by this much,
+# for which room is held: no job here writes 64 MB per second. It is less in a small storage.
+_MEASURE_SECONDS = 1.0
+_MAX_GROWTH = 64 * 10**6
+_GROWTH_OF_STORAGE = 64
 
 
 class CancelledJobError(StyleTransferError):
@@ -47,7 +57,6 @@ class Job(Record):
         on_remove: called when the job is removed.
         stopping: whether it should end early and keep what it has.
         leaving: timer that will cancel the job, or remove a finished one, unless it is undone.
-        size: bytes of its files once they are kept.
         units: amount of its work, see `Pace`.
         expected: seconds that it was expected to take when it was submitted, 0 if unknown.
         clock: estimates what is left, since it began to run.
@@ -59,12 +68,12 @@ class Job(Record):
     files: dict[str, tuple[Path, int]] = field(default_factory=dict)
     on_remove: Callable[[], object] = lambda: None
     leaving: threading.Timer | None = None
-    size: int = 0
     stopping: bool = False
     units: float = 0.0
     expected: float = 0.0
     clock: Clock = field(default_factory=Clock)
     _cancelled: bool = False
+    _full: str = ""
 
     @property
     def id(self) -> str:
@@ -86,10 +95,21 @@ class Job(Record):
         if self._cancelled and self.state == "waiting":
             self.state = "cancelled"
 
+    def refuse(self, reason: str) -> None:
+        """End it at its next check, since there is no room for more of its files."""
+        self._full = reason
+
     def check(self) -> None:
-        """End the work here, by a CancelledJobError, if it was cancelled; called often."""
+        """End the work here if it has to end; called often.
+
+        Raises:
+            CancelledJobError: it was cancelled.
+            TooLargeError: there is no room for more of its files.
+        """
         if self._cancelled:
             raise CancelledJobError("cancelled")
+        if self._full:
+            raise TooLargeError(self._full)
 
     def report(self, progress: float, note: str) -> None:
         """Set the progress, from 0 to 1, and its note; ends the work as `check` does."""
@@ -126,12 +146,16 @@ class Jobs:
         root: folder for the work.
         results: results folder; those of earlier studios are found there.
         undo: seconds during which removing and cancelling can be undone.
+        storage: counts the bytes of all files of the studio; without one they are not limited.
     """
 
-    def __init__(self, root: Path, results: Results, *, undo: float) -> None:
+    def __init__(
+        self, root: Path, results: Results, *, undo: float, storage: Storage | None = None
+    ) -> None:
         self._root = root
         self._results = results
         self._undo = undo
+        self._storage = storage or Storage(sys.maxsize)
         self._jobs: dict[str, Job] = {}
         for folder, record in results.load():
             with suppress(FileNotFoundError):  # another studio is removing it
@@ -142,8 +166,8 @@ class Jobs:
                     folder=folder,
                     progress=1.0,
                     files=files,
-                    size=folder_size(folder),
                 )
+                self._storage.count(folder.name, folder_size(folder))
         self._is_closing = False
         self._lock = threading.RLock()
         self._worker = ThreadPoolExecutor(1, "job")
@@ -157,11 +181,6 @@ class Jobs:
         """Names of the styles whose jobs are being removed."""
         return {job.facts["style"] for job in self if job.hidden and "style" in job.facts}
 
-    @property
-    def stored(self) -> int:
-        """Bytes of all their files."""
-        return sum(job.size or folder_size(job.folder) for job in self)
-
     def submit(
         self,
         kind: Kind,
@@ -171,12 +190,17 @@ class Jobs:
         inputs: Sequence[Upload] = (),
         units: float = 0.0,
     ) -> Job:
-        """Put work at the end of the queue; an InputError if too much of the visitor's waits.
+        """Put work at the end of the queue.
 
         Args:
             kind, title, owner, inputs: see `Job`.
             work: is called with the job.
             units: amount of the work, see `Pace`.
+
+        Raises:
+            TooManyError: too much of the visitor's waits already.
+            InputError: an input was removed meanwhile.
+            TooLargeError: there is no room for any result.
         """
         folder = self._root / secrets.token_hex(16)
         expected = self.pace(kind).seconds(units)
@@ -191,10 +215,18 @@ class Jobs:
         )
         with self._lock:
             if sum(other.active for other in self.of(owner)) >= _MAX_WAITING:
-                raise InputError(f"{_MAX_WAITING} jobs are waiting already: let some finish")
+                raise TooManyError(f"{_MAX_WAITING} jobs are waiting already: let some finish")
+            try:
+                for upload in inputs:
+                    upload.claim(job)
+                self._storage.hold(job.id, 2 * BLOCK)  # its record, in a folder
+            except StyleTransferError:
+                _release(job)
+                raise
+            ended = [each for each in self.of(owner) if each.state in ("failed", "cancelled")]
+            for oldest in ended[:-_MAX_ENDED]:
+                self._forget(oldest)
             self._jobs[job.id] = job
-            for upload in inputs:
-                upload.users.add(job)
             with suppress(OSError):  # only tells that there was a job if the studio is killed
                 self._results.keep(job.id, {}, job)
             self._worker.submit(self._run, job, work)
@@ -239,16 +271,10 @@ class Jobs:
     def remove(self, job: Job) -> None:
         """Remove a job and its files, unless it is undone in time; an InputError if it runs."""
 
-        def forget() -> None:
-            del self._jobs[job.id]
-            job.on_remove()
-            if job.folder.exists():
-                remove_folder(job.folder)
-
         with self._lock:
             if job.active:
                 raise InputError("the job is still running: cancel it first")
-            self._later(job, forget)
+            self._later(job, lambda: self._forget(job))
 
     def undo(self, job: Job) -> None:
         """Undo cancelling or removing a job."""
@@ -264,6 +290,14 @@ class Jobs:
             self.undo(job)
             job.stop(keep=False)
         self._worker.shutdown()
+
+    def _forget(self, job: Job) -> None:
+        del self._jobs[job.id]
+        job.on_remove()
+        if job.folder.exists():
+            remove_folder(job.folder)
+        for what in (job.id, job.folder):
+            self._storage.release(what)
 
     def _later(self, job: Job, act: Callable[[], None]) -> None:
         def due() -> None:
@@ -284,10 +318,11 @@ class Jobs:
         else:
             job.files = {}
             shutil.rmtree(job.folder, ignore_errors=True)
+            self._storage.release(job.folder)
             if not (self._is_closing and state == "cancelled"):
                 self._results.drop(job.id)
-        for upload in job.inputs:
-            upload.users.discard(job)
+                self._storage.release(job.id)
+        _release(job)
         with self._lock:
             self.undo(job)  # it ended before it was cancelled
             job.state = state
@@ -297,8 +332,9 @@ class Jobs:
             job.check()
             job.clock = Clock()
             job.state = "running"
-            job.folder.mkdir()
-            work(job)
+            with self._measured(job):
+                job.folder.mkdir()
+                work(job)
             pace = job.clock.pace(job.units)
             if pace is not None:
                 job.facts["pace"] = asdict(pace)
@@ -310,18 +346,50 @@ class Jobs:
             job.error = visitor_message(error, *job.inputs).replace(f"{job.folder}/", "")
             return "partial" if isinstance(error, PartialResultError) and job.files else "failed"
 
+    @contextmanager
+    def _measured(self, job: Job) -> Iterator[None]:
+        """Count the files of a running job, and end it if there is no room for more of them."""
+        growth = min(_MAX_GROWTH, self._storage.limit // _GROWTH_OF_STORAGE)
+        self._storage.hold(job.folder, growth)
+        ended = threading.Event()
+
+        def measure() -> None:
+            while not ended.wait(_MEASURE_SECONDS):
+                try:
+                    self._storage.hold(job.folder, folder_size(job.folder) + growth)
+                except TooLargeError as error:
+                    job.refuse(str(error))
+
+        thread = threading.Thread(target=measure, name="job files")
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+            self._storage.count(job.folder, folder_size(job.folder))
+
     def _keep(self, job: Job, state: State) -> None:
         """Copy a job's files to the results; if that fails, they stay until the studio ends."""
         work_folder = job.folder
         try:
             files = {name: file for name, (file, _) in job.files.items()}
             record = Record(**{**job.values(), "state": state})
+            if not self._results.shares_files_with(work_folder):  # both are there for a while
+                self._storage.hold(job.id, self._storage.of(work_folder) + 2 * BLOCK)
             job.folder = self._results.keep(job.id, files, record)
-        except OSError as error:
+        except (OSError, TooLargeError) as error:
             logger.warning("%s: a result cannot be kept there (%s)", self._results.folder, error)
             lost = "It could not be kept: download it before the studio ends."
             job.error = f"{job.error} {lost}".lstrip()
+            self._storage.count(job.id, 2 * BLOCK)
             return
         job.files = {name: (job.folder / name, job.files[name][1]) for name in files}
-        job.size = folder_size(job.folder)
         shutil.rmtree(work_folder, ignore_errors=True)
+        self._storage.count(job.id, folder_size(job.folder))
+        self._storage.release(work_folder)
+
+
+def _release(job: Job) -> None:
+    for upload in job.inputs:
+        upload.release(job)

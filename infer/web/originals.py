@@ -2,14 +2,12 @@
 
 import threading
 from collections import OrderedDict
-from pathlib import Path
+from functools import partial
 
-from nst_rt.errors import VideoError
-from nst_rt.images.convert import tensor_to_frame
-from nst_rt.images.io import Frame, load_picture
-from nst_rt.infer.video.probe import probe
-from nst_rt.infer.video.reader import VideoReader, check_range
-from nst_rt.infer.video.transforms import check_shape
+from nst_rt.images.io import Frame
+from nst_rt.infer.web.decoding.images import image_frame
+from nst_rt.infer.web.decoding.pool import Decoders
+from nst_rt.infer.web.decoding.videos import video_frame
 from nst_rt.infer.web.uploads import Upload
 
 _KEPT = 8  # frames of the size of a preview
@@ -18,7 +16,8 @@ _KEPT = 8  # frames of the size of a preview
 class Originals:
     """The latest images and frames that were asked for, at reduced sizes."""
 
-    def __init__(self) -> None:
+    def __init__(self, decoders: Decoders) -> None:
+        self._decoders = decoders
         self._kept: OrderedDict[tuple[str, int, float], Frame] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -31,7 +30,7 @@ class Originals:
             at: time of the frame in a video, seconds.
 
         Raises:
-            InputError: a size or a time out of range.
+            InputError: a size or a time out of range; a file that cannot be decoded.
             VideoError: nothing of the video can be decoded.
         """
         size = min(size, max(upload.facts["width"], upload.facts["height"]))
@@ -40,30 +39,12 @@ class Originals:
             known = self._kept.get(key)
         if known is not None:
             return known
+        decode = partial(image_frame, upload.path, size)
         if upload.kind == "video":
-            frame = video_frame(upload.path, at, size)
-        else:
-            frame = tensor_to_frame(load_picture(upload.path, size=size).image)
+            decode = partial(video_frame, upload.path, at, size)
+        frame = self._decoders.run(upload.path, decode)
         with self._lock:
             self._kept[key] = frame
             while len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
         return frame
-
-
-def video_frame(path: Path, at: float, size: int) -> Frame:
-    """The frame that a video shows at a time, or its last one, with `size` pixels on the long side.
-
-    Raises:
-        InputError: a size or a time out of range.
-        VideoError: nothing can be decoded.
-    """
-    info = probe(path)
-    check_range(at, None)
-    check_shape(size=size, scale=None, fps=None)
-    if info.end is not None:
-        at = min(at, max(info.end - float(1 / info.rate), 0.0))
-    for start in (at, 0.0):  # where the end is missing, the beginning is better than nothing
-        if (first := next(VideoReader(path, start=start, size=size).frames(), None)) is not None:
-            return first.image
-    raise VideoError(f"{path}: no frame of this video can be decoded")

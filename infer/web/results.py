@@ -6,6 +6,7 @@ the page shows. Several studios may share the results folder.
 
 import json
 import logging
+import os
 import secrets
 import shutil
 import tempfile
@@ -20,6 +21,7 @@ import filelock
 
 from nst_rt.errors import InputError
 from nst_rt.files import atomic_output
+from nst_rt.infer.web.limits.storage import BLOCK, on_disk
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +97,7 @@ class Results:
             ) from error
 
     def keep(self, id: str, files: Mapping[str, Path], record: Record) -> Path:
-        """Copy a job's files into the folder; they appear there once they are complete.
+        """Link or copy a job's files into the folder; they appear there once they are complete.
 
         An earlier record of the job is replaced.
 
@@ -115,12 +117,16 @@ class Results:
             try:
                 part.mkdir(mode=0o700)
                 for name, file in files.items():
-                    shutil.copyfile(file, part / name)
+                    _link_or_copy(file, part / name)
                 (part / RECORD_FILE).write_text(json.dumps(record.values()), encoding="utf-8")
                 self.drop(id)
                 return part.rename(self.folder / id)
             finally:
                 shutil.rmtree(part, ignore_errors=True)
+
+    def shares_files_with(self, folder: Path) -> bool:
+        """Whether files of that folder can be in this one, too, without taking more room."""
+        return folder.stat().st_dev == self.folder.stat().st_dev
 
     def drop(self, id: str) -> None:
         """Remove a job's folder, if there is one."""
@@ -163,12 +169,25 @@ def remove_folder(folder: Path) -> None:
     shutil.rmtree(going, ignore_errors=True)
 
 
+def _link_or_copy(file: Path, target: Path) -> None:
+    """Let a file be in another folder, too; nobody may write into it after that."""
+    try:
+        target.hardlink_to(file)
+    except OSError:  # on another disk, or where there are no links
+        shutil.copyfile(file, target)
+
+
 def folder_size(folder: Path) -> int:
-    """Bytes of all files in a folder, which may vanish meanwhile."""
+    """Bytes on disk of a folder and all in it, which may vanish meanwhile; 0 if there is none."""
     size = 0
-    for path in folder.rglob("*"):
-        with suppress(FileNotFoundError):
-            size += path.stat().st_size
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+        size += BLOCK
+        for entry in entries:
+            with suppress(FileNotFoundError):
+                if entry.is_dir(follow_symlinks=False):
+                    size += folder_size(Path(entry.path))
+                else:
+                    size += on_disk(entry.stat(follow_symlinks=False).st_size)
     return size
 
 

@@ -3,6 +3,7 @@
 The cookie is that of Starlette's SessionMiddleware, which stands in front of the guard.
 """
 
+import asyncio
 import datetime
 import hashlib
 import hmac
@@ -52,7 +53,31 @@ _LOCKED_PAGE = """<!doctype html>
 <form action="/"><label>Token <input name="token" type="password" autocomplete="off" required>
 </label><button class="primary">Open the studio</button></form></main></html>
 """
+_GUESS_SECONDS = 0.1  # for each wrong token of all visitors together
 _POLICY_VIOLATION = 1008  # closing code of RFC 6455
+
+
+class StrictHeaders:
+    """ASGI middleware that adds headers to all answers: what the page may load, and who may use it.
+
+    Args:
+        app: the application.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+
+        async def send_strictly(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self._app(scope, receive, send_strictly)
 
 
 class Guard:
@@ -62,7 +87,7 @@ class Guard:
       to point here (DNS rebinding) is neither. (Starlette's TrustedHostMiddleware knows fixed names
       only; the addresses at which routers and containers make a machine reachable are not known.)
     - Every request but a plain GET must come from the studio's own page: its Origin must be the
-      host that is asked.
+      host that is asked. A GET that a browser says to come from another page gets nothing, either.
     - Everything but the page itself needs the cookie that the page sets. If there is a token, the
       page sets it only for the link with the token. The cookie also tells visitors apart, in
       `scope["visitor"]`. One that was set for another token opens nothing, but its visitor stays
@@ -83,6 +108,7 @@ class Guard:
         self._token = None if token is None else token.encode()
         self._admission = hmac.new(key, (token or "").encode(), hashlib.sha256).hexdigest()
         own = socket.gethostname()
+        self._guessing = asyncio.Lock()
         self._names = {name.lower() for name in ("localhost", own, f"{own}.local", *names)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -95,21 +121,16 @@ class Guard:
         scope["visitor"] = session["visitor"] if admitted else ""
         connection = HTTPConnection(scope)
         refusal = self._refusal(connection)
-        if scope["type"] == "websocket":
-            denied: ASGIApp = WebSocketClose(_POLICY_VIOLATION)
-            await (denied if refusal else self._app)(scope, receive, send)
-            return
-
-        async def send_guarded(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
-                    headers.setdefault(name, value)
-            await send(message)
-
-        if refusal is None and scope["path"] == "/":
+        if refusal is None and scope["type"] == "http" and scope["path"] == "/":
             refusal = self._admit(connection)
-        await (refusal or self._app)(scope, receive, send_guarded)
+            is_guess = bool(connection.query_params.get("token"))
+            if is_guess and refusal is not None and refusal.status_code == 403:
+                async with self._guessing:  # wrong tokens wait for each other, right ones do not
+                    await asyncio.sleep(_GUESS_SECONDS)
+        if refusal is None:
+            await self._app(scope, receive, send)
+        else:
+            await refuse(refusal, scope, receive, send)
 
     def _refusal(self, connection: HTTPConnection) -> Response | None:
         scope = connection.scope
@@ -118,6 +139,9 @@ class Guard:
             return _error(f"this studio does not answer to the name {host[:100]!r}", 421)
         plain = scope["type"] == "http" and scope["method"] in ("GET", "HEAD")
         if not plain and _origin_host(connection) != host.lower():
+            return _error("only the studio's own page may ask for this", 403)
+        asked_by = connection.headers.get("sec-fetch-site", "same-origin")
+        if scope["path"].startswith("/api/") and asked_by not in ("same-origin", "none"):
             return _error("only the studio's own page may ask for this", 403)
         public = scope["path"] == "/" or scope["path"].startswith("/static/")
         if not (scope["visitor"] or public):
@@ -158,9 +182,19 @@ def is_named(name: str, names: Container[str]) -> bool:
 
 def _origin_host(connection: HTTPConnection) -> str:
     """Host and port of the page that asks, if it was loaded with the scheme of the request."""
-    origin = urlsplit(connection.headers.get("origin", ""))
+    try:
+        origin = urlsplit(connection.headers.get("origin", ""))
+    except ValueError:  # such as brackets without an address
+        return ""
     secure = connection.url.scheme in ("https", "wss")
     return origin.netloc.lower() if origin.scheme == ("https" if secure else "http") else ""
+
+
+async def refuse(answer: Response, scope: Scope, receive: Receive, send: Send) -> None:
+    """Send an answer instead of opening a live channel, if one was asked for."""
+    silent = scope["type"] == "websocket" and "websocket.http.response" not in scope["extensions"]
+    refusal: ASGIApp = WebSocketClose(_POLICY_VIOLATION) if silent else answer
+    await refusal(scope, receive, send)
 
 
 def _error(reason: str, status: int) -> Response:

@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from platformdirs import user_data_path
+from starlette.applications import Starlette
 
 from nst_rt.errors import InputError
 from nst_rt.files import check_input
@@ -20,6 +22,7 @@ from nst_rt.infer.adaptive import check_frame_rate
 from nst_rt.infer.backends import BackendName, Precision
 from nst_rt.infer.live.addresses import is_loopback, links, listening, reached_at, token_query
 from nst_rt.infer.web.app import create_app
+from nst_rt.infer.web.limits.connections import LimitedConnection
 from nst_rt.infer.web.results import temporary_folder
 from nst_rt.infer.web.security import certificate_names, is_named, self_signed_certificate
 from nst_rt.infer.web.settings import Limits, Settings
@@ -175,19 +178,8 @@ def serve(
             link=None if local else pages[0],
             fingerprint=fingerprint,
         )
-        config = uvicorn.Config(
-            create_app(shared, settings),
-            ws="websockets-sansio",
-            ws_max_size=4 * 2**20,  # bytes of a live JPEG
-            ws_per_message_deflate=False,  # JPEGs do not get smaller
-            ssl_certfile=tls_cert,
-            ssl_keyfile=tls_key,
-            log_level="warning",
-            access_log=False,  # it would contain tokens
-            server_header=False,
-            proxy_headers=False,
-            timeout_graceful_shutdown=3,  # seconds that open requests get
-        )
+        app = create_app(shared, settings)
+        config = server_config(app, ssl_certfile=tls_cert, ssl_keyfile=tls_key)
         if on_ready is not None:
             opened_at = kiosks if kiosk else pages
             others = None if local else opened_at[0]
@@ -195,6 +187,27 @@ def serve(
             on_ready(Ready(opened_at, others, fingerprint, camera, settings.results))
         with signals_as_interrupt():  # which uvicorn raises again at its end
             _Server(config).run(sockets=[sock])
+
+
+def server_config(app: Starlette, **more: Any) -> uvicorn.Config:
+    """Configure uvicorn for a studio.
+
+    Args:
+        app: see `create_app`.
+        **more: further settings of `uvicorn.Config`.
+    """
+    settings: dict[str, Any] = {
+        "http": LimitedConnection,
+        "ws": "websockets-sansio",
+        "ws_max_size": 4 * 2**20,  # bytes of a live JPEG
+        "ws_per_message_deflate": False,  # JPEGs do not get smaller
+        "log_level": "warning",
+        "access_log": False,  # it would contain tokens
+        "server_header": False,
+        "proxy_headers": False,
+        "timeout_graceful_shutdown": 3,  # seconds that open requests get
+    }
+    return uvicorn.Config(app, **{**settings, **more})
 
 
 class _Server(uvicorn.Server):

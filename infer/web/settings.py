@@ -4,6 +4,12 @@ import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from nst_rt.errors import StyleTransferError
+
+
+class TooLargeError(StyleTransferError):
+    """More bytes, pixels or seconds than the studio accepts."""
+
 
 @dataclass(frozen=True)
 class Limits:

@@ -2,29 +2,28 @@
 
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import cv2
-import numpy as np
 
 from nst_rt.errors import InputError
+from nst_rt.files import atomic_output
 from nst_rt.images.io import Frame
-from nst_rt.images.pillow import readable_image
 from nst_rt.infer.adaptive import AdaptiveStylizer, LiveStyle
 from nst_rt.infer.backends import BackendName, Precision
 from nst_rt.infer.blend import Pass, StyleSet
 from nst_rt.infer.frame_stylizer import FrameStylizer
 from nst_rt.infer.postprocess import PostProcessing
 from nst_rt.infer.stability.stabilizer import DEFAULT_STABILITY, Stabilizer
-from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize
+from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize, resized_frame
 from nst_rt.infer.stylizer import Stylizer
+from nst_rt.infer.web.decoding.images import decode_jpeg
 from nst_rt.models.style_model import StyleModel
-from nst_rt.models.transformer import MINIMUM_SIZE
 
 _JPEG_QUALITY = 85
-_MAX_LIVE_PIXELS = 1920 * 1080
 _MAX_FPS = 60  # that a viewer may ask for
 _MIN_WAIT = 0.1  # fraction of the frame interval; a shorter wait is network jitter
 
@@ -66,13 +65,14 @@ class SharedStylizer(Stylizer):
     """The stylizer of a studio: its copies have styles of their own, and share what is compiled.
 
     One thread stylizes the frames of all copies in the order of the requests. A viewer who asks
-    again waits behind all others, so that fast viewers and videos leave room for the rest.
+    again waits behind all others, so that fast viewers and previews leave room for the rest.
 
     Args:
         *models: style models, at least one; where two styles share a name, the first one stays.
         backend, device, precision: see `Stylizer`.
 
     Attributes:
+        loading: settings that another process needs for the same stylizer, beside the backend.
         costs: what live viewers have measured, see `AdaptiveStylizer`; the next one starts with it.
     """
 
@@ -88,6 +88,7 @@ class SharedStylizer(Stylizer):
             styles.add(model, skip_known=True)
         first = styles.names[0]
         super().__init__(styles, first, backend=backend, device=device, precision=precision)
+        self.loading: Mapping[str, Any] = {"device": device, "precision": precision}
         self.queue = ThreadPoolExecutor(1, "stylize")
         self.costs: dict[object, float] = {}
 
@@ -120,9 +121,18 @@ class Viewer:
         choice: style to start with.
         fps: frame rate to hold by stylizing at a smaller size, which includes the time spent
             waiting for other viewers; 0 never reduces the size.
+        decode: `decode_jpeg`, in a process that may crash.
     """
 
-    def __init__(self, shared: SharedStylizer, choice: LiveStyle, *, fps: float) -> None:
+    def __init__(
+        self,
+        shared: SharedStylizer,
+        choice: LiveStyle,
+        *,
+        fps: float,
+        decode: Callable[[bytes], Frame] = decode_jpeg,
+    ) -> None:
+        self._decode = decode
         stabilizer = Stabilizer(choice.stability)
         frame_stylizer = FrameStylizer(shared.in_style(choice), stabilizer=stabilizer)
         self._frame_stylizer = AdaptiveStylizer(frame_stylizer, fps, shared.costs)
@@ -157,7 +167,8 @@ class Viewer:
     def stylize(self, jpeg: bytes) -> bytes:
         """Stylize one frame; raises what `decode_jpeg` does."""
         interval = self._interval(time.perf_counter())
-        jpeg = encode_image(self._frame_stylizer.stylize(decode_jpeg(jpeg), interval=interval))
+        stylized = self._frame_stylizer.stylize(self._decode(jpeg), interval=interval)
+        jpeg = encode_image(stylized)
         self._finished = time.perf_counter()
         return jpeg
 
@@ -176,23 +187,16 @@ class Viewer:
         self._frame_stylizer.close()
 
 
-def decode_jpeg(jpeg: bytes) -> Frame:
-    """Decode a live frame, shape (H, W, 3), uint8 BGR.
-
-    Raises:
-        InputError: not a JPEG, or a header with a size out of range, seen before it is decoded.
-    """
-    with readable_image("live JPEG frame", jpeg, formats=("JPEG",)) as header:
-        width, height = header.size
-    if width * height > _MAX_LIVE_PIXELS or min(width, height) < MINIMUM_SIZE:
-        raise InputError(f"the live frame of {width}x{height} px is too small or too large")
-    frame = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
-    if frame is None:
-        raise InputError("the live frame is a damaged JPEG image")
-    return np.asarray(frame, np.uint8)
-
-
 def encode_image(frame: Frame, suffix: str = ".jpg") -> bytes:
     """Encode a frame, shape (H, W, 3), uint8 BGR, as a JPEG or PNG file."""
     parameters = (cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY) if suffix == ".jpg" else ()
     return cv2.imencode(suffix, frame, parameters)[1].tobytes()
+
+
+def write_preview(frame: Frame, path: Path, *, size: int) -> None:
+    """Write a frame as a JPEG, at most `size` pixels long; it replaces an earlier one at once."""
+    height, width = frame.shape[:2]
+    scale = min(1.0, size / max(height, width))
+    small = resized_frame(frame, (max(round(height * scale), 1), max(round(width * scale), 1)))
+    with atomic_output(path) as file:
+        file.write_bytes(encode_image(small))

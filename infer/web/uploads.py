@@ -8,36 +8,28 @@ import logging
 import re
 import secrets
 import shutil
-import zipfile
-from collections.abc import AsyncIterator, Callable, Iterator
+import threading
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import av
-from PIL import Image
 from starlette.concurrency import run_in_threadpool
 
 from nst_rt.errors import InputError, StyleTransferError
-from nst_rt.images.io import IMAGE_SUFFIXES, image_shape, load_picture
-from nst_rt.images.pillow import readable_image
-from nst_rt.infer.video.probe import video_stream
-from nst_rt.infer.web.settings import Limits
-from nst_rt.models.transformer import MINIMUM_SIZE
+from nst_rt.infer.web.decoding.checks import (
+    check_archive,
+    check_image,
+    check_photo,
+    check_video,
+)
+from nst_rt.infer.web.decoding.pool import Decoders
+from nst_rt.infer.web.limits.storage import BLOCK, FULL, Storage, on_disk
+from nst_rt.infer.web.limits.visitors import InFlight, TooManyError, steady
+from nst_rt.infer.web.settings import Limits, TooLargeError
 
-# Only these formats are decoded: others name further files (playlists) or run programs.
-_IMAGE_FORMATS = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "BMP": ".bmp", "TIFF": ".tif"}
-_VIDEO_FORMATS = {
-    "mov": ".mp4",
-    "matroska": ".mkv",
-    "avi": ".avi",
-    "mpegts": ".ts",
-    "mpeg": ".mpg",
-    "ogg": ".ogv",
-    "flv": ".flv",
-    "asf": ".wmv",
-}
 # Where the page shows an upload again after a reload.
 PLACES = (
     "image",
@@ -49,17 +41,13 @@ PLACES = (
     "train-camera",
     "train-photos",
 )
-_MAX_MEMBER = 100 * 2**20  # bytes of one photo in an archive
-_MAX_MEMBERS = 200_000
 _CHECKS_AT_ONCE = 2  # large images take gigabytes
-
-# What a check finds: the suffix that the content calls for, and facts for the page. It raises an
-# InputError or a VideoError for anything else, and a TooLargeError over a limit.
-Found = tuple[str, dict[str, Any]]
-
-
-class TooLargeError(StyleTransferError):
-    """More bytes, pixels or seconds than the studio accepts."""
+_WRITE_BYTES = 2**20  # that are collected before they are written
+_GONE = "that file is no longer here: choose it again"
+# Of one visitor; the oldest ones make room. A folder of photos is no large file, but many are.
+_MAX_ALBUMS = 16
+_MAX_UPLOADS = 4000
+_CHECK_SECONDS = {"archive": 600.0}  # of as many photos
 
 
 @dataclass
@@ -74,7 +62,8 @@ class Upload:
         place: one of `PLACES`, or empty if the page need not find it again.
         size: bytes.
         facts: what was found in it, for the page.
-        users: jobs and requests that need it now, so that it is not removed to make room.
+        users: jobs and requests that need it now, so that it is not removed to make room; see
+            `claim`.
     """
 
     id: str
@@ -86,15 +75,35 @@ class Upload:
     size: int = 0
     facts: dict[str, Any] = field(default_factory=dict)
     users: set[object] = field(default_factory=set)
+    _retired: bool = False
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def claim(self, user: object) -> None:
+        """Keep it from being removed until it is released; an InputError if it was removed."""
+        with self._lock:
+            if self._retired:
+                raise InputError(_GONE)
+            self.users.add(user)
+
+    def release(self, user: object) -> None:
+        """Undo `claim`."""
+        self.users.discard(user)
+
+    def retire(self) -> bool:
+        """Whether nobody needs it; if so, it can be removed, since nobody can claim it now."""
+        with self._lock:
+            self._retired = self._retired or not self.users
+            return self._retired
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
+        """Claim it for a while; an InputError if it was removed."""
         user = object()
-        self.users.add(user)
+        self.claim(user)
         try:
             yield
         finally:
-            self.users.discard(user)
+            self.release(user)
 
     def describe(self) -> dict[str, Any]:
         known = {"id": self.id, "kind": self.kind, "name": self.name, "place": self.place}
@@ -122,33 +131,36 @@ def visitor_message(error: BaseException, *uploads: Upload) -> str:
 class Uploads:
     """All files that visitors sent, each in a random folder of its own.
 
-    Files come and go in the thread of the event loop only; `find` may be called in any.
+    Files arrive in the thread of the event loop only; the rest may be called in any.
 
     Args:
         root: folder of these folders.
-        results: returns the bytes of all jobs' files, which share the storage.
+        storage: counts the bytes of all files of the studio.
+        decoders: run the checks.
     """
 
-    def __init__(self, root: Path, limits: Limits, results: Callable[[], int]) -> None:
+    def __init__(self, root: Path, limits: Limits, storage: Storage, decoders: Decoders) -> None:
         self._root = root
         self._limits = limits
-        self._results = results
+        self._storage = storage
+        self._decoders = decoders
+        storage.evict = self._evict
         self._files: dict[str, Upload] = {}
-        self._arriving: dict[Path, int] = {}  # file -> bytes reserved for it
+        self._arriving = InFlight("uploads", each=8, total=64)
         self._checking = asyncio.Semaphore(_CHECKS_AT_ONCE)
 
     def find(self, id: object, owner: str, *kinds: str) -> Upload:
         """The visitor's upload with that id; an InputError if there is none, or of another kind."""
         upload = self._files.get(str(id))
         if upload is None or upload.owner != owner:
-            raise InputError("that file is no longer here: choose it again")
+            raise InputError(_GONE)
         if kinds and upload.kind not in kinds:
             raise InputError(f"{upload.name}: expected {' or '.join(kinds)}, not {upload.kind}")
         return upload
 
     def of(self, owner: str) -> list[Upload]:
         """A visitor's uploads, oldest first."""
-        return [upload for upload in self._files.values() if upload.owner == owner]
+        return [upload for upload in list(self._files.values()) if upload.owner == owner]
 
     async def receive(
         self,
@@ -169,182 +181,144 @@ class Uploads:
         Raises:
             TooLargeError: it is over a limit; nothing of it is kept.
             InputError: not of its kind, or damaged; likewise.
+            TooManyError, TooSlowError: see `InFlight` and `steady`; likewise.
         """
         if kind not in _CHECKS:
             raise InputError(f"unknown kind of file {kind[:20]!r}")
         _check_place(place)
+        await self._limit(owner)
         folder = self._root / secrets.token_hex(16)
         upload = Upload(folder.name, owner, kind, _shown(name), folder / "file", place)
-        folder.mkdir()
         try:
-            with self._reserved(upload.path, size):
-                upload.size = await self._write(chunks, upload.path)
-                self._files[upload.id] = upload
-            with upload.in_use():
+            with self._arriving.one(owner):
+                self._check_room(size)
+                await self._storage.hold_async(upload.id, BLOCK)
+                await run_in_threadpool(folder.mkdir)
+                await self._write(chunks, upload.path, upload.id, BLOCK)
                 upload.path, upload.facts = await self._checked(kind, upload.path, upload.name)
+                upload.size = upload.path.stat().st_size  # a check may write a file of its own
+                await self._storage.hold_async(upload.id, BLOCK + on_disk(upload.size))
         except BaseException:
             self.remove(upload)
             raise
+        self._files[upload.id] = upload
         return upload
 
-    def new_album(self, owner: str, name: str, place: str = "") -> Upload:
-        """Create an empty folder of photos; an InputError if there is no such place."""
+    async def new_album(self, owner: str, name: str, place: str = "") -> Upload:
+        """Create an empty folder of photos.
+
+        Raises:
+            InputError: there is no such place.
+            TooLargeError: there is no room.
+            TooManyError: the visitor has too many.
+        """
         _check_place(place)
+        await self._limit(owner, album=True)
         folder = self._root / secrets.token_hex(16)
         path = folder / "photos"
-        path.mkdir(parents=True)
         album = Upload(folder.name, owner, "album", _shown(name), path, place, 0, {"count": 0})
+        await self._storage.hold_async(album.id, 2 * BLOCK)
+        await run_in_threadpool(path.mkdir, parents=True)
         self._files[album.id] = album
         return album
 
     async def receive_into(self, album: Upload, chunks: AsyncIterator[bytes], size: int) -> None:
         """Add a photo to an album; raises what `receive` does."""
         file = album.path / f"{secrets.token_hex(8)}.part"
-        with album.in_use(), self._reserved(file, size):
+        part = (album.id, file.name)
+        with album.in_use(), self._arriving.one(album.owner):
             try:
-                written = await self._write(chunks, file)
-                await self._checked("image", file, "this photo")
-            finally:
+                self._check_room(size)
+                written = await self._write(chunks, file, part)
+                # The check may write a clean copy, which then stays.
+                await self._storage.hold_async(part, 2 * on_disk(written))
+                file, _ = await self._checked("photo", file, "this photo")
+                kept = file.stat().st_size
+                await self._storage.hold_async(part, on_disk(kept))
+            except BaseException:
                 file.unlink(missing_ok=True)
+                self._storage.release(part)
+                raise
+            self._storage.transfer(part, album.id)
             album.facts["count"] += 1
-            album.size += written
+            album.size += kept
             self._files[album.id] = self._files.pop(album.id)  # now the newest
 
     def remove(self, upload: Upload) -> None:
+        """Remove a file; for an album, not in the thread of the event loop."""
         self._files.pop(upload.id, None)
         shutil.rmtree(self._root / upload.id, ignore_errors=True)
+        self._storage.release(upload.id)
 
-    def make_room(self, size: int) -> None:
-        """Remove the oldest files until there is room for `size` more bytes, or a TooLargeError."""
-        while self._stored() + size > self._limits.storage:
-            unused = next((file for file in self._files.values() if not file.users), None)
-            if unused is None:
-                raise TooLargeError(
-                    "the studio is full of results and files in use: remove results that are no "
-                    "longer needed, or try again later"
-                )
+    def _evict(self) -> bool:
+        """Remove the oldest file that nobody needs, if there is one."""
+        return self._remove_oldest(list(self._files.values()))
+
+    def _remove_oldest(self, uploads: list[Upload]) -> bool:
+        unused = next((upload for upload in uploads if upload.retire()), None)
+        if unused is not None:
             self.remove(unused)
+        return unused is not None
 
-    def _stored(self) -> int:
-        uploads = sum(upload.size for upload in self._files.values())
-        return uploads + sum(self._arriving.values()) + self._results()
+    async def _limit(self, owner: str, *, album: bool = False) -> None:
+        """Remove the visitor's oldest file of too many; a TooManyError if all are in use."""
+        mine = self.of(owner)
+        limits = [(mine, _MAX_UPLOADS)]
+        if album:
+            limits.append(([upload for upload in mine if upload.kind == "album"], _MAX_ALBUMS))
+        for files, limit in limits:
+            has_room = len(files) < limit or await run_in_threadpool(self._remove_oldest, files)
+            if not has_room:
+                raise TooManyError(f"{limit} of your files are in use: wait for a job to end")
+
+    def _check_room(self, size: int) -> None:
+        """A TooLargeError if so many bytes are over a limit, or no room can be made for them.
+
+        Nothing is removed for what is only announced: room is made as the bytes arrive.
+        """
+        self._check_size(size)
+        files = list(self._files.values())
+        unused = sum(self._storage.of(upload.id) for upload in files if not upload.users)
+        if self._storage.total - unused + on_disk(size) > self._storage.limit:
+            raise TooLargeError(FULL)
 
     def _check_size(self, size: int) -> None:
         if size > self._limits.upload:
             raise TooLargeError(f"larger than the {self._limits.upload / 1e6:.0f} MB allowed here")
 
-    @contextmanager
-    def _reserved(self, path: Path, size: int) -> Iterator[None]:
-        """Reserve room for a file of the announced size; `_write` reserves more if it is larger."""
-        self._check_size(size)
-        self.make_room(size)
-        self._arriving[path] = size
-        try:
-            yield
-        finally:
-            del self._arriving[path]
-
-    async def _write(self, chunks: AsyncIterator[bytes], path: Path) -> int:
-        written = 0
-        with path.open("wb") as file:
-            async for chunk in chunks:
-                written += len(chunk)
-                self._check_size(written)
-                if (more := written - self._arriving[path]) > 0:
-                    self.make_room(more)
-                    self._arriving[path] = written
-                file.write(chunk)
+    async def _write(
+        self, chunks: AsyncIterator[bytes], path: Path, what: object, more: int = 0
+    ) -> int:
+        """Write a file as it arrives; returns its bytes, for which, and `more`, room is held."""
+        written, waiting = 0, bytearray()
+        async for chunk in steady(chunks):
+            written += len(chunk)
+            self._check_size(written)
+            await self._storage.hold_async(what, more + on_disk(written))
+            waiting += chunk
+            if len(waiting) >= _WRITE_BYTES:
+                await run_in_threadpool(_append, path, waiting)
+                waiting = bytearray()
+        await run_in_threadpool(_append, path, waiting)
         return written
 
     async def _checked(self, kind: str, path: Path, name: str) -> tuple[Path, dict[str, Any]]:
         """The path of a file that passed the check, now with a suffix, and what was found."""
         async with self._checking:
+            check = partial(_CHECKS.get(kind, check_photo), path, self._limits)
+            seconds = _CHECK_SECONDS.get(kind)
             try:
-                suffix, facts = await run_in_threadpool(_CHECKS[kind], path, self._limits)
+                suffix, facts = await run_in_threadpool(
+                    self._decoders.run, path, check, seconds=seconds
+                )
             except StyleTransferError as error:
                 raise type(error)(str(error).replace(str(path), name)) from error
         return path.rename(path.with_suffix(suffix)), facts
 
 
-def check_image(path: Path, limits: Limits) -> Found:
-    """Check an image by decoding all of it; the facts are its size."""
-    try:
-        with readable_image(path, formats=tuple(_IMAGE_FORMATS)) as opened:
-            suffix = _IMAGE_FORMATS.get(opened.format or "", ".jpg")  # "MPO", a kind of JPEG
-            pixels = opened.width * opened.height
-    except InputError as error:
-        raise InputError(
-            f"{path}: not an image that can be read (JPEG, PNG, WebP, TIFF, BMP)"
-        ) from error
-    _check_pixels(path, pixels, limits)
-    height, width = image_shape(path)
-    # A JPEG is decoded at an eighth of its size, which reads all of the file, too.
-    load_picture(path, at_least=MINIMUM_SIZE)
-    return suffix, {"width": width, "height": height}
-
-
-def check_video(path: Path, limits: Limits) -> Found:
-    """Check a video and its codec; the facts are its size and duration."""
-    options = {"format_whitelist": ",".join(_VIDEO_FORMATS), "protocol_whitelist": "file"}
-    try:
-        with av.open(str(path), options=options, metadata_errors="replace") as container:
-            context = video_stream(path, container).codec_context
-            width, height = context.width, context.height
-            seconds = None if container.duration is None else container.duration / av.time_base
-            formats = container.format.name.split(",")
-    except (av.FFmpegError, OSError) as error:
-        raise InputError(f"{path}: not a video that can be read, or a damaged one") from error
-    _check_pixels(path, width * height, limits)
-    if seconds is not None and seconds > limits.seconds:
-        raise TooLargeError(f"{path}: longer than the {limits.seconds:g} seconds allowed here")
-    suffix = next(_VIDEO_FORMATS[each] for each in formats if each in _VIDEO_FORMATS)
-    return suffix, {"width": width, "height": height, "seconds": seconds}
-
-
-def check_archive(path: Path, limits: Limits) -> Found:
-    """Check a zip archive of photos; the facts are the number of files in it.
-
-    Damaged photos pass, since training skips them.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = [m for m in archive.infolist() if not m.is_dir()]
-            if len(members) > _MAX_MEMBERS or any(m.file_size > _MAX_MEMBER for m in members):
-                raise InputError(f"{path}: the archive contains other things than photos")
-            unpacked = sum(member.file_size for member in members)
-            if unpacked > limits.storage:
-                raise TooLargeError(
-                    f"{path}: {unpacked / 1e9:.1f} GB when unpacked, and "
-                    f"{limits.storage / 1e9:g} GB are allowed here"
-                )
-            for member in members:
-                if Path(member.filename).suffix.lower() in IMAGE_SUFFIXES:
-                    _check_member(archive, member, f"{path}: {member.filename}", limits)
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise InputError(f"{path}: not a zip archive of photos") from error
-    return ".zip", {"count": len(members)}
-
-
-def _check_member(
-    archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str, limits: Limits
-) -> None:
-    try:
-        with archive.open(member) as file, Image.open(file) as opened:
-            image_format, pixels = opened.format, opened.width * opened.height
-    except Image.DecompressionBombError as error:
-        raise TooLargeError(f"{name}: too many pixels") from error
-    except Exception:  # decoders raise anything on damaged and encrypted photos
-        return
-    if image_format not in (*_IMAGE_FORMATS, "MPO"):
-        raise InputError(f"{name}: the content is {image_format}, not what the name says")
-    _check_pixels(name, pixels, limits)
-
-
-def _check_pixels(name: Path | str, pixels: int, limits: Limits) -> None:
-    if pixels > limits.pixels:
-        raise TooLargeError(
-            f"{name}: {pixels / 1e6:.1f} megapixels, and {limits.pixels / 1e6:g} are allowed here"
-        )
+def _append(path: Path, content: bytearray) -> None:
+    with path.open("ab") as file:
+        file.write(content)
 
 
 def _check_place(place: str) -> None:

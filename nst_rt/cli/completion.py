@@ -15,6 +15,7 @@ _STYLES = ("style", "model", "models")
 _FILES = (
     *("photos", "photo", "source", "content", "style_image", "output", "out", "clip", "record"),
     *("pairs", "timelapse", "plot", "content_mask", "tls_cert", "tls_key", "recipes"),
+    "token_file",
 )
 _FOLDERS = ("snapshots", "results", "runs")
 # Choices that the library checks, which says more about a wrong one than argparse would.

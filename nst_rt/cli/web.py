@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from nst_rt.cli.options import add_backend_arguments
 from nst_rt.cli.report import Report, needs_extra, tell
+from nst_rt.cli.tokens import add_token_arguments, take_token
 
 if TYPE_CHECKING:
     from nst_rt.infer.web.server import Ready
@@ -16,6 +17,7 @@ SHORT = "all of it, in the browser"
 EXAMPLES = (
     "",
     "--host 0.0.0.0 --token --self-signed",
+    "--host 0.0.0.0 --token-file ~/token --self-signed",
     "--photos ~/photos --style mine.safetensors",
     "--kiosk",
 )
@@ -61,13 +63,11 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     net = p.add_argument_group("network")
     net.add_argument("--host", metavar="H", help="address to listen on; 0.0.0.0 for all networks")
     net.add_argument("--port", type=int, metavar="N", help="port to listen on; 0 for any free one")
-    net.add_argument(
-        "--token",
+    add_token_arguments(
+        net,
+        "secret that opens the page, required for a HOST that others reach; without T a random one",
         nargs="?",
         const="",
-        metavar="T",
-        help="secret that opens the page, required for a HOST that others reach; without T a "
-        "random one",
     )
     net.add_argument(
         "--self-signed",
@@ -103,6 +103,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
 
 def run(**options: Any) -> Report:
     """Serve the studio until Ctrl-C."""
+    take_token(options)
     with needs_extra("web", "the browser studio"):
         import segno
 

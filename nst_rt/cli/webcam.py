@@ -11,6 +11,7 @@ from nst_rt.cli.options import (
     frame_size,
 )
 from nst_rt.cli.report import Report, quantity, tell
+from nst_rt.cli.tokens import add_token_arguments, take_token
 from nst_rt.files import shown_source
 
 SHORT = "stylize a camera, live"
@@ -83,7 +84,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     add("--record", metavar="FILE", help="record to FILE from the beginning: .mp4, .mkv or .mov")
     add("--virtual-camera", action="store_true", help="feed a virtual camera for other programs")
     add("--mjpeg", metavar="[HOST:]PORT", help="serve MJPEG over HTTP (default HOST: 127.0.0.1)")
-    add("--token", metavar="T", help="token for viewers, if other machines can reach HOST")
+    add_token_arguments(p, "token for viewers, if other machines can reach HOST")
     add(
         "--duration",
         type=float,
@@ -98,6 +99,7 @@ def run(*, source: str = "0", **options: Any) -> Report:
     """Stylize a camera live, in a window and for other programs."""
     if options.pop("list", False):
         return _cameras()
+    take_token(options, needed="mjpeg" in options)
     from dataclasses import asdict
 
     from nst_rt.infer.live.webcam import stylize_webcam

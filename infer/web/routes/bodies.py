@@ -12,7 +12,7 @@ def from_json(text: str | bytes) -> Any:
     """Parse JSON; an InputError if it is none."""
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # the latter for thousands of brackets
         raise InputError("not JSON") from error
 
 

@@ -11,7 +11,9 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from nst_rt.errors import InputError
+from nst_rt.infer.web.decoding.pool import Decoders
 from nst_rt.infer.web.jobs import Job, Jobs
+from nst_rt.infer.web.limits.visitors import steady
 from nst_rt.infer.web.routes.bodies import from_json
 from nst_rt.infer.web.settings import Settings
 from nst_rt.infer.web.stylizers import SharedStylizer
@@ -19,14 +21,22 @@ from nst_rt.infer.web.uploads import Upload, Uploads
 from nst_rt.infer.web.work import PLANS
 
 _MAX_JOB_BODY = 2**16  # bytes
+# Files that browsers show; they download anything else, which a results folder may have.
+_SHOWN = ("image/jpeg", "image/png", "video/mp4")
 
 
 class JobRoutes:
     """Jobs, which only their owner can access."""
 
     def __init__(
-        self, shared: SharedStylizer, settings: Settings, jobs: Jobs, uploads: Uploads
+        self,
+        shared: SharedStylizer,
+        settings: Settings,
+        jobs: Jobs,
+        uploads: Uploads,
+        decoders: Decoders,
     ) -> None:
+        self._studio = (shared, settings, decoders)
         self._shared = shared
         self._settings = settings
         self._jobs = jobs
@@ -54,7 +64,7 @@ class JobRoutes:
 
     async def start_job(self, request: Request) -> Response:
         body = b""
-        async for chunk in request.stream():
+        async for chunk in steady(request.stream()):
             body += chunk
             if len(body) > _MAX_JOB_BODY:
                 raise HTTPException(413, "too long for the description of a job")
@@ -68,7 +78,7 @@ class JobRoutes:
             return self._uploads.find(id, visitor, *kinds)
 
         plan = PLANS[kind]
-        planned = await run_in_threadpool(plan, asked, find, self._shared, self._settings)
+        planned = await run_in_threadpool(plan, asked, find, *self._studio)
         title, work, inputs, units = planned
         # Writes a record: not in the event loop, which live frames pass through.
         submit = self._jobs.submit
@@ -110,6 +120,8 @@ class JobRoutes:
 def _file_answer(path: Path) -> Response:
     """A file. An image may be replaced at any time, so it is read whole from one open file."""
     kind, _ = mimetypes.guess_type(path)
-    if kind and kind.startswith("image/"):
+    if kind not in _SHOWN:
+        kind = "application/octet-stream"
+    if kind.startswith("image/"):
         return Response(path.read_bytes(), media_type=kind)
-    return FileResponse(path, stat_result=path.stat())
+    return FileResponse(path, media_type=kind, stat_result=path.stat())

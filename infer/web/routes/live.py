@@ -1,26 +1,36 @@
 """The live channel: frames of a camera in, stylized ones out."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from nst_rt.errors import InputError
+from nst_rt.images.io import Frame
 from nst_rt.infer.adaptive import LiveStyle
+from nst_rt.infer.web.decoding.images import decode_jpeg
+from nst_rt.infer.web.decoding.pool import Decoders
 from nst_rt.infer.web.routes.bodies import from_json
 from nst_rt.infer.web.settings import Settings
 from nst_rt.infer.web.stylizers import SharedStylizer, Viewer, parse_choice, parse_rate
 from nst_rt.infer.web.uploads import visitor_message
 
+_MAX_TEXT = 2**16  # characters of a choice
 _TRY_AGAIN_LATER = 1013  # closing code of RFC 6455's registry
 
 
 class LiveRoutes:
-    """The channel of each live viewer."""
+    """The channel of each live viewer.
 
-    def __init__(self, shared: SharedStylizer, settings: Settings) -> None:
+    Frames have decoders of their own, so that uploads do not delay them.
+    """
+
+    def __init__(self, shared: SharedStylizer, settings: Settings, decoders: Decoders) -> None:
         self._shared = shared
+        self._decoders = decoders
         self._settings = settings
         self._viewers = 0
 
@@ -37,7 +47,7 @@ class LiveRoutes:
             await socket.close(_TRY_AGAIN_LATER)
             return
         self._viewers += 1
-        channel = _Channel(socket, self._shared, self._settings.fps)
+        channel = _Channel(socket, self._shared, self._decoded, self._settings.fps)
         try:
             await channel.serve(lambda: self._viewers)
         except WebSocketDisconnect:
@@ -45,6 +55,9 @@ class LiveRoutes:
         finally:
             self._viewers -= 1
             await channel.close()
+
+    def _decoded(self, jpeg: bytes) -> Frame:
+        return self._decoders.run("live frame", partial(decode_jpeg, jpeg))
 
 
 class _Channel:
@@ -55,8 +68,15 @@ class _Channel:
     `{"size": [width, height], "viewers": ..., "preparing": NAME or null}`.
     """
 
-    def __init__(self, socket: WebSocket, shared: SharedStylizer, fps: float) -> None:
+    def __init__(
+        self,
+        socket: WebSocket,
+        shared: SharedStylizer,
+        decode: Callable[[bytes], Frame],
+        fps: float,
+    ) -> None:
         self._socket = socket
+        self._new_viewer = partial(Viewer, shared, decode=decode)
         self._shared = shared
         self._fps = fps
         self._viewer: Viewer | None = None
@@ -71,6 +91,8 @@ class _Channel:
             jpeg = message.get("bytes")
             try:
                 if jpeg is None:
+                    if len(message["text"]) > _MAX_TEXT:
+                        raise InputError("too long for a choice of styles")
                     await self._choose(from_json(message["text"]))
                     continue
                 viewer = await self._opened()
@@ -94,14 +116,14 @@ class _Channel:
     async def _choose(self, asked: Any) -> None:
         choice, fps = parse_choice(asked), parse_rate(asked, self._fps)
         if self._viewer is None:  # starts with the style of the page, which may have to be compiled
-            self._viewer = await run_in_threadpool(Viewer, self._shared, choice, fps=fps)
+            self._viewer = await run_in_threadpool(self._new_viewer, choice, fps=fps)
         else:
             await run_in_threadpool(self._viewer.set_choice, choice, fps)
 
     async def _opened(self) -> Viewer:
         if self._viewer is None:
             first = LiveStyle({next(iter(self._shared.style_set.styles)): 1.0})
-            self._viewer = await run_in_threadpool(Viewer, self._shared, first, fps=self._fps)
+            self._viewer = await run_in_threadpool(self._new_viewer, first, fps=self._fps)
         return self._viewer
 
     async def _tell(self, **state: Any) -> None:

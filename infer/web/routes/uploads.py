@@ -9,15 +9,19 @@ from tempfile import TemporaryDirectory
 from urllib.parse import quote, unquote
 
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from nst_rt.errors import InputError, StyleTransferError
 from nst_rt.infer.adaptive import LiveStyle
 from nst_rt.infer.frame_stylizer import FrameStylizer
+from nst_rt.infer.web.decoding.pool import Decoders
+from nst_rt.infer.web.limits.storage import Storage
+from nst_rt.infer.web.limits.visitors import InFlight
 from nst_rt.infer.web.originals import Originals
 from nst_rt.infer.web.routes.bodies import announced_size
+from nst_rt.infer.web.settings import TooLargeError
 from nst_rt.infer.web.stylizers import SharedStylizer, encode_image, parse_choice
 from nst_rt.infer.web.uploads import Upload, Uploads, visitor_message
 from nst_rt.infer.web.work.images import write_stylized
@@ -28,18 +32,24 @@ _IMAGES_AT_ONCE = 2  # large ones take gigabytes
 _VIDEOS_AT_ONCE = 1
 _PREVIEW_SIZE = 1024  # pixels of the long side, unless the page asks for another
 _PLAYED_AS = {".mkv": "video/webm", ".ogv": "video/ogg"}  # browsers play what they can of it
-_POLL_SECONDS = 0.5
+_PREVIEW_BYTES = 16 * 2**20  # more than two seconds of a reduced video take
+_HEADER_BYTES = 2**16  # of an image file, at most
 
 
 class UploadRoutes:
     """Uploads, which only their owner can access."""
 
-    def __init__(self, shared: SharedStylizer, uploads: Uploads) -> None:
+    def __init__(
+        self, shared: SharedStylizer, uploads: Uploads, storage: Storage, decoders: Decoders
+    ) -> None:
         self._shared = shared
         self._uploads = uploads
-        self._originals = Originals()
-        self._stylizing = asyncio.Semaphore(_IMAGES_AT_ONCE)
-        self._previewing = asyncio.Semaphore(_VIDEOS_AT_ONCE)
+        self._storage = storage
+        self._decoders = decoders
+        self._originals = Originals(decoders)
+        # A page asks for an image in all styles at once, and browsers send six requests at a time.
+        self._images = _Queue(_IMAGES_AT_ONCE, InFlight("images", each=32, total=256))
+        self._previews = _Queue(_VIDEOS_AT_ONCE, InFlight("previews", each=3, total=32))
 
     @property
     def routes(self) -> list[BaseRoute]:
@@ -63,7 +73,8 @@ class UploadRoutes:
         kind, place = (request.query_params.get(name, "") for name in ("kind", "place"))
         owner, name = request.scope["visitor"], unquote(request.headers.get("x-name", ""))
         if kind == "album":
-            return JSONResponse(self._uploads.new_album(owner, name, place).describe())
+            album = await self._uploads.new_album(owner, name, place)
+            return JSONResponse(album.describe())
         upload = await self._uploads.receive(
             request.stream(),
             owner=owner,
@@ -81,9 +92,9 @@ class UploadRoutes:
 
     async def remove_upload(self, request: Request) -> Response:
         upload = self._upload(request)
-        if upload.users:
+        if not upload.retire():
             raise InputError(f"{upload.name}: a job still needs it")
-        self._uploads.remove(upload)
+        await run_in_threadpool(self._uploads.remove, upload)
         return JSONResponse({})
 
     async def file(self, request: Request) -> Response:
@@ -100,7 +111,7 @@ class UploadRoutes:
         def encoded() -> bytes:
             return encode_image(self._originals.frame(upload, size=size, at=at))
 
-        async with self._turn(self._stylizing, upload):
+        async with self._images.turn(request, upload):
             return _image(await run_in_threadpool(encoded), ".jpg")
 
     async def stylized(self, request: Request) -> Response:
@@ -124,12 +135,17 @@ class UploadRoutes:
             if size is not None:
                 original = self._originals.frame(upload, size=size, at=at)
                 return encode_image(stylizer.stylize(original, 0), suffix)
-            with TemporaryDirectory(dir=upload.path.parent) as folder:
+            pixels = upload.facts["width"] * upload.facts["height"]
+            room = pixels * (4 if suffix == ".png" else 3) + _HEADER_BYTES  # what it takes at most
+            with (
+                self._storage.reserved(room),
+                TemporaryDirectory(dir=upload.path.parent) as folder,
+            ):
                 file = Path(folder) / f"image{suffix}"
-                write_stylized(upload, stylizer, file)
+                write_stylized(upload, stylizer, file, self._decoders)
                 return file.read_bytes()
 
-        async with self._turn(self._stylizing, upload):
+        async with self._images.turn(request, upload):
             answer = _image(await run_in_threadpool(stylize), suffix)
         answer.headers["X-Name"] = quote(output_name(upload, stylizer.stylizer, suffix))
         return answer
@@ -145,48 +161,77 @@ class UploadRoutes:
                 if gone.is_set():
                     raise InputError("nobody waits for this preview any longer")
 
-            check()  # others came before, for which the visitor may not have waited
-            with TemporaryDirectory(dir=video.path.parent) as folder:
+            with (
+                self._storage.reserved(_PREVIEW_BYTES),
+                TemporaryDirectory(dir=video.path.parent) as folder,
+            ):
                 made = preview_video(
-                    video, choice, self._shared, at=at, folder=Path(folder), check=check
+                    video,
+                    choice,
+                    self._shared,
+                    self._decoders,
+                    at=at,
+                    folder=Path(folder),
+                    check=check,
                 )
             headers = {} if made.seconds is None else {"X-Seconds": f"{made.seconds:.1f}"}
             return Response(made.content, media_type="video/mp4", headers=headers)
 
-        async with _noticing_leave(request) as gone, self._turn(self._previewing, video):
+        async with self._previews.turn(request, video) as gone:
             return await run_in_threadpool(stylize, gone)
-
-    @asynccontextmanager
-    async def _turn(self, places: asyncio.Semaphore, upload: Upload) -> AsyncIterator[None]:
-        """Wait for a free place; errors name the file as its visitor does."""
-        with upload.in_use():
-            async with places:
-                try:
-                    yield
-                except StyleTransferError as error:
-                    raise InputError(visitor_message(error, upload)) from error
 
     def _upload(self, request: Request, *kinds: str) -> Upload:
         return self._uploads.find(request.path_params["id"], request.scope["visitor"], *kinds)
 
 
-@asynccontextmanager
-async def _noticing_leave(request: Request) -> AsyncIterator[threading.Event]:
-    """An event that is set once nobody waits for the answer any longer."""
-    gone = threading.Event()
+class _Queue:
+    """Requests that take turns, a few at a time.
 
-    async def watch() -> None:
-        while not await request.is_disconnected():
-            await asyncio.sleep(_POLL_SECONDS)
-        gone.set()
+    Args:
+        places: number of those that run at once.
+        in_flight: limits of those that run or wait.
+    """
 
-    watching = asyncio.create_task(watch())
-    try:
-        yield gone
-    finally:
-        watching.cancel()
-        with suppress(asyncio.CancelledError):
-            await watching
+    def __init__(self, places: int, in_flight: InFlight) -> None:
+        self._places = asyncio.Semaphore(places)
+        self._in_flight = in_flight
+
+    @asynccontextmanager
+    async def turn(self, request: Request, upload: Upload) -> AsyncIterator[threading.Event]:
+        """Wait for a place; errors name the file as its visitor does.
+
+        Yields an event that is set once nobody waits for the answer any longer.
+
+        Raises:
+            TooManyError: too many requests wait.
+            ClientDisconnect: nobody waits any longer.
+        """
+        gone = threading.Event()
+        with self._in_flight.one(upload.owner), upload.in_use():
+            leaving = asyncio.create_task(_left(request))
+            leaving.add_done_callback(lambda _: gone.set())
+            place = asyncio.create_task(self._places.acquire())
+            try:
+                await asyncio.wait((leaving, place), return_when=asyncio.FIRST_COMPLETED)
+                if leaving.done():
+                    raise ClientDisconnect
+                yield gone
+            except (TooLargeError, InputError) as error:
+                raise type(error)(visitor_message(error, upload)) from error
+            except StyleTransferError as error:
+                raise InputError(visitor_message(error, upload)) from error
+            finally:
+                leaving.cancel()
+                if not place.cancel():  # it was granted
+                    self._places.release()
+                with suppress(asyncio.CancelledError):
+                    await leaving
+
+
+async def _left(request: Request) -> None:
+    """Return once nobody waits for the answer any longer."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def _image(content: bytes, suffix: str) -> Response:

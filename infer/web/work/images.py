@@ -2,15 +2,20 @@
 
 import zipfile
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
 from nst_rt.errors import InputError, PartialResultError, StyleTransferError
-from nst_rt.images.convert import tensor_to_frame
-from nst_rt.images.io import Frame, load_picture, save_image
+from nst_rt.images.io import Frame, save_image
 from nst_rt.infer.frame_stylizer import FrameStylizer, label_of
+from nst_rt.infer.web.decoding.images import whole_image
+from nst_rt.infer.web.decoding.pool import Decoders
 from nst_rt.infer.web.jobs import Job
-from nst_rt.infer.web.settings import Settings
+from nst_rt.infer.web.settings import Settings, TooLargeError
 from nst_rt.infer.web.stylizers import SharedStylizer, parse_choice
 from nst_rt.infer.web.uploads import Upload, visitor_message
 from nst_rt.infer.web.work.plan import (
@@ -27,7 +32,11 @@ _PREVIEW_SIZE = 640  # pixels of the long side
 
 
 def plan_images(
-    asked: Mapping[str, Any], find: Find, shared: SharedStylizer, settings: Settings
+    asked: Mapping[str, Any],
+    find: Find,
+    shared: SharedStylizer,
+    settings: Settings,
+    decoders: Decoders,
 ) -> Plan:
     """Plan to stylize images at full size; one that cannot be stylized does not stop the others.
 
@@ -49,12 +58,16 @@ def plan_images(
         archived = job.folder / "images.zip"
         with zipfile.ZipFile(archived, "w") as archive:  # images are compressed already
             for done, image in enumerate(images):
-                job.report(done / count, f"stylized {len(names)} of {count}")
+                try:
+                    job.report(done / count, f"stylized {len(names)} of {count}")
+                except TooLargeError as error:  # what there is room for can be kept
+                    failed.append(str(error))
+                    break
                 if job.stopping:
                     break
                 file = job.folder / f"image{suffix}"
                 try:
-                    stylized = write_stylized(image, frame_stylizer, file)
+                    stylized = write_stylized(image, frame_stylizer, file, decoders)
                 except (StyleTransferError, MemoryError) as error:
                     too_large = isinstance(error, MemoryError)
                     reason = (
@@ -83,15 +96,20 @@ def plan_images(
     return Plan(title, at_low_priority(work), tuple(images), float(pixels))
 
 
-def write_stylized(image: Upload, frame_stylizer: FrameStylizer, file: Path) -> Frame:
+def write_stylized(
+    image: Upload, frame_stylizer: FrameStylizer, file: Path, decoders: Decoders
+) -> Frame:
     """Stylize an image at full size into a file, with its transparency; returns the frame.
 
     Raises:
-        InputError: it is too small or cannot be read.
+        InputError: it is too small or cannot be decoded.
     """
-    picture = load_picture(image.path)
-    stylized = frame_stylizer.stylize(tensor_to_frame(picture.image), 0)
-    save_image(stylized, file, alpha=picture.alpha, overwrite=True)
+    frame, levels = decoders.run(image.path, partial(whole_image, image.path))
+    stylized = frame_stylizer.stylize(frame, 0)
+    alpha = None
+    if levels is not None:
+        alpha = torch.from_numpy(levels.astype(np.float32) / np.float32(65535))[None, None]
+    save_image(stylized, file, alpha=alpha, overwrite=True)
     return stylized
 
 

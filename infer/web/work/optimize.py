@@ -2,12 +2,18 @@
 
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from nst_rt.errors import InputError
 from nst_rt.images.convert import tensor_to_frame
 from nst_rt.images.io import save_image
+from nst_rt.infer.web.decoding.images import image_values
+from nst_rt.infer.web.decoding.pool import Decoders
 from nst_rt.infer.web.jobs import Job
 from nst_rt.infer.web.settings import Settings
 from nst_rt.infer.web.stylizers import SharedStylizer
@@ -21,7 +27,11 @@ _PREVIEW_SECONDS = 0.5  # between two previews
 
 
 def plan_optimize(
-    asked: Mapping[str, Any], find: Find, shared: SharedStylizer, settings: Settings
+    asked: Mapping[str, Any],
+    find: Find,
+    shared: SharedStylizer,
+    settings: Settings,
+    decoders: Decoders,
 ) -> Plan:
     """Plan to optimize an image; if it is stopped, the best image so far is the result."""
     content = find(asked.get("content"), "image")
@@ -33,14 +43,17 @@ def plan_optimize(
     style_weight = None if weight is None else number(weight, float)
     preserve_colors: PreserveColors | None = "luminance" if asked.get("preserve_colors") else None
 
+    def decoded(image: Upload) -> Tensor:
+        return torch.from_numpy(decoders.run(image.path, partial(image_values, image.path, size)))
+
     def show(job: Job, iterate: Iterate) -> None:
         offer_preview(job, tensor_to_frame(iterate.image), size=MAX_OPTIMIZED_SIZE)
 
     def work(job: Job) -> None:
         job.report(0, "loading VGG19")
         iterates = Optimization(
-            content.path,
-            style_image.path,
+            decoded(content),
+            decoded(style_image),
             size=size,
             style_weight=style_weight,
             preserve_colors=preserve_colors,

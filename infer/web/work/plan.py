@@ -9,18 +9,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from nst_rt.errors import InputError
-from nst_rt.files import atomic_output
 from nst_rt.images.io import Frame
 from nst_rt.infer.adaptive import LiveStyle
 from nst_rt.infer.frame_stylizer import label_of
-from nst_rt.infer.strokes import resized_frame
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.infer.web.jobs import Job
-from nst_rt.infer.web.stylizers import encode_image
+from nst_rt.infer.web.stylizers import write_preview
 from nst_rt.infer.web.uploads import Upload
 
 _NICENESS = 10
-_PREVIEW = "preview.jpg"
+PREVIEW = "preview.jpg"
 
 Work = Callable[[Job], None]
 Find = Callable[..., Upload]
@@ -60,12 +58,8 @@ def style_title(choice: LiveStyle) -> str:
 
 def offer_preview(job: Job, frame: Frame, *, size: int) -> None:
     """Show the newest frame of a job on its card, at `size` pixels of the long side or less."""
-    height, width = frame.shape[:2]
-    scale = min(1.0, size / max(height, width))
-    small = resized_frame(frame, (max(round(height * scale), 1), max(round(width * scale), 1)))
-    with atomic_output(job.folder / _PREVIEW) as file:
-        file.write_bytes(encode_image(small))
-    job.offer(job.folder / _PREVIEW)
+    write_preview(frame, job.folder / PREVIEW, size=size)
+    job.offer(job.folder / PREVIEW)
 
 
 def at_low_priority(work: Work) -> Work:

@@ -3,13 +3,14 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from nst_rt.errors import PartialResultError
 from nst_rt.infer.adaptive import LiveStyle
 from nst_rt.infer.frame_stylizer import FrameStylizer
-from nst_rt.infer.video import VideoResult, stylize_video
-from nst_rt.infer.video.probe import probe
+from nst_rt.infer.video import stylize_video
+from nst_rt.infer.web.decoding.pool import Decoders
+from nst_rt.infer.web.decoding.videos import write_clip
 from nst_rt.infer.web.stylizers import SharedStylizer
 from nst_rt.infer.web.uploads import Upload
 
@@ -34,6 +35,7 @@ def preview_video(
     source: Upload,
     choice: LiveStyle,
     shared: SharedStylizer,
+    decoders: Decoders,
     *,
     at: float,
     folder: Path,
@@ -49,8 +51,13 @@ def preview_video(
     Raises:
         InputError, VideoError: see `stylize_video`.
     """
-    info = probe(source.path)
-    start = at if info.end is None else min(at, max(info.end - PREVIEW_SECONDS, 0.0))
+    part = folder / "part.mp4"
+    write = partial(
+        write_clip, source.path, part, start=at, seconds=PREVIEW_SECONDS, size=_PREVIEW_SIZE
+    )
+    clip = decoders.run(source.path, write)
+    check()
+    info = clip.info
     times: list[float] = []
 
     def progress(frames: float, total: float | None, note: str) -> None:
@@ -58,21 +65,13 @@ def preview_video(
         times.append(time.monotonic())
 
     file = folder / "preview.mp4"
-    size = min(_PREVIEW_SIZE, max(info.width, info.height))
-    try:
-        result: object = stylize_video(
-            source.path,
-            file,
-            style=FrameStylizer(shared.in_style(choice), post_processing=choice.post_processing),
-            start=start,
-            end=start + PREVIEW_SECONDS,
-            size=size,
-            stability=choice.stability,
-            progress=progress,
-        )
-    except PartialResultError as error:  # damaged, but something can be shown
-        result = error.result
-    assert isinstance(result, VideoResult)
+    result = stylize_video(
+        part,
+        file,
+        style=FrameStylizer(shared.in_style(choice), post_processing=choice.post_processing),
+        stability=choice.stability,
+        progress=progress,
+    )
     content = file.read_bytes()
     # The first half is left out: networks are compiled for it, beside other previews.
     counted = times[(len(times) - 1) // 2 :]
@@ -81,6 +80,7 @@ def preview_video(
         return VideoPreview(content, None)
     # The network runs at the same working size for any size of the video, but encoding and what
     # goes with it grow with the number of pixels.
-    larger = (max(info.width, info.height) / size) ** 2 - 1
+    larger = (max(info.width, info.height) / clip.size) ** 2 - 1
     each = (counted[-1] - counted[0]) / frames + larger * result.stages["encode"] / len(times)
-    return VideoPreview(content, each * info.frames)
+    # Decoding the whole video takes place at the same time.
+    return VideoPreview(content, max(each, clip.decoding) * info.frames)

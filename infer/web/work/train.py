@@ -18,6 +18,7 @@ from nst_rt.images.io import load_image
 from nst_rt.infer.demo import packaged_photos
 from nst_rt.infer.photos import preview
 from nst_rt.infer.stylizer import Stylizer
+from nst_rt.infer.web.decoding.pool import Decoders
 from nst_rt.infer.web.jobs import Job
 from nst_rt.infer.web.settings import Settings
 from nst_rt.infer.web.stylizers import SharedStylizer
@@ -36,7 +37,11 @@ _LOSSES = ("loss/content", "loss/style")
 
 
 def plan_train(
-    asked: Mapping[str, Any], find: Find, shared: SharedStylizer, settings: Settings
+    asked: Mapping[str, Any],
+    find: Find,
+    shared: SharedStylizer,
+    settings: Settings,
+    decoders: Decoders,
 ) -> Plan:
     """Plan to train a style with the command line, and to add it to the studio's."""
     style_image = find(asked.get("style_image"), "image")

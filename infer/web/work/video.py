@@ -1,84 +1,77 @@
 """Jobs that stylize a video."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from nst_rt.errors import PartialResultError
-from nst_rt.images.io import Frame
-from nst_rt.infer.frame_stylizer import FrameStylizer
-from nst_rt.infer.postprocess import PostProcessing
-from nst_rt.infer.stylizer import Stylizer
-from nst_rt.infer.video import VideoResult, stylize_video
-from nst_rt.infer.video.probe import probe
+from nst_rt.infer.video import VideoResult, probe
+from nst_rt.infer.web.decoding.conversion import Conversion, convert
+from nst_rt.infer.web.decoding.pool import Decoders
 from nst_rt.infer.web.jobs import Job
-from nst_rt.infer.web.settings import Settings
+from nst_rt.infer.web.settings import Settings, TooLargeError
 from nst_rt.infer.web.stylizers import SharedStylizer, parse_choice
-from nst_rt.infer.web.uploads import TooLargeError, Upload
-from nst_rt.infer.web.work.plan import Find, Plan, offer_preview, output_name, style_title
+from nst_rt.infer.web.uploads import Upload
+from nst_rt.infer.web.work.plan import (
+    PREVIEW,
+    Find,
+    Plan,
+    lower_priority,
+    output_name,
+    style_title,
+)
+from nst_rt.models.style_model import SUFFIX
 
-_NEWEST_SECONDS = 1.0  # between two newest frames on the card
-_NEWEST_SIZE = 480  # pixels of the long side
 _TYPICAL_RATE = 30  # frames per second, since an upload's rate is not known before it is read
 
 
-class _Watched(FrameStylizer):
-    """A frame stylizer that also shows its newest frame from time to time."""
-
-    def __init__(
-        self, stylizer: Stylizer, post_processing: PostProcessing, show: Callable[[Frame], None]
-    ) -> None:
-        super().__init__(stylizer, post_processing=post_processing)
-        self._show = show
-        self._shown = 0.0  # time of the last frame that was shown
-
-    def start(self, frame: Frame, seconds: float, *, repeated: bool = False) -> Callable[[], Frame]:
-        finish = super().start(frame, seconds, repeated=repeated)
-
-        def finished() -> Frame:
-            stylized = finish()
-            if time.monotonic() - self._shown > _NEWEST_SECONDS:
-                self._show(stylized)
-                self._shown = time.monotonic()
-            return stylized
-
-        return finished
-
-
 def plan_video(
-    asked: Mapping[str, Any], find: Find, shared: SharedStylizer, settings: Settings
+    asked: Mapping[str, Any],
+    find: Find,
+    shared: SharedStylizer,
+    settings: Settings,
+    decoders: Decoders,
 ) -> Plan:
     """Plan to stylize a video."""
     source = find(asked.get("video"), "video")
     choice = parse_choice(asked.get("choice"))
     stylizer = shared.in_style(choice)
+    models = shared.style_set.models(choice.blend)
     max_seconds = settings.limits.seconds
 
     def work(job: Job) -> None:
         name = output_name(source, stylizer, ".mp4")
         job.facts |= {"name": name, "original": source.id}
         begin = time.monotonic()
-        max_frames = max_seconds * probe(source.path).rate + 1
+        max_frames = max_seconds * decoders.run(source.path, partial(probe, source.path)).rate + 1
 
-        def progress(frames: float, total: float | None, note: str) -> None:
+        def progress(frames: float, total: float | None) -> None:
             if frames > max_frames:  # a file may not say how long it is
                 raise TooLargeError(f"longer than the {max_seconds:g} seconds allowed here")
             total = max(total or 0, frames)
             rate = frames / (time.monotonic() - begin)
             job.report(frames / total, f"frame {frames:.0f} of {total:.0f}, {rate:.1f} per second")
 
+        files = [job.folder / f"model_{number}{SUFFIX}" for number in range(len(models))]
+        for model, file in zip(models, files, strict=True):
+            model.save(file)
+        conversion = Conversion(
+            source.path,
+            job.folder / "video.mp4",  # of H.264, which browsers play
+            job.folder / PREVIEW,
+            tuple(files),
+            choice,
+            {"backend": stylizer.backend, **shared.loading},
+        )
         result: object = None
         try:
-            result = stylize_video(
-                source.path,
-                job.folder / "video.mp4",  # of H.264, which browsers play
-                style=_Watched(
-                    stylizer,
-                    choice.post_processing,
-                    lambda frame: offer_preview(job, frame, size=_NEWEST_SIZE),
-                ),
-                stability=choice.stability,
+            result = convert(
+                conversion,
+                started=lower_priority,
+                check=job.check,
                 progress=progress,
+                show=lambda: job.offer(conversion.newest),
             )
         except PartialResultError as error:
             result = error.result

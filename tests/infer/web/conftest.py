@@ -10,9 +10,10 @@ from typing import Any
 import cv2
 import pytest
 from pages import Elsewhere, Page, open_chromium
-from visitors import Client, Studio, serving, settings
+from visitors import LIMITS, Client, Studio, serving, settings
 
 from nst_rt.infer.web.app import create_app
+from nst_rt.infer.web.decoding.pool import Decoders
 from nst_rt.infer.web.settings import Settings
 from nst_rt.infer.web.stylizers import SharedStylizer
 from nst_rt.models.style_model import StyleModel
@@ -21,6 +22,13 @@ from nst_rt.models.style_model import StyleModel
 @pytest.fixture(scope="session")
 def shared(two_styles: StyleModel) -> SharedStylizer:
     return SharedStylizer(two_styles, backend="openvino")
+
+
+@pytest.fixture(scope="session")
+def decoders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Decoders]:
+    made = Decoders(tmp_path_factory.mktemp("decoded"), LIMITS)
+    yield made
+    made.close()
 
 
 @pytest.fixture

@@ -113,6 +113,21 @@ def test_number_of_jobs_per_visitor_is_limited(jobs: Jobs) -> None:
     jobs.close()
 
 
+def test_jobs_without_a_result_are_not_remembered_forever(jobs: Jobs) -> None:
+    def fail(job: Job) -> None:
+        raise InputError("no")
+
+    kept = jobs.submit("video", "kept", "me", lambda job: None)
+    other = jobs.submit("video", "other", "another", fail)
+    for number in range(60):
+        failing = jobs.submit("video", str(number), "me", fail)
+        until(lambda job=failing: not job.active)  # type: ignore[misc]
+    titles = [job.title for job in jobs.of("me")]
+    assert titles == ["kept", *map(str, range(60 - 51, 60))]
+    assert (kept.state, jobs.of("another")) == ("done", [other])
+    jobs.close()
+
+
 def test_time_left_is_known_once_the_pace_is(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr(time, "monotonic", lambda: now)

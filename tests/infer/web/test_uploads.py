@@ -2,13 +2,14 @@
 
 import asyncio
 import zipfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import crashing
 import numpy as np
 import pytest
 from clips import write_clip
@@ -16,19 +17,23 @@ from PIL import Image
 from visitors import LIMITS, Client, settings
 
 from nst_rt.infer.web.app import create_app
+from nst_rt.infer.web.decoding.checks import check_image
+from nst_rt.infer.web.decoding.pool import Decoders
+from nst_rt.infer.web.limits.storage import Storage
 from nst_rt.infer.web.results import Record, Results
-from nst_rt.infer.web.settings import Limits
+from nst_rt.infer.web.settings import TooLargeError
 from nst_rt.infer.web.stylizers import SharedStylizer
-from nst_rt.infer.web.uploads import _CHECKS, TooLargeError, Uploads, check_image
+from nst_rt.infer.web.uploads import _CHECKS, Uploads
 
 PROGRAM = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n"  # for Ghostscript
 
 
 @pytest.fixture
-def narrow(shared: SharedStylizer, tmp_path: Path) -> Client:
+def narrow(shared: SharedStylizer, tmp_path: Path) -> Iterator[Client]:
     """A studio with tight limits."""
     limits = {"upload": 100_000, "storage": 150_000, "pixels": 200 * 200, "seconds": 1.5}
-    return Client(create_app(shared, settings(tmp_path, limits=limits)))
+    with Client(create_app(shared, settings(tmp_path, limits=limits))) as opened:
+        yield opened
 
 
 def files(folder: Path) -> list[Path]:
@@ -118,10 +123,10 @@ def test_results_stay_if_there_is_no_more_room(
 
 @pytest.mark.parametrize("size", [60_000, 0])
 def test_simultaneous_uploads_share_the_room(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decoders: Decoders, size: int
 ) -> None:
-    monkeypatch.setitem(_CHECKS, "image", lambda path, limits: (".jpg", {}))
-    uploads = Uploads(tmp_path, replace(LIMITS, upload=100_000, storage=100_000), lambda: 0)
+    monkeypatch.setitem(_CHECKS, "image", crashing.accept)
+    uploads = Uploads(tmp_path, replace(LIMITS, upload=100_000), Storage(100_000), decoders)
 
     async def alone() -> AsyncIterator[bytes]:
         yield bytes(60_000)
@@ -165,10 +170,7 @@ def test_title_of_a_video_may_be_in_any_encoding(client: Client, tmp_path: Path)
 def test_internal_error_is_logged_and_answered_without_details(
     client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def crash(path: Path, limits: Limits) -> tuple[str, dict[str, object]]:
-        raise AttributeError(f"{path} is a secret")
-
-    monkeypatch.setitem(_CHECKS, "image", crash)
+    monkeypatch.setitem(_CHECKS, "image", crashing.tell)
     answer = client.post("/api/uploads?kind=image", content=b"x")
     assert (answer.status_code, answer.json()) == (500, {"error": "internal error"})
     assert "default-src 'none'" in answer.headers["content-security-policy"]
@@ -250,10 +252,13 @@ def test_only_the_limit_of_the_studio_counts_for_pixels(tmp_path: Path) -> None:
         check_image(photo, replace(LIMITS, pixels=179 * 10**6))
 
 
-def test_album_that_receives_a_photo_is_not_removed_to_make_room(tmp_path: Path) -> None:
+def test_album_that_receives_a_photo_is_not_removed_to_make_room(
+    tmp_path: Path, decoders: Decoders
+) -> None:
     photo = jpeg(40, 30)
-    uploads = Uploads(tmp_path, replace(LIMITS, storage=10**5), lambda: 0)
-    album = uploads.new_album("me", "holiday")
+    storage = Storage(10**5)
+    uploads = Uploads(tmp_path, LIMITS, storage, decoders)
+    album = asyncio.run(uploads.new_album("me", "holiday"))
 
     async def alone() -> AsyncIterator[bytes]:
         yield photo
@@ -261,13 +266,13 @@ def test_album_that_receives_a_photo_is_not_removed_to_make_room(tmp_path: Path)
     async def beside_others() -> AsyncIterator[bytes]:
         yield photo[:100]
         with pytest.raises(TooLargeError, match="in use"):
-            uploads.make_room(10**5)
+            storage.hold("another", 10**5)
         yield photo[100:]
 
     for chunks in (alone(), beside_others()):
         asyncio.run(uploads.receive_into(album, chunks, len(photo)))
     assert album.facts["count"] == 2
-    uploads.make_room(10**5)
+    storage.hold("another", 10**5)
     assert files(tmp_path) == []
 
 

@@ -309,8 +309,8 @@ def _options(verb: str) -> dict[str, argparse.Action]:
     [
         ("image", {"output"}),
         ("video", set()),
-        ("webcam", {"list"}),
-        ("web", set()),
+        ("webcam", {"list", "token_file"}),
+        ("web", {"token_file"}),
         ("train", {"print_config"}),
         ("styles", {"output", "overwrite"}),
         ("evaluate", {"clip", "frames"}),
