@@ -77,7 +77,7 @@ def compare_videos(folder: Path) -> None:
     source = folder / "film.mp4"
     write_clip(packaged_film(), source, start=0, seconds=4, size=640)
     models = [StyleModel.load(file) for file in dict.fromkeys(gallery_files().values())]
-    shared = SharedStylizer(*models)
+    shared = SharedStylizer(*models, backend="openvino")
     shared.prepare(480, 640)
     files = []
     for number, model in enumerate(shared.style_set.models(_CHOICE.blend)):
