@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import shutil
 import socket
 import threading
@@ -270,3 +271,15 @@ def test_files_of_visitors_are_private(tmp_path: Path) -> None:
         assert [key.stat().st_mode & 0o077 for key in keys] == [0]
     finally:
         os.umask(previous)
+
+
+def test_every_test_that_the_threat_model_names_exists() -> None:
+    named = re.findall(r"`([\w/]+\.py)(?:::(\w+))?`", (ROOT / "SECURITY.md").read_text())
+    missing = [
+        f"{file}::{test}"
+        for file, test in named
+        if not (ROOT / "tests" / file).is_file()
+        or (test and f"def {test}(" not in (ROOT / "tests" / file).read_text())
+    ]
+    assert missing == []
+    assert len(named) > 40
