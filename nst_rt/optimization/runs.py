@@ -17,7 +17,13 @@ from nst_rt.errors import (
     OutputExistsError,
     PartialResultError,
 )
-from nst_rt.files import atomic_output, check_not_input, check_room, partial_path
+from nst_rt.files import (
+    atomic_output,
+    check_not_input,
+    check_room,
+    partial_path,
+    remove_output,
+)
 from nst_rt.images.convert import resize
 from nst_rt.images.inputs import File, ImageSource, as_image, as_list, is_file
 from nst_rt.images.io import Picture, check_image_output, load_picture, save_image
@@ -254,8 +260,8 @@ class _Run:
 
     def remove(self) -> None:
         """Remove the leftovers of interrupted runs, once the result is written."""
-        self._path.unlink(missing_ok=True)
-        partial_path(self._target).unlink(missing_ok=True)
+        for path in leftovers(self._target):
+            remove_output(path)
 
 
 def _record(
