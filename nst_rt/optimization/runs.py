@@ -111,7 +111,8 @@ def optimize_to_file(
     run.open(resume=resume, overwrite=overwrite)
     numbered = run.numbered(save_every)
     for path in numbered.values():
-        check_image_output(path, overwrite=overwrite)
+        # A killed run may have written images after its last state.
+        check_image_output(path, overwrite=overwrite or resume)
     check_not_input(numbered.values(), inputs)
     # A full disk would cost the whole run; no image file is much larger than its pixels.
     check_room(target, 3 * optimization.shape[0] * optimization.shape[1])
@@ -152,7 +153,8 @@ def optimize_to_file(
                     write(iterate.image)
                 if iterate.step in numbered:
                     save(iterate.image, numbered[iterate.step])
-                    run.save()
+                    if iterate.step < iterate.steps:  # from the last one nothing could continue
+                        run.save()
                 if interrupted() and iterate.step < iterate.steps:
                     raise KeyboardInterrupt
         except KeyboardInterrupt as error:
