@@ -4,6 +4,7 @@ An event is a file operation of Python in the folder of the job, or a step that 
 same job has the same events each time, so that a number tells where it is killed.
 """
 
+import multiprocessing
 import os
 import signal
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from conversions import CONTEXT, Grainy
+from conversions import Grainy
 from optimizer_runs import TWO_SCALES
 
 from nst_rt.errors import InputError, OutputExistsError
@@ -20,6 +21,10 @@ from nst_rt.infer.photos import stylize_images
 from nst_rt.infer.video import stylize_video
 from nst_rt.optimization.runs import optimize_to_file
 from nst_rt.train.run import train_style
+
+# All that jobs import is imported once.
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["torture.jobs"])
 
 Job = Callable[[Path, Path, bool, Callable[..., None]], None]
 _EVENTS = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir")
@@ -88,8 +93,8 @@ def run_job(
     kind: str, inputs: Path, folder: Path, kill_at: int = 0, *, resume: bool = False
 ) -> int:
     """Run a job; returns the number of its events, or -1 if it was killed at event `kill_at`."""
-    events = CONTEXT.Value("i", 0)
-    process = CONTEXT.Process(target=_run, args=(kind, inputs, folder, kill_at, resume, events))
+    events = _CONTEXT.Value("i", 0)
+    process = _CONTEXT.Process(target=_run, args=(kind, inputs, folder, kill_at, resume, events))
     process.start()
     process.join(_SECONDS)
     if process.is_alive():
