@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from clips import write_clip
 from PIL import Image
@@ -25,7 +26,7 @@ _MIB = 2**20
 def inputs(
     tmp_path_factory: pytest.TempPathFactory, two_styles: StyleModel, astronaut: Path
 ) -> Path:
-    """A style model, five photos and a film whose stylized version has about 200 KB."""
+    """A style model, five photos and a film of noise, which needs much room."""
     folder = tmp_path_factory.mktemp("inputs")
     two_styles.save(folder / "two.safetensors")
     (folder / "photos").mkdir()
@@ -33,7 +34,14 @@ def inputs(
         for number in range(5):
             part = photo.convert("RGB").crop((40 * number, 0, 40 * number + 320, 300))
             part.save(folder / "photos" / f"{number}.png")
-    write_clip(folder / "in.mp4", pts=range(0, 512 * 60, 512), size=(128, 96), audio="aac")
+    noise = np.random.default_rng(0).integers(0, 256, (60, 96, 128, 3), np.uint8)
+    write_clip(
+        folder / "in.mp4",
+        pts=range(0, 512 * 60, 512),
+        size=(128, 96),
+        audio="aac",
+        picture=noise.__getitem__,
+    )
     return folder
 
 
@@ -72,6 +80,7 @@ def hidden(folder: Path) -> list[str]:
 
 
 def test_full_disk_keeps_finished_images(inputs: Path, small_disk: Path) -> None:
+    (small_disk / "filler").write_bytes(bytes(600_000))
     line = command(inputs, "image", inputs / "photos", "-o", small_disk / "out", "--strength", 0)
     code, told = run(line)
     assert (code, "No space" in told) == (3, True), told
@@ -87,8 +96,8 @@ def test_full_disk_keeps_finished_images(inputs: Path, small_disk: Path) -> None
 def test_full_disk_keeps_the_earlier_video(inputs: Path, small_disk: Path) -> None:
     output = small_disk / "out.mp4"
     output.write_bytes(b"earlier")
-    (small_disk / "filler").write_bytes(bytes(_MIB - 40_000))
-    line = command(inputs, "video", inputs / "in.mp4", "-o", output)
+    (small_disk / "filler").write_bytes(bytes(_MIB - 200_000))
+    line = command(inputs, "video", inputs / "in.mp4", "-o", output, "--strength", 0)
     code, told = run([*line, "--overwrite"])
     assert code in (2, 3)
     assert "No space" in told
@@ -100,6 +109,7 @@ def test_full_disk_keeps_the_earlier_video(inputs: Path, small_disk: Path) -> No
     assert [path.name for path in small_disk.iterdir()] == ["out.mp4"]
 
 
+@pytest.mark.torture
 @pytest.mark.parametrize("verb", ["image", "video"])
 def test_read_only_folder(inputs: Path, small_disk: Path, verb: str) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
@@ -138,6 +148,7 @@ def test_files_deleted_during_a_conversion(inputs: Path, tmp_path: Path, deleted
     assert not (folder / "out.mp4").exists()
 
 
+@pytest.mark.torture
 def test_clock_that_jumps(inputs: Path, tmp_path: Path) -> None:
     """By a day back and forth at each reading: durations come from another clock."""
     prelude = """
@@ -153,7 +164,7 @@ def test_clock_that_jumps(inputs: Path, tmp_path: Path) -> None:
     assert not work_path(output).exists()
 
 
-@pytest.mark.parametrize("verb", ["image", "video"])
+@pytest.mark.parametrize("verb", ["image", pytest.param("video", marks=pytest.mark.torture)])
 def test_out_of_file_descriptors(inputs: Path, tmp_path: Path, verb: str) -> None:
     prelude = """
         import os, resource
@@ -185,6 +196,7 @@ def test_out_of_file_descriptors(inputs: Path, tmp_path: Path, verb: str) -> Non
     assert not hidden(tmp_path)
 
 
+@pytest.mark.torture
 @pytest.mark.parametrize("size", [1200, 4000])
 def test_little_memory_left(inputs: Path, tmp_path: Path, size: int) -> None:
     """With 200 MB left once all is loaded, a photo is stylized, or refused in one line."""
