@@ -28,7 +28,7 @@ _CONTEXT.set_forkserver_preload(["torture.jobs"])
 
 Job = Callable[[Path, Path, bool, Callable[..., None]], None]
 _EVENTS = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir")
-_SECONDS = 120  # after which a job hangs
+_SECONDS = 300  # after which a job hangs, on a machine that is busy as well
 
 
 def image(inputs: Path, folder: Path, resume: bool, progress: Callable[..., None]) -> None:

@@ -18,7 +18,7 @@ from tools import missing_tool
 from nst_rt.infer.video import VideoReader, work_path
 from nst_rt.models.style_model import StyleModel
 
-_SECONDS = 180  # after which a program hangs
+_SECONDS = 300  # after which a program hangs
 _MIB = 2**20
 
 
