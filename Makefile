@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test check gallery lint format audit clean
+.PHONY: demo test torture check gallery lint format audit clean
 
 demo: $(READY)
 	$(BIN)/nst-rt demo
@@ -12,6 +12,10 @@ demo: $(READY)
 # In parallel, by file: the tests of a file share what is expensive to make.
 test: $(READY)
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+# Kills, full disks, hostile files, cameras that fail; `make test` runs a sample of it.
+torture: $(READY)
+	NST_RT_TORTURE=1 timeout 1200 $(BIN)/python -m pytest tests/torture -n 2 --dist worksteal --durations 10
 
 # The inner loop: style and the quick tests.
 check: $(READY)

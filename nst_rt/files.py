@@ -2,12 +2,17 @@
 
 import contextlib
 import errno
+import hashlib
 import os
 import re
+import sys
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+if sys.platform != "win32":
+    import fcntl
 
 from nst_rt.errors import InputError, OutputExistsError
 
@@ -126,14 +131,14 @@ def check_room(path: Path, size: int) -> None:
     Raises:
         OSError: the system cannot write it: a full disk, for example.
     """
-    probe = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
-    try:
-        probe.write_bytes(bytes(size))
-    except OSError as error:
-        error.filename = str(path)
-        raise
-    finally:
-        probe.unlink(missing_ok=True)
+    with _temporary(path) as probe:
+        try:
+            probe.write_bytes(bytes(size))
+        except OSError as error:
+            error.filename = str(path)
+            raise
+        finally:
+            probe.unlink(missing_ok=True)
 
 
 def partial_path(path: Path) -> Path:
@@ -161,18 +166,67 @@ def sync(path: Path) -> None:
 def atomic_output(path: Path) -> Iterator[Path]:
     """Yield a temporary path to write to; it is renamed to `path` on success, else removed.
 
+    What a killed process left there is overwritten by the next one that writes the same file.
+
     Raises:
         OSError: the system cannot write the file; its `filename` is `path`.
     """
-    temporary = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
-    try:
-        yield temporary
-        temporary.replace(path)
-    except OSError as error:
-        # A full disk names no file, and nobody knows the temporary one.
-        if error.errno and str(error.filename) in ("None", str(temporary)):
-            with contextlib.suppress(AttributeError):  # PyAV's errors keep their own name
-                error.filename, error.filename2 = str(path), None
-        raise
-    finally:
+    with _temporary(path) as temporary:
+        try:
+            yield temporary
+            temporary.replace(path)
+        except BaseException as error:
+            # Another error, of a folder that is gone, would hide the first one.
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            # A full disk names no file, and nobody knows the temporary one.
+            if (
+                isinstance(error, OSError)
+                and error.errno
+                and str(error.filename) in ("None", str(temporary))
+            ):
+                with contextlib.suppress(AttributeError):  # PyAV's errors keep their own name
+                    error.filename, error.filename2 = str(path), None
+            raise
+
+
+def remove_output(path: Path) -> None:
+    """Remove a file that may not exist, and what a killed process left of writing it."""
+    path.unlink(missing_ok=True)
+    with _temporary(path) as temporary:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _temporary(path: Path) -> Iterator[Path]:
+    """A hidden path beside `path` for this process alone.
+
+    It is the same each time, so that processes that are killed do not leave more and more files;
+    while another process holds it, it is a new one.
+    """
+    name = hashlib.blake2b(path.name.encode(errors="surrogateescape"), digest_size=16).hexdigest()
+    usual = path.with_name(f".{name}{path.suffix}")
+    lock = _lock(usual)
+    try:
+        yield path.with_name(f".{uuid.uuid4().hex}{path.suffix}") if lock is None else usual
+    finally:
+        if lock is not None:
+            os.close(lock)
+
+
+def _lock(path: Path) -> int | None:
+    """A handle of a file that locks it, and creates it if needed; None if that is impossible."""
+    if sys.platform == "win32":  # where a locked file can be neither written nor renamed
+        return None
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    except OSError:  # whoever writes the file is told why
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(handle), path.stat()):
+            return handle
+    except OSError:  # locked by another process, which may have renamed it just now
+        pass
+    os.close(handle)
+    return None

@@ -1,9 +1,10 @@
 """Checkpoints of a run: find them, compare their settings, put an earlier run aside."""
 
 import hashlib
+import logging
 import pickle
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,15 @@ from nst_rt.resume import check_record, file_digest
 from nst_rt.train.data import Photos
 from nst_rt.train.task import StyleTraining
 
+logger = logging.getLogger(__name__)
+
 _PARTS = ("checkpoints", "samples", "tensorboard")
 # Files may have moved, so their content is compared; facts about the artworks change no weight.
 _NOT_COMPARED = ("style_images", "artworks", "start_from")
+
+
+class _DamagedError(InputError):
+    """A checkpoint that cannot be read."""
 
 
 def checkpoints(run: Path) -> list[Path]:
@@ -28,8 +35,8 @@ def checkpoints(run: Path) -> list[Path]:
     return sorted((run / "checkpoints").glob("*.ckpt"))
 
 
-def find_checkpoint(run: Path, *, resume: bool, overwrite: bool) -> Path | None:
-    """The checkpoint to resume from; None for a new run.
+def find_checkpoints(run: Path, *, resume: bool, overwrite: bool) -> list[Path]:
+    """The checkpoints to resume from, oldest first; none for a new run.
 
     Raises:
         InputError: `resume` is set, and there is no checkpoint.
@@ -39,12 +46,12 @@ def find_checkpoint(run: Path, *, resume: bool, overwrite: bool) -> Path | None:
     if resume:
         if not found:
             raise InputError(f"{run}: no checkpoint to resume from; leave out `resume`")
-        return found[-1]
+        return found
     if found and not overwrite:
         raise OutputExistsError(
             f"{run}: a run of this name exists; `resume` continues it, `overwrite` starts over"
         )
-    return None
+    return []
 
 
 class RunIdentity(Callback):
@@ -82,21 +89,48 @@ class RunIdentity(Callback):
         checkpoint["identity"] = {"format_version": FORMAT_VERSION, **self.values}
         checkpoint["replaces"] = self.replaces and str(self.replaces)
 
-    def check(self, checkpoint: Path) -> int:
+    def check(self, found: Sequence[Path]) -> tuple[Path, int]:
+        """Find the last checkpoint that is complete, and check it.
+
+        A training that was killed while it wrote one still has the one before; what cannot be read
+        is deleted, or the checkpoint of the same step would get another name.
+
+        Args:
+            found: all checkpoints of a run, oldest first.
+
+        Returns:
+            The checkpoint, and the number of steps that the run had done by then.
+
+        Raises:
+            InputError: all are damaged, or the run has other settings or photos.
+        """
+        *earlier, last = found
+        try:
+            return last, self._checked(last)
+        except _DamagedError:
+            if not earlier:
+                raise
+            checked = self.check(earlier)
+            logger.warning("%s: damaged; the run continues from the checkpoint before it", last)
+            last.unlink(missing_ok=True)
+            return checked
+
+    def _checked(self, checkpoint: Path) -> int:
         """Check that a run can be resumed with these settings.
 
         Returns:
             The number of steps that it has done.
 
         Raises:
-            InputError: the checkpoint is damaged, or of a run with other settings or photos.
+            _DamagedError: the checkpoint cannot be read.
+            InputError: it is of a run with other settings or photos.
         """
         try:
             state = torch.load(checkpoint, map_location="cpu", weights_only=True)
             then: dict[str, Any] = dict(state["identity"])
             step = int(state["global_step"])
         except (OSError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
-            raise InputError(f"{checkpoint}: damaged; `overwrite` starts over") from error
+            raise _DamagedError(f"{checkpoint}: damaged; `overwrite` starts over") from error
         if then.pop("format_version", None) != FORMAT_VERSION:
             raise InputError(
                 f"{checkpoint}: begun by another version of nst-rt, whose networks have other "
@@ -121,17 +155,24 @@ def earlier_run_aside(run: Path) -> Iterator[None]:
 
     If the new run does not get that far, the earlier one is put back; else it is deleted.
     """
-    aside = {run / part: run / f".{part}.earlier" for part in _PARTS if (run / part).exists()}
-    for part, earlier in aside.items():
-        shutil.rmtree(earlier, ignore_errors=True)
-        part.rename(earlier)
+    for part in _PARTS:
+        if (run / part).exists():
+            (run / part).rename(_aside(run, part))
     try:
         yield
     finally:
-        begun = bool(checkpoints(run))
-        for part, earlier in aside.items():
-            if begun:
-                shutil.rmtree(earlier)
-            else:
-                shutil.rmtree(part, ignore_errors=True)
-                earlier.rename(part)
+        settle_earlier_run(run)
+
+
+def settle_earlier_run(run: Path) -> None:
+    """Put back or delete the run that was put aside, also by a training that was killed."""
+    begun = bool(checkpoints(run))
+    for part in _PARTS:
+        if (earlier := _aside(run, part)).exists():
+            shutil.rmtree(earlier if begun else run / part, ignore_errors=not begun)
+            if not begun:
+                earlier.rename(run / part)
+
+
+def _aside(run: Path, part: str) -> Path:
+    return run / f".{part}.earlier"

@@ -20,7 +20,13 @@ from nst_rt.progress import Progress
 from nst_rt.train.callbacks import AverageWeights, RecentLosses, ReportProgress, SkippedPhotos
 from nst_rt.train.data import FEW_PHOTOS, Photos
 from nst_rt.train.recipes import DEFAULT_RECIPE, Recipe, RecipeValues, recipe_values
-from nst_rt.train.resume import RunIdentity, checkpoints, earlier_run_aside, find_checkpoint
+from nst_rt.train.resume import (
+    RunIdentity,
+    checkpoints,
+    earlier_run_aside,
+    find_checkpoints,
+    settle_earlier_run,
+)
 from nst_rt.train.task import StyleTraining
 from nst_rt.train.trainer import (
     checkpoint_interval,
@@ -239,9 +245,12 @@ def _train(
     task.check_style_images()
     load_weights(task.hparams["vgg_weights"])
     data.check()
-    checkpoint = find_checkpoint(folder, resume=resume, overwrite=overwrite)
+    writes = trainer.is_global_zero and not trainer.fast_dev_run  # type: ignore[attr-defined]
+    if writes:
+        settle_earlier_run(folder)
+    found = find_checkpoints(folder, resume=resume, overwrite=overwrite)
     identity = RunIdentity(task, data, trainer, output.resolve() if overwrite else None)
-    done = identity.check(checkpoint) if checkpoint else 0
+    checkpoint, done = identity.check(found) if found else (None, 0)
     if done == trainer.max_steps and output.exists() and not overwrite:
         raise OutputExistsError(
             f"{folder}: already complete with {done} steps, and {output} is its model; give "
@@ -256,7 +265,6 @@ def _train(
         )
     check_format(output, "style model", [SUFFIX], overwrite=overwrite)
     trainer.callbacks.append(identity)  # type: ignore[attr-defined]
-    writes = trainer.is_global_zero and not trainer.fast_dev_run  # type: ignore[attr-defined]
     with earlier_run_aside(folder) if writes and not checkpoint else nullcontext():
         _fit(trainer, task, data, folder, checkpoint)
     model = task.start.style_model(

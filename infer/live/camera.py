@@ -21,6 +21,7 @@ from nst_rt.images.io import Frame
 from nst_rt.infer.frames import TimedFrame
 from nst_rt.infer.strokes import resized_frame
 from nst_rt.infer.video import probe
+from nst_rt.models.transformer import MINIMUM_SIZE
 
 Size = tuple[int, int]
 
@@ -40,6 +41,7 @@ _STREAM = [
 ]
 _MAX_POLLS = 10  # requests per second to a URL that serves single images
 _MEASURED = 20  # number of frames over which the frame rate of a source is measured
+_PAUSE = 0.01  # seconds after a frame that cannot be used
 _DELAYS = (0.25, 0.5, 1.0, 2.0, 4.0)  # seconds before each attempt to reopen; the last one repeats
 
 
@@ -123,7 +125,11 @@ class Camera:
         try:
             while not self._closed.is_set():
                 found, image = self._capture.read()
-                if found:
+                if found and image is not None:
+                    if self.is_live and (image := _usable(image)) is None:
+                        self.problem = f"{self._name} delivers frames that cannot be used"
+                        self._closed.wait(_PAUSE)
+                        continue
                     self.problem = ""
                     count += 1
                     if not self.is_live:
@@ -223,6 +229,16 @@ class Camera:
         names = ", ".join(f"{index} ({name})" for index, name in list_cameras().items())
         others = f"cameras of this machine: {names}" if names else NO_CAMERA
         return f"{self._name} cannot be opened; {others}"
+
+
+def _usable(image: np.ndarray) -> Frame | None:
+    """A live frame as BGR; None if a broken driver delivered something else."""
+    height, width, channels = (*image.shape, 1)[:3] if image.ndim in (2, 3) else (0, 0, 0)
+    if image.dtype != np.uint8 or min(height, width) < MINIMUM_SIZE or channels not in (1, 3, 4):
+        return None
+    if channels == 1:
+        return np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), np.uint8)
+    return np.ascontiguousarray(image[..., :3])
 
 
 def is_device(source: str | int) -> bool:

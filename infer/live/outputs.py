@@ -1,19 +1,22 @@
 """Sinks for live frames besides the window: a recording at a constant rate, a virtual camera."""
 
 from collections import deque
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from nst_rt.errors import CameraError, InputError, VideoError
+from nst_rt.errors import CameraError, InputError, StyleTransferError, VideoError
 from nst_rt.files import check_format
 from nst_rt.images.io import Frame
 from nst_rt.infer.frames import TimedFrame
 from nst_rt.infer.live.camera import TIME_BASE, Size
 from nst_rt.infer.strokes import resized_frame
 from nst_rt.infer.video.encoder import H264_SUFFIXES, Encoding, Shape, choose_encoding
+from nst_rt.infer.video.probe import probe
 from nst_rt.infer.video.writers import StreamSink
 
 FPS = 30  # frames per second of recordings and virtual cameras
@@ -26,7 +29,8 @@ class Recorder:
 
     Each frame is shown from its own time until that of the next one, and is therefore encoded
     several times or not at all. A thread encodes; frames that it is too slow for are dropped, and
-    times are kept. Until it is closed, the file is called `OUT.partial.EXT`.
+    times are kept. Until it is closed, the file is called `OUT.partial.EXT`; after an error it
+    keeps that name if anything in it plays, and is removed otherwise.
 
     Args:
         path: .mp4, .mkv or .mov.
@@ -51,6 +55,8 @@ class Recorder:
         self._sink = StreamSink(self.path, encoding, _properties)
         self._image: Frame | None = None
         self._count = 0  # number of encoded frames
+        self._failed = False
+        self._kept: Path | None = None  # what plays after an error
 
     @property
     def seconds(self) -> float:
@@ -78,7 +84,7 @@ class Recorder:
         """Complete the file; there is none without a frame.
 
         Raises:
-            VideoError: a frame could not be written.
+            VideoError: a frame could not be written; the thread has ended all the same.
         """
         if self._shape is None:
             return
@@ -89,16 +95,42 @@ class Recorder:
 
     def _check(self, done: Future[None]) -> None:
         if error := done.exception():
-            raise VideoError(f"{self.path}: cannot be written ({error})") from error
+            reason = getattr(error, "strerror", None) or error
+            kept = f"; what was recorded until then is in {self._kept}" if self._kept else ""
+            raise VideoError(f"{self.path}: cannot be written ({reason}){kept}") from error
 
     def _encode(self, image: Frame, pts: int) -> None:
-        self._repeat(self._frame_number(pts))
+        with self._ended_by_errors():
+            self._repeat(self._frame_number(pts))
         self._image = image
 
     def _finish(self) -> None:
-        # The last frame is shown once: otherwise a recording of one frame would be empty.
-        self._repeat(self._frame_number(self._end) + 1)
-        self._sink.close()
+        with self._ended_by_errors():
+            # The last frame is shown once: otherwise a recording of one frame would be empty.
+            self._repeat(self._frame_number(self._end) + 1)
+            if not self._failed:
+                self._sink.close()
+
+    @contextmanager
+    def _ended_by_errors(self) -> Iterator[None]:
+        """After the first error the file is closed, and nothing more is written."""
+        try:
+            yield
+        except Exception:
+            self._failed, self._image = True, None
+            self._kept = self._playable(self._sink.abort())
+            raise
+
+    @staticmethod
+    def _playable(partial: Path | None) -> Path | None:
+        """The unfinished file if it is a video; else it is removed."""
+        if partial is not None:
+            with suppress(StyleTransferError):
+                probe(partial)
+                return partial
+            with suppress(OSError):  # its folder may be gone, or the disk
+                partial.unlink(missing_ok=True)
+        return None
 
     def _frame_number(self, pts: int) -> Fraction:
         """The number of the recording's frame at a time of the source."""
@@ -106,7 +138,7 @@ class Recorder:
 
     def _repeat(self, end: Fraction) -> None:
         """Encode the last image for each frame of the recording before `end`."""
-        while self._image is not None and self._count < end:
+        while self._image is not None and not self._failed and self._count < end:
             self._sink.write(TimedFrame(self._image, self._count, 1))
             self._count += 1
 

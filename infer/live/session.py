@@ -4,6 +4,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, wait
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -203,7 +204,11 @@ class LiveSession:
             if self._window is None:
                 raise
             # With a window to say so in, the session goes on without the recording.
-            self._controls.recording, self._recorder = False, None
+            recorder, self._recorder = self._recorder, None
+            if recorder:
+                with suppress(StyleTransferError):  # the same error; its thread ends
+                    recorder.close()
+            self._controls.recording = False
             self._controls.say(str(error))
 
     def _save_snapshot(self, image: Frame) -> None:

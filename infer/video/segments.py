@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import os
 import queue
 import zipfile
 from abc import ABC, abstractmethod
@@ -286,12 +287,7 @@ def work_folder(
             another plan or is damaged.
     """
     path = work_path(output)
-    path.mkdir(exist_ok=True)
-    lock = filelock.FileLock(path / _LOCK, timeout=0)
-    try:
-        lock.acquire()
-    except filelock.Timeout as error:
-        raise InputError(f"{output}: another conversion is writing this file") from error
+    lock = _locked(output, path)
     try:
         if not resume and not overwrite and WorkFolder(path).segments:
             raise OutputExistsError(
@@ -307,6 +303,27 @@ def work_folder(
         yield WorkFolder(path)
     finally:
         lock.release()
+
+
+def _locked(output: Path, path: Path) -> filelock.BaseFileLock:
+    """Create the work folder of an output, if there is none, and lock it.
+
+    Raises:
+        InputError: another process has locked it.
+    """
+    lock = filelock.FileLock(path / _LOCK, timeout=0)
+    while True:
+        path.mkdir(exist_ok=True)
+        try:
+            lock.acquire()
+        except FileNotFoundError:
+            continue  # a conversion that is complete removed the folder just now
+        except filelock.Timeout as error:
+            # The file that could not be locked may have been removed, too.
+            if os.path.lexists(path / _LOCK):
+                raise InputError(f"{output}: another conversion is writing this file") from error
+        else:
+            return lock
 
 
 def _empty(path: Path) -> None:

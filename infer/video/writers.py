@@ -15,7 +15,7 @@ from av.container import InputContainer, OutputContainer
 from av.filter import Graph
 
 from nst_rt.errors import InputError, OutputExistsError
-from nst_rt.files import partial_path
+from nst_rt.files import partial_path, remove_output
 from nst_rt.images.io import IMAGE_SUFFIXES, Frame, save_image
 from nst_rt.infer.frames import Sink, TimedFrame
 from nst_rt.infer.video.encoder import FORMATS, Encoding, FrameEncoder, Shape
@@ -99,7 +99,7 @@ class SegmentSink:
         last = [] if self._open is None else [self._closed()]
         texts = self._assemble(self._output, [*self._work.parts(), *last], self._end)
         warn(self._output, texts, self.warnings)
-        partial_path(self._output).unlink(missing_ok=True)
+        remove_output(partial_path(self._output))
         self._work.remove()
 
     def abort(self) -> Path | None:

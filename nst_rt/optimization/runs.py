@@ -17,7 +17,13 @@ from nst_rt.errors import (
     OutputExistsError,
     PartialResultError,
 )
-from nst_rt.files import atomic_output, check_not_input, check_room, partial_path
+from nst_rt.files import (
+    atomic_output,
+    check_not_input,
+    check_room,
+    partial_path,
+    remove_output,
+)
 from nst_rt.images.convert import resize
 from nst_rt.images.inputs import File, ImageSource, as_image, as_list, is_file
 from nst_rt.images.io import Picture, check_image_output, load_picture, save_image
@@ -105,7 +111,8 @@ def optimize_to_file(
     run.open(resume=resume, overwrite=overwrite)
     numbered = run.numbered(save_every)
     for path in numbered.values():
-        check_image_output(path, overwrite=overwrite)
+        # A killed run may have written images after its last state.
+        check_image_output(path, overwrite=overwrite or resume)
     check_not_input(numbered.values(), inputs)
     # A full disk would cost the whole run; no image file is much larger than its pixels.
     check_room(target, 3 * optimization.shape[0] * optimization.shape[1])
@@ -146,7 +153,8 @@ def optimize_to_file(
                     write(iterate.image)
                 if iterate.step in numbered:
                     save(iterate.image, numbered[iterate.step])
-                    run.save()
+                    if iterate.step < iterate.steps:  # from the last one nothing could continue
+                        run.save()
                 if interrupted() and iterate.step < iterate.steps:
                     raise KeyboardInterrupt
         except KeyboardInterrupt as error:
@@ -254,8 +262,8 @@ class _Run:
 
     def remove(self) -> None:
         """Remove the leftovers of interrupted runs, once the result is written."""
-        self._path.unlink(missing_ok=True)
-        partial_path(self._target).unlink(missing_ok=True)
+        for path in leftovers(self._target):
+            remove_output(path)
 
 
 def _record(

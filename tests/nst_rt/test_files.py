@@ -1,5 +1,7 @@
 import errno
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -14,6 +16,7 @@ from nst_rt.files import (
     check_room,
     is_disk_full,
     partial_path,
+    remove_output,
     shown_source,
 )
 
@@ -87,6 +90,37 @@ def test_error_keeps_the_existing_file_and_removes_the_temporary_one(
     with pytest.raises(error):
         fail()
     assert file.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="temporary files have other names there")
+def test_what_a_killed_process_left_is_replaced(tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    with atomic_output(file) as partial:
+        partial.write_text("new")
+    partial.write_text("long and left behind")
+    with atomic_output(file) as again:
+        assert again == partial
+        again.write_text("newer")
+    assert file.read_text() == "newer"
+    partial.touch()
+    remove_output(file)
+    remove_output(file)
+    assert not list(tmp_path.iterdir())
+
+
+def test_writers_of_one_file_at_a_time_have_files_of_their_own(tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    with atomic_output(file) as first:
+        first.write_text("first")
+        with atomic_output(file) as second:
+            second.write_text("second")
+        check_room(file, 10)
+        assert first.read_text() == "first"
+        with suppress(ValueError), atomic_output(file):
+            raise ValueError
+        assert file.read_text() == "second"
+    assert file.read_text() == "first"
     assert list(tmp_path.iterdir()) == [file]
 
 

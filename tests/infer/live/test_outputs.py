@@ -1,4 +1,7 @@
 import sys
+import threading
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,15 @@ from nst_rt.infer.video import probe
 
 def gray(level: int, seconds: float = 0, width: int = 64, height: int = 48) -> TimedFrame:
     return TimedFrame(np.full((height, width, 3), level, np.uint8), round(seconds / TIME_BASE))
+
+
+def played(path: Path) -> int:
+    """Number of frames up to where a file is cut off."""
+    count = 0
+    with suppress(av.FFmpegError), av.open(str(path)) as container:
+        for _ in container.decode(video=0):
+            count += 1
+    return count
 
 
 @pytest.fixture
@@ -87,17 +99,39 @@ def test_failed_recording_raises_and_blocks_nobody(tmp_path: Path) -> None:
         recorder.close()
 
 
+@pytest.mark.parametrize(("limit", "plays"), [(1000, False), (300_000, True)])
+def test_recording_on_a_full_disk_ends_and_keeps_what_plays(
+    tmp_path: Path, file_limit: Callable[[int], None], limit: int, plays: bool
+) -> None:
+    threads = threading.active_count()
+    recorder = Recorder(tmp_path / "out.mp4")
+    noise = np.random.default_rng(0).integers(0, 256, (20, 48, 64, 3), np.uint8)
+    file_limit(limit)
+
+    def write_on() -> None:
+        for number in range(100_000):
+            recorder.write(TimedFrame(noise[number % 20], round(number / outputs.FPS / TIME_BASE)))
+            time.sleep(0.001)
+
+    with pytest.raises(VideoError, match="cannot be written"):
+        write_on()
+    with pytest.raises(VideoError) as raised:
+        recorder.close()
+    assert threading.active_count() == threads
+    partial = partial_path(recorder.path)
+    assert list(tmp_path.iterdir()) == [partial] * plays
+    assert (str(partial) in str(raised.value)) == plays
+    if plays:
+        assert played(partial) >= 30
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov"])
 def test_unfinished_recording_plays_up_to_its_last_key_frames(tmp_path: Path, suffix: str) -> None:
     recorder = Recorder(tmp_path / f"out{suffix}")
     noise = np.random.default_rng(0).integers(0, 256, (180, 48, 64, 3), np.uint8)
     for number, image in enumerate(noise):
         recorder._encode(image, round(number / outputs.FPS / TIME_BASE))
-    played = 0
-    with suppress(av.FFmpegError), av.open(str(partial_path(recorder.path))) as container:
-        for _ in container.decode(video=0):  # until the file is cut off
-            played += 1
-    assert played >= 40
+    assert played(partial_path(recorder.path)) >= 40
 
 
 def test_missing_encoder_is_found_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

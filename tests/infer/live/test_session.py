@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import closing
@@ -27,6 +28,7 @@ from nst_rt.infer.live.camera import TIME_BASE
 from nst_rt.infer.live.controls import LiveControls
 from nst_rt.infer.live.session import LiveFrame, LiveSession, stylized_frames
 from nst_rt.infer.live.webcam import stylize_webcam
+from nst_rt.infer.live.window import Window
 from nst_rt.infer.postprocess import PostProcessing
 from nst_rt.infer.threads import polled
 
@@ -162,6 +164,32 @@ def test_slow_frames_are_recorded_at_their_own_times(
     assert live.files == [str(tmp_path / "out.mp4")]
     seen = [round(float(image.mean()), -1) for image in decoded(tmp_path / "out.mp4")]
     assert [seen.count(level) for level in levels] == [6, 6, 6, 1]
+
+
+def test_session_goes_on_without_a_recording_that_fails(
+    tmp_path: Path, file_limit: Callable[[int], None]
+) -> None:
+    threads = threading.active_count()
+    controls = LiveControls({"waves": "The Waves"}, WAVES)
+    controls.recording = True
+    window = MagicMock(spec=Window, size=(64, 48), closed=False)
+    window.show.return_value = []
+    live = LiveSession(controls, window, [], folder=tmp_path)
+    file_limit(1000)
+
+    def frames() -> Iterator[LiveFrame]:
+        for number in range(100_000):
+            yield LiveFrame(STILL, number * 33_000_000, backend="torch")
+            if not controls.recording:
+                return
+            time.sleep(0.001)
+
+    live.run(frames())
+    assert not controls.recording
+    assert "cannot be written" in controls.note
+    assert threading.active_count() == threads
+    live.close()
+    assert (live.files, list(tmp_path.iterdir())) == ([], [])
 
 
 @pytest.mark.slow

@@ -1,11 +1,14 @@
 """Interrupted conversions: what is kept, and what resuming them gives."""
 
 import errno
+import fcntl
 import random
 import signal
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import filelock
 import numpy as np
 import pytest
 from clips import write_clip
@@ -75,9 +78,7 @@ def test_resume_after_kill_matches_uninterrupted_run(
         kills += code == -9
     assert kills >= 3
     assert packets(output) == packets(whole)
-    leftovers = {path.name for path in tmp_path.iterdir()} - {whole.name, output.name}
-    # Killed just before the whole was put in place.
-    assert all(name.startswith(".") for name in leftovers)
+    assert {path.name for path in tmp_path.iterdir()} == {whole.name, output.name}
 
 
 @pytest.mark.slow
@@ -235,6 +236,41 @@ def test_second_conversion_to_same_output_is_refused(tmp_path: Path, source: Pat
         pytest.raises(InputError, match="another"),
     ):
         stylize_video(source, output, style=Grainy(), overwrite=True)
+
+
+@pytest.mark.parametrize(
+    ("module", "function"),
+    [
+        (filelock.FileLock, "acquire"),  # the folder is gone before its lock is opened
+        (fcntl, "flock"),  # the lock is gone once it is open
+    ],
+)
+@pytest.mark.parametrize("is_locked", [True, False])
+def test_work_folder_that_another_conversion_removes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: Any, function: str, is_locked: bool
+) -> None:
+    """Whoever locks a file that was removed would not notice a third conversion."""
+    output, real = tmp_path / "out.mp4", getattr(module, function)
+    with ExitStack() as stack:
+        folder = stack.enter_context(work_folder(output, {}, resume=False, overwrite=False))
+
+        def late(*arguments: Any) -> Any:
+            monkeypatch.undo()
+            folder.remove()
+            if not is_locked:
+                stack.close()
+            return real(*arguments)
+
+        monkeypatch.setattr(module, function, late)
+        with work_folder(output, {}, resume=False, overwrite=False) as second:
+            assert (second.path / "plan.json").exists()
+            with (
+                pytest.raises(InputError, match="another"),
+                work_folder(output, {}, resume=False, overwrite=False),
+            ):
+                pass
+            second.remove()
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
