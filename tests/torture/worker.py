@@ -123,9 +123,7 @@ def _recipe(path: Path, folder: Path) -> tuple[str, str]:
     output, runs = str(folder / "out.safetensors"), str(folder.parent / "runs")
     where = ["--style-image", str(art / "art.png"), "--photos", str(art), "--runs", runs]
     small = ["--batch-size", "1", "--size", "32"]
-    return _command(
-        "train", *where, *small, "-o", output, "--config", str(path), "--fast-dev-run"
-    )
+    return _command("train", *where, *small, "-o", output, "--config", str(path), "--fast-dev-run")
 
 
 def _command(*arguments: str) -> tuple[str, str]:
