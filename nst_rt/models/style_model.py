@@ -21,7 +21,7 @@ from torch import Tensor
 from nst_rt.errors import InputError, StyleModelError, UnknownNameError
 from nst_rt.files import atomic_output, check_input, check_output
 from nst_rt.images.pillow import SIGNATURE_SIZE, is_photo
-from nst_rt.models.transformer import ARCHITECTURES, TransformerNet
+from nst_rt.models.transformer import ARCHITECTURES, Architecture, TransformerNet
 from nst_rt.version import __version__
 
 FORMAT_VERSION = 4
@@ -30,6 +30,7 @@ BY_STYLE = "by_style"  # key of the training records of styles that were trained
 
 # Hyper-parameters beyond these are no network of ours: the largest have a tenth of them.
 _MOST = {"trunk": 2048, "decoder": 2048, "width": 1024, "blocks": 100, "dilation": 64}
+_MOST_STYLES = 10_000
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
@@ -154,7 +155,7 @@ class StyleModel:
         architecture = metadata["architecture"]
         if architecture not in ARCHITECTURES:
             raise StyleModelError(
-                f"{path}: unknown architecture {architecture!r}; known are "
+                f"{path}: unknown architecture {shorten(repr(architecture), 60)}; known are "
                 f"{', '.join(ARCHITECTURES)}"
             )
         try:
@@ -162,16 +163,12 @@ class StyleModel:
             _check_hyper_parameters(hyper_parameters)
             shared = bool(json.loads(metadata["shared"]))
             training = _checked_training(json.loads(metadata["training"]))
-            # Without memory for the weights, whose number may be a lie.
-            with torch.device("meta"):
-                network = TransformerNet(
-                    architecture, len(styles), shared=shared, **hyper_parameters
-                )
+            shapes = _shapes(architecture, len(styles), shared, hyper_parameters)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise StyleModelError(f"{path}: damaged metadata ({_shortened(error)})") from error
-        _check_weights(path, network.state_dict(), tensors)
-        weights = {key: tensor.float() for key, tensor in tensors.items()}
-        network.load_state_dict(weights, assign=True)
+        _check_weights(path, shapes, tensors)
+        network = TransformerNet(architecture, len(styles), shared=shared, **hyper_parameters)
+        network.load_state_dict({key: tensor.float() for key, tensor in tensors.items()})
         return cls(network.eval().requires_grad_(False), styles, training)
 
 
@@ -281,11 +278,12 @@ def _is_image(path: Path) -> bool:
 
 def _styles(path: Path, metadata: Mapping[str, str]) -> tuple[Style, ...]:
     try:
-        styles = tuple(_style(each) for each in json.loads(metadata["styles"]))
+        listed = json.loads(metadata["styles"])
+        styles = tuple(_style(each) for each in listed[: _MOST_STYLES + 1])
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise StyleModelError(f"{path}: damaged list of styles ({_shortened(error)})") from error
-    if not styles:
-        raise StyleModelError(f"{path}: style model without styles")
+    if not 0 < len(styles) <= _MOST_STYLES:
+        raise StyleModelError(f"{path}: a style model has 1 to {_MOST_STYLES} styles")
     if len({style.name for style in styles}) < len(styles):
         raise StyleModelError(f"{path}: damaged list of styles (two have one name)")
     return styles
@@ -322,6 +320,17 @@ def _check_hyper_parameters(values: Any) -> None:
             raise ValueError(f"{name} must be a whole number from 1 to {most}, not {value!r}")
 
 
+def _shapes(
+    architecture: Architecture, styles: int, shared: bool, hyper_parameters: Mapping[str, int]
+) -> dict[str, tuple[int, ...]]:
+    """Shapes of the weights of a network, found without memory for them: the file may lie."""
+    with torch.device("meta"):
+        # With weights for each style it would take seconds to build there.
+        network = TransformerNet(architecture, styles if shared else 1, **hyper_parameters)
+    leading = () if shared else (styles,)
+    return {key: (*leading, *each.shape) for key, each in network.state_dict().items()}
+
+
 def _checked_training(record: Any) -> dict[str, Any]:
     """The training record, if it has the form that `StyleModel.history` reads.
 
@@ -337,17 +346,18 @@ def _checked_training(record: Any) -> dict[str, Any]:
     return dict(record)
 
 
-def _check_weights(path: Path, wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+def _check_weights(
+    path: Path, wanted: Mapping[str, tuple[int, ...]], found: Mapping[str, Tensor]
+) -> None:
     for key in sorted(wanted.keys() | found.keys()):
         if key not in found:
             raise StyleModelError(f"{path}: missing weights {key!r}")
         if key not in wanted:
             raise StyleModelError(f"{path}: unknown weights {shorten(repr(key), 100)}")
         weights = found[key]
-        if weights.shape != wanted[key].shape:
+        if weights.shape != wanted[key]:
             raise StyleModelError(
-                f"{path}: the weights {key!r} have shape {tuple(weights.shape)}, not "
-                f"{tuple(wanted[key].shape)}"
+                f"{path}: the weights {key!r} have shape {tuple(weights.shape)}, not {wanted[key]}"
             )
         if weights.dtype not in _DTYPES:
             raise StyleModelError(
