@@ -25,8 +25,9 @@ OUTCOMES: tuple[Outcome, ...] = ("done", "refused", "traceback", "hang", "crash"
 
 FREE = 1.5e9  # bytes that the library takes for the free memory
 BOUND = 2e9  # bytes that a worker may grow by while it tries a file
-LIMIT = 60.0  # seconds for a file
-_START = 120.0  # seconds for the first file, which imports everything
+LIMIT = 60.0  # seconds of the processor for a file
+_START = 60.0  # more for the first file, which imports everything
+_WAITS = 10  # times the limit by the clock, on a machine that others use, too
 _WORKER = Path(__file__).with_name("worker.py")
 
 
@@ -113,7 +114,7 @@ class _Worker:
         process.stdin.flush()
         begin = time.monotonic()
         limit = limit + _START if self._is_new else limit
-        answer, outcome = self._answer(process, begin + limit)
+        answer, outcome = self._answer(process, limit)
         seconds = time.monotonic() - begin
         if answer is not None:
             self._is_new = False
@@ -146,12 +147,13 @@ class _Worker:
         return self._process
 
     def _answer(
-        self, process: "subprocess.Popen[bytes]", until: float
+        self, process: "subprocess.Popen[bytes]", limit: float
     ) -> tuple[dict[str, str] | None, Outcome]:
         """The answer of a worker, or why there is none."""
         assert process.stdout is not None
         idle = None if self._is_new else _resident(process.pid)
-        while time.monotonic() < until:
+        end, spent = time.monotonic() + _WAITS * limit, _processor_time(process.pid)
+        while time.monotonic() < end and _processor_time(process.pid) - spent < limit:
             if select.select([process.stdout], [], [], 0.1)[0]:
                 line = process.stdout.readline()
                 return (json.loads(line) if line else None), "crash"
@@ -173,3 +175,12 @@ def _resident(pid: int) -> float:
     except (OSError, IndexError):
         return 0.0
     return float(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _processor_time(pid: int) -> float:
+    """Seconds of the processor that a process took."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
