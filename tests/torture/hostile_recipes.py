@@ -59,7 +59,7 @@ def _() -> Iterator[tuple[str, str | bytes]]:
         "data.photos": ("/dev/null", "missing", "3", "[1]"),
         "data.seed": ("-1",),
         "trainer.max_steps": ("0", "-5", "text", "1.5"),
-        "trainer.devices": ("99", "0", "-3", "text", "{}"),
+        "trainer.devices": ("0", "-3", "text", "{}"),
         "trainer.accelerator": ("gpu9", "3", "tpu"),
         "trainer.precision": ("7", "text", "16"),
         "trainer.callbacks": ("3", "[{class_path: os.system}]", "[{class_path: missing.Class}]"),

@@ -210,6 +210,11 @@ SRUN = {"SLURM_NTASKS": "2", "SLURM_JOB_NAME": "train", "SLURM_PROCID": "1"}
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "7", "RANK": "1", "LOCAL_RANK": "1"}
 
 
+def test_more_processes_than_a_machine_bears_are_refused(train: Train, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="devices"):
+        train(tmp_path, steps=1, size=32, trainer={"accelerator": "cpu", "devices": 10**6})
+
+
 @pytest.mark.parametrize("variables", [SRUN, TORCHRUN, {"RANK": "1"}])
 def test_leftover_launcher_variables_are_ignored(
     train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]

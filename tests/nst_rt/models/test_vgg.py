@@ -266,7 +266,7 @@ def test_weights_that_are_not_finite_are_an_error(
     state = {f"features.{name}": each.clone() for name, each in random_vgg19.state_dict().items()}
     state["features.0.bias"][0] = torch.nan
     torch.save(state, tmp_path / "a.pth")
-    with pytest.raises(WeightsError, match="1_1.*finite"):
+    with pytest.raises(WeightsError, match=r"1_1.*finite"):
         load_weights(str(tmp_path / "a.pth"))
 
 
