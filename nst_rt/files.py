@@ -41,13 +41,15 @@ def check_input(path: Path | str) -> Path:
     """Return `path` as a Path if it is a readable file.
 
     Raises:
-        InputError: the path does not exist, is a directory, or is not readable.
+        InputError: the path does not exist, is a directory or a device, or is not readable.
     """
     path = Path(path)
     if path.is_dir():
         raise InputError(f"{path}: is a directory, not a file")
     if not path.exists():
         raise InputError(f"{shown_source(path)}: no such file")
+    if path.is_char_device() or path.is_block_device():  # some of which never end
+        raise InputError(f"{path}: is a device, not a file")
     if not os.access(path, os.R_OK):
         raise InputError(f"{path}: no permission to read it")
     return path

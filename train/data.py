@@ -26,6 +26,7 @@ FEW_PHOTOS = 500
 LARGEST_ZOOM = 1.3  # maximum ratio of a photo's short side to the side of a crop of it
 _MAX_VALIDATED = 32
 _FLAT = 0.01  # standard deviation of an image of one color
+_MAX_WORKERS = 64  # processes; each takes half a gigabyte
 
 
 class Batch(NamedTuple):
@@ -201,8 +202,8 @@ class Photos(L.LightningDataModule):
         super().__init__()
         if batch_size < 1:
             raise InputError(f"`batch_size` must be positive, not {batch_size}")
-        if workers < 0:
-            raise InputError(f"`workers` must be 0 or more, not {workers}")
+        if not 0 <= workers <= _MAX_WORKERS:
+            raise InputError(f"`workers` must be from 0 to {_MAX_WORKERS}, not {workers}")
         found = find_photos(photos)
         fraction = _fraction(validation)
         if fraction is None:

@@ -29,6 +29,10 @@ RecipeValues = dict[str, dict[str, Any]]  # group -> name -> value
 Recipe = str | Path | Mapping[str, Mapping[str, Any]]
 
 _CONFIGS = Path(str(resources.files("nst_rt.train"))) / "configs"
+_LARGEST_FILE = 10**6  # bytes
+_DEEPEST = 30
+# What jsonargparse raises for values that it cannot read.
+_REFUSALS = (ArgumentError, TypeError, ValueError, OverflowError, RecursionError)
 _RANGES = {
     "learning_rate": (1e-9, 1.0),
     "affine_factor": (1e-3, 1e3),
@@ -49,13 +53,40 @@ def recipe_file(name: Path | str) -> Path:
 
     Raises:
         UnknownNameError: neither.
+        InputError: a file that is not YAML, or that parsers would not come to an end with.
     """
     if Path(name).is_file():
+        _check_yaml(Path(name))
         return Path(name)
     known = {path.stem: path for path in sorted(_CONFIGS.glob("*.yaml"))}
     if name not in known:
         raise UnknownNameError("recipe", str(name), known)
     return known[str(name)]
+
+
+def _check_yaml(file: Path) -> None:
+    """Check a file by its parts, before anything is built of them.
+
+    A few nested references (`*name`) would make billions of values, and a value may contain itself.
+
+    Raises:
+        InputError: not YAML, too large, nested too deeply, or with references.
+    """
+    try:
+        if file.stat().st_size > _LARGEST_FILE:
+            raise InputError(f"{file}: not a recipe (larger than {_LARGEST_FILE} bytes)")
+        depth = 0
+        for event in yaml.parse(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader):
+            if isinstance(event, yaml.AliasEvent):
+                raise InputError(
+                    f"{file}: refers to *{event.anchor}; a recipe must repeat values instead"
+                )
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            if depth > _DEEPEST:
+                raise InputError(f"{file}: not a recipe (nested more than {_DEEPEST} levels deep)")
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(f"{file}: not a recipe ({one_line(error)})") from error
 
 
 def recipe_values(*recipes: Recipe) -> RecipeValues:
@@ -72,9 +103,20 @@ def recipe_values(*recipes: Recipe) -> RecipeValues:
     for recipe in recipes:
         for group, settings in (recipe if isinstance(recipe, Mapping) else _read(recipe)).items():
             if group not in values:
-                raise UnknownNameError("group of settings", group, values)
-            values[group].update(settings or {})
+                raise UnknownNameError("group of settings", str(group), values)
+            values[group].update(_settings(group, settings))
     return values
+
+
+def _settings(group: str, settings: Any) -> Mapping[str, Any]:
+    """The settings of a group, of which a recipe may have none.
+
+    Raises:
+        InputError: something else than settings by name.
+    """
+    if not isinstance(settings, Mapping | None):
+        raise InputError(f"{group}: settings by name are needed, not {shorten(repr(settings), 60)}")
+    return settings or {}
 
 
 def _read(name: Path | str) -> Mapping[str, Mapping[str, Any]]:
@@ -103,12 +145,12 @@ def parsed_settings(arguments: Sequence[str]) -> RecipeValues:
     placeholders = ["--model.style_images={}", "--data.photos="]
     try:
         given = parser.parse_args([*placeholders, *arguments], defaults=False)
-    except (ArgumentError, UnicodeDecodeError) as error:
+    except _REFUSALS as error:
         raise InputError(one_line(error)) from error
     with refusals_in_one_line():
         groups = parser.instantiate(given).as_dict()
     return {
-        group: {k: v for k, v in groups[group].items() if v not in ("", {})}
+        group: {k: v for k, v in _settings(group, groups[group]).items() if v not in ("", {})}
         for group in ("model", "data", "trainer")
         if group in groups
     }
@@ -131,7 +173,7 @@ def all_settings(*, recipes: Sequence[str] = (), arguments: Sequence[str] = ()) 
             _parser().parse_args([*configs, *arguments, "--print_config=skip_unset"])
     except SystemExit:
         return text.getvalue()
-    except (ArgumentError, UnicodeDecodeError) as error:
+    except _REFUSALS as error:
         raise InputError(one_line(error)) from error
     raise AssertionError("jsonargparse ends the program after --print_config")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.lsf import LSFEnvironment
@@ -30,6 +31,7 @@ _NOT_SETTABLE = {
     "limit_train_batches": "trainer.max_steps is the length of the training",
     "default_root_dir": "`runs` is the folder of all runs",
 }
+_DEVICES = 8  # processes that every machine may be asked for
 # Programs that start several processes of one training, and the variables that each process has.
 _LAUNCHERS: tuple[tuple[type[ClusterEnvironment], frozenset[str]], ...] = (
     (TorchElasticEnvironment, frozenset({"RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR"})),
@@ -107,6 +109,10 @@ def _check(given: Mapping[str, Any], steps: int) -> None:
     for key in ("accumulate_grad_batches", "check_val_every_n_epoch"):
         if (value := given.get(key)) is not None and value < 1:
             raise InputError(f"trainer.{key} must be 1 or more, not {value}")
+    devices = str(given.get("devices"))
+    most = max(_DEVICES, os.cpu_count() or 1, torch.cuda.device_count())
+    if devices.isdecimal() and int(devices) > most:  # each one is a process of its own
+        raise InputError(f"trainer.devices must be {most} or less on this machine, not {devices}")
     if given.get("overfit_batches"):
         raise InputError("trainer.overfit_batches: the stream of photos is endless")
     for key, reason in _NOT_SETTABLE.items():

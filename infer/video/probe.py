@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -31,6 +32,10 @@ _HD = 720  # lines from which an untagged video is decoded as BT.709, as players
 _OWN_CLOCK = {"mpegts", "mpeg"}  # the clocks of broadcasts start anywhere
 # IDs of Matroska's first two elements.
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
+
+# Formats that name other files or addresses: a playlist may name itself, or what is private.
+_PLAYLISTS = {"concat", "hls", "dash", "imf", "sdp", "vobsub", "webm_dash_manifest"}
+_PLAYLIST_STARTS = (b"#EXTM3U", b"ffconcat", b"v=0")
 
 # Brands of AVIF and HEIC files with a single image, which FFmpeg opens as videos.
 _PHOTO_BRANDS = {"avif", "heic", "heix", "mif1"}
@@ -141,14 +146,32 @@ def open_media(path: Path | str) -> InputContainer:
     """Open any file that FFmpeg knows, or standard input for `-`, as a context manager.
 
     Raises:
-        VideoError: FFmpeg cannot open it.
+        VideoError: FFmpeg cannot open it, or it is a playlist, which would open further files.
     """
     file = "pipe:0" if str(path) == STDIO else url(path)
     try:
-        return av.open(file, metadata_errors=_AS_LATIN_1)
+        return av.open(file, metadata_errors=_AS_LATIN_1, options={"format_whitelist": _formats()})
     except (av.FFmpegError, OSError, UnicodeError) as error:
+        if str(path) != STDIO and _is_playlist(Path(path)):
+            raise VideoError(
+                f"{path}: a playlist, not a video; give the files that it names"
+            ) from error
         reason = getattr(error, "strerror", None) or error
         raise VideoError(f"{path}: not a video, or a damaged one ({reason})") from error
+
+
+@cache
+def _formats() -> str:
+    """Names of all formats but playlists, as FFmpeg takes them."""
+    return ",".join(av.formats_available - _PLAYLISTS)
+
+
+def _is_playlist(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(64).lstrip(b"\xef\xbb\xbf").startswith(_PLAYLIST_STARTS)
+    except OSError:
+        return False
 
 
 def _as_latin_1(error: UnicodeError) -> tuple[str, int]:

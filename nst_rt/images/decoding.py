@@ -21,7 +21,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from nst_rt.devices import available_memory
 from nst_rt.errors import InputError
 from nst_rt.images.color_profiles import deep_to_srgb, srgb_transform
-from nst_rt.images.pillow import readable_image
+from nst_rt.images.pillow import DECODED, SURELY_FITS, readable_image
 
 Depth = Literal[8, 16]
 _Levels = npt.NDArray[np.uint16]
@@ -31,9 +31,7 @@ _ON_THEIR_SIDE = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 
 # Pixels from which an image is reduced before its values become float32.
 _LARGE = 50 * 10**6
-# Peak bytes per pixel of an image on its way to float32, and of one that Pillow decodes.
-_WHOLE, _DECODED = 60, 16
-_SURELY_FITS = 10**9  # bytes; below it, free memory is not looked up
+_WHOLE = 60  # peak bytes per pixel of an image on its way to float32
 
 
 @dataclass(frozen=True)
@@ -69,11 +67,7 @@ def read_pixels(
     """
     with readable_image(path, content) as opened:
         sides = opened.size
-        if max_pixels is not None and sides[0] * sides[1] > max_pixels:
-            raise InputError(
-                f"{path}: {sides[0]}x{sides[1]} px have {sides[0] * sides[1]} pixels; the maximum "
-                f"is {max_pixels}"
-            )
+        _check_pixels(path, opened, max_pixels)
         factor = _reduction(sides, size, at_least)
         is_drafted = opened.draft(None, (sides[0] // factor, sides[1] // factor)) is not None
         factor = _reduction(opened.size, size, at_least)
@@ -83,8 +77,12 @@ def read_pixels(
             and opened.width * opened.height > _LARGE
             and not (is_deep_png or opened.mode.startswith(("I", "F")))
         )
-        check_memory(path, (opened.height, opened.width), _DECODED if shrinks else _WHOLE)
+        bytes_per_pixel = DECODED if shrinks else _WHOLE
+        check_memory(path, (opened.height, opened.width), bytes_per_pixel)
         opened.load()  # turns a TIFF already
+        # An icon may hold an image of another size than it says.
+        _check_pixels(path, opened, max_pixels)
+        check_memory(path, (opened.height, opened.width), bytes_per_pixel)
         orientation = opened.getexif().get(ExifTags.Base.Orientation, 1)
         width, height = sides if is_drafted else opened.size
         shape = (width, height) if orientation in _ON_THEIR_SIDE else (height, width)
@@ -105,7 +103,7 @@ def upright_shape(path: Path, opened: ImageFile) -> tuple[int, int]:
     if isinstance(opened, TiffImageFile):  # some versions of Pillow have turned `size` already
         width, height = opened.tag_v2[tiff.IMAGEWIDTH], opened.tag_v2[tiff.IMAGELENGTH]
     elif opened.format == "PNG":  # Pillow decodes it to find its EXIF
-        check_memory(path, (height, width), _DECODED)
+        check_memory(path, (height, width), DECODED)
     on_its_side = opened.getexif().get(ExifTags.Base.Orientation) in _ON_THEIR_SIDE
     return (width, height) if on_its_side else (height, width)
 
@@ -113,7 +111,7 @@ def upright_shape(path: Path, opened: ImageFile) -> tuple[int, int]:
 def check_memory(path: Path, shape: tuple[int, int], bytes_per_pixel: float = _WHOLE) -> None:
     """Raise an InputError if decoding an image of shape (H, W) would exceed the free memory."""
     needed = shape[0] * shape[1] * bytes_per_pixel
-    if needed <= _SURELY_FITS:
+    if needed <= SURELY_FITS:
         return
     free = available_memory(torch.device("cpu"))
     if needed > free:
@@ -123,12 +121,22 @@ def check_memory(path: Path, shape: tuple[int, int], bytes_per_pixel: float = _W
         )
 
 
+def _check_pixels(path: Path, opened: ImageFile, max_pixels: int | None) -> None:
+    width, height = opened.size
+    if not width * height:
+        raise InputError(f"{path}: an image without pixels ({width}x{height})")
+    if max_pixels is not None and width * height > max_pixels:
+        raise InputError(
+            f"{path}: {width}x{height} px have {width * height} pixels; the maximum is {max_pixels}"
+        )
+
+
 def _rgba(
     path: Path, picture: Image.Image, profile: bytes | None, levels: _Levels | None
 ) -> tuple[_Values, Depth]:
     """Colors (sRGB) and alpha of an image, from its `levels` if it has 16 bits."""
     if picture.mode == "F":
-        gray = np.asarray(picture).clip(0, 1)
+        gray = np.nan_to_num(np.asarray(picture)).clip(0, 1)
         return np.asarray(cv2.cvtColor(gray, cv2.COLOR_GRAY2RGBA)), 16
     transform = srgb_transform(profile, picture.mode, path)
     if levels is None:

@@ -84,8 +84,8 @@ def load_picture(
     9 to 16 bits are scaled. Of an animation, the still image or the first frame is read.
 
     Args:
-        path: any format that Pillow reads; HEIC with `pillow-heif`. More than 8 bits per channel
-            are kept for PNG and for gray TIFF; other files are read at 8 bits.
+        path: any format that Pillow reads, except PostScript; HEIC with `pillow-heif`. More than 8
+            bits per channel are kept for PNG and for gray TIFF; other files are read at 8 bits.
         size: length of the long side to resize to, pixels; None keeps the size. Images of more
             than 50 megapixels are decoded at a reduced size, at least twice as large as `size`,
             which takes less memory.

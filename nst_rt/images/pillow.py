@@ -1,5 +1,6 @@
 """Where Pillow opens and writes image files, and the one place where its errors become ours."""
 
+import re
 import struct
 import threading
 from collections.abc import Iterator
@@ -9,15 +10,18 @@ from pathlib import Path
 from typing import BinaryIO
 
 import cv2
+import torch
 from PIL import Image, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 
+from nst_rt.devices import available_memory
 from nst_rt.errors import InputError, StyleTransferError
 from nst_rt.files import check_input
 
 SIGNATURE_SIZE = 16  # bytes that `is_photo` needs
+DECODED = 16  # peak bytes per pixel of an image that Pillow decodes
+SURELY_FITS = 10**9  # bytes; for less, free memory does not matter
 
-_RUNS_A_PROGRAM = "EPS"  # Pillow has PostScript executed by Ghostscript
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _SIGNATURES = (
     b"\xff\xd8\xff",  # JPEG
@@ -34,12 +38,12 @@ def readable_image(
 ) -> Iterator[ImageFile]:
     """Open an image file with Pillow; any error while it is open becomes one line.
 
-    Pillow's limit on the number of pixels is lifted meanwhile: `check_memory` of
-    `nst_rt.images.decoding` predicts what decoding takes.
+    Instead of Pillow's limit on the number of pixels, that of the free memory holds meanwhile: for
+    images inside the file, too, such as the PNGs of an icon. `check_memory` of
+    `nst_rt.images.decoding` predicts what decoding the file itself takes.
 
     Args:
-        path: any format that Pillow itself decodes; HEIC with `pillow-heif`. Not EPS, for which it
-            runs another program.
+        path: any format that Pillow reads by itself; HEIC with `pillow-heif`.
         content: bytes of the file; `path` is then only its name.
         formats: Pillow's names of the formats to try; all by default.
 
@@ -52,7 +56,7 @@ def readable_image(
         # turns.
         with (
             path.open("rb") if content is None else BytesIO(content) as file,
-            _no_pixel_limit,
+            _limit_by_memory,
             _opened(path, file, formats) as opened,
         ):
             yield opened
@@ -60,8 +64,12 @@ def readable_image(
         raise
     except UnidentifiedImageError as error:
         raise InputError(f"{path}: not an image that can be read") from error
-    except MemoryError as error:
-        raise InputError(f"{path}: not enough memory to read it") from error
+    except (MemoryError, Image.DecompressionBombError) as error:
+        found = re.search(r"\d+ pixels", str(error))
+        raise InputError(
+            f"{path}: reading {found[0] if found else 'it'} takes more memory than is free; make "
+            "the image smaller first"
+        ) from error
     except Exception as error:  # decoders raise anything on damaged bytes
         raise InputError(f"{path}: damaged image: {_one_line(error)}") from error
 
@@ -103,7 +111,10 @@ def _one_line(error: Exception) -> str:
 
 def _opened(path: Path, file: BinaryIO, formats: tuple[str, ...] | None) -> ImageFile:
     try:
-        return Image.open(file, formats=_decoded_formats() if formats is None else formats)
+        opened = Image.open(file, formats=formats)
+        if opened.format == "EPS":  # Pillow would have Ghostscript run it
+            raise InputError(f"{path}: a PostScript program, not an image; convert it to PNG first")
+        return opened
     except UnidentifiedImageError:
         file.seek(0)
         if formats is not None or not _is_heif(file.read(SIGNATURE_SIZE)):
@@ -116,17 +127,14 @@ def _opened(path: Path, file: BinaryIO, formats: tuple[str, ...] | None) -> Imag
             "as JPEG"
         ) from error
     register_heif_opener()
-    return Image.open(file, formats=_decoded_formats())
+    return Image.open(file)
 
 
-def _decoded_formats() -> list[str]:
-    """Pillow's names of the formats that it decodes itself."""
-    Image.init()
-    return [name for name in Image.ID if name != _RUNS_A_PROGRAM]
+class _LimitByMemory:
+    """Replaces Pillow's limit on pixels while an image is read; the host process keeps its own.
 
-
-class _NoPixelLimit:
-    """Lifts Pillow's limit on pixels while an image is read; the host process keeps its own."""
+    Pillow warns beyond the limit, where `check_memory` refuses, and refuses twice the limit.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -136,7 +144,9 @@ class _NoPixelLimit:
     def __enter__(self) -> None:
         with self._lock:
             if not self._readers:
-                self._limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+                free = available_memory(torch.device("cpu"))
+                limit = round(max(free, SURELY_FITS) / DECODED)
+                self._limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, limit
             self._readers += 1
 
     def __exit__(self, *_: object) -> None:
@@ -146,4 +156,4 @@ class _NoPixelLimit:
                 Image.MAX_IMAGE_PIXELS = self._limit
 
 
-_no_pixel_limit = _NoPixelLimit()
+_limit_by_memory = _LimitByMemory()

@@ -4,11 +4,13 @@ The format is safetensors: float16 weights and string metadata. Loading never ru
 """
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib import resources
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, TypeVar
 
 import torch
@@ -19,12 +21,17 @@ from torch import Tensor
 from nst_rt.errors import InputError, StyleModelError, UnknownNameError
 from nst_rt.files import atomic_output, check_input, check_output
 from nst_rt.images.pillow import SIGNATURE_SIZE, is_photo
-from nst_rt.models.transformer import ARCHITECTURES, TransformerNet
+from nst_rt.models.transformer import ARCHITECTURES, Architecture, TransformerNet
 from nst_rt.version import __version__
 
 FORMAT_VERSION = 4
 SUFFIX = ".safetensors"
 BY_STYLE = "by_style"  # key of the training records of styles that were trained separately
+
+# Hyper-parameters beyond these are no network of ours: the largest have a tenth of them.
+_MOST = {"trunk": 2048, "decoder": 2048, "width": 1024, "blocks": 100, "dilation": 64}
+_MOST_STYLES = 10_000
+_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 @dataclass(frozen=True)
@@ -139,7 +146,8 @@ class StyleModel:
 
         Raises:
             InputError: no such file.
-            StyleModelError: not a style model, another format version, or weights that do not fit.
+            StyleModelError: not a style model, another format version, or weights that do not fit
+                or are not finite.
         """
         path = check_input(path)
         metadata, tensors = _read(path)
@@ -147,17 +155,19 @@ class StyleModel:
         architecture = metadata["architecture"]
         if architecture not in ARCHITECTURES:
             raise StyleModelError(
-                f"{path}: unknown architecture {architecture!r}; known are "
+                f"{path}: unknown architecture {shorten(repr(architecture), 60)}; known are "
                 f"{', '.join(ARCHITECTURES)}"
             )
         try:
             hyper_parameters = json.loads(metadata["hyper_parameters"])
+            _check_hyper_parameters(hyper_parameters)
             shared = bool(json.loads(metadata["shared"]))
-            network = TransformerNet(architecture, len(styles), shared=shared, **hyper_parameters)
-            training = json.loads(metadata["training"])
+            training = _checked_training(json.loads(metadata["training"]))
+            shapes = _shapes(architecture, len(styles), shared, hyper_parameters)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise StyleModelError(f"{path}: damaged metadata ({error!r})") from error
-        _check_weights(path, network.state_dict(), tensors)
+            raise StyleModelError(f"{path}: damaged metadata ({_shortened(error)})") from error
+        _check_weights(path, shapes, tensors)
+        network = TransformerNet(architecture, len(styles), shared=shared, **hyper_parameters)
         network.load_state_dict({key: tensor.float() for key, tensor in tensors.items()})
         return cls(network.eval().requires_grad_(False), styles, training)
 
@@ -250,12 +260,13 @@ def _read(path: Path, *, weights: bool = True) -> tuple[dict[str, str], dict[str
             f"{path}: not a style model{reason}; nst-rt styles lists the styles that ship"
         ) from error
     version = metadata.get("format_version", "")
-    if not version.isdecimal() or "architecture" not in metadata:
+    if not re.fullmatch(r"\d{1,9}", version) or "architecture" not in metadata:
         raise StyleModelError(f"{path}: a safetensors file, but not a style model of nst-rt")
     if int(version) != FORMAT_VERSION:
+        writer = shorten(str(metadata.get("nst_rt_version")), 40)
         raise StyleModelError(
-            f"{path}: model format {version}, written by nst-rt {metadata.get('nst_rt_version')}; "
-            f"this version reads format {FORMAT_VERSION}"
+            f"{path}: model format {version}, written by nst-rt {writer}; this version reads "
+            f"format {FORMAT_VERSION}"
         )
     return metadata, tensors
 
@@ -267,25 +278,97 @@ def _is_image(path: Path) -> bool:
 
 def _styles(path: Path, metadata: Mapping[str, str]) -> tuple[Style, ...]:
     try:
-        styles = tuple(Style(**style) for style in json.loads(metadata["styles"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise StyleModelError(f"{path}: damaged list of styles ({error!r})") from error
-    if not styles:
-        raise StyleModelError(f"{path}: style model without styles")
+        listed = json.loads(metadata["styles"])
+        styles = tuple(_style(each) for each in listed[: _MOST_STYLES + 1])
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise StyleModelError(f"{path}: damaged list of styles ({_shortened(error)})") from error
+    if not 0 < len(styles) <= _MOST_STYLES:
+        raise StyleModelError(f"{path}: a style model has 1 to {_MOST_STYLES} styles")
+    if len({style.name for style in styles}) < len(styles):
+        raise StyleModelError(f"{path}: damaged list of styles (two have one name)")
     return styles
 
 
-def _check_weights(path: Path, wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+def _style(facts: Any) -> Style:
+    """A style as the file states it.
+
+    Raises:
+        TypeError, ValueError: a fact of another type than it must have.
+    """
+    style = Style(**facts)
+    for name, value in asdict(style).items():
+        if name != "fingerprint" and not isinstance(value, str):
+            raise TypeError(f"{name} is {type(value).__name__}, not text")
+    if not style.name.isprintable() or not style.name:
+        raise ValueError(f"{style.name!r} is no name")
+    if not all(isinstance(value, int | float) for value in style.fingerprint):
+        raise TypeError("fingerprint must be a list of numbers")
+    return style
+
+
+def _check_hyper_parameters(values: Any) -> None:
+    """Refuse numbers that only a damaged or malicious file has, before a network is built of them.
+
+    Raises:
+        TypeError, ValueError: not such numbers.
+    """
+    if not isinstance(values, dict):
+        raise TypeError("the hyper-parameters must be a dictionary")
+    for name, value in values.items():
+        most = _MOST.get(name, 0)
+        if type(value) is not int or not 1 <= value <= most:
+            raise ValueError(f"{name} must be a whole number from 1 to {most}, not {value!r}")
+
+
+def _shapes(
+    architecture: Architecture, styles: int, shared: bool, hyper_parameters: Mapping[str, int]
+) -> dict[str, tuple[int, ...]]:
+    """Shapes of the weights of a network, found without memory for them: the file may lie."""
+    with torch.device("meta"):
+        # With weights for each style it would take seconds to build there.
+        network = TransformerNet(architecture, styles if shared else 1, **hyper_parameters)
+    leading = () if shared else (styles,)
+    return {key: (*leading, *each.shape) for key, each in network.state_dict().items()}
+
+
+def _checked_training(record: Any) -> dict[str, Any]:
+    """The training record, if it has the form that `StyleModel.history` reads.
+
+    Raises:
+        TypeError: it has another form.
+    """
+    by_style = record.get(BY_STYLE, {}) if isinstance(record, dict) else None
+    records = [record, *by_style.values()] if isinstance(by_style, dict) else [None]
+    for each in records:
+        earlier = each.get("earlier", []) if isinstance(each, dict) else None
+        if not isinstance(earlier, list) or not all(isinstance(one, dict) for one in earlier):
+            raise TypeError("the training record has an unknown form")
+    return dict(record)
+
+
+def _check_weights(
+    path: Path, wanted: Mapping[str, tuple[int, ...]], found: Mapping[str, Tensor]
+) -> None:
     for key in sorted(wanted.keys() | found.keys()):
         if key not in found:
             raise StyleModelError(f"{path}: missing weights {key!r}")
         if key not in wanted:
-            raise StyleModelError(f"{path}: unknown weights {key!r}")
-        if found[key].shape != wanted[key].shape:
+            raise StyleModelError(f"{path}: unknown weights {shorten(repr(key), 100)}")
+        weights = found[key]
+        if weights.shape != wanted[key]:
             raise StyleModelError(
-                f"{path}: the weights {key!r} have shape {tuple(found[key].shape)}, not "
-                f"{tuple(wanted[key].shape)}"
+                f"{path}: the weights {key!r} have shape {tuple(weights.shape)}, not {wanted[key]}"
             )
+        if weights.dtype not in _DTYPES:
+            raise StyleModelError(
+                f"{path}: the weights {key!r} have dtype {weights.dtype}, not a floating point one"
+            )
+        if not weights.float().isfinite().all():
+            raise StyleModelError(f"{path}: the weights {key!r} are not finite (NaN or infinite)")
+
+
+def _shortened(error: Exception) -> str:
+    return shorten(repr(error), 200, placeholder=" ...")
 
 
 def _gallery() -> Iterator[tuple[Path, tuple[Style, ...]]]:

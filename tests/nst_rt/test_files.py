@@ -197,3 +197,8 @@ def test_room_is_checked_without_a_trace(tmp_path: Path, monkeypatch: pytest.Mon
         check_room(tmp_path / "a.png", 1000)
     assert caught.value.filename == str(tmp_path / "a.png")
     assert not list(tmp_path.iterdir())
+
+
+def test_device_is_no_input() -> None:
+    with pytest.raises(InputError, match="device"):
+        check_input("/dev/zero")

@@ -71,11 +71,34 @@ def test_flags_become_typed_values_of_what_is_given(tmp_path: Path) -> None:
     assert isinstance(callback, EarlyStopping)
 
 
-@pytest.mark.parametrize("content", ["a: [", "3", "\xff", "modell: {size: 3}"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "a: [",
+        "3",
+        "\xff",
+        "modell: {size: 3}",
+        "3: {size: 3}",
+        "model: 3",
+        "trainer: true",
+        "model: " + 900 * "[" + 900 * "]",
+        "model: &m {again: *m}",
+        "model: {seed: &s 1, size: *s}",
+        "# " + 10**6 * "-",
+    ],
+    ids=lambda content: content[:20],
+)
 def test_files_that_are_no_recipe_are_an_error(tmp_path: Path, content: str) -> None:
     (tmp_path / "bad.yaml").write_bytes(content.encode("latin-1"))
     with pytest.raises(StyleTransferError):
         recipe_values(tmp_path / "bad.yaml")
+
+
+@pytest.mark.parametrize("content", ["trainer: true", f"model: {{style_weight: {'9' * 400}}}"])
+def test_values_that_cannot_be_read_are_an_error(tmp_path: Path, content: str) -> None:
+    (tmp_path / "bad.yaml").write_text(content)
+    with pytest.raises(InputError):
+        parsed_settings([f"--config={tmp_path / 'bad.yaml'}"])
 
 
 def test_recipe_may_contain_style_images_and_photos(
@@ -185,6 +208,11 @@ def test_saved_weights_are_an_average(train: Train, tmp_path: Path) -> None:
 
 SRUN = {"SLURM_NTASKS": "2", "SLURM_JOB_NAME": "train", "SLURM_PROCID": "1"}
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "7", "RANK": "1", "LOCAL_RANK": "1"}
+
+
+def test_more_processes_than_a_machine_bears_are_refused(train: Train, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="devices"):
+        train(tmp_path, steps=1, size=32, trainer={"accelerator": "cpu", "devices": 10**6})
 
 
 @pytest.mark.parametrize("variables", [SRUN, TORCHRUN, {"RANK": "1"}])

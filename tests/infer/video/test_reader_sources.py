@@ -127,6 +127,21 @@ def test_wrong_extension(tmp_path: Path, untouched: Stylizer) -> None:
     assert stylize_video(source, tmp_path / "out.mp4", style=untouched).frames == 25
 
 
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [
+        ("a.m3u8", "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n"),
+        ("a.mp4", "ffconcat 1.0\nfile "),
+    ],
+)
+def test_playlists_are_not_followed(tmp_path: Path, name: str, start: str) -> None:
+    write_clip(tmp_path / "clip.ts")
+    (tmp_path / name).write_text(f"{start}clip.ts\n#EXT-X-ENDLIST\n")
+    for read in (probe, VideoReader):
+        with pytest.raises(VideoError, match="playlist"):
+            read(tmp_path / name)
+
+
 def test_video_without_frames_is_refused(tmp_path: Path, untouched: Stylizer) -> None:
     with pytest.raises(VideoError, match=r"in\.mp4"):
         stylize_video(

@@ -26,7 +26,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 from torch import Tensor
 
 from nst_rt.errors import InputError, OutputExistsError
-from nst_rt.images import decoding
+from nst_rt.images import decoding, pillow
 from nst_rt.images.convert import resize, resize_to, tensor_to_frame
 from nst_rt.images.io import image_shape, load_image, load_picture, save_image
 from nst_rt.images.pillow import readable_image
@@ -337,3 +337,34 @@ def test_jpeg_is_decoded_no_smaller_than_needed(tmp_path: Path) -> None:
         small = load_image(tmp_path / "a.jpg", at_least=at_least)
         assert small.shape[-2:] == shape
         torch.testing.assert_close(small, resize_to(whole, shape), atol=0.02, rtol=0)
+
+
+def test_image_inside_an_icon_counts_against_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside = BytesIO()
+    Image.new("1", (12000, 12000)).save(inside, "PNG")
+    entry = struct.pack("<4B2H2L", 32, 32, 0, 0, 1, 32, len(inside.getvalue()), 22)
+    (tmp_path / "a.ico").write_bytes(struct.pack("<3H", 0, 1, 1) + entry + inside.getvalue())
+    limit = Image.MAX_IMAGE_PIXELS
+    with pytest.raises(InputError, match="maximum"):
+        load_image(tmp_path / "a.ico", max_pixels=10_000)
+    for module in (pillow, decoding):
+        monkeypatch.setattr(module, "available_memory", lambda _: 1.1e9)
+    with pytest.raises(InputError, match="memory"):
+        load_image(tmp_path / "a.ico")
+    assert limit == Image.MAX_IMAGE_PIXELS
+
+
+def test_postscript_is_not_run(tmp_path: Path) -> None:
+    script = "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 48\n%%EndComments\n{} loop\n"
+    (tmp_path / "a.jpg").write_text(script)
+    for read in (load_image, image_shape):
+        with pytest.raises(InputError, match=r"a\.jpg.*PostScript"):
+            read(tmp_path / "a.jpg")
+
+
+def test_values_that_are_no_numbers_are_black(tmp_path: Path) -> None:
+    values = np.array([[np.nan, 0.5], [np.inf, -np.inf]], np.float32)
+    image = loaded(Image.fromarray(values), tmp_path / "a.tif")
+    np.testing.assert_array_equal(image[:, :, 0], [[0, 0.5], [1, 0]])

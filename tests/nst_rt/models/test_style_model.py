@@ -1,4 +1,5 @@
 import json
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -152,6 +153,7 @@ def test_other_safetensors_files_are_an_error(
         ({"format_version": "99", "styles": "of the future"}, "format 99.* format 4"),
         ({"format_version": "one"}, ""),
         ({"format_version": "\N{SUPERSCRIPT TWO}"}, ""),
+        ({"format_version": "4" * 5000}, ""),
         ({"architecture": "slow"}, "'slow'.*fast, classic"),
         ({"architecture": "classic"}, "metadata"),
         ({"hyper_parameters": "{"}, "metadata"),
@@ -159,6 +161,11 @@ def test_other_safetensors_files_are_an_error(
         ({"hyper_parameters": '{"depth": 3}'}, "metadata"),
         ({"hyper_parameters": '{"trunk": "eight"}'}, "metadata"),
         ({"hyper_parameters": '{"trunk": -8}'}, "metadata"),
+        ({"hyper_parameters": '{"trunk": 1000000, "decoder": 1000000}'}, "trunk"),
+        ({"hyper_parameters": '{"blocks": 1000000000}'}, "blocks"),
+        ({"hyper_parameters": '{"dilation": 1000000000}'}, "dilation"),
+        ({"hyper_parameters": '{"dilation": 0}'}, "dilation"),
+        ({"hyper_parameters": "[" * 100000}, "metadata"),
         ({"hyper_parameters": "{}"}, "shape"),
         ({"hyper_parameters": None}, "metadata"),
         ({"training": "["}, "metadata"),
@@ -169,6 +176,17 @@ def test_other_safetensors_files_are_an_error(
         ({"styles": '[{"name": "a", "price": 3}]'}, "styles"),
         ({"styles": "[]"}, "styles"),
         ({"styles": None}, "styles"),
+        ({"styles": "[" * 100000}, "styles"),
+        ({"styles": '[{"name": 3}, {"name": "b"}]'}, "styles"),
+        ({"styles": '[{"name": ""}, {"name": "b"}]'}, "styles"),
+        ({"styles": '[{"name": "two\\nlines"}, {"name": "b"}]'}, "styles"),
+        ({"styles": '[{"name": "a"}, {"name": "a"}]'}, "styles"),
+        ({"styles": '[{"name": "a", "title": 3}, {"name": "b"}]'}, "styles"),
+        ({"styles": '[{"name": "a", "fingerprint": ["b"]}, {"name": "b"}]'}, "styles"),
+        ({"styles": json.dumps([{"name": str(number)} for number in range(20000)])}, "styles"),
+        ({"training": "[1]"}, "metadata"),
+        ({"training": '{"by_style": ["waves"]}'}, "metadata"),
+        ({"training": '{"earlier": [3]}'}, "metadata"),
         ({"styles": '[{"name": "alone"}]'}, "shape"),
     ],
 )
@@ -191,8 +209,12 @@ def test_damaged_metadata_is_an_error(
         ({"net.to_image.bias": None}, "net.to_image.bias"),
         ({"net.running_mean": torch.ones(1)}, "net.running_mean"),
         ({"net.to_image.bias": torch.ones(5)}, r"net.to_image.bias.*\(5,\).*\(12,\)"),
+        ({"net.to_image.bias": torch.full((12,), math.nan)}, "net.to_image.bias.*finite"),
+        ({"net.to_image.bias": torch.full((12,), math.inf)}, "net.to_image.bias.*finite"),
+        ({"net.to_image.bias": torch.ones(12, dtype=torch.float64) * 1e300}, "finite"),
+        ({"net.to_image.bias": torch.ones(12, dtype=torch.int64)}, "net.to_image.bias.*int64"),
     ],
-    ids=["missing", "unknown", "other shape"],
+    ids=["missing", "unknown", "other shape", "NaN", "infinite", "too large", "integers"],
 )
 def test_weights_that_do_not_fit_are_an_error(
     tmp_path: Path,

@@ -1,6 +1,7 @@
 import hashlib
 import io
 import urllib.error
+import zipfile
 from email.message import Message
 from importlib import resources
 from pathlib import Path
@@ -243,6 +244,13 @@ def _convolutions(count: int, shape: tuple[int, ...] = (1,)) -> dict[str, Tensor
         pytest.param(_convolutions(16), id="wrong shape"),
         pytest.param(_convolutions(16, (8, 3, 3, 3)), id="narrow"),
         pytest.param(dict.fromkeys(_convolutions(16), "text"), id="text"),
+        pytest.param(
+            {
+                "block1_conv1_W_q": torch.zeros(1, dtype=torch.uint8).expand(10**5, 10**5),
+                "block1_conv1_W_table": torch.zeros(256),
+            },
+            id="10 billion of one number",
+        ),
     ],
 )
 def test_weights_of_another_network_are_an_error(tmp_path: Path, state: object) -> None:
@@ -250,6 +258,28 @@ def test_weights_of_another_network_are_an_error(tmp_path: Path, state: object) 
     torch.save(state, file)
     with pytest.raises(WeightsError, match=str(file)):
         VGG19Features(["relu1_1"], weights=str(file))
+
+
+def test_weights_that_are_not_finite_are_an_error(
+    random_vgg19: nn.Sequential, tmp_path: Path
+) -> None:
+    state = {f"features.{name}": each.clone() for name, each in random_vgg19.state_dict().items()}
+    state["features.0.bias"][0] = torch.nan
+    torch.save(state, tmp_path / "a.pth")
+    with pytest.raises(WeightsError, match=r"1_1.*finite"):
+        load_weights(str(tmp_path / "a.pth"))
+
+
+def test_compressed_weights_are_not_unpacked(tmp_path: Path) -> None:
+    torch.save(torch.zeros(1000), tmp_path / "a.pth")
+    with (
+        zipfile.ZipFile(tmp_path / "a.pth") as stored,
+        zipfile.ZipFile(tmp_path / "b.pth", "w", zipfile.ZIP_DEFLATED) as packed,
+    ):
+        for name in stored.namelist():
+            packed.writestr(name, stored.read(name))
+    with pytest.raises(WeightsError, match="compressed"):
+        load_weights(str(tmp_path / "b.pth"))
 
 
 def test_code_in_a_pickle_does_not_run(tmp_path: Path) -> None:
