@@ -1,7 +1,7 @@
 """A Ray cluster of two nodes with a CPU core each, all on the loopback interface."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,6 @@ os.environ.update(_ENVIRONMENT)
 
 _STORE = 100 * 2**20  # bytes
 _NODE = {"num_cpus": 1, "object_store_memory": _STORE, "include_dashboard": False}
-_TREE = Path(__file__).parents[2]
-
-StartCluster = Callable[[], Any]
 
 
 def start_cluster() -> Any:
@@ -36,12 +33,12 @@ def start_cluster() -> Any:
 
 @pytest.fixture(scope="session")
 def cluster(cache: Path) -> Iterator[str]:
-    """Address of a cluster of two nodes; stop none of them."""
+    """Address of a cluster of two nodes; stop none of them.
+
+    What its workers are to import from the tests, pickle by value: of the tests' folders, Python
+    would take `nst_rt` for the package.
+    """
     pytest.importorskip("ray")
-    # Workers import what tests define, and nst-rt as this process does.
-    paths = [str(_TREE), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
-        nodes = start_cluster()
-        yield nodes.address
-        nodes.shutdown()
+    nodes = start_cluster()
+    yield nodes.address
+    nodes.shutdown()
