@@ -7,13 +7,19 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 
 from nst_rt.errors import PartialResultError, VideoError
 from nst_rt.files import is_disk_full
 from nst_rt.infer.backends import BackendName, Precision
-from nst_rt.infer.frame_stylizer import FrameStylizer, StyleOrStylizer, load_frame_stylizer
+from nst_rt.infer.frame_stylizer import (
+    FrameStylizer,
+    Preparation,
+    StyleOrStylizer,
+    load_frame_stylizer,
+)
 from nst_rt.infer.frames import Stages, TimedFrame, stylized_frames
 from nst_rt.infer.stability.stabilizer import stabilizer_for
 from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize
@@ -82,6 +88,17 @@ class VideoResult:
         """Frames per second, including decoding and encoding."""
         return (self.frames - self.resumed) / self.seconds
 
+    def checked(self, source: Path | str) -> "VideoResult":
+        """The result itself; raises a PartialResultError if parts of the source are missing."""
+        if self.damage:
+            parts = ", ".join(map(str, self.damage))
+            raise PartialResultError(
+                f"{source}: cannot be decoded: {parts}; {self.output} has the other {self.frames} "
+                "frames",
+                self,
+            )
+        return self
+
 
 def stylize_video(
     source: Path | str,
@@ -108,6 +125,7 @@ def stylize_video(
     overwrite: bool = False,
     resume: bool = False,
     segment: int = SEGMENT,
+    ray: str | None = None,
     progress: Progress | None = None,
 ) -> VideoResult:
     """Stylize a video: every frame at its exact time, with audio, subtitles and chapters.
@@ -140,6 +158,8 @@ def stylize_video(
         overwrite: whether to replace an existing output, or an interrupted conversion to it.
         resume: whether to continue an interrupted conversion, if there is one.
         segment: number of frames per segment.
+        ray: address of a Ray cluster whose machines share the work: `auto`, `HOST:6379` or
+            `ray://HOST:10001`; see `nst_rt.infer.farm.video.stylize_on_farm`.
         progress: called after each frame with the number of frames done, and that of all frames
             (an estimate; None if unknown).
 
@@ -155,18 +175,20 @@ def stylize_video(
         codec, crf, preset, start, end, size, scale, fps, stability, overwrite, resume, segment
     )
     output = default_output(source, style, strength=strength) if output is None else output
+    styling: dict[str, Any] = {
+        "fade": fade,
+        "strength": strength,
+        "preserve_colors": preserve_colors,
+        "compare": compare,
+        "stroke_size": stroke_size,
+        "backend": backend,
+        "device": device,
+        "precision": precision,
+    }
+    if ray is not None:
+        return _on_farm(source, output, Preparation.of(style, **styling), settings, ray, progress)
     request = check_conversion(source, output, settings)
-    frame_stylizer = load_frame_stylizer(
-        style,
-        fade=fade,
-        strength=strength,
-        preserve_colors=preserve_colors,
-        compare=compare,
-        stroke_size=stroke_size,
-        backend=backend,
-        device=device,
-        precision=precision,
-    )
+    frame_stylizer = load_frame_stylizer(style, **styling)
     reader = request.reader
     frame_stylizer.stabilizer = stabilizer_for(stability, settings.rate or reader.info.rate)
     begin = time.perf_counter()
@@ -186,14 +208,24 @@ def stylize_video(
         warnings=(*reader.warnings, *conversion.sink.warnings),
         damage=tuple(reader.damage),
     )
-    if result.damage:
-        parts = ", ".join(map(str, result.damage))
-        raise PartialResultError(
-            f"{source}: cannot be decoded: {parts}; {result.output} has the other {result.frames} "
-            "frames",
-            result,
-        )
-    return result
+    return result.checked(source)
+
+
+def _on_farm(
+    source: Path | str,
+    output: Path | str,
+    preparation: Preparation,
+    settings: ConversionSettings,
+    ray: str,
+    progress: Progress | None,
+) -> VideoResult:
+    from nst_rt.infer.farm.video import stylize_on_farm
+
+    videos = [(source, output)]
+    [(_, done)] = stylize_on_farm(videos, preparation, settings, ray=ray, progress=progress)
+    if isinstance(done, Exception):
+        raise done
+    return done
 
 
 class _Conversion:

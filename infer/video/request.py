@@ -168,18 +168,19 @@ def default_output(
     return Path(f"{stem}_{label_of(style, strength=strength)}{suffix}")
 
 
-def fingerprint(source: Path) -> dict[str, Any]:
-    """What distinguishes a source from others."""
+def fingerprint(source: Path, *, with_time: bool = True) -> dict[str, Any]:
+    """What distinguishes a source from others; `with_time`: also when a file was written."""
     if source.is_dir():
         # Of a link, what it points to, unless that is gone.
         found = [(f.name, f.stat() if f.exists() else f.lstat()) for f in source.iterdir()]
-        files = sorted((name, stat.st_size, stat.st_mtime_ns) for name, stat in found)
+        files = sorted((n, stat.st_size, stat.st_mtime_ns * with_time) for n, stat in found)
         return {"images of the source": hashlib.sha256(repr(files).encode()).hexdigest()[:16]}
     with source.open("rb") as file:
         beginning = hashlib.sha256(file.read(65536)).hexdigest()[:16]
+    stat = source.stat()
     return {
-        "bytes of the source": source.stat().st_size,
-        "time of the source": source.stat().st_mtime_ns,
+        "bytes of the source": stat.st_size,
+        **({"time of the source": stat.st_mtime_ns} if with_time else {}),
         "beginning of the source": beginning,
     }
 
