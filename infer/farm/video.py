@@ -202,4 +202,4 @@ class _Farm:
             # Measuring might end with another one on another machine.
             loading = {**preparation.loading, "backend": backend}
             reference = ray.put(replace(preparation, loading=loading))
-        return SentStyle(name, reference, identity)
+        return SentStyle(name, reference, identity, preparation.timeline)
