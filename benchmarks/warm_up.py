@@ -2,7 +2,8 @@
 
 A video is stabilized from its first frame on, and again from so many frames before frame AT on, as
 a worker of the farm does. Printed is how far the two differ, in levels of 255, at AT and 50 frames
-later, and how far frames AT and AT + 1 do; then the same with a cut of the scene 10 frames before AT.
+later, and how far frames AT and AT + 1 differ; then the same with a cut of the scene 10 frames
+before AT.
 
     python benchmarks/warm_up.py CLIP... [--at 200] [--size 256]
 """
