@@ -14,7 +14,7 @@ import numpy.typing as npt
 from nst_rt.errors import InputError
 from nst_rt.images.io import Frame
 from nst_rt.infer.backends import BackendName, Precision
-from nst_rt.infer.blend import Pass
+from nst_rt.infer.blend import Pass, StyleSet
 from nst_rt.infer.postprocess import PLAIN, PostProcessing
 from nst_rt.infer.stability.stabilizer import Layer, Stabilizer
 from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize
@@ -252,8 +252,6 @@ def next_ages(ages: Ages, names: Sequence[Hashable]) -> Ages:
 StyleOrStylizer: TypeAlias = AnyStyle | Timeline | Stylizer | FrameStylizer
 """A style in any form, styles over time, or something that was loaded from one."""
 
-_LOADING = ("strength", "stroke_size", "backend", "device", "precision", "memory")
-
 
 def load_frame_stylizer(
     style: StyleOrStylizer = "starry_night",
@@ -292,20 +290,66 @@ def load_frame_stylizer(
     if isinstance(style, FrameStylizer):
         _check_unset(style, settings)
         return style
-    loading: dict[str, Any] = {name: settings[name] for name in _LOADING}
-    timeline = None
-    if isinstance(style, Stylizer):
-        _check_unset(style, loading)
-        stylizer = style
-    else:
+    del settings["style"]
+    return Preparation.of(style, **settings).load()
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What a frame stylizer is made of: files are read, but no network is compiled yet.
+
+    It can be sent to other machines, unless it holds a stylizer with a compiled network.
+
+    Attributes:
+        styles: a set of styles, or a stylizer.
+        timeline: styles over time; None for what a stylizer is set to.
+        post_processing, stability: see `FrameStylizer` and `Stabilizer`.
+        loading: arguments of `Stylizer`.
+    """
+
+    styles: StyleSet | Stylizer
+    timeline: Timeline | None
+    post_processing: PostProcessing
+    stability: float
+    loading: Mapping[str, Any]
+
+    @classmethod
+    def of(
+        cls,
+        style: StyleOrStylizer,
+        *,
+        fade: float = DEFAULT_FADE,
+        preserve_colors: bool = False,
+        compare: bool = False,
+        stability: float = 0.0,
+        **loading: Any,
+    ) -> "Preparation":
+        """Prepare what `load_frame_stylizer` loads, with its arguments and errors."""
+        if isinstance(style, FrameStylizer):
+            stabilizer, made_of = style.stabilizer, (style.stylizer, style.timeline)
+            steady = 0.0 if stabilizer is None else stabilizer.stability
+            return cls(*made_of, style.post_processing, steady, {})
+        post_processing = PostProcessing(preserve_colors, compare)
+        if isinstance(style, Stylizer):
+            _check_unset(style, loading)
+            return cls(style, None, post_processing, stability, {})
         style_set, timeline = load_timeline(style, fade=fade)
-        stylizer = Stylizer(style_set, timeline.at(0), **loading)
-    return FrameStylizer(
-        stylizer,
-        timeline=timeline if timeline and len(timeline.moments) > 1 else None,
-        post_processing=PostProcessing(preserve_colors, compare),
-        stabilizer=Stabilizer(stability) if stability else None,
-    )
+        return cls(style_set, timeline, post_processing, stability, loading)
+
+    def load(self) -> FrameStylizer:
+        """Compile what is missing."""
+        timeline = self.timeline
+        if isinstance(self.styles, Stylizer):
+            stylizer = self.styles
+        else:
+            assert timeline is not None
+            stylizer = Stylizer(self.styles, timeline.at(0), **self.loading)
+        return FrameStylizer(
+            stylizer,
+            timeline=timeline if timeline and len(timeline.moments) > 1 else None,
+            post_processing=self.post_processing,
+            stabilizer=Stabilizer(self.stability) if self.stability else None,
+        )
 
 
 def label_of(style: StyleOrStylizer, *, strength: float = 1.0, over_time: bool = True) -> str:

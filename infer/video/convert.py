@@ -2,26 +2,29 @@
 
 import itertools
 import time
-from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 
 from nst_rt.errors import PartialResultError, VideoError
 from nst_rt.files import is_disk_full
-from nst_rt.images.io import Frame
-from nst_rt.infer.backends import IN_FLIGHT, BackendName, Precision
-from nst_rt.infer.frame_stylizer import FrameStylizer, StyleOrStylizer, load_frame_stylizer
-from nst_rt.infer.frames import TimedFrame
+from nst_rt.infer.backends import BackendName, Precision
+from nst_rt.infer.frame_stylizer import (
+    FrameStylizer,
+    Preparation,
+    StyleOrStylizer,
+    load_frame_stylizer,
+)
+from nst_rt.infer.frames import Stages, TimedFrame, stylized_frames
 from nst_rt.infer.stability.stabilizer import stabilizer_for
 from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize
-from nst_rt.infer.threads import GLANCE, PATIENCE, in_background, polled
+from nst_rt.infer.threads import GLANCE, PATIENCE, polled
 from nst_rt.infer.timeline import DEFAULT_FADE
-from nst_rt.infer.video.encoder import Shape
 from nst_rt.infer.video.probe import STDIO, Damage
 from nst_rt.infer.video.request import (
     SEGMENT,
@@ -38,7 +41,7 @@ from nst_rt.infer.video.segments import (
     work_folder,
 )
 from nst_rt.infer.video.tracks import Track, plan_tracks
-from nst_rt.infer.video.transforms import Size, at_rate
+from nst_rt.infer.video.transforms import Size
 from nst_rt.infer.video.writers import (
     FolderSink,
     SegmentSink,
@@ -49,7 +52,7 @@ from nst_rt.infer.video.writers import (
 )
 from nst_rt.progress import Progress, interrupts_deferred
 
-_AHEAD = 4  # stylized frames that wait to be encoded
+AHEAD = 4  # stylized frames that wait to be encoded
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,17 @@ class VideoResult:
         """Frames per second, including decoding and encoding."""
         return (self.frames - self.resumed) / self.seconds
 
+    def checked(self, source: Path | str) -> "VideoResult":
+        """The result itself; raises a PartialResultError if parts of the source are missing."""
+        if self.damage:
+            parts = ", ".join(map(str, self.damage))
+            raise PartialResultError(
+                f"{source}: cannot be decoded: {parts}; {self.output} has the other {self.frames} "
+                "frames",
+                self,
+            )
+        return self
+
 
 def stylize_video(
     source: Path | str,
@@ -111,6 +125,7 @@ def stylize_video(
     overwrite: bool = False,
     resume: bool = False,
     segment: int = SEGMENT,
+    ray: str | None = None,
     progress: Progress | None = None,
 ) -> VideoResult:
     """Stylize a video: every frame at its exact time, with audio, subtitles and chapters.
@@ -143,6 +158,8 @@ def stylize_video(
         overwrite: whether to replace an existing output, or an interrupted conversion to it.
         resume: whether to continue an interrupted conversion, if there is one.
         segment: number of frames per segment.
+        ray: address of a Ray cluster whose machines share the work: `auto`, `HOST:6379` or
+            `ray://HOST:10001`; see `nst_rt.infer.farm.video.stylize_on_farm`.
         progress: called after each frame with the number of frames done, and that of all frames
             (an estimate; None if unknown).
 
@@ -158,18 +175,20 @@ def stylize_video(
         codec, crf, preset, start, end, size, scale, fps, stability, overwrite, resume, segment
     )
     output = default_output(source, style, strength=strength) if output is None else output
+    styling: dict[str, Any] = {
+        "fade": fade,
+        "strength": strength,
+        "preserve_colors": preserve_colors,
+        "compare": compare,
+        "stroke_size": stroke_size,
+        "backend": backend,
+        "device": device,
+        "precision": precision,
+    }
+    if ray is not None:
+        return _on_farm(source, output, Preparation.of(style, **styling), settings, ray, progress)
     request = check_conversion(source, output, settings)
-    frame_stylizer = load_frame_stylizer(
-        style,
-        fade=fade,
-        strength=strength,
-        preserve_colors=preserve_colors,
-        compare=compare,
-        stroke_size=stroke_size,
-        backend=backend,
-        device=device,
-        precision=precision,
-    )
+    frame_stylizer = load_frame_stylizer(style, **styling)
     reader = request.reader
     frame_stylizer.stabilizer = stabilizer_for(stability, settings.rate or reader.info.rate)
     begin = time.perf_counter()
@@ -184,19 +203,29 @@ def stylize_video(
         audio=next((track.codec for track in copied if track.kind == "audio"), None),
         backend=str(frame_stylizer),
         resumed=conversion.resumed,
-        stages=conversion.stages,
+        stages=conversion.stages.seconds,
         tracks=conversion.tracks,
         warnings=(*reader.warnings, *conversion.sink.warnings),
         damage=tuple(reader.damage),
     )
-    if result.damage:
-        parts = ", ".join(map(str, result.damage))
-        raise PartialResultError(
-            f"{source}: cannot be decoded: {parts}; {result.output} has the other {result.frames} "
-            "frames",
-            result,
-        )
-    return result
+    return result.checked(source)
+
+
+def _on_farm(
+    source: Path | str,
+    output: Path | str,
+    preparation: Preparation,
+    settings: ConversionSettings,
+    ray: str,
+    progress: Progress | None,
+) -> VideoResult:
+    from nst_rt.infer.farm.video import stylize_on_farm
+
+    videos = [(source, output)]
+    [(_, done)] = stylize_on_farm(videos, preparation, settings, ray=ray, progress=progress)
+    if isinstance(done, Exception):
+        raise done
+    return done
 
 
 class _Conversion:
@@ -208,11 +237,9 @@ class _Conversion:
     def __init__(self, request: Request, frame_stylizer: FrameStylizer, stack: ExitStack) -> None:
         self._request, self._frame_stylizer = request, frame_stylizer
         self._reader = request.reader
-        # The rate of a folder is the one that it is read at.
-        self._rate = None if self._reader.path.is_dir() else request.settings.rate
         self._work: WorkFolder | None = None
         self.tracks: tuple[Track, ...] = ()
-        self.stages: dict[str, float] = {}
+        self.stages = Stages()
         self.sink = self._opened_sink(stack)
         self.resumed = self.done = 0 if self._work is None else self._work.frames
         checkpoint = None if self._work is None else self._work.checkpoint()
@@ -226,32 +253,33 @@ class _Conversion:
         changed = (str(track) for track in self.tracks if track.action != "copied")
         warn(self._request.output, [*changed, *self._unseen_styles()], self.sink.warnings)
         expected: float = self._reader.expected
-        if self._rate is not None:
-            expected = round(expected * self._rate / self._reader.info.rate)
+        if self._request.rate is not None:
+            expected = round(expected * self._request.rate / self._reader.info.rate)
         try:
             with (
                 interrupts_deferred() as interrupted,
-                closing(polled(self._stylized(), seconds=GLANCE, depth=_AHEAD)) as frames,
+                closing(polled(self._stylized(), seconds=GLANCE, depth=AHEAD)) as frames,
             ):
                 for item in frames:
                     if interrupted():
                         raise KeyboardInterrupt
                     if item is None:
                         continue
-                    with self._stage("encode"):
+                    with self.stages("encode"):
                         self.sink.write(*item)
                     self.done += 1
                     if progress:
                         progress(self.done, expected or None, "")
             if not self.done:
                 raise VideoError(f"{self._reader.path}: no frame of this video can be decoded")
-            with self._stage("assemble"):
+            with self.stages("assemble"):
                 self.sink.close()
         except BrokenPipeError:  # the reader of standard output has ended
             self.sink.abort()
             raise
         except (av.FFmpegError, OSError) as error:
-            raise self._unwritten(error, self.sink.abort()) from error
+            partial = self.sink.abort()
+            raise unwritten(self._request.output, self._work, error, partial) from error
         except BaseException:
             self.sink.abort()
             raise
@@ -271,77 +299,36 @@ class _Conversion:
 
     def _stylized(self) -> Generator[tuple[TimedFrame, Checkpoint | None], None, None]:
         """Stylized frames, with a checkpoint where a segment ends."""
-        count = itertools.count(self.done + 1)
-        source = None if self._mark is None else self._mark.pts
-        begun: deque[tuple[TimedFrame, Callable[[], Frame]]] = deque()
-        patience = PATIENCE if str(self._reader.path) == STDIO else None
-        with closing(in_background(self._decoded(), patience=patience)) as frames:
-            for timed in frames:
-                with self._stage("stylize"):
-                    seconds, repeated = float(timed.pts * self._time_base), timed.source == source
-                    finish = self._frame_stylizer.start(timed.image, seconds, repeated=repeated)
-                begun.append((timed, finish))
-                source = timed.source
-                if len(begun) == IN_FLIGHT:
-                    yield self._finished(next(count), *begun.popleft())
-            while begun:
-                yield self._finished(next(count), *begun.popleft())
-
-    def _finished(
-        self, count: int, timed: TimedFrame, finish: Callable[[], Frame]
-    ) -> tuple[TimedFrame, Checkpoint | None]:
-        with self._stage("stylize"):
-            image = finish()
-        checkpoint = None
-        if self._work is not None and count % self._request.settings.segment == 0:
-            mark = Mark(timed.source, frame_digest(timed.image))
-            checkpoint = Checkpoint(mark, self._frame_stylizer.state(), self._reader.state())
-        return replace(timed, image=image), checkpoint
-
-    @contextmanager
-    def _stage(self, name: str) -> Iterator[None]:
-        """Count the seconds that a stage is busy."""
-        begin = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.stages[name] = self.stages.get(name, 0.0) + time.perf_counter() - begin
-
-    def _decoded(self) -> Iterator[TimedFrame]:
-        frames = self._frames()
-        while True:
-            with self._stage("decode"):
-                timed = next(frames, None)
-            if timed is None:
-                return
-            yield timed
+        stylized = stylized_frames(
+            self._frames(),
+            self._frame_stylizer,
+            self._request.time_base,
+            self.stages,
+            after=None if self._mark is None else self._mark.pts,
+            patience=PATIENCE if str(self._reader.path) == STDIO else None,
+        )
+        with closing(stylized) as frames:
+            for count, (timed, image) in enumerate(frames, self.done + 1):
+                checkpoint = None
+                if self._work is not None and count % self._request.settings.segment == 0:
+                    mark = Mark(timed.source, frame_digest(timed.image))
+                    state = self._frame_stylizer.state()
+                    checkpoint = Checkpoint(mark, state, self._reader.state())
+                yield replace(timed, image=image), checkpoint
 
     def _frames(self) -> Iterator[TimedFrame]:
         """Frames to stylize, in ticks of the output."""
-        frames = self._reader.frames(self._mark)
-        if self._rate is not None:
-            frames = at_rate(frames, self._reader.time_base, self._rate)
+        frames = self._request.frames(self._mark)
         if self._work is None or not self._work.segments:
             return frames
         last = self._work.segments[-1].last
         return itertools.dropwhile(lambda timed: timed.pts <= last, frames)
 
-    @property
-    def _time_base(self) -> Fraction:
-        return self._reader.time_base if self._rate is None else 1 / self._rate
-
-    def _shape(self, image: Frame) -> Shape:
-        """Properties of the output, known when the first frame has come."""
-        height, width = image.shape[:2]
-        info, aspect = self._reader.info, self._reader.aspect
-        return Shape(width, height, aspect, self._rate or info.rate, self._time_base, info.colors)
-
     def _opened_sink(self, stack: ExitStack) -> VideoSink:
         """The sink of the output; also sets `tracks` and, for segments, the work folder."""
         request, reader = self._request, self._request.reader
         output, settings = request.output, request.settings
-        start = float((settings.start or 0) + reader.info.origin * reader.time_base)
-        end = None if settings.end is None else settings.end - (settings.start or 0) + start
+        start, end = request.span
         if (source := stack.enter_context(reader.container())) is not None:
             suffix = ".mkv" if str(output) == STDIO else output.suffix.lower()
             self.tracks = tuple(plan_tracks(source, suffix).values())
@@ -349,7 +336,7 @@ class _Conversion:
             return FolderSink(output)
         if request.encoding is None or STDIO in (str(output), str(reader.path)):
             return StreamSink(
-                output, request.encoding, self._shape, source, reader.others, start=start, end=end
+                output, request.encoding, request.shape, source, reader.others, start=start, end=end
             )
         plan = request.plan(self._frame_stylizer.identity)
         self._work = stack.enter_context(
@@ -357,18 +344,26 @@ class _Conversion:
         )
         encoding, tracks = request.encoding, reader.container
         return SegmentSink(
-            output, self._work, encoding, self._shape, tracks=tracks, start=start, end=end
+            output, self._work, encoding, request.shape, tracks=tracks, start=start, end=end
         )
 
-    def _unwritten(self, error: av.FFmpegError | OSError, partial: Path | None) -> Exception:
-        """What to raise where the output cannot be written."""
-        reason = f"{self._request.output}: cannot be written ({error.strerror or error})"
-        if self._work is not None and self._work.segments:
-            room = "make room, then " if is_disk_full(error) else ""
-            return PartialResultError(
-                f"{reason}; {self._work.frames} frames are kept in {self._work.path}; "
-                f"{room}`resume` continues"
-            )
-        if partial is not None:
-            return PartialResultError(f"{reason}; what was finished is in {partial}")
-        return VideoError(reason)
+
+def unwritten(
+    output: Path, work: WorkFolder | None, error: av.FFmpegError | OSError, partial: Path | None
+) -> Exception:
+    """What to raise where the output cannot be written.
+
+    Args:
+        output, work: the output, and its work folder if it has one.
+        error: what happened.
+        partial: the file that plays, if there is one.
+    """
+    reason = f"{output}: cannot be written ({error.strerror or error})"
+    if work is not None and work.segments:
+        room = "make room, then " if is_disk_full(error) else ""
+        return PartialResultError(
+            f"{reason}; {work.frames} frames are kept in {work.path}; {room}`resume` continues"
+        )
+    if partial is not None:
+        return PartialResultError(f"{reason}; what was finished is in {partial}")
+    return VideoError(reason)

@@ -117,6 +117,17 @@ class VideoReader(VideoSource):
             end = min(end, self.info.seconds(self._end))
         return max(round((end - self.info.seconds(self._first)) * self.info.rate), 1)
 
+    def displayed(self, tick: int) -> int | None:
+        """The time of a frame with this tick of the file; None before `start` and after `end`."""
+        if tick < self._first or (self._end is not None and tick >= self._end):
+            return None
+        return tick - self._first
+
+    def end_after(self, pts: int, duration: int) -> int:
+        """Time at which the last frame ends, by its own time and the duration of its packet."""
+        end = self._stream_end(pts, duration or self._frame_ticks)
+        return (end if self._end is None else min(end, self._end)) - self._first
+
     def state(self) -> dict[str, Any]:
         return {**super().state(), "shapes": self._shapes}
 
@@ -135,7 +146,7 @@ class VideoReader(VideoSource):
         known = self.damage
         frames = self._frames(after.pts + self._first)
         for timed in frames:
-            if timed.pts == after.pts and frame_digest(timed.image) == after.digest:
+            if timed.pts == after.pts and after.digest in ("", frame_digest(timed.image)):
                 yield timed
                 yield from frames
                 return
@@ -185,25 +196,25 @@ class VideoReader(VideoSource):
             held = TimedFrame(image, pts, picture.duration or self._frame_ticks, pts)
         self._look_for_a_missing_end()
         if held is not None:
-            yield self._shown_until(self._stream_end(held), held)
+            yield self._shown_until(self._stream_end(held.pts, held.duration), held)
 
     def _shown_until(self, tick: int, timed: TimedFrame) -> TimedFrame:
         """The frame, displayed until a tick of the file or until `end`."""
         end = tick if self._end is None else min(tick, self._end)
         return replace(timed, duration=end - self._first - timed.pts)
 
-    def _stream_end(self, last: TimedFrame) -> int:
-        """Tick at which the last frame ends.
+    def _stream_end(self, pts: int, duration: int) -> int:
+        """Tick of the file at which the last frame ends.
 
         In MP4 and MOV the duration of a frame is the time to the one stored after it, which is not
         the one displayed next, so the duration of the stream decides.
         """
-        begin = self._first + last.pts
+        begin = self._first + pts
         if self._knows_its_end and self.info.duration and not self.damage:
             end = self.info.start + round(self.info.duration / self.time_base)
             if end > begin:
                 return end
-        return begin + last.duration
+        return begin + duration
 
     def _decoded(self, target: int | None) -> Iterator[av.VideoFrame]:
         """Deinterlaced frames from the key frame before `target` on, in ticks of the file."""

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import queue
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -13,10 +13,12 @@ import cv2
 
 from nst_rt.errors import InputError, OutputExistsError
 from nst_rt.files import check_format, check_output, partial_path
+from nst_rt.images.io import Frame
 from nst_rt.infer.backends import installed_version
 from nst_rt.infer.frame_stylizer import StyleOrStylizer, label_of
+from nst_rt.infer.frames import TimedFrame
 from nst_rt.infer.stability.stabilizer import check_stability
-from nst_rt.infer.video.encoder import VIDEO_SUFFIXES, Encoding, choose_encoding
+from nst_rt.infer.video.encoder import VIDEO_SUFFIXES, Encoding, Shape, choose_encoding
 from nst_rt.infer.video.picture_reader import (
     FOLDER_RATE,
     PICTURE_SUFFIXES,
@@ -25,8 +27,8 @@ from nst_rt.infer.video.picture_reader import (
 )
 from nst_rt.infer.video.probe import STDIO, Packet
 from nst_rt.infer.video.reader import VideoReader
-from nst_rt.infer.video.segments import VideoSource, work_path
-from nst_rt.infer.video.transforms import Size, check_shape, exact_rate
+from nst_rt.infer.video.segments import Mark, VideoSource, work_path
+from nst_rt.infer.video.transforms import Size, at_rate, check_shape, exact_rate
 from nst_rt.infer.video.writers import ANIMATION_SUFFIXES, check_pattern, is_pattern
 from nst_rt.version import __version__
 
@@ -75,13 +77,45 @@ class Request:
     encoding: Encoding | None
     settings: ConversionSettings
 
+    @property
+    def rate(self) -> Fraction | None:
+        """Constant rate that frames are brought to; a folder is read at its rate."""
+        return None if self.reader.path.is_dir() else self.settings.rate
+
+    @property
+    def time_base(self) -> Fraction:
+        """Seconds per tick of the output."""
+        return self.reader.time_base if self.rate is None else 1 / self.rate
+
+    @property
+    def span(self) -> tuple[float, float | None]:
+        """Seconds of the source's other tracks to copy: start, and end or None."""
+        settings, origin = self.settings, self.reader.info.origin * self.reader.time_base
+        start = float((settings.start or 0) + origin)
+        end = None if settings.end is None else settings.end - (settings.start or 0) + start
+        return start, end
+
+    def shape(self, image: Frame) -> Shape:
+        """Properties of the output, known when the first frame has come."""
+        height, width = image.shape[:2]
+        info, aspect = self.reader.info, self.reader.aspect
+        rate = self.rate or info.rate
+        return Shape(width, height, aspect, rate, self.time_base, info.colors)
+
+    def frames(self, after: Mark | None = None) -> Iterator[TimedFrame]:
+        """Frames to stylize, in ticks of the output; see `VideoSource.frames`."""
+        frames = self.reader.frames(after)
+        if self.rate is None:
+            return frames
+        return at_rate(frames, self.reader.time_base, self.rate)
+
     def plan(self, identity: Mapping[str, Any]) -> dict[str, Any]:
         """All that decides what the output will be, with the identity of the frame stylizer."""
         assert self.encoding is not None
         settings = self.settings
         same = ("start", "end", "size", "scale", "segment")
         return {
-            **_fingerprint(self.reader.path),
+            **fingerprint(self.reader.path),
             **{name: getattr(settings, name) for name in same},
             "fps": settings.rate,
             **asdict(self.encoding),
@@ -111,7 +145,7 @@ def check_conversion(
         in_one_go = str(output)
     if settings.resume and in_one_go:
         raise InputError(f"`resume` does not work with {in_one_go}, which is written in one go")
-    reader = _reader(source, output, encoding, settings)
+    reader = open_reader(source, output, encoding, settings)
     _check_apart(reader.path, output)
     return Request(output, reader, encoding, settings)
 
@@ -134,18 +168,19 @@ def default_output(
     return Path(f"{stem}_{label_of(style, strength=strength)}{suffix}")
 
 
-def _fingerprint(source: Path) -> dict[str, Any]:
-    """What distinguishes a source from others."""
+def fingerprint(source: Path, *, with_time: bool = True) -> dict[str, Any]:
+    """What distinguishes a source from others; `with_time`: also when a file was written."""
     if source.is_dir():
         # Of a link, what it points to, unless that is gone.
         found = [(f.name, f.stat() if f.exists() else f.lstat()) for f in source.iterdir()]
-        files = sorted((name, stat.st_size, stat.st_mtime_ns) for name, stat in found)
+        files = sorted((n, stat.st_size, stat.st_mtime_ns * with_time) for n, stat in found)
         return {"images of the source": hashlib.sha256(repr(files).encode()).hexdigest()[:16]}
     with source.open("rb") as file:
         beginning = hashlib.sha256(file.read(65536)).hexdigest()[:16]
+    stat = source.stat()
     return {
-        "bytes of the source": source.stat().st_size,
-        "time of the source": source.stat().st_mtime_ns,
+        "bytes of the source": stat.st_size,
+        **({"time of the source": stat.st_mtime_ns} if with_time else {}),
         "beginning of the source": beginning,
     }
 
@@ -190,9 +225,10 @@ def _check_output(output: Path | str, settings: ConversionSettings) -> tuple[Pat
     return output, choose_encoding(suffix, **given)
 
 
-def _reader(
+def open_reader(
     source: Path | str, output: Path, encoding: Encoding | None, settings: ConversionSettings
 ) -> VideoSource:
+    """The reader of a source for an output; see `check_conversion`."""
     given = {name: getattr(settings, name) for name in ("start", "end", "size", "scale")}
     if str(source) != STDIO and Path(source).is_dir():
         return PictureReader(source, rate=settings.rate or FOLDER_RATE, **given)

@@ -3,11 +3,13 @@
 `OUT.EXT.partial/` holds, for segment 7, its video (`000007.nut`; NUT keeps timestamps exact), the
 state to continue after it (`000007.npz`) and, written last, its record (`000007.json`): a segment
 with a record is complete. `plan.json` holds the settings of the conversion. Every file appears
-complete, once it is synced to disk.
+complete, once it is synced to disk. Segments that the machines of a farm have made come in any
+order, and without states.
 """
 
 import contextlib
 import hashlib
+import itertools
 import json
 import logging
 import queue
@@ -43,7 +45,10 @@ _PLAN, _LOCK, _OPEN = "plan.json", "lock", "open.nut"
 
 @dataclass(frozen=True)
 class Mark:
-    """A frame of the source to continue after: its time in ticks, and a digest of its pixels."""
+    """A frame of the source to continue after: its time in ticks, and a digest of its pixels.
+
+    Without a digest the time alone identifies the frame.
+    """
 
     pts: int
     digest: str
@@ -126,7 +131,7 @@ class Segment:
     """A finished segment.
 
     Attributes:
-        frames: number of frames.
+        frames: number of frames; 0 in a farm's segment none of whose frames could be decoded.
         first, last: times of the first and last frame, in ticks of the output.
         duration: of the last frame, in ticks.
         delay: number of frames by which packets are out of display order.
@@ -157,21 +162,36 @@ class Checkpoint:
 class WorkFolder:
     """The folder of an unfinished output, used by one process at a time; see `work_folder`.
 
+    Args:
+        path: of the folder.
+        any_order: whether segments may be missing before the last one, as in a farm.
+
     Attributes:
         path: of the folder.
         open_video: file of the segment that is being written.
-        segments: finished segments.
-        shape: of their frames, None before the first.
+        shape: of the frames of the finished segments, None before the first.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, any_order: bool = False) -> None:
         self.path, self.open_video = path, path / _OPEN
-        self.segments: list[Segment] = []
         self.shape: Shape | None = None
-        while (record := self._file(len(self.segments), "json")).exists():
-            facts = _facts(record)
-            self.segments.append(Segment(**facts["segment"]))
+        self._finished: dict[int, Segment] = {}
+        records = {int(file.stem): file for file in path.glob("[0-9]*.json")}
+        numbers = itertools.takewhile(records.__contains__, itertools.count())
+        for number in sorted(records) if any_order else numbers:
+            facts = _facts(records[number])
+            self._finished[number] = Segment(**facts["segment"])
             self.shape = Shape.from_facts(facts["shape"])
+
+    @property
+    def segments(self) -> list[Segment]:
+        """Finished segments in order."""
+        return [self._finished[number] for number in sorted(self._finished)]
+
+    @property
+    def numbers(self) -> set[int]:
+        """Numbers of the finished segments, from 0 on."""
+        return set(self._finished)
 
     @property
     def frames(self) -> int:
@@ -181,12 +201,14 @@ class WorkFolder:
     def parts(self) -> list[tuple[Segment, Path]]:
         """The finished segments and their files."""
         return [
-            (segment, self._file(number, "nut")) for number, segment in enumerate(self.segments)
+            (segment, self._file(number, "nut"))
+            for number, segment in sorted(self._finished.items())
+            if segment.frames
         ]
 
     def add(self, segment: Segment, shape: Shape, checkpoint: Checkpoint) -> None:
         """Turn the segment that was being written into a finished one."""
-        number = len(self.segments)
+        number = len(self._finished)
         sync(self.open_video)
         self.open_video.replace(self._file(number, "nut"))
         with _written(self._file(number, "npz")) as file:
@@ -199,16 +221,37 @@ class WorkFolder:
             "source": dict(checkpoint.source),
         }
         _write_facts(self._file(number, "json"), record)
-        self.segments.append(segment)
+        self._finished[number] = segment
         self.shape = shape
         if number:
             self._file(number - 1, "npz").unlink(missing_ok=True)
 
+    def put(
+        self, number: int, segment: Segment, video: bytes, shape: Shape, source: Mapping[str, Any]
+    ) -> None:
+        """Keep a segment that was made elsewhere, in any order; it cannot be continued after.
+
+        Args:
+            number, segment, video, shape: place from 0 on, the segment, its file and frames.
+            source: what became known of the source, as JSON values, for `facts`.
+        """
+        if segment.frames:
+            with _written(self._file(number, "nut")) as file:
+                file.write(video)
+        record = {"segment": asdict(segment), "shape": asdict(shape), "source": dict(source)}
+        _write_facts(self._file(number, "json"), record)
+        self._finished[number] = segment
+        self.shape = shape
+
+    def facts(self) -> list[dict[str, Any]]:
+        """What became known of the source with each finished segment, in order."""
+        return [_facts(self._file(number, "json"))["source"] for number in sorted(self._finished)]
+
     def checkpoint(self) -> Checkpoint | None:
         """Where to continue; None at the beginning."""
-        if not self.segments:
+        if not self._finished:
             return None
-        number = len(self.segments) - 1
+        number = len(self._finished) - 1
         facts = _facts(self._file(number, "json"))
         with np.load(self._file(number, "npz")) as stored:
             state = {name: stored[name] for name in stored.files}
@@ -266,7 +309,7 @@ def work_path(output: Path) -> Path:
 
 @contextmanager
 def work_folder(
-    output: Path, plan: Mapping[str, Any], *, resume: bool, overwrite: bool
+    output: Path, plan: Mapping[str, Any], *, resume: bool, overwrite: bool, any_order: bool = False
 ) -> Iterator[WorkFolder]:
     """Open the work folder of an output, locked for this process.
 
@@ -274,6 +317,7 @@ def work_folder(
         output: file to make.
         plan: all that decides what it will be, as JSON values.
         resume, overwrite: whether to continue or to discard an interrupted conversion.
+        any_order: see `WorkFolder`.
 
     Raises:
         OutputExistsError: there is an interrupted conversion, and neither was asked for.
@@ -288,18 +332,19 @@ def work_folder(
     except filelock.Timeout as error:
         raise InputError(f"{output}: another conversion is writing this file") from error
     try:
-        if not resume and not overwrite and WorkFolder(path).segments:
+        is_begun = any(path.glob("[0-9]*.json"))
+        if is_begun and not resume and not overwrite:
             raise OutputExistsError(
                 f"{output}: has an interrupted conversion in {path}; `resume` continues it, "
                 "`overwrite` starts over"
             )
-        if resume and WorkFolder(path).segments:
+        if is_begun and resume:
             now = json.loads(_json(plan))  # tuples become lists, as in the file
             check_record(output, _facts(path / _PLAN), now)
         else:
             _empty(path)
             _write_facts(path / _PLAN, plan)
-        yield WorkFolder(path)
+        yield WorkFolder(path, any_order=any_order)
     finally:
         lock.release()
 

@@ -1,0 +1,1 @@
+"""The farm: work spread over the machines of a Ray cluster."""
