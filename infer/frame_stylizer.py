@@ -316,7 +316,7 @@ class Preparation:
     @classmethod
     def of(
         cls,
-        style: StyleOrStylizer,
+        style: StyleOrStylizer = "starry_night",
         *,
         fade: float = DEFAULT_FADE,
         preserve_colors: bool = False,

@@ -1,6 +1,7 @@
 """Stylize video files; audio, subtitles and timestamps are kept."""
 
 import argparse
+from collections.abc import Iterator
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 _STDIO = "-"
 # Settings that may differ when the videos of a folder are resumed, as on another machine.
-_NOT_RECORDED = ("resume", "overwrite", "segment", "backend", "device", "precision")
+_NOT_RECORDED = ("resume", "overwrite", "segment", "ray", "backend", "device", "precision")
 _NAMED = 3  # images beside videos that a message names
 _STABILIZER = "nst_rt.infer.stability.stabilizer"
 
@@ -50,6 +51,7 @@ EXAMPLES = (
     "film.mp4 -o out.mp4 --style starry_night@0,great_wave@12.5 --fade 2",
     "film.mkv --start 1:30 --end 2:00 --resume",
     "*.mp4 -o stylized/ --codec hevc",
+    "films/ -o stylized/ --ray auto --resume",
 )
 DEFAULTS_OF = "nst_rt.infer.video.convert:stylize_video"
 
@@ -124,6 +126,12 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
         metavar="N",
         help="frames per segment, the most that an interruption loses",
     )
+    add(
+        "--ray",
+        metavar="ADDRESS",
+        help="share the work among the machines of a Ray cluster: auto for the cluster that this "
+        "machine belongs to, HOST:6379, or ray://HOST:10001 from outside; see docs/farm.md",
+    )
     add_style_arguments(p, over_time=True)
     add_backend_arguments(p)
     add_overwrite(p)
@@ -185,11 +193,10 @@ def conversion_report(done: "VideoResult") -> Report:
 def _several(sources: list[str], output: str | None, options: dict[str, Any]) -> Report:
     """Convert each file into a folder; a bad one does not stop the others."""
     with loading():
-        from nst_rt.infer.frame_stylizer import load_frame_stylizer
-    from nst_rt.infer.video import ConversionSettings, check_conversion, work_path
+        from nst_rt.infer.video import ConversionSettings, work_path
 
     targets = _targets(sources, output, _naming(options))
-    of_styles = options.keys() - {field.name for field in fields(ConversionSettings)}
+    of_styles = options.keys() - {"ray", *(field.name for field in fields(ConversionSettings))}
     style_settings = {name: options.pop(name) for name in of_styles}
     resume, overwrite = (bool(options.get(name)) for name in ("resume", "overwrite"))
     settings = _recorded({**style_settings, **options})
@@ -198,27 +205,29 @@ def _several(sources: list[str], output: str | None, options: dict[str, Any]) ->
     # Without either option, existing videos stay, and so does the record of their settings.
     if output is not None and (resume or overwrite or not any_made):
         record_folder(Path(output), settings, resume=resume and any_made, replaces=replaces)
-    frame_stylizer: FrameStylizer | None = None
     reports: list[Report] = []
     failed: dict[str, str] = {}
-    kept, partial = 0, False
-    for name, target in targets.items():
-        if resume and target.exists() and not work_path(target).exists():
-            kept += 1
-            continue
-        try:
-            check_conversion(name, target, ConversionSettings(**options))
-            frame_stylizer = frame_stylizer or load_frame_stylizer(**style_settings)
-            reports.append(_converted(name, str(target), {**options, "style": frame_stylizer}))
-        except InterruptedWorkError as error:
-            if not replaces:
-                raise
-            text = f"interrupted: {output} still has earlier videos; `overwrite` starts over"
-            raise InterruptedWorkError(text) from error
-        except Exception as error:  # of any kind: the other files go on
-            partial |= isinstance(error, PartialResultError)
-            failed[name] = _reason(name, error)
+    partial = False
+    wanted = {
+        name: target
+        for name, target in targets.items()
+        if not (resume and target.exists() and not work_path(target).exists())
+    }
+    kept = len(targets) - len(wanted)
+    make = _on_farm if "ray" in options else _one_by_one
+    try:
+        for name, made in make(wanted, style_settings, options) if wanted else ():
+            if isinstance(made, Report):
+                reports.append(made)
+                continue
+            partial |= isinstance(made, PartialResultError)
+            failed[name] = _reason(name, made)
             tell(failed[name])
+    except InterruptedWorkError as error:
+        if not replaces:
+            raise
+        text = f"interrupted: {output} still has earlier videos; `overwrite` starts over"
+        raise InterruptedWorkError(text) from error
     if output is not None and replaces and not failed:
         record_folder(Path(output), settings, resume=False)
     if failed and not (reports or kept or partial):
@@ -230,6 +239,59 @@ def _several(sources: list[str], output: str | None, options: dict[str, Any]) ->
     facts = {"videos": [report.facts for report in reports], "kept": kept, "failed": failed}
     lacking = failed or any(report.exit_code for report in reports)
     return Report("\n".join(lines), facts, PartialResultError.exit_code if lacking else 0)
+
+
+def _one_by_one(
+    targets: dict[str, Path], style_settings: dict[str, Any], options: dict[str, Any]
+) -> Iterator[tuple[str, Report | Exception]]:
+    """Convert each file; of any kind of error, the other files go on."""
+    from nst_rt.infer.frame_stylizer import load_frame_stylizer
+    from nst_rt.infer.video import ConversionSettings, check_conversion
+
+    frame_stylizer: FrameStylizer | None = None
+    for name, target in targets.items():
+        try:
+            check_conversion(name, target, ConversionSettings(**options))
+            frame_stylizer = frame_stylizer or load_frame_stylizer(**style_settings)
+            report = _converted(name, str(target), {**options, "style": frame_stylizer})
+        except InterruptedWorkError:
+            raise
+        except Exception as error:
+            yield name, error
+        else:
+            yield name, report
+
+
+def _on_farm(
+    targets: dict[str, Path], style_settings: dict[str, Any], options: dict[str, Any]
+) -> Iterator[tuple[str, Report | Exception]]:
+    """Convert the files on a Ray cluster, several at a time where they are short."""
+    from nst_rt.infer.farm.video import stylize_on_farm
+    from nst_rt.infer.frame_stylizer import Preparation
+    from nst_rt.infer.video import ConversionSettings
+
+    address, options = options["ray"], {k: v for k, v in options.items() if k != "ray"}
+    settings = ConversionSettings(**options)
+    preparation = Preparation.of(**style_settings)
+    try:
+        with progress(quantity(len(targets), "video")) as advance:
+            videos = targets.items()
+            farm = stylize_on_farm(videos, preparation, settings, ray=address, progress=advance)
+            for name, done in farm:
+                yield str(name), _reported(done)
+    except KeyboardInterrupt as error:
+        text = "interrupted; the same command with `resume` continues"
+        raise InterruptedWorkError(text) from error
+
+
+def _reported(done: "VideoResult | Exception") -> Report | Exception:
+    """The report of a result, also where parts of the source are missing; else the error."""
+    from nst_rt.infer.video import VideoResult
+
+    if isinstance(done, PartialResultError) and isinstance(done.result, VideoResult):
+        tell(str(done))
+        done = done.result
+    return conversion_report(done) if isinstance(done, VideoResult) else done
 
 
 def _recorded(options: dict[str, Any]) -> dict[str, str]:
@@ -246,17 +308,16 @@ def _reason(name: str, error: Exception) -> str:
 
 def _converted(source: str, output: str, options: dict[str, Any]) -> Report:
     from nst_rt.files import partial_path
-    from nst_rt.infer.video import VideoResult, stylize_video, work_path
+    from nst_rt.infer.video import stylize_video, work_path
 
     try:
         with progress(Path(source).name or "converting") as advance:
             done = stylize_video(source, output, progress=advance, **options)
         return conversion_report(done)
     except PartialResultError as error:
-        if not isinstance(error.result, VideoResult):
+        if isinstance(report := _reported(error), Exception):
             raise
-        tell(str(error))
-        return conversion_report(error.result)
+        return report
     except KeyboardInterrupt as error:
         kept = partial_path(Path(output))
         told = ["interrupted"]

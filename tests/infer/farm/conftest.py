@@ -1,34 +1,12 @@
-"""A Ray cluster of two nodes with a CPU core each, all on the loopback interface."""
+"""A Ray cluster that the tests share."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pytest
-
-# Before Ray is imported: without it Ray replaces 127.0.0.1 by the machine's address.
-_ENVIRONMENT = {
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "OMP_NUM_THREADS": "1",
-}
-os.environ.update(_ENVIRONMENT)
-
-_STORE = 100 * 2**20  # bytes
-_NODE = {"num_cpus": 1, "object_store_memory": _STORE, "include_dashboard": False}
-
-
-def start_cluster() -> Any:
-    """A new cluster of two nodes; its `address` is what `connected` takes."""
-    from ray.cluster_utils import Cluster
-
-    cluster = Cluster()
-    for _ in range(2):
-        cluster.add_node(node_ip_address="127.0.0.1", **_NODE)
-    cluster.wait_for_nodes()
-    return cluster
+from clips import write_clip
+from farm_cluster import moving_frame, start_cluster
 
 
 @pytest.fixture(scope="session")
@@ -42,3 +20,18 @@ def cluster(cache: Path) -> Iterator[str]:
     nodes = start_cluster()
     yield nodes.address
     nodes.shutdown()
+
+
+@pytest.fixture(scope="session")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """60 frames at a variable rate, each brighter than the one before, with sound."""
+    times = np.cumsum(np.random.default_rng(0).integers(200, 900, 60)) - 200
+    return write_clip(
+        tmp_path_factory.mktemp("source") / "in.mp4",
+        pts=times.tolist(),
+        size=(96, 64),
+        audio="aac",
+        audio_seconds=2.5,
+        options={"g": "13"},
+        picture=moving_frame,
+    )
