@@ -53,8 +53,8 @@ def _end_of_process(record: logging.LogRecord) -> bool:
     """Say in our words why this process will be killed; nothing else passes the filter."""
     if ended := re.search(r"terminated with code (-?\d+)", record.getMessage()):
         logger.error(
-            "another process of this training ended with code %s, which ends all of them; "
-            "`resume` continues from the last checkpoint",
+            "another process of this training ended with code %s, which ends all of them; the "
+            "last checkpoint is kept",
             ended[1],
         )
     return False

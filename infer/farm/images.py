@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import uuid
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -284,9 +285,11 @@ def _sent(preparation: Preparation, workers: Workers) -> tuple[tuple[str, Any], 
     if outcome.error is not None:
         raise InputError(outcome.error)
     backend, _ = outcome.value
-    # Measuring might end with another one on another machine.
-    fixed = replace(preparation, loading={**preparation.loading, "backend": backend})
-    return (name, ray.put(fixed)), backend
+    if preparation.loading:
+        # Measuring might end with another one on another machine.
+        loading = {**preparation.loading, "backend": backend}
+        reference = ray.put(replace(preparation, loading=loading))
+    return (name, reference), backend
 
 
 def _check_shared(cluster: Cluster, folder: Path, photo: Path) -> None:
@@ -320,7 +323,10 @@ def _quiet_ray_data() -> Iterator[None]:
         for name, value in ours.items():
             setattr(context, name, value)
         logger.setLevel(logging.CRITICAL)
-        yield
+        with warnings.catch_warnings():
+            # Of the number of retries, which Ray Data takes in no other way.
+            warnings.filterwarnings("ignore", message=".*ray_remote_args")
+            yield
     finally:
         logger.setLevel(level)
         for name, value in before.items():

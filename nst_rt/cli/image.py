@@ -104,6 +104,8 @@ def run(
 
 def _farmed(photos: list[str], output: str | None, *, ray: str, **options: Any) -> Report:
     """Stylize photos on the machines of a Ray cluster."""
+    # What Ray's own libraries log on the screen is for its developers.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     with loading(), needs_extra("farm", "`ray`"):
         from nst_rt.infer.farm.images import stylize_images_on_farm
 
