@@ -2,8 +2,10 @@
 
 import logging
 import os
+import signal
 import socket
 import struct
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -154,7 +156,8 @@ def connected(address: str = AUTO) -> Iterator[Cluster]:
     if not was_connected:
         _check_reachable(address)
         try:
-            ray.init(address, log_to_driver=False, logging_level=logging.CRITICAL)
+            with _sigterm_kept():
+                ray.init(address, log_to_driver=False, logging_level=logging.CRITICAL)
         # Ray raises all kinds, such as RuntimeError for another version of Ray or Python.
         except Exception as error:
             raise InputError(f"`ray` {address}: {one_line(error)}") from error
@@ -165,6 +168,19 @@ def connected(address: str = AUTO) -> Iterator[Cluster]:
     finally:
         if not was_connected:
             ray.shutdown()
+
+
+@contextmanager
+def _sigterm_kept() -> Iterator[None]:
+    """Undo that Ray makes SIGTERM end the process at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def attempt(function: Callable[..., Any], *arguments: Any) -> Outcome:

@@ -19,7 +19,8 @@ from nst_rt.infer.farm.cluster import Cluster
 from nst_rt.infer.farm.plan import WARM_UP, Piece, cut
 from nst_rt.infer.farm.segment import Job, Made, sees
 from nst_rt.infer.stability.stabilizer import stabilizer_for
-from nst_rt.infer.video.convert import VideoResult, unwritten
+from nst_rt.infer.timeline import Timeline
+from nst_rt.infer.video.convert import VideoResult, unseen_styles, unwritten
 from nst_rt.infer.video.picture_reader import PictureReader
 from nst_rt.infer.video.probe import STDIO, Damage, with_damage
 from nst_rt.infer.video.request import ConversionSettings, Request, check_conversion, fingerprint
@@ -43,11 +44,13 @@ class SentStyle:
         name: a key that identifies it.
         preparation: reference to the `Preparation`.
         identity: of the frame stylizer that a worker makes of it.
+        timeline: styles over time, None for a stylizer.
     """
 
     name: str
     preparation: Any
     identity: Mapping[str, str]
+    timeline: Timeline | None
 
 
 class FarmedVideo:
@@ -97,6 +100,13 @@ class FarmedVideo:
             reader={**reader.state(), "damage": []},
             stylizer=(style.name, style.preparation),
         )
+        self._warnings: list[str] = []
+        with reader.container() as container:
+            suffix = request.output.suffix.lower()
+            planned = {} if container is None else plan_tracks(container, suffix)
+        self._tracks = tuple(planned.values())
+        changed = (str(track) for track in self._tracks if track.action != "copied")
+        warn(request.output, [*changed, *unseen_styles(style.timeline, reader)], self._warnings)
         identity = {
             **style.identity,
             "stability": f"{stabilizer.stability if stabilizer else 0:g}",
@@ -117,14 +127,7 @@ class FarmedVideo:
         self._stages: dict[str, float] = {}
         self._backend = style.identity["backend"]
         self._backends: dict[str, None] = {}
-        self._warnings: list[str] = []
         self._error: Exception | None = None  # of this machine
-        with reader.container() as container:
-            suffix = request.output.suffix.lower()
-            planned = {} if container is None else plan_tracks(container, suffix)
-        self._tracks = tuple(planned.values())
-        changed = (str(track) for track in self._tracks if track.action != "copied")
-        warn(request.output, changed, self._warnings)
 
     def keep(self, piece: Piece, made: Made) -> None:
         """Keep the segments of a piece."""
@@ -156,7 +159,7 @@ class FarmedVideo:
                 return self._finished()
             except (av.FFmpegError, OSError) as error:
                 return unwritten(self._request.output, self.work, error, self._abort())
-            except StyleTransferError as error:
+            except Exception as error:  # of any kind: the other videos go on
                 return error
 
     def abort(self) -> None:

@@ -16,7 +16,7 @@ from nst_rt.infer.video.request import Request
 # Frames that the stabilizer is given before a piece. Then its output differs from that of one
 # machine by less than 1 level in the mean; after a cut of the scene among them it is the same.
 WARM_UP = 100
-_LONGEST = 8  # segments per piece
+_LONGEST = 2000  # frames of a piece
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class Cut:
             pieces = -(-segments // length)
             return -(-pieces // workers) * (length * self._segment + warm_up)
 
-        return min(range(1, _LONGEST + 1), key=duration)
+        return min(range(1, max(_LONGEST // self._segment, 1) + 1), key=duration)
 
     def _length(self, run: Sequence[int], length: int, warm_up: int) -> int:
         """Number of segments of the next piece of a run, at best such that a scene begins in the

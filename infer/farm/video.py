@@ -54,16 +54,17 @@ def stylize_on_farm(
     Raises:
         InputError: there is no cluster, or its nodes cannot stylize in this way.
     """
-    with connected(ray) as cluster, interrupts_deferred() as interrupted:
+    with connected(ray) as cluster:
         farm = _Farm(cluster, preparation, settings)
-        try:
-            for source, finished in farm.run(videos, progress):
-                if source is not None:
-                    yield source, finished
-                if interrupted():
-                    raise KeyboardInterrupt
-        finally:
-            farm.abort()
+        with interrupts_deferred() as interrupted:
+            try:
+                for source, finished in farm.run(videos, progress):
+                    if source is not None:
+                        yield source, finished
+                    if interrupted():
+                        raise KeyboardInterrupt
+            finally:
+                farm.abort()
 
 
 class _Farm:
@@ -201,4 +202,4 @@ class _Farm:
             # Measuring might end with another one on another machine.
             loading = {**preparation.loading, "backend": backend}
             reference = ray.put(replace(preparation, loading=loading))
-        return SentStyle(name, reference, identity)
+        return SentStyle(name, reference, identity, preparation.timeline)

@@ -24,7 +24,7 @@ from nst_rt.infer.frames import Stages, TimedFrame, stylized_frames
 from nst_rt.infer.stability.stabilizer import stabilizer_for
 from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize
 from nst_rt.infer.threads import GLANCE, PATIENCE, polled
-from nst_rt.infer.timeline import DEFAULT_FADE
+from nst_rt.infer.timeline import DEFAULT_FADE, Timeline
 from nst_rt.infer.video.probe import STDIO, Damage
 from nst_rt.infer.video.request import (
     SEGMENT,
@@ -36,6 +36,7 @@ from nst_rt.infer.video.request import (
 from nst_rt.infer.video.segments import (
     Checkpoint,
     Mark,
+    VideoSource,
     WorkFolder,
     frame_digest,
     work_folder,
@@ -251,7 +252,8 @@ class _Conversion:
     def run(self, progress: Progress | None) -> None:
         """Convert everything; after an error keep what can be kept."""
         changed = (str(track) for track in self.tracks if track.action != "copied")
-        warn(self._request.output, [*changed, *self._unseen_styles()], self.sink.warnings)
+        unseen = unseen_styles(self._frame_stylizer.timeline, self._reader)
+        warn(self._request.output, [*changed, *unseen], self.sink.warnings)
         expected: float = self._reader.expected
         if self._request.rate is not None:
             expected = round(expected * self._request.rate / self._reader.info.rate)
@@ -283,19 +285,6 @@ class _Conversion:
         except BaseException:
             self.sink.abort()
             raise
-
-    def _unseen_styles(self) -> Iterator[str]:
-        """Warnings of styles that begin after the end of the video, as far as that is known."""
-        timeline, rate = self._frame_stylizer.timeline, self._reader.info.rate
-        if timeline is None or not self._reader.expected or not rate:
-            return
-        end = float(self._reader.expected / rate)
-        for (begin, _), blend in zip(timeline.moments, timeline.blends, strict=True):
-            if begin >= end and begin:
-                yield (
-                    f"{' + '.join(blend)} would begin at {begin:g} s, after the end of the video "
-                    f"at {end:.3g} s"
-                )
 
     def _stylized(self) -> Generator[tuple[TimedFrame, Checkpoint | None], None, None]:
         """Stylized frames, with a checkpoint where a segment ends."""
@@ -346,6 +335,20 @@ class _Conversion:
         return SegmentSink(
             output, self._work, encoding, request.shape, tracks=tracks, start=start, end=end
         )
+
+
+def unseen_styles(timeline: Timeline | None, reader: VideoSource) -> Iterator[str]:
+    """Warnings of styles that begin after the end of the video, as far as that is known."""
+    rate = reader.info.rate
+    if timeline is None or not reader.expected or not rate:
+        return
+    end = float(reader.expected / rate)
+    for (begin, _), blend in zip(timeline.moments, timeline.blends, strict=True):
+        if begin >= end and begin:
+            yield (
+                f"{' + '.join(blend)} would begin at {begin:g} s, after the end of the video at "
+                f"{end:.3g} s"
+            )
 
 
 def unwritten(

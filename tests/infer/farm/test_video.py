@@ -150,3 +150,18 @@ def test_loaded_stylizers_cannot_be_sent(
     style = conversions.network_stylizer(model)
     with pytest.raises(InputError, match="style"):
         stylize_video(source, tmp_path / "out.mp4", style=style, ray=cluster)
+
+
+def test_interrupt_keeps_what_is_finished(source: Path, tmp_path: Path, cluster: str) -> None:
+    whole, output = one_machine(source, tmp_path, stability=0), tmp_path / "farm.mp4"
+
+    def interrupt(done: float, total: object, note: str) -> None:
+        if len(list(work_path(output).glob("0*.json"))) >= 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        farm(source, output, cluster, stability=0, progress=interrupt)
+    assert len(stamps(tmp_path / "farm.partial.mp4")) >= 20
+    made = farm(source, output, cluster, stability=0, resume=True)
+    assert made.resumed >= 20
+    assert packets(output) == packets(whole)

@@ -1,0 +1,65 @@
+"""How soon the stabilizer forgets where it began: what the farm's warm-up has to be.
+
+A video is stabilized from its first frame on, and again from so many frames before frame AT on, as
+a worker of the farm does. Printed is how far the two differ, in levels of 255, at AT and 50 frames
+later; then the same with a cut of the scene 10 frames before AT.
+
+    python benchmarks/warm_up.py CLIP... [--at 200] [--size 256]
+"""
+
+import argparse
+from collections.abc import Sequence
+from itertools import islice
+
+import numpy as np
+
+from nst_rt.images.io import Frame
+from nst_rt.infer.stability.stabilizer import Stabilizer
+from nst_rt.infer.stylizer import load_style
+from nst_rt.infer.video import VideoReader
+
+_WARM_UPS = (0, 12, 25, 50, 100, 150)
+_LATER, _CUT = 50, 10  # frames after and before the first frame that is compared
+
+
+def main() -> None:
+    """Measure the clips."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("clip", nargs="+")
+    parser.add_argument("--at", type=int, default=200, help="first frame that is compared")
+    parser.add_argument("--size", type=int, default=256, help="long side of the frames, pixels")
+    arguments = parser.parse_args()
+    stylizer = load_style("starry_night", backend="openvino")
+    for clip in arguments.clip:
+        read = VideoReader(clip, size=arguments.size).frames()
+        frames = [stylizer.shrunk(timed.image) for timed in islice(read, arguments.at + _LATER + 1)]
+        at = min(arguments.at, len(frames) - _LATER - 1)
+        pairs = [(frame, stylizer.stylize_shrunk(frame)) for frame in frames]
+        print(f"{clip}, from frame {at} on")
+        compare(pairs, at)
+        cut = at - _CUT
+        print("with a cut of the scene in the warm-up")
+        compare([*((f[::-1].copy(), s[::-1].copy()) for f, s in pairs[:cut]), *pairs[cut:]], at)
+
+
+def compare(pairs: Sequence[tuple[Frame, Frame]], at: int) -> None:
+    """Print the differences after each warm-up, for frames and what the network made of them."""
+    whole = stabilized(pairs)[at:]
+    print("warm-up      at once: mean, max       later: mean, max")
+    for warm_up in (each for each in _WARM_UPS if each <= at):
+        later = stabilized(pairs[at - warm_up :])[warm_up:]
+        figures = [
+            np.abs(later[n].astype(np.int16) - whole[n]).astype(np.float64) for n in (0, _LATER)
+        ]
+        told = "     ".join(f"{each.mean():12.3f} {each.max():5.0f}" for each in figures)
+        print(f"{warm_up:7} {told}")
+
+
+def stabilized(pairs: Sequence[tuple[Frame, Frame]]) -> list[Frame]:
+    """Stabilized frames."""
+    stabilizer = Stabilizer()
+    return [stabilizer.steady(frame, stylized.copy()).copy() for frame, stylized in pairs]
+
+
+if __name__ == "__main__":
+    main()

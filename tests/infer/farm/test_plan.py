@@ -1,0 +1,62 @@
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from clips import write_clip
+
+from nst_rt.infer.farm.plan import Cut, Piece, cut
+from nst_rt.infer.video import ConversionSettings, check_conversion
+
+
+def simple(frames: int, segment: int, keys: tuple[int, ...] = ()) -> Cut:
+    """A frame every 2 ticks."""
+    return Cut(range(0, 2 * frames, 2), 2 * frames, [2 * key for key in keys], None, segment)
+
+
+def test_pieces_cover_the_video_in_order() -> None:
+    video = simple(95, 10)
+    assert (video.frames, video.segments) == (95, 10)
+    pieces = video.pieces(range(10), 2, warm_up=12)
+    assert [piece.number for piece in pieces] == [0, 5]
+    assert pieces[0] == Piece(0, (0, 20, 40, 60, 80), 100, 0, 0, 50)
+    assert pieces[1] == Piece(5, (100, 120, 140, 160, 180), None, 76, 76, 45)
+
+
+def test_only_missing_segments_are_made() -> None:
+    pieces = simple(100, 10).pieces({1, 2, 3, 7, 9}, 1, warm_up=0)
+    made = [piece.number + place for piece in pieces for place in range(len(piece.begins))]
+    assert made == [1, 2, 3, 7, 9]
+
+
+@pytest.mark.parametrize(("workers", "longest"), [(1, 80), (4, 20), (100, 1)])
+def test_pieces_are_long_but_leave_no_worker_idle(workers: int, longest: int) -> None:
+    pieces = simple(800, 10).pieces(range(80), workers, warm_up=100)
+    assert max(len(piece.begins) for piece in pieces) == longest
+
+
+def test_borders_move_to_scenes() -> None:
+    """Key frames every 40 frames, and one at a scene that begins at frame 137."""
+    keys = (0, 40, 80, 120, 137, 160)
+    borders = [piece.number for piece in simple(300, 10, keys).pieces(range(30), 2, warm_up=12)]
+    assert borders == [0, 14]
+
+
+def test_constant_rate() -> None:
+    """Frames at 0, 100 and 400 ms, shown at 10 frames per second; the last one for 200 ms."""
+    video = Cut([0, 100, 400], 600, [], Fraction(10, 1000), 2)
+    assert (video.frames, video.segments) == (6, 3)
+    last = video.piece(2, 1, warm_up=1)
+    assert (last.begins, last.end, last.warm_up, last.source) == ((4,), None, 3, 100)
+    assert video.span(2) == (4, 5)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
+def test_frames_of_a_file(tmp_path: Path, suffix: str) -> None:
+    codec = {"codec": "mpeg4"} if suffix == ".avi" else {}
+    source = write_clip(tmp_path / f"in{suffix}", options={"g": "10"}, **codec)
+    settings = ConversionSettings(start=0.2, end=0.8, segment=10)
+    request = check_conversion(source, tmp_path / "out.mp4", settings)
+    video = cut(request)
+    times = [timed.pts for timed in request.reader.frames()]
+    assert video.frames == len(times) == 15
+    assert video.piece(0, 2, warm_up=0).begins == (times[0], times[10])
