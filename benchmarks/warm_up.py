@@ -2,7 +2,8 @@
 
 A video is stabilized from its first frame on, and again from so many frames before frame AT on, as
 a worker of the farm does. Printed is how far the two differ, in levels of 255, at AT and 50 frames
-later; then the same with a cut of the scene 10 frames before AT.
+later, and how far frames AT and AT + 1 differ; then the same with a cut of the scene 10 frames
+before AT.
 
     python benchmarks/warm_up.py CLIP... [--at 200] [--size 256]
 """
@@ -45,14 +46,21 @@ def main() -> None:
 def compare(pairs: Sequence[tuple[Frame, Frame]], at: int) -> None:
     """Print the differences after each warm-up, for frames and what the network made of them."""
     whole = stabilized(pairs)[at:]
+    print(
+        f"the frame itself differs from the next one by {_differences(whole[0], whole[1])[0]:.2f}"
+    )
     print("warm-up      at once: mean, max       later: mean, max")
     for warm_up in (each for each in _WARM_UPS if each <= at):
         later = stabilized(pairs[at - warm_up :])[warm_up:]
-        figures = [
-            np.abs(later[n].astype(np.int16) - whole[n]).astype(np.float64) for n in (0, _LATER)
-        ]
-        told = "     ".join(f"{each.mean():12.3f} {each.max():5.0f}" for each in figures)
+        figures = [_differences(later[n], whole[n]) for n in (0, _LATER)]
+        told = "     ".join(f"{mean:12.3f} {most:5.0f}" for mean, most in figures)
         print(f"{warm_up:7} {told}")
+
+
+def _differences(one: Frame, other: Frame) -> tuple[float, float]:
+    """Mean and largest difference, in levels."""
+    differences = np.abs(one.astype(np.int16) - other)
+    return float(differences.mean()), float(differences.max())
 
 
 def stabilized(pairs: Sequence[tuple[Frame, Frame]]) -> list[Frame]:

@@ -243,8 +243,9 @@ def _found() -> str | None:
 def _nodes(address: str) -> tuple[Node, ...]:
     import ray
 
+    untyped: Any = ray
     nodes = []
-    for facts in ray.nodes():
+    for facts in untyped.nodes():
         has = facts["Resources"]
         if facts["Alive"] and has.get("CPU", 0) >= 1:
             cpus, gpus = int(has["CPU"]), int(has.get("GPU", 0))

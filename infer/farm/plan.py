@@ -96,15 +96,24 @@ class Cut:
         after = min(first + count * self._segment, self.frames)
         begins = tuple(self._output[place] for place in range(first, after, self._segment))
         start = self._output[max(first - warm_up, 0)]
-        at = Fraction(start) if self._ratio is None else start / self._ratio
-        source = self._times[max(bisect_right(self._times, at) - 1, 0)]
+        place = self._displayed(start)
+        if self._ratio is not None and warm_up:
+            # A repeated frame is stylized once, so it counts once.
+            earlier = max(self._displayed(self._output[first]) - warm_up, 0)
+            if earlier < place:
+                place, start = earlier, -int(-self._times[earlier] * self._ratio // 1)
         end = None if after == self.frames else self._output[after]
-        return Piece(number, begins, end, start, source, after - first)
+        return Piece(number, begins, end, start, self._times[place], after - first)
 
     def span(self, number: int) -> tuple[int, int]:
         """Numbers of the first and last frame of a segment, from 0 on."""
         first = number * self._segment
         return first, min(first + self._segment, self.frames) - 1
+
+    def _displayed(self, tick: int) -> int:
+        """Place of the source's frame that is displayed at a tick of the output."""
+        at = Fraction(tick) if self._ratio is None else tick / self._ratio
+        return max(bisect_right(self._times, at) - 1, 0)
 
     def _best_length(self, segments: int, workers: int, warm_up: int) -> int:
         """The number of segments per piece with which all workers are done soonest."""

@@ -84,7 +84,7 @@ class _Farm:
         self._style = self._sent(preparation)
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
         options = {"num_cpus": 0, "max_restarts": -1, "scheduling_strategy": here}
-        self._tally = ray.remote(Tally).options(**options).remote()
+        self._tally: Any = ray.remote(Tally).options(**options).remote()
         self._running: dict[Any, tuple[FarmedVideo, Piece, int]] = {}  # and which try it is
         self._open: list[FarmedVideo] = []
         self._counts: dict[tuple[str, int], int] = {}

@@ -1,5 +1,6 @@
 import io
 import operator
+import pickle
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -12,7 +13,12 @@ from nst_rt.errors import InputError
 from nst_rt.images.io import Frame
 from nst_rt.infer.blend import Pass
 from nst_rt.infer.evaluate.model import pan_photos
-from nst_rt.infer.frame_stylizer import FrameStylizer, label_of, load_frame_stylizer
+from nst_rt.infer.frame_stylizer import (
+    FrameStylizer,
+    Preparation,
+    label_of,
+    load_frame_stylizer,
+)
 from nst_rt.infer.postprocess import PostProcessing, split
 from nst_rt.infer.stability.stabilizer import Stabilizer
 from nst_rt.infer.stylizer import Stylizer, load_style
@@ -289,3 +295,12 @@ def test_labels_of_loaded_styles(stylizer: Stylizer) -> None:
     assert label_of(frame_stylizer) == "waves_night_strength_50"
     with pytest.raises(InputError, match="videos"):
         label_of(frame_stylizer, over_time=False)
+
+
+def test_a_preparation_can_be_sent_elsewhere(model: Path) -> None:
+    """Files are read before, and need not exist there."""
+    style = f"{model}:waves@0,{model}:night@2"
+    settings: dict[str, Any] = {"preserve_colors": True, "stability": 0.5, **EXACT}
+    sent = pickle.dumps(Preparation.of(style, **settings))
+    loaded: FrameStylizer = pickle.loads(sent).load()
+    assert loaded.identity == load_frame_stylizer(style, **settings).identity

@@ -50,6 +50,13 @@ def test_constant_rate() -> None:
     assert video.span(2) == (4, 5)
 
 
+def test_repeated_frames_count_once_in_a_warm_up() -> None:
+    """10 frames per second, shown at 50."""
+    video = Cut(range(0, 1000, 10), 1000, [], Fraction(5, 10), 100)
+    piece = video.piece(3, 1, warm_up=20)
+    assert (piece.begins, piece.warm_up, piece.source) == ((300,), 200, 400)
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
 def test_frames_of_a_file(tmp_path: Path, suffix: str) -> None:
     codec = {"codec": "mpeg4"} if suffix == ".avi" else {}
