@@ -69,7 +69,8 @@ def _check_task_of_shell() -> None:
 def is_further_process() -> bool:
     """Whether another process of the same training reports for this one."""
     environment = cluster_environment()
-    return any((environment.global_rank(), environment.local_rank(), environment.node_rank()))
+    ranks = (environment.global_rank, environment.local_rank, environment.node_rank)
+    return any(rank() > 0 for rank in ranks)  # later ones may have no variable
 
 
 def is_reported_by_another(error: StyleTransferError) -> bool:
