@@ -8,7 +8,15 @@ from typing import Any
 
 from nst_rt.cli.mistakes import check_inputs, check_suffix, expanded, kind_of
 from nst_rt.cli.options import add_backend_arguments, add_overwrite, add_style_arguments
-from nst_rt.cli.report import Report, loading, needs_extra, progress, quantity, tell
+from nst_rt.cli.report import (
+    Report,
+    loading,
+    needs_extra,
+    only_python_on_stderr,
+    progress,
+    quantity,
+    tell,
+)
 from nst_rt.errors import PartialResultError
 
 SHORT = "stylize photos"
@@ -104,12 +112,10 @@ def run(
 
 def _farmed(photos: list[str], output: str | None, *, ray: str, **options: Any) -> Report:
     """Stylize photos on the machines of a Ray cluster."""
-    # What Ray's own libraries log on the screen is for its developers.
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     with loading(), needs_extra("farm", "`ray`"):
         from nst_rt.infer.farm.images import stylize_images_on_farm
 
-    with progress("stylizing") as advance:
+    with only_python_on_stderr(), progress("stylizing") as advance:
         done = stylize_images_on_farm(photos, output, ray=ray, progress=advance, **options)
     counts = [f"{output or done.folder}: {quantity(done.done, 'photo')}"]
     counts += [f"{done.kept} kept"] if done.kept else []
