@@ -3,7 +3,7 @@
 import base64
 import io
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
 
@@ -37,6 +37,7 @@ from nst_rt.infer.frame_stylizer import (
     label_of,
     load_frame_stylizer,
 )
+from nst_rt.infer.postprocess import PostProcessing
 from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.infer.timeline import load_blend
@@ -157,14 +158,8 @@ def stylize_images(
     )
     # Photos have nothing to stabilize.
     frame_stylizer = FrameStylizer(loaded.stylizer, post_processing=loaded.post_processing)
-    folder = _folder_of(sources, out, label)
-    settings = {
-        "style": label,
-        "preserve_colors": preserve_colors,
-        "compare": compare,
-        "stroke_size": str(StrokeSize.parse(stroke_size)),
-        "size": size,
-    }
+    folder = folder_of(sources, out, label)
+    settings = image_settings(label, loaded.post_processing, stroke_size, size)
     keeps, replaces = bool(existing) and resume, bool(existing) and not resume
     if folder is not None and len(outputs) > 1:
         try:
@@ -184,7 +179,9 @@ def stylize_images(
             try:
                 output.parent.mkdir(parents=True, exist_ok=True)
                 images.append(
-                    _stylize(photo, output, frame_stylizer, size, max_pixels, overwrite=overwrite)
+                    stylize_photo(
+                        photo, output, frame_stylizer, size, max_pixels, overwrite=overwrite
+                    )
                 )
             except InputError as error:
                 skipped[str(photo)] = str(error)
@@ -220,7 +217,23 @@ def stylize_images(
     return ImagesResult(tuple(images), kept, skipped, str(frame_stylizer))
 
 
-def _folder_of(sources: Sequence[Path | str], out: Path | str | None, label: str) -> Path | None:
+def image_settings(
+    label: str,
+    post_processing: PostProcessing,
+    stroke_size: StrokeSize | str | float,
+    size: int | None,
+) -> dict[str, object]:
+    """What decides how the outputs of a folder look, for its record."""
+    return {
+        "style": label,
+        "preserve_colors": post_processing.preserve_colors,
+        "compare": post_processing.compare,
+        "stroke_size": str(StrokeSize.parse(stroke_size)),
+        "size": size,
+    }
+
+
+def folder_of(sources: Sequence[Path | str], out: Path | str | None, label: str) -> Path | None:
     """The folder of several outputs; None if they lie in the current one or in several."""
     if out is not None:
         return Path(out)
@@ -234,7 +247,7 @@ def _default_folder(collection: Path, label: str) -> Path:
     return Path(f"{origin.name if collection.is_dir() else origin.stem}_{label}")
 
 
-def _stylize(
+def stylize_photo(
     photo: Photo,
     output: Path,
     frame_stylizer: FrameStylizer,
@@ -243,6 +256,12 @@ def _stylize(
     *,
     overwrite: bool,
 ) -> StylizedImage:
+    """Stylize a photo and write it, see `stylize_images`.
+
+    Raises:
+        InputError: a photo that cannot be read, or is too small or too large.
+        OSError: the output cannot be written.
+    """
     picture = load_picture(str(photo), size=size, content=photo.read_bytes(), max_pixels=max_pixels)
     height, width = picture.image.shape[-2:]
     if min(height, width) < MINIMUM_SIZE:
@@ -264,7 +283,7 @@ def _outputs(sources: Sequence[Path], out: Path | str | None, label: str) -> dic
         folder = None if out is None else Path(out)
         if folder and (folder.suffix.lower() in IMAGE_SUFFIXES or folder.is_file()):
             raise InputError(f"{folder}: not a folder; several photos need one, such as out/")
-        found = [pair for source in sources for pair in _source_outputs(source, folder, label)]
+        found = [pair for source in sources for pair in source_outputs(source, folder, label)]
     else:
         found = [(check_image_output(out, overwrite=True), Photo(check_input(sources[0])))]
     outputs: dict[Path, Photo] = {}
@@ -278,27 +297,44 @@ def _outputs(sources: Sequence[Path], out: Path | str | None, label: str) -> dic
     return outputs
 
 
-def _source_outputs(source: Path, folder: Path | None, label: str) -> list[tuple[Path, Photo]]:
-    """The output files of one source, and their photos."""
+def source_outputs(
+    source: Path,
+    folder: Path | None,
+    label: str,
+    *,
+    photos_of: Callable[[Path], Iterable[Photo]] = find_photos,
+) -> Iterator[tuple[Path, Photo]]:
+    """The output files of one source, and their photos.
+
+    Args:
+        source: a photo or a collection.
+        folder: of the outputs; None for names in the current folder.
+        label: of the style, for such names.
+        photos_of: finds the photos of a collection.
+
+    Raises:
+        InputError: no photos, or an output folder that cannot be used.
+    """
     if not is_collection(source):
         name = Path(_writable(source.name))
         target = Path(f"{name.stem}_{label}{name.suffix}") if folder is None else folder / name
-        return [(target, Photo(check_input(source)))]
+        yield target, Photo(check_input(source))
+        return
     origin = source.resolve()
     target = _default_folder(source, label) if folder is None else folder
     results = target.resolve()
     if results == origin:
         raise InputError(f"{target}: contains the photos; choose another folder")
-    pairs = []
     inside = results.is_relative_to(origin)
-    for photo in find_photos(source):
+    found = False
+    for photo in photos_of(source):
         # Outputs of an earlier run inside the collection are no photos of it.
         if not (inside and photo.path.parent.resolve().is_relative_to(results)):
             place = _place(photo, source)
-            pairs.append((target / place.with_name(_writable(place.name)), photo))
-    if not pairs:
+            found = True
+            yield target / place.with_name(_writable(place.name)), photo
+    if not found:
         raise InputError(f"{source}: contains no photos but those in {target}")
-    return pairs
 
 
 def _writable(name: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 import lightning as L
 import torch
+import torch.distributed as dist
 from lightning.pytorch.callbacks import Callback, WeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
@@ -114,8 +115,7 @@ class ReportProgress(Callback):
 class Termination(Callback):
     """Let SIGTERM and SIGHUP end a training as Ctrl-C does, see `signals_as_interrupt`.
 
-    Lightning's own handler waits for the other processes, which may be waiting for this one. Not
-    for tasks of SLURM, where that handler puts the job back into the queue.
+    Lightning's own handler waits for the other processes, which may be waiting for this one.
     """
 
     def __init__(self) -> None:
@@ -141,12 +141,23 @@ class SkippedPhotos(Callback):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Batch, *_: object
     ) -> None:
-        for photo, reason in batch.skipped.items():
-            if photo not in self.skipped:
-                logger.warning("skipped a photo: %s", reason)
-        self.skipped |= batch.skipped
+        self._add(batch.skipped)
 
     on_validation_batch_start = on_train_batch_start  # type: ignore[assignment]
+
+    def on_train_end(self, *_: object) -> None:
+        """Add those of the other processes, which log nothing."""
+        if dist.is_initialized():
+            of_all: list[dict[str, str]] = [{}] * dist.get_world_size()
+            dist.all_gather_object(of_all, self.skipped)
+            for skipped in of_all:
+                self._add(skipped)
+
+    def _add(self, skipped: dict[str, str]) -> None:
+        for photo, reason in skipped.items():
+            if photo not in self.skipped:
+                logger.warning("skipped a photo: %s", reason)
+        self.skipped |= skipped
 
     def state_dict(self) -> dict[str, Any]:
         return {"skipped": dict(self.skipped)}

@@ -19,7 +19,9 @@ from nst_rt.models.vgg import load_weights
 from nst_rt.progress import Progress
 from nst_rt.train.callbacks import AverageWeights, RecentLosses, ReportProgress, SkippedPhotos
 from nst_rt.train.data import FEW_PHOTOS, Photos
+from nst_rt.train.processes import lost_process
 from nst_rt.train.recipes import DEFAULT_RECIPE, Recipe, RecipeValues, recipe_values
+from nst_rt.train.refusals import quiet_lightning, refusals_in_one_line
 from nst_rt.train.resume import (
     RunIdentity,
     checkpoints,
@@ -28,12 +30,7 @@ from nst_rt.train.resume import (
     settle_earlier_run,
 )
 from nst_rt.train.task import StyleTraining
-from nst_rt.train.trainer import (
-    checkpoint_interval,
-    make_trainer,
-    quiet_lightning,
-    refusals_in_one_line,
-)
+from nst_rt.train.trainer import checkpoint_interval, make_trainer
 
 T = TypeVar("T")
 
@@ -123,6 +120,7 @@ def train_style(
         OutputExistsError: the model file or the run exists, and neither `resume` nor `overwrite` is
             set.
         NotFiniteError: the loss became NaN or infinite.
+        LostProcessError: another process of a training over several devices has ended.
         InterruptedWorkError: Ctrl-C; the message says what was saved.
     """
     if style_image is not None and not isinstance(style_image, Mapping):
@@ -270,7 +268,7 @@ def _train(
     model = task.start.style_model(
         task.record(
             steps=trainer.global_step,
-            batch_size=data.batch_size,
+            batch_size=data.batch_size * trainer.world_size * trainer.accumulate_grad_batches,
             photos=data.sources,
             skipped=len(skipped.skipped),
             losses=losses.means(),
@@ -301,8 +299,8 @@ def _fit(
                 "(a twentieth of `steps`); the same command starts again"
             ) from error
         except Exception as error:
-            if of_worker := _error_of_worker(error):
-                raise of_worker from error
+            if ours := _error_of_worker(error) or lost_process(error):
+                raise ours from error
             raise
 
 

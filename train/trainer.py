@@ -1,22 +1,13 @@
-"""Lightning's Trainer with the settings of a training, and what Lightning raises as our errors."""
+"""Lightning's Trainer with the settings of a training."""
 
-import logging
-import os
-import traceback
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
-from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-from lightning.fabric.plugins.environments.lsf import LSFEnvironment
-from lightning.fabric.plugins.environments.mpi import MPIEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
-from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
@@ -24,7 +15,8 @@ from nst_rt.devices import fast_dtype, torch_device
 from nst_rt.errors import InputError
 from nst_rt.images.collection import Photo
 from nst_rt.train.callbacks import SampleGrid, Termination
-from nst_rt.train.recipes import one_line
+from nst_rt.train.processes import cluster_environment
+from nst_rt.train.refusals import refusals_in_one_line
 
 _PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")  # others would change the optical flow, too
 _NOT_SETTABLE = {
@@ -32,13 +24,6 @@ _NOT_SETTABLE = {
     "default_root_dir": "`runs` is the folder of all runs",
 }
 _DEVICES = 8  # processes that every machine may be asked for
-# Programs that start several processes of one training, and the variables that each process has.
-_LAUNCHERS: tuple[tuple[type[ClusterEnvironment], frozenset[str]], ...] = (
-    (TorchElasticEnvironment, frozenset({"RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR"})),
-    (SLURMEnvironment, frozenset({"SLURM_STEP_ID", "SLURM_PROCID"})),
-    (LSFEnvironment, frozenset()),
-    (MPIEnvironment, frozenset()),
-)
 
 
 def make_trainer(
@@ -81,7 +66,8 @@ def make_trainer(
     with refusals_in_one_line():
         if not any(isinstance(plugin, ClusterEnvironment) for plugin in plugins):
             plugins.append(cluster_environment())
-        if not any(isinstance(plugin, SLURMEnvironment) for plugin in plugins):
+        # A SLURM environment of the caller's own may put the job back into the queue at a signal.
+        if not any(isinstance(p, SLURMEnvironment) and p.auto_requeue for p in plugins):
             own.append(Termination())
         given |= {
             "default_root_dir": folder,
@@ -134,53 +120,3 @@ def _precision(accelerator: object) -> str:
     """bfloat16 for the network where the device multiplies it in hardware."""
     device = torch_device("cpu" if accelerator == "cpu" else None)
     return "bf16-mixed" if fast_dtype(device).itemsize == 2 else "32-true"
-
-
-@contextmanager
-def refusals_in_one_line() -> Iterator[None]:
-    """Turn what Lightning raises because of settings into an InputError; other errors pass."""
-    try:
-        yield
-    except Exception as error:
-        *_, (innermost, _) = traceback.walk_tb(error.__traceback__)
-        package = str(innermost.f_globals.get("__name__")).partition(".")[0]
-        if package not in ("lightning", "jsonargparse"):
-            raise
-        raise InputError(f"the trainer refuses its settings: {one_line(error)}") from error
-
-
-@contextmanager
-def quiet_lightning() -> Iterator[None]:
-    """Silence Lightning's remarks and advertisements; what users must know, we say ourselves."""
-    loggers = [logging.getLogger(f"lightning.{part}") for part in ("pytorch", "fabric")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="lightning")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-
-
-@refusals_in_one_line()
-def cluster_environment() -> ClusterEnvironment:
-    """The environment of the launcher that started this process, else Lightning's own.
-
-    Lightning takes a single variable for a launcher: SLURM_NTASKS, which every shell of a job has
-    although only `srun` starts tasks, or a leftover of torchrun.
-    """
-    for launcher, variables in _LAUNCHERS:
-        if variables <= os.environ.keys() and launcher.detect():
-            return launcher()
-    own = LightningEnvironment()
-    own.set_global_rank(0)  # RANK may be a leftover, too
-    return own
-
-
-def is_further_process() -> bool:
-    """Whether another process of the same training reports for this one."""
-    environment = cluster_environment()
-    return environment.global_rank() > 0 or environment.local_rank() > 0

@@ -8,7 +8,15 @@ from typing import Any
 
 from nst_rt.cli.mistakes import check_inputs, check_suffix, expanded, kind_of
 from nst_rt.cli.options import add_backend_arguments, add_overwrite, add_style_arguments
-from nst_rt.cli.report import Report, loading, progress, quantity, tell
+from nst_rt.cli.report import (
+    Report,
+    loading,
+    needs_extra,
+    only_python_on_stderr,
+    progress,
+    quantity,
+    tell,
+)
 from nst_rt.errors import PartialResultError
 
 SHORT = "stylize photos"
@@ -16,6 +24,7 @@ EXAMPLES = (
     "photo.jpg --style starry_night",
     "photo.jpg -o out.png --style starry_night=0.7,great_wave=0.3",
     "*.jpg holiday/ -o stylized/",
+    "photos/ -o stylized/ --ray auto --resume",
 )
 DEFAULTS_OF = "nst_rt.infer.photos:stylize_images"
 
@@ -55,17 +64,28 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
         metavar="GB",
         help="memory to use, GB (default: half of what is free)",
     )
+    add(
+        "--ray",
+        metavar="ADDRESS",
+        help="share the photos among the machines of a Ray cluster, which share the folders: auto "
+        "for the cluster that this machine belongs to, HOST:6379, or ray://HOST:10001 from "
+        "outside; see docs/farm.md",
+    )
     add("--resume", action="store_true", help="keep existing outputs, and make the missing ones")
     add_overwrite(p)
     add_backend_arguments(p)
 
 
-def run(photos: list[str], *, output: str | None = None, **options: Any) -> Report:
+def run(
+    photos: list[str], *, output: str | None = None, ray: str | None = None, **options: Any
+) -> Report:
     """Stylize photos: one, several, or whole folders and archives of them."""
     photos = expanded(photos)
     check_inputs(photos, "image")
     if len(photos) == 1 and kind_of(photos[0]) == "image":  # a collection goes to a folder
         check_suffix(output, ".png")
+    if ray is not None:
+        return _farmed(photos, output, ray=ray, **options)
     with loading():
         from nst_rt.infer.photos import stylize_images
 
@@ -87,4 +107,20 @@ def run(photos: list[str], *, output: str | None = None, **options: Any) -> Repo
         "backend": done.backend,
     }
     exit_code = PartialResultError.exit_code if done.skipped else 0
+    return Report(", ".join([*counts, done.backend]), facts, exit_code)
+
+
+def _farmed(photos: list[str], output: str | None, *, ray: str, **options: Any) -> Report:
+    """Stylize photos on the machines of a Ray cluster."""
+    with loading(), needs_extra("farm", "`ray`"):
+        from nst_rt.infer.farm.images import stylize_images_on_farm
+
+    with only_python_on_stderr(), progress("stylizing") as advance:
+        done = stylize_images_on_farm(photos, output, ray=ray, progress=advance, **options)
+    counts = [f"{output or done.folder}: {quantity(done.done, 'photo')}"]
+    counts += [f"{done.kept} kept"] if done.kept else []
+    counts += [f"{done.failed} failed, see {done.failures}"] if done.failed else []
+    facts = asdict(done) | {"folder": str(done.folder)}
+    facts["failures"] = done.failures and str(done.failures)
+    exit_code = PartialResultError.exit_code if done.failed else 0
     return Report(", ".join([*counts, done.backend]), facts, exit_code)

@@ -1,6 +1,7 @@
 """What verbs of the command line share: their report, their messages and the progress bar."""
 
 import logging
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -79,6 +80,27 @@ def loading() -> Iterator[None]:
 
     with Console(stderr=True).status("loading PyTorch"):
         yield
+
+
+@contextmanager
+def only_python_on_stderr() -> Iterator[None]:
+    """Discard what libraries in C++ write to stderr, such as the log of Ray, for its developers."""
+    stderr = sys.stderr
+    try:
+        number = stderr.fileno()
+    except (OSError, ValueError):  # not a file, as in tests
+        yield
+        return
+    stderr.flush()
+    ours = os.dup(number)
+    with open(ours, "w", buffering=1, errors="backslashreplace") as sys.stderr:  # noqa: PTH123
+        with open(os.devnull, "w") as nothing:  # noqa: PTH123
+            os.dup2(nothing.fileno(), number)
+        try:
+            yield
+        finally:
+            os.dup2(ours, number)
+            sys.stderr = stderr
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from nst_rt.cli.mistakes import check_inputs
 from nst_rt.cli.options import add_overwrite, shown, signature_defaults, style_images_by_name
 from nst_rt.cli.report import Report, loading, needs_extra, progress, quantity, tell
-from nst_rt.errors import InputError
+from nst_rt.errors import InputError, StyleTransferError
 from nst_rt.recipes import recipe_number
 
 # The flags of recipe settings, which jsonargparse reads, begin so.
@@ -23,14 +24,25 @@ EXAMPLES = (
     "--style-image a.jpg b=other.jpg --photos photos --name both",
     "--style-image art.jpg --photos photos --trainer.devices 2 --data.workers 4",
 )
+# Variables of processes that torchrun, SLURM or Lightning started.
+_NUMBERED = ("LOCAL_RANK", "NODE_RANK", "SLURM_LOCALID")
 # With fewer steps, results cannot be good: from scratch, and from a trained network.
 _FEW_STEPS, _FEW_FURTHER_STEPS = 500, 100
 
 
 def run(*, print_config: bool = False, **options: Any) -> Report:
     """Train a style, or several, on a collection of photos."""
-    with needs_extra("train", "training"):
-        return _printed(options) if print_config else _trained(options)
+    try:
+        with needs_extra("train", "training"):
+            return _printed(options) if print_config else _trained(options)
+    except StyleTransferError as error:
+        # Only where launchers number the processes is it worth the import, which takes seconds.
+        if any(variable in os.environ for variable in _NUMBERED):
+            from nst_rt.train.processes import is_reported_by_another
+
+            if is_reported_by_another(error):
+                return Report("", {}, error.exit_code)
+        raise
 
 
 def _printed(options: dict[str, Any]) -> Report:
@@ -53,9 +65,9 @@ def _trained(options: dict[str, Any]) -> Report:
     with loading():
         from lightning.pytorch.utilities import rank_zero_only
 
+        from nst_rt.train.processes import is_further_process
         from nst_rt.train.recipes import parsed_settings, recipe_file
         from nst_rt.train.run import train_style
-        from nst_rt.train.trainer import is_further_process
 
     if "style_crop" in options:
         options["style_crop"] = crops_by_name(options["style_crop"])

@@ -6,7 +6,7 @@ import os
 import zipfile
 import zlib
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePath, PurePosixPath
@@ -152,9 +152,7 @@ def find_photos(source: Path | str) -> list[Photo]:
     if not source.exists():
         raise InputError(f"{shown_source(source)}: no such folder, list or zip archive")
     if source.is_dir():
-        files = list(_files(source))
-        photos = [Photo(path) for path in files if _holds_photo(path)]
-        _tell_unread(source, set(files) - {photo.path for photo in photos})
+        photos = list(photos_below(source))
     elif zipfile.is_zipfile(source):
         photos = _packed(check_input(source))
     elif _holds_photo(source):
@@ -168,16 +166,20 @@ def find_photos(source: Path | str) -> list[Photo]:
     return sorted(photos, key=lambda photo: (photo.path, PurePosixPath(photo.member)))
 
 
-def _tell_unread(folder: Path, others: Iterable[Path]) -> None:
-    """Warn once of images in formats that are not read here; of other files nobody expects it."""
-    names = sorted(path.name for path in others if path.suffix.lower() in _UNREAD_SUFFIXES)
-    if names:
-        shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+def photos_below(folder: Path) -> Iterator[Photo]:
+    """The photos of a folder as they are found, in any order: there may be millions."""
+    unread: list[str] = []  # the first names
+    count = 0
+    for path in _files(folder):
+        if _holds_photo(path):
+            yield Photo(path)
+        elif path.suffix.lower() in _UNREAD_SUFFIXES:  # of other files nobody expects to be read
+            count += 1
+            unread = sorted([*unread, path.name])[:3]
+    if count:
+        shown = ", ".join(unread) + (", ..." if count > 3 else "")
         logger.warning(
-            "%s: passed over %d in formats that are not read here (%s)",
-            folder,
-            len(names),
-            shown,
+            "%s: passed over %d in formats that are not read here (%s)", folder, count, shown
         )
 
 

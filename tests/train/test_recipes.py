@@ -19,9 +19,9 @@ from tiny_training import Train
 
 from nst_rt.errors import InputError, NotFiniteError, StyleTransferError
 from nst_rt.train import callbacks
+from nst_rt.train.processes import cluster_environment, is_further_process
 from nst_rt.train.recipes import all_settings, parsed_settings, recipe_values
 from nst_rt.train.task import StyleTraining, style_ramp_factor
-from nst_rt.train.trainer import cluster_environment, is_further_process
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
 
@@ -254,3 +254,15 @@ def test_slurm_tasks_that_lightning_refuses_are_an_error(
         monkeypatch.setenv(name, value)
     with pytest.raises(InputError, match="ntasks"):
         cluster_environment()
+
+
+@pytest.mark.parametrize("job", ["bash", "interactive"])
+def test_further_task_of_a_job_that_lightning_takes_for_a_shell_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, job: str
+) -> None:
+    for name, value in (SRUN | {"SLURM_STEP_ID": "0", "SLURM_JOB_NAME": job}).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match="shell"):
+        cluster_environment()
+    monkeypatch.setenv("SLURM_PROCID", "0")  # the person's shell
+    assert type(cluster_environment()) is LightningEnvironment

@@ -1,0 +1,333 @@
+"""Photos stylized by the machines of a Ray cluster, for collections of millions.
+
+Ray Data gives groups of photos to workers that have the style loaded, and again to others when a
+node dies. Photos and outputs lie in folders that all nodes share; this machine holds no list of
+them.
+"""
+
+import json
+import logging
+import os
+import uuid
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nst_rt.errors import (
+    InputError,
+    InterruptedWorkError,
+    PartialResultError,
+    StyleTransferError,
+)
+from nst_rt.images.io import IMAGE_SUFFIXES
+from nst_rt.infer.farm.cluster import (
+    AUTO,
+    Cluster,
+    Workers,
+    attempt,
+    connected,
+    one_line,
+    uses_gpus,
+)
+from nst_rt.infer.farm.groups import GroupedPhotos
+from nst_rt.infer.farm.photo import DONE, FULL, PhotoWorker, check_folders
+from nst_rt.infer.farm.segment import described
+from nst_rt.infer.frame_stylizer import Preparation, StyleOrStylizer, label_of
+from nst_rt.infer.photos import folder_of, image_settings
+from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize
+from nst_rt.progress import Progress, stages
+from nst_rt.resume import record_folder
+
+FAILURES = "failed.jsonl"
+_LOST = 3  # times that a group is given to another process after one that died
+
+
+@dataclass(frozen=True)
+class FarmedImages:
+    """What `stylize_images_on_farm` did.
+
+    Attributes:
+        folder: of the outputs.
+        done: number of photos that were stylized.
+        kept: number of outputs that were there already.
+        failed: number of photos that could not be stylized.
+        failures: file with a line of JSON for each of them, `photo` and `error`; None without any.
+        backend: of the workers.
+    """
+
+    folder: Path
+    done: int
+    kept: int
+    failed: int
+    failures: Path | None
+    backend: str
+
+
+def stylize_images_on_farm(
+    paths: Path | str | Sequence[Path | str],
+    out: Path | str | None = None,
+    *,
+    ray: str = AUTO,
+    style: StyleOrStylizer = "starry_night",
+    strength: float = 1.0,
+    preserve_colors: bool = False,
+    compare: bool = False,
+    stroke_size: StrokeSize | str | float = DEFAULT_STROKES,
+    size: int | None = None,
+    max_pixels: int | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    progress: Progress | None = None,
+    **loading: Any,
+) -> FarmedImages:
+    """Stylize photos on a Ray cluster; the outputs are those of `stylize_images`.
+
+    Photos that fail are written, as they fail, to the file `failed.jsonl` in the output folder;
+    with `resume` they are tried again.
+
+    Args:
+        paths: one or several photos, folders, zip archives, or text files with a path a line, in
+            folders that all nodes see at the same path.
+        out: output folder, which all nodes share; default: that of `stylize_images` for a
+            collection.
+        ray: address of the cluster, see `connected`.
+        progress: called with the number of photos done and that of all photos.
+        loading: backend, device, precision and memory, see `Stylizer`; memory is per worker.
+        style, strength, preserve_colors, compare, stroke_size, size, max_pixels, overwrite, resume:
+            see `stylize_images`.
+
+    Raises:
+        InputError: what `stylize_images` refuses; no cluster; a node that does not share the
+            folders; or not a single photo that can be stylized.
+        OutputExistsError: an output exists, and neither `overwrite` nor `resume` is True.
+        PartialResultError: the disk is full; the error's result is the `FarmedImages`.
+        InterruptedWorkError: Ctrl-C; the message says how many are done.
+        StyleTransferError: the cluster fails as a whole.
+    """
+    sources = [Path(p).absolute() for p in ([paths] if isinstance(paths, (str, Path)) else paths)]
+    label = label_of(style, strength=strength, over_time=False)
+    folder = folder_of(sources, out, label)
+    if folder is None:
+        raise InputError("several photos on a farm need an output folder, such as out/")
+    if folder.suffix.lower() in IMAGE_SUFFIXES or folder.is_file():
+        raise InputError(f"{folder}: not a folder; a farm writes into a folder, such as out/")
+    folder = folder.absolute()
+    preparation = Preparation.of(
+        style,
+        strength=strength,
+        preserve_colors=preserve_colors,
+        compare=compare,
+        stroke_size=stroke_size,
+        **loading,
+    )
+    settings = image_settings(label, preparation.post_processing, stroke_size, size)
+    with connected(ray) as cluster:
+        on_gpus = uses_gpus(loading.get("backend", "auto"), loading.get("device"))
+        workers = cluster.workers(on_gpus=on_gpus)
+        photos = GroupedPhotos(workers.count, skip_existing=resume, refuse_existing=not overwrite)
+        first = photos.collect(sources, folder, label)
+        stylizer, backend = _sent(preparation, workers)
+        folder.mkdir(parents=True, exist_ok=True)
+        _check_shared(cluster, folder, first.path)
+        replaces = overwrite and not resume and photos.existing > 0
+        record_folder(folder, settings, resume=resume and photos.kept > 0, replaces=replaces)
+        made = (stylizer, size, max_pixels, overwrite)
+        work = _Work(photos, folder, backend)
+        further = "`overwrite` starts over" if replaces else "`resume` continues"
+        try:
+            work.run(workers, made, progress, further)
+        except KeyboardInterrupt as error:
+            done = work.done + photos.kept
+            raise InterruptedWorkError(
+                f"interrupted: {done} of {photos.kept + photos.count} photos are in {folder}; "
+                f"{further}"
+            ) from error
+    if replaces and not work.failed:
+        record_folder(folder, settings, resume=False)
+    if work.failed and not (work.done or photos.kept):
+        raise InputError(
+            work.first_error
+            if work.failed == 1
+            else f"all {work.failed} photos failed: {work.first_error}, ..."
+        )
+    return work.result()
+
+
+class _Work:
+    """The work on the cluster, and what came of it."""
+
+    def __init__(self, photos: GroupedPhotos, folder: Path, backend: str) -> None:
+        self._photos, self._folder, self._backend = photos, folder, backend
+        self._path = folder / FAILURES
+        self._reported = bytearray(photos.count)  # a retried group reports its photos again
+        self.done = self.failed = 0
+        self.first_error = ""
+
+    def result(self) -> FarmedImages:
+        kept, failures = self._photos.kept, self._path if self.failed else None
+        return FarmedImages(self._folder, self.done, kept, self.failed, failures, self._backend)
+
+    def run(
+        self, workers: Workers, made: tuple[Any, ...], progress: Progress | None, further: str
+    ) -> None:
+        """Stylize all photos; those that end their process each time fail.
+
+        Raises:
+            PartialResultError: the disk is full.
+            StyleTransferError: the cluster fails.
+        """
+        import ray
+
+        try:
+            with self._path.open("w", encoding="utf-8") as file:
+                self._pass(self._photos.groups, workers, made, file, progress, further)
+                # One by one, so that one that ends its process takes no other with it.
+                if missing := self._missing():
+                    groups = self._photos.alone(missing)
+                    self._pass(groups, workers, made, file, progress, further)
+                for index in self._missing():
+                    [row] = ray.get(self._photos.alone([index])[0]).to_pylist()
+                    name = os.fsdecode(row["photo"] + b":" * bool(row["member"]) + row["member"])
+                    error = f"{name}: the process that stylized it was killed, {_LOST + 1} times"
+                    self._report(file, index, name, error)
+        finally:
+            if not self.failed:
+                self._path.unlink(missing_ok=True)
+
+    def _missing(self) -> list[int]:
+        return np.flatnonzero(np.frombuffer(self._reported, np.uint8) == 0).tolist()
+
+    def _pass(
+        self,
+        groups: list[Any],
+        workers: Workers,
+        made: tuple[Any, ...],
+        file: Any,
+        progress: Progress | None,
+        further: str,
+    ) -> None:
+        import ray
+
+        if not groups:
+            return
+        total = self._photos.count + self._photos.kept
+        with _quiet_ray_data():
+            try:
+                results = ray.data.from_arrow_refs(groups).map_batches(
+                    PhotoWorker,
+                    fn_constructor_args=made,
+                    batch_size=None,
+                    batch_format="pyarrow",
+                    concurrency=(1, workers.count),
+                    max_task_retries=_LOST,
+                    **workers.resources,
+                )
+                for table in results.iter_batches(batch_size=None, batch_format="pyarrow"):
+                    full = None
+                    for row in table.to_pylist():
+                        self._take(file, row)
+                        full = full or (row["error"] if row["status"] == FULL else None)
+                    if progress:
+                        finished = self._photos.kept + self.done + self.failed
+                        progress(finished, total, f"{workers.count} workers")
+                    if full:
+                        ready = self.done + self._photos.kept
+                        raise PartialResultError(
+                            f"{full}; {ready} of {total} photos are complete; make room, then "
+                            f"{further}",
+                            self.result(),
+                        )
+            except ray.exceptions.RayError as error:
+                raise StyleTransferError(f"the cluster fails: {one_line(error)}") from error
+
+    def _take(self, file: Any, row: dict[str, Any]) -> None:
+        index = row["index"]
+        if self._reported[index]:
+            return
+        if row["status"] == DONE:
+            self._reported[index] = 1
+            self.done += 1
+        else:
+            self._report(file, index, row["name"], row["error"])
+
+    def _report(self, file: Any, index: int, name: str, error: str) -> None:
+        self._reported[index] = 1
+        self.failed += 1
+        self.first_error = self.first_error or error
+        name = name.encode(errors="backslashreplace").decode()
+        file.write(json.dumps({"photo": name, "error": error}, ensure_ascii=False) + "\n")
+        file.flush()
+
+
+def _sent(preparation: Preparation, workers: Workers) -> tuple[tuple[str, Any], str]:
+    """The style, for the workers, and the backend that the first of them chose for all."""
+    import ray
+
+    name = uuid.uuid4().hex
+    try:
+        reference = ray.put(preparation)
+    except TypeError as error:
+        raise InputError(
+            "a loaded stylizer cannot be sent to other machines; with `ray`, give the `style` as a "
+            "name, a file or a StyleModel"
+        ) from error
+    stages.debug("waiting for a free node, which loads the style")
+    task = ray.remote(attempt).options(**workers.resources)
+    try:
+        outcome = ray.get(task.remote(described, (name, reference)))
+    except ray.exceptions.RayError as error:
+        raise InputError(f"the cluster fails: {one_line(error)}") from error
+    if outcome.error is not None:
+        raise InputError(outcome.error)
+    backend, _ = outcome.value
+    if preparation.loading:
+        # Measuring might end with another one on another machine.
+        loading = {**preparation.loading, "backend": backend}
+        reference = ray.put(replace(preparation, loading=loading))
+    return (name, reference), backend
+
+
+def _check_shared(cluster: Cluster, folder: Path, photo: Path) -> None:
+    """Raise an InputError unless all nodes share the output folder and see the photos."""
+    probe, text = folder / f".{uuid.uuid4().hex}", uuid.uuid4().hex
+    try:
+        probe.write_text(text, encoding="utf-8")
+        for node, outcome in cluster.on_each(check_folders, probe, text, photo).items():
+            if outcome.error is not None:
+                raise InputError(f"{node}: {outcome.error}")
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+@contextmanager
+def _quiet_ray_data() -> Iterator[None]:
+    """Silence Ray Data, and let it go on where a group of photos is lost."""
+    import ray
+
+    context = ray.data.DataContext.get_current()
+    ours = {
+        "enable_progress_bars": False,
+        "enable_operator_progress_bars": False,
+        "print_on_execution_start": False,
+        "max_errored_blocks": -1,
+    }
+    before = {name: getattr(context, name) for name in ours}
+    logger = logging.getLogger("ray.data")
+    level = logger.level
+    try:
+        for name, value in ours.items():
+            setattr(context, name, value)
+        logger.setLevel(logging.CRITICAL)
+        with warnings.catch_warnings():
+            # Of the number of retries, which Ray Data takes in no other way.
+            warnings.filterwarnings("ignore", message=".*ray_remote_args")
+            yield
+    finally:
+        logger.setLevel(level)
+        for name, value in before.items():
+            setattr(context, name, value)
