@@ -1,5 +1,6 @@
 """Lightning's Trainer with the settings of a training."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
