@@ -5,6 +5,7 @@ import random
 import struct
 import zlib
 from collections.abc import Callable, Iterator
+from functools import cache
 from io import BytesIO
 from typing import Any
 
@@ -38,6 +39,7 @@ _FORMATS: dict[str, dict[str, Any]] = {
 }
 
 
+@cache
 def hostile_images() -> dict[str, bytes]:
     """The files by name."""
     files = dict(_made_to_lie())
