@@ -138,7 +138,7 @@ def parsed_settings(arguments: Sequence[str]) -> RecipeValues:
     Raises:
         InputError: a setting that does not exist, or a value of a wrong type.
     """
-    from nst_rt.train.trainer import refusals_in_one_line
+    from nst_rt.train.refusals import refusals_in_one_line
 
     parser = _parser()
     # Both are required, and may come from elsewhere.

@@ -65,7 +65,7 @@ class Workers:
     gpus: int
 
     @property
-    def resources(self) -> dict[str, int]:
+    def resources(self) -> dict[str, Any]:
         """Options of `ray.remote`."""
         return {"num_cpus": self.cpus, "num_gpus": self.gpus}
 

@@ -218,7 +218,7 @@ class _Work:
         total = self._photos.count + self._photos.kept
         with _quiet_ray_data():
             try:
-                results = ray.data.from_arrow_refs(groups).map_batches(
+                results: Any = ray.data.from_arrow_refs(groups).map_batches(
                     PhotoWorker,
                     fn_constructor_args=made,
                     batch_size=None,

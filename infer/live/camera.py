@@ -126,7 +126,8 @@ class Camera:
             while not self._closed.is_set():
                 found, image = self._capture.read()
                 if found and image is not None:
-                    if self.is_live and (image := _usable(image)) is None:
+                    frame = _usable(image) if self.is_live else np.asarray(image, np.uint8)
+                    if frame is None:
                         self.problem = f"{self._name} delivers frames that cannot be used"
                         self._closed.wait(_PAUSE)
                         continue
@@ -135,7 +136,7 @@ class Camera:
                     if not self.is_live:
                         due = begin + self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
                         self._wait_until(due)
-                    yield self._timed(np.asarray(image, np.uint8))
+                    yield self._timed(frame)
                 elif not self.is_live:
                     if not (self._loop and count):
                         return

@@ -321,7 +321,7 @@ def _check_hyper_parameters(values: Any) -> None:
 
 
 def _shapes(
-    architecture: Architecture, styles: int, shared: bool, hyper_parameters: Mapping[str, int]
+    architecture: Architecture, styles: int, shared: bool, hyper_parameters: Mapping[str, Any]
 ) -> dict[str, tuple[int, ...]]:
     """Shapes of the weights of a network, found without memory for them: the file may lie."""
     with torch.device("meta"):
