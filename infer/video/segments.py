@@ -373,6 +373,8 @@ def _locked(output: Path, path: Path) -> filelock.BaseFileLock:
 
 def _empty(path: Path) -> None:
     """Delete what conversions leave in a folder, except the lock."""
+    # Without the first record there is nothing to resume, should this process be killed here.
+    (path / f"{0:06d}.json").unlink(missing_ok=True)
     for pattern in ("*.nut", "*.npz", "*.json", "*.new"):
         for file in path.glob(pattern):
             file.unlink()

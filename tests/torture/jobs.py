@@ -22,9 +22,11 @@ from nst_rt.infer.video import stylize_video
 from nst_rt.optimization.runs import optimize_to_file
 from nst_rt.train.run import train_style
 
-# All that jobs import is imported once.
+# What jobs import is imported once; modules of the tests are not found so early.
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["torture.jobs"])
+_CONTEXT.set_forkserver_preload(
+    [f"nst_rt.{name}" for name in ("infer.video", "infer.photos", "optimization.runs", "train.run")]
+)
 
 Job = Callable[[Path, Path, bool, Callable[..., None]], None]
 _EVENTS = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir")
@@ -41,6 +43,8 @@ def video(inputs: Path, folder: Path, resume: bool, progress: Callable[..., None
     stylize_video(
         inputs / "in.mp4",
         folder / "out.mp4",
+        # Killed after the output was put in place, but before its work folder was removed.
+        overwrite=resume and (folder / "out.mp4").exists(),
         style=Grainy(),
         stability=0.9,
         segment=5,
@@ -57,7 +61,8 @@ def optimize(inputs: Path, folder: Path, resume: bool, progress: Callable[..., N
         folder / "out.png",
         save_every=2,
         resume=resume and has_state,
-        overwrite=resume and not has_state,
+        # Without a state it starts over; killed after the output was written, it has both.
+        overwrite=resume and (not has_state or (folder / "out.png").exists()),
         progress=progress,
         **TWO_SCALES,
     )
