@@ -154,7 +154,8 @@ class Results:
         file = self.folder / _KEY_FILE
         if not file.exists() or file.stat().st_size != _KEY_BYTES:
             with atomic_output(file) as new:
-                new.touch(0o600)
+                new.touch()
+                new.chmod(0o600)
                 new.write_bytes(secrets.token_bytes(_KEY_BYTES))
         return file.read_bytes()
 

@@ -307,7 +307,7 @@ def _options(verb: str) -> dict[str, argparse.Action]:
 @pytest.mark.parametrize(
     ("verb", "own"),
     [
-        ("image", {"output"}),
+        ("image", {"output", "ray"}),
         ("video", set()),
         ("webcam", {"list", "token_file"}),
         ("web", {"token_file"}),
