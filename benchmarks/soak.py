@@ -28,6 +28,7 @@ import matplotlib as mpl
 import numpy as np
 import psutil
 
+from nst_rt.cli import set_up_process
 from nst_rt.files import atomic_output
 from nst_rt.infer.adaptive import AdaptiveStylizer, LiveStyle
 from nst_rt.infer.demo import packaged_film
@@ -118,6 +119,7 @@ def main() -> None:
     parser.add_argument("--size", default="320x180", metavar="WxH")
     parser.add_argument("--fps", type=float, default=15.0, help="frame rate to hold")
     options = parser.parse_args()
+    set_up_process()  # as `nst-rt webcam` does
     width, height = (int(side) for side in options.size.split("x"))
     samples, frames = soaked(
         options.source, (width, height), options.fps, 60 * options.minutes, options.every

@@ -83,9 +83,9 @@ def test_bar_says_what_is_loaded_and_leaves_nothing_of_failed_work() -> None:
 
 def test_messages_do_not_tear_the_bar() -> None:
     lines = in_terminal(
-        "from nst_rt.cli import _set_up_process\nfrom nst_rt.cli.report import tell\n"
+        "from nst_rt.cli import set_up_process\nfrom nst_rt.cli.report import tell\n"
         "import logging\n"
-        "_set_up_process()\n"
+        "set_up_process()\n"
         "with progress('stylizing') as advance:\n"
         "    advance(1, 3, '')\n"
         "    tell('skipped a photo')\n"
