@@ -34,9 +34,7 @@ _MOST_STYLES = 10_000
 _SEPARATORS = re.compile(r"[/\\]")  # of any platform: files are passed on
 # C0, DEL and C1; line and paragraph separators; directions of writing, which reorder a line; and
 # surrogates, which cannot be printed.
-_CONTROLS = re.compile(
-    r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
-)
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
