@@ -312,6 +312,17 @@ def test_video_that_crashes_its_process_is_a_failed_job(
     assert done["state"] == "done"
 
 
+def test_video_that_keeps_its_process_busy_is_a_failed_job(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = client.upload(write_clip(tmp_path / "a clip.mp4"), "video")
+    monkeypatch.setattr(conversion, "_SILENT_SECONDS", 0.5)
+    monkeypatch.setattr(conversion, "_work", crashing.convert_for_ever)
+    failed = client.wait(client.job(kind="video", video=clip["id"], choice=NIGHT))
+    assert failed["state"] == "failed"
+    assert "a clip.mp4" in failed["error"]
+
+
 def test_cancelling_a_video_ends_its_process(
     client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
