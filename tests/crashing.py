@@ -30,6 +30,12 @@ def hang() -> None:
     time.sleep(3600)
 
 
+def hang_at(path: Path, size: int) -> None:
+    """A decoder that a file keeps busy, and that says so beside it."""
+    path.with_suffix(".busy").touch()
+    hang()
+
+
 def devour() -> int:
     return int(np.ones(50 * 2**30, np.uint8)[-1])
 

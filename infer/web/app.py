@@ -142,8 +142,10 @@ class _Studio:
             threading.Thread(target=decoders.warm, daemon=True).start()
 
     def close(self) -> None:
-        self._jobs.close()
+        # A job may wait for a decoder, which is refused by closing it: cancelled, not failed.
+        self._jobs.cancel_all()
         self._decoders.close()
+        self._jobs.close()
         self._live.close()
         shutil.rmtree(self._settings.root, ignore_errors=True)
 

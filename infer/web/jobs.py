@@ -270,7 +270,6 @@ class Jobs:
 
     def remove(self, job: Job) -> None:
         """Remove a job and its files, unless it is undone in time; an InputError if it runs."""
-
         with self._lock:
             if job.active:
                 raise InputError("the job is still running: cancel it first")
@@ -283,12 +282,16 @@ class Jobs:
                 job.leaving.cancel()
                 job.leaving = None
 
-    def close(self) -> None:
-        """End all jobs; the next studio says so. What was being removed stays."""
+    def cancel_all(self) -> None:
+        """Cancel all jobs for good; the next studio says so. What was being removed stays."""
         self._is_closing = True
         for job in self:
             self.undo(job)
             job.stop(keep=False)
+
+    def close(self) -> None:
+        """Cancel all jobs and wait for their end."""
+        self.cancel_all()
         self._worker.shutdown()
 
     def _forget(self, job: Job) -> None:
@@ -340,9 +343,9 @@ class Jobs:
                 job.facts["pace"] = asdict(pace)
             job.progress = 1.0
             return "done"
-        except CancelledJobError:
-            return "cancelled"
         except Exception as error:  # a job that fails must not end those behind it
+            if job._cancelled:  # of which the error may be a consequence
+                return "cancelled"
             job.error = visitor_message(error, *job.inputs).replace(f"{job.folder}/", "")
             return "partial" if isinstance(error, PartialResultError) and job.files else "failed"
 

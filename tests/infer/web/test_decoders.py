@@ -36,7 +36,7 @@ from nst_rt.infer.web.routes import live
 from nst_rt.infer.web.settings import TooLargeError
 from nst_rt.infer.web.stylizers import SharedStylizer
 from nst_rt.infer.web.uploads import _CHECKS
-from nst_rt.infer.web.work import video
+from nst_rt.infer.web.work import optimize, video
 
 NIGHT = {"styles": {"night": 1}}
 ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="limits of Linux")
@@ -195,6 +195,23 @@ def test_closing_refuses_what_runs_and_what_comes(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="closing"):
         process_of(decoders)
     until(lambda: not psutil.pid_exists(process))
+
+
+def test_studio_that_closes_does_not_wait_for_a_decoder(
+    shared: SharedStylizer, tmp_path: Path, astronaut: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the next studio names the job that waited for it."""
+    monkeypatch.setattr(optimize, "image_values", crashing.hang_at)
+    app = create_app(shared, settings(tmp_path))
+    with Client(app) as client:
+        image = client.upload(astronaut)["id"]
+        client.job(kind="optimize", content=image, style_image=image)
+        until(lambda: list((tmp_path / "visitors").rglob("*.busy")))
+    with client.restarted(create_app(shared, settings(tmp_path))) as later:
+        later.get("/")
+        [job] = later.jobs
+    assert job["state"] == "failed"
+    assert "ended" in job["error"]
 
 
 @pytest.mark.slow
