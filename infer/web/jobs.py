@@ -32,6 +32,7 @@ from nst_rt.infer.web.uploads import Upload, visitor_message
 logger = logging.getLogger(__name__)
 
 _MAX_WAITING = 6  # jobs of one visitor that wait or run
+_MAX_WAITING_OF_ALL = 100  # likewise: one visitor can pretend to be many
 _MAX_ENDED = 50  # jobs of one visitor without a result that are remembered
 _CURVE_POINTS = 200  # that the page gets
 # The files of a running job are measured once per second. Until then they may grow by this much,
@@ -214,8 +215,9 @@ class Jobs:
             expected=expected,
         )
         with self._lock:
-            if sum(other.active for other in self.of(owner)) >= _MAX_WAITING:
-                raise TooManyError(f"{_MAX_WAITING} jobs are waiting already: let some finish")
+            for jobs, most in ((self.of(owner), _MAX_WAITING), (list(self), _MAX_WAITING_OF_ALL)):
+                if sum(other.active for other in jobs) >= most:
+                    raise TooManyError(f"{most} jobs are waiting already: let some finish")
             try:
                 for upload in inputs:
                     upload.claim(job)
