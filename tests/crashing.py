@@ -75,7 +75,7 @@ def work(seconds: float) -> int:
 
 
 def tell_and_work(told: Path) -> int:
-    """Work for ever in the first process, and not in the next one; returns its number."""
+    """Work forever in the first process, and not in the next one; returns its number."""
     if told.exists():
         return 2
     told.write_text(str(os.getpid()))

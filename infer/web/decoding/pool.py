@@ -1,6 +1,6 @@
 """Worker processes that decode visitors' files, so that a crash costs one request.
 
-Decoders are written in C: a damaged file may end their process, or keep it busy for ever.
+Decoders are written in C: a damaged file may end their process, or keep it busy forever.
 """
 
 import logging
