@@ -41,7 +41,7 @@ class Originals:
             return known
         decode, pixels = partial(image_frame, upload.path, size), upload.pixels(size)
         if upload.kind == "video":  # of which the header may state any shape
-            decode, pixels = partial(video_frame, upload.path, at, size), size**2
+            decode, pixels = partial(video_frame, upload.path, at, size), max(size, 0) ** 2
         frame = self._decoders.run(upload.path, decode, writes=3 * pixels)
         with self._lock:
             self._kept[key] = frame
