@@ -90,9 +90,9 @@ class Decoders:
             name: of the file, for errors.
             task: `partial` of a function of a module, with arguments that can be pickled.
             seconds: duration after which it is refused.
-            writes: maximum number of bytes of a temporary file that the task writes, or of the
-                arrays of its result, which pass through one; room is held for them, and a larger
-                file is refused (on Linux). 0 if neither is of any size, or room is held already.
+            writes: maximum number of bytes of the arrays in the result, which pass through a
+                temporary file. Room is held for it while the task runs, and a task that writes a
+                larger file is refused (on Linux). 0 if there are no arrays: no limit.
 
         Raises:
             InputError: the decoder crashed, took too long, or needed too much memory or too large a
