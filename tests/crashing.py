@@ -30,6 +30,12 @@ def hang() -> None:
     time.sleep(3600)
 
 
+def hang_at(path: Path, size: int) -> None:
+    """A decoder that a file keeps busy, and that says so beside it."""
+    path.with_suffix(".busy").touch()
+    hang()
+
+
 def devour() -> int:
     return int(np.ones(50 * 2**30, np.uint8)[-1])
 
@@ -69,7 +75,7 @@ def work(seconds: float) -> int:
 
 
 def tell_and_work(told: Path) -> int:
-    """Work for ever in the first process, and not in the next one; returns its number."""
+    """Work forever in the first process, and not in the next one; returns its number."""
     if told.exists():
         return 2
     told.write_text(str(os.getpid()))

@@ -116,10 +116,15 @@ class _Studio:
         self._jobs = Jobs(settings.root, self.results, undo=settings.undo, storage=storage)
         for job in self._jobs:
             restore_style(shared, job)
-        self._decoders = Decoders(settings.root, settings.limits)
+        self._decoders = Decoders(settings.root, settings.limits, storage=storage)
         # Its process never changes: starting one would take several frames' time.
         self._live = Decoders(
-            settings.root, settings.limits, workers=1, seconds=_FRAME_SECONDS, tasks=0
+            settings.root,
+            settings.limits,
+            workers=1,
+            seconds=_FRAME_SECONDS,
+            tasks=0,
+            storage=storage,
         )
         uploads = Uploads(settings.root, settings.limits, storage, self._decoders)
         self.routes = [
@@ -137,8 +142,10 @@ class _Studio:
             threading.Thread(target=decoders.warm, daemon=True).start()
 
     def close(self) -> None:
-        self._jobs.close()
+        # A job may wait for a decoder, which is refused by closing it: cancelled, not failed.
+        self._jobs.cancel_all()
         self._decoders.close()
+        self._jobs.close()
         self._live.close()
         shutil.rmtree(self._settings.root, ignore_errors=True)
 

@@ -32,6 +32,7 @@ from nst_rt.infer.web.uploads import Upload, visitor_message
 logger = logging.getLogger(__name__)
 
 _MAX_WAITING = 6  # jobs of one visitor that wait or run
+_MAX_WAITING_OF_ALL = 100  # likewise: one visitor can pretend to be many
 _MAX_ENDED = 50  # jobs of one visitor without a result that are remembered
 _CURVE_POINTS = 200  # that the page gets
 # The files of a running job are measured once per second. Until then they may grow by this much,
@@ -214,8 +215,9 @@ class Jobs:
             expected=expected,
         )
         with self._lock:
-            if sum(other.active for other in self.of(owner)) >= _MAX_WAITING:
-                raise TooManyError(f"{_MAX_WAITING} jobs are waiting already: let some finish")
+            for jobs, most in ((self.of(owner), _MAX_WAITING), (list(self), _MAX_WAITING_OF_ALL)):
+                if sum(other.active for other in jobs) >= most:
+                    raise TooManyError(f"{most} jobs are waiting already: let some finish")
             try:
                 for upload in inputs:
                     upload.claim(job)
@@ -270,7 +272,6 @@ class Jobs:
 
     def remove(self, job: Job) -> None:
         """Remove a job and its files, unless it is undone in time; an InputError if it runs."""
-
         with self._lock:
             if job.active:
                 raise InputError("the job is still running: cancel it first")
@@ -283,12 +284,16 @@ class Jobs:
                 job.leaving.cancel()
                 job.leaving = None
 
-    def close(self) -> None:
-        """End all jobs; the next studio says so. What was being removed stays."""
+    def cancel_all(self) -> None:
+        """Cancel all jobs for good; the next studio says so. What was being removed stays."""
         self._is_closing = True
         for job in self:
             self.undo(job)
             job.stop(keep=False)
+
+    def close(self) -> None:
+        """Cancel all jobs and wait for their end."""
+        self.cancel_all()
         self._worker.shutdown()
 
     def _forget(self, job: Job) -> None:
@@ -340,9 +345,9 @@ class Jobs:
                 job.facts["pace"] = asdict(pace)
             job.progress = 1.0
             return "done"
-        except CancelledJobError:
-            return "cancelled"
         except Exception as error:  # a job that fails must not end those behind it
+            if job._cancelled:  # of which the error may be a consequence
+                return "cancelled"
             job.error = visitor_message(error, *job.inputs).replace(f"{job.folder}/", "")
             return "partial" if isinstance(error, PartialResultError) and job.files else "failed"
 

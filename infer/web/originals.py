@@ -39,10 +39,10 @@ class Originals:
             known = self._kept.get(key)
         if known is not None:
             return known
-        decode = partial(image_frame, upload.path, size)
-        if upload.kind == "video":
-            decode = partial(video_frame, upload.path, at, size)
-        frame = self._decoders.run(upload.path, decode)
+        decode, pixels = partial(image_frame, upload.path, size), upload.pixels(size)
+        if upload.kind == "video":  # of which the header may state any shape
+            decode, pixels = partial(video_frame, upload.path, at, size), max(size, 0) ** 2
+        frame = self._decoders.run(upload.path, decode, writes=3 * pixels)
         with self._lock:
             self._kept[key] = frame
             while len(self._kept) > _KEPT:

@@ -105,6 +105,13 @@ class Upload:
         finally:
             self.release(user)
 
+    def pixels(self, size: int | None = None) -> int:
+        """Number of pixels of an image, at most, with `size` pixels on the long side if given."""
+        width, height = self.facts["width"], self.facts["height"]
+        if size is None or size >= max(width, height):
+            return int(width * height)
+        return int(size * (size * min(width, height) // max(width, height) + 1))
+
     def describe(self) -> dict[str, Any]:
         known = {"id": self.id, "kind": self.kind, "name": self.name, "place": self.place}
         return {**known, "needed": bool(self.users), **self.facts}

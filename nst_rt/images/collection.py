@@ -212,7 +212,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def _holds_photo(path: Path) -> bool:
     """Whether a file is a photo by its name or its content; a broken link counts by its name."""
-    if path.exists() and not path.is_file():  # a pipe would block for ever
+    if path.exists() and not path.is_file():  # a pipe would block forever
         return False
     if _is_named_photo(path):
         return True

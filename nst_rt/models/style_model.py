@@ -31,6 +31,10 @@ BY_STYLE = "by_style"  # key of the training records of styles that were trained
 # Hyper-parameters beyond these are no network of ours: the largest have a tenth of them.
 _MOST = {"trunk": 2048, "decoder": 2048, "width": 1024, "blocks": 100, "dilation": 64}
 _MOST_STYLES = 10_000
+_SEPARATORS = re.compile(r"[/\\]")  # of any platform: files are passed on
+# C0, DEL and C1; line and paragraph separators; directions of writing, which reorder a line; and
+# surrogates, which cannot be printed.
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
@@ -43,6 +47,9 @@ class Style:
         title, artist, year, license: facts about the artwork.
         fingerprint: fingerprint of the artwork, see `nst_rt.metrics.fingerprint`.
         preview: small WebP of a stylized image, in base64.
+
+    Raises:
+        InputError: a name that is empty or a path, or a control character in a name or a fact.
     """
 
     name: str
@@ -56,6 +63,11 @@ class Style:
     def __post_init__(self) -> None:
         # JSON has lists, not tuples.
         object.__setattr__(self, "fingerprint", tuple(self.fingerprint))
+        if not self.name or _SEPARATORS.search(self.name):  # names become parts of file names
+            raise InputError(f"a style cannot have the name {self.name!r}")
+        for text in (self.name, self.title, self.artist, self.year, self.license):
+            if _CONTROLS.search(text):  # terminals would obey them
+                raise InputError(f"the text {text!r} about a style has control characters")
 
 
 @dataclass(frozen=True, eq=False)
@@ -280,7 +292,7 @@ def _styles(path: Path, metadata: Mapping[str, str]) -> tuple[Style, ...]:
     try:
         listed = json.loads(metadata["styles"])
         styles = tuple(_style(each) for each in listed[: _MOST_STYLES + 1])
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError, InputError) as error:
         raise StyleModelError(f"{path}: damaged list of styles ({_shortened(error)})") from error
     if not 0 < len(styles) <= _MOST_STYLES:
         raise StyleModelError(f"{path}: a style model has 1 to {_MOST_STYLES} styles")
@@ -294,13 +306,12 @@ def _style(facts: Any) -> Style:
 
     Raises:
         TypeError, ValueError: a fact of another type than it must have.
+        InputError: see `Style`.
     """
-    style = Style(**facts)
-    for name, value in asdict(style).items():
+    for name, value in dict(facts).items():
         if name != "fingerprint" and not isinstance(value, str):
             raise TypeError(f"{name} is {type(value).__name__}, not text")
-    if not style.name.isprintable() or not style.name:
-        raise ValueError(f"{style.name!r} is no name")
+    style = Style(**facts)
     if not all(isinstance(value, int | float) for value in style.fingerprint):
         raise TypeError("fingerprint must be a list of numbers")
     return style

@@ -15,7 +15,6 @@ from nst_rt.cli.mistakes import kind_of
 FOLDER = os.environ.get("NST_RT_CORPUS")
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(FOLDER is None, reason="NST_RT_CORPUS names no folder")
 def test_every_file_of_a_corpus_is_stylized_or_refused() -> None:
     files = corpus_files(Path(str(FOLDER)))

@@ -18,8 +18,6 @@ from torture.trials import Kind, Trial, faults, run_trials, table
 ALL = bool(os.environ.get("NST_RT_TORTURE"))
 _SAMPLE: dict[Kind, int] = {"image": 16, "photo": 4, "video": 8, "model": 10, "recipe": 2}
 
-pytestmark = pytest.mark.slow
-
 
 def tried(kind: Kind, files: Mapping[str, bytes], folder: Path) -> dict[str, Trial]:
     """Try the files, or a sample of them; the outcomes by their names."""

@@ -26,6 +26,8 @@ from nst_rt.models.style_model import StyleModel
 _NEWEST_SECONDS = 1.0  # between two newest frames
 _NEWEST_SIZE = 480  # pixels of the long side
 _POLL_SECONDS = 0.2
+# Without a frame: many times what the largest frame or the sound at the end take on a busy machine.
+_SILENT_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def convert(
         show: called when there is another newest frame.
 
     Raises:
-        InputError: the decoder crashed.
+        InputError: the decoder crashed, or there was no frame for ten minutes.
         WorkerError: a bug.
         StyleTransferError: see `stylize_video`.
     """
@@ -88,11 +90,18 @@ def convert(
     sender.close()  # the process has its own: without it, nothing more can come
     try:
         started(process.pid)
+        heard = time.monotonic()
         while True:
             check()
             if not receiver.poll(_POLL_SECONDS):
+                if time.monotonic() - heard > _SILENT_SECONDS:
+                    raise InputError(
+                        f"{conversion.source}: cannot be converted: the decoder gave no frame for "
+                        f"{_SILENT_SECONDS:g} s"
+                    )
                 continue
             message: _Message = receiver.recv()
+            heard = time.monotonic()
             if message.refusal is not None:
                 raise message.refusal
             if message.bug:

@@ -1,11 +1,12 @@
 """Worker processes that decode visitors' files, so that a crash costs one request.
 
-Decoders are written in C: a damaged file may end their process, or keep it busy for ever.
+Decoders are written in C: a damaged file may end their process, or keep it busy forever.
 """
 
 import logging
 import os
 import secrets
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import TimeoutError
@@ -19,6 +20,7 @@ from pebble import ProcessExpired, ProcessPool
 from nst_rt.errors import InputError
 from nst_rt.infer.web.decoding.processes import CONTEXT, END_SIGNALS, crashed
 from nst_rt.infer.web.decoding.worker import Outcome, begin_small, perform, unpack
+from nst_rt.infer.web.limits.storage import BLOCK, Storage, on_disk
 from nst_rt.infer.web.settings import Limits
 
 logger = logging.getLogger(__name__)
@@ -51,6 +53,7 @@ class Decoders:
         workers: maximum number of processes.
         seconds: duration of a task after which it is refused, by default.
         tasks: number of tasks after which a process is replaced; 0 for never.
+        storage: counts the bytes of all files of the studio; without one they are not limited.
     """
 
     def __init__(
@@ -61,8 +64,10 @@ class Decoders:
         workers: int = WORKERS,
         seconds: float = SECONDS,
         tasks: int = _TASKS,
+        storage: Storage | None = None,
     ) -> None:
         self._folder = folder
+        self._storage = storage or Storage(sys.maxsize)
         self._memory = _ANYWAY + round(_PER_PIXEL * limits.pixels)
         self._seconds = seconds
         self._tasks = tasks
@@ -71,22 +76,38 @@ class Decoders:
         self._workers, self._started = workers, 0
         self._is_closed = False
 
-    def run(self, name: object, task: Callable[[], T], *, seconds: float | None = None) -> T:
+    def run(
+        self,
+        name: object,
+        task: Callable[[], T],
+        *,
+        seconds: float | None = None,
+        writes: int = 0,
+    ) -> T:
         """Run a task in a worker and wait for its result; any thread may call it.
 
         Args:
             name: of the file, for errors.
             task: `partial` of a function of a module, with arguments that can be pickled.
             seconds: duration after which it is refused.
+            writes: maximum number of bytes of the arrays in the result, which pass through a
+                temporary file. Room is held for it while the task runs, and a task that writes a
+                larger file is refused (on Linux). 0 if there are no arrays: no limit.
 
         Raises:
-            InputError: the decoder crashed, took too long or needed too much memory.
+            InputError: the decoder crashed, took too long, or needed too much memory or too large a
+                file.
+            TooLargeError: there is no room for the file.
             StyleTransferError: the task raised it.
             WorkerError: the task raised any other error.
         """
         seconds = self._seconds if seconds is None else seconds
-        with self._process() as process:
-            outcome, problem = self._outcome(process, task, seconds)
+        # Held before there is a process: making room takes a while.
+        with (
+            self._storage.reserved(on_disk(writes) + BLOCK if writes else 0),
+            self._process() as process,
+        ):
+            outcome, problem = self._outcome(process, task, seconds, writes)
             if outcome is not None and outcome.packed is not None:
                 return cast(T, unpack(outcome, process.file))
         if outcome is not None and outcome.refusal is not None:
@@ -112,13 +133,13 @@ class Decoders:
             process.end()
 
     def _outcome(
-        self, process: "_Process", task: Callable[[], object], seconds: float
+        self, process: "_Process", task: Callable[[], object], seconds: float, writes: int
     ) -> tuple[Outcome | None, str]:
         """What a task led to, or else in words what the decoder did."""
         for _ in range(_TRIES):
             try:
-                outcome = self._waited_for(process, task, seconds)
-                return outcome, "needed too much memory" if outcome and outcome.lacks_memory else ""
+                outcome = self._waited_for(process, task, seconds, writes)
+                return outcome, f"needed {outcome.lacks}" if outcome.lacks else ""
             except TimeoutError:
                 return None, f"took longer than {seconds:g} s"
             except ProcessExpired as error:
@@ -131,9 +152,10 @@ class Decoders:
         return None, "crashed"
 
     def _waited_for(
-        self, process: "_Process", task: Callable[[], object], seconds: float
+        self, process: "_Process", task: Callable[[], object], seconds: float, writes: int
     ) -> Outcome:
-        future = process.pool.schedule(perform, args=(task, process.file), timeout=seconds)
+        given = (task, process.file, writes)
+        future = process.pool.schedule(perform, args=given, timeout=seconds)
         while True:
             try:
                 outcome: Outcome = future.result(_POLL_SECONDS)

@@ -57,6 +57,26 @@ CONTEXT: Any = _WorkerContext()
 CONTEXT.set_forkserver_preload(["nst_rt.infer.web.decoding.conversion"])
 
 
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """Let this process write no file of more than `size` bytes (on Linux); 0 for any size.
+
+    Writing more is an OSError with the number EFBIG, since Python ignores the signal.
+    """
+    if sys.platform != "linux" or not size:
+        yield
+        return
+    import resource
+
+    usual, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    most = size if hard == resource.RLIM_INFINITY else min(size, hard)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (usual, hard))
+
+
 def crashed(code: int | None) -> str:
     """How a process ended, by its exit code, which is negative after a signal."""
     try:

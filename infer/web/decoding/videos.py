@@ -14,6 +14,7 @@ from nst_rt.infer.video import VideoResult, stylize_video
 from nst_rt.infer.video.probe import VideoInfo, probe
 from nst_rt.infer.video.reader import VideoReader, check_range
 from nst_rt.infer.video.transforms import check_shape
+from nst_rt.infer.web.decoding.processes import largest_file
 
 
 def video_frame(path: Path, at: float, size: int) -> Frame:
@@ -49,7 +50,9 @@ class Clip:
     decoding: float
 
 
-def write_clip(path: Path, output: Path, *, start: float, seconds: float, size: int) -> Clip:
+def write_clip(
+    path: Path, output: Path, *, start: float, seconds: float, size: int, most: int = 0
+) -> Clip:
     """Write a part of a video as an MP4 without loss, with the tracks of an MP4.
 
     Args:
@@ -58,6 +61,7 @@ def write_clip(path: Path, output: Path, *, start: float, seconds: float, size: 
         start: where the part begins, seconds; it begins earlier if less is left.
         seconds: duration.
         size: pixels of the long side; small videos are not enlarged.
+        most: maximum number of bytes of the file (on Linux), 0 for any.
 
     Raises:
         InputError, VideoError: see `stylize_video`.
@@ -67,17 +71,18 @@ def write_clip(path: Path, output: Path, *, start: float, seconds: float, size: 
         start = min(start, max(info.end - seconds, 0.0))
     size = min(size, max(info.width, info.height))
     try:
-        result: object = stylize_video(
-            path,
-            output,
-            style=_Unchanged(),
-            codec="h264",
-            crf=0,
-            preset="ultrafast",
-            start=start,
-            end=start + seconds,
-            size=size,
-        )
+        with largest_file(most):
+            result: object = stylize_video(
+                path,
+                output,
+                style=_Unchanged(),
+                codec="h264",
+                crf=0,
+                preset="ultrafast",
+                start=start,
+                end=start + seconds,
+                size=size,
+            )
     except PartialResultError as error:  # damaged, but something can be shown
         result = error.result
     assert isinstance(result, VideoResult)

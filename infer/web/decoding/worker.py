@@ -1,5 +1,6 @@
 """What happens in a worker process: its limits, its tasks, and how results leave it."""
 
+import errno
 import multiprocessing
 import os
 import pickle
@@ -20,6 +21,7 @@ from nst_rt.files import is_disk_full
 
 # Imported here, so that the process that workers are forked from has them.
 from nst_rt.infer.web.decoding import checks, images, videos
+from nst_rt.infer.web.decoding.processes import largest_file
 
 __all__ = ["checks", "images", "videos"]
 
@@ -38,14 +40,14 @@ class Outcome:
         packed: the result, pickled without its buffers; None after an error.
         sizes: bytes of its buffers, which are in the file of the worker.
         refusal: an error of the input.
-        lacks_memory: whether the task needed more memory than it may use.
+        lacks: what the task needed more of than it may use, in words, such as "too much memory".
         bug: traceback of any other error.
     """
 
     packed: bytes | None = None
     sizes: tuple[int, ...] = ()
     refusal: StyleTransferError | None = None
-    lacks_memory: bool = False
+    lacks: str = ""
     bug: str = ""
 
 
@@ -98,8 +100,16 @@ def _limit(resource_number: int, value: int) -> None:
     resource.setrlimit(resource_number, (value, value))
 
 
-def perform(task: Callable[[], object], file: Path) -> Outcome:
-    """Run a task; arrays in its result go into the file, since a pipe is ten times slower."""
+def perform(task: Callable[[], object], file: Path, writes: int) -> Outcome:
+    """Run a task; arrays in its result go into the file, since a pipe is ten times slower.
+
+    No file gets larger than `writes` bytes (on Linux), 0 for any size.
+    """
+    with largest_file(writes):
+        return _performed(task, file)
+
+
+def _performed(task: Callable[[], object], file: Path) -> Outcome:
     try:
         result = task()
         buffers: list[pickle.PickleBuffer] = []
@@ -111,8 +121,11 @@ def perform(task: Callable[[], object], file: Path) -> Outcome:
                     opened.write(each)
         return Outcome(packed, tuple(each.nbytes for each in raw))
     except Exception as error:
-        if any(map(_lacks_memory, _causes(error))):
-            return Outcome(lacks_memory=True)
+        causes = list(_causes(error))
+        if any(map(_lacks_memory, causes)):
+            return Outcome(lacks="too much memory")
+        if any(isinstance(each, OSError) and each.errno == errno.EFBIG for each in causes):
+            return Outcome(lacks="too large a file")
         if isinstance(error, StyleTransferError):
             return Outcome(refusal=error)
         if isinstance(error, OSError) and is_disk_full(error):

@@ -73,6 +73,8 @@ class Storage:
         """
         if self.try_hold(what, size):
             return
+        if size > self.limit:  # removing all would not help
+            raise TooLargeError(FULL)
         with self._making_room:  # one after the other, so that no more is removed than necessary
             while not self.try_hold(what, size):
                 if not self.evict():

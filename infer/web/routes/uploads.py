@@ -26,13 +26,12 @@ from nst_rt.infer.web.stylizers import SharedStylizer, encode_image, parse_choic
 from nst_rt.infer.web.uploads import Upload, Uploads, visitor_message
 from nst_rt.infer.web.work.images import write_stylized
 from nst_rt.infer.web.work.plan import number, output_name
-from nst_rt.infer.web.work.preview import preview_video
+from nst_rt.infer.web.work.preview import PREVIEW_BYTES, preview_video
 
 _IMAGES_AT_ONCE = 2  # large ones take gigabytes
 _VIDEOS_AT_ONCE = 1
 _PREVIEW_SIZE = 1024  # pixels of the long side, unless the page asks for another
 _PLAYED_AS = {".mkv": "video/webm", ".ogv": "video/ogg"}  # browsers play what they can of it
-_PREVIEW_BYTES = 16 * 2**20  # more than two seconds of a reduced video take
 _HEADER_BYTES = 2**16  # of an image file, at most
 
 
@@ -135,8 +134,8 @@ class UploadRoutes:
             if size is not None:
                 original = self._originals.frame(upload, size=size, at=at)
                 return encode_image(stylizer.stylize(original, 0), suffix)
-            pixels = upload.facts["width"] * upload.facts["height"]
-            room = pixels * (4 if suffix == ".png" else 3) + _HEADER_BYTES  # what it takes at most
+            # What the file takes at most.
+            room = upload.pixels() * (4 if suffix == ".png" else 3) + _HEADER_BYTES
             with (
                 self._storage.reserved(room),
                 TemporaryDirectory(dir=upload.path.parent) as folder,
@@ -162,7 +161,7 @@ class UploadRoutes:
                     raise InputError("nobody waits for this preview any longer")
 
             with (
-                self._storage.reserved(_PREVIEW_BYTES),
+                self._storage.reserved(PREVIEW_BYTES),
                 TemporaryDirectory(dir=video.path.parent) as folder,
             ):
                 made = preview_video(

@@ -92,8 +92,8 @@ def plan_images(
 
     names = style_title(choice)
     title = f"{count} images, {names}" if count > 1 else f"{images[0].name}, {names}"
-    pixels = sum(image.facts["width"] * image.facts["height"] for image in images)
-    return Plan(title, at_low_priority(work), tuple(images), float(pixels))
+    pixels = float(sum(image.pixels() for image in images))
+    return Plan(title, at_low_priority(work), tuple(images), pixels)
 
 
 def write_stylized(
@@ -103,8 +103,10 @@ def write_stylized(
 
     Raises:
         InputError: it is too small or cannot be decoded.
+        TooLargeError: there is no room for it while it is decoded.
     """
-    frame, levels = decoders.run(image.path, partial(whole_image, image.path))
+    room = image.pixels() * 5  # three bytes of colors, two of alpha
+    frame, levels = decoders.run(image.path, partial(whole_image, image.path), writes=room)
     stylized = frame_stylizer.stylize(frame, 0)
     alpha = None
     if levels is not None:

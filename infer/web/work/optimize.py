@@ -44,7 +44,8 @@ def plan_optimize(
     preserve_colors: PreserveColors | None = "luminance" if asked.get("preserve_colors") else None
 
     def decoded(image: Upload) -> Tensor:
-        return torch.from_numpy(decoders.run(image.path, partial(image_values, image.path, size)))
+        values = partial(image_values, image.path, size)
+        return torch.from_numpy(decoders.run(image.path, values, writes=12 * size**2))
 
     def show(job: Job, iterate: Iterate) -> None:
         offer_preview(job, tensor_to_frame(iterate.image), size=MAX_OPTIMIZED_SIZE)

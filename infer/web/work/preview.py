@@ -16,6 +16,9 @@ from nst_rt.infer.web.uploads import Upload
 
 PREVIEW_SECONDS = 2.0
 _PREVIEW_SIZE = 640  # pixels of the long side
+# Of the part without loss, in which a frame of noise takes 0.6 MB, and of the stylized one.
+_PART_BYTES, _STYLIZED_BYTES = 64 * 2**20, 16 * 2**20
+PREVIEW_BYTES = _PART_BYTES + _STYLIZED_BYTES  # of the files of a preview
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ def preview_video(
 
     Args:
         at: where the part begins, seconds; it begins earlier if less is left.
-        folder: folder for the file, which is removed.
+        folder: folder for files of at most `PREVIEW_BYTES`, which are removed with it.
         check: called after each frame; what it raises ends the work.
 
     Raises:
@@ -53,7 +56,13 @@ def preview_video(
     """
     part = folder / "part.mp4"
     write = partial(
-        write_clip, source.path, part, start=at, seconds=PREVIEW_SECONDS, size=_PREVIEW_SIZE
+        write_clip,
+        source.path,
+        part,
+        start=at,
+        seconds=PREVIEW_SECONDS,
+        size=_PREVIEW_SIZE,
+        most=_PART_BYTES,
     )
     clip = decoders.run(source.path, write)
     check()

@@ -73,7 +73,8 @@ def plan_train(
         if listed:
             source = job.folder / "photos.txt"
             source.write_text("\n".join(map(str, listed)))
-        command = [sys.executable, "-m", "nst_rt", "train", "--json"]
+        # -P: the current folder, which has the files of a job, is no place to import from.
+        command = [sys.executable, "-P", "-m", "nst_rt", "train", "--json"]
         command += ["--style-image", f"{name}={style_image.path}", "--photos", str(source)]
         command += ["--name", name, "--from", settings.start_from]
         command += ["--output", str(output), "--runs", str(job.folder / "runs")]

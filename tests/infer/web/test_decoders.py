@@ -22,19 +22,21 @@ import pytest
 from clips import write_clip
 from pictures import deep_png
 from PIL import Image
-from visitors import JPEG, LIMITS, Client, serving, settings, until
+from visitors import JPEG, LIMITS, Client, cut_clip, serving, settings, until
 from websockets.sync.client import ClientConnection, connect
 
-from nst_rt.errors import InputError, VideoError
+from nst_rt.errors import InputError, StyleTransferError, VideoError
 from nst_rt.infer.video import probe
 from nst_rt.infer.web.app import create_app
-from nst_rt.infer.web.decoding import conversion
+from nst_rt.infer.web.decoding import conversion, videos
 from nst_rt.infer.web.decoding.images import image_frame, whole_image
 from nst_rt.infer.web.decoding.pool import Decoders, WorkerError
+from nst_rt.infer.web.limits.storage import BLOCK, Storage
 from nst_rt.infer.web.routes import live
+from nst_rt.infer.web.settings import TooLargeError
 from nst_rt.infer.web.stylizers import SharedStylizer
 from nst_rt.infer.web.uploads import _CHECKS
-from nst_rt.infer.web.work import video
+from nst_rt.infer.web.work import optimize, video
 
 NIGHT = {"styles": {"night": 1}}
 ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="limits of Linux")
@@ -152,6 +154,34 @@ def test_results_are_those_of_the_function(own: Decoders, tmp_path: Path) -> Non
         own.run("x", crashing.fail)
 
 
+@ON_LINUX
+def test_temporary_files_of_workers_have_room_and_no_more(tmp_path: Path) -> None:
+    storage = Storage(10 * BLOCK)
+    decoders = Decoders(tmp_path, LIMITS, workers=1, storage=storage)
+    zeros = partial(np.zeros, 8 * BLOCK, np.uint8)
+    assert decoders.run("x", zeros, writes=8 * BLOCK).nbytes == 8 * BLOCK
+    with pytest.raises(TooLargeError):
+        decoders.run("x", zeros, writes=10 * BLOCK)
+    with pytest.raises(InputError, match="large"):
+        decoders.run("x", zeros, writes=7 * BLOCK)
+    assert decoders.run("x", zeros).nbytes == 8 * BLOCK  # the limit was that of one task
+    decoders.close()
+    assert storage.total == 0
+
+
+@ON_LINUX
+def test_part_of_a_video_is_no_larger_than_the_room_for_it(own: Decoders, tmp_path: Path) -> None:
+    clip, part = cut_clip(tmp_path), tmp_path / "part.mp4"
+    write = partial(videos.write_clip, clip, part, start=0, seconds=2, size=64)
+    own.run("x", write)
+    whole = part.stat().st_size
+    part.unlink()
+    before = set(tmp_path.iterdir())
+    with pytest.raises(StyleTransferError, match="large"):
+        own.run("x", partial(write, most=whole // 2))
+    assert sum(file.stat().st_size for file in set(tmp_path.iterdir()) - before) <= whole // 2
+
+
 def test_closing_refuses_what_runs_and_what_comes(tmp_path: Path) -> None:
     decoders = Decoders(tmp_path, LIMITS, workers=1)
     process = process_of(decoders)
@@ -165,6 +195,23 @@ def test_closing_refuses_what_runs_and_what_comes(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="closing"):
         process_of(decoders)
     until(lambda: not psutil.pid_exists(process))
+
+
+def test_studio_that_closes_does_not_wait_for_a_decoder(
+    shared: SharedStylizer, tmp_path: Path, astronaut: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the next studio names the job that waited for it."""
+    monkeypatch.setattr(optimize, "image_values", crashing.hang_at)
+    app = create_app(shared, settings(tmp_path))
+    with Client(app) as client:
+        image = client.upload(astronaut)["id"]
+        client.job(kind="optimize", content=image, style_image=image)
+        until(lambda: list((tmp_path / "visitors").rglob("*.busy")))
+    with client.restarted(create_app(shared, settings(tmp_path))) as later:
+        later.get("/")
+        [job] = later.jobs
+    assert job["state"] == "failed"
+    assert "ended" in job["error"]
 
 
 @pytest.mark.slow
@@ -280,6 +327,17 @@ def test_video_that_crashes_its_process_is_a_failed_job(
     assert "SIGSEGV" in failed["error"]
     done = client.wait(client.job(kind="video", video=clip["id"], choice=NIGHT))
     assert done["state"] == "done"
+
+
+def test_video_that_keeps_its_process_busy_is_a_failed_job(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = client.upload(write_clip(tmp_path / "a clip.mp4"), "video")
+    monkeypatch.setattr(conversion, "_SILENT_SECONDS", 0.5)
+    monkeypatch.setattr(conversion, "_work", crashing.convert_for_ever)
+    failed = client.wait(client.job(kind="video", video=clip["id"], choice=NIGHT))
+    assert failed["state"] == "failed"
+    assert "a clip.mp4" in failed["error"]
 
 
 def test_cancelling_a_video_ends_its_process(

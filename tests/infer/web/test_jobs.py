@@ -14,6 +14,7 @@ from clips import write_clip
 from visitors import Client, cut_clip, settings, until
 
 from nst_rt.errors import InputError
+from nst_rt.infer.web import jobs as jobs_module
 from nst_rt.infer.web.app import create_app
 from nst_rt.infer.web.jobs import Job, Jobs
 from nst_rt.infer.web.results import Kind, Record, Results
@@ -110,6 +111,18 @@ def test_number_of_jobs_per_visitor_is_limited(jobs: Jobs) -> None:
     with pytest.raises(InputError, match="6"):
         jobs.submit("video", "x", "me", wait_for(never))
     jobs.submit("video", "x", "another", wait_for(never))
+    jobs.close()
+
+
+def test_number_of_jobs_of_all_visitors_is_limited(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs_module, "_MAX_WAITING_OF_ALL", 3)
+    never = threading.Event()
+    for visitor in range(3):
+        jobs.submit("video", "x", str(visitor), wait_for(never))
+    with pytest.raises(InputError, match="3"):
+        jobs.submit("video", "x", "another", wait_for(never))
     jobs.close()
 
 

@@ -180,6 +180,10 @@ def test_other_safetensors_files_are_an_error(
         ({"styles": '[{"name": 3}, {"name": "b"}]'}, "styles"),
         ({"styles": '[{"name": ""}, {"name": "b"}]'}, "styles"),
         ({"styles": '[{"name": "two\\nlines"}, {"name": "b"}]'}, "styles"),
+        ({"styles": '[{"name": "../a"}, {"name": "b"}]'}, "styles"),
+        ({"styles": '[{"name": "a\\\\c"}, {"name": "b"}]'}, "styles"),
+        ({"styles": '[{"name": "a", "title": "\\u001b[2J"}, {"name": "b"}]'}, "styles"),
+        ({"styles": '[{"name": "a", "artist": "x\\r"}, {"name": "b"}]'}, "styles"),
         ({"styles": '[{"name": "a"}, {"name": "a"}]'}, "styles"),
         ({"styles": '[{"name": "a", "title": 3}, {"name": "b"}]'}, "styles"),
         ({"styles": '[{"name": "a", "fingerprint": ["b"]}, {"name": "b"}]'}, "styles"),
@@ -351,3 +355,22 @@ def test_metadata_contains_no_absolute_path() -> None:
         with safe_open(path, framework="pt") as opened:
             text = json.dumps(opened.metadata())
         assert not re.search(r'"(/|[A-Z]:)', text)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"name": ""},
+        {"name": "a/b"},
+        {"name": "..\\b"},
+        {"name": "a\x1b[2J"},
+        {"name": "a", "title": "two\nlines"},
+        {"name": "a", "license": "\x9b2J"},
+        {"name": "a", "artist": "\u202egnp.exe"},
+        {"name": "a", "year": "\ud800"},
+    ],
+)
+def test_name_or_fact_that_files_or_terminals_would_obey_is_an_error(facts: dict[str, str]) -> None:
+    with pytest.raises(InputError, match="style"):
+        Style(**facts)
+    Style("la_nuit_étoilée", "Die Brücke\u00a0II", "北斎")  # any other text

@@ -157,6 +157,13 @@ def test_photo_that_is_refused_or_not_sent_gives_its_room_back(
     assert client.post(f"/api/uploads/{album}/photos", content=jpeg()).json()["count"] == 1
 
 
+def test_what_can_never_fit_removes_nothing(uploads: Uploads, storage: Storage) -> None:
+    kept = asyncio.run(uploads.receive(chunks(9), owner="me", kind="image", name="x", size=0))
+    with pytest.raises(TooLargeError), storage.reserved(LIMIT + 1):
+        pass
+    assert uploads.of("me") == [kept]
+
+
 def test_removed_upload_cannot_be_used_and_used_one_not_removed(uploads: Uploads) -> None:
     upload = asyncio.run(uploads.receive(chunks(9), owner="me", kind="image", name="x", size=0))
     with upload.in_use():
