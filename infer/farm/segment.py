@@ -19,7 +19,8 @@ from nst_rt.infer.threads import in_background
 from nst_rt.infer.video.convert import AHEAD
 from nst_rt.infer.video.encoder import Encoding, Shape
 from nst_rt.infer.video.request import ConversionSettings, Request, fingerprint, open_reader
-from nst_rt.infer.video.segments import Mark, Segment, SegmentWriter
+from nst_rt.infer.video.segments import Segment, SegmentWriter
+from nst_rt.infer.video.source import Mark
 
 _REPORTED = 10  # frames between two reports of the progress
 

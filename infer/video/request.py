@@ -27,7 +27,8 @@ from nst_rt.infer.video.picture_reader import (
 )
 from nst_rt.infer.video.probe import STDIO, Packet
 from nst_rt.infer.video.reader import VideoReader
-from nst_rt.infer.video.segments import Mark, VideoSource, work_path
+from nst_rt.infer.video.segments import work_path
+from nst_rt.infer.video.source import Mark, VideoSource
 from nst_rt.infer.video.transforms import Size, at_rate, check_shape, exact_rate
 from nst_rt.infer.video.writers import ANIMATION_SUFFIXES, check_pattern, is_pattern
 from nst_rt.version import __version__
