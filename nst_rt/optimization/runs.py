@@ -81,7 +81,8 @@ def optimize_to_file(
         content, style: see `nst_rt.optimize`.
         output: image file to write.
         overwrite: whether to replace existing files.
-        resume: whether to continue an interrupted run of the same arguments.
+        resume: whether to continue an interrupted run of the same arguments. Its output may exist
+            already if it is the same.
         save_every: number of steps between intermediate images `OUT-NNNN.EXT`; 0 for none.
         timelapse: opens a sink for the images of all steps, such as a video, see
             `nst_rt.infer.video.timelapse`.
@@ -96,7 +97,10 @@ def optimize_to_file(
         InterruptedWorkError: after Ctrl-C.
         PartialResultError: the loss became NaN or infinite; the best image so far is kept.
     """
-    target = check_image_output(output, overwrite=overwrite)
+    # A run that was killed after it wrote its output left its state, too.
+    was_written = resume and not overwrite and Path(output).exists()
+    was_written = was_written and leftovers(Path(output))[1].exists()
+    target = check_image_output(output, overwrite=overwrite or was_written)
     inputs = input_files(content, style, settings)
     check_not_input([target, *leftovers(target)], inputs)
     if save_every < 0:
@@ -175,7 +179,15 @@ def optimize_to_file(
                 f"{error}; the best image so far is in {keep_best()}"
             ) from error
         assert iterate is not None
-        save(iterate.image, target)
+        if was_written:
+            save(iterate.image, partial_path(target))
+            if partial_path(target).read_bytes() != target.read_bytes():
+                raise OutputExistsError(
+                    f"{target}: exists already, with another image than this run gives, which is "
+                    f"in {partial_path(target)}; `overwrite` beside `resume` replaces it"
+                )
+        else:
+            save(iterate.image, target)
         if chart is not None:
             plot_losses([LossRecord(*entry) for entry in run.losses], chart)
     run.remove()

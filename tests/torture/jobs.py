@@ -61,8 +61,7 @@ def optimize(inputs: Path, folder: Path, resume: bool, progress: Callable[..., N
         folder / "out.png",
         save_every=2,
         resume=resume and has_state,
-        # Without a state it starts over; killed after the output was written, it has both.
-        overwrite=resume and (not has_state or (folder / "out.png").exists()),
+        overwrite=resume and not has_state,  # then it starts over
         progress=progress,
         **TWO_SCALES,
     )
