@@ -6,7 +6,6 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,8 @@ from nst_rt.files import shown_source
 from nst_rt.infer.farm.cluster import Cluster
 from nst_rt.infer.farm.plan import WARM_UP, Piece, cut
 from nst_rt.infer.farm.segment import Job, Made, sees
+from nst_rt.infer.farm.style import SentStyle
 from nst_rt.infer.stability.stabilizer import stabilizer_for
-from nst_rt.infer.timeline import Timeline
 from nst_rt.infer.video.convert import VideoResult, unseen_styles, unwritten
 from nst_rt.infer.video.picture_reader import PictureReader
 from nst_rt.infer.video.probe import STDIO, Damage, with_damage
@@ -34,23 +33,6 @@ _SENT = 0.3  # fraction of a node's object store that a source may take
 _NAMED = 3  # failures that a message names
 
 Finished = VideoResult | Exception
-
-
-@dataclass(frozen=True)
-class SentStyle:
-    """A style that Ray holds for the workers.
-
-    Attributes:
-        name: a key that identifies it.
-        preparation: reference to the `Preparation`.
-        identity: of the frame stylizer that a worker makes of it.
-        timeline: styles over time, None for a stylizer.
-    """
-
-    name: str
-    preparation: Any
-    identity: Mapping[str, str]
-    timeline: Timeline | None
 
 
 class FarmedVideo:
@@ -98,7 +80,7 @@ class FarmedVideo:
             settings=settings,
             shape=request.shape(first.image),
             reader={**reader.state(), "damage": []},
-            stylizer=(style.name, style.preparation),
+            stylizer=style.stylizer,
         )
         self._warnings: list[str] = []
         with reader.container() as container:

@@ -35,7 +35,7 @@ from nst_rt.version import __version__
 
 SEGMENT = 250  # frames; the most that an interruption loses
 
-# Packages that decide how frames look; OpenCV comes in several.
+# Of `frame_versions`, by name; OpenCV comes in several packages, so it is asked itself.
 _PACKAGES = ("torch", "openvino", "onnxruntime", "av")
 
 
@@ -121,9 +121,7 @@ class Request:
             "fps": settings.rate,
             **asdict(self.encoding),
             **identity,
-            **{package: installed_version(package) for package in _PACKAGES},
-            "opencv": cv2.__version__,
-            "nst-rt": __version__,
+            **frame_versions(),
         }
 
 
@@ -149,6 +147,12 @@ def check_conversion(
     reader = open_reader(source, output, encoding, settings)
     _check_apart(reader.path, output)
     return Request(output, reader, encoding, settings)
+
+
+def frame_versions() -> dict[str, str | None]:
+    """Versions of the packages that decide how frames look; None of those not installed."""
+    found = {package: installed_version(package) for package in _PACKAGES}
+    return {**found, "opencv": cv2.__version__, "nst-rt": __version__}
 
 
 def default_output(
