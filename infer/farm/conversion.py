@@ -111,6 +111,12 @@ class FarmedVideo:
         self._backends: dict[str, None] = {}
         self._error: Exception | None = None  # of this machine
 
+    def missing(self) -> set[int]:
+        """Numbers of the segments that are to be made."""
+        if self.work.is_complete:
+            return set()
+        return set(range(self.cut.segments)) - self.work.numbers
+
     def keep(self, piece: Piece, made: Made) -> None:
         """Keep the segments of a piece."""
         for place, (segment, video) in enumerate(made.segments):

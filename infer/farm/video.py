@@ -135,8 +135,7 @@ class _Farm:
     def _begin(self, source: Path | str, output: Path | str) -> None:
         video = FarmedVideo(source, output, self._settings, self._cluster, self._style)
         self._open.append(video)
-        missing = set(range(video.cut.segments)) - video.work.numbers
-        for piece in video.cut.pieces(missing, self._workers.count, warm_up=video.warm_up):
+        for piece in video.cut.pieces(video.missing(), self._workers.count, warm_up=video.warm_up):
             self._submit(video, piece, 1)
 
     def _submit(self, video: FarmedVideo, piece: Piece, attempts: int) -> None:

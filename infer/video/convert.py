@@ -281,7 +281,9 @@ class _Conversion:
             raise
 
     def _stylized(self) -> Generator[tuple[TimedFrame, Checkpoint | None], None, None]:
-        """Stylized frames, with a checkpoint where a segment ends."""
+        """Stylized frames, with a checkpoint where a segment ends; none if all are done."""
+        if self._work is not None and self._work.is_complete:
+            return
         stylized = stylized_frames(
             self._frames(),
             self._frame_stylizer,

@@ -27,7 +27,7 @@ from nst_rt.infer.video.picture_reader import (
 )
 from nst_rt.infer.video.probe import STDIO, Packet
 from nst_rt.infer.video.reader import VideoReader
-from nst_rt.infer.video.segments import work_path
+from nst_rt.infer.video.segments import has_conversion
 from nst_rt.infer.video.source import Mark, VideoSource
 from nst_rt.infer.video.transforms import Size, at_rate, check_shape, exact_rate
 from nst_rt.infer.video.writers import ANIMATION_SUFFIXES, check_pattern, is_pattern
@@ -224,8 +224,8 @@ def _check_output(output: Path | str, settings: ConversionSettings) -> tuple[Pat
         known = (*VIDEO_SUFFIXES, *ANIMATION_SUFFIXES)
         output = check_format(output, "video", known, overwrite=overwrite)
     except OutputExistsError:
-        # A conversion that was to replace it was interrupted.
-        if not (settings.resume and work_path(output).is_dir()):
+        # A conversion that was to replace it, or that has just made it, was interrupted.
+        if not (settings.resume and has_conversion(output)):
             raise
     return output, choose_encoding(suffix, **given)
 

@@ -193,7 +193,7 @@ def conversion_report(done: "VideoResult") -> Report:
 def _several(sources: list[str], output: str | None, options: dict[str, Any]) -> Report:
     """Convert each file into a folder; a bad one does not stop the others."""
     with loading():
-        from nst_rt.infer.video import ConversionSettings, work_path
+        from nst_rt.infer.video import ConversionSettings, has_conversion
 
     targets = _targets(sources, output, _naming(options))
     of_styles = options.keys() - {"ray", *(field.name for field in fields(ConversionSettings))}
@@ -211,7 +211,7 @@ def _several(sources: list[str], output: str | None, options: dict[str, Any]) ->
     wanted = {
         name: target
         for name, target in targets.items()
-        if not (resume and target.exists() and not work_path(target).exists())
+        if not (resume and target.exists() and not has_conversion(target))
     }
     kept = len(targets) - len(wanted)
     make = _on_farm if "ray" in options else _one_by_one
