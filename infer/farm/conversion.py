@@ -109,7 +109,7 @@ class FarmedVideo:
         self._stages: dict[str, float] = {}
         self._backend = style.identity["backend"]
         self._backends: dict[str, None] = {}
-        self._error: Exception | None = None  # of this machine
+        self._error: OSError | None = None  # of this machine, as it kept a segment
 
     def missing(self) -> set[int]:
         """Numbers of the segments that are to be made."""
@@ -117,15 +117,16 @@ class FarmedVideo:
             return set()
         return set(range(self.cut.segments)) - self.work.numbers
 
-    def keep(self, piece: Piece, made: Made) -> None:
-        """Keep the segments of a piece."""
+    def keep(self, piece: Piece, made: Made) -> bool:
+        """Keep the segments of a piece; returns whether this machine can write them."""
         for place, (segment, video) in enumerate(made.segments):
             # What is known of the source is told once.
             known = {"damage": [], "warnings": []} if place else made.source
             try:
                 self.work.put(piece.number + place, segment, video, self.job.shape, known)
             except OSError as error:
-                self._error = self._error or error
+                self._error = error
+                return False
         for name, seconds in made.stages.items():
             self._stages[name] = self._stages.get(name, 0.0) + seconds
         warn(self._request.output, made.warnings, self._warnings)
@@ -134,6 +135,7 @@ class FarmedVideo:
             backends = " and ".join(self._backends)
             told = f"frames are stylized on {backends}, whose results may differ a little"
             warn(self._request.output, [told], self._warnings)
+        return True
 
     def fail(self, piece: Piece, error: str) -> None:
         """Note that the segments of a piece cannot be made."""

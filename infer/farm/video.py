@@ -109,7 +109,8 @@ class _Farm:
             if self._running:
                 ready, _ = ray.wait(list(self._running), timeout=_GLANCE, fetch_local=False)
                 for call in ready:
-                    self._take(call)
+                    if call in self._running:  # and was not canceled meanwhile
+                        self._take(call)
             for video in [each for each in self._open if not self._is_running(each)]:
                 self._open.remove(video)
                 done += video.work.frames
@@ -122,15 +123,19 @@ class _Farm:
 
     def abort(self) -> None:
         """Stop what runs; of each video, what is finished is kept."""
-        import ray
-
-        for call in self._running:
-            with suppress(Exception):
-                ray.cancel(call, force=True)
-        self._running.clear()
         for video in self._open:
+            self._cancel(video)
             video.abort()
         self._open.clear()
+
+    def _cancel(self, video: FarmedVideo) -> None:
+        """Stop the tasks of a video."""
+        import ray
+
+        for call in [call for call, (each, _, _) in self._running.items() if each is video]:
+            del self._running[call]
+            with suppress(Exception):
+                ray.cancel(call, force=True)
 
     def _begin(self, source: Path | str, output: Path | str) -> None:
         video = FarmedVideo(source, output, self._settings, self._cluster, self._style)
@@ -153,7 +158,8 @@ class _Farm:
             outcome = Outcome(error=one_line(error))
             attempts = _TRIES
         if outcome.error is None:
-            video.keep(piece, outcome.value)
+            if not video.keep(piece, outcome.value):
+                self._cancel(video)  # the cluster would work for nothing
         elif attempts == _TRIES:
             video.fail(piece, outcome.error)
         else:
