@@ -97,9 +97,7 @@ def optimize_to_file(
         InterruptedWorkError: after Ctrl-C.
         PartialResultError: the loss became NaN or infinite; the best image so far is kept.
     """
-    # A run that was killed after it wrote its output left its state, too.
-    was_written = resume and not overwrite and Path(output).exists()
-    was_written = was_written and leftovers(Path(output))[1].exists()
+    was_written = resume and not overwrite and _may_be_written(Path(output))
     target = check_image_output(output, overwrite=overwrite or was_written)
     inputs = input_files(content, style, settings)
     check_not_input([target, *leftovers(target)], inputs)
@@ -206,6 +204,17 @@ def input_files(
 def leftovers(target: Path) -> tuple[Path, Path]:
     """The image and the state that an interrupted run leaves for its output `target`."""
     return partial_path(target), partial_path(target).with_suffix(".pt")
+
+
+def _may_be_written(target: Path) -> bool:
+    """Whether a run may have been killed between writing its output and removing its state.
+
+    An output that is older than the state is another one, which the run was to replace.
+    """
+    state = leftovers(target)[1]
+    if not (target.is_file() and state.is_file()):
+        return False
+    return target.stat().st_mtime_ns >= state.stat().st_mtime_ns
 
 
 def check_no_partial(target: Path, *, overwrite: bool) -> None:

@@ -123,6 +123,16 @@ def test_output_of_a_run_that_was_killed_before_it_removed_its_state(
     assert names(output.parent) == ["out.png"]
 
 
+def test_output_that_was_to_be_replaced_needs_overwrite_again(run: Optimize, output: Path) -> None:
+    output.write_text("earlier")
+    interrupt(run, at=1, overwrite=True, **KINDS["lbfgs"])
+    seen: list[int] = []
+    with pytest.raises(OutputExistsError, match="overwrite"):
+        run(resume=True, on_iterate=lambda i: seen.append(i.step), **KINDS["lbfgs"])
+    assert not seen
+    assert output.read_text() == "earlier"
+
+
 def test_resuming_keeps_another_file_in_place_of_the_output(
     run: Optimize, output: Path, uninterrupted: Callable[[str], bytes]
 ) -> None:
@@ -131,6 +141,7 @@ def test_resuming_keeps_another_file_in_place_of_the_output(
     with pytest.raises(OutputExistsError, match="overwrite"):
         run(resume=True, **KINDS["lbfgs"])
     assert output.read_text() == "precious"
+    assert output.with_name("out.partial.pt").exists()
     assert output.with_name("out.partial.png").read_bytes() == uninterrupted("lbfgs")
     run(resume=True, overwrite=True, **KINDS["lbfgs"])
     assert output.read_bytes() == uninterrupted("lbfgs")
