@@ -194,7 +194,7 @@ def attempt(function: Callable[..., Any], *arguments: Any) -> Outcome:
 
 
 def one_line(error: BaseException) -> str:
-    """The message of an error of Ray or Python, without what follows its first sentence."""
+    """The first line of the message of an error; those of Ray go on with tracebacks."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0].rstrip(".") if lines else type(error).__name__
 
