@@ -23,7 +23,6 @@ from nst_rt.errors import (
     PartialResultError,
     StyleTransferError,
 )
-from nst_rt.images.io import IMAGE_SUFFIXES
 from nst_rt.infer.farm.cluster import (
     AUTO,
     Cluster,
@@ -36,7 +35,7 @@ from nst_rt.infer.farm.groups import GroupedPhotos
 from nst_rt.infer.farm.photo import DONE, FULL, PhotoWorker, check_folders, photo_of, printable
 from nst_rt.infer.farm.style import send_style
 from nst_rt.infer.frame_stylizer import Preparation, StyleOrStylizer, label_of
-from nst_rt.infer.photos import folder_of, image_settings
+from nst_rt.infer.photos import check_folder, folder_of, image_settings
 from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize
 from nst_rt.progress import Progress
 from nst_rt.resume import record_folder
@@ -112,8 +111,7 @@ def stylize_images_on_farm(
     folder = folder_of(sources, out, label)
     if folder is None:
         raise InputError("several photos on a farm need an output folder, such as out/")
-    if folder.suffix.lower() in IMAGE_SUFFIXES or folder.is_file():
-        raise InputError(f"{folder}: not a folder; a farm writes into a folder, such as out/")
+    check_folder(folder)
     folder = folder.absolute()
     preparation = Preparation.of(
         style,
