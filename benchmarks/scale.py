@@ -144,14 +144,14 @@ def modes(folder: Path, size: int) -> Mapping[str, Callable[[str], tuple[float, 
 
 
 def on_farm(folder: Path, size: int, workers: int, work: str) -> tuple[float, float]:
-    """The second of two measurements on a new cluster, whose processes have begun then."""
+    """The second of two measurements on a new cluster: the first one starts its processes."""
     from ray.cluster_utils import Cluster
 
     everything = os.sched_getaffinity(0)
     cluster = Cluster()
     try:
-        for core in range(workers):
-            os.sched_setaffinity(0, {core})  # what is started inherits it
+        for number in range(workers):
+            os.sched_setaffinity(0, {number})  # what is started inherits it
             cluster.add_node(
                 node_ip_address="127.0.0.1",
                 num_cpus=1,

@@ -242,6 +242,13 @@ def folder_of(sources: Sequence[Path | str], out: Path | str | None, label: str)
     return _default_folder(source, label) if is_one else None
 
 
+def check_folder(folder: Path) -> Path:
+    """Return the output folder of several photos; an InputError if it is or names an image."""
+    if folder.suffix.lower() in IMAGE_SUFFIXES or folder.is_file():
+        raise InputError(f"{folder}: not a folder; several photos need one, such as out/")
+    return folder
+
+
 def _default_folder(collection: Path, label: str) -> Path:
     origin = collection.resolve()
     return Path(f"{origin.name if collection.is_dir() else origin.stem}_{label}")
@@ -280,9 +287,7 @@ def _outputs(sources: Sequence[Path], out: Path | str | None, label: str) -> dic
     """
     several = len(sources) != 1 or is_collection(sources[0])
     if out is None or several or str(out).endswith(("/", os.sep)) or Path(out).is_dir():
-        folder = None if out is None else Path(out)
-        if folder and (folder.suffix.lower() in IMAGE_SUFFIXES or folder.is_file()):
-            raise InputError(f"{folder}: not a folder; several photos need one, such as out/")
+        folder = None if out is None else check_folder(Path(out))
         found = [pair for source in sources for pair in source_outputs(source, folder, label)]
     else:
         found = [(check_image_output(out, overwrite=True), Photo(check_input(sources[0])))]

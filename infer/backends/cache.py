@@ -37,9 +37,9 @@ class Cache:
     def get(self, key: object) -> bytes | None:
         """The entry of a key (any JSON value), None if there is none."""
         file = self._file(key)
-        if self._is_public:
-            return None
         try:
+            if self._is_public:
+                return None
             entry = file.read_bytes()
             file.touch()  # the most recently used one now
         except OSError:

@@ -9,11 +9,12 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TypeVar
 
+import numpy as np
+
 from nst_rt.errors import InputError, StyleTransferError
-from nst_rt.version import __version__
+from nst_rt.infer.video.request import frame_versions
 
 logger = logging.getLogger(__name__)
 
@@ -22,8 +23,6 @@ T = TypeVar("T")
 AUTO = "auto"
 _CLIENT = "ray://"  # scheme of addresses for machines outside of the cluster
 _CONNECTION, _ANSWER = 5.0, 60.0  # seconds to wait for a connection, and for the nodes
-# Packages that decide how frames look; OpenCV, which comes in several, is asked itself.
-_PACKAGES = ("torch", "openvino", "onnxruntime", "av", "numpy")
 # The greeting of an HTTP/2 client (RFC 9113), with empty settings, which any gRPC server answers
 # with its own settings; 9 bytes head each frame, the fourth is its type.
 _GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
@@ -195,7 +194,7 @@ def attempt(function: Callable[..., Any], *arguments: Any) -> Outcome:
 
 
 def one_line(error: BaseException) -> str:
-    """The message of an error of Ray or Python, without what follows its first sentence."""
+    """The first line of the message of an error; those of Ray go on with tracebacks."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0].rstrip(".") if lines else type(error).__name__
 
@@ -256,15 +255,9 @@ def _nodes(address: str) -> tuple[Node, ...]:
     return tuple(nodes)
 
 
-def versions() -> dict[str, str]:
-    """Versions of the packages that decide how frames look."""
-    import cv2
-
-    found = {"nst-rt": __version__, "opencv": cv2.__version__}
-    for package in _PACKAGES:
-        with suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return found
+def versions() -> dict[str, str | None]:
+    """Versions that all nodes must have in common: NumPy pickles what they send to each other."""
+    return {**frame_versions(), "numpy": np.__version__}
 
 
 def _check_versions(cluster: Cluster) -> None:
@@ -279,10 +272,10 @@ def _check_versions(cluster: Cluster) -> None:
             )
 
 
-def _differences(here: Mapping[str, str], there: Mapping[str, str]) -> Iterator[str]:
+def _differences(here: Mapping[str, str | None], there: Mapping[str, str | None]) -> Iterator[str]:
     for name in sorted({*here, *there}):
         if here.get(name) != there.get(name):
-            yield f"{name} {there.get(name, 'missing')} instead of {here.get(name, 'none')}"
+            yield f"{name} {there.get(name) or 'missing'} instead of {here.get(name) or 'none'}"
 
 
 def _failure(error: Exception) -> str:

@@ -6,7 +6,6 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,8 @@ from nst_rt.files import shown_source
 from nst_rt.infer.farm.cluster import Cluster
 from nst_rt.infer.farm.plan import WARM_UP, Piece, cut
 from nst_rt.infer.farm.segment import Job, Made, sees
+from nst_rt.infer.farm.style import SentStyle
 from nst_rt.infer.stability.stabilizer import stabilizer_for
-from nst_rt.infer.timeline import Timeline
 from nst_rt.infer.video.convert import VideoResult, unseen_styles, unwritten
 from nst_rt.infer.video.picture_reader import PictureReader
 from nst_rt.infer.video.probe import STDIO, Damage, with_damage
@@ -34,23 +33,6 @@ _SENT = 0.3  # fraction of a node's object store that a source may take
 _NAMED = 3  # failures that a message names
 
 Finished = VideoResult | Exception
-
-
-@dataclass(frozen=True)
-class SentStyle:
-    """A style that Ray holds for the workers.
-
-    Attributes:
-        name: a key that identifies it.
-        preparation: reference to the `Preparation`.
-        identity: of the frame stylizer that a worker makes of it.
-        timeline: styles over time, None for a stylizer.
-    """
-
-    name: str
-    preparation: Any
-    identity: Mapping[str, str]
-    timeline: Timeline | None
 
 
 class FarmedVideo:
@@ -98,7 +80,7 @@ class FarmedVideo:
             settings=settings,
             shape=request.shape(first.image),
             reader={**reader.state(), "damage": []},
-            stylizer=(style.name, style.preparation),
+            stylizer=style.stylizer,
         )
         self._warnings: list[str] = []
         with reader.container() as container:
@@ -127,17 +109,24 @@ class FarmedVideo:
         self._stages: dict[str, float] = {}
         self._backend = style.identity["backend"]
         self._backends: dict[str, None] = {}
-        self._error: Exception | None = None  # of this machine
+        self._error: OSError | None = None  # of this machine, as it kept a segment
 
-    def keep(self, piece: Piece, made: Made) -> None:
-        """Keep the segments of a piece."""
+    def missing(self) -> set[int]:
+        """Numbers of the segments that are to be made."""
+        if self.work.is_complete:
+            return set()
+        return set(range(self.cut.segments)) - self.work.numbers
+
+    def keep(self, piece: Piece, made: Made) -> bool:
+        """Keep the segments of a piece; returns whether this machine can write them."""
         for place, (segment, video) in enumerate(made.segments):
             # What is known of the source is told once.
             known = {"damage": [], "warnings": []} if place else made.source
             try:
                 self.work.put(piece.number + place, segment, video, self.job.shape, known)
             except OSError as error:
-                self._error = self._error or error
+                self._error = error
+                return False
         for name, seconds in made.stages.items():
             self._stages[name] = self._stages.get(name, 0.0) + seconds
         warn(self._request.output, made.warnings, self._warnings)
@@ -146,6 +135,7 @@ class FarmedVideo:
             backends = " and ".join(self._backends)
             told = f"frames are stylized on {backends}, whose results may differ a little"
             warn(self._request.output, [told], self._warnings)
+        return True
 
     def fail(self, piece: Piece, error: str) -> None:
         """Note that the segments of a piece cannot be made."""

@@ -7,12 +7,11 @@ them.
 
 import json
 import logging
-import os
 import uuid
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,23 +23,21 @@ from nst_rt.errors import (
     PartialResultError,
     StyleTransferError,
 )
-from nst_rt.images.io import IMAGE_SUFFIXES
 from nst_rt.infer.farm.cluster import (
     AUTO,
     Cluster,
     Workers,
-    attempt,
     connected,
     one_line,
     uses_gpus,
 )
 from nst_rt.infer.farm.groups import GroupedPhotos
-from nst_rt.infer.farm.photo import DONE, FULL, PhotoWorker, check_folders
-from nst_rt.infer.farm.segment import described
+from nst_rt.infer.farm.photo import DONE, FULL, PhotoWorker, check_folders, photo_of, printable
+from nst_rt.infer.farm.style import send_style
 from nst_rt.infer.frame_stylizer import Preparation, StyleOrStylizer, label_of
-from nst_rt.infer.photos import folder_of, image_settings
+from nst_rt.infer.photos import check_folder, folder_of, image_settings
 from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize
-from nst_rt.progress import Progress, stages
+from nst_rt.progress import Progress
 from nst_rt.resume import record_folder
 
 FAILURES = "failed.jsonl"
@@ -114,8 +111,7 @@ def stylize_images_on_farm(
     folder = folder_of(sources, out, label)
     if folder is None:
         raise InputError("several photos on a farm need an output folder, such as out/")
-    if folder.suffix.lower() in IMAGE_SUFFIXES or folder.is_file():
-        raise InputError(f"{folder}: not a folder; a farm writes into a folder, such as out/")
+    check_folder(folder)
     folder = folder.absolute()
     preparation = Preparation.of(
         style,
@@ -131,13 +127,13 @@ def stylize_images_on_farm(
         workers = cluster.workers(on_gpus=on_gpus)
         photos = GroupedPhotos(workers.count, skip_existing=resume, refuse_existing=not overwrite)
         first = photos.collect(sources, folder, label)
-        stylizer, backend = _sent(preparation, workers)
+        sent = send_style(preparation, workers)
         folder.mkdir(parents=True, exist_ok=True)
         _check_shared(cluster, folder, first.path)
         replaces = overwrite and not resume and photos.existing > 0
         record_folder(folder, settings, resume=resume and photos.kept > 0, replaces=replaces)
-        made = (stylizer, size, max_pixels, overwrite)
-        work = _Work(photos, folder, backend)
+        made = (sent.stylizer, size, max_pixels, overwrite)
+        work = _Work(photos, folder, sent.backend)
         further = "`overwrite` starts over" if replaces else "`resume` continues"
         try:
             work.run(workers, made, progress, further)
@@ -192,7 +188,7 @@ class _Work:
                     self._pass(groups, workers, made, file, progress, further)
                 for index in self._missing():
                     [row] = ray.get(self._photos.alone([index])[0]).to_pylist()
-                    name = os.fsdecode(row["photo"] + b":" * bool(row["member"]) + row["member"])
+                    name = printable(str(photo_of(row)))
                     error = f"{name}: the process that stylized it was killed, {_LOST + 1} times"
                     self._report(file, index, name, error)
         finally:
@@ -259,37 +255,8 @@ class _Work:
         self._reported[index] = 1
         self.failed += 1
         self.first_error = self.first_error or error
-        name = name.encode(errors="backslashreplace").decode()
         file.write(json.dumps({"photo": name, "error": error}, ensure_ascii=False) + "\n")
         file.flush()
-
-
-def _sent(preparation: Preparation, workers: Workers) -> tuple[tuple[str, Any], str]:
-    """The style, for the workers, and the backend that the first of them chose for all."""
-    import ray
-
-    name = uuid.uuid4().hex
-    try:
-        reference = ray.put(preparation)
-    except TypeError as error:
-        raise InputError(
-            "a loaded stylizer cannot be sent to other machines; with `ray`, give the `style` as a "
-            "name, a file or a StyleModel"
-        ) from error
-    stages.debug("waiting for a free node, which loads the style")
-    task = ray.remote(attempt).options(**workers.resources)
-    try:
-        outcome = ray.get(task.remote(described, (name, reference)))
-    except ray.exceptions.RayError as error:
-        raise InputError(f"the cluster fails: {one_line(error)}") from error
-    if outcome.error is not None:
-        raise InputError(outcome.error)
-    backend, _ = outcome.value
-    if preparation.loading:
-        # Measuring might end with another one on another machine.
-        loading = {**preparation.loading, "backend": backend}
-        reference = ray.put(replace(preparation, loading=loading))
-    return (name, reference), backend
 
 
 def _check_shared(cluster: Cluster, folder: Path, photo: Path) -> None:

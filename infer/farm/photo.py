@@ -1,7 +1,7 @@
 """What a worker of the farm does with photos: it stylizes a group of them, each for itself."""
 
 import os
-import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ from nst_rt.errors import InputError, StyleTransferError
 from nst_rt.files import check_not_input, is_disk_full
 from nst_rt.images.collection import Photo
 from nst_rt.infer.farm.cluster import one_line
-from nst_rt.infer.farm.segment import loaded
+from nst_rt.infer.farm.style import loaded
 from nst_rt.infer.photos import stylize_photo
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class PhotoWorker:
     """Loads the style once, then stylizes groups of photos.
 
     Args:
-        stylizer: a key that identifies the `Preparation`, and a reference to it.
+        stylizer: see `SentStyle`.
         size, max_pixels, overwrite: see `stylize_images`.
     """
 
@@ -40,23 +40,18 @@ class PhotoWorker:
             group: columns `index`, `photo`, `member` and `output`, names as bytes.
 
         Returns:
-            Columns `index`, `name`, `status`, `seconds` and `error`.
+            Columns `index`, `name`, `status` and `error`.
         """
         import pyarrow as pa
 
         rows = []
         for row in group.to_pylist():
-            photo = Photo(Path(os.fsdecode(row["photo"])), os.fsdecode(row["member"]))
-            begun = time.perf_counter()
+            photo = photo_of(row)
             status, error = self._stylize(photo, Path(os.fsdecode(row["output"])))
-            seconds = time.perf_counter() - begun
-            # Names of files need not be UTF-8, unlike texts of Arrow.
-            name = str(photo).encode(errors="backslashreplace").decode()
-            error = error.encode(errors="backslashreplace").decode()
-            rows.append((row["index"], name, status, seconds, error))
+            rows.append((row["index"], printable(str(photo)), status, printable(error)))
             if status == FULL:  # the others would fail, too
                 break
-        columns = ("index", "name", "status", "seconds", "error")
+        columns = ("index", "name", "status", "error")
         return pa.table(dict(zip(columns, map(list, zip(*rows, strict=True)), strict=True)))
 
     def _stylize(self, photo: Photo, output: Path) -> tuple[str, str]:
@@ -87,6 +82,16 @@ class PhotoWorker:
         except Exception as error:  # one of millions must not end the work
             return FAILED, f"{photo}: {type(error).__name__}: {one_line(error)}"
         return DONE, ""
+
+
+def photo_of(row: Mapping[str, Any]) -> Photo:
+    """The photo of a row of a group."""
+    return Photo(Path(os.fsdecode(row["photo"])), os.fsdecode(row["member"]))
+
+
+def printable(text: str) -> str:
+    """The text with escapes for bytes that are not UTF-8, as names of files may have."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def check_folders(probe: Path, text: str, photo: Path) -> None:

@@ -13,8 +13,9 @@ from nst_rt.infer.video.probe import readable_packets, video_stream
 from nst_rt.infer.video.reader import VideoReader
 from nst_rt.infer.video.request import Request
 
-# Frames that the stabilizer is given before a piece. Then its output differs from that of one
-# machine by less than 1 level in the mean; after a cut of the scene among them it is the same.
+# Frames that the stabilizer is given before a piece. On the clips of docs/farm.md, its output then
+# differs from that of one machine by less than 1 level in the mean; after a cut of the scene among
+# them it is the same.
 WARM_UP = 100
 _LONGEST = 2000  # frames of a piece
 

@@ -12,14 +12,15 @@ from typing import Any
 from nst_rt.errors import InputError
 from nst_rt.images.io import Frame
 from nst_rt.infer.farm.plan import Piece
-from nst_rt.infer.frame_stylizer import FrameStylizer, Preparation
+from nst_rt.infer.farm.style import loaded
 from nst_rt.infer.frames import Stages, TimedFrame, stylized_frames
 from nst_rt.infer.stability.stabilizer import stabilizer_for
 from nst_rt.infer.threads import in_background
 from nst_rt.infer.video.convert import AHEAD
 from nst_rt.infer.video.encoder import Encoding, Shape
 from nst_rt.infer.video.request import ConversionSettings, Request, fingerprint, open_reader
-from nst_rt.infer.video.segments import Mark, Segment, SegmentWriter
+from nst_rt.infer.video.segments import Segment, SegmentWriter
+from nst_rt.infer.video.source import Mark
 
 _REPORTED = 10  # frames between two reports of the progress
 
@@ -36,7 +37,7 @@ class Job:
         output, encoding, settings: see `Request`.
         shape: of the output's frames.
         reader: state of a reader after the video's first frame.
-        stylizer: a key that identifies the `Preparation`, and a reference to it.
+        stylizer: see `SentStyle`.
     """
 
     name: str
@@ -83,27 +84,6 @@ class Tally:
     def frames(self) -> dict[tuple[str, int], int]:
         """Frames done by video and piece."""
         return self._frames
-
-
-_loaded: dict[str, FrameStylizer] = {}  # the last one that this process has used
-
-
-def loaded(stylizer: tuple[str, Any]) -> FrameStylizer:
-    """The frame stylizer of a `Job`; a process keeps it for its next piece."""
-    import ray
-
-    name, preparation = stylizer
-    if name not in _loaded:
-        _loaded.clear()
-        prepared: Preparation = ray.get(preparation)
-        _loaded[name] = prepared.load()
-    return _loaded[name]
-
-
-def described(stylizer: tuple[str, Any]) -> tuple[str, dict[str, str]]:
-    """Name of the backend that a worker stylizes with, and the frame stylizer's identity."""
-    frame_stylizer = loaded(stylizer)
-    return getattr(frame_stylizer.stylizer, "backend", ""), frame_stylizer.identity
 
 
 def sees(source: Path, mark: Mapping[str, Any]) -> bool:

@@ -6,21 +6,19 @@ that come back in the work folder, and joins them in the end.
 """
 
 import logging
-import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from nst_rt.errors import InputError
 from nst_rt.infer.farm.cluster import Cluster, Outcome, attempt, connected, one_line, uses_gpus
-from nst_rt.infer.farm.conversion import FarmedVideo, Finished, SentStyle
+from nst_rt.infer.farm.conversion import FarmedVideo, Finished
 from nst_rt.infer.farm.plan import Piece
-from nst_rt.infer.farm.segment import Tally, described, stylize_piece
+from nst_rt.infer.farm.segment import Tally, stylize_piece
+from nst_rt.infer.farm.style import send_style
 from nst_rt.infer.frame_stylizer import Preparation
 from nst_rt.infer.video.request import ConversionSettings
-from nst_rt.progress import Progress, interrupts_deferred, stages
+from nst_rt.progress import Progress, interrupts_deferred
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +79,7 @@ class _Farm:
         on_gpus = uses_gpus(asked.get("backend", "auto"), asked.get("device"))
         self._workers = cluster.workers(on_gpus=on_gpus)
         self._task = ray.remote(attempt).options(**self._workers.resources, max_retries=_LOST)
-        self._style = self._sent(preparation)
+        self._style = send_style(preparation, self._workers)
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
         options = {"num_cpus": 0, "max_restarts": -1, "scheduling_strategy": here}
         self._tally: Any = ray.remote(Tally).options(**options).remote()
@@ -111,7 +109,8 @@ class _Farm:
             if self._running:
                 ready, _ = ray.wait(list(self._running), timeout=_GLANCE, fetch_local=False)
                 for call in ready:
-                    self._take(call)
+                    if call in self._running:  # and was not canceled meanwhile
+                        self._take(call)
             for video in [each for each in self._open if not self._is_running(each)]:
                 self._open.remove(video)
                 done += video.work.frames
@@ -124,21 +123,24 @@ class _Farm:
 
     def abort(self) -> None:
         """Stop what runs; of each video, what is finished is kept."""
-        import ray
-
-        for call in self._running:
-            with suppress(Exception):
-                ray.cancel(call, force=True)
-        self._running.clear()
         for video in self._open:
+            self._cancel(video)
             video.abort()
         self._open.clear()
+
+    def _cancel(self, video: FarmedVideo) -> None:
+        """Stop the tasks of a video."""
+        import ray
+
+        for call in [call for call, (each, _, _) in self._running.items() if each is video]:
+            del self._running[call]
+            with suppress(Exception):
+                ray.cancel(call, force=True)
 
     def _begin(self, source: Path | str, output: Path | str) -> None:
         video = FarmedVideo(source, output, self._settings, self._cluster, self._style)
         self._open.append(video)
-        missing = set(range(video.cut.segments)) - video.work.numbers
-        for piece in video.cut.pieces(missing, self._workers.count, warm_up=video.warm_up):
+        for piece in video.cut.pieces(video.missing(), self._workers.count, warm_up=video.warm_up):
             self._submit(video, piece, 1)
 
     def _submit(self, video: FarmedVideo, piece: Piece, attempts: int) -> None:
@@ -156,7 +158,8 @@ class _Farm:
             outcome = Outcome(error=one_line(error))
             attempts = _TRIES
         if outcome.error is None:
-            video.keep(piece, outcome.value)
+            if not video.keep(piece, outcome.value):
+                self._cancel(video)  # the cluster would work for nothing
         elif attempts == _TRIES:
             video.fail(piece, outcome.error)
         else:
@@ -177,29 +180,3 @@ class _Farm:
             self._counts = ray.get(self._tally.frames.remote(), timeout=_GLANCE)
         running = {(video.job.name, piece.number) for video, piece, _ in self._running.values()}
         return sum(frames for key, frames in self._counts.items() if key in running)
-
-    def _sent(self, preparation: Preparation) -> SentStyle:
-        """The style, for the workers: all use the backend that the first one chooses."""
-        import ray
-
-        name = uuid.uuid4().hex
-        try:
-            reference = ray.put(preparation)
-        except TypeError as error:
-            raise InputError(
-                "a loaded stylizer cannot be sent to other machines; with `ray`, give the `style` "
-                "as a name, a file or a StyleModel"
-            ) from error
-        stages.debug("waiting for a free node, which loads the style")
-        try:
-            outcome: Outcome = ray.get(self._task.remote(described, (name, reference)))
-        except ray.exceptions.RayError as error:
-            raise InputError(f"the cluster fails: {one_line(error)}") from error
-        if outcome.error is not None:
-            raise InputError(outcome.error)
-        backend, identity = outcome.value
-        if preparation.loading:
-            # Measuring might end with another one on another machine.
-            loading = {**preparation.loading, "backend": backend}
-            reference = ray.put(replace(preparation, loading=loading))
-        return SentStyle(name, reference, identity, preparation.timeline)

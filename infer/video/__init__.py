@@ -10,7 +10,7 @@ from nst_rt.infer.video.encoder import VIDEO_SUFFIXES
 from nst_rt.infer.video.probe import probe
 from nst_rt.infer.video.reader import VideoReader
 from nst_rt.infer.video.request import ConversionSettings, check_conversion, default_output
-from nst_rt.infer.video.segments import work_path
+from nst_rt.infer.video.segments import has_conversion, work_path
 
 __all__ = [
     "VIDEO_SUFFIXES",
@@ -19,6 +19,7 @@ __all__ = [
     "VideoResult",
     "check_conversion",
     "default_output",
+    "has_conversion",
     "probe",
     "stylize_video",
     "work_path",

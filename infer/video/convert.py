@@ -33,14 +33,8 @@ from nst_rt.infer.video.request import (
     check_conversion,
     default_output,
 )
-from nst_rt.infer.video.segments import (
-    Checkpoint,
-    Mark,
-    VideoSource,
-    WorkFolder,
-    frame_digest,
-    work_folder,
-)
+from nst_rt.infer.video.segments import Checkpoint, WorkFolder, work_folder
+from nst_rt.infer.video.source import Mark, VideoSource, frame_digest
 from nst_rt.infer.video.tracks import Track, plan_tracks
 from nst_rt.infer.video.transforms import Size
 from nst_rt.infer.video.writers import (
@@ -287,7 +281,9 @@ class _Conversion:
             raise
 
     def _stylized(self) -> Generator[tuple[TimedFrame, Checkpoint | None], None, None]:
-        """Stylized frames, with a checkpoint where a segment ends."""
+        """Stylized frames, with a checkpoint where a segment ends; none if all are done."""
+        if self._work is not None and self._work.is_complete:
+            return
         stylized = stylized_frames(
             self._frames(),
             self._frame_stylizer,

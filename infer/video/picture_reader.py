@@ -18,7 +18,7 @@ from nst_rt.images.pillow import readable_image
 from nst_rt.infer.frames import TimedFrame
 from nst_rt.infer.video.probe import Damage, VideoInfo
 from nst_rt.infer.video.reader import check_range
-from nst_rt.infer.video.segments import Mark, VideoSource
+from nst_rt.infer.video.source import Mark, VideoSource
 from nst_rt.infer.video.transforms import Size, target_size
 
 logger = logging.getLogger(__name__)

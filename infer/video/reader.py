@@ -31,7 +31,7 @@ from nst_rt.infer.video.probe import (
     video_stream,
     with_damage,
 )
-from nst_rt.infer.video.segments import Mark, VideoSource, frame_digest
+from nst_rt.infer.video.source import Mark, VideoSource, frame_digest
 from nst_rt.infer.video.transforms import (
     Deinterlacer,
     Orientation,

@@ -27,14 +27,15 @@ from nst_rt.infer.video.picture_reader import (
 )
 from nst_rt.infer.video.probe import STDIO, Packet
 from nst_rt.infer.video.reader import VideoReader
-from nst_rt.infer.video.segments import Mark, VideoSource, work_path
+from nst_rt.infer.video.segments import has_conversion
+from nst_rt.infer.video.source import Mark, VideoSource
 from nst_rt.infer.video.transforms import Size, at_rate, check_shape, exact_rate
 from nst_rt.infer.video.writers import ANIMATION_SUFFIXES, check_pattern, is_pattern
 from nst_rt.version import __version__
 
 SEGMENT = 250  # frames; the most that an interruption loses
 
-# Packages that decide how frames look; OpenCV comes in several.
+# Of `frame_versions`, by name; OpenCV comes in several packages, so it is asked itself.
 _PACKAGES = ("torch", "openvino", "onnxruntime", "av")
 
 
@@ -120,9 +121,7 @@ class Request:
             "fps": settings.rate,
             **asdict(self.encoding),
             **identity,
-            **{package: installed_version(package) for package in _PACKAGES},
-            "opencv": cv2.__version__,
-            "nst-rt": __version__,
+            **frame_versions(),
         }
 
 
@@ -148,6 +147,12 @@ def check_conversion(
     reader = open_reader(source, output, encoding, settings)
     _check_apart(reader.path, output)
     return Request(output, reader, encoding, settings)
+
+
+def frame_versions() -> dict[str, str | None]:
+    """Versions of the packages that decide how frames look; None of those not installed."""
+    found = {package: installed_version(package) for package in _PACKAGES}
+    return {**found, "opencv": cv2.__version__, "nst-rt": __version__}
 
 
 def default_output(
@@ -219,8 +224,8 @@ def _check_output(output: Path | str, settings: ConversionSettings) -> tuple[Pat
         known = (*VIDEO_SUFFIXES, *ANIMATION_SUFFIXES)
         output = check_format(output, "video", known, overwrite=overwrite)
     except OutputExistsError:
-        # A conversion that was to replace it was interrupted.
-        if not (settings.resume and work_path(output).is_dir()):
+        # A conversion that was to replace it, or that has just made it, was interrupted.
+        if not (settings.resume and has_conversion(output)):
             raise
     return output, choose_encoding(suffix, **given)
 

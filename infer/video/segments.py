@@ -2,24 +2,20 @@
 
 `OUT.EXT.partial/` holds, for segment 7, its video (`000007.nut`; NUT keeps timestamps exact), the
 state to continue after it (`000007.npz`) and, written last, its record (`000007.json`): a segment
-with a record is complete. `plan.json` holds the settings of the conversion. Every file appears
+with a record is complete. `plan.json` holds the settings of the conversion. Once the output is in
+place, it becomes `complete.json`, and all other files are deleted before it. Every file appears
 complete, once it is synced to disk. Segments that the machines of a farm have made come in any
 order, and without states.
 """
 
 import contextlib
-import hashlib
 import itertools
 import json
-import logging
 import os
-import queue
 import zipfile
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -27,105 +23,18 @@ import av
 import filelock
 import numpy as np
 import numpy.typing as npt
-from av.container import InputContainer
 
 from nst_rt.errors import InputError, OutputExistsError
 from nst_rt.files import sync
-from nst_rt.images.io import Frame
-from nst_rt.infer.frames import Source, TimedFrame
+from nst_rt.infer.frames import TimedFrame
 from nst_rt.infer.video.encoder import Encoding, FrameEncoder, Shape
-from nst_rt.infer.video.probe import Damage, Packet, VideoInfo, url
-from nst_rt.infer.video.transforms import fitted, opaque_frame
+from nst_rt.infer.video.probe import url
+from nst_rt.infer.video.source import Mark
 from nst_rt.resume import check_record
-
-logger = logging.getLogger(__name__)
 
 State = dict[str, npt.NDArray[Any]]
 
-_PLAN, _LOCK, _OPEN = "plan.json", "lock", "open.nut"
-
-
-@dataclass(frozen=True)
-class Mark:
-    """A frame of the source to continue after: its time in ticks, and a digest of its pixels.
-
-    Without a digest the time alone identifies the frame.
-    """
-
-    pts: int
-    digest: str
-
-
-def frame_digest(frame: Frame) -> str:
-    """A fingerprint of a frame's pixels."""
-    return hashlib.blake2b(frame.tobytes(), digest_size=16).hexdigest()
-
-
-class VideoSource(Source, ABC):
-    """A source that can be read again from a mark on, to resume.
-
-    Attributes:
-        path: file or folder, or `-` for standard input.
-        info: properties of the video.
-        aspect: pixel aspect ratio of the frames, final from the first frame on.
-        damage: parts that could not be decoded so far.
-        warnings: anything unusual done to the frames, each once.
-        others: queue of the packets beside the video, where the reader collects them.
-    """
-
-    others: "queue.SimpleQueue[Packet] | None" = None
-
-    def __init__(self, path: Path | str, info: VideoInfo) -> None:
-        self.path, self.info, self.aspect = Path(path), info, info.aspect
-        self.damage: list[Damage] = []
-        self.warnings: list[str] = []
-
-    @property
-    def time_base(self) -> Fraction:
-        """Seconds per tick of the frames' times."""
-        return self.info.time_base
-
-    @property
-    @abstractmethod
-    def expected(self) -> int:
-        """Approximate number of frames; 0 if unknown."""
-
-    def __iter__(self) -> Iterator[TimedFrame]:
-        return self.frames()
-
-    def container(self) -> AbstractContextManager[InputContainer | None]:
-        """The open file, whose other tracks are copied; None for images."""
-        return nullcontext()
-
-    @abstractmethod
-    def frames(self, after: Mark | None = None) -> Iterator[TimedFrame]:
-        """The frames in order; with `after`, from the marked frame on, including it."""
-
-    def state(self) -> dict[str, Any]:
-        """What later frames depend on, as JSON values."""
-        return {"damage": [asdict(part) for part in self.damage]}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Continue from the `state` of another reader of the same source."""
-        self.damage = [Damage(**part) for part in state["damage"]]
-
-    def _over_white(self, bgra: Frame) -> Frame:
-        frame, is_transparent = opaque_frame(bgra)
-        if is_transparent:
-            self._warn("transparent: composited over white")
-        return frame
-
-    def _fitted(self, frame: Frame, first: tuple[int, int], target: tuple[int, int]) -> Frame:
-        if frame.shape[:2] != first:
-            # Likely photos, and not the frames of a film.
-            hint = f"; for photos: nst-rt image {self.path}" if self.path.is_dir() else ""
-            self._warn(f"frames of different sizes: all are fitted into the first one's{hint}")
-        return fitted(frame, first, target)
-
-    def _warn(self, text: str) -> None:
-        if text not in self.warnings:
-            self.warnings.append(text)
-            logger.warning("%s: %s", self.path, text)
+_PLAN, _COMPLETE, _LOCK, _OPEN = "plan.json", "complete.json", "lock", "open.nut"
 
 
 @dataclass(frozen=True)
@@ -167,17 +76,22 @@ class WorkFolder:
     Args:
         path: of the folder.
         any_order: whether segments may be missing before the last one, as in a farm.
+        complete: number of frames of the output if it is complete, else None.
 
     Attributes:
         path: of the folder.
+        is_complete: whether the output is complete, so that only this folder is to be removed.
         open_video: file of the segment that is being written.
         shape: of the frames of the finished segments, None before the first.
     """
 
-    def __init__(self, path: Path, *, any_order: bool = False) -> None:
+    def __init__(self, path: Path, *, any_order: bool = False, complete: int | None = None) -> None:
         self.path, self.open_video = path, path / _OPEN
         self.shape: Shape | None = None
+        self.is_complete, self._complete = complete is not None, complete
         self._finished: dict[int, Segment] = {}
+        if self.is_complete:  # some of the records may be gone
+            return
         records = {int(file.stem): file for file in path.glob("[0-9]*.json")}
         numbers = itertools.takewhile(records.__contains__, itertools.count())
         for number in sorted(records) if any_order else numbers:
@@ -197,8 +111,8 @@ class WorkFolder:
 
     @property
     def frames(self) -> int:
-        """Number of frames in the finished segments."""
-        return sum(segment.frames for segment in self.segments)
+        """Number of frames in the finished segments, or in the complete output."""
+        return self._complete or sum(segment.frames for segment in self.segments)
 
     def parts(self) -> list[tuple[Segment, Path]]:
         """The finished segments and their files."""
@@ -263,10 +177,17 @@ class WorkFolder:
             raise InputError(f"{file}: missing or damaged; `overwrite` starts over") from error
         return Checkpoint(Mark(**facts["mark"]), state, facts["source"])
 
+    def finish(self) -> None:
+        """Remove the folder now that the output is in place."""
+        if not self.is_complete:
+            (self.path / _PLAN).replace(self.path / _COMPLETE)
+        self.remove()
+
     def remove(self) -> None:
         """Delete the conversion's files, and the folder unless it holds anything else."""
-        _empty(self.path)
+        _empty(self.path, keep=(_COMPLETE,))
         (self.path / _LOCK).unlink(missing_ok=True)
+        (self.path / _COMPLETE).unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self.path.rmdir()
 
@@ -313,6 +234,11 @@ def work_path(output: Path) -> Path:
     return output.with_name(f"{output.name}.partial")
 
 
+def has_conversion(output: Path) -> bool:
+    """Whether a conversion to this output was begun, and did not get as far as to clean up."""
+    return any((work_path(output) / name).exists() for name in (_PLAN, _COMPLETE))
+
+
 @contextmanager
 def work_folder(
     output: Path, plan: Mapping[str, Any], *, resume: bool, overwrite: bool, any_order: bool = False
@@ -333,14 +259,19 @@ def work_folder(
     path = work_path(output)
     lock = _locked(output, path)
     try:
-        is_begun = any(path.glob("[0-9]*.json"))
+        is_complete = (path / _COMPLETE).exists()
+        is_begun = any(path.glob("[0-9]*.json")) and not is_complete
+        now = json.loads(_json(plan))  # tuples become lists, as in the file
+        if is_complete and resume and output.exists():
+            check_record(output, _facts(path / _COMPLETE), now)
+            yield WorkFolder(path, complete=_frame_count(output))
+            return
         if is_begun and not resume and not overwrite:
             raise OutputExistsError(
                 f"{output}: has an interrupted conversion in {path}; `resume` continues it, "
                 "`overwrite` starts over"
             )
         if is_begun and resume:
-            now = json.loads(_json(plan))  # tuples become lists, as in the file
             check_record(output, _facts(path / _PLAN), now)
         else:
             _empty(path)
@@ -371,13 +302,19 @@ def _locked(output: Path, path: Path) -> filelock.BaseFileLock:
             return lock
 
 
-def _empty(path: Path) -> None:
-    """Delete what conversions leave in a folder, except the lock."""
+def _empty(path: Path, *, keep: Sequence[str] = ()) -> None:
+    """Delete what conversions leave in a folder, except the lock and the names to keep."""
     # Without the first record there is nothing to resume, should this process be killed here.
     (path / f"{0:06d}.json").unlink(missing_ok=True)
     for pattern in ("*.nut", "*.npz", "*.json", "*.new"):
         for file in path.glob(pattern):
-            file.unlink()
+            if file.name not in keep:
+                file.unlink()
+
+
+def _frame_count(path: Path) -> int:
+    with av.open(url(path)) as container:
+        return sum(packet.size > 0 for packet in container.demux(container.streams.video[0]))
 
 
 def _delay(path: Path) -> int:

@@ -95,12 +95,16 @@ class SegmentSink:
             self._work.add(self._closed()[0], self._shape, checkpoint)
 
     def close(self) -> None:
-        """Join the segments; the work folder is removed."""
-        last = [] if self._open is None else [self._closed()]
-        texts = self._assemble(self._output, [*self._work.parts(), *last], self._end)
-        warn(self._output, texts, self.warnings)
-        remove_output(partial_path(self._output))
-        self._work.remove()
+        """Join the segments, unless that is done; the work folder is removed."""
+        if self._work.is_complete:
+            text = "was complete already; what its conversion had left behind is removed"
+            warn(self._output, [text], self.warnings)
+        else:
+            last = [] if self._open is None else [self._closed()]
+            texts = self._assemble(self._output, [*self._work.parts(), *last], self._end)
+            warn(self._output, texts, self.warnings)
+            remove_output(partial_path(self._output))
+        self._work.finish()
 
     def abort(self) -> Path | None:
         """Join what there is; frames after the last checkpoint will be stylized again."""

@@ -11,7 +11,6 @@ from nst_rt.cli.options import add_backend_arguments, add_overwrite, add_style_a
 from nst_rt.cli.report import (
     Report,
     loading,
-    needs_extra,
     only_python_on_stderr,
     progress,
     quantity,
@@ -112,7 +111,7 @@ def run(
 
 def _farmed(photos: list[str], output: str | None, *, ray: str, **options: Any) -> Report:
     """Stylize photos on the machines of a Ray cluster."""
-    with loading(), needs_extra("farm", "`ray`"):
+    with loading():
         from nst_rt.infer.farm.images import stylize_images_on_farm
 
     with only_python_on_stderr(), progress("stylizing") as advance:

@@ -3,6 +3,7 @@
 import argparse
 import ast
 from collections.abc import Sequence
+from fractions import Fraction
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from nst_rt.cli.mistakes import size_meant
 from nst_rt.errors import InputError
+from nst_rt.times import parse_time
 
 MODEL_HELP = "name of a style (see nst-rt styles), model FILE, or FILE:NAME"
 STYLE_HELP = f"{MODEL_HELP}; or a blend: starry_night=0.7,great_wave=0.3"
@@ -112,6 +114,49 @@ def frame_size(text: str) -> tuple[int, int]:
             f"{text!r} is not a size such as 640x480{size_meant(text, sides=2)}"
         )
     return int(width), int(height)
+
+
+def side_or_size(text: str) -> int | tuple[int, int]:
+    """The value of an option such as 1280, the long side in pixels, or 640x480.
+
+    Raises:
+        ArgumentTypeError: neither.
+    """
+    if text.isdecimal():
+        return int(text)
+    try:
+        return frame_size(text)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither a long side such as 1280 nor a size such as 640x480"
+            + size_meant(text, sides=1)
+        ) from error
+
+
+def time(text: str) -> float:
+    """The value of an option such as 90 or 0:01:30, in seconds.
+
+    Raises:
+        ArgumentTypeError: not a time.
+    """
+    try:
+        return parse_time(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 90 or 0:01:30") from error
+
+
+def frame_rate(text: str) -> Fraction | float:
+    """The value of an option such as 25 or 30000/1001, in frames per second.
+
+    Raises:
+        ArgumentTypeError: not a rate.
+    """
+    try:
+        return Fraction(text) if "/" in text else float(text)
+    except (ValueError, ZeroDivisionError) as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a rate such as 25 or 30000/1001"
+        ) from error
 
 
 def signature_defaults(function: str) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from nst_rt.cli.mistakes import (
     check_suffix,
     expanded,
     images_in,
-    size_meant,
     videos_in,
 )
 from nst_rt.cli.options import (
@@ -19,8 +18,10 @@ from nst_rt.cli.options import (
     add_overwrite,
     add_style_arguments,
     constant,
-    frame_size,
+    frame_rate,
+    side_or_size,
     signature_defaults,
+    time,
 )
 from nst_rt.cli.report import Report, loading, progress, quantity, tell
 from nst_rt.errors import (
@@ -32,7 +33,6 @@ from nst_rt.errors import (
     with_flags,
 )
 from nst_rt.resume import record_folder
-from nst_rt.times import parse_time
 
 if TYPE_CHECKING:
     from nst_rt.infer.frame_stylizer import FrameStylizer
@@ -94,19 +94,19 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
         help="speed of encoding against size, such as ultrafast to veryslow for h264 and hevc "
         f"(default: {_by_codec('DEFAULT_PRESET')})",
     )
-    time = "of the part to convert, seconds or H:MM:SS"
-    add("--start", type=_time, metavar="T", help=f"start {time} (default: 0)")
-    add("--end", type=_time, metavar="T", help=f"end {time} (default: the end of the video)")
+    part = "of the part to convert, seconds or H:MM:SS"
+    add("--start", type=time, metavar="T", help=f"start {part} (default: 0)")
+    add("--end", type=time, metavar="T", help=f"end {part} (default: the end of the video)")
     add(
         "--size",
-        type=_size,
+        type=side_or_size,
         metavar="PX",
         help="long side in pixels, or WxH (default: the input's)",
     )
     add("--scale", type=float, metavar="X", help="factor for both sides, such as 0.5 (default: 1)")
     add(
         "--fps",
-        type=_rate,
+        type=frame_rate,
         metavar="N",
         help="constant rate, frames per second, such as 30 or 30000/1001 (default: the input's; "
         f"{rate} for a folder)",
@@ -193,7 +193,7 @@ def conversion_report(done: "VideoResult") -> Report:
 def _several(sources: list[str], output: str | None, options: dict[str, Any]) -> Report:
     """Convert each file into a folder; a bad one does not stop the others."""
     with loading():
-        from nst_rt.infer.video import ConversionSettings, work_path
+        from nst_rt.infer.video import ConversionSettings, has_conversion
 
     targets = _targets(sources, output, _naming(options))
     of_styles = options.keys() - {"ray", *(field.name for field in fields(ConversionSettings))}
@@ -211,7 +211,7 @@ def _several(sources: list[str], output: str | None, options: dict[str, Any]) ->
     wanted = {
         name: target
         for name, target in targets.items()
-        if not (resume and target.exists() and not work_path(target).exists())
+        if not (resume and target.exists() and not has_conversion(target))
     }
     kept = len(targets) - len(wanted)
     make = _on_farm if "ray" in options else _one_by_one
@@ -369,33 +369,3 @@ def _targets(sources: list[str], output: str | None, naming: dict[str, Any]) -> 
             raise InputError(f"{target}: two videos would get this name")
         targets[name] = target
     return targets
-
-
-def _time(text: str) -> float:
-    try:
-        return parse_time(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 90 or 0:01:30") from error
-
-
-def _size(text: str) -> "int | tuple[int, int]":
-    if text.isdecimal():
-        return int(text)
-    try:
-        return frame_size(text)
-    except argparse.ArgumentTypeError as error:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is neither a long side such as 1280 nor a size such as 640x480"
-            + size_meant(text, sides=1)
-        ) from error
-
-
-def _rate(text: str) -> Any:
-    from fractions import Fraction
-
-    try:
-        return Fraction(text) if "/" in text else float(text)
-    except (ValueError, ZeroDivisionError) as error:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a rate such as 25 or 30000/1001"
-        ) from error

@@ -81,7 +81,8 @@ def optimize_to_file(
         content, style: see `nst_rt.optimize`.
         output: image file to write.
         overwrite: whether to replace existing files.
-        resume: whether to continue an interrupted run of the same arguments.
+        resume: whether to continue an interrupted run of the same arguments. Its output may exist
+            already if it is the same.
         save_every: number of steps between intermediate images `OUT-NNNN.EXT`; 0 for none.
         timelapse: opens a sink for the images of all steps, such as a video, see
             `nst_rt.infer.video.timelapse`.
@@ -96,7 +97,8 @@ def optimize_to_file(
         InterruptedWorkError: after Ctrl-C.
         PartialResultError: the loss became NaN or infinite; the best image so far is kept.
     """
-    target = check_image_output(output, overwrite=overwrite)
+    was_written = resume and not overwrite and _may_be_written(Path(output))
+    target = check_image_output(output, overwrite=overwrite or was_written)
     inputs = input_files(content, style, settings)
     check_not_input([target, *leftovers(target)], inputs)
     if save_every < 0:
@@ -175,7 +177,15 @@ def optimize_to_file(
                 f"{error}; the best image so far is in {keep_best()}"
             ) from error
         assert iterate is not None
-        save(iterate.image, target)
+        if was_written:
+            save(iterate.image, partial_path(target))
+            if partial_path(target).read_bytes() != target.read_bytes():
+                raise OutputExistsError(
+                    f"{target}: exists already, with another image than this run gives, which is "
+                    f"in {partial_path(target)}; `overwrite` beside `resume` replaces it"
+                )
+        else:
+            save(iterate.image, target)
         if chart is not None:
             plot_losses([LossRecord(*entry) for entry in run.losses], chart)
     run.remove()
@@ -194,6 +204,17 @@ def input_files(
 def leftovers(target: Path) -> tuple[Path, Path]:
     """The image and the state that an interrupted run leaves for its output `target`."""
     return partial_path(target), partial_path(target).with_suffix(".pt")
+
+
+def _may_be_written(target: Path) -> bool:
+    """Whether a run may have been killed between writing its output and removing its state.
+
+    An output that is older than the state is another one, which the run was to replace.
+    """
+    state = leftovers(target)[1]
+    if not (target.is_file() and state.is_file()):
+        return False
+    return target.stat().st_mtime_ns >= state.stat().st_mtime_ns
 
 
 def check_no_partial(target: Path, *, overwrite: bool) -> None:

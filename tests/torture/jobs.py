@@ -18,7 +18,7 @@ from optimizer_runs import TWO_SCALES
 
 from nst_rt.errors import InputError, OutputExistsError
 from nst_rt.infer.photos import stylize_images
-from nst_rt.infer.video import stylize_video
+from nst_rt.infer.video import stylize_video, work_path
 from nst_rt.optimization.runs import optimize_to_file
 from nst_rt.train.run import train_style
 
@@ -40,17 +40,14 @@ def image(inputs: Path, folder: Path, resume: bool, progress: Callable[..., None
 
 
 def video(inputs: Path, folder: Path, resume: bool, progress: Callable[..., None]) -> None:
-    stylize_video(
-        inputs / "in.mp4",
-        folder / "out.mp4",
-        # Killed after the output was put in place, but before its work folder was removed.
-        overwrite=resume and (folder / "out.mp4").exists(),
-        style=Grainy(),
-        stability=0.9,
-        segment=5,
-        resume=resume,
-        progress=progress,
-    )
+    output = folder / "out.mp4"
+    settings: dict[str, Any] = {"stability": 0.9, "segment": 5, "progress": progress}
+    try:
+        stylize_video(inputs / "in.mp4", output, style=Grainy(), resume=resume, **settings)
+    except OutputExistsError:
+        # Killed when all but its empty work folder was removed.
+        assert resume
+        assert not any(work_path(output).glob("*"))
 
 
 def optimize(inputs: Path, folder: Path, resume: bool, progress: Callable[..., None]) -> None:
@@ -61,8 +58,7 @@ def optimize(inputs: Path, folder: Path, resume: bool, progress: Callable[..., N
         folder / "out.png",
         save_every=2,
         resume=resume and has_state,
-        # Without a state it starts over; killed after the output was written, it has both.
-        overwrite=resume and (not has_state or (folder / "out.png").exists()),
+        overwrite=resume and not has_state,  # then it starts over
         progress=progress,
         **TWO_SCALES,
     )

@@ -1,15 +1,20 @@
 """A tiny training on real photos, shared by the tests of this folder."""
 
+import signal
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 from tiny_training import SIZE, STEPS, Train
+from torch import Tensor
 
 from nst_rt.models.style_model import StyleModel
+from nst_rt.train.data import Batch
 from nst_rt.train.run import train_style
+from nst_rt.train.task import StyleTraining
 
 
 @pytest.fixture(scope="session")
@@ -51,3 +56,28 @@ def train(album: Path, painting: Path) -> Train:
         return train_style(**settings | changes)
 
     return run
+
+
+@pytest.fixture(scope="module")
+def finished(train: Train, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a complete run, with a worker."""
+    folder = tmp_path_factory.mktemp("finished")
+    train(folder, workers=1)
+    return folder
+
+
+@pytest.fixture
+def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Have Ctrl-C, or another signal, come in the middle of a step."""
+    training_step = StyleTraining.training_step
+
+    def at(step: int, number: signal.Signals = signal.SIGINT) -> None:
+        def interrupted(self: StyleTraining, batch: Batch, index: int) -> Tensor:
+            if self.global_step == step:
+                monkeypatch.setattr(StyleTraining, "training_step", training_step)
+                signal.raise_signal(number)
+            return training_step(self, batch, index)
+
+        monkeypatch.setattr(StyleTraining, "training_step", interrupted)
+
+    return at

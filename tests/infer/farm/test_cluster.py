@@ -8,6 +8,7 @@ import pytest
 from nst_rt.errors import InputError
 from nst_rt.infer.farm import cluster as module
 from nst_rt.infer.farm.cluster import Cluster, Node, Workers, connected, uses_gpus
+from nst_rt.infer.video import request
 
 
 def node(name: str, cpus: int, gpus: int = 0) -> Node:
@@ -27,7 +28,7 @@ def test_functions_run_on_every_node(cluster: str) -> None:
 def test_nodes_with_other_versions_are_refused(
     cluster: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "__version__", "0.0.1")
+    monkeypatch.setattr(request, "__version__", "0.0.1")
     with pytest.raises(InputError, match=r"nst-rt .* instead of 0\.0\.1"), connected(cluster):
         pass
 

@@ -1,5 +1,6 @@
 """Videos on a cluster of two nodes: the same as on one machine, whatever happens."""
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,13 +11,14 @@ import conversions
 import numpy as np
 import pytest
 from conversions import Grainy
-from farm_cluster import Fragile, farm, moving_frame, one_machine, pickle_by_value
+from farm_cluster import SEGMENT, Fragile, farm, moving_frame, one_machine, pickle_by_value
 from videos import audio_bytes, packets, stamps
 
 from nst_rt.errors import InputError, PartialResultError, VideoError
 from nst_rt.infer.farm import conversion
 from nst_rt.infer.farm.cluster import connected
 from nst_rt.infer.video import stylize_video, work_path
+from nst_rt.infer.video.segments import WorkFolder
 
 pytestmark = pytest.mark.slow
 
@@ -108,6 +110,26 @@ def test_video_that_fails_everywhere(source: Path, tmp_path: Path, cluster: str)
     with pytest.raises(VideoError, match="bright"):
         farm(source, tmp_path / "farm.mp4", cluster, style=Fragile(flag, 0))
     assert [path.name for path in tmp_path.iterdir()] == ["flag"]
+
+
+def test_full_disk(
+    source: Path, tmp_path: Path, cluster: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put, kept = WorkFolder.put, list[int]()
+
+    def full(self: WorkFolder, number: int, *rest: Any) -> None:
+        if kept:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        kept.append(number)
+        put(self, number, *rest)
+
+    monkeypatch.setattr(WorkFolder, "put", full)
+    output = tmp_path / "farm.mp4"
+    with pytest.raises(PartialResultError, match="resume"):
+        farm(source, output, cluster, stability=0)
+    monkeypatch.undo()
+    made = farm(source, output, cluster, stability=0, resume=True)
+    assert (made.frames, made.resumed) == (60, SEGMENT)
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from nst_rt.errors import InputError, OutputExistsError, PartialResultError
 from nst_rt.files import sync
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.infer.video import VideoReader, stylize_video, work_path
-from nst_rt.infer.video.segments import Segment, SegmentWriter, work_folder
+from nst_rt.infer.video.segments import Segment, SegmentWriter, WorkFolder, work_folder
 
 SETTINGS: dict[str, Any] = {"segment": 10, "stability": 0.9}
 
@@ -220,6 +220,41 @@ def test_segments_are_kept_until_output_is_synced(
     monkeypatch.setattr("nst_rt.infer.video.mux.sync", watched)
     stylize_video(source, interrupted, style=Grainy(), segment=10, resume=True)
     assert kept == [(".mp4", 6), ("", 6)]  # the file, then its name
+
+
+@pytest.mark.parametrize("removed", [0, 3, 6])
+def test_complete_output_whose_conversion_was_killed_as_it_cleaned_up(
+    source: Path, interrupted: Path, monkeypatch: pytest.MonkeyPatch, removed: int
+) -> None:
+    monkeypatch.setattr(WorkFolder, "remove", lambda self: None)
+    stylize_video(source, interrupted, style=Grainy(), segment=10, resume=True)
+    monkeypatch.undo()
+    for record in sorted(work_path(interrupted).glob("0*.json"))[:removed]:
+        record.unlink()
+    before = interrupted.read_bytes()
+    with pytest.raises(InputError, match="segment"):
+        stylize_video(source, interrupted, style=Grainy(), segment=20, resume=True)
+    with pytest.raises(OutputExistsError, match="overwrite"):
+        stylize_video(source, interrupted, style=Grainy(), segment=10)
+    done = stylize_video(source, interrupted, style=Grainy(), segment=10, resume=True)
+    assert (done.frames, done.resumed) == (60, 60)
+    assert any("complete" in warning for warning in done.warnings)
+    assert interrupted.read_bytes() == before
+    assert [path.name for path in interrupted.parent.iterdir()] == ["out.mp4"]
+    with pytest.raises(OutputExistsError, match="overwrite"):
+        stylize_video(source, interrupted, style=Grainy(), segment=10, resume=True)
+
+
+def test_resuming_keeps_an_output_beside_a_folder_of_other_things(
+    source: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out.mp4"
+    output.write_text("precious")
+    work_path(output).mkdir()
+    (work_path(output) / "notes.txt").touch()
+    with pytest.raises(OutputExistsError, match="overwrite"):
+        stylize_video(source, output, style=Grainy(), resume=True)
+    assert output.read_text() == "precious"
 
 
 def test_unknown_file_in_work_folder_is_kept(source: Path, interrupted: Path) -> None:

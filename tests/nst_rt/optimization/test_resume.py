@@ -113,6 +113,41 @@ def test_save_every_after_a_crash(
     assert names(output.parent) == [*numbered, "out.png"]
 
 
+def test_output_of_a_run_that_was_killed_before_it_removed_its_state(
+    run: Optimize, output: Path, uninterrupted: Callable[[str], bytes]
+) -> None:
+    interrupt(run, at=1, **KINDS["lbfgs"])
+    output.write_bytes(uninterrupted("lbfgs"))
+    run(resume=True, **KINDS["lbfgs"])
+    assert output.read_bytes() == uninterrupted("lbfgs")
+    assert names(output.parent) == ["out.png"]
+
+
+def test_output_that_was_to_be_replaced_needs_overwrite_again(run: Optimize, output: Path) -> None:
+    output.write_text("earlier")
+    interrupt(run, at=1, overwrite=True, **KINDS["lbfgs"])
+    seen: list[int] = []
+    with pytest.raises(OutputExistsError, match="overwrite"):
+        run(resume=True, on_iterate=lambda i: seen.append(i.step), **KINDS["lbfgs"])
+    assert not seen
+    assert output.read_text() == "earlier"
+
+
+def test_resuming_keeps_another_file_in_place_of_the_output(
+    run: Optimize, output: Path, uninterrupted: Callable[[str], bytes]
+) -> None:
+    interrupt(run, at=1, **KINDS["lbfgs"])
+    output.write_text("precious")
+    with pytest.raises(OutputExistsError, match="overwrite"):
+        run(resume=True, **KINDS["lbfgs"])
+    assert output.read_text() == "precious"
+    assert output.with_name("out.partial.pt").exists()
+    assert output.with_name("out.partial.png").read_bytes() == uninterrupted("lbfgs")
+    run(resume=True, overwrite=True, **KINDS["lbfgs"])
+    assert output.read_bytes() == uninterrupted("lbfgs")
+    assert names(output.parent) == ["out.png"]
+
+
 def test_no_step_is_in_the_timelapse_twice(run: Optimize, tmp_path: Path) -> None:
     """After a second Ctrl-C the video may be longer than the saved state."""
     settings = TWO_SCALES | {"timelapse": tmp_path / "t.mp4", "save_every": 2}
