@@ -43,6 +43,7 @@ from nst_rt.infer.video import stylize_video
 
 _STORE = 200 * 2**20  # bytes
 ONE = "one process, one core"
+WORK = ("video", "photos")
 
 
 def main() -> None:
@@ -52,7 +53,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=4, help="of the film of 132 frames")
     parser.add_argument("--photos", type=int, default=128, help="number of photos")
     parser.add_argument("--rounds", type=int, default=3, help="number of measurements")
-    parser.add_argument("--measure", choices=("video", "photos"), help=argparse.SUPPRESS)
+    parser.add_argument("--workers", type=int, choices=(1, 2), default=2, help="the most workers")
+    parser.add_argument("--work", nargs="+", choices=WORK, default=WORK, help="what is measured")
+    parser.add_argument("--measure", choices=WORK, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:  # the process without Ray
@@ -65,8 +68,8 @@ def main() -> None:
         frames = make_inputs(folder, options.repeats, options.photos)
         seconds: dict[str, dict[str, list[tuple[float, float]]]] = {}
         for _ in range(options.rounds):
-            for mode, measure in modes(folder, options.size).items():
-                for work in ("video", "photos"):
+            for mode, measure in modes(folder, options.size, options.workers).items():
+                for work in options.work:
                     seconds.setdefault(work, {}).setdefault(mode, []).append(measure(work))
     processor = str(core().get_property("CPU", "FULL_DEVICE_NAME")).strip()
     print(f"{processor}, {os.cpu_count()} cores; load {os.getloadavg()[0]:.1f}\n")
@@ -126,7 +129,9 @@ def photos(folder: Path, size: int, address: str | None = None) -> tuple[float, 
     return last * (last_at - first_at) / (last - first), first_at - begun
 
 
-def modes(folder: Path, size: int) -> Mapping[str, Callable[[str], tuple[float, float]]]:
+def modes(
+    folder: Path, size: int, workers: int
+) -> Mapping[str, Callable[[str], tuple[float, float]]]:
     """What is compared: name -> function that measures a kind of work."""
 
     def alone(work: str) -> tuple[float, float]:
@@ -140,7 +145,7 @@ def modes(folder: Path, size: int) -> Mapping[str, Callable[[str], tuple[float, 
     def farm(workers: int) -> Callable[[str], tuple[float, float]]:
         return lambda work: on_farm(folder, size, workers, work)
 
-    return {ONE: alone, "farm, 1 worker": farm(1), "farm, 2 workers": farm(2)}
+    return {ONE: alone} | {f"farm, workers: {n}": farm(n) for n in range(1, workers + 1)}
 
 
 def on_farm(folder: Path, size: int, workers: int, work: str) -> tuple[float, float]:

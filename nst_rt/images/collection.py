@@ -186,7 +186,9 @@ def photos_below(folder: Path) -> Iterator[Photo]:
 def is_collection(source: Path | str) -> bool:
     """Whether `source` is a folder, a zip archive or a list rather than one photo."""
     source = Path(source)
-    return source.is_dir() or source.suffix.lower() == ".txt" or zipfile.is_zipfile(source)
+    if source.is_dir() or source.suffix.lower() == ".txt":
+        return True
+    return source.is_file() and zipfile.is_zipfile(source)  # devices may never end
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -19,6 +19,7 @@ from nst_rt.files import (
     remove_output,
     shown_source,
 )
+from nst_rt.infer.photos import stylize_images
 
 
 def test_input_is_a_readable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,6 +200,7 @@ def test_room_is_checked_without_a_trace(tmp_path: Path, monkeypatch: pytest.Mon
     assert not list(tmp_path.iterdir())
 
 
-def test_device_is_no_input() -> None:
+@pytest.mark.parametrize("read", [check_input, stylize_images])
+def test_device_is_no_input(read: Callable[[str], object]) -> None:
     with pytest.raises(InputError, match="device"):
-        check_input("/dev/zero")
+        read("/dev/zero")
