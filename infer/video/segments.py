@@ -30,7 +30,7 @@ from nst_rt.infer.frames import TimedFrame
 from nst_rt.infer.video.encoder import Encoding, FrameEncoder, Shape
 from nst_rt.infer.video.probe import url
 from nst_rt.infer.video.source import Mark
-from nst_rt.resume import check_record
+from nst_rt.resume import check_record, file_digest
 
 State = dict[str, npt.NDArray[Any]]
 
@@ -96,6 +96,12 @@ class WorkFolder:
         numbers = itertools.takewhile(records.__contains__, itertools.count())
         for number in sorted(records) if any_order else numbers:
             facts = _facts(records[number])
+            if self._digest(number) != facts.get("digest"):
+                if any_order:  # made again
+                    continue
+                raise InputError(
+                    f"{self._file(number, 'nut')}: missing or damaged; `overwrite` starts over"
+                )
             self._finished[number] = Segment(**facts["segment"])
             self.shape = Shape.from_facts(facts["shape"])
 
@@ -135,6 +141,7 @@ class WorkFolder:
             "shape": asdict(shape),
             "mark": asdict(checkpoint.mark),
             "source": dict(checkpoint.source),
+            "digest": self._digest(number),
         }
         _write_facts(self._file(number, "json"), record)
         self._finished[number] = segment
@@ -154,7 +161,12 @@ class WorkFolder:
         if segment.frames:
             with _written(self._file(number, "nut")) as file:
                 file.write(video)
-        record = {"segment": asdict(segment), "shape": asdict(shape), "source": dict(source)}
+        record = {
+            "segment": asdict(segment),
+            "shape": asdict(shape),
+            "source": dict(source),
+            "digest": self._digest(number),
+        }
         _write_facts(self._file(number, "json"), record)
         self._finished[number] = segment
         self.shape = shape
@@ -190,6 +202,11 @@ class WorkFolder:
         (self.path / _COMPLETE).unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self.path.rmdir()
+
+    def _digest(self, number: int) -> str | None:
+        """Digest of a segment's file, None without a file."""
+        file = self._file(number, "nut")
+        return file_digest(file) if file.exists() else None
 
     def _file(self, number: int, suffix: str) -> Path:
         return self.path / f"{number:06d}.{suffix}"

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import random
 import signal
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -200,12 +201,23 @@ def test_other_settings_source_or_version_are_not_resumed(
     assert sorted(path.name for path in work_path(interrupted).iterdir()) == before
 
 
-@pytest.mark.parametrize("name", ["plan.json", "000001.json"])
-def test_damaged_records_are_not_resumed(source: Path, interrupted: Path, name: str) -> None:
-    (work_path(interrupted) / name).write_text("")
+@pytest.mark.parametrize("name", ["plan.json", "000001.json", "000001.nut", "000000.nut"])
+@pytest.mark.parametrize("damage", [lambda all_: b"", lambda all_: all_[:-9] + b"123456789"])
+def test_damaged_files_are_not_resumed(
+    source: Path, interrupted: Path, name: str, damage: Callable[[bytes], bytes]
+) -> None:
+    file = work_path(interrupted) / name
+    file.write_bytes(damage(file.read_bytes()))
     with pytest.raises(InputError, match=name):
         stylize_video(source, interrupted, style=Grainy(), segment=10, resume=True)
     stylize_video(source, interrupted, style=Grainy(), segment=10, overwrite=True)
+
+
+def test_farm_makes_damaged_segments_again(source: Path, interrupted: Path) -> None:
+    folder = work_path(interrupted)
+    numbers = WorkFolder(folder, any_order=True).numbers
+    (folder / "000000.nut").unlink()
+    assert WorkFolder(folder, any_order=True).numbers == numbers - {0}
 
 
 def test_segments_are_kept_until_output_is_synced(
