@@ -66,7 +66,8 @@ def moving_frame(number: int) -> np.ndarray:
 
 def one_machine(source: Path, folder: Path, suffix: str = ".mp4", **settings: Any) -> Path:
     output = folder / f"one{suffix}"
-    stylize_video(source, output, style=Grainy(), segment=SEGMENT, **settings)
+    given = {"style": Grainy(), "segment": SEGMENT, **settings}
+    stylize_video(source, output, **given)
     return output
 
 

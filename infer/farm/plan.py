@@ -2,8 +2,8 @@
 pieces, each of which one worker makes.
 """
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -13,11 +13,24 @@ from nst_rt.infer.video.probe import readable_packets, video_stream
 from nst_rt.infer.video.reader import VideoReader
 from nst_rt.infer.video.request import Request
 
-# Frames that the stabilizer is given before a piece. On the clips of docs/farm.md, its output then
-# differs from that of one machine by less than 1 level in the mean; after a cut of the scene among
-# them it is the same.
+# Frames that the stabilizer is given before a piece where no scene begins. On the clips of
+# docs/farm.md, its output then differs from that of one machine by less than 1 level in the mean.
 WARM_UP = 100
+_SEARCHED = 5  # warm-ups before a piece in which the beginning of a scene is searched
 _LONGEST = 2000  # frames of a piece
+
+
+@dataclass(frozen=True)
+class Start:
+    """A frame from which on a worker may stylize.
+
+    Attributes:
+        tick: of the output at which the frame is displayed.
+        source: the same in the source; None for the first frame of the video.
+    """
+
+    tick: int
+    source: int | None
 
 
 @dataclass(frozen=True)
@@ -28,16 +41,15 @@ class Piece:
         number: of its first segment.
         begins: tick of the output at which each of its segments begins.
         end: tick at which the last one ends; None for the end of the video.
-        warm_up: tick from which on frames are stylized, not later than the first of `begins`.
-        source: tick of the source at which the frame for `warm_up` is displayed.
+        starts: frames before it, the nearest first. The worker begins where a scene does, if one
+            does after the last of them, else at the first.
         frames: number of frames, as far as that is known without decoding.
     """
 
     number: int
     begins: tuple[int, ...]
     end: int | None
-    warm_up: int
-    source: int
+    starts: tuple[Start, ...]
     frames: int
 
 
@@ -47,7 +59,6 @@ class Cut:
     Args:
         times: of the source's frames in ticks of the source, ascending, at least one.
         end: tick of the source at which the last one ends.
-        keys: those of `times` that can be decoded on their own.
         ticks: ticks of the output per tick of the source at a constant rate, else None.
         segment: frames per segment.
 
@@ -60,7 +71,6 @@ class Cut:
         self,
         times: Sequence[int],
         end: int,
-        keys: Iterable[int],
         ticks: Fraction | None,
         segment: int,
     ) -> None:
@@ -71,7 +81,6 @@ class Cut:
             self._output = range(first, max(-int(-end * ticks // 1), first + 1))
         self.frames = len(self._output)
         self.segments = -(-self.frames // segment)
-        self._scenes = [time if ticks is None else time * ticks for time in _scenes(keys)]
 
     def pieces(self, numbers: Iterable[int], workers: int, *, warm_up: int) -> list[Piece]:
         """Pieces of the segments with these numbers.
@@ -79,15 +88,14 @@ class Cut:
         Args:
             numbers: of the segments that are missing.
             workers: number of workers that share them.
-            warm_up: frames before each piece.
+            warm_up: frames before each piece where no scene begins; 0 without a stabilizer.
         """
         missing = sorted(numbers)
         length = self._best_length(len(missing), workers, warm_up)
         pieces: list[Piece] = []
         while missing:
-            run = _first_run(missing)
-            count = self._length(run, length, warm_up)
-            pieces.append(self.piece(run[0], count, warm_up=warm_up))
+            count = min(length, len(_first_run(missing)))
+            pieces.append(self.piece(missing[0], count, warm_up=warm_up))
             missing = missing[count:]
         return pieces
 
@@ -96,15 +104,29 @@ class Cut:
         first = number * self._segment
         after = min(first + count * self._segment, self.frames)
         begins = tuple(self._output[place] for place in range(first, after, self._segment))
-        start = self._output[max(first - warm_up, 0)]
-        place = self._displayed(start)
-        if self._ratio is not None and warm_up:
-            # A repeated frame is stylized once, so it counts once.
-            earlier = max(self._displayed(self._output[first]) - warm_up, 0)
-            if earlier < place:
-                place, start = earlier, -int(-self._times[earlier] * self._ratio // 1)
         end = None if after == self.frames else self._output[after]
-        return Piece(number, begins, end, start, self._times[place], after - first)
+        starts = tuple(self._starts(first, after - first, warm_up))
+        return Piece(number, begins, end, starts, after - first)
+
+    def _starts(self, first: int, frames: int, warm_up: int) -> Iterator[Start]:
+        """Starts of a piece; the search is not longer than the piece, unless the warm-up is."""
+        farthest = max(min(_SEARCHED * warm_up, frames), warm_up)
+        for earlier in range(warm_up, farthest + 1, warm_up or 1):
+            start = self._start(first, earlier)
+            yield start
+            if start.source is None:
+                return
+
+    def _start(self, first: int, earlier: int) -> Start:
+        """The start so many frames before a frame of the output."""
+        tick = self._output[max(first - earlier, 0)]
+        place = self._displayed(tick)
+        if self._ratio is not None and earlier:
+            # A repeated frame is stylized once, so it counts once.
+            distinct = max(self._displayed(self._output[first]) - earlier, 0)
+            if distinct < place:
+                place, tick = distinct, -int(-self._times[distinct] * self._ratio // 1)
+        return Start(tick, self._times[place] if place else None)
 
     def span(self, number: int) -> tuple[int, int]:
         """Numbers of the first and last frame of a segment, from 0 on."""
@@ -125,20 +147,6 @@ class Cut:
 
         return min(range(1, max(_LONGEST // self._segment, 1) + 1), key=duration)
 
-    def _length(self, run: Sequence[int], length: int, warm_up: int) -> int:
-        """Number of segments of the next piece of a run, at best such that a scene begins in the
-        warm-up of the piece after it, which is then the same as on one machine.
-        """
-        for count in (length, length - 1, length + 1) if length > 2 else (length,):
-            if count >= len(run):
-                return len(run)
-            border = run[count] * self._segment
-            frames = self._output[max(border - warm_up, 0)], self._output[border]
-            place = bisect_left(self._scenes, frames[0])
-            if place < len(self._scenes) and self._scenes[place] <= frames[1]:
-                return count
-        return length
-
 
 def cut(request: Request) -> Cut:
     """Cut a video; its packets are read, but not decoded."""
@@ -146,15 +154,15 @@ def cut(request: Request) -> Cut:
     ticks = None if request.rate is None else reader.time_base * request.rate
     if isinstance(reader, PictureReader):
         times = range(max(reader.expected, 1))
-        return Cut(times, len(times), (), ticks, segment)
+        return Cut(times, len(times), ticks, segment)
     assert isinstance(reader, VideoReader)
-    times_of_packets, keys, end = _scanned(reader)
-    return Cut(times_of_packets, end, keys, ticks, segment)
+    times_of_packets, end = _scanned(reader)
+    return Cut(times_of_packets, end, ticks, segment)
 
 
-def _scanned(reader: VideoReader) -> tuple[list[int], list[int], int]:
-    """Times of the frames and of the key frames, and the end, in ticks as the reader gives them."""
-    times: dict[int, bool] = {}
+def _scanned(reader: VideoReader) -> tuple[list[int], int]:
+    """Times of the frames, and the end, in ticks as the reader gives them."""
+    times: set[int] = set()
     duration = 0
     with reader.container() as container:
         stream = video_stream(reader.path, container)
@@ -163,18 +171,10 @@ def _scanned(reader: VideoReader) -> tuple[list[int], list[int], int]:
                 continue
             tick = packet.pts if packet.pts is not None else packet.dts
             if tick is not None and (time := reader.displayed(tick)) is not None:
-                times[time] = bool(packet.is_keyframe)
+                times.add(time)
                 duration = packet.duration or duration
     ordered = sorted(times) or [0]
-    keys = [tick for tick in ordered if times.get(tick)]
-    return ordered, keys, reader.end_after(ordered[-1], duration)
-
-
-def _scenes(keys: Iterable[int]) -> list[int]:
-    """Key frames where a scene probably begins: encoders add them to those at a fixed distance."""
-    pairs = list(pairwise(keys))
-    usual = max((after - before for before, after in pairs), default=0)
-    return [after for before, after in pairs if after - before < usual]
+    return ordered, reader.end_after(ordered[-1], duration)
 
 
 def _first_run(numbers: Sequence[int]) -> Sequence[int]:

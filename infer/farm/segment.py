@@ -2,7 +2,7 @@
 
 import tempfile
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import dropwhile, takewhile
@@ -11,10 +11,11 @@ from typing import Any
 
 from nst_rt.errors import InputError
 from nst_rt.images.io import Frame
-from nst_rt.infer.farm.plan import Piece
+from nst_rt.infer.farm.plan import Piece, Start
 from nst_rt.infer.farm.style import loaded
 from nst_rt.infer.frames import Stages, TimedFrame, stylized_frames
 from nst_rt.infer.stability.stabilizer import stabilizer_for
+from nst_rt.infer.stability.tracking import Tracker, View
 from nst_rt.infer.threads import in_background
 from nst_rt.infer.video.convert import AHEAD
 from nst_rt.infer.video.encoder import Encoding, Shape
@@ -114,7 +115,10 @@ def stylize_piece(job: Job, piece: Piece, tally: Any = None) -> Made:
         rate = job.settings.rate or reader.info.rate
         frame_stylizer.stabilizer = stabilizer_for(job.settings.stability, rate)
         frame_stylizer.restore({})
-        frames = _frames(request, piece)
+        start = piece.starts[0]
+        if frame_stylizer.stabilizer is not None:
+            start = _best_start(request, piece, frame_stylizer.stylizer.shrunk)
+        frames = _frames(request, start, piece.end)
         made, stages = Made(backend=str(frame_stylizer)), Stages()
         stylized = stylized_frames(frames, frame_stylizer, request.time_base, stages)
         encoder = _Segments(folder, job, piece, made)
@@ -135,12 +139,41 @@ def stylize_piece(job: Job, piece: Piece, tally: Any = None) -> Made:
         return made
 
 
-def _frames(request: Request, piece: Piece) -> Iterator[TimedFrame]:
-    """Frames of the warm-up and of the piece."""
-    is_first = piece.number == 0 or piece.source == 0
-    frames = request.frames(None if is_first else Mark(piece.source, ""))
-    begun = dropwhile(lambda timed: timed.pts < piece.warm_up, frames)
-    end = piece.end
+def _best_start(request: Request, piece: Piece, shrunk: Callable[[Frame], Frame]) -> Start:
+    """Where the stabilizer starts over on one machine as well, if that is near; else the warm-up.
+
+    Args:
+        shrunk: see `Stylizer`; the stabilizer looks at frames of this size.
+    """
+    until = piece.begins[0]
+    for start in piece.starts:
+        if start.tick < until:
+            scene = _last_scene(_frames(request, start, until + 1), shrunk)
+            if scene is not None:
+                return scene
+        if start.source is None:
+            return start
+        until = start.tick
+    return piece.starts[0]
+
+
+def _last_scene(frames: Iterable[TimedFrame], shrunk: Callable[[Frame], Frame]) -> Start | None:
+    """The last of these frames, after the first, with which a scene begins."""
+    tracker, scene = Tracker(), None
+    last: tuple[int, View] | None = None
+    for timed in frames:
+        if last is None or timed.source != last[0]:  # frames may be repeated
+            view = tracker.view(shrunk(timed.image))
+            if last is not None and tracker.motion(last[1], view) is None:
+                scene = Start(timed.pts, timed.source)
+            last = timed.source, view
+    return scene
+
+
+def _frames(request: Request, start: Start, end: int | None) -> Iterator[TimedFrame]:
+    """Frames from a start on, to a tick of the output."""
+    frames = request.frames(None if start.source is None else Mark(start.source, ""))
+    begun = dropwhile(lambda timed: timed.pts < start.tick, frames)
     return begun if end is None else takewhile(lambda timed: timed.pts < end, begun)
 
 

@@ -4,13 +4,13 @@ from pathlib import Path
 import pytest
 from clips import write_clip
 
-from nst_rt.infer.farm.plan import Cut, Piece, cut
+from nst_rt.infer.farm.plan import Cut, Piece, Start, cut
 from nst_rt.infer.video import ConversionSettings, check_conversion
 
 
-def simple(frames: int, segment: int, keys: tuple[int, ...] = ()) -> Cut:
+def simple(frames: int, segment: int) -> Cut:
     """A frame every 2 ticks."""
-    return Cut(range(0, 2 * frames, 2), 2 * frames, [2 * key for key in keys], None, segment)
+    return Cut(range(0, 2 * frames, 2), 2 * frames, None, segment)
 
 
 def test_pieces_cover_the_video_in_order() -> None:
@@ -18,8 +18,9 @@ def test_pieces_cover_the_video_in_order() -> None:
     assert (video.frames, video.segments) == (95, 10)
     pieces = video.pieces(range(10), 2, warm_up=12)
     assert [piece.number for piece in pieces] == [0, 5]
-    assert pieces[0] == Piece(0, (0, 20, 40, 60, 80), 100, 0, 0, 50)
-    assert pieces[1] == Piece(5, (100, 120, 140, 160, 180), None, 76, 76, 45)
+    assert pieces[0] == Piece(0, (0, 20, 40, 60, 80), 100, (Start(0, None),), 50)
+    starts = Start(76, 76), Start(52, 52), Start(28, 28)
+    assert pieces[1] == Piece(5, (100, 120, 140, 160, 180), None, starts, 45)
 
 
 def test_only_missing_segments_are_made() -> None:
@@ -34,27 +35,31 @@ def test_pieces_are_long_but_leave_no_worker_idle(workers: int, longest: int) ->
     assert max(len(piece.begins) for piece in pieces) == longest
 
 
-def test_borders_move_to_scenes() -> None:
-    """Key frames every 40 frames, and one at a scene that begins at frame 137."""
-    keys = (0, 40, 80, 120, 137, 160)
-    borders = [piece.number for piece in simple(300, 10, keys).pieces(range(30), 2, warm_up=12)]
-    assert borders == [0, 14]
+def test_scenes_are_searched_no_further_than_a_piece_is_long() -> None:
+    video = simple(2000, 10)
+    ticks = [[start.tick for start in video.piece(100, n, warm_up=15).starts] for n in (1, 4, 50)]
+    assert ticks == [[1970], [1970, 1940], [1970, 1940, 1910, 1880, 1850]]
+    assert video.piece(100, 50, warm_up=0).starts == (Start(2000, 2000),)
+    assert video.piece(2, 2, warm_up=15).starts == (Start(10, 10),)
+    assert video.piece(2, 20, warm_up=15).starts == (Start(10, 10), Start(0, None))
 
 
 def test_constant_rate() -> None:
     """Frames at 0, 100 and 400 ms, shown at 10 frames per second; the last one for 200 ms."""
-    video = Cut([0, 100, 400], 600, [], Fraction(10, 1000), 2)
+    video = Cut([0, 100, 400], 600, Fraction(10, 1000), 2)
     assert (video.frames, video.segments) == (6, 3)
     last = video.piece(2, 1, warm_up=1)
-    assert (last.begins, last.end, last.warm_up, last.source) == ((4,), None, 3, 100)
+    assert (last.begins, last.end) == ((4,), None)
+    assert last.starts == (Start(3, 100), Start(0, None))
     assert video.span(2) == (4, 5)
 
 
 def test_repeated_frames_count_once_in_a_warm_up() -> None:
     """10 frames per second, shown at 50."""
-    video = Cut(range(0, 1000, 10), 1000, [], Fraction(5, 10), 100)
+    video = Cut(range(0, 1000, 10), 1000, Fraction(5, 10), 100)
     piece = video.piece(3, 1, warm_up=20)
-    assert (piece.begins, piece.warm_up, piece.source) == ((300,), 200, 400)
+    assert piece.begins == (300,)
+    assert piece.starts[0] == Start(200, 400)
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])

@@ -81,10 +81,11 @@ def test_removed_image_is_reported(elsewhere: Elsewhere, astronaut: Path) -> Non
         page.open("image")
         page.choose_file("image-drop", astronaut)
         page.image_loaded()
-        page.run(
+        removal = (
             "return fetch('/api/uploads').then((answer) => answer.json())"
-            ".then(([{id}]) => fetch(`/api/uploads/${id}`, {method: 'DELETE'})).then(() => 1)"
+            ".then(([{id}]) => fetch(`/api/uploads/${id}`, {method: 'DELETE'})).then(({ok}) => ok)"
         )
+        page.wait(lambda: page.run(removal), "removal")  # refused while previews are made
         page.click("#image-style .swatch:nth-child(2)")
         assert "no longer here" in page.toast()
         assert "busy" not in str(page.find("#image-stage").get_attribute("class"))
