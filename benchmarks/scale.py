@@ -2,12 +2,16 @@
 
     python benchmarks/scale.py
 
-Two nodes of a local Ray cluster are pinned to one core each; a process without Ray is pinned to the
-first. All take turns, and the table has medians. Videos are measured whole, with a style that each
-run loads again; photos from the first result on, since each run starts its workers anew, and the
+One or two nodes of a local Ray cluster are pinned to one core each, and a process without Ray to
+the first. All take turns, and the table has medians. The head node, which has no worker, and this
+process, which gives out the work, are on the last core: with one worker they have it to
+themselves, as a machine of their own; two workers share it with them, and count for less than
+elsewhere.
+
+Videos are measured whole, with a style that each run loads again, but without the connection to the
+cluster. Photos are measured from the first result on, since each run starts its workers anew; the
 seconds until then are shown beside. Stability is 0: what warm-up frames cost follows from their
-number. The machine that gives out the work shares the cores with the workers, as it does nowhere
-else, so that the second worker counts for less than it would elsewhere.
+number.
 """
 
 import argparse
@@ -155,15 +159,16 @@ def on_farm(folder: Path, size: int, workers: int, work: str) -> tuple[float, fl
     everything = os.sched_getaffinity(0)
     cluster = Cluster()
     try:
-        for number in range(workers):
-            os.sched_setaffinity(0, {number})  # what is started inherits it
+        last = max(everything)
+        for core, cpus in [(last, 0), *((core, 1) for core in sorted(everything)[:workers])]:
+            os.sched_setaffinity(0, {core})  # what is started inherits it
             cluster.add_node(
                 node_ip_address="127.0.0.1",
-                num_cpus=1,
+                num_cpus=cpus,
                 object_store_memory=_STORE,
                 include_dashboard=False,
             )
-        os.sched_setaffinity(0, set(range(workers)))
+        os.sched_setaffinity(0, {last})
         with connected(cluster.address):
             measure = video if work == "video" else photos
             measure(folder, size, cluster.address)

@@ -14,8 +14,9 @@ from typing import Any
 from nst_rt.infer.farm.cluster import Cluster, Outcome, attempt, connected, one_line, uses_gpus
 from nst_rt.infer.farm.conversion import FarmedVideo, Finished
 from nst_rt.infer.farm.plan import Piece
-from nst_rt.infer.farm.segment import Tally, stylize_piece
+from nst_rt.infer.farm.segment import stylize_piece
 from nst_rt.infer.farm.style import send_style
+from nst_rt.infer.farm.tally import Tally
 from nst_rt.infer.frame_stylizer import Preparation
 from nst_rt.infer.video.request import ConversionSettings
 from nst_rt.progress import Progress, interrupts_deferred
