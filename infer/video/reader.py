@@ -46,6 +46,9 @@ _WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
 _TRACE = 40  # frames after a sign of damage among which missing ones count as damaged
 _JUMP = 0.75  # frames that are missing at least where time jumps
+# Of a frame, where the file does not announce larger ones: twice as many as 8K has. A stream may
+# change its size to any other, for which FFmpeg would take gigabytes.
+_MOST_PIXELS = 2**26
 _HOLE = 256  # bytes between two packets of a Matroska file, more than it needs
 
 
@@ -350,16 +353,18 @@ def check_range(start: float | None, end: float | None) -> None:
 
 
 def _decoder(stream: VideoStream) -> VideoCodecContext:
-    """A decoder that gives frames with their transparency."""
+    """A decoder that gives frames with their transparency, and none that are far too large."""
     context = stream.codec_context
     tags = {name.lower(): value for name, value in stream.metadata.items()}
     with_alpha = _WITH_ALPHA.get(context.codec.canonical_name)
     if with_alpha is not None and tags.get("alpha_mode") == "1":
         decoder = av.CodecContext.create(with_alpha, "r")
         assert isinstance(decoder, VideoCodecContext)
-        return decoder
-    stream.thread_type = "AUTO"
-    return context
+    else:
+        decoder = context
+        stream.thread_type = "AUTO"
+    decoder.options = {"max_pixels": str(max(stream.width * stream.height, _MOST_PIXELS))}
+    return decoder
 
 
 def _open_pipe() -> InputContainer:

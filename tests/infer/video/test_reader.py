@@ -15,6 +15,7 @@ from videos import audio_bytes, stamps
 from nst_rt.errors import VideoError
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.infer.video import VideoReader, probe, stylize_video
+from nst_rt.infer.video import reader as video_reader
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".flv", ".ts", "pipe"])
@@ -304,3 +305,17 @@ def test_interlaced_frames_that_change_their_size(tmp_path: Path) -> None:
     assert {frame.shape for frame in frames} == {(48, 64, 3)}
     assert np.abs(frames[-1][24, [16, 48]].astype(int) - [[0] * 3, [200] * 3]).max() < 20
     assert len(reader.warnings) == 2
+
+
+def test_a_size_that_only_the_stream_announces_is_limited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = write_clip(tmp_path / "small.h264", pts=range(0, 2560, 512))
+    large = write_clip(tmp_path / "large.h264", pts=range(0, 1024, 512), size=(640, 480))
+    both = tmp_path / "both.h264"
+    both.write_bytes(small.read_bytes() + large.read_bytes() + small.read_bytes())
+    assert len([*VideoReader(both).frames()]) == 12
+    monkeypatch.setattr(video_reader, "_MOST_PIXELS", 100_000)
+    limited = VideoReader(both)
+    assert len([*limited.frames()]) == 10
+    assert len(limited.damage) == 1
