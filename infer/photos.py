@@ -117,9 +117,9 @@ def stylize_images(
         max_pixels: maximum number of pixels of a photo, larger ones are skipped; None for as many
             as fit into memory.
         overwrite: whether to replace existing outputs.
-        resume: whether to keep existing outputs, and make those that are missing. A folder of
-            several outputs has the settings that they were made with in a hidden file,
-            `.nst-rt.json`; existing outputs are kept only if the settings are the same.
+        resume: whether to keep existing outputs, and make those that are missing, or older than
+            their photos. A folder of several outputs has the settings that they were made with in a
+            hidden file, `.nst-rt.json`; outputs are kept only if the settings are the same.
         stroke_size, backend, device, precision, memory: see `Stylizer`.
         progress: called after each photo.
 
@@ -173,14 +173,15 @@ def stylize_images(
     kept, skipped = 0, {}
     try:
         for done, (output, photo) in enumerate(outputs.items(), 1):
-            if resume and os.path.lexists(output):
+            if resume and os.path.lexists(output) and not photo.is_newer_than(output):
                 kept += 1
                 continue
             try:
                 output.parent.mkdir(parents=True, exist_ok=True)
+                replace = overwrite or resume  # that of a photo which was replaced meanwhile
                 images.append(
                     stylize_photo(
-                        photo, output, frame_stylizer, size, max_pixels, overwrite=overwrite
+                        photo, output, frame_stylizer, size, max_pixels, overwrite=replace
                     )
                 )
             except InputError as error:

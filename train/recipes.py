@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from nst_rt.errors import InputError, UnknownNameError
+from nst_rt.files import check_input
 from nst_rt.images.style_image import SMALLEST
 from nst_rt.losses import check_loss_weights, layer_weights
 from nst_rt.models.transformer import MINIMUM_SIZE
@@ -53,13 +54,16 @@ def recipe_file(name: Path | str) -> Path:
 
     Raises:
         UnknownNameError: neither.
-        InputError: a file that is not YAML, or that parsers would not come to an end with.
+        InputError: a file that does not exist, is not YAML, or that parsers would not come to an
+            end with.
     """
     if Path(name).is_file():
         _check_yaml(Path(name))
         return Path(name)
     known = {path.stem: path for path in sorted(_CONFIGS.glob("*.yaml"))}
     if name not in known:
+        if Path(name).suffix in (".yaml", ".yml"):
+            check_input(name)
         raise UnknownNameError("recipe", str(name), known)
     return known[str(name)]
 
@@ -154,6 +158,20 @@ def parsed_settings(arguments: Sequence[str]) -> RecipeValues:
         for group in ("model", "data", "trainer")
         if group in groups
     }
+
+
+def recipe_settings(name: Path | str) -> RecipeValues:
+    """The settings of a recipe, given as for `recipe_file`, read as `parsed_settings` reads them.
+
+    Raises:
+        UnknownNameError: no such recipe.
+        InputError: a file that cannot be used; the message names it.
+    """
+    file = recipe_file(name)
+    try:
+        return parsed_settings([f"--config={file}"])
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from error
 
 
 def all_settings(*, recipes: Sequence[str] = (), arguments: Sequence[str] = ()) -> str:

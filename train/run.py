@@ -316,9 +316,10 @@ def _error_of_worker(error: Exception) -> StyleTransferError | None:
     """The reason why a process that decodes photos ended, in one line; None for other errors."""
     for each in (error.__cause__, error):  # only the cause may name the signal
         if died := re.match(r"DataLoader worker \(pid.*\) ([^.]*)", str(each)):
+            # Launchers send SIGTERM to all processes of a training when one of them fails.
+            again = "" if "Terminated" in died[1] else ", and with `workers` 0 if it happens again"
             return StyleTransferError(
-                f"a process that decodes photos {died[1]}; continue with `resume`, and with "
-                "`workers` 0 if it happens again"
+                f"a process that decodes photos {died[1]}; continue with `resume`{again}"
             )
     text = str(error).strip()
     if "in DataLoader worker process" not in text:

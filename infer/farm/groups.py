@@ -55,7 +55,7 @@ class GroupedPhotos:
             hashes.append(hash(str(output)))
             if os.path.lexists(output):
                 self.existing += 1
-                if self._skip:
+                if self._skip and not photo.is_newer_than(output):
                     self.kept += 1
                     continue
                 if self._refuse:

@@ -125,7 +125,9 @@ def stylize_images_on_farm(
     with connected(ray) as cluster:
         on_gpus = uses_gpus(loading.get("backend", "auto"), loading.get("device"))
         workers = cluster.workers(on_gpus=on_gpus)
-        photos = GroupedPhotos(workers.count, skip_existing=resume, refuse_existing=not overwrite)
+        photos = GroupedPhotos(
+            workers.count, skip_existing=resume, refuse_existing=not (overwrite or resume)
+        )
         first = photos.collect(sources, folder, label)
         sent = send_style(preparation, workers)
         folder.mkdir(parents=True, exist_ok=True)

@@ -56,21 +56,16 @@ class PhotoWorker:
 
     def _stylize(self, photo: Photo, output: Path) -> tuple[str, str]:
         """Status and error of a photo."""
-        # Without `overwrite` only missing outputs are given out, so that this one was made before a
-        # node died that was to report it.
-        if not self._overwrite and os.path.lexists(output):
+        # Without `overwrite` only missing and old outputs are given out, so that this one was made
+        # before a node died that was to report it.
+        is_made = os.path.lexists(output) and not photo.is_newer_than(output)
+        if is_made and not self._overwrite:
             return DONE, ""
         try:
             check_not_input([output], [photo.path])
             output.parent.mkdir(parents=True, exist_ok=True)
-            stylize_photo(
-                photo,
-                output,
-                self._frame_stylizer,
-                self._size,
-                self._max_pixels,
-                overwrite=self._overwrite,
-            )
+            stylizer, size, most = self._frame_stylizer, self._size, self._max_pixels
+            stylize_photo(photo, output, stylizer, size, most, overwrite=True)
         except StyleTransferError as error:
             return FAILED, str(error)
         except MemoryError:

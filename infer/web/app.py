@@ -1,6 +1,7 @@
 """The studio as a web application."""
 
 import hashlib
+import logging
 import shutil
 import threading
 from collections import Counter
@@ -42,6 +43,8 @@ from nst_rt.infer.web.work.train import count_packaged_photos, restore_style
 from nst_rt.models.style_model import Style
 from nst_rt.recipes import recipe_steps
 from nst_rt.version import __version__
+
+logger = logging.getLogger(__name__)
 
 _FRAME_SECONDS = 5.0  # that decoding a live frame may take, on the busiest machine
 _STATIC = Path(str(resources.files("nst_rt.infer.web"))) / "static"
@@ -142,6 +145,8 @@ class _Studio:
             threading.Thread(target=decoders.warm, daemon=True).start()
 
     def close(self) -> None:
+        if unfinished := [job.title for job in self._jobs if job.active]:
+            logger.warning("ended with the studio, before it was done: %s", "; ".join(unfinished))
         # A job may wait for a decoder, which is refused by closing it: cancelled, not failed.
         self._jobs.cancel_all()
         self._decoders.close()

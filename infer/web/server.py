@@ -113,7 +113,7 @@ def serve(
             f"{host}: others can reach this address; give `token`, and `self_signed` for cameras"
         )
     if token and len(token) < _MIN_TOKEN_LENGTH:
-        raise InputError(f"`token` must have at least {_MIN_TOKEN_LENGTH} characters")
+        raise InputError(f"the token must have at least {_MIN_TOKEN_LENGTH} characters")
     if (tls_cert is None) != (tls_key is None):
         raise InputError("`tls_cert` and `tls_key` must be given together")
     if self_signed and tls_cert:

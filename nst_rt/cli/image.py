@@ -70,7 +70,11 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
         "for the cluster that this machine belongs to, HOST:6379, or ray://HOST:10001 from "
         "outside; see docs/farm.md",
     )
-    add("--resume", action="store_true", help="keep existing outputs, and make the missing ones")
+    add(
+        "--resume",
+        action="store_true",
+        help="keep existing outputs, and make those that are missing or older than their photos",
+    )
     add_overwrite(p)
     add_backend_arguments(p)
 

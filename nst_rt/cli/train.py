@@ -66,14 +66,13 @@ def _trained(options: dict[str, Any]) -> Report:
         from lightning.pytorch.utilities import rank_zero_only
 
         from nst_rt.train.processes import is_further_process
-        from nst_rt.train.recipes import parsed_settings, recipe_file
+        from nst_rt.train.recipes import parsed_settings, recipe_settings
         from nst_rt.train.run import train_style
 
     if "style_crop" in options:
         options["style_crop"] = crops_by_name(options["style_crop"])
     if "recipes" in options:
-        files = [recipe_file(recipe) for recipe in options["recipes"]]
-        options["recipes"] = [parsed_settings([f"--config={file}"]) for file in files]
+        options["recipes"] = [recipe_settings(recipe) for recipe in options["recipes"]]
     options |= parsed_settings(options.pop("arguments")) if "arguments" in options else {}
     silent = is_further_process()  # which would repeat every message
     if silent:

@@ -69,6 +69,15 @@ class Photo:
             return PurePosixPath("/" + self.member.lstrip("/"))
         return Path(os.path.normpath(self.path.absolute()))
 
+    def is_newer_than(self, output: Path) -> bool:
+        """Whether the file was written after an output; always False for a member of an archive."""
+        if self.member:
+            return False
+        try:
+            return self.path.stat().st_mtime_ns > output.stat().st_mtime_ns
+        except OSError:  # one of them is not there
+            return False
+
     def load(self, *, size: int | None = None, at_least: int | None = None) -> Tensor:
         """The photo as `load_image` reads it: shape (1, 3, H, W), RGB in [0, 1].
 

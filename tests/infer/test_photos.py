@@ -1,6 +1,7 @@
 import base64
 import errno
 import io
+import os
 import zipfile
 from functools import partial
 from pathlib import Path
@@ -138,6 +139,13 @@ def test_existing_outputs(stylize_images: Any, album: Path) -> None:
     assert first.read_bytes() == b"mine"
     stylize_images(album, "out", overwrite=True)
     assert first.read_bytes() != b"mine"
+
+
+def test_resume_makes_outputs_of_replaced_photos(stylize_images: Any, album: Path) -> None:
+    stylize_images(album, "out")
+    os.utime(album / NAMES[0], ns=(0, Path("out", NAMES[0]).stat().st_mtime_ns + 10**9))
+    done = stylize_images(album, "out", resume=True)
+    assert ([image.output for image in done.images], done.kept) == ([Path("out", NAMES[0])], 2)
 
 
 def test_outputs_of_one_name_are_an_error(stylize_images: Any, album: Path) -> None:

@@ -17,10 +17,10 @@ from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.utilities import rank_zero_only
 from tiny_training import Train
 
-from nst_rt.errors import InputError, NotFiniteError, StyleTransferError
+from nst_rt.errors import InputError, NotFiniteError, StyleTransferError, UnknownNameError
 from nst_rt.train import callbacks
 from nst_rt.train.processes import cluster_environment, is_further_process
-from nst_rt.train.recipes import all_settings, parsed_settings, recipe_values
+from nst_rt.train.recipes import all_settings, parsed_settings, recipe_settings, recipe_values
 from nst_rt.train.task import StyleTraining, style_ramp_factor
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
@@ -97,8 +97,16 @@ def test_files_that_are_no_recipe_are_an_error(tmp_path: Path, content: str) -> 
 @pytest.mark.parametrize("content", ["trainer: true", f"model: {{style_weight: {'9' * 400}}}"])
 def test_values_that_cannot_be_read_are_an_error(tmp_path: Path, content: str) -> None:
     (tmp_path / "bad.yaml").write_text(content)
-    with pytest.raises(InputError):
-        parsed_settings([f"--config={tmp_path / 'bad.yaml'}"])
+    with pytest.raises(InputError, match=r"bad\.yaml"):
+        recipe_settings(tmp_path / "bad.yaml")
+
+
+@pytest.mark.parametrize(
+    ("name", "error"), [("missing.yaml", InputError), ("missing", UnknownNameError)]
+)
+def test_missing_recipes_are_an_error(name: str, error: type[StyleTransferError]) -> None:
+    with pytest.raises(error, match=name):
+        recipe_settings(name)
 
 
 def test_recipe_may_contain_style_images_and_photos(

@@ -269,12 +269,13 @@ def test_preview_of_a_cancelled_job_is_empty_and_no_error(
 
 
 def test_closing_the_studio_ends_running_jobs(
-    shared: SharedStylizer, tmp_path: Path, astronaut: Path
+    shared: SharedStylizer, tmp_path: Path, astronaut: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with Client(create_app(shared, settings(tmp_path))) as client:
         image = client.upload(astronaut)["id"]
-        job = client.job(kind="optimize", content=image, style_image=image, size=64)
-        client.wait(job, "running", "done")
+        job = client.job(kind="optimize", content=image, style_image=image)
+        client.wait(job, "running")
+    assert job["title"] in caplog.text
     assert not (tmp_path / "visitors").exists()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("job")]
 
