@@ -214,6 +214,9 @@ class _Work:
         if not groups:
             return
         total = self._photos.count + self._photos.kept
+        count = workers.count
+        # All start at once; one is enough to go on when nodes die.
+        pool = ray.data.ActorPoolStrategy(min_size=1, max_size=count, initial_size=count)
         with _quiet_ray_data():
             try:
                 results: Any = ray.data.from_arrow_refs(groups).map_batches(
@@ -221,7 +224,7 @@ class _Work:
                     fn_constructor_args=made,
                     batch_size=None,
                     batch_format="pyarrow",
-                    concurrency=(1, workers.count),
+                    compute=pool,
                     max_task_retries=_LOST,
                     **workers.resources,
                 )
@@ -232,7 +235,7 @@ class _Work:
                         full = full or (row["error"] if row["status"] == FULL else None)
                     if progress:
                         finished = self._photos.kept + self.done + self.failed
-                        progress(finished, total, f"{workers.count} workers")
+                        progress(finished, total, f"{count} workers")
                     if full:
                         ready = self.done + self._photos.kept
                         raise PartialResultError(
