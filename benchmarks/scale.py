@@ -46,6 +46,7 @@ from nst_rt.infer.photos import stylize_images
 from nst_rt.infer.video import stylize_video
 
 _STORE = 200 * 2**20  # bytes
+SEGMENT = 264  # frames; about as many as by default, and the default film has four equal ones
 ONE = "one process, one core"
 WORK = ("video", "photos")
 
@@ -54,8 +55,8 @@ def main() -> None:
     """Print a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=int, default=480, help="long side, pixels")
-    parser.add_argument("--repeats", type=int, default=4, help="of the film of 132 frames")
-    parser.add_argument("--photos", type=int, default=128, help="number of photos")
+    parser.add_argument("--repeats", type=int, default=8, help="of the film of 132 frames")
+    parser.add_argument("--photos", type=int, default=256, help="number of photos")
     parser.add_argument("--rounds", type=int, default=3, help="number of measurements")
     parser.add_argument("--workers", type=int, choices=(1, 2), default=2, help="the most workers")
     parser.add_argument("--work", nargs="+", choices=WORK, default=WORK, help="what is measured")
@@ -108,7 +109,7 @@ def video(folder: Path, size: int, address: str | None = None) -> tuple[float, f
         folder / "out.mp4",
         size=size,
         stability=0,
-        segment=66,
+        segment=SEGMENT,
         overwrite=True,
         ray=address,
     )

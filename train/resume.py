@@ -4,6 +4,7 @@ import hashlib
 import logging
 import pickle
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ from nst_rt.train.task import StyleTraining
 logger = logging.getLogger(__name__)
 
 _PARTS = ("checkpoints", "samples", "tensorboard")
+_SETTLING = 60.0  # seconds for which other processes wait for process 0
 # Files may have moved, so their content is compared; facts about the artworks change no weight.
 _NOT_COMPARED = ("style_images", "artworks", "start_from")
 
@@ -172,6 +174,13 @@ def settle_earlier_run(run: Path) -> None:
             shutil.rmtree(earlier if begun else run / part, ignore_errors=not begun)
             if not begun:
                 earlier.rename(run / part)
+
+
+def await_settled(run: Path) -> None:
+    """Wait until process 0 of the same training has put back what was put aside, if it does."""
+    deadline = time.monotonic() + _SETTLING
+    while any(_aside(run, part).exists() for part in _PARTS) and time.monotonic() < deadline:
+        time.sleep(0.1)
 
 
 def _aside(run: Path, part: str) -> Path:

@@ -24,6 +24,7 @@ from nst_rt.train.recipes import DEFAULT_RECIPE, Recipe, RecipeValues, recipe_va
 from nst_rt.train.refusals import quiet_lightning, refusals_in_one_line
 from nst_rt.train.resume import (
     RunIdentity,
+    await_settled,
     checkpoints,
     earlier_run_aside,
     find_checkpoints,
@@ -246,6 +247,8 @@ def _train(
     writes = trainer.is_global_zero and not trainer.fast_dev_run  # type: ignore[attr-defined]
     if writes:
         settle_earlier_run(folder)
+    elif resume and not trainer.is_global_zero:
+        await_settled(folder)
     found = find_checkpoints(folder, resume=resume, overwrite=overwrite)
     identity = RunIdentity(task, data, trainer, output.resolve() if overwrite else None)
     checkpoint, done = identity.check(found) if found else (None, 0)

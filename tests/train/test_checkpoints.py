@@ -1,6 +1,7 @@
 """What kills and power cuts leave of checkpoints, and of an earlier run that was put aside."""
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,12 @@ import torch
 from tiny_training import STEPS, Train
 
 from nst_rt.errors import InputError
-from nst_rt.train.resume import checkpoints, earlier_run_aside, settle_earlier_run
+from nst_rt.train.resume import (
+    await_settled,
+    checkpoints,
+    earlier_run_aside,
+    settle_earlier_run,
+)
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +76,10 @@ def test_earlier_run_that_a_kill_left_aside(finished: Path, tmp_path: Path, begu
     assert before == {path.relative_to(run) for path in run.rglob("*")}
     if begun:
         shutil.copytree(run / "checkpoints", killed / "checkpoints")
-    settle_earlier_run(killed)
+    with ThreadPoolExecutor() as pool:
+        other_process = pool.submit(await_settled, killed)
+        assert not wait([other_process], timeout=0.2).done
+        settle_earlier_run(killed)
+        other_process.result()
     after = {path.relative_to(killed) for path in killed.rglob("*")}
     assert after == {path for path in before if not begun or path.parts[0] == "checkpoints"}
