@@ -46,7 +46,7 @@ from nst_rt.infer.photos import stylize_images
 from nst_rt.infer.video import stylize_video
 
 _STORE = 200 * 2**20  # bytes
-SEGMENT = 264  # frames; about as many as by default, and the default film has four equal ones
+_SEGMENT = 264  # frames; about as many as by default, and the default film has four equal ones
 ONE = "one process, one core"
 WORK = ("video", "photos")
 
@@ -109,7 +109,7 @@ def video(folder: Path, size: int, address: str | None = None) -> tuple[float, f
         folder / "out.mp4",
         size=size,
         stability=0,
-        segment=SEGMENT,
+        segment=_SEGMENT,
         overwrite=True,
         ray=address,
     )
@@ -141,8 +141,9 @@ def modes(
 
     def alone(work: str) -> tuple[float, float]:
         this = [sys.executable, __file__, "--measure", work, "--folder", folder, "--size", size]
+        first = str(min(os.sched_getaffinity(0)))
         done = subprocess.run(
-            ["taskset", "-c", "0", *map(str, this)], capture_output=True, text=True, check=True
+            ["taskset", "-c", first, *map(str, this)], capture_output=True, text=True, check=True
         )
         total, start = map(float, done.stdout.split()[-2:])
         return total, start
@@ -161,8 +162,8 @@ def on_farm(folder: Path, size: int, workers: int, work: str) -> tuple[float, fl
     cluster = Cluster()
     try:
         last = max(everything)
-        for core, cpus in [(last, 0), *((core, 1) for core in sorted(everything)[:workers])]:
-            os.sched_setaffinity(0, {core})  # what is started inherits it
+        for place, cpus in [(last, 0), *((place, 1) for place in sorted(everything)[:workers])]:
+            os.sched_setaffinity(0, {place})  # what is started inherits it
             cluster.add_node(
                 node_ip_address="127.0.0.1",
                 num_cpus=cpus,

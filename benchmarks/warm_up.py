@@ -2,8 +2,8 @@
 
 A video is stabilized from its first frame on, and again from so many frames before frame AT on, as
 a worker of the farm does. Printed is how far the two differ, in levels of 255, at AT and 50 frames
-later, and how far frames AT and AT + 1 differ; then the same with a cut of the scene 10 frames
-before AT.
+later, and how far frames AT and AT + 1 differ; then the same with a cut, from a black screen, 10
+frames before AT.
 
     python benchmarks/warm_up.py CLIP... [--at 200] [--size 256]
 """
@@ -39,8 +39,8 @@ def main() -> None:
         print(f"{clip}, from frame {at} on")
         compare(pairs, at)
         cut = at - _CUT
-        print("with a cut of the scene in the warm-up")
-        compare([*((f[::-1].copy(), s[::-1].copy()) for f, s in pairs[:cut]), *pairs[cut:]], at)
+        print("with a cut in the warm-up")
+        compare([*((np.zeros_like(f), s[::-1].copy()) for f, s in pairs[:cut]), *pairs[cut:]], at)
 
 
 def compare(pairs: Sequence[tuple[Frame, Frame]], at: int) -> None:

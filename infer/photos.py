@@ -5,6 +5,7 @@ import io
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePath, PurePosixPath
 
 from PIL import Image
@@ -44,7 +45,7 @@ from nst_rt.infer.timeline import load_blend
 from nst_rt.models.style_model import gallery_files
 from nst_rt.models.transformer import MINIMUM_SIZE
 from nst_rt.progress import Progress
-from nst_rt.resume import record_folder
+from nst_rt.resume import has_record, record_folder
 
 SHEET_CELL = 480  # long side of an image on the sheet, pixels
 COLUMNS = 4
@@ -67,7 +68,7 @@ class ImagesResult:
 
     Attributes:
         images: the image files that were written.
-        kept: number of outputs that were there already.
+        kept: number of existing outputs that were kept.
         skipped: photo -> why it could not be read, or its output not be written.
         backend: backend, precision and device.
     """
@@ -117,9 +118,9 @@ def stylize_images(
         max_pixels: maximum number of pixels of a photo, larger ones are skipped; None for as many
             as fit into memory.
         overwrite: whether to replace existing outputs.
-        resume: whether to keep existing outputs, and make those that are missing, or older than
-            their photos. A folder of several outputs has the settings that they were made with in a
-            hidden file, `.nst-rt.json`; outputs are kept only if the settings are the same.
+        resume: whether to keep existing outputs, and make those that are missing. A folder of
+            several has its settings in a hidden file, `.nst-rt.json`: its outputs are kept only if
+            the settings are the same, and made again if they are older than their photos.
         stroke_size, backend, device, precision, memory: see `Stylizer`.
         progress: called after each photo.
 
@@ -160,6 +161,7 @@ def stylize_images(
     frame_stylizer = FrameStylizer(loaded.stylizer, post_processing=loaded.post_processing)
     folder = folder_of(sources, out, label)
     settings = image_settings(label, loaded.post_processing, stroke_size, size)
+    updates = resume and folder is not None and has_record(folder)
     keeps, replaces = bool(existing) and resume, bool(existing) and not resume
     if folder is not None and len(outputs) > 1:
         try:
@@ -169,21 +171,18 @@ def stylize_images(
                 raise  # others are told for each photo
     # Outputs that are to be replaced still have their earlier settings.
     further = "`overwrite` starts over" if replaces else "`resume` continues"
+    made = partial(stylize_photo, frame_stylizer=frame_stylizer, size=size, max_pixels=max_pixels)
     images: list[StylizedImage] = []
     kept, skipped = 0, {}
     try:
         for done, (output, photo) in enumerate(outputs.items(), 1):
-            if resume and os.path.lexists(output) and not photo.is_newer_than(output):
+            is_old = updates and photo.is_newer_than(output)
+            if resume and os.path.lexists(output) and not is_old:
                 kept += 1
                 continue
             try:
                 output.parent.mkdir(parents=True, exist_ok=True)
-                replace = overwrite or resume  # that of a photo which was replaced meanwhile
-                images.append(
-                    stylize_photo(
-                        photo, output, frame_stylizer, size, max_pixels, overwrite=replace
-                    )
-                )
+                images.append(made(photo, output, overwrite=overwrite or is_old))
             except InputError as error:
                 skipped[str(photo)] = str(error)
             except MemoryError:

@@ -69,6 +69,11 @@ def record_folder(
         temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")
 
 
+def has_record(folder: Path) -> bool:
+    """Whether a folder holds outputs of an earlier run, with their settings."""
+    return (folder / _OF_FOLDER).is_file()
+
+
 def file_digest(path: Path | str) -> str:
     """SHA-256 of a file: files are compared by their content, wherever they lie."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()

@@ -192,6 +192,8 @@ def all_settings(*, recipes: Sequence[str] = (), arguments: Sequence[str] = ()) 
     except SystemExit:
         return text.getvalue()
     except _REFUSALS as error:
+        for recipe in recipes:
+            recipe_settings(recipe)  # whose error names the file
         raise InputError(one_line(error)) from error
     raise AssertionError("jsonargparse ends the program after --print_config")
 

@@ -169,7 +169,7 @@ def earlier_run_aside(run: Path) -> Iterator[None]:
 def settle_earlier_run(run: Path) -> None:
     """Put back or delete the run that was put aside, also by a training that was killed."""
     begun = bool(checkpoints(run))
-    for part in _PARTS:
+    for part in reversed(_PARTS):  # checkpoints last: with them the run counts as put back
         if (earlier := _aside(run, part)).exists():
             shutil.rmtree(earlier if begun else run / part, ignore_errors=not begun)
             if not begun:
@@ -177,7 +177,7 @@ def settle_earlier_run(run: Path) -> None:
 
 
 def await_settled(run: Path) -> None:
-    """Wait until process 0 of the same training has put back what was put aside, if it does."""
+    """Wait until process 0 has put back or deleted what was put aside, but not endlessly."""
     deadline = time.monotonic() + _SETTLING
     while any(_aside(run, part).exists() for part in _PARTS) and time.monotonic() < deadline:
         time.sleep(0.1)

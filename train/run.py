@@ -247,7 +247,7 @@ def _train(
     writes = trainer.is_global_zero and not trainer.fast_dev_run  # type: ignore[attr-defined]
     if writes:
         settle_earlier_run(folder)
-    elif resume and not trainer.is_global_zero:
+    elif resume and not (trainer.is_global_zero or trainer.fast_dev_run):  # type: ignore[attr-defined]
         await_settled(folder)
     found = find_checkpoints(folder, resume=resume, overwrite=overwrite)
     identity = RunIdentity(task, data, trainer, output.resolve() if overwrite else None)

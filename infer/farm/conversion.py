@@ -45,7 +45,7 @@ class FarmedVideo:
 
     Attributes:
         cut: its segments.
-        warm_up: frames before each piece.
+        warm_up: frames before each piece where no scene begins; 0 without a stabilizer.
         job: what its pieces have in common.
         work: its finished segments.
     """
@@ -92,7 +92,7 @@ class FarmedVideo:
         identity = {
             **style.identity,
             "stability": f"{stabilizer.stability if stabilizer else 0:g}",
-            "made": f"by a farm, with a warm-up of {self.warm_up} frames",
+            "made": f"by a farm, from scenes on or with a warm-up of {self.warm_up} frames",
         }
         self._stack = ExitStack()
         self.work = self._stack.enter_context(

@@ -21,6 +21,7 @@ class GroupedPhotos:
     Args:
         workers: number of workers that share them.
         skip_existing, refuse_existing: what to do with photos whose outputs exist.
+        updates: whether an output that is older than its photo counts as missing.
 
     Attributes:
         groups: references to tables with the columns `index`, `photo`, `member` and `output`.
@@ -30,8 +31,10 @@ class GroupedPhotos:
         existing: number of outputs that exist.
     """
 
-    def __init__(self, workers: int, *, skip_existing: bool, refuse_existing: bool) -> None:
-        self._workers = workers
+    def __init__(
+        self, workers: int, *, skip_existing: bool, refuse_existing: bool, updates: bool = False
+    ) -> None:
+        self._workers, self._updates = workers, updates
         self._skip, self._refuse = skip_existing, refuse_existing
         self.groups: list[Any] = []
         self.begins = array("q")
@@ -55,7 +58,7 @@ class GroupedPhotos:
             hashes.append(hash(str(output)))
             if os.path.lexists(output):
                 self.existing += 1
-                if self._skip and not photo.is_newer_than(output):
+                if self._skip and not (self._updates and photo.is_newer_than(output)):
                     self.kept += 1
                     continue
                 if self._refuse:

@@ -38,7 +38,7 @@ from nst_rt.infer.frame_stylizer import Preparation, StyleOrStylizer, label_of
 from nst_rt.infer.photos import check_folder, folder_of, image_settings
 from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize
 from nst_rt.progress import Progress
-from nst_rt.resume import record_folder
+from nst_rt.resume import has_record, record_folder
 
 FAILURES = "failed.jsonl"
 _LOST = 3  # times that a group is given to another process after one that died
@@ -126,14 +126,17 @@ def stylize_images_on_farm(
         on_gpus = uses_gpus(loading.get("backend", "auto"), loading.get("device"))
         workers = cluster.workers(on_gpus=on_gpus)
         photos = GroupedPhotos(
-            workers.count, skip_existing=resume, refuse_existing=not (overwrite or resume)
+            workers.count,
+            skip_existing=resume,
+            refuse_existing=not (overwrite or resume),
+            updates=has_record(folder),
         )
         first = photos.collect(sources, folder, label)
         sent = send_style(preparation, workers)
         folder.mkdir(parents=True, exist_ok=True)
         _check_shared(cluster, folder, first.path)
         replaces = overwrite and not resume and photos.existing > 0
-        record_folder(folder, settings, resume=resume and photos.kept > 0, replaces=replaces)
+        record_folder(folder, settings, resume=resume and photos.existing > 0, replaces=replaces)
         made = (sent.stylizer, size, max_pixels, overwrite)
         work = _Work(photos, folder, sent.backend)
         further = "`overwrite` starts over" if replaces else "`resume` continues"

@@ -56,8 +56,8 @@ class PhotoWorker:
 
     def _stylize(self, photo: Photo, output: Path) -> tuple[str, str]:
         """Status and error of a photo."""
-        # Without `overwrite` only missing and old outputs are given out, so that this one was made
-        # before a node died that was to report it.
+        # Without `overwrite`, photos are given out only if their output is missing or older: this
+        # one was made by a node that died before it could report it.
         is_made = os.path.lexists(output) and not photo.is_newer_than(output)
         if is_made and not self._overwrite:
             return DONE, ""

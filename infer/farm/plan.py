@@ -16,17 +16,20 @@ from nst_rt.infer.video.request import Request
 # Frames that the stabilizer is given before a piece where no scene begins. On the clips of
 # docs/farm.md, its output then differs from that of one machine by less than 1 level in the mean.
 WARM_UP = 100
-_SEARCHED = 5  # warm-ups before a piece in which the beginning of a scene is searched
+_WINDOWS = 5  # of so many frames each, before a piece, in which the last scene is searched
+# At a constant rate a frame is shown until the next one. If the one that a piece begins with is
+# damaged, it begins with one before: so many frames are read earlier.
+_LEAD = 8
 _LONGEST = 2000  # frames of a piece
 
 
 @dataclass(frozen=True)
 class Start:
-    """A frame from which on a worker may stylize.
+    """Where a worker may begin.
 
     Attributes:
-        tick: of the output at which the frame is displayed.
-        source: the same in the source; None for the first frame of the video.
+        tick: of the output; the frame displayed then is the first one to stylize.
+        source: tick of the source from which on to read; None for the beginning of the video.
     """
 
     tick: int
@@ -41,16 +44,14 @@ class Piece:
         number: of its first segment.
         begins: tick of the output at which each of its segments begins.
         end: tick at which the last one ends; None for the end of the video.
-        starts: frames before it, the nearest first. The worker begins where a scene does, if one
-            does after the last of them, else at the first.
-        frames: number of frames, as far as that is known without decoding.
+        starts: places to begin, the nearest first; they bound the windows in which the worker looks
+            for the beginning of a scene.
     """
 
     number: int
     begins: tuple[int, ...]
     end: int | None
     starts: tuple[Start, ...]
-    frames: int
 
 
 class Cut:
@@ -94,7 +95,7 @@ class Cut:
         length = self._best_length(len(missing), workers, warm_up)
         pieces: list[Piece] = []
         while missing:
-            count = min(length, len(_first_run(missing)))
+            count = min(length, _run_length(missing))
             pieces.append(self.piece(missing[0], count, warm_up=warm_up))
             missing = missing[count:]
         return pieces
@@ -106,27 +107,37 @@ class Cut:
         begins = tuple(self._output[place] for place in range(first, after, self._segment))
         end = None if after == self.frames else self._output[after]
         starts = tuple(self._starts(first, after - first, warm_up))
-        return Piece(number, begins, end, starts, after - first)
+        return Piece(number, begins, end, starts)
 
     def _starts(self, first: int, frames: int, warm_up: int) -> Iterator[Start]:
-        """Starts of a piece; the search is not longer than the piece, unless the warm-up is."""
-        farthest = max(min(_SEARCHED * warm_up, frames), warm_up)
-        for earlier in range(warm_up, farthest + 1, warm_up or 1):
-            start = self._start(first, earlier)
+        """Starts of a piece of so many frames: the search covers no more than half of its length,
+        but at least a warm-up.
+        """
+        if not warm_up:
+            yield self._start(first, 0)
+            return
+        windows = max(min(_WINDOWS, frames // (2 * warm_up)), 1)
+        for window in range(1, windows + 1):
+            start = self._start(first, window * warm_up)
             yield start
             if start.source is None:
                 return
 
-    def _start(self, first: int, earlier: int) -> Start:
+    def _start(self, first: int, count: int) -> Start:
         """The start so many frames before a frame of the output."""
-        tick = self._output[max(first - earlier, 0)]
+        tick = self._output[max(first - count, 0)]
         place = self._displayed(tick)
-        if self._ratio is not None and earlier:
+        lead = 0
+        if self._ratio is not None:
+            lead = _LEAD
             # A repeated frame is stylized once, so it counts once.
-            distinct = max(self._displayed(self._output[first]) - earlier, 0)
-            if distinct < place:
-                place, tick = distinct, -int(-self._times[distinct] * self._ratio // 1)
-        return Start(tick, self._times[place] if place else None)
+            farther = max(self._displayed(self._output[first]) - count, 0)
+            if farther < place:
+                place = farther
+                tick = max(-int(-self._times[place] * self._ratio // 1), self._output[0])
+        if place == 0 or tick == self._output[0]:
+            return Start(tick, None)
+        return Start(tick, self._times[max(place - lead, 0)])
 
     def span(self, number: int) -> tuple[int, int]:
         """Numbers of the first and last frame of a segment, from 0 on."""
@@ -177,9 +188,9 @@ def _scanned(reader: VideoReader) -> tuple[list[int], int]:
     return ordered, reader.end_after(ordered[-1], duration)
 
 
-def _first_run(numbers: Sequence[int]) -> Sequence[int]:
-    """The first of these numbers that follow each other without a gap."""
+def _run_length(numbers: Sequence[int]) -> int:
+    """How many of these numbers, from the first one on, follow each other without a gap."""
     for place, (before, after) in enumerate(pairwise(numbers), 1):
         if after != before + 1:
-            return numbers[:place]
-    return numbers
+            return place
+    return len(numbers)

@@ -100,11 +100,12 @@ def stylize_piece(job: Job, piece: Piece, tally: Any = None) -> Made:
         rate = job.settings.rate or reader.info.rate
         frame_stylizer.stabilizer = stabilizer_for(job.settings.stability, rate)
         frame_stylizer.restore({})
-        start = piece.starts[0]
+        start, stages = piece.starts[0], Stages()
         if frame_stylizer.stabilizer is not None:
-            start = _best_start(request, piece, frame_stylizer.stylizer.shrunk)
+            with stages("search"):
+                start = _best_start(request, piece, frame_stylizer.stylizer.shrunk)
         frames = _frames(request, start, piece.end)
-        made, stages = Made(backend=str(frame_stylizer)), Stages()
+        made = Made(backend=str(frame_stylizer))
         stylized = stylized_frames(frames, frame_stylizer, request.time_base, stages)
         encoder = _Segments(folder, job, piece, made)
         done = 0
@@ -125,7 +126,8 @@ def stylize_piece(job: Job, piece: Piece, tally: Any = None) -> Made:
 
 
 def _best_start(request: Request, piece: Piece, shrunk: Callable[[Frame], Frame]) -> Start:
-    """Where the stabilizer starts over on one machine as well, if that is near; else the warm-up.
+    """Where to begin: at the last scene before the piece, where the stabilizer starts over on one
+    machine too, or at the beginning of the video; if neither is near, at the nearest start.
 
     Args:
         shrunk: see `Stylizer`; the stabilizer looks at frames of this size.
@@ -138,6 +140,8 @@ def _best_start(request: Request, piece: Piece, shrunk: Callable[[Frame], Frame]
                 return scene
         if start.source is None:
             return start
+        if not request.reader.is_seekable:  # each window would be read from the beginning
+            break
         until = start.tick
     return piece.starts[0]
 
@@ -146,8 +150,10 @@ def _last_scene(frames: Iterable[TimedFrame], shrunk: Callable[[Frame], Frame]) 
     """The last of these frames, after the first, with which a scene begins."""
     tracker, scene = Tracker(), None
     last: tuple[int, View] | None = None
-    for timed in frames:
-        if last is None or timed.source != last[0]:  # frames may be repeated
+    with closing(in_background(iter(frames))) as ready:
+        for timed in ready:
+            if last is not None and timed.source == last[0]:
+                continue  # a repeated frame
             view = tracker.view(shrunk(timed.image))
             if last is not None and tracker.motion(last[1], view) is None:
                 scene = Start(timed.pts, timed.source)

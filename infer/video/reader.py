@@ -46,9 +46,10 @@ _WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
 _TRACE = 40  # frames after a sign of damage among which missing ones count as damaged
 _JUMP = 0.75  # frames that are missing at least where time jumps
-# Of a frame, where the file does not announce larger ones: twice as many as 8K has. A stream may
-# change its size to any other, for which FFmpeg would take gigabytes.
+# Most pixels of a frame, twice as many as 8K has, unless the file's header announces more: a stream
+# may change to any size, for which FFmpeg would take gigabytes.
 _MOST_PIXELS = 2**26
+_PADDING = 128  # pixels that decoders may add to a side
 _HOLE = 256  # bytes between two packets of a Matroska file, more than it needs
 
 
@@ -157,6 +158,7 @@ class VideoReader(VideoSource):
                 break
         frames.close()
         logger.info("%s: seeking does not work; decoding from the beginning", self.path)
+        self.is_seekable = False
         self.damage = known
         for timed in self._frames(None):
             if timed.pts >= after.pts:
@@ -235,17 +237,22 @@ class VideoReader(VideoSource):
             else:
                 yield from deinterlacer.flush()
                 return
+        self.is_seekable = False
         yield from self._decoded(None)
 
     def _seek(self, container: InputContainer, target: int) -> int | None:
         """The tick sought, before the target for the deinterlacer's sake; None if impossible."""
         sought = target - 2 * self._frame_ticks
+        if sought <= self.info.start:
+            return None
         # Bare streams, which have no duration, lose their timestamps.
-        if self._pipe is not None or sought <= self.info.start or not self.info.duration:
+        self.is_seekable = self._pipe is None and bool(self.info.duration)
+        if not self.is_seekable:
             return None
         try:
             container.seek(sought, stream=video_stream(self.path, container))
         except (av.FFmpegError, OSError):
+            self.is_seekable = False
             return None
         return sought
 
@@ -363,7 +370,8 @@ def _decoder(stream: VideoStream) -> VideoCodecContext:
     else:
         decoder = context
         stream.thread_type = "AUTO"
-    decoder.options = {"max_pixels": str(max(stream.width * stream.height, _MOST_PIXELS))}
+    announced = (stream.width + _PADDING) * (stream.height + _PADDING)
+    decoder.options = {"max_pixels": str(max(announced, _MOST_PIXELS))}
     return decoder
 
 

@@ -46,6 +46,7 @@ class VideoSource(Source, ABC):
         aspect: pixel aspect ratio of the frames, final from the first frame on.
         damage: parts that could not be decoded so far.
         warnings: anything unusual done to the frames, each once.
+        is_seekable: False once seeking has failed, so that all is read from the beginning.
         others: queue of the packets beside the video, where the reader collects them.
     """
 
@@ -55,6 +56,7 @@ class VideoSource(Source, ABC):
         self.path, self.info, self.aspect = Path(path), info, info.aspect
         self.damage: list[Damage] = []
         self.warnings: list[str] = []
+        self.is_seekable = True
 
     @property
     def time_base(self) -> Fraction:

@@ -146,7 +146,7 @@ class _Studio:
 
     def close(self) -> None:
         if unfinished := [job.title for job in self._jobs if job.active]:
-            logger.warning("ended with the studio, before it was done: %s", "; ".join(unfinished))
+            logger.warning("unfinished jobs end with the studio: %s", "; ".join(unfinished))
         # A job may wait for a decoder, which is refused by closing it: cancelled, not failed.
         self._jobs.cancel_all()
         self._decoders.close()

@@ -3,6 +3,7 @@
 import logging
 import lzma
 import os
+import time
 import zipfile
 import zlib
 from collections import Counter, deque
@@ -70,11 +71,15 @@ class Photo:
         return Path(os.path.normpath(self.path.absolute()))
 
     def is_newer_than(self, output: Path) -> bool:
-        """Whether the file was written after an output; always False for a member of an archive."""
+        """Whether the file was written after an output, by its time, which is not in the future.
+
+        Of a member of an archive this is not known: False.
+        """
         if self.member:
             return False
         try:
-            return self.path.stat().st_mtime_ns > output.stat().st_mtime_ns
+            written = self.path.stat().st_mtime_ns
+            return output.stat().st_mtime_ns < written <= time.time_ns()
         except OSError:  # one of them is not there
             return False
 

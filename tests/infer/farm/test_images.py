@@ -97,7 +97,7 @@ def test_same_files_as_on_one_machine_and_resume(album: Path, tmp_path: Path, cl
     with pytest.raises(InputError, match="compare"):
         farm(album, out, cluster, resume=True, compare=True)
     (out / "03.png").unlink()
-    os.utime(album / "04.png", ns=(0, (out / "04.png").stat().st_mtime_ns + 1))
+    os.utime(out / "04.png", (0, 0))
     (album / "sub" / "damaged.png").unlink()
     again = farm(album, out, cluster, resume=True)
     assert (again.done, again.kept, again.failed, again.failures) == (2, COUNT - 2, 0, None)

@@ -63,9 +63,9 @@ def test_same_file_as_on_one_machine(
     assert not work_path(made.output).exists()
 
 
-def differences(source: Path, folder: Path, address: str, *, segment: int) -> np.ndarray:
+def differences(source: Path, folder: Path, address: str, **more: Any) -> np.ndarray:
     """How far each stabilized frame is from that of one machine, in levels."""
-    settings: dict[str, Any] = {"stability": 0.9, "segment": segment, "overwrite": True}
+    settings: dict[str, Any] = {"stability": 0.9, "overwrite": True, **more}
     whole = one_machine(source, folder, **settings)
     made = farm(source, folder / "farm.mp4", address, **settings)
     assert stamps(made.output) == stamps(whole)
@@ -73,14 +73,21 @@ def differences(source: Path, folder: Path, address: str, *, segment: int) -> np
     return np.abs(frames(made.output) - frames(whole)).mean((1, 2, 3))
 
 
+@pytest.mark.parametrize(("fps", "segment"), [(None, 20), (60.0, 50), (18.0, 16)])
 def test_stabilized_is_the_same_after_a_scene_begins(
-    source: Path, tmp_path: Path, cluster: str, monkeypatch: pytest.MonkeyPatch
+    source: Path,
+    tmp_path: Path,
+    cluster: str,
+    monkeypatch: pytest.MonkeyPatch,
+    fps: float | None,
+    segment: int,
 ) -> None:
-    """A scene begins with frame 33; the second piece, with frame 40."""
+    """A scene begins with frame 33; the second piece, some frames later."""
+    settings: dict[str, Any] = {"segment": segment, "fps": fps}
     monkeypatch.setattr(conversion, "WARM_UP", 0)
-    assert differences(source, tmp_path, cluster, segment=20)[40:].all()
-    monkeypatch.setattr(conversion, "WARM_UP", 5)
-    assert not differences(source, tmp_path, cluster, segment=20).any()
+    assert differences(source, tmp_path, cluster, **settings)[2 * segment :].all()
+    monkeypatch.setattr(conversion, "WARM_UP", 8)
+    assert not differences(source, tmp_path, cluster, **settings).any()
 
 
 def test_stabilized_is_similar_after_a_warm_up(
