@@ -3,18 +3,20 @@
 A video is stabilized from its first frame on, and again from so many frames before frame AT on, as
 a worker of the farm does. Printed is how far the two differ, in levels of 255, at AT and 50 frames
 later, and how far frames AT and AT + 1 differ; then the same with a cut, from a black screen, 10
-frames before AT.
+frames before AT. Before them, how long the search for the last scene takes, without decoding.
 
     python benchmarks/warm_up.py CLIP... [--at 200] [--size 256]
 """
 
 import argparse
+import time
 from collections.abc import Sequence
 from itertools import islice
 
 import numpy as np
 
 from nst_rt.images.io import Frame
+from nst_rt.infer.farm.segment import last_scene
 from nst_rt.infer.stability.stabilizer import Stabilizer
 from nst_rt.infer.stylizer import load_style
 from nst_rt.infer.video import VideoReader
@@ -33,7 +35,11 @@ def main() -> None:
     stylizer = load_style("starry_night", backend="openvino")
     for clip in arguments.clip:
         read = VideoReader(clip, size=arguments.size).frames()
-        frames = [stylizer.shrunk(timed.image) for timed in islice(read, arguments.at + _LATER + 1)]
+        timed = list(islice(read, arguments.at + _LATER + 1))
+        begin = time.perf_counter()
+        last_scene(timed, stylizer.shrunk)
+        print(f"a search takes {(time.perf_counter() - begin) / len(timed) * 1e3:.0f} ms per frame")
+        frames = [stylizer.shrunk(each.image) for each in timed]
         at = min(arguments.at, len(frames) - _LATER - 1)
         pairs = [(frame, stylizer.stylize_shrunk(frame)) for frame in frames]
         print(f"{clip}, from frame {at} on")

@@ -135,7 +135,7 @@ def _best_start(request: Request, piece: Piece, shrunk: Callable[[Frame], Frame]
     until = piece.begins[0]
     for start in piece.starts:
         if start.tick < until:
-            scene = _last_scene(_frames(request, start, until + 1), shrunk)
+            scene = last_scene(_frames(request, start, until + 1), shrunk)
             if scene is not None:
                 return scene
         if start.source is None:
@@ -146,8 +146,13 @@ def _best_start(request: Request, piece: Piece, shrunk: Callable[[Frame], Frame]
     return piece.starts[0]
 
 
-def _last_scene(frames: Iterable[TimedFrame], shrunk: Callable[[Frame], Frame]) -> Start | None:
-    """The last of these frames, after the first, with which a scene begins."""
+def last_scene(frames: Iterable[TimedFrame], shrunk: Callable[[Frame], Frame]) -> Start | None:
+    """The last of these frames, after the first, with which a scene begins.
+
+    Args:
+        frames: in order.
+        shrunk: see `Stylizer`; the stabilizer looks at frames of this size.
+    """
     tracker, scene = Tracker(), None
     last: tuple[int, View] | None = None
     with closing(in_background(iter(frames))) as ready:
