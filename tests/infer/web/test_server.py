@@ -38,7 +38,7 @@ def test_address_that_others_reach_needs_a_token(
 @pytest.mark.parametrize(
     ("options", "word"),
     [
-        (["--token", "short"], "--token"),
+        (["--token", "short"], "token"),
         (["--tls-cert", "x.pem"], "--tls-key"),
         (["--tls-cert", "x.pem", "--tls-key", "y.pem"], "x.pem"),
         (["--tls-cert", __file__, "--tls-key", __file__], "certificate"),
