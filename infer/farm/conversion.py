@@ -31,6 +31,10 @@ logger = logging.getLogger(__name__)
 
 _SENT = 0.3  # fraction of a node's object store that a source may take
 _NAMED = 3  # failures that a message names
+_UNDIVIDED = (
+    "a bare stream, whose packets have no times, so that one worker makes all of it; copied to an "
+    ".mp4 file it can be divided"
+)
 
 Finished = VideoResult | Exception
 
@@ -88,11 +92,13 @@ class FarmedVideo:
             planned = {} if container is None else plan_tracks(container, suffix)
         self._tracks = tuple(planned.values())
         changed = (str(track) for track in self._tracks if track.action != "copied")
-        warn(request.output, [*changed, *unseen_styles(style.timeline, reader)], self._warnings)
+        told = [*changed, *unseen_styles(style.timeline, reader)]
+        is_cut = self.cut.frames > 1 or reader.info.duration or isinstance(reader, PictureReader)
+        warn(request.output, told if is_cut else [*told, _UNDIVIDED], self._warnings)
         identity = {
             **style.identity,
             "stability": f"{stabilizer.stability if stabilizer else 0:g}",
-            "made": f"by a farm, from scenes on or with a warm-up of {self.warm_up} frames",
+            "ray": f"with a warm-up of {self.warm_up} frames",
         }
         self._stack = ExitStack()
         self.work = self._stack.enter_context(

@@ -180,14 +180,15 @@ class VideoReader(VideoSource):
     def _frames(self, target: int | None) -> Generator[TimedFrame, None, None]:
         """Frames from `start` to `end`; `target` is a tick of the file to seek to."""
         previous: int | None = None
+        due = self.info.start if target is None else None  # when a frame is expected, if known
         orientation: Orientation | None = None
         held: TimedFrame | None = None  # until the next frame tells its duration
         for picture in self._decoded(target):
             assert picture.pts is not None
             # Encoders refuse timestamps that do not ascend.
             pts = picture.pts if previous is None else max(picture.pts, previous + 1)
-            self._look_for_damage(picture, pts, previous)
-            previous = pts
+            self._look_for_damage(picture, pts, pts if due is None else due)
+            previous, due = pts, pts + self._frame_ticks
             if pts < self._first:
                 continue
             if held is not None:
@@ -296,15 +297,19 @@ class VideoReader(VideoSource):
             elif self.others is not None:
                 self.others.put(packet)
 
-    def _look_for_damage(self, picture: av.VideoFrame, pts: int, previous: int | None) -> None:
-        """Note a corrupt frame, and frames that are missing after a sign of damage."""
+    def _look_for_damage(self, picture: av.VideoFrame, pts: int, due: int) -> None:
+        """Note a corrupt frame, and frames that are missing after a sign of damage.
+
+        Args:
+            picture, pts: the frame and its time.
+            due: time at which a frame was expected.
+        """
         if picture.is_corrupt:
             self._suspects = _TRACE
             self._note_damage(pts, pts + self._frame_ticks)
         if not self._suspects:
             return
         self._suspects -= 1
-        due = pts if previous is None else previous + self._frame_ticks
         if pts - due > _JUMP * self._frame_ticks:
             self._note_damage(due, pts)
 

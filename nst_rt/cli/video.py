@@ -124,7 +124,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
         "--segment",
         type=int,
         metavar="N",
-        help="frames per segment, the most that an interruption loses",
+        help="frames per segment: what an interruption loses at most (on a farm, a piece)",
     )
     add(
         "--ray",

@@ -10,6 +10,7 @@ import av
 import conversions
 import numpy as np
 import pytest
+from clips import write_clip
 from conversions import Grainy
 from farm_cluster import SEGMENT, Fragile, farm, moving_frame, one_machine, pickle_by_value
 from videos import audio_bytes, packets, stamps
@@ -213,3 +214,10 @@ def test_interrupt_keeps_what_is_finished(source: Path, tmp_path: Path, cluster:
     made = farm(source, output, cluster, stability=0, resume=True)
     assert made.resumed >= 20
     assert packets(output) == packets(whole)
+
+
+def test_bare_stream_is_not_divided(tmp_path: Path, cluster: str) -> None:
+    bare = write_clip(tmp_path / "in.h264")
+    made = farm(bare, tmp_path / "farm.mp4", cluster, stability=0)
+    assert made.frames == 25
+    assert any("bare stream" in warning for warning in made.warnings)

@@ -319,3 +319,18 @@ def test_a_size_that_only_the_stream_announces_is_limited(
     limited = VideoReader(both)
     assert len([*limited.frames()]) == 10
     assert len(limited.damage) == 1
+
+
+def test_a_damaged_first_key_frame_is_reported(tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "in.mp4", options={"g": "10", "bf": "0"})
+    with av.open(str(source)) as container:
+        first = next(packet for packet in container.demux(video=0))
+        place, size = first.pos, first.size
+    content = bytearray(source.read_bytes())
+    content[place + 4 : place + size] = bytes(size - 4)
+    source.write_bytes(content)
+    reader = VideoReader(source)
+    times = [timed.pts for timed in reader.frames()]
+    assert len(times) == 15
+    [damage] = reader.damage
+    assert (damage.start, round(damage.end, 2)) == (0, 0.4)
