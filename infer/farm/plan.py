@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
+from math import ceil
 
 from nst_rt.infer.video.picture_reader import PictureReader
 from nst_rt.infer.video.probe import readable_packets, video_stream
@@ -78,8 +79,8 @@ class Cut:
         self._times, self._ratio, self._segment = times, ticks, segment
         self._output: Sequence[int] = times
         if ticks is not None:
-            first = -int(-times[0] * ticks // 1)  # rounded up, as `at_rate` does
-            self._output = range(first, max(-int(-end * ticks // 1), first + 1))
+            first = ceil(times[0] * ticks)  # as `at_rate` does
+            self._output = range(first, max(ceil(end * ticks), first + 1))
         self.frames = len(self._output)
         self.segments = -(-self.frames // segment)
 
@@ -127,14 +128,13 @@ class Cut:
         """The start so many frames before a frame of the output."""
         tick = self._output[max(first - count, 0)]
         place = self._displayed(tick)
-        lead = 0
+        lead = 0 if self._ratio is None else _LEAD
         if self._ratio is not None:
-            lead = _LEAD
             # A repeated frame is stylized once, so it counts once.
             farther = max(self._displayed(self._output[first]) - count, 0)
             if farther < place:
                 place = farther
-                tick = max(-int(-self._times[place] * self._ratio // 1), self._output[0])
+                tick = max(ceil(self._times[place] * self._ratio), self._output[0])
         if place == 0 or tick == self._output[0]:
             return Start(tick, None)
         return Start(tick, self._times[max(place - lead, 0)])

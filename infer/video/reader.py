@@ -247,8 +247,8 @@ class VideoReader(VideoSource):
         if sought <= self.info.start:
             return None
         # Bare streams, which have no duration, lose their timestamps.
-        self.is_seekable = self._pipe is None and bool(self.info.duration)
-        if not self.is_seekable:
+        if self._pipe is not None or not self.info.duration:
+            self.is_seekable = False
             return None
         try:
             container.seek(sought, stream=video_stream(self.path, container))

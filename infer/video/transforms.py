@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from fractions import Fraction
+from math import ceil
 from typing import cast
 
 import av
@@ -244,7 +245,7 @@ def at_rate(
     tick = 0
     for frame in frames:
         if shown is None:
-            tick = -int(-frame.pts * ratio // 1)  # rounded up
+            tick = ceil(frame.pts * ratio)
         while shown is not None and tick < frame.pts * ratio:
             yield replace(shown, pts=tick, duration=1)
             tick += 1
