@@ -29,7 +29,7 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 
 from nst_rt.images.io import Frame
-from nst_rt.infer.demo import packaged_film
+from nst_rt.infer.packaged import packaged_film
 
 _BITS = 8
 _BLOCK = 48  # pixels; two more blocks show how the style renders black and white

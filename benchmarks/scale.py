@@ -39,7 +39,7 @@ import av
 from PIL import Image
 
 from nst_rt.infer.backends.openvino import core
-from nst_rt.infer.demo import packaged_film
+from nst_rt.infer.packaged import packaged_film
 from nst_rt.infer.farm.cluster import connected
 from nst_rt.infer.farm.images import stylize_images_on_farm
 from nst_rt.infer.photos import stylize_images

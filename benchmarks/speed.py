@@ -30,7 +30,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from nst_rt.errors import BackendError
 from nst_rt.images.io import Frame
 from nst_rt.infer.backends import BackendName, Precision
-from nst_rt.infer.demo import packaged_film
+from nst_rt.infer.packaged import packaged_film
 from nst_rt.infer.stability.stabilizer import DEFAULT_STABILITY, Stabilizer
 from nst_rt.infer.stylizer import Stylizer, load_style
 from nst_rt.infer.video import VideoReader, stylize_video

@@ -15,7 +15,7 @@ from peer import arbitrary_style
 from nst_rt.images.contact_sheet import contact_sheet
 from nst_rt.images.convert import frame_to_tensor, tensor_to_frame
 from nst_rt.images.io import load_image, save_image
-from nst_rt.infer.demo import packaged_photos
+from nst_rt.infer.packaged import packaged_photos
 from nst_rt.infer.stylizer import load_style
 from nst_rt.models.style_model import gallery_files
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from nst_rt.images.io import Frame
 from nst_rt.infer.adaptive import LiveStyle
-from nst_rt.infer.demo import packaged_film
+from nst_rt.infer.packaged import packaged_film
 from nst_rt.infer.frame_stylizer import FrameStylizer
 from nst_rt.infer.video import stylize_video
 from nst_rt.infer.web.decoding.conversion import Conversion, convert

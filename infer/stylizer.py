@@ -3,6 +3,7 @@
 import hashlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from typing import Unpack
 
 import numpy as np
 
@@ -21,9 +22,11 @@ from nst_rt.infer.backends import (
 from nst_rt.infer.backends.graph import digest
 from nst_rt.infer.backends.tiled_net import TiledNet, check_fits, tile_side
 from nst_rt.infer.blend import Pass, StyleSet, weights_of
+from nst_rt.infer.learning.learn import LearningOptions, learned, learning_for
 from nst_rt.infer.postprocess import check_strength, mixed, with_strength
 from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize, at_full_size, resized_frame
-from nst_rt.infer.timeline import AnyStyle, load_blend
+from nst_rt.infer.timeline import DEFAULT_STYLE, AnyStyle, load_blend
+from nst_rt.learning.request import StyleImages
 from nst_rt.models.style_model import StyleModel
 from nst_rt.models.transformer import MINIMUM_SIZE, TransformerNet
 from nst_rt.tiles import check_memory
@@ -308,7 +311,7 @@ def _check(frame: Frame) -> None:
 
 
 def load_style(
-    style: AnyStyle = "starry_night",
+    style: AnyStyle = DEFAULT_STYLE,
     *,
     strength: float = 1.0,
     stroke_size: StrokeSize | str | float = DEFAULT_STROKES,
@@ -316,6 +319,8 @@ def load_style(
     device: str | None = None,
     precision: Precision = "auto",
     memory: float | None = None,
+    style_image: StyleImages | None = None,
+    **learning: Unpack[LearningOptions],
 ) -> Stylizer:
     """Load a style, ready to stylize: `nst_rt.load_style("starry_night")(frame)`.
 
@@ -325,13 +330,17 @@ def load_style(
             a text such as `starry_night=0.7,great_wave=0.3`. All other styles of the models that
             hold them can be set later.
         strength, stroke_size, backend, device, precision, memory: see `Stylizer`.
+        style_image, learning: style image to learn instead of a style, and how, see `learn_style`.
 
     Raises:
         UnknownNameError: no such style.
         InputError: a missing file, or a value out of range.
         StyleModelError: a file that is not a style model.
         BackendError: a backend, device or precision that is not available.
+        LearningError, InterruptedWorkError: see `learn_style`.
     """
+    if wanted := learning_for(style, DEFAULT_STYLE, style_image, learning):
+        style = learned(wanted, ())
     style_set, blend = load_blend(style)
     return Stylizer(
         style_set,

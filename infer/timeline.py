@@ -26,6 +26,7 @@ AnyStyle = OneStyle | Sequence[OneStyle] | Mapping[str, float]
 """A style; or a blend as a text (`starry_night=0.7,great_wave=0.3`), as styles with weights, or as
 a list of styles of equal weight."""
 
+DEFAULT_STYLE = "starry_night"
 DEFAULT_FADE = 1.0  # seconds
 
 

@@ -84,8 +84,8 @@ CALM = 0.45  # maximum relative pan error
 
 def write_cards() -> None:
     """Write the contact sheet and the README of the checkpoints."""
-    from nst_rt.infer.demo import packaged_photos
-    from nst_rt.infer.photos import style_sheet
+    from nst_rt.infer.packaged import packaged_photos
+    from nst_rt.infer.style_sheet import style_sheet
 
     sheet = style_sheet(packaged_photos()[0])
     save_image(sheet, ROOT / "docs" / "gallery.jpg", overwrite=True)

@@ -150,8 +150,8 @@ def is_fast(model: StyleModel) -> bool:
 
 def measured(model: StyleModel, data: Path) -> StyleModel:
     """Add figures, a preview and the style image's fingerprint to a model of one style."""
-    from nst_rt.infer.demo import packaged_photos
-    from nst_rt.infer.photos import preview
+    from nst_rt.infer.packaged import packaged_photos
+    from nst_rt.infer.style_sheet import preview
     from nst_rt.infer.stylizer import Stylizer
 
     style = model.styles[0]

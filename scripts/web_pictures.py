@@ -27,7 +27,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
 from nst_rt.images.io import Frame
-from nst_rt.infer.demo import packaged_film, packaged_photos
+from nst_rt.infer.packaged import packaged_film, packaged_photos
 
 _ROOT = Path(__file__).parent.parent
 _PHOTOS = {photo.stem: photo for photo in packaged_photos()}

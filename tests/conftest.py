@@ -17,7 +17,7 @@ from blends import small_network
 from torch import Tensor
 
 from nst_rt.images.io import load_image
-from nst_rt.infer.demo import packaged_film
+from nst_rt.infer.packaged import packaged_film
 from nst_rt.models.style_model import Style, StyleModel
 
 # A program that is started in the background may ignore Ctrl-C, and so would what it starts.

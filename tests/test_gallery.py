@@ -11,8 +11,8 @@ import pytest
 from nst_rt.images.contact_sheet import contact_sheet
 from nst_rt.images.convert import frame_to_tensor, tensor_to_frame
 from nst_rt.images.io import Frame, load_image
-from nst_rt.infer.demo import packaged_photos
-from nst_rt.infer.photos import COLUMNS, SHEET_CELL
+from nst_rt.infer.packaged import packaged_photos
+from nst_rt.infer.style_sheet import COLUMNS, SHEET_CELL
 from nst_rt.infer.stylizer import Stylizer, load_style
 from nst_rt.metrics.boldness import stroke_energy
 from nst_rt.metrics.fingerprint import fingerprint, fingerprint_distance

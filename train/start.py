@@ -1,6 +1,6 @@
 """The network that a training starts from: a new one, or a trained one with other styles."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,13 +10,13 @@ from torch import Tensor
 from nst_rt.errors import InputError
 from nst_rt.images.io import load_image
 from nst_rt.images.style_image import Crop
+from nst_rt.learning.request import GALLERY
 from nst_rt.metrics.fingerprint import fingerprint, fingerprint_distance
 from nst_rt.models.merge import with_styles
 from nst_rt.models.style_model import BY_STYLE, Style, StyleModel, find_style
 from nst_rt.models.transformer import Architecture, TransformerNet, is_affine
 
-GALLERY = "gallery"  # stands for the most similar style of the gallery
-_GALLERY_STYLE = "starry_night"
+GALLERY_STYLE = "starry_night"
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def from_trained(
         InputError: a new style has the name of one that is kept, or an image cannot be read.
     """
     closest = start_from == GALLERY
-    model, source = find_style(_GALLERY_STYLE if closest else start_from)
+    model, source = find_style(GALLERY_STYLE if closest else start_from)
     known = model.style_names
     if affine_only and (taken := [style.name for style in new if style.name in known]):
         raise InputError(
@@ -131,8 +131,11 @@ def from_trained(
 
 
 def _closest(model: StyleModel, file: str, crop: Crop | None) -> int:
-    """Index of the style whose style image is most similar to this one."""
     image = load_image(file)
-    wanted = fingerprint(crop.of(image) if crop else image)
+    return closest_style(model, fingerprint(crop.of(image) if crop else image))
+
+
+def closest_style(model: StyleModel, wanted: Sequence[float]) -> int:
+    """Index of the style of a model whose style image has the most similar fingerprint."""
     distances = [fingerprint_distance(style.fingerprint, wanted) for style in model.styles]
     return distances.index(min(distances))

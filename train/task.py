@@ -13,7 +13,14 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 from nst_rt.errors import InputError, NotFiniteError
 from nst_rt.images.style_image import Crop, check_style_image, load_style_image
-from nst_rt.losses import BatchTerms, PerceptualLoss, grid_pattern
+from nst_rt.losses import (
+    TRAINING_CONTENT_LAYERS,
+    TRAINING_STYLE_LAYERS,
+    TRAINING_TV_WEIGHT,
+    BatchTerms,
+    PerceptualLoss,
+    grid_pattern,
+)
 from nst_rt.metrics.motion import MotionRange, aligned_error, moving_pair
 from nst_rt.models.style_model import Style
 from nst_rt.models.transformer import MULTIPLE, Architecture, TransformerNet, is_affine
@@ -22,10 +29,6 @@ from nst_rt.train.recipes import check_model_settings
 from nst_rt.train.start import Start, from_scratch, from_trained
 
 logger = logging.getLogger(__name__)
-
-# Most of the style comes from one middle layer, as in published recipes: strokes, not hatching.
-STYLE_LAYERS = {"relu2_1": 0.07, "relu3_1": 0.18, "relu4_1": 0.75}
-CONTENT_LAYERS = {"relu3_1": 0.5, "relu4_2": 0.5}  # the shallow one keeps faces and outlines
 
 # The styles of a model file say what their style images are, but not where the files were.
 _NOT_RECORDED = frozenset(
@@ -102,11 +105,11 @@ class StyleTraining(L.LightningModule):
         style_size: int = 512,
         style_crops: dict[str, str] | None = None,
         prepare: bool = True,
-        content_layers: dict[str, float] = CONTENT_LAYERS,
-        style_layers: dict[str, float] = STYLE_LAYERS,
+        content_layers: dict[str, float] = TRAINING_CONTENT_LAYERS,
+        style_layers: dict[str, float] = TRAINING_STYLE_LAYERS,
         content_weight: float = 1.0,
         style_weight: float = 4.0,
-        tv_weight: float = 0.02,
+        tv_weight: float = TRAINING_TV_WEIGHT,
         content_focus: float = 1.0,
         style_factors: dict[str, float] | None = None,
         style_ramp: float = 0.5,

@@ -16,7 +16,7 @@ from nst_rt.images.collection import Photo, find_photos, is_held_out
 from nst_rt.images.convert import frame_to_tensor, resize, tensor_to_frame
 from nst_rt.images.io import Frame, load_image
 from nst_rt.infer.backends import BackendName, Precision, frames_per_second
-from nst_rt.infer.demo import packaged_photos
+from nst_rt.infer.packaged import packaged_photos
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.metrics.boldness import SIZE, Boldness, boldness, median_boldness
 from nst_rt.metrics.quality import QualityObjective, quality_crop

@@ -6,8 +6,8 @@ from functools import partial
 
 from nst_rt.images.io import Frame
 from nst_rt.infer.web.decoding.images import image_frame
+from nst_rt.infer.video.sampling import video_frame
 from nst_rt.infer.web.decoding.pool import Decoders
-from nst_rt.infer.web.decoding.videos import video_frame
 from nst_rt.infer.web.uploads import Upload
 
 _KEPT = 8  # frames of the size of a preview

@@ -47,7 +47,7 @@ def run(**options: Any) -> Report:
 
 def next_commands(folder: Path) -> list[str]:
     """Commands to type next, on the files of a demo."""
-    from nst_rt.infer.demo import FILM
+    from nst_rt.infer.packaged import FILM
 
     photos, paintings = (sorted((folder / name).iterdir()) for name in ("photos", "paintings"))
     commands = (

@@ -11,7 +11,7 @@ from nst_rt.errors import InputError
 
 SHORT = "list the styles that ship"
 EXAMPLES = ("", "photo.jpg -o sheet.png")
-DEFAULTS_OF = "nst_rt.infer.photos:style_sheet"
+DEFAULTS_OF = "nst_rt.infer.style_sheet:style_sheet"
 
 
 def add_arguments(p: argparse.ArgumentParser) -> None:
@@ -47,7 +47,7 @@ def _sheet(
     with loading():
         from nst_rt.files import check_not_input
         from nst_rt.images.io import check_image_output, save_image
-        from nst_rt.infer.photos import style_sheet
+        from nst_rt.infer.style_sheet import style_sheet
     target = check_image_output(output or f"{Path(photo).stem}_styles.png", overwrite=overwrite)
     check_not_input([target], [photo])
     with progress("stylizing") as advance:

@@ -5,7 +5,7 @@ if it were brush strokes.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -160,18 +160,28 @@ def load_style_image(
     Raises:
         InputError: not an image, or a crop that cannot be used.
     """
-    # Noise is measured at the final size, since reducing averages it away, but before enlarging.
     if crop is None:
         image = load_image(path, size=min(size, max(image_shape(path))))
     else:
         image = _cropped(path, crop)
-        image = resize(image, min(size, max(image.shape[-2:])))
+    return replace(prepared_style_image(image, size, prepare=prepare), crop=crop)
+
+
+def prepared_style_image(image: Tensor, size: int, *, prepare: bool = True) -> StyleImage:
+    """A style image as `load_style_image` prepares it.
+
+    Args:
+        image: shape (1, 3, H, W), RGB in [0, 1].
+        size, prepare: see `load_style_image`.
+    """
+    # Noise is measured at the final size, since reducing averages it away, but before enlarging.
+    image = resize(image, min(size, max(image.shape[-2:])))
     before = Vividness.of(image)
     noise = visible_noise(image) if prepare else None
     clean = image if noise is None else denoised(image, noise)
     image = with_full_levels(clean) if prepare else clean
     stretched = image is not clean
-    return StyleImage(resize(image, size), crop, noise, stretched, before, Vividness.of(image))
+    return StyleImage(resize(image, size), None, noise, stretched, before, Vividness.of(image))
 
 
 def check_style_image(path: Path | str, crop: Crop | None = None) -> None:

@@ -7,32 +7,12 @@ from typing import Any
 
 import numpy.typing as npt
 
-from nst_rt.errors import PartialResultError, VideoError
+from nst_rt.errors import PartialResultError
 from nst_rt.images.io import Frame
 from nst_rt.infer.frame_stylizer import FrameStylizer
 from nst_rt.infer.video import VideoResult, stylize_video
 from nst_rt.infer.video.probe import VideoInfo, probe
-from nst_rt.infer.video.reader import VideoReader, check_range
-from nst_rt.infer.video.transforms import check_shape
 from nst_rt.infer.web.decoding.processes import largest_file
-
-
-def video_frame(path: Path, at: float, size: int) -> Frame:
-    """The frame that a video shows at a time, or its last one, with `size` pixels on the long side.
-
-    Raises:
-        InputError: a size or a time out of range.
-        VideoError: nothing can be decoded.
-    """
-    info = probe(path)
-    check_range(at, None)
-    check_shape(size=size, scale=None, fps=None)
-    if info.end is not None:
-        at = min(at, max(info.end - float(1 / info.rate), 0.0))
-    for start in (at, 0.0):  # where the end is missing, the beginning is better than nothing
-        if (first := next(VideoReader(path, start=start, size=size).frames(), None)) is not None:
-            return first.image
-    raise VideoError(f"{path}: no frame of this video can be decoded")
 
 
 @dataclass(frozen=True)

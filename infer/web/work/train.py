@@ -15,8 +15,8 @@ from typing import Any
 from nst_rt.errors import InputError, StyleTransferError
 from nst_rt.images.convert import tensor_to_frame
 from nst_rt.images.io import load_image
-from nst_rt.infer.demo import packaged_photos
-from nst_rt.infer.photos import preview
+from nst_rt.infer.packaged import packaged_photos
+from nst_rt.infer.style_sheet import preview
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.infer.web.decoding.pool import Decoders
 from nst_rt.infer.web.jobs import Job

@@ -14,7 +14,7 @@ from nst_rt.errors import InputError, StyleTransferError, UnknownNameError
 from nst_rt.images.collection import Photo, find_photos, is_held_out
 from nst_rt.images.convert import frame_to_tensor, resize, tensor_to_frame
 from nst_rt.images.io import load_image, save_image
-from nst_rt.infer import demo
+from nst_rt.infer import packaged
 from nst_rt.infer.backends import choice
 from nst_rt.infer.evaluate import model as evaluate
 from nst_rt.infer.evaluate.model import Evaluation, evaluate_model, fitted_frame, pan_photos
@@ -52,7 +52,7 @@ def evaluation(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(choice, "_MIN_SECONDS", 0.0)
         patch.setattr(evaluate, "_TIMED_SIZES", ((64, 48), (96, 64)))
-        patch.setattr(demo, "PHOTOS", ["coffee.png"])
+        patch.setattr(packaged, "PHOTOS", ["coffee.png"])
         return evaluate_model(
             model,
             collection,

@@ -13,7 +13,7 @@ from command_line import Run
 from nst_rt.cli.options import signature_defaults, style_images_by_name
 from nst_rt.errors import InputError, StyleTransferError
 from nst_rt.images.io import load_image, save_image
-from nst_rt.infer import demo
+from nst_rt.infer import packaged
 from nst_rt.infer.backends import choice
 from nst_rt.infer.evaluate import model as evaluate
 from nst_rt.infer.evaluate.model import Evaluation, StyleEvaluation
@@ -27,7 +27,7 @@ def run(run: Run, monkeypatch: pytest.MonkeyPatch, astronaut: Path) -> Run:
     """`nst-rt evaluate`, in a folder with photos and files that are not."""
     monkeypatch.setattr(choice, "_MIN_SECONDS", 0.0)
     monkeypatch.setattr(evaluate, "_TIMED_SIZES", ((64, 48),))
-    monkeypatch.setattr(demo, "PHOTOS", ["coffee.png"])
+    monkeypatch.setattr(packaged, "PHOTOS", ["coffee.png"])
     Path("empty").mkdir()
     Path("photos").mkdir()
     save_image(load_image(astronaut, size=64), "photos/b.png")

@@ -20,7 +20,7 @@ from nst_rt.cli import _parser, evaluate
 from nst_rt.cli.demo import next_commands
 from nst_rt.cli.mistakes import kind_of
 from nst_rt.cli.report import _clock, loading, progress
-from nst_rt.infer.demo import FILM
+from nst_rt.infer.packaged import FILM
 from nst_rt.models.style_model import StyleModel
 from nst_rt.progress import interrupts_deferred, signals_as_interrupt, stages
 

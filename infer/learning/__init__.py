@@ -1,0 +1,1 @@
+"""Styles that are learned from a style image on the images that are to be stylized."""

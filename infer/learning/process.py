@@ -1,0 +1,151 @@
+"""The process that learns a style, as seen from the one that stylizes."""
+
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+
+import numpy as np
+
+from nst_rt.errors import StyleTransferError
+from nst_rt.images.convert import Frame
+from nst_rt.infer.strokes import resized_frame
+from nst_rt.learning.messages import Begin, Command, Failure, Update, received, send
+
+logger = logging.getLogger(__name__)
+
+LONG_SIDE = 1000  # pixels of the images to learn on: the working size of the default stroke size
+_PATIENCE = 30.0  # seconds until a process that was told to finish is stopped
+_EXIT_SECONDS = 5.0
+
+
+class LearningError(StyleTransferError):
+    """A style could not be learned."""
+
+
+class LearningProcess:
+    """A process that learns a style from the frames that it is shown.
+
+    It runs with threads and memory of its own, so that frames are stylized meanwhile without a
+    stall, and it ends with this process, however that ends.
+
+    Args:
+        begin: what to learn, and how.
+        on_update: called with each update, in a thread.
+
+    Attributes:
+        last: the last update; None before the first.
+        failure: why it could not go on; None as long as it can.
+    """
+
+    def __init__(self, begin: Begin, on_update: Callable[[Update], None] | None = None) -> None:
+        self.last: Update | None = None
+        self.failure: LearningError | None = None
+        self._on_update = on_update
+        self._changed = threading.Condition()
+        self._sending = threading.Lock()
+        self._told = tempfile.TemporaryFile()  # what it says on standard error
+        # Waiting threads must not take the cores from the ones that stylize.
+        environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
+        # -P: the current folder, which may hold anything, is no place to import from.
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "nst_rt.train.learning_process"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._told,
+            env=environment,
+        )
+        self._reader = threading.Thread(target=self._read, name="learning", daemon=True)
+        self._reader.start()
+        self._send(begin)
+
+    def show(self, frame: Frame) -> None:
+        """Give it a frame to learn on, shape (H, W, 3), uint8 BGR, of any size."""
+        height, width = frame.shape[:2]
+        factor = min(LONG_SIDE / max(height, width), 1.0)
+        size = max(round(height * factor), 1), max(round(width * factor), 1)
+        small = resized_frame(frame, size)
+        self._send(np.ascontiguousarray(small[..., ::-1]))
+
+    def tell(self, command: Command) -> None:
+        """Pause, continue, reset or finish it."""
+        self._send(command)
+
+    def wait(self, seconds: float) -> Update | None:
+        """The next update within so many seconds; None if there is none.
+
+        Raises:
+            LearningError: it could not go on.
+        """
+        with self._changed:
+            before = self.last
+            self._changed.wait_for(
+                lambda: self.last is not before or self.failure is not None, seconds
+            )
+            if self.failure is not None:
+                raise self.failure
+            return self.last if self.last is not before else None
+
+    def finish(self) -> Update | None:
+        """Let it measure and send what it has learned; None if it does not answer."""
+        self.tell(Command.FINISH)
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self.failure is not None or (self.last is not None and self.last.is_last),
+                _PATIENCE,
+            )
+            return self.last if self.last is not None and self.last.is_last else None
+
+    def close(self) -> None:
+        """End it at once."""
+        with suppress(OSError):
+            if self._process.stdin:
+                self._process.stdin.close()  # which it takes for the end
+        try:
+            self._process.wait(_EXIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._reader.join(_EXIT_SECONDS)
+        self._told.close()
+
+    def _send(self, message: object) -> None:
+        assert self._process.stdin is not None
+        with self._sending, suppress(OSError, ValueError):  # it has ended, which `_read` notices
+            send(message, self._process.stdin)
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for message in received(self._process.stdout):
+            if isinstance(message, Failure):
+                self._fail(message.reason)
+                return
+            with self._changed:
+                self.last = message
+                self._changed.notify_all()
+            if self._on_update is not None:
+                self._on_update(message)
+        if self.last is None or not self.last.is_last:
+            code = self._process.wait()
+            self._fail(f"the process that learns the style has ended ({_reason(code, self._said())})")
+
+    def _fail(self, reason: str) -> None:
+        with self._changed:
+            self.failure = LearningError(reason)
+            self._changed.notify_all()
+
+    def _said(self) -> str:
+        """The last line that it wrote to standard error."""
+        with suppress(OSError, ValueError):
+            self._told.seek(0)
+            lines = self._told.read().decode(errors="replace").strip().splitlines()
+            return lines[-1] if lines else ""
+        return ""
+
+
+def _reason(code: int, said: str) -> str:
+    return said or (f"signal {-code}" if code < 0 else f"exit code {code}")

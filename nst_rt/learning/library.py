@@ -1,0 +1,126 @@
+"""The styles that were learned on this machine, kept in the user's data folder."""
+
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from platformdirs import user_data_path
+
+from nst_rt.errors import StyleTransferError
+from nst_rt.models.style_model import SUFFIX, StyleModel
+
+logger = logging.getLogger(__name__)
+
+LIMIT = 64 * 2**20  # bytes: more than 200 styles of the fast network
+KEY = "key"  # of the training record: the `LearningRequest.key` that a style was learned for
+
+
+@dataclass(frozen=True)
+class LearnedStyle:
+    """A style of the library.
+
+    Attributes:
+        file: its model file.
+        model: the style model.
+    """
+
+    file: Path
+    model: StyleModel
+
+    @property
+    def name(self) -> str:
+        return self.model.style_names[0]
+
+    @property
+    def record(self) -> Any:
+        """How it was learned, see `nst_rt.train.learning`."""
+        return self.model.training
+
+
+class Library:
+    """Learned styles by key, see `LearningRequest.key`; the least recently used are dropped.
+
+    It never stops the work: where the folder cannot be written to, nothing is kept, with a warning,
+    and a damaged file counts as missing.
+
+    Args:
+        folder: by default `learned` in the folder that the environment variable NST_RT_DATA names,
+            else in the user's data folder.
+        limit: maximum size of all styles together, bytes.
+    """
+
+    def __init__(self, folder: Path | None = None, limit: int = LIMIT) -> None:
+        chosen = os.environ.get("NST_RT_DATA")
+        data = Path(chosen) if chosen else user_data_path("nst-rt")
+        self.folder = folder or data / "learned"
+        self._limit = limit
+
+    def find(self, key: str) -> StyleModel | None:
+        """The style that was learned for a key, None if there is none."""
+        file = self.file(key)
+        if not file.is_file():
+            return None
+        model = self._read(file)
+        if model is not None:
+            try:
+                file.touch()  # the most recently used one now
+            except OSError:
+                pass  # a folder that cannot be written to
+        return model
+
+    def keep(self, key: str, model: StyleModel) -> Path | None:
+        """Keep a style, instead of an earlier one of the key; its file, None if that failed."""
+        file = self.file(key)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            model.save(file, overwrite=True)
+            self._drop_oldest(file)
+        except (OSError, StyleTransferError) as error:
+            cause = getattr(error, "strerror", None) or error
+            logger.warning("%s: a learned style cannot be kept there (%s)", self.folder, cause)
+            return None
+        return file
+
+    def __iter__(self) -> Iterator[LearnedStyle]:
+        """All styles, the most recently used ones first."""
+        for file in reversed(self._files()):
+            if (model := self._read(file)) is not None:
+                yield LearnedStyle(file, model)
+
+    def file(self, key: str) -> Path:
+        """The file of a key, which may not exist."""
+        return self.folder / f"{key}{SUFFIX}"
+
+    def _read(self, file: Path) -> StyleModel | None:
+        try:
+            return StyleModel.load(file)
+        except (StyleTransferError, OSError) as error:
+            logger.warning("a learned style cannot be read and is removed: %s", error)
+            try:
+                file.unlink()
+            except OSError:
+                pass
+            return None
+
+    def _files(self) -> list[Path]:
+        """Files of all styles, the least recently used ones first."""
+        found = []
+        for file in self.folder.glob(f"*{SUFFIX}"):
+            try:
+                found.append((file.stat().st_mtime_ns, file))
+            except OSError:
+                continue  # removed just now
+        return [file for _, file in sorted(found)]
+
+    def _drop_oldest(self, new: Path) -> None:
+        files = self._files()
+        excess = sum(file.stat().st_size for file in files) - self._limit
+        for file in files:
+            if excess <= 0:
+                return
+            if file != new:
+                excess -= file.stat().st_size
+                file.unlink(missing_ok=True)

@@ -1,0 +1,191 @@
+"""What is to be learned: style images, prepared and checked, and the settings of the learning."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from nst_rt.errors import InputError
+from nst_rt.images.convert import resize
+from nst_rt.images.inputs import ImageSource, as_image, is_file
+from nst_rt.images.io import image_shape, load_image
+from nst_rt.images.style_image import SMALLEST, Vividness
+from nst_rt.models.style_model import Style, gallery_files, normalized_weights
+from nst_rt.resume import file_digest
+
+StyleImages = ImageSource | Sequence[ImageSource] | Mapping[str, float]
+"""A style image; a list of several of equal weight; image files with weights; or these as a text,
+`a.jpg=0.7,b.jpg=0.3`."""
+
+Image = npt.NDArray[np.uint8]
+
+GALLERY = "gallery"  # stands for the style of the gallery whose style image is most similar
+STYLE_SIZE = 512  # long side of style images, pixels
+STYLE_WEIGHT = 8.0  # as in train/configs/new_style.yaml
+_SIZES = (128, 1024)  # range of `style_size`, pixels
+_VERSION = 1  # of the recipe, see `nst_rt.train.learning`
+_PLAIN = 2 / 255  # standard deviation of an image of one color
+
+
+@dataclass(frozen=True, eq=False)
+class LearningRequest:
+    """A style to learn.
+
+    Attributes:
+        name: of the style.
+        images: style images, each of shape (H, W, 3), uint8 RGB, at most 1024 px long.
+        weights: of the images, with a sum of 1.
+        start_from: what the learning starts from: `gallery` for the style of the gallery whose
+            style image is most similar, a style, or a model file.
+        style_size: long side of the style images for the loss, pixels; it sets the size of the
+            strokes.
+        style_weight: weight of the style loss; the content loss has 1.
+
+    Raises:
+        InputError: a name, a size or a weight that cannot be used.
+    """
+
+    name: str
+    images: tuple[Image, ...]
+    weights: tuple[float, ...]
+    start_from: str = GALLERY
+    style_size: int = STYLE_SIZE
+    style_weight: float = STYLE_WEIGHT
+
+    def __post_init__(self) -> None:
+        Style(self.name)  # raises for a name that a style cannot have
+        least, most = _SIZES
+        if not least <= self.style_size <= most:
+            raise InputError(
+                f"`style_size` must be from {least} to {most} pixels, not {self.style_size}"
+            )
+        if not 0 < self.style_weight <= 1000:
+            raise InputError(
+                f"`style_weight` must be above 0 and at most 1000, not {self.style_weight:g}"
+            )
+
+    @classmethod
+    def of(
+        cls,
+        style_image: StyleImages,
+        *,
+        start_from: str = GALLERY,
+        style_size: int = STYLE_SIZE,
+        style_weight: float = STYLE_WEIGHT,
+    ) -> "LearningRequest":
+        """Load and check style images.
+
+        Args:
+            style_image: see `StyleImages`.
+            start_from, style_size, style_weight: see `LearningRequest`.
+
+        Raises:
+            InputError: an image that cannot be read, is smaller than 64 px or has one color;
+                weights that are negative or all 0; a name, a size or a weight out of range.
+        """
+        weighted = _weighted(style_image)
+        images = tuple(_loaded(image) for image, _ in weighted)
+        total = normalized_weights({str(i): weight for i, (_, weight) in enumerate(weighted)})
+        weights = tuple(total.values())
+        name = _name([image for image, _ in weighted], weights)
+        return cls(name, images, weights, str(start_from), style_size, style_weight)
+
+    @property
+    def key(self) -> str:
+        """Digest of all that is learned from, other than the content: pixels, recipe and start."""
+        known = hashlib.sha256()
+        for image in self.images:
+            known.update(f"{image.shape}".encode())
+            known.update(image.tobytes())
+        start = gallery_files().get(self.start_from, Path(self.start_from))
+        files = sorted({*gallery_files().values()}) if self.start_from == GALLERY else [start]
+        rest = {
+            "version": _VERSION,
+            "weights": self.weights,
+            "start_from": self.start_from if self.start_from in gallery_files() else GALLERY,
+            "parents": [file_digest(file) for file in files if file.is_file()],
+            "style_size": self.style_size,
+            "style_weight": self.style_weight,
+        }
+        known.update(json.dumps(rest, sort_keys=True).encode())
+        return known.hexdigest()[:32]
+
+    def tensors(self) -> list[Tensor]:
+        """The style images, each of shape (1, 3, H, W), RGB in [0, 1]."""
+        return [as_image(image, "style_image") for image in self.images]
+
+
+def _weighted(style_image: StyleImages) -> list[tuple[ImageSource, float]]:
+    """Style images in any form, each with its weight.
+
+    Raises:
+        InputError: a text of another form, or no image.
+    """
+    if isinstance(style_image, Mapping):
+        weighted: list[tuple[ImageSource, float]] = list(style_image.items())
+    elif isinstance(style_image, str) and "=" in style_image and not Path(style_image).is_file():
+        weighted = [_parsed(part) for part in style_image.split(",")]
+    elif isinstance(style_image, Sequence) and not isinstance(style_image, str):
+        weighted = [(image, 1.0) for image in style_image]
+    else:
+        weighted = [(style_image, 1.0)]
+    if not weighted:
+        raise InputError("no style image: `style_image` is empty")
+    return weighted
+
+
+def _parsed(part: str) -> tuple[str, float]:
+    file, _, weight = part.strip().rpartition("=")
+    try:
+        return file, float(weight)
+    except ValueError as error:
+        raise InputError(
+            f"{part!r}: several style images are written a.jpg=0.7,b.jpg=0.3"
+        ) from error
+
+
+def _loaded(image: ImageSource) -> Image:
+    """A style image of at most 1024 px, as levels.
+
+    Raises:
+        InputError: it cannot be read, is too small, or has one color.
+    """
+    shown = str(image) if is_file(image) else "`style_image`"
+    if is_file(image):
+        height, width = image_shape(image)
+        _check_size(shown, height, width)
+        tensor = load_image(image, size=min(max(height, width), _SIZES[1]))
+    else:
+        tensor = as_image(image, "style_image")
+        _check_size(shown, tensor.shape[-2], tensor.shape[-1])
+        tensor = resize(tensor, min(max(tensor.shape[-2:]), _SIZES[1]))
+    if Vividness.of(tensor).deviation < _PLAIN:
+        raise InputError(f"{shown}: has the same brightness everywhere, so there is no style in it")
+    levels = tensor[0].permute(1, 2, 0).mul(255).round().to(torch.uint8)
+    return np.ascontiguousarray(levels.numpy())
+
+
+def _check_size(shown: str, height: int, width: int) -> None:
+    if min(height, width) < SMALLEST:
+        raise InputError(
+            f"{shown}: a style image of {width}x{height} px is too small; the minimum is "
+            f"{SMALLEST} px per side"
+        )
+
+
+def _name(images: Sequence[ImageSource], weights: Sequence[float]) -> str:
+    """Name of the style: stems of the files, with percentages if the weights differ."""
+    stems = [Path(image).stem if is_file(image) else "image" for image in images]
+    if len(stems) == 1:
+        return stems[0]
+    is_even = len(set(weights)) == 1
+    return "_".join(
+        stem if is_even else f"{stem}_{100 * weight:.0f}"
+        for stem, weight in zip(stems, weights, strict=True)
+    )
