@@ -9,11 +9,12 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Literal
 
+from nst_rt.errors import InputError
 from nst_rt.images.io import Frame
 from nst_rt.infer.blend import StyleSet
-from nst_rt.infer.learning.content import FEW, with_photos
-from nst_rt.infer.learning.learn import COMPLETE, MOST_MINUTES, Learning, described
-from nst_rt.infer.learning.process import LearningProcess
+from nst_rt.infer.learning.content import with_photos
+from nst_rt.infer.learning.learn import COMPLETE, Learning, described
+from nst_rt.infer.learning.process import LearningError, LearningProcess
 from nst_rt.learning.library import Library
 from nst_rt.learning.messages import Begin, Command, Update
 from nst_rt.models.style_model import StyleModel
@@ -155,16 +156,18 @@ class LiveLearning:
             settles=self.learning.minutes is None,
             niceness=_NICENESS,
         )
-        process = self._process = LearningProcess(begin, lambda u: self._on_update(process, u))
+        process = self._process = LearningProcess(
+            begin,
+            lambda update: self._on_update(process, update),
+            lambda failure: self._on_failure(process, failure),
+        )
         threading.Thread(target=self._show_photos, args=(process,), daemon=True).start()
 
     def _show_photos(self, process: LearningProcess) -> None:
         """Photos beside the frames; packaged ones, too, as there are few frames at first."""
-        try:
+        with suppress(InputError):  # a collection that can no longer be read
             for frame in with_photos((), self.learning.photos):
                 process.show(frame)
-        except Exception as error:
-            self._fail(str(error))
 
     def _on_update(self, process: LearningProcess, update: Update) -> None:
         if process is not self._process:  # it was ended
@@ -212,8 +215,12 @@ class LiveLearning:
         if complete and self.learning.save_style is not None:
             model.save(self.learning.save_style, overwrite=True)
 
-    def _fail(self, reason: str) -> None:
-        self.problem, self.state = reason, "failed"
+    def _on_failure(self, process: LearningProcess, failure: LearningError) -> None:
+        if process is not self._process:  # it was ended
+            return
+        self.problem, self.state = str(failure), "failed"
+        if not self.ready.done():
+            self.ready.set_exception(failure)
 
     def _end(self) -> None:
         process, self._process = self._process, None

@@ -36,16 +36,22 @@ class LearningProcess:
     Args:
         begin: what to learn, and how.
         on_update: called with each update, in a thread.
+        on_failure: called in that thread when it can no longer go on.
 
     Attributes:
         last: the last update; None before the first.
         failure: why it could not go on; None as long as it can.
     """
 
-    def __init__(self, begin: Begin, on_update: Callable[[Update], None] | None = None) -> None:
+    def __init__(
+        self,
+        begin: Begin,
+        on_update: Callable[[Update], None] | None = None,
+        on_failure: Callable[[LearningError], None] | None = None,
+    ) -> None:
         self.last: Update | None = None
         self.failure: LearningError | None = None
-        self._on_update = on_update
+        self._on_update, self._on_failure = on_update, on_failure
         self._changed = threading.Condition()
         self._sending = threading.Lock()
         self._told = tempfile.TemporaryFile()  # what it says on standard error
@@ -134,9 +140,12 @@ class LearningProcess:
             self._fail(f"the process that learns the style has ended ({_reason(code, self._said())})")
 
     def _fail(self, reason: str) -> None:
+        failure = LearningError(reason)
         with self._changed:
-            self.failure = LearningError(reason)
+            self.failure = failure
             self._changed.notify_all()
+        if self._on_failure is not None:
+            self._on_failure(failure)
 
     def _said(self) -> str:
         """The last line that it wrote to standard error."""
