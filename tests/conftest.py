@@ -33,6 +33,15 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Folder of what is learned during the tests, also in the programs that they start."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("data")
+        patch.setenv("NST_RT_DATA", str(folder))
+        yield folder
+
+
 @pytest.fixture(scope="session")
 def photos() -> Path:
     """Folder of the photos that scikit-image carries."""
