@@ -31,10 +31,10 @@ import numpy as np
 from time_code import BITS, numbered, read_number
 
 from nst_rt.images.io import Frame
-from nst_rt.infer.packaged import packaged_film
 from nst_rt.infer.frames import TimedFrame
 from nst_rt.infer.live.mjpeg import MjpegServer
 from nst_rt.infer.live.window import TITLE
+from nst_rt.infer.packaged import packaged_film
 from nst_rt.infer.strokes import resized_frame
 from nst_rt.infer.stylizer import load_style
 

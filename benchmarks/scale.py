@@ -39,9 +39,9 @@ import av
 from PIL import Image
 
 from nst_rt.infer.backends.openvino import core
-from nst_rt.infer.packaged import packaged_film
 from nst_rt.infer.farm.cluster import connected
 from nst_rt.infer.farm.images import stylize_images_on_farm
+from nst_rt.infer.packaged import packaged_film
 from nst_rt.infer.photos import stylize_images
 from nst_rt.infer.video import stylize_video
 

@@ -31,12 +31,12 @@ import psutil
 from nst_rt.cli import set_up_process
 from nst_rt.files import atomic_output
 from nst_rt.infer.adaptive import AdaptiveStylizer, LiveStyle
-from nst_rt.infer.packaged import packaged_film
 from nst_rt.infer.frame_stylizer import FrameStylizer
 from nst_rt.infer.frames import TimedFrame
 from nst_rt.infer.live.camera import TIME_BASE, Camera
 from nst_rt.infer.live.controls import LiveControls
 from nst_rt.infer.live.session import IDLE_SECONDS, LiveSession, stylized_frames
+from nst_rt.infer.packaged import packaged_film
 from nst_rt.infer.stability.stabilizer import Stabilizer
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.infer.threads import polled

@@ -19,8 +19,8 @@ import numpy as np
 
 from nst_rt.images.io import Frame
 from nst_rt.infer.adaptive import LiveStyle
-from nst_rt.infer.packaged import packaged_film
 from nst_rt.infer.frame_stylizer import FrameStylizer
+from nst_rt.infer.packaged import packaged_film
 from nst_rt.infer.video import stylize_video
 from nst_rt.infer.web.decoding.conversion import Conversion, convert
 from nst_rt.infer.web.decoding.images import decode_jpeg, whole_image

@@ -18,7 +18,6 @@ from nst_rt.images.collection import Photo, find_photos, is_collection
 from nst_rt.images.convert import tensor_to_frame
 from nst_rt.images.io import (
     IMAGE_SUFFIXES,
-    Frame,
     check_image_output,
     check_image_size,
     load_picture,
@@ -40,7 +39,6 @@ from nst_rt.learning.request import StyleImages
 from nst_rt.models.transformer import MINIMUM_SIZE
 from nst_rt.progress import Progress
 from nst_rt.resume import has_record, record_folder
-
 
 
 @dataclass(frozen=True)

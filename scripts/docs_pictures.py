@@ -17,8 +17,8 @@ from bare_tree import ROOT
 
 from nst_rt.images.convert import tensor_to_frame
 from nst_rt.images.io import load_image, save_image
-from nst_rt.infer.packaged import packaged_film, packaged_photos
 from nst_rt.infer.frame_stylizer import load_frame_stylizer
+from nst_rt.infer.packaged import packaged_film, packaged_photos
 from nst_rt.infer.stylizer import load_style
 from nst_rt.infer.video import stylize_video
 

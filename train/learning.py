@@ -1,8 +1,8 @@
 """Learning a style within minutes, on the images that it is for.
 
-The same perceptual loss as a training, from a network that has a style already, without an end that
-is known beforehand: images come and go, the learning rate falls slowly, and the averaged weights can
-be used at any time. Lightning is not needed here.
+The same perceptual loss as a training, from a network that has a style already, without an end
+that is known beforehand: images come and go, the learning rate falls slowly, and the averaged
+weights can be used at any time. Lightning is not needed here.
 """
 
 import copy
@@ -166,16 +166,15 @@ class Learner:
             content_focus=1.0,
             device=self._device,
         )
-        prepared = [
-            prepared_style_image(image, request.style_size) for image in self._style_images
-        ]
+        prepared = [prepared_style_image(image, request.style_size) for image in self._style_images]
         self._preparation = [each.facts() for each in prepared]
-        targets = [self._loss.style_target(each.image.to(self._device)) for each in prepared]
+        weighted = [
+            (weight, self._loss.style_target(each.image.to(self._device)))
+            for weight, each in zip(request.weights, prepared, strict=True)
+        ]
         self._target = {
-            layer: torch.stack(
-                [weight * target[layer] for weight, target in zip(request.weights, targets)]
-            ).sum(0)
-            for layer in targets[0]
+            layer: torch.stack([weight * target[layer] for weight, target in weighted]).sum(0)
+            for layer in TRAINING_STYLE_LAYERS
         }
         self._one = torch.ones(1, 1, device=self._device)
         self.crops, self.seconds = 0, 0.0

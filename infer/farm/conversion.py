@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ class FarmedVideo:
             content=_content(cluster, reader.path.absolute(), mark),
             output=request.output,
             encoding=request.encoding,
-            settings=settings,
+            settings=replace(settings, network=None),  # which the stylizer has
             shape=request.shape(first.image),
             reader={**reader.state(), "damage": []},
             stylizer=style.stylizer,
@@ -108,6 +109,7 @@ class FarmedVideo:
                 resume=settings.resume,
                 overwrite=settings.overwrite,
                 any_order=True,
+                network=settings.network,
             )
         )
         self._resumed = self.work.frames

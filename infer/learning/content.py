@@ -55,10 +55,11 @@ def with_photos(frames: Iterable[Frame], photos: Path | str | None) -> Iterator[
 
 
 def _with_packaged(frames: Iterable[Frame], *, is_enough: bool) -> Iterator[Frame]:
-    number = 0
-    for number, frame in enumerate(frames, 1):
+    count = 0
+    for frame in frames:
+        count += 1
         yield frame
-    if number < FEW and not is_enough:
+    if count < FEW and not is_enough:
         try:
             files = packaged_photos()
         except InputError:

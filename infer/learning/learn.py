@@ -15,7 +15,7 @@ from nst_rt.images.io import Frame, save_image
 from nst_rt.infer.learning.content import frames_of_photos, with_photos
 from nst_rt.infer.learning.process import LearningProcess
 from nst_rt.infer.timeline import style_label
-from nst_rt.learning.library import KEY, Library
+from nst_rt.learning.library import Library
 from nst_rt.learning.messages import Begin, Figures, Update
 from nst_rt.learning.request import (
     GALLERY,
@@ -301,10 +301,11 @@ class _Feeder:
     def _run(self) -> None:
         shown = 0
         try:
-            for shown, frame in enumerate(self._frames, 1):
+            for frame in self._frames:
                 if self._stopped.is_set():
                     return
                 self._process.show(frame)
+                shown += 1
             if not shown:
                 self._error = InputError("there is nothing to learn on: give `photos`")
         except Exception as error:  # raised where the result is waited for

@@ -54,7 +54,7 @@ class LearningProcess:
         self._on_update, self._on_failure = on_update, on_failure
         self._changed = threading.Condition()
         self._sending = threading.Lock()
-        self._told = tempfile.TemporaryFile()  # what it says on standard error
+        self._told = tempfile.TemporaryFile()  # noqa: SIM115 - standard error, closed by `close`
         # Waiting threads must not take the cores from the ones that stylize.
         environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
         # -P: the current folder, which may hold anything, is no place to import from.
@@ -137,7 +137,9 @@ class LearningProcess:
                 self._on_update(message)
         if self.last is None or not self.last.is_last:
             code = self._process.wait()
-            self._fail(f"the process that learns the style has ended ({_reason(code, self._said())})")
+            self._fail(
+                f"the process that learns the style has ended ({_reason(code, self._said())})"
+            )
 
     def _fail(self, reason: str) -> None:
         failure = LearningError(reason)

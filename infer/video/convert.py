@@ -7,7 +7,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import av
 
@@ -21,10 +21,12 @@ from nst_rt.infer.frame_stylizer import (
     load_frame_stylizer,
 )
 from nst_rt.infer.frames import Stages, TimedFrame, stylized_frames
+from nst_rt.infer.learning.learn import LearningOptions, learning_for
 from nst_rt.infer.stability.stabilizer import stabilizer_for
 from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize
 from nst_rt.infer.threads import GLANCE, PATIENCE, polled
-from nst_rt.infer.timeline import DEFAULT_FADE, Timeline
+from nst_rt.infer.timeline import DEFAULT_FADE, DEFAULT_STYLE, Timeline
+from nst_rt.infer.video.learned import learned_for
 from nst_rt.infer.video.probe import STDIO, Damage
 from nst_rt.infer.video.request import (
     SEGMENT,
@@ -45,6 +47,7 @@ from nst_rt.infer.video.writers import (
     is_pattern,
     warn,
 )
+from nst_rt.learning.request import StyleImages
 from nst_rt.progress import Progress, interrupts_deferred
 
 AHEAD = 4  # stylized frames that wait to be encoded
@@ -99,7 +102,7 @@ def stylize_video(
     source: Path | str,
     output: Path | str | None = None,
     *,
-    style: StyleOrStylizer = "starry_night",
+    style: StyleOrStylizer = DEFAULT_STYLE,
     fade: float = DEFAULT_FADE,
     strength: float = 1.0,
     preserve_colors: bool = False,
@@ -122,6 +125,8 @@ def stylize_video(
     segment: int = SEGMENT,
     ray: str | None = None,
     progress: Progress | None = None,
+    style_image: StyleImages | None = None,
+    **learning: Unpack[LearningOptions],
 ) -> VideoResult:
     """Stylize a video: every frame at its exact time, with audio, subtitles and chapters.
 
@@ -157,6 +162,9 @@ def stylize_video(
             `ray://HOST:10001`; see `nst_rt.infer.farm.video.stylize_on_farm`.
         progress: called after each frame with the number of frames done, and that of all frames
             (an estimate; None if unknown).
+        style_image, learning: style image to learn on frames from all over this video instead of a
+            style, and how, see `learn_style`; `progress` is then first called with the fraction of
+            the time. What was learned is kept with an interrupted conversion.
 
     Raises:
         InputError, OutputExistsError: files or values that cannot be used; a conversion that
@@ -169,7 +177,10 @@ def stylize_video(
     settings = ConversionSettings(
         codec, crf, preset, start, end, size, scale, fps, stability, overwrite, resume, segment
     )
-    output = default_output(source, style, strength=strength) if output is None else output
+    wanted = learning_for(style, DEFAULT_STYLE, style_image, learning, overwrite=overwrite)
+    if output is None:
+        named = {wanted.request.name: 1.0} if wanted else style
+        output = default_output(source, named, strength=strength)
     styling: dict[str, Any] = {
         "fade": fade,
         "strength": strength,
@@ -180,6 +191,10 @@ def stylize_video(
         "device": device,
         "precision": precision,
     }
+    if wanted:
+        request = check_conversion(source, output, settings)
+        style = learned_for(request, wanted, progress=progress, device=device)
+        settings = replace(settings, network=style)
     if ray is not None:
         return _on_farm(source, output, Preparation.of(style, **styling), settings, ray, progress)
     request = check_conversion(source, output, settings)
@@ -325,7 +340,13 @@ class _Conversion:
             )
         plan = request.plan(self._frame_stylizer.identity)
         self._work = stack.enter_context(
-            work_folder(output, plan, resume=settings.resume, overwrite=settings.overwrite)
+            work_folder(
+                output,
+                plan,
+                resume=settings.resume,
+                overwrite=settings.overwrite,
+                network=settings.network,
+            )
         )
         encoding, tracks = request.encoding, reader.container
         return SegmentSink(

@@ -31,6 +31,7 @@ from nst_rt.infer.video.segments import has_conversion
 from nst_rt.infer.video.source import Mark, VideoSource
 from nst_rt.infer.video.transforms import Size, at_rate, check_shape, exact_rate
 from nst_rt.infer.video.writers import ANIMATION_SUFFIXES, check_pattern, is_pattern
+from nst_rt.models.style_model import StyleModel
 from nst_rt.version import __version__
 
 SEGMENT = 250  # frames; the most that an interruption loses
@@ -41,7 +42,11 @@ _PACKAGES = ("torch", "openvino", "onnxruntime", "av")
 
 @dataclass(frozen=True)
 class ConversionSettings:
-    """Settings of a conversion other than its style; see `stylize_video`."""
+    """Settings of a conversion other than its style; see `stylize_video`.
+
+    Attributes:
+        network: the style, if it was learned for this conversion, to be kept with what is finished.
+    """
 
     codec: str | None = None
     crf: int | None = None
@@ -55,6 +60,7 @@ class ConversionSettings:
     overwrite: bool = False
     resume: bool = False
     segment: int = SEGMENT
+    network: StyleModel | None = None
 
     @property
     def rate(self) -> Fraction | None:

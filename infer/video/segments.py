@@ -2,7 +2,8 @@
 
 `OUT.EXT.partial/` holds, for segment 7, its video (`000007.nut`; NUT keeps timestamps exact), the
 state to continue after it (`000007.npz`) and, written last, its record (`000007.json`): a segment
-with a record is complete. `plan.json` holds the settings of the conversion. Once the output is in
+with a record is complete. `plan.json` holds the settings of the conversion, `style.safetensors` a
+style that was learned for it. Once the output is in
 place, it becomes `complete.json`, and all other files are deleted before it. Every file appears
 complete, once it is synced to disk. Segments that the machines of a farm have made come in any
 order, and without states.
@@ -30,11 +31,13 @@ from nst_rt.infer.frames import TimedFrame
 from nst_rt.infer.video.encoder import Encoding, FrameEncoder, Shape
 from nst_rt.infer.video.probe import url
 from nst_rt.infer.video.source import Mark
+from nst_rt.models.style_model import SUFFIX, StyleModel
 from nst_rt.resume import check_record, file_digest
 
 State = dict[str, npt.NDArray[Any]]
 
 _PLAN, _COMPLETE, _LOCK, _OPEN = "plan.json", "complete.json", "lock", "open.nut"
+_NETWORK = f"style{SUFFIX}"  # learned for this video
 
 
 @dataclass(frozen=True)
@@ -256,9 +259,25 @@ def has_conversion(output: Path) -> bool:
     return any((work_path(output) / name).exists() for name in (_PLAN, _COMPLETE))
 
 
+def kept_network(output: Path) -> StyleModel | None:
+    """The style that was learned for an interrupted conversion to this output, if there is one.
+
+    Raises:
+        StyleModelError: its file is damaged.
+    """
+    file = work_path(output) / _NETWORK
+    return StyleModel.load(file) if file.is_file() else None
+
+
 @contextmanager
 def work_folder(
-    output: Path, plan: Mapping[str, Any], *, resume: bool, overwrite: bool, any_order: bool = False
+    output: Path,
+    plan: Mapping[str, Any],
+    *,
+    resume: bool,
+    overwrite: bool,
+    any_order: bool = False,
+    network: StyleModel | None = None,
 ) -> Iterator[WorkFolder]:
     """Open the work folder of an output, locked for this process.
 
@@ -267,6 +286,7 @@ def work_folder(
         plan: all that decides what it will be, as JSON values.
         resume, overwrite: whether to continue or to discard an interrupted conversion.
         any_order: see `WorkFolder`.
+        network: style that was learned for this conversion, to keep until it is complete.
 
     Raises:
         OutputExistsError: there is an interrupted conversion, and neither was asked for.
@@ -293,6 +313,8 @@ def work_folder(
         else:
             _empty(path)
             _write_facts(path / _PLAN, plan)
+            if network is not None:
+                network.save(path / _NETWORK)
         yield WorkFolder(path, any_order=any_order)
     finally:
         lock.release()
@@ -323,7 +345,7 @@ def _empty(path: Path, *, keep: Sequence[str] = ()) -> None:
     """Delete what conversions leave in a folder, except the lock and the names to keep."""
     # Without the first record there is nothing to resume, should this process be killed here.
     (path / f"{0:06d}.json").unlink(missing_ok=True)
-    for pattern in ("*.nut", "*.npz", "*.json", "*.new"):
+    for pattern in ("*.nut", "*.npz", "*.json", "*.new", f"*{SUFFIX}"):
         for file in path.glob(pattern):
             if file.name not in keep:
                 file.unlink()

@@ -6,8 +6,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from nst_rt.cli.learning import add_learning_arguments, learned_style, preview_of, take_learning
 from nst_rt.cli.mistakes import check_inputs, check_suffix, expanded, kind_of
-from nst_rt.cli.options import add_backend_arguments, add_overwrite, add_style_arguments
+from nst_rt.cli.options import (
+    add_backend_arguments,
+    add_overwrite,
+    add_style_arguments,
+)
 from nst_rt.cli.report import (
     Report,
     loading,
@@ -24,6 +29,7 @@ EXAMPLES = (
     "photo.jpg -o out.png --style starry_night=0.7,great_wave=0.3",
     "*.jpg holiday/ -o stylized/",
     "photos/ -o stylized/ --ray auto --resume",
+    "photo.jpg --style-image painting.jpg",
 )
 DEFAULTS_OF = "nst_rt.infer.photos:stylize_images"
 
@@ -31,7 +37,7 @@ DEFAULTS_OF = "nst_rt.infer.photos:stylize_images"
 def add_arguments(p: argparse.ArgumentParser) -> None:
     add = p.add_argument
     add(
-        "photos",
+        "paths",
         metavar="IN",
         nargs="+",
         help="photos, folders or zip archives of photos, or text files with a path a line",
@@ -77,23 +83,25 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     )
     add_overwrite(p)
     add_backend_arguments(p)
+    add_learning_arguments(p, "the photos")
 
 
 def run(
-    photos: list[str], *, output: str | None = None, ray: str | None = None, **options: Any
+    paths: list[str], *, output: str | None = None, ray: str | None = None, **options: Any
 ) -> Report:
     """Stylize photos: one, several, or whole folders and archives of them."""
-    photos = expanded(photos)
-    check_inputs(photos, "image")
-    if len(photos) == 1 and kind_of(photos[0]) == "image":  # a collection goes to a folder
+    paths = expanded(paths)
+    check_inputs(paths, "image")
+    if len(paths) == 1 and kind_of(paths[0]) == "image":  # a collection goes to a folder
         check_suffix(output, ".png")
     if ray is not None:
-        return _farmed(photos, output, ray=ray, **options)
+        return _farmed(paths, output, ray=ray, **options)
     with loading():
         from nst_rt.infer.photos import stylize_images
 
+    options |= preview_of(options, output)
     with progress("stylizing") as advance:
-        done = stylize_images(photos, output, progress=advance, **options)
+        done = stylize_images(paths, output, progress=advance, **options)
     for reason in done.skipped.values():
         tell(f"skipped a photo: {reason}")
     first = done.images[0] if len(done.images) == 1 else None
@@ -113,13 +121,17 @@ def run(
     return Report(", ".join([*counts, done.backend]), facts, exit_code)
 
 
-def _farmed(photos: list[str], output: str | None, *, ray: str, **options: Any) -> Report:
+def _farmed(paths: list[str], output: str | None, *, ray: str, **options: Any) -> Report:
     """Stylize photos on the machines of a Ray cluster."""
     with loading():
         from nst_rt.infer.farm.images import stylize_images_on_farm
 
+    if learning := take_learning(options, output):
+        from nst_rt.infer.learning.content import frames_of_photos
+
+        options["style"] = learned_style(learning, frames_of_photos(paths))
     with only_python_on_stderr(), progress("stylizing") as advance:
-        done = stylize_images_on_farm(photos, output, ray=ray, progress=advance, **options)
+        done = stylize_images_on_farm(paths, output, ray=ray, progress=advance, **options)
     counts = [f"{output or done.folder}: {quantity(done.done, 'photo')}"]
     counts += [f"{done.kept} kept"] if done.kept else []
     counts += [f"{done.failed} failed, see {done.failures}"] if done.failed else []

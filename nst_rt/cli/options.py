@@ -46,57 +46,6 @@ def add_style_arguments(parser: argparse.ArgumentParser, *, over_time: bool = Fa
     )
 
 
-def add_learning_arguments(parser: argparse.ArgumentParser, content: str) -> None:
-    """Add the options of a style that is learned from a style image.
-
-    Args:
-        parser: parser of a verb.
-        content: what it is learned on.
-    """
-    request = "nst_rt.learning.request"
-    group = parser.add_argument_group("a style image instead of a style")
-    add = group.add_argument
-    add(
-        "--style-image",
-        metavar="FILE",
-        help=f"image whose style to learn, within minutes, on {content}; several: "
-        "a.jpg=0.7,b.jpg=0.3. The next time it is known",
-    )
-    add(
-        "--minutes",
-        type=float,
-        metavar="M",
-        help="minutes to learn, also if the style is known already (default: until it gets no "
-        f"better, at most {constant('nst_rt.infer.learning.learn:MOST_MINUTES'):g})",
-    )
-    add(
-        "--photos",
-        metavar="P",
-        help="further photos to learn on: a folder, a zip archive or a list",
-    )
-    add(
-        "--style-size",
-        type=int,
-        metavar="PX",
-        help="long side of the style image, pixels; more makes larger strokes (default: "
-        f"{constant(f'{request}:STYLE_SIZE')})",
-    )
-    add(
-        "--style-weight",
-        type=float,
-        metavar="W",
-        help="weight of the style against the content (default: "
-        f"{constant(f'{request}:STYLE_WEIGHT'):g})",
-    )
-    add(
-        "--from",
-        dest="start_from",
-        metavar="S",
-        help="style or model file to start from (default: the gallery's most similar style)",
-    )
-    add("--save-style", metavar="FILE", help="write what was learned as a model file, too")
-
-
 def style_images_by_name(given: Sequence[str]) -> str | dict[str, str]:
     """One style image, or several by name: FILE, whose stem is the name, or NAME=FILE."""
 

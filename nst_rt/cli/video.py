@@ -6,6 +6,7 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nst_rt.cli.learning import add_learning_arguments, learned_style, preview_of, take_learning
 from nst_rt.cli.mistakes import (
     check_inputs,
     check_suffix,
@@ -52,6 +53,7 @@ EXAMPLES = (
     "film.mkv --start 1:30 --end 2:00 --resume",
     "*.mp4 -o stylized/ --codec hevc",
     "films/ -o stylized/ --ray auto --resume",
+    "film.mp4 --style-image painting.jpg --minutes 5",
 )
 DEFAULTS_OF = "nst_rt.infer.video.convert:stylize_video"
 
@@ -135,6 +137,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     add_style_arguments(p, over_time=True)
     add_backend_arguments(p)
     add_overwrite(p)
+    add_learning_arguments(p, "frames from all over the video")
 
 
 def _by_codec(name: str) -> str:
@@ -157,6 +160,7 @@ def run(source: list[str], output: str | None = None, **options: Any) -> Report:
         from nst_rt.infer.video import default_output
     if output is None:
         output = str(default_output(sources[0], **_naming(options)))
+    options |= preview_of(options, output)
     report = _converted(sources[0], output, options)
     return replace(report, beside=output == _STDIO)
 
@@ -196,10 +200,12 @@ def _several(sources: list[str], output: str | None, options: dict[str, Any]) ->
         from nst_rt.infer.video import ConversionSettings, has_conversion
 
     targets = _targets(sources, output, _naming(options))
+    resume, overwrite = (bool(options.get(name)) for name in ("resume", "overwrite"))
+    learning = take_learning(options, output, overwrite=overwrite)
     of_styles = options.keys() - {"ray", *(field.name for field in fields(ConversionSettings))}
     style_settings = {name: options.pop(name) for name in of_styles}
-    resume, overwrite = (bool(options.get(name)) for name in ("resume", "overwrite"))
     settings = _recorded({**style_settings, **options})
+    settings |= {"style_image": learning.request.key} if learning else {}
     any_made = any(target.exists() for target in targets.values())
     replaces = output is not None and any_made and overwrite and not resume
     # Without either option, existing videos stay, and so does the record of their settings.
@@ -214,6 +220,10 @@ def _several(sources: list[str], output: str | None, options: dict[str, Any]) ->
         if not (resume and target.exists() and not has_conversion(target))
     }
     kept = len(targets) - len(wanted)
+    if learning and wanted:
+        from nst_rt.infer.video.learned import frames_of_videos
+
+        style_settings["style"] = learned_style(learning, frames_of_videos([*wanted]))
     make = _on_farm if "ray" in options else _one_by_one
     try:
         for name, made in make(wanted, style_settings, options) if wanted else ():
@@ -348,7 +358,12 @@ def _is_folder(output: str) -> bool:
 
 def _naming(options: dict[str, Any]) -> dict[str, Any]:
     """The options that default names of outputs depend on."""
-    return {name: options[name] for name in ("style", "strength") if name in options}
+    naming = {name: options[name] for name in ("style", "strength") if name in options}
+    if "style_image" in options:
+        from nst_rt.learning.request import style_name
+
+        naming["style"] = {style_name(options["style_image"]): 1.0}
+    return naming
 
 
 def _targets(sources: list[str], output: str | None, naming: dict[str, Any]) -> dict[str, Path]:

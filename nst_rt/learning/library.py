@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,10 +66,8 @@ class Library:
             return None
         model = self._read(file)
         if model is not None:
-            try:
+            with suppress(OSError):  # a folder that cannot be written to
                 file.touch()  # the most recently used one now
-            except OSError:
-                pass  # a folder that cannot be written to
         return model
 
     def keep(self, key: str, model: StyleModel) -> Path | None:
@@ -99,10 +98,8 @@ class Library:
             return StyleModel.load(file)
         except (StyleTransferError, OSError) as error:
             logger.warning("a learned style cannot be read and is removed: %s", error)
-            try:
+            with suppress(OSError):
                 file.unlink()
-            except OSError:
-                pass
             return None
 
     def _files(self) -> list[Path]:

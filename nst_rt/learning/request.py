@@ -91,8 +91,7 @@ class LearningRequest:
         """
         weighted = _weighted(style_image)
         images = tuple(_loaded(image) for image, _ in weighted)
-        total = normalized_weights({str(i): weight for i, (_, weight) in enumerate(weighted)})
-        weights = tuple(total.values())
+        weights = _normalized(weighted)
         name = _name([image for image, _ in weighted], weights)
         return cls(name, images, weights, str(start_from), style_size, style_weight)
 
@@ -119,6 +118,21 @@ class LearningRequest:
     def tensors(self) -> list[Tensor]:
         """The style images, each of shape (1, 3, H, W), RGB in [0, 1]."""
         return [as_image(image, "style_image") for image in self.images]
+
+
+def style_name(style_image: StyleImages) -> str:
+    """The name that a style gets that is learned from style images, from the names of their files.
+
+    Raises:
+        InputError: a text of another form, or weights that are negative or all 0.
+    """
+    weighted = _weighted(style_image)
+    return _name([image for image, _ in weighted], _normalized(weighted))
+
+
+def _normalized(weighted: Sequence[tuple[ImageSource, float]]) -> tuple[float, ...]:
+    weights = {str(number): weight for number, (_, weight) in enumerate(weighted)}
+    return tuple(normalized_weights(weights).values())
 
 
 def _weighted(style_image: StyleImages) -> list[tuple[ImageSource, float]]:

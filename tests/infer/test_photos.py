@@ -1,6 +1,4 @@
-import base64
 import errno
-import io
 import os
 import zipfile
 from functools import partial
@@ -15,7 +13,6 @@ from nst_rt.errors import InputError, OutputExistsError, PartialResultError
 from nst_rt.images.convert import tensor_to_frame
 from nst_rt.images.io import Frame, load_image, save_image
 from nst_rt.infer import photos
-from nst_rt.infer.blend import StyleSet
 from nst_rt.infer.frame_stylizer import FrameStylizer
 from nst_rt.infer.postprocess import split
 from nst_rt.infer.stability.stabilizer import Stabilizer

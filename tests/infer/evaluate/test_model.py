@@ -185,7 +185,7 @@ def test_pan_error_is_left_out_without_scikit_image(
         raise ModuleNotFoundError(package)
 
     monkeypatch.setattr(evaluate, "pan_photos", pan_photos)
-    monkeypatch.setattr(demo, "resources", SimpleNamespace(files=missing))
+    monkeypatch.setattr(packaged, "resources", SimpleNamespace(files=missing))
     found = quick()
     assert found.styles["night"].pan is None
     assert found.styles["night"].objective > 0

@@ -18,9 +18,9 @@ from nst_rt.cli.mistakes import expanded, kind_of, with_negative_values
 from nst_rt.errors import InputError
 from nst_rt.gallery import gallery_style_names
 from nst_rt.infer.live.camera import DEFAULT_SIZE
-from nst_rt.infer.style_sheet import SHEET_CELL
 from nst_rt.infer.stability.stabilizer import DEFAULT_STABILITY
 from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize
+from nst_rt.infer.style_sheet import SHEET_CELL
 from nst_rt.infer.timeline import DEFAULT_FADE
 from nst_rt.infer.video.request import SEGMENT
 from nst_rt.models.style_model import StyleModel, gallery_files

@@ -1,0 +1,115 @@
+"""What verbs share that can learn a style from a style image."""
+
+import argparse
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nst_rt.cli.options import constant
+from nst_rt.cli.report import progress
+
+if TYPE_CHECKING:
+    from nst_rt.images.io import Frame
+    from nst_rt.infer.learning.learn import Learning
+    from nst_rt.models.style_model import StyleModel
+
+# The options of `add_learning_arguments`.
+LEARNING = (
+    "style_image",
+    "minutes",
+    "photos",
+    "style_size",
+    "style_weight",
+    "start_from",
+    "save_style",
+)
+
+
+def preview_of(options: Mapping[str, Any], output: str | None) -> dict[str, Any]:
+    """The option `preview` of a style that is learned: an image beside the output, on a terminal.
+
+    Without a terminal, nobody would be told of it.
+    """
+    if "style_image" not in options or not sys.stderr.isatty():
+        return {}
+    folder = (
+        Path(output or ".").parent if output and not Path(output).is_dir() else Path(output or ".")
+    )
+    return {"preview": str(folder / "learning.jpg")} if folder.is_dir() else {}
+
+
+def add_learning_arguments(parser: argparse.ArgumentParser, content: str) -> None:
+    """Add the options of a style that is learned from a style image.
+
+    Args:
+        parser: parser of a verb.
+        content: what it is learned on.
+    """
+    request = "nst_rt.learning.request"
+    group = parser.add_argument_group("a style image instead of a style")
+    add = group.add_argument
+    add(
+        "--style-image",
+        metavar="FILE",
+        help=f"image whose style to learn, within minutes, on {content}; several: "
+        "a.jpg=0.7,b.jpg=0.3. The next time it is known",
+    )
+    add(
+        "--minutes",
+        type=float,
+        metavar="M",
+        help="minutes to learn, also if the style is known already (default: until it gets no "
+        f"better, at most {constant('nst_rt.infer.learning.learn:MOST_MINUTES'):g})",
+    )
+    add(
+        "--photos",
+        metavar="P",
+        help="further photos to learn on: a folder, a zip archive or a list",
+    )
+    add(
+        "--style-size",
+        type=int,
+        metavar="PX",
+        help="long side of the style image, pixels; more makes larger strokes (default: "
+        f"{constant(f'{request}:STYLE_SIZE')})",
+    )
+    add(
+        "--style-weight",
+        type=float,
+        metavar="W",
+        help="weight of the style against the content (default: "
+        f"{constant(f'{request}:STYLE_WEIGHT'):g})",
+    )
+    add(
+        "--from",
+        dest="start_from",
+        metavar="S",
+        help="style or model file to start from (default: the gallery's most similar style)",
+    )
+    add("--save-style", metavar="FILE", help="write what was learned as a model file, too")
+
+
+def take_learning(
+    options: dict[str, Any], output: str | None, *, overwrite: bool = False
+) -> "Learning | None":
+    """The style image to learn, if there is one; its options are removed from `options`.
+
+    Raises:
+        InputError: it cannot be used, or a style is given as well.
+    """
+    from nst_rt.infer.learning.learn import learning_for
+
+    given = {name: options.pop(name) for name in LEARNING if name in options}
+    given |= preview_of(given, output)
+    image = given.pop("style_image", None)
+    style = options.get("style")
+    return learning_for(style, None, image, given, overwrite=overwrite)  # type: ignore[arg-type]
+
+
+def learned_style(learning: "Learning", frames: "Iterable[Frame]") -> "StyleModel":
+    """Learn a style on frames, with a progress bar."""
+    from nst_rt.infer.learning.learn import learned
+
+    with progress("learning") as advance:
+        return learned(learning, frames, progress=advance)
