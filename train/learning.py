@@ -178,6 +178,8 @@ class Learner:
         }
         self._one = torch.ones(1, 1, device=self._device)
         self.crops, self.seconds = 0, 0.0
+        self._best = self._settling = math.inf
+        self._settling_crops = 0
         self.restart(known)
 
     def restart(self, known: StyleModel | None = None) -> None:

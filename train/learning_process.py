@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import time
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 
@@ -54,7 +54,7 @@ class _Process:
     """The learner, and what it was told."""
 
     def __init__(
-        self, begin: Begin, messages: "queue.SimpleQueue[object]", output: BinaryIO
+        self, begin: Begin, messages: "queue.SimpleQueue[object]", output: IO[bytes]
     ) -> None:
         if begin.niceness and hasattr(os, "nice"):
             os.nice(begin.niceness)

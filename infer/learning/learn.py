@@ -16,7 +16,7 @@ from nst_rt.infer.learning.content import frames_of_photos, with_photos
 from nst_rt.infer.learning.process import LearningProcess
 from nst_rt.infer.timeline import style_label
 from nst_rt.learning.library import Library
-from nst_rt.learning.messages import Begin, Figures, Update
+from nst_rt.learning.messages import Begin, Update
 from nst_rt.learning.request import (
     GALLERY,
     STYLE_SIZE,
@@ -179,7 +179,7 @@ def learned(
     else:
         assert known is not None
         model = known
-        logger.info("%s: known already (%s)", model.style_names[0], described(model))
+        logger.info("%s: known already (%s)", model.style_names[0], summary(model))
     if learning.save_style is not None:
         model.save(learning.save_style, overwrite=True)
     return model
@@ -212,7 +212,7 @@ def learning_for(
             raise InputError(f"`{given[0]}` needs `style_image`")
         return None
     if style is not default and style != default:
-        raise InputError("give either `style` or `style_image`; `start_from` says where to start")
+        raise InputError("give either `style` or `style_image`, not both")
     return Learning.of(style_image, overwrite=overwrite, **_given(options))
 
 
@@ -283,7 +283,7 @@ def _learn(
         raise InterruptedWorkError(
             f"interrupted: what was learned of {request.name} is kept; the same command goes on"
         )
-    logger.info("learned %s: %s", request.name, described(model))
+    logger.info("learned %s: %s", request.name, summary(model))
     return model
 
 
@@ -324,15 +324,6 @@ class _Feeder:
 def _note(update: Update, preview: Path | str | None) -> str:
     note = f"learning: {update.crops} crops, {update.rate:.1f} per second"
     return note + (f"; preview in {preview}" if preview is not None else "")
-
-
-def described(model: StyleModel) -> str:
-    """How a style was learned, in a line."""
-    record = model.training
-    figures = record.get("figures")
-    described = f"{record['crops']} crops in {record['seconds']:.0f} s"
-    described += f", from {record['start_from']}"
-    return described + (f"; {Figures(**figures)}" if figures else "")
 
 
 def _write_preview(file: Path | str | None, image: Image | None) -> None:

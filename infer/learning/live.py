@@ -13,9 +13,9 @@ from nst_rt.errors import InputError
 from nst_rt.images.io import Frame
 from nst_rt.infer.blend import StyleSet
 from nst_rt.infer.learning.content import with_photos
-from nst_rt.infer.learning.learn import COMPLETE, Learning, described
+from nst_rt.infer.learning.learn import COMPLETE, Learning
 from nst_rt.infer.learning.process import LearningError, LearningProcess
-from nst_rt.learning.library import Library
+from nst_rt.learning.library import Library, summary
 from nst_rt.learning.messages import Begin, Command, Update
 from nst_rt.models.style_model import StyleModel
 
@@ -135,7 +135,7 @@ class LiveLearning:
             if self._model is not None and self.crops:
                 # Not complete: the next session goes on.
                 self._keep(self._model, complete=False)
-                logger.info("learned %s: %s", self.name, described(self._model))
+                logger.info("learned %s: %s", self.name, summary(self._model))
 
     def __str__(self) -> str:
         """The state in a few words, for a status line."""
@@ -197,7 +197,7 @@ class LiveLearning:
             self._end()
             if self._model is not None:
                 self._keep(self._model, complete=True)
-                logger.info("learned %s: %s", self.name, described(self._model))
+                logger.info("learned %s: %s", self.name, summary(self._model))
             self.state = "learned"
 
     def _take(self, model: StyleModel) -> None:

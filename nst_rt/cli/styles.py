@@ -1,4 +1,4 @@
-"""List the styles that ship, or stylize a photo with each of them on one contact sheet."""
+"""List the styles that ship and those that were learned, or show a photo in those that ship."""
 
 import argparse
 from pathlib import Path
@@ -9,7 +9,7 @@ from nst_rt.cli.options import add_overwrite
 from nst_rt.cli.report import Report, loading, progress, table_text
 from nst_rt.errors import InputError
 
-SHORT = "list the styles that ship"
+SHORT = "list the styles"
 EXAMPLES = ("", "photo.jpg -o sheet.png")
 DEFAULTS_OF = "nst_rt.infer.style_sheet:style_sheet"
 
@@ -23,11 +23,12 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
 
 
 def run(*, photo: str | None = None, **options: Any) -> Report:
-    """List the styles that ship, or stylize a photo with each of them on one contact sheet."""
+    """List the styles that ship and those that were learned, or show a photo in those that ship."""
     if photo is not None:
         return _sheet(photo, **options)
     if options:
         raise InputError(f"`{next(iter(options))}` needs a photo: nst-rt styles PHOTO -o SHEET")
+    from nst_rt.learning.library import Library
     from nst_rt.models.style_model import StyleModel, gallery_files
 
     columns = ("name", "title", "artist", "year", "license")
@@ -37,7 +38,14 @@ def run(*, photo: str | None = None, **options: Any) -> Report:
         for style in StyleModel.load(file).styles
     }
     rows = [list(fact.values())[:-1] for fact in facts.values()]
-    return Report(table_text(columns[:-1], rows), facts)
+    text = table_text(columns[:-1], rows)
+    learned = list(Library())
+    if learned:
+        cells = [[style.name, style.summary] for style in learned]
+        text += f"\n\nlearned, files in {Library().folder}:\n"
+        text += table_text(("name", "how"), cells)
+    facts |= {str(s.file): {"name": s.name, "learned": dict(s.record)} for s in learned}
+    return Report(text, facts)
 
 
 def _sheet(

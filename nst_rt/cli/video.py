@@ -358,7 +358,9 @@ def _is_folder(output: str) -> bool:
 
 def _naming(options: dict[str, Any]) -> dict[str, Any]:
     """The options that default names of outputs depend on."""
-    naming = {name: options[name] for name in ("style", "strength") if name in options}
+    naming: dict[str, Any] = {
+        name: options[name] for name in ("style", "strength") if name in options
+    }
     if "style_image" in options:
         from nst_rt.learning.request import style_name
 

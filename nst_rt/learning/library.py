@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 from platformdirs import user_data_path
 
 from nst_rt.errors import StyleTransferError
+from nst_rt.learning.messages import Figures
 from nst_rt.models.style_model import SUFFIX, StyleModel
 
 logger = logging.getLogger(__name__)
@@ -36,9 +37,22 @@ class LearnedStyle:
         return self.model.style_names[0]
 
     @property
-    def record(self) -> Any:
+    def record(self) -> Mapping[str, Any]:
         """How it was learned, see `nst_rt.train.learning`."""
         return self.model.training
+
+    @property
+    def summary(self) -> str:
+        """How it was learned, in a line."""
+        return summary(self.model)
+
+
+def summary(model: StyleModel) -> str:
+    """How a learned style was learned, in a line."""
+    record = model.training
+    text = f"{record['crops']} crops in {record['seconds']:.0f} s, from {record['start_from']}"
+    figures = record.get("figures")
+    return text + (f"; {Figures(**figures)}" if figures else "")
 
 
 class Library:

@@ -4,7 +4,7 @@ import pickle
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from enum import Enum
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from nst_rt.learning.request import Image, LearningRequest
 from nst_rt.models.style_model import StyleModel
@@ -91,7 +91,7 @@ class Failure:
     reason: str
 
 
-def send(message: object, pipe: BinaryIO) -> None:
+def send(message: object, pipe: IO[bytes]) -> None:
     """Write a message.
 
     Raises:
@@ -101,7 +101,7 @@ def send(message: object, pipe: BinaryIO) -> None:
     pipe.flush()
 
 
-def received(pipe: BinaryIO) -> Iterator[Any]:
+def received(pipe: IO[bytes]) -> Iterator[Any]:
     """Messages until the other end is closed.
 
     Only ever read from a process that this one started, or that started it: pickles run code.
