@@ -15,7 +15,7 @@ from nst_rt.images.io import Frame, save_image
 from nst_rt.infer.learning.content import frames_of_photos, with_photos
 from nst_rt.infer.learning.process import LearningProcess
 from nst_rt.infer.timeline import style_label
-from nst_rt.learning.library import Library
+from nst_rt.learning.library import Library, summary
 from nst_rt.learning.messages import Begin, Update
 from nst_rt.learning.request import (
     GALLERY,

@@ -41,9 +41,9 @@ def run(*, photo: str | None = None, **options: Any) -> Report:
     text = table_text(columns[:-1], rows)
     learned = list(Library())
     if learned:
-        cells = [[style.name, style.summary] for style in learned]
-        text += f"\n\nlearned, files in {Library().folder}:\n"
-        text += table_text(("name", "how"), cells)
+        cells = [[style.name, style.summary, style.file.name] for style in learned]
+        text += f"\n\nlearned from style images, in {Library().folder}:\n"
+        text += table_text(("name", "how", "file"), cells)
     facts |= {str(s.file): {"name": s.name, "learned": dict(s.record)} for s in learned}
     return Report(text, facts)
 
