@@ -19,7 +19,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from nst_rt.devices import fast_dtype, torch_device
 from nst_rt.errors import NotFiniteError
-from nst_rt.images.convert import frame_to_tensor, resize_to, tensor_to_frame
+from nst_rt.images.convert import Frame, frame_to_tensor, resize_to, tensor_to_frame
 from nst_rt.images.style_image import prepared_style_image
 from nst_rt.learning.library import KEY
 from nst_rt.learning.messages import Figures
@@ -63,12 +63,17 @@ class Images:
 
     Args:
         seed: of what is random.
+
+    Attributes:
+        training: images to learn on, shape (1, 3, H, W), RGB in [0, 1].
+        aside: images to judge by, likewise.
+        seen: number of images so far.
     """
 
     def __init__(self, seed: int = 0) -> None:
         self.training: list[Tensor] = []
         self.aside: list[Tensor] = []
-        self._seen = 0
+        self.seen = 0
         self._random = np.random.default_rng(seed)
 
     def add(self, image: Image) -> bool:
@@ -77,8 +82,8 @@ class Images:
         When there are many, it takes the place of one of them.
         """
         tensor = frame_to_tensor(image[..., ::-1])
-        self._seen += 1
-        if self._seen % _EVERY == 2 and len(self.aside) < _ASIDE:
+        self.seen += 1
+        if self.seen % _EVERY == 2 and len(self.aside) < _ASIDE:
             self.aside.append(tensor)
             return True
         if len(self.training) < _KEPT:
@@ -310,8 +315,10 @@ class Learner:
         )
         photos = [tensor_to_frame(image) for image in images[:2]]
         pans = [photo for photo in photos if min(photo.shape[:2]) >= CROP]
-        steady = pan_error(lambda f: tensor_to_frame(self._stylized(frame_to_tensor(f))), pans)
-        return Figures(bold.strokes, bold.contrast, bold.chroma, steady.relative)
+        pan = None
+        if pans:  # smaller ones would be enlarged too much
+            pan = pan_error(self._stylized_frame, pans).relative
+        return Figures(bold.strokes, bold.contrast, bold.chroma, pan)
 
     @property
     def _averaged(self) -> TransformerNet:
@@ -324,6 +331,9 @@ class Learner:
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._low):
             stylized: Tensor = self._averaged(image.to(self._device), self._one)
         return stylized.float().cpu().clamp(0, 1)
+
+    def _stylized_frame(self, frame: Frame) -> Frame:
+        return tensor_to_frame(self._stylized(frame_to_tensor(frame)))
 
     def _total(self, network: nn.Module, crops: Tensor) -> Tensor:
         """The loss of crops (N, 3, S, S)."""

@@ -73,6 +73,9 @@ class _Process:
             if self._paused or self._finishing:
                 continue
             self._waiting = not learner.step()
+            if self._waiting:
+                self._send(useless=learner.images.seen)
+                continue
             now = time.monotonic()
             if now - self._judged_at >= self._interval:
                 self._report()

@@ -247,7 +247,7 @@ def _learn(
         try:
             started = kept = None
             while True:
-                update = process.wait(_POLL)
+                update, last = process.wait(_POLL), process.last
                 feeder.check()
                 now = time.monotonic()
                 if update is not None:
@@ -258,8 +258,9 @@ def _learn(
                         library.keep(request.key, update.model)
                         kept = now
                     _write_preview(learning.preview, update.preview)
+                if last is not None and feeder.is_done and last.useless == feeder.shown:
+                    raise InputError("there is nothing to learn on: all frames have a single color")
                 elapsed = 0.0 if started is None else now - started
-                last = process.last
                 if progress and last is not None:
                     progress(min(elapsed / limit, 1), 1, _note(last, learning.preview))
                 settled = last is not None and last.is_settled and feeder.is_done
@@ -294,19 +295,18 @@ class _Feeder:
         self._process, self._frames = process, frames
         self._stopped = threading.Event()
         self._error: Exception | None = None
-        self.is_done = False
+        self.is_done, self.shown = False, 0
         self._thread = threading.Thread(target=self._run, name="content", daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
-        shown = 0
         try:
             for frame in self._frames:
                 if self._stopped.is_set():
                     return
                 self._process.show(frame)
-                shown += 1
-            if not shown:
+                self.shown += 1
+            if not self.shown:
                 self._error = InputError("there is nothing to learn on: give `photos`")
         except Exception as error:  # raised where the result is waited for
             self._error = error

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -52,6 +53,7 @@ class LearningProcess:
         self.last: Update | None = None
         self.failure: LearningError | None = None
         self._on_update, self._on_failure = on_update, on_failure
+        self._waiting: deque[Update] = deque()
         self._changed = threading.Condition()
         self._sending = threading.Lock()
         self._told = tempfile.TemporaryFile()  # noqa: SIM115 - standard error, closed by `close`
@@ -84,17 +86,18 @@ class LearningProcess:
     def wait(self, seconds: float) -> Update | None:
         """The next update within so many seconds; None if there is none.
 
+        Without `on_update` only, which takes them all.
+
         Raises:
             LearningError: it could not go on.
         """
         with self._changed:
-            before = self.last
-            self._changed.wait_for(
-                lambda: self.last is not before or self.failure is not None, seconds
-            )
+            self._changed.wait_for(lambda: self._waiting or self.failure is not None, seconds)
+            if self._waiting:
+                return self._waiting.popleft()
             if self.failure is not None:
                 raise self.failure
-            return self.last if self.last is not before else None
+            return None
 
     def finish(self) -> Update | None:
         """Let it measure and send what it has learned; None if it does not answer."""
@@ -132,6 +135,8 @@ class LearningProcess:
                 return
             with self._changed:
                 self.last = message
+                if self._on_update is None:
+                    self._waiting.append(message)
                 self._changed.notify_all()
             if self._on_update is not None:
                 self._on_update(message)

@@ -6,7 +6,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from nst_rt.cli.learning import add_learning_arguments, learned_style, preview_of, take_learning
+from nst_rt.cli.learning import (
+    add_learning_arguments,
+    check_style_image,
+    learned_style,
+    preview_of,
+    take_learning,
+)
 from nst_rt.cli.mistakes import check_inputs, check_suffix, expanded, kind_of
 from nst_rt.cli.options import (
     add_backend_arguments,
@@ -92,6 +98,7 @@ def run(
     """Stylize photos: one, several, or whole folders and archives of them."""
     paths = expanded(paths)
     check_inputs(paths, "image")
+    check_style_image(options)
     if len(paths) == 1 and kind_of(paths[0]) == "image":  # a collection goes to a folder
         check_suffix(output, ".png")
     if ray is not None:

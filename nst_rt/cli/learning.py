@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nst_rt.cli.mistakes import check_inputs
 from nst_rt.cli.options import constant
 from nst_rt.cli.report import progress
 
@@ -88,6 +89,17 @@ def add_learning_arguments(parser: argparse.ArgumentParser, content: str) -> Non
         help="style or model file to start from (default: the gallery's most similar style)",
     )
     add("--save-style", metavar="FILE", help="write what was learned as a model file, too")
+
+
+def check_style_image(options: Mapping[str, Any]) -> None:
+    """Notice mistakes in `--style-image`, such as the name of a style, before PyTorch is imported.
+
+    Raises:
+        InputError: a missing file, or a file of another kind.
+    """
+    text = options.get("style_image")
+    if text is not None and ("=" not in text or Path(text).is_file()):
+        check_inputs([text], "image")
 
 
 def take_learning(

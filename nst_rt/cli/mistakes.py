@@ -47,7 +47,6 @@ _OPTIONS_MEANT = {
     "--epochs": ("--steps",),
     "--content": ("--style-image",),
 }
-_STYLIZING = ("image", "video", "webcam", "web")
 # Names of sizes -> width and height in pixels.
 _SIZES_MEANT = {
     "8k": (7680, 4320),
@@ -120,11 +119,6 @@ def option_meant(
         )
     if option is None:
         return f"unknown arguments: {' '.join(map(shown_source, arguments))}"
-    if option == "--style-image" and verb in _STYLIZING:
-        return (
-            "--style takes a trained style; for an image of your own: nst-rt optimize photo.jpg "
-            "--style-image FILE (minutes for an image), or nst-rt train --style-image FILE"
-        )
     known = options[verb]
     meant = [each for each in _OPTIONS_MEANT.get(option, ()) if each in known]
     longer = [each for each in known if each.startswith(f"{option}-")]

@@ -6,7 +6,13 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nst_rt.cli.learning import add_learning_arguments, learned_style, preview_of, take_learning
+from nst_rt.cli.learning import (
+    add_learning_arguments,
+    check_style_image,
+    learned_style,
+    preview_of,
+    take_learning,
+)
 from nst_rt.cli.mistakes import (
     check_inputs,
     check_suffix,
@@ -152,6 +158,7 @@ def _by_codec(name: str) -> str:
 def run(source: list[str], output: str | None = None, **options: Any) -> Report:
     """Stylize one or several video files."""
     sources = _sources(source)
+    check_style_image(options)
     if len(sources) == 1:
         check_suffix(output, ".mp4")
     if len(sources) > 1 or (output is not None and _is_folder(output)):

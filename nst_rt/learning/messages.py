@@ -72,6 +72,7 @@ class Update:
         figures: with the last update, if there was any image to measure them on.
         is_settled: whether the style no longer gets better; the process then waits.
         is_last: whether the process ends.
+        useless: number of images that it was shown, if all have a single color; it then waits.
     """
 
     crops: int
@@ -82,6 +83,7 @@ class Update:
     figures: Figures | None = None
     is_settled: bool = False
     is_last: bool = False
+    useless: int = 0
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from nst_rt.images.convert import resize
 from nst_rt.images.inputs import ImageSource, as_image, is_file
 from nst_rt.images.io import image_shape, load_image
 from nst_rt.images.style_image import SMALLEST, Vividness
-from nst_rt.models.style_model import Style, gallery_files, normalized_weights
+from nst_rt.models.style_model import Style, find_style, gallery_files, normalized_weights
 from nst_rt.resume import file_digest
 
 StyleImages = ImageSource | Sequence[ImageSource] | Mapping[str, float]
@@ -88,9 +88,12 @@ class LearningRequest:
         Raises:
             InputError: an image that cannot be read, is smaller than 64 px or has one color;
                 weights that are negative or all 0; a name, a size or a weight out of range.
+            UnknownNameError, StyleModelError: a `start_from` that is not a style.
         """
         weighted = _weighted(style_image)
         images = tuple(_loaded(image) for image, _ in weighted)
+        if start_from != GALLERY:
+            find_style(start_from)
         weights = _normalized(weighted)
         name = _name([image for image, _ in weighted], weights)
         return cls(name, images, weights, str(start_from), style_size, style_weight)

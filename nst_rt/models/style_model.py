@@ -263,8 +263,8 @@ def _read(path: Path, *, weights: bool = True) -> tuple[dict[str, str], dict[str
     except (SafetensorError, OSError) as error:
         if _is_image(path):
             raise StyleModelError(
-                f"{path}: an image, but `style` is a trained model; try: nst-rt optimize CONTENT "
-                f"--style-image {path}, or train it: nst-rt train --style-image {path}"
+                f"{path}: an image, but `style` is a trained model; `style_image` learns the style "
+                "of an image"
             ) from error
         # What is no model by its name either is a mistake, and not a damaged file.
         reason = f" ({error})" if path.suffix == SUFFIX else ""

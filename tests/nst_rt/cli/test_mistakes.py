@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,9 @@ def run(run: Run, two_styles: StyleModel) -> Run:
         Image.effect_noise((64, 48), 90).convert("RGB").save(name)
     write_clip(Path("film.mp4"), pts=range(0, 512 * 4, 512))
     Path("photos").mkdir()
+    swirls = Image.open(resources.files("nst_rt.assets.styles") / "swirls.jpg")
+    swirls.resize((100, 100)).save("art.jpg")
+    swirls.resize((40, 40)).save("tiny.jpg")
     for name in ("photo.jpg", "b.jpg"):
         shutil.copy(name, "photos")
     Path("films").mkdir()
@@ -75,13 +79,19 @@ MISTAKES = [
     ("webcam --size 720p", "1280x720"),
     ("image photo.jpg --stroke-size -2%", "--stroke-size must"),
     # A file for something else.
-    ("image photo.jpg --style painting.jpg", "nst-rt optimize CONTENT --style-image painting.jpg"),
-    ("image photo.jpg --style painting.jpg", "nst-rt train --style-image painting.jpg"),
-    ("video film.mp4 --style painting.jpg", "nst-rt optimize CONTENT --style-image painting.jpg"),
+    ("image photo.jpg --style painting.jpg", "--style-image learns"),
+    ("video film.mp4 --style painting.jpg", "--style-image learns"),
     ("image photo.jpg --style film.mp4", "nst-rt styles"),
-    ("image photo.jpg --style-image painting.jpg", "nst-rt optimize"),
-    ("video film.mp4 --style-image painting.jpg", "nst-rt train --style-image"),
-    ("webcam --style-image painting.jpg", "nst-rt train --style-image"),
+    ("image photo.jpg --style-image mine.safetensors", "--style mine.safetensors"),
+    ("video film.mp4 --style-image starry_night", "--style starry_night"),
+    ("image photo.jpg --style udnie --style-image art.jpg", "not both"),
+    ("image photo.jpg --style-image tiny.jpg", "too small"),
+    ("image photo.jpg --style-image art.jpg --style-size 9", "--style-size must"),
+    ("image photo.jpg --style-image art.jpg --minutes 0", "--minutes must"),
+    ("image photo.jpg --style-image art.jpg --photos photo.jpg", "--photos must"),
+    ("image photo.jpg --style-image art.jpg --save-style x.jpg", ".safetensors"),
+    ("video film.mp4 --style-image art.jpg --from udni", "'udnie'"),
+    ("image photo.jpg --minutes 3", "--style-image"),
     ("optimize photo.jpg --style udnie", "an option of image"),
     ("optimize photo.jpg --style udnie", "--style-image?"),
     ("image film.mp4", "nst-rt video film.mp4"),
@@ -334,7 +344,7 @@ UNITLESS = {
     *("content_layers", "style_layers"),
 }
 TEXTS = {"grid", "style_masks"}  # with readers of their own
-UNITS = "px|pixel|second|GB|MB|frame|photo|step|megapixel"
+UNITS = "px|pixel|second|minute|GB|MB|frame|photo|step|megapixel"
 
 
 def test_help_of_every_number_names_its_default_and_unit() -> None:
