@@ -61,7 +61,7 @@ def main() -> None:
         for frame in with_photos([tensor_to_frame(photo)], None):
             learner.images.add(frame[..., ::-1])
         style = load_image(file)
-        cells = [resize(style, SIZE)]
+        cells = {file.stem: resize(style, SIZE)}
         begin = time.perf_counter()
         paused = 0.0
         for mark in marks:
@@ -70,16 +70,15 @@ def main() -> None:
             measured = time.perf_counter()
             stylized, figures = measure(learner.model(), photo, others, style)
             save_image(stylized, options.output / f"{file.stem}_{mark:g}.jpg", overwrite=True)
-            cells.append(stylized)
             at = f"{mark:g} {unit}"
+            cells[at] = stylized
             print(
                 f"| {' | '.join([file.stem, start, at, str(learner.crops), *figures])} |",
                 flush=True,
             )
             paused += time.perf_counter() - measured
-        save_image(
-            contact_sheet(cells, columns=2), options.output / f"{file.stem}.jpg", overwrite=True
-        )
+        sheet = contact_sheet([*cells.values()], [*cells], columns=2)
+        save_image(sheet, options.output / f"{file.stem}.jpg", overwrite=True)
 
 
 def measure(
