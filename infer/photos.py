@@ -140,7 +140,13 @@ def stylize_images(
         raise OutputExistsError(
             f"{existing[0]}: exists already{more}; `overwrite` replaces, `resume` keeps"
         )
+    folder = folder_of(sources, out, label)
+    keeps, replaces = bool(existing) and resume, bool(existing) and not resume
     if wanted:
+        if keeps and folder is not None and has_record(folder):  # before minutes are spent
+            colors = PostProcessing(preserve_colors, compare)
+            settings = image_settings(label, colors, stroke_size, size, wanted.request.key)
+            record_folder(folder, settings, resume=True)
         style = learned(wanted, photo_frames([*outputs.values()]), progress=progress, device=device)
     loaded = load_frame_stylizer(
         style,
@@ -155,11 +161,9 @@ def stylize_images(
     )
     # Photos have nothing to stabilize.
     frame_stylizer = FrameStylizer(loaded.stylizer, post_processing=loaded.post_processing)
-    folder = folder_of(sources, out, label)
-    settings = image_settings(label, loaded.post_processing, stroke_size, size)
-    settings |= {"style image": wanted.request.key} if wanted else {}
+    key = wanted.request.key if wanted else None
+    settings = image_settings(label, loaded.post_processing, stroke_size, size, key)
     updates = resume and folder is not None and has_record(folder)
-    keeps, replaces = bool(existing) and resume, bool(existing) and not resume
     if folder is not None and len(outputs) > 1:
         try:
             record_folder(folder, settings, resume=keeps, replaces=replaces)
@@ -219,9 +223,17 @@ def image_settings(
     post_processing: PostProcessing,
     stroke_size: StrokeSize | str | float,
     size: int | None,
+    key: str | None = None,
 ) -> dict[str, object]:
-    """What decides how the outputs of a folder look, for its record."""
+    """What decides how the outputs of a folder look, for its record.
+
+    Args:
+        label: of the style.
+        post_processing, stroke_size, size: see `stylize_images`.
+        key: of what was learned, see `LearningRequest.key`; None for a style.
+    """
     return {
+        **({"style image": key} if key else {}),
         "style": label,
         "preserve_colors": post_processing.preserve_colors,
         "compare": post_processing.compare,
