@@ -23,6 +23,7 @@ from nst_rt.images.io import load_image, save_image
 from nst_rt.optimization.presets import PRESETS
 
 PEER = "pastiche"
+METHODS = [PEER, *(name for name in PRESETS if name != "training")]  # which is a preview
 
 
 def main() -> None:
@@ -31,7 +32,7 @@ def main() -> None:
     parser.add_argument("out", type=Path, metavar="OUT", help="folder")
     parser.add_argument("pairs", nargs="+", metavar="CONTENT:STYLE_IMAGE")
     parser.add_argument("--size", type=int, default=768)
-    parser.add_argument("--methods", nargs="+", default=[PEER, *PRESETS])
+    parser.add_argument("--methods", nargs="+", default=METHODS)
     parser.add_argument(
         "--steps", nargs="*", default=[], metavar="METHOD=N", help="fewer than by default"
     )

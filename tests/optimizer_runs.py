@@ -27,6 +27,13 @@ KINDS: dict[str, dict[str, Any]] = {
     "noise": TWO_SCALES | {"init": "noise", "seed": 7},
     "average": TWO_SCALES | {"preset": "multiscale", "min_size": 60},
     "luminance": TWO_SCALES | {"preserve_colors": "luminance"},
+    "training": {
+        "preset": "training",
+        "size": 96,
+        "style_size": 1000,
+        "min_size": 48,
+        "steps": [3, 3],
+    },
 }
 HOLD = 30  # number of frames that a timelapse shows its last image for
 OnIterate = Callable[[Iterate], None]

@@ -25,6 +25,7 @@ from nst_rt.learning.library import KEY
 from nst_rt.learning.messages import Figures
 from nst_rt.learning.request import GALLERY, Image, LearningRequest
 from nst_rt.losses import (
+    TRAINING_CONTENT_FOCUS,
     TRAINING_CONTENT_LAYERS,
     TRAINING_STYLE_LAYERS,
     TRAINING_TV_WEIGHT,
@@ -168,7 +169,7 @@ class Learner:
             content_weight=1.0,
             style_weight=request.style_weight,
             tv_weight=TRAINING_TV_WEIGHT,
-            content_focus=1.0,
+            content_focus=TRAINING_CONTENT_FOCUS,
             device=self._device,
         )
         prepared = [prepared_style_image(image, request.style_size) for image in self._style_images]

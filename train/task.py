@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 from nst_rt.errors import InputError, NotFiniteError
 from nst_rt.images.style_image import Crop, check_style_image, load_style_image
 from nst_rt.losses import (
+    TRAINING_CONTENT_FOCUS,
     TRAINING_CONTENT_LAYERS,
     TRAINING_STYLE_LAYERS,
     TRAINING_TV_WEIGHT,
@@ -110,7 +111,7 @@ class StyleTraining(L.LightningModule):
         content_weight: float = 1.0,
         style_weight: float = 4.0,
         tv_weight: float = TRAINING_TV_WEIGHT,
-        content_focus: float = 1.0,
+        content_focus: float = TRAINING_CONTENT_FOCUS,
         style_factors: dict[str, float] | None = None,
         style_ramp: float = 0.5,
         grid_weight: float = 3000.0,

@@ -29,6 +29,7 @@ EXAMPLES = (
     "photo.jpg --style-image art.jpg",
     "photo.jpg --style-image art.jpg -o out.png --size 768 --style-weight 20",
     "photo.jpg --style-image art.jpg --size 256 --grid style_weight=3,10,30",
+    "photo.jpg --style-image art.jpg --like-training --grid style_weight=4,8,16",
     "*.jpg --style-image night.jpg wave.jpg --blend 0.7,0.3 -o stylized",
     "--list pairs.csv",
 )
@@ -166,10 +167,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "folder)",
     )
     types = signature_types(DEFAULTS_OF)
+    preset = parser.add_mutually_exclusive_group()
     for name, (metavar, text) in _SETTINGS.items():
         kind = types[name]
+        to = preset if name == "preset" else parser
         optional: Any = {"nargs": "?", "const": "luminance"} if name == "preserve_colors" else {}
-        add(
+        to.add_argument(
             f"--{name.replace('_', '-')}",
             type=_READERS.get(kind, str),
             metavar=metavar or None,
@@ -177,6 +180,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             help=text,
             **optional,
         )
+    weight = shown(constant("nst_rt.learning.request:STYLE_WEIGHT"))
+    preset.add_argument(
+        "--like-training",
+        dest="preset",
+        action="store_const",
+        const="training",
+        help="short for --preset training: a preview of what a network would learn from the style "
+        f"image with --style-weight (default: {weight}) and --style-size",
+    )
     add(
         "--save-every",
         type=int,
@@ -209,6 +221,7 @@ def further_defaults() -> dict[str, Any]:
     rates = constant("nst_rt.optimization.presets:_LEARNING_RATES")
     return {
         **signature_defaults("nst_rt.optimization.presets:OptimizerSettings"),
+        "style_size": constant("nst_rt.learning.request:STYLE_SIZE"),
         "learning_rate": ", ".join(f"{shown(rate)} for {name}" for name, rate in rates.items()),
     }
 
@@ -289,10 +302,19 @@ _SETTINGS: Mapping[str, tuple[str, str]] = {
         "VGG19 layers of the style loss, with weights (1 without); Keras' names are also accepted",
     ),
     "pooling": ("", "how VGG19 reduces its feature maps"),
-    "init": ("I", "start from content, style, noise or an image file"),
+    "init": (
+        "I",
+        "start from content, recolored (content in the style image's colors), style, noise or an "
+        "image file",
+    ),
     "seed": ("N", "seed of the noise that --init noise starts from"),
     "blend": ("W,W,...", "weight of each style image (default: equal)"),
     "style_scale": ("X", "size of the strokes, 1 for that of the style image at the result's size"),
+    "style_size": (
+        "PX",
+        "with --like-training: long side of the style image as it would be learned, pixels; more "
+        "makes larger strokes",
+    ),
     "preserve_colors": (
         "",
         "keep the colors of the content image (luminance, also without a value), or give them to "

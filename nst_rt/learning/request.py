@@ -28,7 +28,7 @@ Image = npt.NDArray[np.uint8]
 GALLERY = "gallery"  # stands for the style of the gallery whose style image is most similar
 STYLE_SIZE = 512  # long side of style images, pixels
 STYLE_WEIGHT = 8.0  # as in train/configs/new_style.yaml
-_SIZES = (128, 1024)  # range of `style_size`, pixels
+STYLE_SIZES = (128, 1024)  # range of `style_size`, pixels
 _VERSION = 1  # of the recipe, see `nst_rt.train.learning`
 _PLAIN = 2 / 255  # standard deviation of an image of one color
 
@@ -60,7 +60,7 @@ class LearningRequest:
 
     def __post_init__(self) -> None:
         Style(self.name)  # raises for a name that a style cannot have
-        least, most = _SIZES
+        least, most = STYLE_SIZES
         if not least <= self.style_size <= most:
             raise InputError(
                 f"`style_size` must be from {least} to {most} pixels, not {self.style_size}"
@@ -177,11 +177,11 @@ def _loaded(image: ImageSource) -> Image:
     if is_file(image):
         height, width = image_shape(image)
         _check_size(shown, height, width)
-        tensor = load_image(image, size=min(max(height, width), _SIZES[1]))
+        tensor = load_image(image, size=min(max(height, width), STYLE_SIZES[1]))
     else:
         tensor = as_image(image, "style_image")
         _check_size(shown, tensor.shape[-2], tensor.shape[-1])
-        tensor = resize(tensor, min(max(tensor.shape[-2:]), _SIZES[1]))
+        tensor = resize(tensor, min(max(tensor.shape[-2:]), STYLE_SIZES[1]))
     if Vividness.of(tensor).deviation < _PLAIN:
         raise InputError(f"{shown}: has the same brightness everywhere, so there is no style in it")
     levels = tensor[0].permute(1, 2, 0).mul(255).round().to(torch.uint8)

@@ -18,6 +18,7 @@ from nst_rt.images.color import luminance, match_colors, match_luminance, with_l
 from nst_rt.images.convert import resize, resize_to, scaled_shape
 from nst_rt.images.inputs import ImageSource, as_image, is_file
 from nst_rt.images.io import image_shape, load_picture
+from nst_rt.images.style_image import load_style_image, prepared_style_image
 from nst_rt.optimization.masks import load_labels, matching_label, parse_color, resized_mask
 
 TensorOrFile = Tensor | Path | str
@@ -166,6 +167,7 @@ def load_scene(
     size: int,
     blend: Sequence[float] | None = None,
     style_scale: float = 1.0,
+    style_size: int | None = None,
     preserve_colors: PreserveColors | None = None,
     content_mask: Path | str | None = None,
     style_masks: Sequence[Path | str] | None = None,
@@ -173,13 +175,15 @@ def load_scene(
 ) -> Scene:
     """Read content image, style images and masks; the arguments are those of `Optimization`.
 
-    Tensors are of shape (1, 3, H, W), float32, RGB in [0, 1].
+    With a `style_size`, style images are prepared at this size before they are scaled. Tensors
+    are of shape (1, 3, H, W), float32, RGB in [0, 1].
 
     Raises:
         InputError: an input that cannot be used.
     """
     original = image = _image(content, size)
-    style_images = [_image(style, max(round(size * style_scale), 1)) for style in styles]
+    scaled = max(round(size * style_scale), 1)
+    style_images = [_style_image(style, scaled, style_size) for style in styles]
     if preserve_colors == "luminance":
         luma = luminance(image)
         image = luma.expand(-1, 3, -1, -1)
@@ -203,7 +207,7 @@ def load_scene(
         regions,
         None if cover is None or cover.min() == 1 else cover,
         original if preserve_colors == "luminance" else None,
-        _init(init, image, style_images[0]),
+        _init(init, image, style_images, weights),
     )
 
 
@@ -211,6 +215,14 @@ def _image(source: TensorOrFile, size: int) -> Tensor:
     if isinstance(source, Tensor):
         return resize(source, size)
     return load_picture(source, size=size).image
+
+
+def _style_image(source: TensorOrFile, size: int, prepared_at: int | None) -> Tensor:
+    if prepared_at is None:
+        return _image(source, size)
+    if isinstance(source, Tensor):
+        return resize(prepared_style_image(source, prepared_at).image, size)
+    return resize(load_style_image(source, prepared_at).image, size)
 
 
 def _blend_weights(blend: Sequence[float] | None, count: int) -> Sequence[float]:
@@ -223,14 +235,22 @@ def _blend_weights(blend: Sequence[float] | None, count: int) -> Sequence[float]
     return blend
 
 
-def _init(init: TensorOrFile, content: Tensor, style: Tensor) -> Tensor | None:
+def _init(
+    init: TensorOrFile, content: Tensor, styles: Sequence[Tensor], weights: Sequence[float]
+) -> Tensor | None:
     if isinstance(init, Tensor):
         return _covering(init, content.shape[-2:])
     if init == "noise":
         return None
     if init == "content":
         return content
-    return _covering(style if init == "style" else load_picture(init).image, content.shape[-2:])
+    if init == "recolored":
+        recolored = [
+            match_colors(content, style) * (weight / sum(weights))
+            for style, weight in zip(styles, weights, strict=True)
+        ]
+        return torch.stack(recolored).sum(0).clamp(0, 1)
+    return _covering(styles[0] if init == "style" else load_picture(init).image, content.shape[-2:])
 
 
 def _covering(image: Tensor, shape: torch.Size) -> Tensor:

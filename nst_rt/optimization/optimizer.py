@@ -22,7 +22,12 @@ from nst_rt.models.vgg import Pooling, minimum_size
 from nst_rt.optimization.inputs import PreserveColors, load_scene, scene_shapes, tensor_or_file
 from nst_rt.optimization.lbfgs import ProjectedLBFGS
 from nst_rt.optimization.memory import plan_memory
-from nst_rt.optimization.presets import OptimizerName, PresetName, choose_settings
+from nst_rt.optimization.presets import (
+    WORKING_SIZE,
+    OptimizerName,
+    PresetName,
+    choose_settings,
+)
 from nst_rt.optimization.tiled_loss import TiledLoss
 from nst_rt.progress import Progress
 
@@ -99,7 +104,10 @@ class Optimization(Iterator[Iterate]):
         preset: settings to start from, see `nst_rt.optimization.presets`.
         size: long side of the result, pixels.
         blend: weight of each style image relative to the others; equal by default.
-        style_scale: size of the style images, and so of their strokes, relative to the result.
+        style_scale: size of the style images, and so of their strokes, relative to the result; not
+            with preset `training`.
+        style_size: with preset `training` only: long side of the style images in the training,
+            pixels, which sets the size of the strokes.
         preserve_colors: `luminance` keeps the content image's chroma; `match` gives the style
             images the content image's colors first; see `nst_rt.images.color`.
         content_mask: image file in which each region of the content image has one flat color.
@@ -142,6 +150,7 @@ class Optimization(Iterator[Iterate]):
         size: int = 512,
         blend: Sequence[float] | None = None,
         style_scale: float = 1.0,
+        style_size: int | None = None,
         preserve_colors: PreserveColors | None = None,
         content_mask: Path | str | None = None,
         style_masks: Sequence[Path | str] | None = None,
@@ -173,9 +182,17 @@ class Optimization(Iterator[Iterate]):
             content_weight=content_weight,
             style_weight=style_weight,
             tv_weight=tv_weight,
+            style_size=style_size,
             pooling=pooling,
             init=str(init) if is_file(init) else None,
         )
+        if settings.style_size is not None:
+            if style_scale != 1:
+                raise InputError(
+                    "`style_scale` is not for `preset` training, where `style_size` sets the size "
+                    "of the strokes"
+                )
+            style_scale = settings.style_size / WORKING_SIZE
         if not -(2**63) <= seed < 2**64:
             raise InputError(f"`seed` must fit into 64 bits, not {seed}")
         self._device = torch_device(device)
@@ -203,6 +220,7 @@ class Optimization(Iterator[Iterate]):
             content_weight=settings.content_weight,
             style_weight=settings.style_weight,
             tv_weight=settings.tv_weight,
+            content_focus=settings.content_focus,
             normalization=settings.normalization,
             weights=vgg_weights,
             pooling=settings.pooling,
@@ -215,6 +233,7 @@ class Optimization(Iterator[Iterate]):
             size=size,
             blend=blend,
             style_scale=style_scale,
+            style_size=settings.style_size,
             preserve_colors=preserve_colors,
             content_mask=content_mask,
             style_masks=style_masks,

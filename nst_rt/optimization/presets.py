@@ -6,10 +6,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from nst_rt.errors import InputError, UnknownNameError
-from nst_rt.losses import Normalization
+from nst_rt.learning.request import STYLE_SIZE, STYLE_SIZES, STYLE_WEIGHT
+from nst_rt.losses import (
+    TRAINING_CONTENT_FOCUS,
+    TRAINING_CONTENT_LAYERS,
+    TRAINING_STYLE_LAYERS,
+    TRAINING_TV_WEIGHT,
+    Normalization,
+)
 from nst_rt.models.vgg import Pooling
 
-PresetName = Literal["balanced", "gatys", "keras", "multiscale"]
+PresetName = Literal["balanced", "gatys", "keras", "multiscale", "training"]
 OptimizerName = Literal["lbfgs", "adam"]
 
 # The layers of Gatys et al. 2016, section 3.
@@ -22,6 +29,9 @@ STYLE_LAYERS: Mapping[str, float] = {
     "relu5_1": 1.0,
 }
 
+# Long side at which networks stylize with the default stroke size (`nst_rt.infer.strokes`), pixels.
+WORKING_SIZE = 1000
+
 # By optimizer, if it is not the preset's.
 _LEARNING_RATES: Mapping[str, float] = {"lbfgs": 1.0, "adam": 0.02}
 
@@ -33,12 +43,17 @@ def choose_settings(preset: str, **changes: Any) -> "OptimizerSettings":
 
     Raises:
         UnknownNameError: an unknown preset.
-        InputError: see `OptimizerSettings`.
+        InputError: see `OptimizerSettings`; or a `style_size` for a preset that has none.
     """
     if preset not in PRESETS:
         raise UnknownNameError("preset", preset, PRESETS)
     settings = PRESETS[preset]
     changes = {name: value for name, value in changes.items() if value is not None}
+    if "style_size" in changes and settings.style_size is None:
+        raise InputError(
+            f"`style_size` is for `preset` training; with {preset}, `style_scale` sets the size of "
+            "the strokes"
+        )
     optimizer = changes.get("optimizer", settings.optimizer)
     if optimizer != settings.optimizer and optimizer in _LEARNING_RATES:
         changes.setdefault("learning_rate", _LEARNING_RATES[optimizer])
@@ -52,9 +67,15 @@ class OptimizerSettings:
     Attributes:
         content_layers, style_layers: VGG19 layer -> weight.
         content_weight, style_weight, tv_weight: factors of the three terms.
+        content_focus: above 0, the content counts for less in even areas, see
+            `nst_rt.losses.detail_weights`.
+        style_size: long side of the style images if the result had 1000 px, the working size of
+            networks; they are prepared as in a training, see `nst_rt.images.style_image`. None for
+            style images as they are, at the result's size.
         normalization: of the terms, see `nst_rt.losses`.
         pooling: of VGG19: `max`, `average` or `l2`.
-        init: the image to start from: `content`, `style`, `noise`, or an image file.
+        init: the image to start from: `content`, `recolored` (the content image in the colors of
+            the style images), `style`, `noise`, or an image file.
         optimizer: `lbfgs` converges in the fewest steps, `adam` takes the least memory.
         learning_rate: of the optimizer, for pixels in [0, 1].
         betas, epsilon: of Adam.
@@ -66,7 +87,7 @@ class OptimizerSettings:
         scale_factor: ratio of the sizes of two successive scales.
 
     Raises:
-        InputError: an optimizer, a learning rate, steps or a size that cannot be used; losses and
+        InputError: an optimizer, a learning rate, steps or sizes that cannot be used; losses and
             VGG19 check the others.
     """
 
@@ -75,6 +96,8 @@ class OptimizerSettings:
     content_weight: float = 1.0
     style_weight: float = 10.0
     tv_weight: float = 1.0
+    content_focus: float = 0.0
+    style_size: int | None = None
     normalization: Normalization = "relative"
     pooling: Pooling = "max"
     init: str = "content"
@@ -97,6 +120,11 @@ class OptimizerSettings:
             raise InputError(f"`steps` must be positive, not {', '.join(map(str, self.steps))}")
         if self.min_size is not None and self.min_size < 1:
             raise InputError(f"`min_size` must be 1 pixel or more, not {self.min_size}")
+        least, most = STYLE_SIZES
+        if self.style_size is not None and not least <= self.style_size <= most:
+            raise InputError(
+                f"`style_size` must be from {least} to {most} pixels, not {self.style_size}"
+            )
 
     def schedule(self, size: int, smallest: float) -> list[tuple[int, int]]:
         """Long side in pixels and number of steps of each scale, coarsest first.
@@ -157,5 +185,19 @@ PRESETS: Mapping[str, OptimizerSettings] = {  # PresetName -> settings
         steps=(150, 60),
         min_size=128,
         scale_factor=math.sqrt(2),
+    ),
+    # The loss of trainings, in few steps: a preview of a network. Its style layers hardly see
+    # colors: from the content image, pixels would keep its palette, while networks have the style
+    # image's. One scale, since coarse ones bring shapes larger than those that networks make.
+    "training": OptimizerSettings(
+        content_layers=TRAINING_CONTENT_LAYERS,
+        style_layers=TRAINING_STYLE_LAYERS,
+        style_weight=STYLE_WEIGHT,
+        tv_weight=TRAINING_TV_WEIGHT,
+        content_focus=TRAINING_CONTENT_FOCUS,
+        style_size=STYLE_SIZE,
+        init="recolored",
+        steps=(50,),
+        min_size=None,
     ),
 }

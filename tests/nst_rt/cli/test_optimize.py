@@ -64,6 +64,10 @@ BAD: list[tuple[tuple[str, ...], str]] = [
     ((*BASIC, "--size", "1000000"), "1000000x1000000"),
     ((*BASIC, "--style-scale", "0"), "--style-scale"),
     ((*BASIC, "--preset", "balancd"), "'balanced'"),
+    ((*BASIC, "--preset", "gatys", "--like-training"), "--like-training.*--preset"),
+    ((*BASIC, "--like-training", "--style-scale", "2"), "--style-size"),
+    ((*BASIC, "--like-training", "--style-size", "2000"), "--style-size"),
+    ((*BASIC, "--style-size", "512"), "--preset training"),
     ((*BASIC, "--steps", "0"), "--steps"),
     ((*BASIC, "--steps", "1.5"), "--steps: .*'1.5'"),
     ((*BASIC, "--optimizer", "sgd"), "sgd"),
@@ -183,6 +187,7 @@ OPTIONS: dict[str, tuple[str | None, object]] = {
     "seed": ("-5", -5),
     "blend": ("1,2.5", [1.0, 2.5]),
     "style-scale": ("0.5", 0.5),
+    "style-size": ("300", 300),
     "preserve-colors": ("match", "match"),
     "content-mask": ("m.png", "m.png"),
     "style-masks": ("a.png,white", ["a.png", "white"]),
@@ -205,9 +210,10 @@ OPTIONS: dict[str, tuple[str | None, object]] = {
             {name.replace("-", "_"): value for name, (_, value) in OPTIONS.items()},
         ),
         (["--preserve-colors"], {"preserve_colors": "luminance"}),
+        (["--like-training"], {"preset": "training"}),
         ([], {}),
     ],
-    ids=["all", "preserve-colors", "none"],
+    ids=["all", "preserve-colors", "like-training", "none"],
 )
 def test_options_reach_the_library(
     run: Run, monkeypatch: pytest.MonkeyPatch, arguments: list[str], passed: dict[str, object]
@@ -272,6 +278,19 @@ def test_grid(run: Run, tmp_path: Path) -> None:
     assert width == 2 * 48
     assert 2 * (48 + 10) <= height <= 2 * (48 + 30)
     assert not list(tmp_path.glob("*partial*"))
+
+
+def test_like_training(run: Run) -> None:
+    arguments = ("content.png", *STYLE, "--like-training", "--size", 96, "--steps", 1)
+    sizes = ("--grid", "style_weight=4,8,16", "--grid", "style_size=400,600")
+    code, out, err = run(*arguments, *sizes, "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["images"] == 6
+    Path("list.csv").write_text(
+        "content,style_image,output,style_size\ncontent.png,swirls.jpg,a.png,300\n"
+    )
+    assert run("--list", "list.csv", *arguments[3:])[0] == 0
+    assert load_image("a.png").shape[-2:] == (96, 96)
 
 
 def test_list(run: Run, tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ from PIL import Image
 
 from nst_rt.errors import InputError
 from nst_rt.images.color import luminance, match_colors, match_luminance, with_luminance
+from nst_rt.images.convert import resize
 from nst_rt.images.io import load_image, save_image
+from nst_rt.images.style_image import load_style_image
 from nst_rt.optimization.inputs import Scene, load_scene, scene_shapes
 
 RED, BLUE, GREEN = "#ff0000", "#0000ff", "#00ff00"
@@ -279,6 +281,28 @@ def test_init_is_content_noise_or_the_cropped_style(coffee: Path, painting: Path
     assert init.shape == (1, 3, 64, 96)
     # The painting at 96 px is 77 px high.
     torch.testing.assert_close(init, load_image(painting, size=96)[..., 6:70, :])
+
+
+def test_recolored_init_has_the_colors_of_the_style_images(coffee: Path, painting: Path) -> None:
+    content, style = load_image(coffee, size=96), load_image(painting, size=96)
+    init = scene_of(coffee, painting, init="recolored").init
+    assert init is not None
+    torch.testing.assert_close(init, match_colors(content, style))
+    two = scene_of(coffee, painting, coffee, init="recolored", blend=[3, 1]).init
+    assert two is not None
+    torch.testing.assert_close(two, init * 0.75 + content * 0.25, atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize("as_tensor", [False, True])
+def test_style_size_prepares_style_images_as_a_training_does(
+    coffee: Path, painting: Path, tmp_path: Path, as_tensor: bool
+) -> None:
+    dull = save_image(load_image(painting) * 0.3 + 0.4, tmp_path / "dull.png")
+    source = load_image(dull) if as_tensor else dull
+    scene = load_scene(coffee, [source], size=96, style_scale=0.5, style_size=200)
+    learned = load_style_image(dull, 200)
+    assert learned.stretched
+    torch.testing.assert_close(scene.styles[0].image, resize(learned.image, 48))
 
 
 @pytest.mark.parametrize("shape", [(64, 96), (20, 200), (200, 20), (7, 7), (301, 300)])

@@ -12,8 +12,18 @@ from PIL import Image
 from torch import Tensor
 
 from nst_rt.errors import InputError, NotFiniteError, UnknownNameError, WeightsError
+from nst_rt.images.convert import resize
 from nst_rt.images.io import load_image
-from nst_rt.losses import gram_errors, gram_matrix
+from nst_rt.images.style_image import load_style_image
+from nst_rt.losses import (
+    TRAINING_CONTENT_FOCUS,
+    TRAINING_CONTENT_LAYERS,
+    TRAINING_STYLE_LAYERS,
+    TRAINING_TV_WEIGHT,
+    PerceptualLoss,
+    gram_errors,
+    gram_matrix,
+)
 from nst_rt.models.vgg import VGG19Features
 from nst_rt.optimization.inputs import TensorOrFile
 from nst_rt.optimization.optimizer import Iterate, Optimization, optimize
@@ -297,6 +307,26 @@ def test_mask_confines_a_style_to_its_region(photo: Tensor, painting: Path, tmp_
     assert change[52:].max() == 0
 
 
+@pytest.mark.slow
+def test_loss_of_preset_training_is_that_of_trainings(astronaut: Path, painting: Path) -> None:
+    settings = {"preset": "training", "size": 160, "style_size": 400, "style_weight": 3.0}
+    start = next(Optimization(astronaut, painting, **settings, dtype=torch.float32))
+    loss = PerceptualLoss(
+        content_layers=TRAINING_CONTENT_LAYERS,
+        style_layers=TRAINING_STYLE_LAYERS,
+        content_weight=1.0,
+        style_weight=3.0,
+        tv_weight=TRAINING_TV_WEIGHT,
+        content_focus=TRAINING_CONTENT_FOCUS,
+        dtype=torch.float32,
+    )
+    content = load_image(astronaut, size=160)
+    style = resize(load_style_image(painting, 400).image, 64)  # 400 px where the result has 1000
+    terms = loss(start.image, loss.content_target(content), loss.style_target(style))
+    for name in ("content", "style", "tv", "total"):
+        assert getattr(start, name) == pytest.approx(getattr(terms, name).item(), rel=1e-3)
+
+
 def test_noise_is_reproducible(photo: Tensor) -> None:
     one, same, other = (quick(photo, photo.flip(1), init="noise", seed=seed) for seed in (3, 3, 4))
     assert torch.equal(one[-1].image, same[-1].image)
@@ -316,6 +346,8 @@ def test_noise_is_reproducible(photo: Tensor) -> None:
         ({"content_layers": {"relu4_9": 1.0}}, UnknownNameError, "relu4_9"),
         ({"seed": 2**64}, InputError, "seed"),
         ({"init": "missing.png"}, InputError, "missing.png"),
+        ({"style_size": 512}, InputError, "training"),
+        ({"preset": "training", "style_scale": 2.0}, InputError, "style_scale"),
     ],
 )
 def test_bad_setting(

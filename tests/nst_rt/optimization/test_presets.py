@@ -1,3 +1,4 @@
+import inspect
 import math
 from dataclasses import replace
 from itertools import pairwise
@@ -5,10 +6,19 @@ from typing import Any, get_args
 
 import pytest
 
+from nst_rt.cli.options import signature_defaults
 from nst_rt.errors import InputError, UnknownNameError
+from nst_rt.infer.strokes import DEFAULT_FRACTION, STROKE
 from nst_rt.losses import layer_weights
 from nst_rt.models.vgg import VGG19Features
-from nst_rt.optimization.presets import PRESETS, OptimizerSettings, PresetName, choose_settings
+from nst_rt.optimization.presets import (
+    PRESETS,
+    WORKING_SIZE,
+    OptimizerSettings,
+    PresetName,
+    choose_settings,
+)
+from nst_rt.train.task import StyleTraining
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -61,6 +71,34 @@ def test_keras_matches_its_tutorial() -> None:
     assert keras.schedule(512, 16) == [(512, 1000)]
 
 
+def test_training_has_the_loss_of_trainings() -> None:
+    training = PRESETS["training"]
+    recipe = inspect.signature(StyleTraining).parameters
+    for name in (
+        "content_layers",
+        "style_layers",
+        "content_weight",
+        "tv_weight",
+        "content_focus",
+        "style_size",
+    ):
+        assert getattr(training, name) == recipe[name].default
+    learning = signature_defaults("nst_rt.learning.request:LearningRequest")
+    assert (training.style_size, training.style_weight) == (
+        learning["style_size"],
+        learning["style_weight"],
+    )
+    assert (training.normalization, training.pooling) == ("relative", "max")
+    assert training.schedule(512, 16) == [(512, 50)]
+    assert STROKE / DEFAULT_FRACTION == WORKING_SIZE
+
+
+def test_style_size_is_for_training_alone() -> None:
+    assert choose_settings("training", style_size=256).style_size == 256
+    with pytest.raises(InputError, match="style_scale"):
+        choose_settings("balanced", style_size=256)
+
+
 def test_rounding_does_not_drop_a_scale() -> None:
     sizes = [size for size, _ in PRESETS["multiscale"].schedule(512, 16)]
     assert sizes == [128, 181, 256, 362, 512]
@@ -108,6 +146,8 @@ def test_no_scale_is_too_small_for_the_layers(short: int, factor: float) -> None
         ({"steps": (5, 0)}, "5, 0"),
         ({"steps": (-3,)}, "-3"),
         ({"min_size": 0}, "0"),
+        ({"style_size": 127}, "127"),
+        ({"style_size": 1025}, "1025"),
         ({"optimizer": "sgd"}, "sgd"),
     ],
 )
