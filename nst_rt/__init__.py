@@ -11,6 +11,7 @@ from nst_rt.version import __version__
 if TYPE_CHECKING:
     from nst_rt.errors import StyleTransferError
     from nst_rt.images.io import load_image, save_image
+    from nst_rt.infer.learning.learn import learn_style
     from nst_rt.infer.live.webcam import stylize_webcam
     from nst_rt.infer.photos import stylize_images
     from nst_rt.infer.stylizer import Stylizer, load_style
@@ -25,6 +26,7 @@ _MODULES = {
     "StyleModel": "nst_rt.models.style_model",
     "StyleTransferError": "nst_rt.errors",
     "Stylizer": "nst_rt.infer.stylizer",
+    "learn_style": "nst_rt.infer.learning.learn",
     "list_styles": "nst_rt.models.style_model",
     "load_image": "nst_rt.images.io",
     "load_style": "nst_rt.infer.stylizer",
@@ -43,6 +45,7 @@ __all__ = [
     "StyleTransferError",
     "Stylizer",
     "__version__",
+    "learn_style",
     "list_styles",
     "load_image",
     "load_style",
