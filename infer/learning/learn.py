@@ -11,12 +11,12 @@ from typing import Any, TypedDict, Unpack
 from nst_rt.errors import InputError, InterruptedWorkError
 from nst_rt.files import check_format, check_input
 from nst_rt.images.collection import is_collection
-from nst_rt.images.io import Frame, save_image
+from nst_rt.images.io import Frame, check_image_output, save_image
 from nst_rt.infer.learning.content import frames_of_photos, with_photos
 from nst_rt.infer.learning.process import LearningProcess
 from nst_rt.infer.timeline import style_label
 from nst_rt.learning.library import Library, summary
-from nst_rt.learning.messages import Begin, Update
+from nst_rt.learning.messages import Begin
 from nst_rt.learning.request import (
     GALLERY,
     STYLE_SIZE,
@@ -88,8 +88,10 @@ class Learning:
 
         Raises:
             InputError: see `LearningRequest` and `Learning`.
-            OutputExistsError: `save_style` exists, and `overwrite` is False.
+            OutputExistsError: `save_style` or `preview` exists, and `overwrite` is False.
         """
+        if preview is not None:
+            check_image_output(preview, overwrite=overwrite)
         if save_style is not None:
             check_format(save_style, "style model", [SUFFIX], overwrite=overwrite)
         request = LearningRequest.of(
@@ -240,6 +242,8 @@ def _learn(
     content = with_photos(frames, learning.photos)
     if progress:
         progress(0, 1, f"learning {request.name}")
+    if learning.preview is not None:
+        logger.info("%s: a preview of the style while it is learned", learning.preview)
     process = LearningProcess(begin)
     best = known
     with interrupts_deferred() as interrupted:
@@ -262,7 +266,11 @@ def _learn(
                     raise InputError("there is nothing to learn on: all frames have a single color")
                 elapsed = 0.0 if started is None else now - started
                 if progress and last is not None:
-                    progress(min(elapsed / limit, 1), 1, _note(last, learning.preview))
+                    progress(
+                        min(elapsed / limit, 1),
+                        1,
+                        f"learning: {last.crops} crops, {last.rate:.1f}/s",
+                    )
                 settled = last is not None and last.is_settled and feeder.is_done
                 if settled or elapsed >= limit or interrupted():
                     break
@@ -319,11 +327,6 @@ class _Feeder:
 
     def stop(self) -> None:
         self._stopped.set()
-
-
-def _note(update: Update, preview: Path | str | None) -> str:
-    note = f"learning: {update.crops} crops, {update.rate:.1f} per second"
-    return note + (f"; preview in {preview}" if preview is not None else "")
 
 
 def _write_preview(file: Path | str | None, image: Image | None) -> None:

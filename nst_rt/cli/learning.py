@@ -30,14 +30,16 @@ LEARNING = (
 def preview_of(options: Mapping[str, Any], output: str | None) -> dict[str, Any]:
     """The option `preview` of a style that is learned: an image beside the output, on a terminal.
 
-    Without a terminal, nobody would be told of it.
+    Without a terminal, nobody would be told of it. An existing file is never replaced.
     """
     if "style_image" not in options or not sys.stderr.isatty():
         return {}
-    folder = (
-        Path(output or ".").parent if output and not Path(output).is_dir() else Path(output or ".")
-    )
-    return {"preview": str(folder / "learning.jpg")} if folder.is_dir() else {}
+    from nst_rt.learning.request import style_name
+
+    beside = Path(output or ".")
+    folder = beside if beside.is_dir() else beside.parent
+    preview = folder / f"{style_name(options['style_image'])}_learning.jpg"
+    return {"preview": str(preview)} if folder.is_dir() and not preview.exists() else {}
 
 
 def add_learning_arguments(parser: argparse.ArgumentParser, content: str) -> None:

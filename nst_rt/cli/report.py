@@ -136,8 +136,10 @@ def progress(title: str, *, counted: bool = True) -> Iterator[Progress]:
         times = f"elapsed {_clock(of_bar.elapsed)}"
         if of_bar.time_remaining is not None and not of_bar.finished:
             times += f", {_clock(of_bar.time_remaining)} left"
-        count = f"{done:.0f}" + (f"/{total:.0f}" if total else "") if counted else ""
-        if counted and of_bar.speed:
+        # A total of 1 is a fraction, or a single photo.
+        is_counted = counted and total != 1
+        count = f"{done:.0f}" + (f"/{total:.0f}" if total else "") if is_counted else ""
+        if is_counted and of_bar.speed:
             count += f" {of_bar.speed:.1f}/s"
         bar.update(task, count=count, times=times)
 
