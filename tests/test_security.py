@@ -47,7 +47,10 @@ FORBIDDEN = {
 }
 SAFE_ONLY_WITH = {("torch", "load"): "weights_only"}
 # Between processes of one program, through a pipe that only they have.
-BETWEEN_PROCESSES = {"infer/web/decoding/worker.py": ("pickle", "loads")}
+BETWEEN_PROCESSES = {
+    "infer/web/decoding/worker.py": ("pickle", "loads"),
+    "nst_rt/learning/messages.py": ("pickle", "load"),
+}
 
 
 class Evil:
