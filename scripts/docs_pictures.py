@@ -1,9 +1,10 @@
-"""Pictures of the docs: photos and a film in styles that ship, post-processing, a window.
+"""Pictures of the docs: styles that ship and one that is learned, post-processing, a window.
 
-    python scripts/docs_pictures.py
+    python scripts/docs_pictures.py [NAME ...]
 
-Writes styles.jpg, film.webp, post_processing.jpg and window.jpg into docs. The last one needs Xvfb,
-and a quiet machine, or the window stylizes at a small size.
+Writes styles.jpg, film.webp, post_processing.jpg, learned.jpg and window.jpg into docs, or those
+that are named (`learned`). The last two need a quiet machine: one is learned for five minutes, the
+other one needs Xvfb, and would stylize at a small size.
 """
 
 import os
@@ -18,9 +19,12 @@ from bare_tree import ROOT
 from nst_rt.images.convert import tensor_to_frame
 from nst_rt.images.io import load_image, save_image
 from nst_rt.infer.frame_stylizer import load_frame_stylizer
+from nst_rt.infer.learning.content import with_photos
 from nst_rt.infer.packaged import packaged_film, packaged_photos
 from nst_rt.infer.stylizer import load_style
 from nst_rt.infer.video import stylize_video
+from nst_rt.learning.request import LearningRequest
+from nst_rt.train.learning import Learner
 
 STILLS = {
     "rocket.jpg": ("starry_night_classic", "tahitian_women"),
@@ -35,26 +39,59 @@ SETTINGS = (  # as docs/styles.md says
     {"style": "wheat_field", "preserve_colors": True},
     {"style": "wheat_field", "strength": 0.5},
 )
+LEARNED = (400, 400)  # width, height, pixels
+LEARNED_SECONDS = (10, 60, 300)
 WINDOW = (960, 540)  # width, height, pixels
 WINDOW_AFTER = 3.5  # seconds after it is there; the film takes five
 FILM = "starry_night@0,composition_vii@1.3,wheat_field@2.6,udnie@3.9"
 
 
 def main() -> None:
-    """Write all."""
+    """Write all, or those that are named."""
+    made = {
+        "styles": styles,
+        "post_processing": post_processing,
+        "film": film,
+        "learned": learned,
+        "window": window,
+    }
+    for name in sys.argv[1:] or made:
+        made[name]()
+
+
+def written(image: np.ndarray, name: str) -> None:
+    """Write a frame into docs."""
+    save_image(image, ROOT / "docs" / name, overwrite=True)
+
+
+def styles() -> None:
+    """Photos in styles that ship."""
     photos = {photo.name: photo for photo in packaged_photos()}
     columns = []
     for name, styles in STILLS.items():
         frame = cropped(tensor_to_frame(load_image(photos[name])), CELL)
         stylized = (load_style(style, stroke_size=STROKES)(frame) for style in styles)
         columns.append(np.vstack([frame, *stylized]))
-    save_image(np.hstack(columns), ROOT / "docs" / "styles.jpg", overwrite=True)
-    face = cropped(tensor_to_frame(load_image(photos["astronaut.png"])), (400, 400))
+    written(np.hstack(columns), "styles.jpg")
+
+
+def astronaut(side: int) -> np.ndarray:
+    """A face, of as many pixels a side."""
+    return cropped(tensor_to_frame(load_image(packaged_photos()[0])), (side, side))
+
+
+def post_processing() -> None:
+    """The examples of docs/styles.md."""
+    face = astronaut(400)
     stylized = [
         load_frame_stylizer(**settings, stroke_size=STROKES).stylize(face, 0)
         for settings in SETTINGS
     ]
-    save_image(np.hstack(stylized), ROOT / "docs" / "post_processing.jpg", overwrite=True)
+    written(np.hstack(stylized), "post_processing.jpg")
+
+
+def film() -> None:
+    """A film that goes through four styles."""
     stylize_video(
         packaged_film(),
         ROOT / "docs" / "film.webp",
@@ -63,10 +100,25 @@ def main() -> None:
         fps=12,
         overwrite=True,
     )
-    save_image(window(), ROOT / "docs" / "window.jpg", overwrite=True)
 
 
-def window() -> np.ndarray:
+def learned() -> None:
+    """A style image, and a photo after several times of learning it."""
+    file = ROOT / "nst_rt" / "assets" / "styles" / "mosaic.jpg"
+    frame = tensor_to_frame(load_image(packaged_photos()[0]))
+    learner = Learner(LearningRequest.of(file))
+    for each in with_photos([frame], None):
+        learner.images.add(each[..., ::-1])
+    cells = [cropped(tensor_to_frame(load_image(file)), LEARNED)]
+    for seconds in LEARNED_SECONDS:
+        while learner.seconds < seconds:
+            learner.step()
+        stylized = load_style(learner.model(), stroke_size="3%")(frame)
+        cells.append(cropped(stylized, LEARNED))
+    written(np.hstack(cells), "learned.jpg")
+
+
+def window() -> None:
     """What the webcam window shows of the film, on a virtual screen."""
     sys.path.append(str(ROOT / "benchmarks"))
     from live import opening_time, screen
@@ -79,7 +131,7 @@ def window() -> np.ndarray:
         try:
             opening_time(process, env)
             time.sleep(WINDOW_AFTER)
-            return pixels(WINDOW).copy()
+            written(pixels(WINDOW).copy(), "window.jpg")
         finally:
             process.terminate()
             process.wait()
