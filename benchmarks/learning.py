@@ -30,8 +30,9 @@ from nst_rt.learning.request import LearningRequest
 from nst_rt.metrics.boldness import MIN_EVEN, SIZE, boldness, even_areas, median_boldness
 from nst_rt.metrics.fingerprint import fingerprint, fingerprint_distance
 from nst_rt.metrics.stability import pan_error
-from nst_rt.models.style_model import list_styles
+from nst_rt.models.style_model import find_style
 from nst_rt.train.learning import Learner
+from nst_rt.train.start import GALLERY_STYLE
 
 _LONG_SIDE = 1000  # pixels: the working size of the default stroke size
 
@@ -122,10 +123,14 @@ def shown(figure: float | None) -> str:
 
 def closest(file: Path) -> str:
     """The style of the gallery whose style image is most similar, without the one of that name."""
-    known = {name: style for name, style in list_styles().items() if style.fingerprint}
-    known.pop(file.stem, None)
+    model, _ = find_style(GALLERY_STYLE)
     wanted = fingerprint(load_image(file))
-    return min(known, key=lambda name: fingerprint_distance(known[name].fingerprint, wanted))
+    distances = {
+        style.name: fingerprint_distance(style.fingerprint, wanted)
+        for style in model.styles
+        if style.name != file.stem
+    }
+    return min(distances, key=distances.__getitem__)
 
 
 def even_photos(source: str, count: int = 8) -> list[Tensor]:

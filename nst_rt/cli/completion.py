@@ -13,7 +13,19 @@ from nst_rt.gallery import gallery_style_names
 # By the name of the value that an option or an input sets. What is not listed is a text or number.
 _STYLES = ("style", "model", "models")
 _FILES = (
-    *("photos", "photo", "source", "content", "style_image", "output", "out", "clip", "record"),
+    *(
+        "paths",
+        "photos",
+        "photo",
+        "source",
+        "content",
+        "style_image",
+        "save_style",
+        "output",
+        "out",
+        "clip",
+        "record",
+    ),
     *("pairs", "timelapse", "plot", "content_mask", "tls_cert", "tls_key", "recipes"),
     "token_file",
 )
