@@ -184,12 +184,14 @@ class AdaptiveStylizer:
         if self._frame_stylizer.stabilizer is not None:
             self._frame_stylizer.stabilizer.stability = style.stability
 
-    def stylize(self, frame: Frame, *, interval: float = 0.0) -> Frame:
+    def stylize(self, frame: Frame, *, interval: float = 0.0, keep_size: bool = False) -> Frame:
         """Stylize the next frame; see `FrameStylizer.stylize`.
 
         Args:
             frame: see there.
             interval: seconds from one frame of the source to the next; 0 if unknown.
+            keep_size: whether to leave the working size as it is, whatever time the frame takes, as
+                while something else needs the machine for some time.
         """
         height, width = frame.shape[:2]
         if not self._is_calibrated:
@@ -198,6 +200,9 @@ class AdaptiveStylizer:
         self.working_size = self._stylizer.working_size(height, width)
         begin = time.perf_counter()
         stylized = self._frame_stylizer.stylize(frame, begin)
+        if keep_size:
+            self._forget_times()
+            return stylized
         self._times.append(time.perf_counter() - begin)
         self._intervals.append(interval)
         is_measured = len(self._times) == _FRAMES or sum(self._times) > _SECONDS

@@ -54,7 +54,7 @@ class LearningProcess:
         self._on_update, self._on_failure = on_update, on_failure
         self._changed = threading.Condition()
         self._sending = threading.Lock()
-        self._told = tempfile.TemporaryFile()  # what it says on standard error
+        self._told = tempfile.TemporaryFile()  # noqa: SIM115 - what it says on standard error
         # Waiting threads must not take the cores from the ones that stylize.
         environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
         # -P: the current folder, which may hold anything, is no place to import from.
@@ -65,9 +65,15 @@ class LearningProcess:
             stderr=self._told,
             env=environment,
         )
+        if begin.niceness and hasattr(os, "setpriority"):
+            # From the first moment on: loading its libraries takes seconds.
+            niceness = os.getpriority(os.PRIO_PROCESS, 0) + begin.niceness
+            os.setpriority(os.PRIO_PROCESS, self._process.pid, niceness)
         self._reader = threading.Thread(target=self._read, name="learning", daemon=True)
         self._reader.start()
-        self._send(begin)
+        # It reads once its libraries are loaded, seconds later. Whatever else is sent waits.
+        self._sending.acquire()
+        threading.Thread(target=self._introduce, args=(begin,), daemon=True).start()
 
     def show(self, frame: Frame) -> None:
         """Give it a frame to learn on, shape (H, W, 3), uint8 BGR, of any size."""
@@ -98,7 +104,8 @@ class LearningProcess:
 
     def finish(self) -> Update | None:
         """Let it measure and send what it has learned; None if it does not answer."""
-        self.tell(Command.FINISH)
+        # In a thread, since one that is stuck takes no messages.
+        threading.Thread(target=self.tell, args=(Command.FINISH,), daemon=True).start()
         with self._changed:
             self._changed.wait_for(
                 lambda: self.failure is not None or (self.last is not None and self.last.is_last),
@@ -108,16 +115,23 @@ class LearningProcess:
 
     def close(self) -> None:
         """End it at once."""
-        with suppress(OSError):
+        # It has nothing to clean up. Closing its input instead would wait for whoever is writing.
+        self._process.kill()
+        self._process.wait()
+        with self._sending, suppress(OSError):
             if self._process.stdin:
-                self._process.stdin.close()  # which it takes for the end
-        try:
-            self._process.wait(_EXIT_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+                self._process.stdin.close()
         self._reader.join(_EXIT_SECONDS)
         self._told.close()
+
+    def _introduce(self, begin: Begin) -> None:
+        """Send the first message; `_sending` is held for it."""
+        assert self._process.stdin is not None
+        try:
+            with suppress(OSError, ValueError):
+                send(begin, self._process.stdin)
+        finally:
+            self._sending.release()
 
     def _send(self, message: object) -> None:
         assert self._process.stdin is not None
@@ -136,8 +150,8 @@ class LearningProcess:
             if self._on_update is not None:
                 self._on_update(message)
         if self.last is None or not self.last.is_last:
-            code = self._process.wait()
-            self._fail(f"the process that learns the style has ended ({_reason(code, self._said())})")
+            reason = _reason(self._process.wait(), self._said())
+            self._fail(f"the process that learns the style has ended ({reason})")
 
     def _fail(self, reason: str) -> None:
         failure = LearningError(reason)

@@ -5,6 +5,7 @@ from typing import Any
 
 from nst_rt.cli.options import (
     add_backend_arguments,
+    add_learning_arguments,
     add_overwrite,
     add_style_arguments,
     constant,
@@ -18,6 +19,7 @@ SHORT = "stylize a camera, live"
 EXAMPLES = (
     "0 --style starry_night",
     "/dev/video2 --size 640x480 --record out.mp4",
+    "0 --style-image painting.jpg",
     "film.mp4 --fullscreen --loop --rotate 30",
     "rtsp://192.168.1.20/stream --no-window --mjpeg 8080",
 )
@@ -35,6 +37,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     )
     add("--list", action="store_true", help="list the cameras of this machine, and exit")
     add_style_arguments(p)
+    add_learning_arguments(p, "the camera's frames")
     add(
         "--stability",
         type=float,
