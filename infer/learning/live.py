@@ -161,9 +161,11 @@ class LiveLearning:
                 return
             self._is_closed = True
             ending = self._ending
-            feed, number = self._detach("failed" if self.state == "failed" else "learned")
-            if not self.ready.done():
-                self.ready.set_exception(LearningError("the learning was ended before it began"))
+            feed, number = self._feed, self._number
+            if feed is not None:  # else one may be measured still, whose figures are wanted
+                feed, number = self._detach("learned")
+            if self.state == "starting" or not self.ready.done():
+                self._fail(LearningError("it was ended before it began"))
         try:
             if feed is not None and feed.process.last is None:  # it has not begun yet
                 feed.close()

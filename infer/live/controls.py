@@ -263,7 +263,7 @@ class LiveControls:
         if learning.state == "learning":
             learning.pause()
             self.say("learning paused; l continues")
-        elif learning.state != "starting":
+        else:
             learning.resume()
             self.say("learning continues")
 
@@ -274,22 +274,22 @@ class LiveControls:
         if learning.state in ("learning", "paused"):
             learning.keep()
             self.say("the style is kept as it is; l learns further")
-        elif learning.state == "learned":
+        else:
             self.say("the style is kept already")
 
     def learn_again(self) -> None:
         """Begin the learning of a style again."""
-        if (learning := self._learning()) is not None and learning.state != "starting":
+        if (learning := self._learning()) is not None:
             learning.reset()
             self.say("learning begins again")
 
     def _learning(self) -> LiveLearning | None:
-        """What is being learned; a note if there is nothing, or nothing yet."""
-        if self.learning is None:
-            self.say("there is no style image to learn")
-        elif self.learning.state == "starting":
-            self.say(str(self.learning))
-        return self.learning
+        """What is being learned; None and a note if there is nothing, or nothing yet."""
+        learning = self.learning
+        if learning is None or learning.state == "starting":
+            self.say("there is no style image to learn" if learning is None else str(learning))
+            return None
+        return learning
 
     def weights(self) -> dict[str, float]:
         """Names and weights to stylize with now, whose sum is 1; they fade to the chosen blend."""
