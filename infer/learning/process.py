@@ -8,6 +8,7 @@ import tempfile
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 
@@ -54,7 +55,7 @@ class LearningProcess:
         self._on_update, self._on_failure = on_update, on_failure
         self._changed = threading.Condition()
         self._sending = threading.Lock()
-        self._told = tempfile.TemporaryFile()  # noqa: SIM115 - what it says on standard error
+        self._told = tempfile.TemporaryFile()  # noqa: SIM115 - standard error, closed by `close`
         # Waiting threads must not take the cores from the ones that stylize.
         environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
         # -P: the current folder, which may hold anything, is no place to import from.
@@ -66,9 +67,11 @@ class LearningProcess:
             env=environment,
         )
         if begin.niceness and hasattr(os, "setpriority"):
-            # From the first moment on: loading its libraries takes seconds.
+            # From the first moment on, since it loads its libraries for seconds.
             niceness = os.getpriority(os.PRIO_PROCESS, 0) + begin.niceness
-            os.setpriority(os.PRIO_PROCESS, self._process.pid, niceness)
+            with suppress(OSError):  # it has ended, which `_read` notices
+                os.setpriority(os.PRIO_PROCESS, self._process.pid, niceness)
+            begin = replace(begin, niceness=0)  # it need not do so itself
         self._reader = threading.Thread(target=self._read, name="learning", daemon=True)
         self._reader.start()
         # It reads once its libraries are loaded, seconds later. Whatever else is sent waits.
@@ -150,8 +153,10 @@ class LearningProcess:
             if self._on_update is not None:
                 self._on_update(message)
         if self.last is None or not self.last.is_last:
-            reason = _reason(self._process.wait(), self._said())
-            self._fail(f"the process that learns the style has ended ({reason})")
+            code = self._process.wait()
+            self._fail(
+                f"the process that learns the style has ended ({_reason(code, self._said())})"
+            )
 
     def _fail(self, reason: str) -> None:
         failure = LearningError(reason)

@@ -35,6 +35,7 @@ from nst_rt.infer.learning.process import LearningError
 from nst_rt.infer.live import session
 from nst_rt.infer.live.camera import TIME_BASE
 from nst_rt.infer.live.controls import LiveControls
+from nst_rt.infer.live.overlay import Panel
 from nst_rt.infer.live.session import LiveFrame, LiveSession, stylized_frames
 from nst_rt.infer.live.webcam import stylize_webcam
 from nst_rt.infer.live.window import Window
@@ -250,6 +251,22 @@ def test_better_weights_show_in_the_next_frame(two_styles: StyleModel) -> None:
     assert len(shown) == 30
     changes = [np.abs(a - b).mean() > 1 for a, b in pairwise(shown)]
     assert [number for number, change in enumerate(changes, 2) if change] == [10, 20, 30]
+
+
+def test_status_line_has_both_rates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    learning = MagicMock(spec=LiveLearning, state="learning", is_learning=True)
+    learning.__str__.return_value = "learning from 480 crops, 3.1/s"
+    controls = LiveControls({"waves": "The Waves"}, WAVES, learning=learning)
+    window = MagicMock(spec=Window, size=(640, 480), closed=False)
+    window.show.return_value = []
+    drawn: list[Panel] = []
+    monkeypatch.setattr(session, "draw", lambda image, panels: drawn.extend(panels))
+    monkeypatch.setattr(session, "_FIGURES_SECONDS", 0)
+    live = LiveSession(controls, window, [], folder=tmp_path)
+    live.run(LiveFrame(STILL, number, backend="torch") for number in range(3))
+    [[line]] = next(panel.rows for panel in reversed(drawn) if panel.place == "status")
+    assert "fps" in line
+    assert str(learning) in line
 
 
 def test_end_of_learning_is_told(tmp_path: Path) -> None:
