@@ -262,7 +262,7 @@ class LiveControls:
             return
         if learning.state == "learning":
             learning.pause()
-            self.say("learning paused; l continues")
+            self.say("learning paused; press l to go on")
         else:
             learning.resume()
             self.say("learning continues")
@@ -273,7 +273,7 @@ class LiveControls:
             return
         if learning.state in ("learning", "paused"):
             learning.keep()
-            self.say("the style is kept as it is; l learns further")
+            self.say("the style is kept as it is; press l to learn further")
         else:
             self.say("the style is kept already")
 

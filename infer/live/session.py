@@ -57,8 +57,8 @@ def stylized_frames(
     """Stylize each frame with the current settings of the controls; None stays None.
 
     While a style is learned, on these frames, half of the time is left to that: after a frame that
-    took some time, those that come within as much time are left out. They are not stylized at a
-    smaller size instead.
+    took some time, those that come within as much time are left out. The size at which they are
+    stylized does not become smaller.
 
     Args:
         frames: frames of the source, see `polled`.
@@ -90,7 +90,7 @@ def stylized_frames(
             begin, stylizer = clock(), loading.result()
             stylizer.set_style(controls.live_style())
             interval = float(frame.duration * TIME_BASE)
-            image = stylizer.stylize(image, interval=interval, keep_size=shares)
+            image = stylizer.stylize(image, interval=interval, may_shrink=not shares)
             rests_until = 2 * clock() - begin
             backend, is_former = str(stylizer), stylizer.preparing
         yield LiveFrame(image, frame.pts, frame.duration, frame.source, backend, is_former)

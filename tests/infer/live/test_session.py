@@ -115,7 +115,7 @@ def test_frames_are_stylized_as_the_controls_say() -> None:
     frames = [TimedFrame(image, 5, 40_000_000, 5), None]
     stylized, nothing = stylized_frames(frames, loading, controls, mirror=True)
     stylizer.set_style.assert_called_once_with(style)
-    assert stylizer.stylize.call_args.kwargs == {"interval": 0.04, "keep_size": False}
+    assert stylizer.stylize.call_args.kwargs == {"interval": 0.04, "may_shrink": True}
     assert nothing is None
     assert stylized is not None
     assert (stylized.pts, stylized.source, stylized.backend) == (5, 5, "torch")
@@ -167,10 +167,10 @@ def test_learning_has_half_of_the_machine(
     """Frames come every 40 ms and take 70 ms; while it learns, one in 160 ms is taken."""
     now = 0.0
 
-    def stylize(frame: Frame, *, interval: float, keep_size: bool) -> Frame:
+    def stylize(frame: Frame, *, interval: float, may_shrink: bool) -> Frame:
         nonlocal now
         now += 0.07
-        sizes_kept.append(keep_size)
+        may_be_smaller.append(may_shrink)
         return frame
 
     def frames() -> Iterator[TimedFrame]:
@@ -180,14 +180,14 @@ def test_learning_has_half_of_the_machine(
                 now = max(now, 0.04 * number)
                 yield TimedFrame(STILL, number)
 
-    sizes_kept: list[bool] = []
+    may_be_smaller: list[bool] = []
     learning = Learning(state)
     learning.ready.set_result(two_styles)
     _, loading = fake_stylizer(stylize)
     controls = learning_controls(learning)
     stylized = list(stylized_frames(frames(), loading, controls, clock=lambda: now))
     assert len(stylized) == pytest.approx(taken, abs=2)
-    assert sizes_kept == [state == "learning"] * len(stylized)
+    assert may_be_smaller == [state != "learning"] * len(stylized)
     assert learning.offered >= len(stylized)
 
 
