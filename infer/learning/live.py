@@ -143,10 +143,11 @@ class LiveLearning:
     def keep(self) -> None:
         """End the learning, and keep the style as it is now; its figures follow."""
         with self._lock:
-            if self._feed is None or self._model is None:
+            feed = self._feed
+            if feed is None or self._model is None:
                 return
             self._is_complete = True
-            feed, number = self._detach("learned")
+            number = self._detach("learned")
             self._ending = threading.Thread(target=self._end, args=(feed, number), daemon=True)
             self._ending.start()
 
@@ -163,8 +164,8 @@ class LiveLearning:
             ending = self._ending
             feed, number = self._feed, self._number
             if feed is not None:  # else one may be measured still, whose figures are wanted
-                feed, number = self._detach("learned")
-            if self.state == "starting" or not self.ready.done():
+                number = self._detach("learned")
+            if not self.ready.done():
                 self._fail(LearningError("it was ended before it began"))
         try:
             if feed is not None and feed.process.last is None:  # it has not begun yet
@@ -201,25 +202,26 @@ class LiveLearning:
             known,
             self._device,
             settles=self.learning.minutes is None,
-            niceness=_NICENESS,
         )
         updated = partial(self._on_update, self._number)
         failed = partial(self._on_failure, self._number)
         try:
-            self._feed = _Feed(LearningProcess(begin, updated, failed), self.learning.photos)
+            process = LearningProcess(begin, updated, failed)
         except OSError as error:  # too many processes, or no memory
             self._fail(LearningError(f"a process cannot be started ({error.strerror or error})"))
+            return
+        if self._model is not None:  # else there are no frames yet that it would delay
+            process.lower(_NICENESS)
+        self._feed = _Feed(process, self.learning.photos)
 
-    def _detach(self, state: State) -> "tuple[_Feed | None, int]":
-        """Take the process, whose updates are ignored from now on; `_lock` is held."""
-        feed, self._feed = self._feed, None
+    def _detach(self, state: State) -> int:
+        """Ignore the updates of the process from now on; the next number. `_lock` is held."""
+        self._feed, self.state = None, state
         self._number += 1
-        self.state = state
-        return feed, self._number
+        return self._number
 
-    def _end(self, feed: "_Feed | None", number: int) -> None:
+    def _end(self, feed: "_Feed", number: int) -> None:
         """Let a process that was detached measure what it learned, end it, and keep the style."""
-        assert feed is not None
         with self._lock:
             model = self._model
         if model is not None:
@@ -251,6 +253,8 @@ class LiveLearning:
                 self._take(update.model)
             if self.state == "starting":
                 self.state = "learning"
+                if self._feed is not None:
+                    self._feed.process.lower(_NICENESS)
             self._since = min(self._since, update.seconds)
             limit = 60 * (self.learning.minutes or MOST_MINUTES)
             is_over = update.is_settled or update.seconds - self._since >= limit
@@ -304,9 +308,9 @@ class LiveLearning:
         with self._lock:
             if number != self._number:  # it was ended
                 return
-            feed, number = self._detach("failed")
+            feed, model = self._feed, self._model
+            number = self._detach("failed")
             self._fail(failure)
-            model = self._model
         if model is not None and self._is_new(model):
             self._write(model, number)
         if feed is not None:  # not in this thread, which reads its answers

@@ -8,7 +8,7 @@ import tempfile
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -66,12 +66,6 @@ class LearningProcess:
             stderr=self._told,
             env=environment,
         )
-        if begin.niceness and hasattr(os, "setpriority"):
-            # From the first moment on, since it loads its libraries for seconds.
-            niceness = os.getpriority(os.PRIO_PROCESS, 0) + begin.niceness
-            with suppress(OSError):  # it has ended, which `_read` notices
-                os.setpriority(os.PRIO_PROCESS, self._process.pid, niceness)
-            begin = replace(begin, niceness=0)  # it need not do so itself
         self._reader = threading.Thread(target=self._read, name="learning", daemon=True)
         self._reader.start()
         # It reads once its libraries are loaded, seconds later. Whatever else is sent waits.
@@ -85,6 +79,17 @@ class LearningProcess:
         size = max(round(height * factor), 1), max(round(width * factor), 1)
         small = resized_frame(frame, size)
         self._send(np.ascontiguousarray(small[..., ::-1]))
+
+    def lower(self, niceness: int) -> None:
+        """Add to the niceness of all its threads, and so of those to come."""
+        if not hasattr(os, "setpriority"):  # another system
+            return
+        pid, niceness = self._process.pid, os.getpriority(os.PRIO_PROCESS, 0) + niceness
+        tasks = Path(f"/proc/{pid}/task")  # Linux has a niceness for each thread
+        with suppress(OSError):  # it has ended, which `_read` notices
+            threads = [int(task.name) for task in tasks.iterdir()] if tasks.is_dir() else [pid]
+            for thread in threads:
+                os.setpriority(os.PRIO_PROCESS, thread, niceness)
 
     def tell(self, command: Command) -> None:
         """Pause, continue, reset or finish it."""

@@ -145,7 +145,7 @@ class LiveSession:
         self._latencies: deque[int] = deque(maxlen=_AVERAGED)
         self._figures: tuple[str, ...] = ()
         self._figures_at = 0  # when they were computed
-        self._was_learning = controls.learning is not None and controls.learning.is_learning
+        self._learning_was = controls.learning.state if controls.learning else ""
 
     def wait(self, work: Future[T], message: str) -> T | None:
         """The result of work, with a message in the window until then; None if the user quits.
@@ -221,8 +221,9 @@ class LiveSession:
         learning = self._controls.learning
         if learning is None:
             return
-        was_learning, self._was_learning = self._was_learning, learning.is_learning
-        if was_learning and learning.state in ("learned", "failed") and not self._controls.note:
+        before, self._learning_was = self._learning_was, learning.state
+        has_ended = before != self._learning_was and self._learning_was in ("learned", "failed")
+        if has_ended and not self._controls.note:
             self._controls.say(str(learning))
 
     def _is_quit(self) -> bool:

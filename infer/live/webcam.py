@@ -150,12 +150,10 @@ def stylize_webcam(
         StrokeSize.parse(stroke_size),
         PostProcessing(preserve_colors, compare),
     )
-    titles = style_set.titles
-    name = None
+    chosen, titles = blend, style_set.titles
     if wanted:
         name = style_set.free_name(wanted.request.name)
-        titles = {name: title_of(name), **titles}
-    chosen = {name: 1.0} if name is not None else blend
+        chosen, titles = {name: 1.0}, {name: title_of(name), **titles}
     begin = LiveStyle(chosen, strength, strokes, stability, post_processing)
     controls = LiveControls(titles, begin, rotate=rotate)
     controls.recording = record is not None
@@ -169,7 +167,8 @@ def stylize_webcam(
             places.append(f"watch it at {' or '.join(server.links)}")
         if wanted:
             # The first to begin, which takes longest, and the last to end.
-            controls.learning = stack.enter_context(closing(LiveLearning(wanted, style_set)))
+            begun = LiveLearning(wanted, style_set, device=device)
+            controls.learning = stack.enter_context(closing(begun))
         pool = stack.enter_context(ThreadPoolExecutor(2, "load"))
         opening = pool.submit(Camera, source, size=size, fps=fps, loop=loop)
         stack.callback(_close, opening)

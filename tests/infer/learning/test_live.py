@@ -108,6 +108,9 @@ def test_style_gets_better_until_it_is_kept(
     assert learning.rate > 0
     assert str(learning.crops) in str(learning)
 
+    for task in Path(f"/proc/{pid}/task").iterdir():  # it delays no frames
+        assert os.getpriority(os.PRIO_PROCESS, int(task.name)) >= 10
+
     learning.pause()
     assert (learning.state, learning.is_learning) == ("paused", False)
 
