@@ -79,7 +79,7 @@ class LiveLearning:
         self._writing = threading.Lock()  # files, in the order of what they hold
         self._feed: _Feed | None = None
         self._number = 0  # of the process; the updates of those before are ignored
-        self._ending: threading.Thread | None = None
+        self._ending: tuple[threading.Thread, _Feed] | None = None  # measures what was learned
         self._model: StyleModel | None = None
         self._is_complete = self._is_closed = self._begins_again = False
         self._shown_at = self._written_at = float("-inf")
@@ -148,8 +148,9 @@ class LiveLearning:
                 return
             self._is_complete = True
             number = self._detach("learned")
-            self._ending = threading.Thread(target=self._end, args=(feed, number), daemon=True)
-            self._ending.start()
+            thread = threading.Thread(target=self._end, args=(feed, number), daemon=True)
+            self._ending = thread, feed
+            thread.start()
 
     def close(self) -> None:
         """End the learning; what was learned is kept, with its figures.
@@ -168,15 +169,12 @@ class LiveLearning:
             if not self.ready.done():
                 self._fail(LearningError("it was ended before it began"))
         try:
-            if feed is not None and feed.process.last is None:  # it has not begun yet
-                feed.close()
-            elif feed is not None:
+            if feed is not None:
                 self._end(feed, number)
             elif ending is not None:
-                ending.join()
+                ending[0].join()
         except KeyboardInterrupt:  # again: the figures are not waited for
-            if feed is not None:
-                feed.close()
+            logger.info("%s is kept without its figures", self.name)
         if self._model is not None and (file := self.learning.save_style) is not None:
             self._model.save(file, overwrite=True)
 
@@ -197,6 +195,8 @@ class LiveLearning:
         self.problem, self.rate, self._since = "", 0.0, float("inf")
         self._begins_again = known is None
         self._number += 1
+        if self._ending is not None:  # nobody wants its figures any more
+            self._ending[1].process.kill()
         begin = Begin(
             self.learning.request,
             known,
@@ -227,9 +227,12 @@ class LiveLearning:
         if model is not None:
             self._write(model, number)  # at once: measuring takes seconds
         try:
-            update = feed.process.finish()
+            has_begun = feed.process.last is not None
+            update = feed.process.finish() if has_begun else None
         finally:
             feed.close()
+        if not has_begun:
+            return
         with self._lock:
             if number != self._number:  # another process has begun
                 return

@@ -121,10 +121,14 @@ class LearningProcess:
             )
             return self.last if self.last is not None and self.last.is_last else None
 
-    def close(self) -> None:
-        """End it at once."""
+    def kill(self) -> None:
+        """End it at once, without waiting for that; `close` is to follow."""
         # It has nothing to clean up. Closing its input instead would wait for whoever is writing.
         self._process.kill()
+
+    def close(self) -> None:
+        """End it at once."""
+        self.kill()
         self._process.wait()
         with self._sending, suppress(OSError):
             if self._process.stdin:
