@@ -17,7 +17,7 @@ from nst_rt.images.io import Frame
 from nst_rt.infer.blend import StyleSet
 from nst_rt.infer.learning.learn import COMPLETE, Learning
 from nst_rt.infer.learning.live import LiveLearning
-from nst_rt.infer.learning.process import LearningError
+from nst_rt.infer.learning.process import LearningError, LearningProcess
 from nst_rt.learning.library import Library
 from nst_rt.models.merge import with_styles
 from nst_rt.models.style_model import StyleModel, gallery_files
@@ -190,8 +190,13 @@ def test_killed_process_leaves_the_last_weights(
 
 
 @pytest.mark.slow
-def test_minutes_end_the_learning(
-    started: Started, library: Library, painting: Path, frames: list[Frame]
+def test_minutes_end_the_learning_and_a_second_ctrl_c_the_measurement(
+    started: Started,
+    library: Library,
+    painting: Path,
+    frames: list[Frame],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     learning = started(painting, minutes=0.01)
     learning.ready.result(PATIENCE)
@@ -202,6 +207,23 @@ def test_minutes_end_the_learning(
     known = library.find(learning.learning.request.key)
     assert known is not None
     assert known.training[COMPLETE]
+
+    further = started(painting, minutes=5, save_style=tmp_path / "saved.safetensors")
+    assert further.state == "learning"  # it is known, and learned further
+    wait_for(lambda: further.crops > known.training["crops"] or None, "crops")
+    pid = process_of(further)
+
+    def interrupted(process: LearningProcess) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(LearningProcess, "finish", interrupted)
+    further.close()
+    assert not is_running(pid)
+    kept = library.find(learning.learning.request.key)
+    assert kept is not None
+    assert kept.training["crops"] >= known.training["crops"]
+    assert kept.training[COMPLETE]  # as before
+    assert StyleModel.load(tmp_path / "saved.safetensors").style_names == ["swirls"]
 
 
 @pytest.mark.parametrize("how", ["killed", "closed"])
