@@ -26,13 +26,12 @@ from nst_rt.images.io import load_image, save_image
 from nst_rt.infer.evaluate.model import pan_photos
 from nst_rt.infer.learning.content import with_photos
 from nst_rt.infer.stylizer import Stylizer
-from nst_rt.learning.request import LearningRequest
+from nst_rt.learning.request import GALLERY_STYLE, LearningRequest
 from nst_rt.metrics.boldness import MIN_EVEN, SIZE, boldness, even_areas, median_boldness
 from nst_rt.metrics.fingerprint import fingerprint, fingerprint_distance
 from nst_rt.metrics.stability import pan_error
 from nst_rt.models.style_model import find_style
 from nst_rt.train.learning import Learner
-from nst_rt.train.start import GALLERY_STYLE
 
 _LONG_SIDE = 1000  # pixels: the working size of the default stroke size
 

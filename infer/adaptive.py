@@ -184,12 +184,14 @@ class AdaptiveStylizer:
         if self._frame_stylizer.stabilizer is not None:
             self._frame_stylizer.stabilizer.stability = style.stability
 
-    def stylize(self, frame: Frame, *, interval: float = 0.0) -> Frame:
+    def stylize(self, frame: Frame, *, interval: float = 0.0, may_shrink: bool = True) -> Frame:
         """Stylize the next frame; see `FrameStylizer.stylize`.
 
         Args:
             frame: see there.
             interval: seconds from one frame of the source to the next; 0 if unknown.
+            may_shrink: whether the working size may become smaller if frames take too long; not
+                where something else slows the machine down for some time.
         """
         height, width = frame.shape[:2]
         if not self._is_calibrated:
@@ -202,7 +204,7 @@ class AdaptiveStylizer:
         self._intervals.append(interval)
         is_measured = len(self._times) == _FRAMES or sum(self._times) > _SECONDS
         if is_measured and len(self._times) > 1 and self._next is None:
-            self._decide(height, width)
+            self._decide(height, width, may_shrink=may_shrink)
         return stylized
 
     def _take_next(self, height: int, width: int) -> None:
@@ -266,7 +268,7 @@ class AdaptiveStylizer:
         costs = [self._costs[kind] for kind in stylizer.runs]
         return max(costs) if self._frame_stylizer.takes_turns else sum(costs)
 
-    def _decide(self, height: int, width: int) -> None:
+    def _decide(self, height: int, width: int, *, may_shrink: bool) -> None:
         """Update the costs by the measured times, and choose the scale for the next frames."""
         seconds = float(np.median(self._times))
         self._allowed = max(self._budget, float(np.median(self._intervals)))
@@ -275,7 +277,7 @@ class AdaptiveStylizer:
         is_too_slow = seconds > self._allowed
         allowed = self._allowed if is_too_slow else _MARGIN * self._allowed
         scale = self._scale_for(self._stylizer, height, width, allowed)
-        if scale > self.scale or (is_too_slow and scale < self.scale):
+        if scale > self.scale or (is_too_slow and scale < self.scale and may_shrink):
             self._next = copy.copy(self._stylizer)
             self._next.scale = scale
 

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, count
+from threading import Lock
 
 import numpy as np
 import torch
@@ -19,6 +20,10 @@ from nst_rt.models.transformer import TransformerNet
 # Cosine similarity between the kernels of two networks, above which one was trained from the other
 # or both from a third: 0.91 or more between the gallery's styles, 0.18 or less between others.
 _RELATED = 0.5
+
+# Held while a set changes, by any thread. It is not one of each set, since sets are sent to other
+# machines.
+_CHANGING = Lock()
 
 
 @dataclass(frozen=True)
@@ -97,20 +102,26 @@ class StyleSet:
         Returns:
             Name in the model -> name in this set, of the styles that were added.
         """
-        entries, names = dict(self._entries), {}
-        for index, style in enumerate(model.styles):
-            if skip_known and style.name in entries:
-                continue
-            numbered = (f"{style.name} {number}" for number in count(2))
-            free = next(name for name in chain([style.name], numbered) if name not in entries)
-            entries[free], names[style.name] = _Entry(model, index), free
-        self._entries = entries  # replaced at once, since other threads may be reading
+        names = {}
+        with _CHANGING:
+            entries = dict(self._entries)
+            for index, style in enumerate(model.styles):
+                if skip_known and style.name in entries:
+                    continue
+                free = _free_name(style.name, entries)
+                entries[free], names[style.name] = _Entry(model, index), free
+            self._entries = entries  # replaced at once, since other threads may be reading
         return names
+
+    def free_name(self, name: str) -> str:
+        """The name that `add` gives to a style of a name: with a number if it is taken."""
+        return _free_name(name, self._entries)
 
     def remove(self, model: StyleModel) -> None:
         """Remove the styles of a model; passes that were made from them stay valid."""
-        entries = self._entries.items()
-        self._entries = {name: entry for name, entry in entries if entry.model is not model}
+        with _CHANGING:
+            entries = self._entries.items()
+            self._entries = {name: entry for name, entry in entries if entry.model is not model}
 
     def replace(self, name: str, model: StyleModel) -> None:
         """Give a style other weights, those of the first style of a model, from the next frame on.
@@ -123,8 +134,9 @@ class StyleSet:
         self._entry(name)
         entry = _Entry(model, 0)
         _ = entry.weights, entry.kernels
-        self._entries = {**self._entries, name: entry}
-        self.version += 1
+        with _CHANGING:
+            self._entries = {**self._entries, name: entry}
+            self.version += 1
 
     def prepare(self) -> None:
         """Compute now what the first use of each style would otherwise wait for."""
@@ -153,7 +165,7 @@ class StyleSet:
         for name, entry in self._entries.items():
             title = entry.style.title
             is_free = title and title not in titles.values()
-            titles[name] = title if is_free else name.replace("_", " ").capitalize()
+            titles[name] = title if is_free else title_of(name)
         return titles
 
     def passes(self, style: str | Sequence[str] | Mapping[str, float]) -> tuple[Pass, ...]:
@@ -193,6 +205,16 @@ class StyleSet:
         if name not in self._entries:
             raise UnknownNameError("style", name, self._entries)
         return self._entries[name]
+
+
+def title_of(name: str) -> str:
+    """The title of a style that has none of its own."""
+    return name.replace("_", " ").capitalize()
+
+
+def _free_name(name: str, taken: Collection[str]) -> str:
+    numbered = (f"{name} {number}" for number in count(2))
+    return next(each for each in chain([name], numbered) if each not in taken)
 
 
 def weights_of(style: str | Sequence[str] | Mapping[str, float]) -> dict[str, float]:

@@ -23,7 +23,7 @@ from nst_rt.images.convert import Frame, frame_to_tensor, resize_to, tensor_to_f
 from nst_rt.images.style_image import prepared_style_image
 from nst_rt.learning.library import KEY
 from nst_rt.learning.messages import Figures
-from nst_rt.learning.request import GALLERY, Image, LearningRequest
+from nst_rt.learning.request import GALLERY, GALLERY_STYLE, Image, LearningRequest
 from nst_rt.losses import (
     TRAINING_CONTENT_FOCUS,
     TRAINING_CONTENT_LAYERS,
@@ -38,7 +38,7 @@ from nst_rt.metrics.stability import pan_error
 from nst_rt.models.merge import with_styles
 from nst_rt.models.style_model import Style, StyleModel, find_style
 from nst_rt.models.transformer import MULTIPLE, TransformerNet
-from nst_rt.train.start import GALLERY_STYLE, closest_style
+from nst_rt.train.start import closest_style
 
 CROP = 224  # side of the crops, pixels
 BATCH = 2  # crops per step

@@ -56,8 +56,6 @@ class _Process:
     def __init__(
         self, begin: Begin, messages: "queue.SimpleQueue[object]", output: IO[bytes]
     ) -> None:
-        if begin.niceness and hasattr(os, "nice"):
-            os.nice(begin.niceness)
         self._begin, self._messages, self._output = begin, messages, output
         self._learner = Learner(begin.request, begin.known, begin.device)
         self._paused = self._finishing = self._waiting = False

@@ -10,13 +10,11 @@ from torch import Tensor
 from nst_rt.errors import InputError
 from nst_rt.images.io import load_image
 from nst_rt.images.style_image import Crop
-from nst_rt.learning.request import GALLERY
+from nst_rt.learning.request import GALLERY, GALLERY_STYLE
 from nst_rt.metrics.fingerprint import fingerprint, fingerprint_distance
 from nst_rt.models.merge import with_styles
 from nst_rt.models.style_model import BY_STYLE, Style, StyleModel, find_style
 from nst_rt.models.transformer import Architecture, TransformerNet, is_affine
-
-GALLERY_STYLE = "starry_night"
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 
@@ -69,7 +70,9 @@ class LearningProcess:
         )
         self._reader = threading.Thread(target=self._read, name="learning", daemon=True)
         self._reader.start()
-        self._send(begin)
+        # It reads once its libraries are loaded, seconds later. Whatever else is sent waits.
+        self._sending.acquire()
+        threading.Thread(target=self._introduce, args=(begin,), daemon=True).start()
 
     def show(self, frame: Frame) -> None:
         """Give it a frame to learn on, shape (H, W, 3), uint8 BGR, of any size."""
@@ -78,6 +81,17 @@ class LearningProcess:
         size = max(round(height * factor), 1), max(round(width * factor), 1)
         small = resized_frame(frame, size)
         self._send(np.ascontiguousarray(small[..., ::-1]))
+
+    def lower(self, niceness: int) -> None:
+        """Add to the niceness of all its threads, and so of those to come."""
+        if not hasattr(os, "setpriority"):  # another system
+            return
+        pid, niceness = self._process.pid, os.getpriority(os.PRIO_PROCESS, 0) + niceness
+        tasks = Path(f"/proc/{pid}/task")  # Linux has a niceness for each thread
+        with suppress(OSError):  # it has ended, which `_read` notices
+            threads = [int(task.name) for task in tasks.iterdir()] if tasks.is_dir() else [pid]
+            for thread in threads:
+                os.setpriority(os.PRIO_PROCESS, thread, niceness)
 
     def tell(self, command: Command) -> None:
         """Pause, continue, reset or finish it."""
@@ -101,7 +115,8 @@ class LearningProcess:
 
     def finish(self) -> Update | None:
         """Let it measure and send what it has learned; None if it does not answer."""
-        self.tell(Command.FINISH)
+        # In a thread, since one that is stuck takes no messages.
+        threading.Thread(target=self.tell, args=(Command.FINISH,), daemon=True).start()
         with self._changed:
             self._changed.wait_for(
                 lambda: self.failure is not None or (self.last is not None and self.last.is_last),
@@ -109,18 +124,29 @@ class LearningProcess:
             )
             return self.last if self.last is not None and self.last.is_last else None
 
+    def kill(self) -> None:
+        """End it at once, without waiting for that; `close` is to follow."""
+        # It has nothing to clean up. Closing its input instead would wait for whoever is writing.
+        self._process.kill()
+
     def close(self) -> None:
         """End it at once."""
-        with suppress(OSError):
+        self.kill()
+        self._process.wait()
+        with self._sending, suppress(OSError):
             if self._process.stdin:
-                self._process.stdin.close()  # which it takes for the end
-        try:
-            self._process.wait(_EXIT_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+                self._process.stdin.close()
         self._reader.join(_EXIT_SECONDS)
         self._told.close()
+
+    def _introduce(self, begin: Begin) -> None:
+        """Send the first message; `_sending` is held for it."""
+        assert self._process.stdin is not None
+        try:
+            with suppress(OSError, ValueError):
+                send(begin, self._process.stdin)
+        finally:
+            self._sending.release()
 
     def _send(self, message: object) -> None:
         assert self._process.stdin is not None

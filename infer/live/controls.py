@@ -6,6 +6,7 @@ from functools import partial
 
 from nst_rt.errors import InputError, UnknownNameError
 from nst_rt.infer.adaptive import LiveStyle
+from nst_rt.infer.learning.live import LiveLearning
 from nst_rt.infer.postprocess import PostProcessing
 from nst_rt.models.style_model import normalized_weights
 
@@ -34,6 +35,11 @@ KEYS: dict[str, tuple[tuple[str, str], ...]] = {
         ("<, >", "less or more stable strokes"),
         ("p", "preserve the colors of the camera"),
         ("c", "compare: camera on the left, stylized frame on the right"),
+    ),
+    "Style image": (
+        ("l", "pause or continue to learn it"),
+        ("k", "keep the style as it is, and learn no more"),
+        ("x", "begin again"),
     ),
     "Outputs": (
         ("s", "save a snapshot"),
@@ -66,6 +72,7 @@ class LiveControls:
         styles: names of all styles, in the order of their keys, with the titles to show.
         begin: how to stylize until a key changes it.
         rotate: seconds from one style to the next, which `advance` then changes to; None for never.
+        learning: a style that is being learned; None for none.
         clock: gives the time in seconds, for fades and notes.
 
     Attributes:
@@ -75,6 +82,7 @@ class LiveControls:
         strength, stroke_size, stability: see `LiveStyle`.
         preserve_colors, compare, recording, full_screen, overlay, help: whether it is switched on.
         snapshot, quit: whether it was requested; the front end then does it.
+        learning: the style that is being learned, if any.
 
     Raises:
         UnknownNameError: a style that is not one of `styles`.
@@ -88,6 +96,7 @@ class LiveControls:
         begin: LiveStyle,
         *,
         rotate: float | None = None,
+        learning: LiveLearning | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         if rotate is not None and not 0 < rotate < float("inf"):
@@ -116,6 +125,7 @@ class LiveControls:
         self._titles = dict(styles)
         self._page, self._page_until = self.styles.index(self.style) // _PAGE, float("-inf")
         self._rotate = rotate
+        self.learning = learning
         self._changed_at = float("inf")  # when the style was last changed
         # Blends before and after the fade, and when it began. Replaced as a whole, since another
         # thread reads it.
@@ -134,6 +144,9 @@ class LiveControls:
             "down": partial(self.add_share, -_STEP),
             "page_up": partial(self.turn_page, -1),
             **dict.fromkeys(("page_down", "tab"), partial(self.turn_page, 1)),
+            "l": self.pause_or_learn,
+            "k": self.keep_learned,
+            "x": self.learn_again,
             "escape": self.leave,
         }
 
@@ -242,6 +255,41 @@ class LiveControls:
     def scale_strokes(self, factor: float) -> None:
         self.stroke_size = self.stroke_size.scaled(factor)
         self.say(f"stroke size {self.stroke_size}")
+
+    def pause_or_learn(self) -> None:
+        """Pause the learning of a style, or go on with it, also with what was learned."""
+        if (learning := self._learning()) is None:
+            return
+        if learning.state == "learning":
+            learning.pause()
+            self.say("learning paused; press l to go on")
+        else:
+            learning.resume()
+            self.say("learning continues")
+
+    def keep_learned(self) -> None:
+        """End the learning of a style, and keep the style as it is."""
+        if (learning := self._learning()) is None:
+            return
+        if learning.state in ("learning", "paused"):
+            learning.keep()
+            self.say("the style is kept as it is; press l to learn further")
+        else:
+            self.say("the style is kept already")
+
+    def learn_again(self) -> None:
+        """Begin the learning of a style again."""
+        if (learning := self._learning()) is not None:
+            learning.reset()
+            self.say("learning begins again")
+
+    def _learning(self) -> LiveLearning | None:
+        """What is being learned; None and a note if there is nothing, or nothing yet."""
+        learning = self.learning
+        if learning is None or learning.state == "starting":
+            self.say("there is no style image to learn" if learning is None else str(learning))
+            return None
+        return learning
 
     def weights(self) -> dict[str, float]:
         """Names and weights to stylize with now, whose sum is 1; they fade to the chosen blend."""

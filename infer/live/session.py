@@ -3,12 +3,12 @@
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -52,31 +52,56 @@ def stylized_frames(
     *,
     mirror: bool = False,
     preview: bool = False,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Iterator[LiveFrame | None]:
     """Stylize each frame with the current settings of the controls; None stays None.
+
+    While a style is learned, on these frames, half of the time is left to that: after a frame that
+    took some time, those that come within as much time are left out. The size at which they are
+    stylized does not become smaller.
 
     Args:
         frames: frames of the source, see `polled`.
         loading: the stylizer, which may still be loading.
         controls: state of the session.
         mirror: whether to swap left and right.
-        preview: whether to pass frames on as they are while the stylizer is being loaded; by
-            default they wait for it.
+        preview: whether to pass frames on as they are while the stylizer is being loaded, and a
+            style image gives its first style; by default they wait for it.
+        clock: gives the time in seconds.
+
+    Raises:
+        LearningError: a style image gave no style.
     """
-    if not preview:
-        loading.result()
+    learning, rests_until = controls.learning, float("-inf")
+    needed: list[Future[Any]] = [loading, *([learning.ready] if learning else [])]
+    while not preview and not _is_there(needed, IDLE_SECONDS):
+        yield None
     for frame in frames:
         if frame is None:
             yield None
             continue
+        if learning:
+            learning.offer(frame.image)
+        if (shares := learning is not None and learning.is_learning) and clock() < rests_until:
+            continue
         image = np.asarray(cv2.flip(frame.image, 1), np.uint8) if mirror else frame.image
         backend, is_former = "", False
-        if loading.done():
-            stylizer = loading.result()
+        if _is_there(needed):
+            begin, stylizer = clock(), loading.result()
             stylizer.set_style(controls.live_style())
-            image = stylizer.stylize(image, interval=float(frame.duration * TIME_BASE))
+            interval = float(frame.duration * TIME_BASE)
+            image = stylizer.stylize(image, interval=interval, may_shrink=not shares)
+            rests_until = 2 * clock() - begin
             backend, is_former = str(stylizer), stylizer.preparing
         yield LiveFrame(image, frame.pts, frame.duration, frame.source, backend, is_former)
+
+
+def _is_there(needed: Sequence[Future[Any]], seconds: float = 0) -> bool:
+    """Whether all work is done, within some seconds; raises what went wrong with it."""
+    done, waiting = wait(needed, seconds, FIRST_EXCEPTION)
+    for work in done:
+        work.result()
+    return not waiting
 
 
 class LiveSession:
@@ -120,6 +145,7 @@ class LiveSession:
         self._latencies: deque[int] = deque(maxlen=_AVERAGED)
         self._figures: tuple[str, ...] = ()
         self._figures_at = 0  # when they were computed
+        self._learning_was = controls.learning.state if controls.learning else ""
 
     def wait(self, work: Future[T], message: str) -> T | None:
         """The result of work, with a message in the window until then; None if the user quits.
@@ -171,6 +197,7 @@ class LiveSession:
                     self._save_snapshot(shown.image)
                 begin = now if begin is None else begin
                 self.seconds = float((now - begin) * TIME_BASE)
+            self._tell_end_of_learning()
             if self._window:
                 self._show(self._window, shown, problem())
             if frame and frame.backend:
@@ -188,6 +215,16 @@ class LiveSession:
             recorder.close()
             self.files.append(str(recorder.path))
             self._controls.say(f"recorded {recorder.path.name}")
+
+    def _tell_end_of_learning(self) -> None:
+        """Say once that a style is learned, or that it failed."""
+        learning = self._controls.learning
+        if learning is None:
+            return
+        before, self._learning_was = self._learning_was, learning.state
+        has_ended = before != self._learning_was and self._learning_was in ("learned", "failed")
+        if has_ended and not self._controls.note:
+            self._controls.say(str(learning))
 
     def _is_quit(self) -> bool:
         return self._controls.quit or (self._window is not None and self._window.closed)
@@ -265,4 +302,6 @@ class LiveSession:
                 rate = (len(self._shown_at) - 1) / seconds
                 self._figures = f"{rate:.1f} fps", f"{1000 * latency:.0f} ms"
         height, width = shown.image.shape[:2]
-        return *self._figures, f"{width}x{height}", shown.backend
+        learning = self._controls.learning
+        learned = [str(learning)] if learning else []
+        return *self._figures[:1], *learned, *self._figures[1:], f"{width}x{height}", shown.backend

@@ -5,7 +5,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -13,8 +13,11 @@ from nst_rt.errors import InputError
 from nst_rt.files import check_format
 from nst_rt.infer.adaptive import AdaptiveStylizer, LiveStyle, check_frame_rate
 from nst_rt.infer.backends import BackendName, Precision
+from nst_rt.infer.blend import title_of
 from nst_rt.infer.frame_stylizer import FrameStylizer
 from nst_rt.infer.frames import Sink
+from nst_rt.infer.learning.learn import Learning, LearningOptions, learning_for
+from nst_rt.infer.learning.live import LiveLearning
 from nst_rt.infer.live.camera import DEFAULT_SIZE, Camera, Size, source_name
 from nst_rt.infer.live.controls import LiveControls
 from nst_rt.infer.live.mjpeg import MjpegServer
@@ -26,8 +29,9 @@ from nst_rt.infer.stability.stabilizer import DEFAULT_STABILITY, Stabilizer
 from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.infer.threads import polled
-from nst_rt.infer.timeline import AnyStyle, load_blend
+from nst_rt.infer.timeline import DEFAULT_STYLE, AnyStyle, load_blend
 from nst_rt.infer.video.encoder import H264_SUFFIXES
+from nst_rt.learning.request import GALLERY, StyleImages
 
 # Most sources are open by then: the window gets their size at once, and there is none for a source
 # that is wrong.
@@ -54,7 +58,7 @@ class LiveResult:
 def stylize_webcam(
     source: str | int = 0,
     *,
-    style: AnyStyle = "starry_night",
+    style: AnyStyle = DEFAULT_STYLE,
     strength: float = 1.0,
     stroke_size: StrokeSize | str | float = DEFAULT_STROKES,
     stability: float = DEFAULT_STABILITY,
@@ -78,6 +82,8 @@ def stylize_webcam(
     device: str | None = None,
     precision: Precision = "auto",
     on_output: Callable[[str], None] | None = None,
+    style_image: StyleImages | None = None,
+    **learning: Unpack[LearningOptions],
 ) -> LiveResult:
     """Stylize a live source until the user quits, by q, Esc or closing the window, or it ends.
 
@@ -110,12 +116,17 @@ def stylize_webcam(
         overwrite: whether to replace an existing file `record`.
         backend, device, precision: see `load_style`.
         on_output: called with a text that says where to watch the frames, once they can be watched.
+        style_image, learning: style image to learn on these frames instead of a style, and how, see
+            `learn_style`. Frames are stylized after a few seconds, in the style that it starts
+            from, and get better while it goes on, see `LiveLearning`. The keys choose from this
+            style and those of the gallery. There is no `preview` beside the frames.
 
     Raises:
         CameraError: the source cannot be opened; no screen or no virtual camera.
         UnknownNameError, StyleModelError, BackendError: a style or a backend that does not exist.
         InputError, OutputExistsError: a file, a folder or a value that cannot be used.
         VideoError: a recording that cannot be written, as on a full disk.
+        LearningError: the process that learns failed before there was a first style.
     """
     check_frame_rate(fps)
     if duration is not None and not 0 < duration < float("inf"):
@@ -132,13 +143,19 @@ def stylize_webcam(
         raise InputError("`token` is for viewers of `mjpeg`, which is not given")
     if record is not None:
         check_format(record, "video", H264_SUFFIXES, overwrite=overwrite)
-    style_set, blend = load_blend(style, with_gallery=True)
+    wanted = _wanted(style, style_image, learning, overwrite=overwrite)
+    # What a style image starts from has the network that its style will have.
+    style_set, blend = load_blend(_start(wanted) if wanted else style, with_gallery=True)
     strokes, post_processing = (
         StrokeSize.parse(stroke_size),
         PostProcessing(preserve_colors, compare),
     )
-    begin = LiveStyle(blend, strength, strokes, stability, post_processing)
-    controls = LiveControls(style_set.titles, begin, rotate=rotate)
+    chosen, titles = blend, style_set.titles
+    if wanted:
+        name = style_set.free_name(wanted.request.name)
+        chosen, titles = {name: 1.0}, {name: title_of(name), **titles}
+    begin = LiveStyle(chosen, strength, strokes, stability, post_processing)
+    controls = LiveControls(titles, begin, rotate=rotate)
     controls.recording = record is not None
     controls.full_screen = fullscreen
     with ExitStack() as stack:
@@ -148,6 +165,10 @@ def stylize_webcam(
             server = stack.enter_context(closing(MjpegServer(mjpeg, token=token)))
             sinks.append(server)
             places.append(f"watch it at {' or '.join(server.links)}")
+        if wanted:
+            # The first to begin, which takes longest, and the last to end.
+            begun = LiveLearning(wanted, style_set, device=device)
+            controls.learning = stack.enter_context(closing(begun))
         pool = stack.enter_context(ThreadPoolExecutor(2, "load"))
         opening = pool.submit(Camera, source, size=size, fps=fps, loop=loop)
         stack.callback(_close, opening)
@@ -208,6 +229,25 @@ def stylize_webcam(
     is_loaded = loading.done() and not loading.exception()
     used = loading.result().backend if is_loaded else ""
     return LiveResult(session.frames, session.seconds, tuple(session.files), used)
+
+
+def _wanted(
+    style: AnyStyle,
+    style_image: StyleImages | None,
+    options: LearningOptions,
+    *,
+    overwrite: bool,
+) -> Learning | None:
+    """What is to be learned, checked; see `learning_for`."""
+    if options.get("preview") is not None:
+        raise InputError("`preview` is of no use here: the frames themselves show what is learned")
+    return learning_for(style, DEFAULT_STYLE, style_image, options, overwrite=overwrite)
+
+
+def _start(wanted: Learning) -> AnyStyle:
+    """The style that is learned from, or one with the same network."""
+    start = wanted.request.start_from
+    return DEFAULT_STYLE if start == GALLERY else {start: 1.0}
 
 
 def _close(opening: Future[Any]) -> None:

@@ -3,6 +3,7 @@
 import argparse
 from typing import Any
 
+from nst_rt.cli.learning import add_learning_arguments, check_style_image
 from nst_rt.cli.options import (
     add_backend_arguments,
     add_overwrite,
@@ -18,6 +19,7 @@ SHORT = "stylize a camera, live"
 EXAMPLES = (
     "0 --style starry_night",
     "/dev/video2 --size 640x480 --record out.mp4",
+    "0 --style-image painting.jpg",
     "film.mp4 --fullscreen --loop --rotate 30",
     "rtsp://192.168.1.20/stream --no-window --mjpeg 8080",
 )
@@ -35,6 +37,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     )
     add("--list", action="store_true", help="list the cameras of this machine, and exit")
     add_style_arguments(p)
+    add_learning_arguments(p, "the camera's frames")
     add(
         "--stability",
         type=float,
@@ -99,6 +102,7 @@ def run(*, source: str = "0", **options: Any) -> Report:
     """Stylize a camera live, in a window and for other programs."""
     if options.pop("list", False):
         return _cameras()
+    check_style_image(options)
     take_token(options, needed="mjpeg" in options)
     from dataclasses import asdict
 

@@ -20,7 +20,6 @@ class Begin:
         device: PyTorch device; None for the fastest.
         preview: whether to send the preview of an image that is kept aside.
         settles: whether to stop when the style no longer gets better.
-        niceness: what to add to the niceness of the process.
     """
 
     request: LearningRequest
@@ -28,7 +27,6 @@ class Begin:
     device: str | None = None
     preview: bool = False
     settles: bool = True
-    niceness: int = 0
 
 
 class Command(Enum):

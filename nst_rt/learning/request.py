@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,7 @@ from nst_rt.images.convert import resize
 from nst_rt.images.inputs import ImageSource, as_image, is_file
 from nst_rt.images.io import image_shape, load_image
 from nst_rt.images.style_image import SMALLEST, Vividness
-from nst_rt.models.style_model import Style, find_style, gallery_files, normalized_weights
-from nst_rt.resume import file_digest
+from nst_rt.models.style_model import Style, find_style, normalized_weights
 
 StyleImages = ImageSource | Sequence[ImageSource] | Mapping[str, float]
 """A style image; a list of several of equal weight; image files with weights; or these as a text,
@@ -26,6 +26,7 @@ StyleImages = ImageSource | Sequence[ImageSource] | Mapping[str, float]
 Image = npt.NDArray[np.uint8]
 
 GALLERY = "gallery"  # stands for the style of the gallery whose style image is most similar
+GALLERY_STYLE = "starry_night"  # one of those among which it is
 STYLE_SIZE = 512  # long side of style images, pixels
 STYLE_WEIGHT = 8.0  # as in train/configs/new_style.yaml
 STYLE_SIZES = (128, 1024)  # range of `style_size`, pixels
@@ -98,20 +99,21 @@ class LearningRequest:
         name = _name([image for image, _ in weighted], weights)
         return cls(name, images, weights, str(start_from), style_size, style_weight)
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Digest of all that is learned from, other than the content: pixels, recipe and start."""
         known = hashlib.sha256()
         for image in self.images:
             known.update(f"{image.shape}".encode())
             known.update(image.tobytes())
-        start = gallery_files().get(self.start_from, Path(self.start_from))
-        files = sorted({*gallery_files().values()}) if self.start_from == GALLERY else [start]
+        # Of the gallery, the style image decides which style it is.
+        model, start = find_style(GALLERY_STYLE if self.start_from == GALLERY else self.start_from)
+        for weights in model.network.state_dict().values():
+            known.update(weights.numpy().tobytes())
         rest = {
             "version": _VERSION,
             "weights": self.weights,
-            "start_from": self.start_from if self.start_from in gallery_files() else GALLERY,
-            "parents": [file_digest(file) for file in files if file.is_file()],
+            "start": GALLERY if self.start_from == GALLERY else start,
             "style_size": self.style_size,
             "style_weight": self.style_weight,
         }

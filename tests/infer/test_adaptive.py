@@ -103,8 +103,8 @@ def held(create: Create) -> AdaptiveStylizer:
     return create()
 
 
-def stylize(stylizer: AdaptiveStylizer, interval: float = 0) -> Frame:
-    stylized = stylizer.stylize(FRAME, interval=interval)
+def stylize(stylizer: AdaptiveStylizer, interval: float = 0, *, may_shrink: bool = True) -> Frame:
+    stylized = stylizer.stylize(FRAME, interval=interval, may_shrink=may_shrink)
     assert stylized.shape == FRAME.shape
     if stylizer._compiling:
         stylizer._compiling.result()  # compiling takes no time of the clock
@@ -112,12 +112,16 @@ def stylize(stylizer: AdaptiveStylizer, interval: float = 0) -> Frame:
 
 
 def play(
-    stylizer: AdaptiveStylizer, frames: int = 100, *, intervals: Sequence[float] = (0.0,)
+    stylizer: AdaptiveStylizer,
+    frames: int = 100,
+    *,
+    intervals: Sequence[float] = (0.0,),
+    may_shrink: bool = True,
 ) -> list[float]:
     """Scales at which frames were stylized."""
     scales = []
     for _, interval in zip(range(frames), cycle(intervals), strict=False):
-        stylize(stylizer, interval)
+        stylize(stylizer, interval, may_shrink=may_shrink)
         scales.append(stylizer.scale)
     return scales
 
@@ -137,6 +141,20 @@ def test_scale_follows_the_speed_of_the_machine(held: AdaptiveStylizer, clock: C
     for nanoseconds, scale in ((500, 1.0), (1000, 0.7), (2000, 0.5), (300, 1.0)):
         clock.nanoseconds = nanoseconds
         assert play(held)[-1] == scale
+
+
+def test_scale_grows_only_while_it_may_not_become_smaller(
+    held: AdaptiveStylizer, clock: Clock
+) -> None:
+    for nanoseconds, may_shrink, scale in (
+        (1000, True, 0.7),
+        (4000, False, 0.7),
+        (300, False, 1.0),
+        (4000, False, 1.0),
+        (4000, True, 0.35),
+    ):
+        clock.nanoseconds = nanoseconds
+        assert play(held, may_shrink=may_shrink)[-1] == scale
 
 
 def test_scale_changes_in_one_step(held: AdaptiveStylizer, clock: Clock) -> None:

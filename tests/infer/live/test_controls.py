@@ -1,9 +1,11 @@
 from itertools import chain
+from unittest.mock import MagicMock
 
 import pytest
 
 from nst_rt.errors import InputError, UnknownNameError
 from nst_rt.infer.adaptive import LiveStyle
+from nst_rt.infer.learning.live import LiveLearning
 from nst_rt.infer.live.controls import FADE_SECONDS, KEYS, NOTE_SECONDS, PAGE_SECONDS, LiveControls
 
 STYLES = {"waves": "The Waves", "night": "La Nuit étoilée", "ink": "ink"}
@@ -238,7 +240,7 @@ def test_every_key_of_the_help_does_something(controls: LiveControls) -> None:
     for names, _ in chain.from_iterable(KEYS.values()):
         press(controls, *(keys.get(name, name.lower()) for name in names.split(", ")))
     press(controls, ",", ".")  # < and > without shift
-    assert not controls.on_key("x")
+    assert not controls.on_key("y")
 
 
 def test_invalid_arguments() -> None:
@@ -246,3 +248,29 @@ def test_invalid_arguments() -> None:
         LiveControls(STYLES, LiveStyle({"wave": 1.0}))
     with pytest.raises(InputError, match=r"1\.5"):
         LiveStyle({"waves": 1.0}, strength=1.5)
+
+
+@pytest.mark.parametrize(
+    ("state", "key", "done"),
+    [
+        ("learning", "l", "pause"),
+        ("paused", "l", "resume"),
+        ("learned", "l", "resume"),
+        ("failed", "l", "resume"),
+        ("learning", "k", "keep"),
+        ("paused", "k", "keep"),
+        ("learned", "k", None),
+        ("learning", "x", "reset"),
+        ("learned", "x", "reset"),
+        *(("starting", key, None) for key in "lkx"),
+        *((None, key, None) for key in "lkx"),
+    ],
+)
+def test_keys_of_a_style_image(clock: Clock, state: str | None, key: str, done: str | None) -> None:
+    """Each says what it does, or that there is nothing to do."""
+    learning = MagicMock(spec=LiveLearning, state=state)
+    learning.__str__.return_value = "learning starts"
+    controls = LiveControls(STYLES, WAVES, learning=learning if state else None, clock=clock)
+    press(controls, key)
+    assert [call[0] for call in learning.method_calls] == ([done] if done else [])
+    assert controls.note

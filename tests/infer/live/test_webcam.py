@@ -30,9 +30,12 @@ from windows import (
 
 from nst_rt.errors import CameraError
 from nst_rt.infer.frame_stylizer import FrameStylizer
+from nst_rt.infer.learning.learn import COMPLETE
 from nst_rt.infer.live.webcam import stylize_webcam
 from nst_rt.infer.postprocess import split, with_original_colors
 from nst_rt.infer.stylizer import Stylizer
+from nst_rt.learning.library import Library
+from nst_rt.learning.request import LearningRequest
 from nst_rt.models.style_model import StyleModel
 
 
@@ -111,6 +114,30 @@ def test_keys_do_what_the_help_says(
     [recording] = tmp_path.glob("nst-rt-*.mp4")
     assert out.splitlines()[1:] == [str(snapshot), str(recording)]
     assert decoded(recording)[0].shape == (SIZE[1], SIZE[0], 3)
+
+
+@pytest.mark.slow
+def test_style_image_is_learned_in_the_window(
+    start: Callable[..., Session], stream: str, still: np.ndarray, painting: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "learned.safetensors"
+    session = start(stream, "--style-image", painting, "--style-size", 256, "--save-style", file)
+    # The camera's own frames until then.
+    session.see("frames in a style", lambda shot: difference(shot, still, CLEAR) > OTHER)
+    key = LearningRequest.of(painting, style_size=256).key
+    library = Library()
+    wait_for(lambda: library.find(key), "what was learned")
+
+    def kept() -> bool | None:
+        session.press("k")
+        known = library.find(key)
+        return (known and known.training[COMPLETE]) or None
+
+    wait_for(kept, "the end of learning")
+    assert session.end("q") == 0
+    _, err = session.program.communicate()
+    assert "learned swirls" in err
+    assert StyleModel.load(file).training["crops"] > 0
 
 
 # What the close button of a window manager sends (ICCCM 4.2.8); the virtual screen has none.

@@ -58,6 +58,15 @@ def test_options_reach_the_library_and_the_report_shows_no_password(
     expected = {"window": False, "size": (640, 480), "style": "udnie", "mirror": False, "fps": 0}
     expected |= {"fullscreen": True, "rotate": 2.5, "loop": True}
     assert given == {"source": url, **expected}
+    given.clear()
+    options = ["--style-image", "a.jpg=0.7,b.jpg=0.3", "--minutes", "2", "--photos", "mine/"]
+    options += ["--style-size", "384", "--style-weight", "5", "--from", "udnie"]
+    assert main(["webcam", *options, "--save-style", "out.safetensors"]) == 0
+    del given["on_output"]
+    expected = {"source": "0", "style_image": "a.jpg=0.7,b.jpg=0.3", "minutes": 2.0}
+    expected |= {"photos": "mine/", "style_size": 384, "style_weight": 5.0}
+    assert given == expected | {"start_from": "udnie", "save_style": "out.safetensors"}
+    capsys.readouterr()
     assert main(["webcam"]) == 0
     assert given["source"] == "0"
     assert capsys.readouterr().out.splitlines()[1:] == ["out.mp4"]

@@ -10,7 +10,7 @@ from nst_rt.learning.request import LearningRequest
 def test_messages_come_back_in_order(painting: Path) -> None:
     pipe = io.BytesIO()
     frame = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
-    begin = Begin(LearningRequest.of(painting), niceness=3)
+    begin = Begin(LearningRequest.of(painting))
     for message in (begin, frame, Command.PAUSE):
         send(message, pipe)
     whole = pipe.getvalue()
