@@ -5,8 +5,8 @@ from collections import OrderedDict
 from functools import partial
 
 from nst_rt.images.io import Frame
-from nst_rt.infer.web.decoding.images import image_frame
 from nst_rt.infer.video.sampling import video_frame
+from nst_rt.infer.web.decoding.images import image_frame
 from nst_rt.infer.web.decoding.pool import Decoders
 from nst_rt.infer.web.uploads import Upload
 
