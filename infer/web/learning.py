@@ -5,10 +5,8 @@ import re
 import threading
 import time
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
@@ -16,19 +14,14 @@ from typing import Any
 import numpy as np
 
 from nst_rt.errors import InputError, StyleTransferError
-from nst_rt.images.convert import tensor_to_frame
-from nst_rt.images.io import Frame, load_image
+from nst_rt.images.io import Frame
 from nst_rt.infer.blend import StyleSet
-from nst_rt.infer.learning.content import MOST
 from nst_rt.infer.learning.learn import Learning
 from nst_rt.infer.learning.live import LiveLearning
-from nst_rt.infer.learning.process import LONG_SIDE
 from nst_rt.infer.style_sheet import preview
-from nst_rt.infer.web.decoding.images import image_frame
-from nst_rt.infer.web.decoding.pool import Decoders
-from nst_rt.infer.web.decoding.videos import frames_of_video
 from nst_rt.infer.web.limits.visitors import TooManyError
-from nst_rt.infer.web.uploads import Upload, visitor_message
+from nst_rt.infer.web.uploads import visitor_message
+from nst_rt.infer.web.work.content import Content
 from nst_rt.learning.library import KEY, Library
 from nst_rt.learning.request import STYLE_SIZE, STYLE_WEIGHT, Image, LearningRequest
 from nst_rt.models.style_model import Style, StyleModel
@@ -40,12 +33,8 @@ _ATTENDED_SECONDS = 30.0  # after which a page that no longer asks is taken for 
 _FEED_SECONDS = 0.6  # between two images to learn on; more often, `LiveLearning` takes none
 _CLOSE_SECONDS = 2.0
 _END_SECONDS = 5.0
-_VIDEO_FRAMES = 16  # of a video to learn on
 _MOST_KNOWN = 12  # styles of earlier studios that are offered
 _MAX_NAME = 40  # characters
-
-Content = Callable[[], Iterator[Frame]]
-"""Gives images to learn on, shape (H, W, 3), uint8 BGR; called again when a learning restarts."""
 
 
 @dataclass
@@ -343,28 +332,6 @@ class _TitledLibrary(Library):
 
     def keep(self, key: str, model: StyleModel) -> Path | None:
         return super().keep(key, self._place.titled(model))
-
-
-def frames_of(uploads: Sequence[Upload], decoders: Decoders) -> list[Content]:
-    """Images and videos of a visitor, and folders of photos, as images to learn on."""
-    return [partial(_frames, upload, decoders) for upload in uploads]
-
-
-def _frames(upload: Upload, decoders: Decoders) -> Iterator[Frame]:
-    with upload.in_use():
-        if upload.kind == "album":
-            files = sorted(upload.path.glob("*.jpg"))
-            for place in np.random.default_rng(0).permutation(len(files))[:MOST]:
-                with suppress(InputError):
-                    yield tensor_to_frame(load_image(files[place]))  # which the studio wrote
-            return
-        size = min(LONG_SIDE, max(upload.facts["width"], upload.facts["height"]))
-        if upload.kind == "image":
-            decode = partial(image_frame, upload.path, size)
-            yield decoders.run(upload.path, decode, writes=3 * upload.pixels(size))
-            return
-        spread = partial(frames_of_video, upload.path, _VIDEO_FRAMES, size)
-        yield from decoders.run(upload.path, spread, writes=3 * _VIDEO_FRAMES * size**2)
 
 
 def _show(learning: LiveLearning, content: Sequence[Content], ended: threading.Event) -> None:

@@ -13,10 +13,11 @@ from starlette.routing import BaseRoute, Route
 from nst_rt.errors import InputError
 from nst_rt.infer.web.decoding.images import style_levels
 from nst_rt.infer.web.decoding.pool import Decoders
-from nst_rt.infer.web.learning import ACTIONS, Content, StudioLearning, frames_of
+from nst_rt.infer.web.learning import ACTIONS, StudioLearning
 from nst_rt.infer.web.limits.visitors import InFlight
 from nst_rt.infer.web.routes.bodies import json_body
 from nst_rt.infer.web.uploads import Uploads
+from nst_rt.infer.web.work.content import Content, frames_of
 from nst_rt.infer.web.work.plan import number
 from nst_rt.learning.request import STYLE_SIZE, STYLE_WEIGHT
 

@@ -76,7 +76,8 @@ def test_painting_that_is_dropped_in_live_is_learned_while_it_is_shown(
     page.run("""
     const input = document.querySelector("#live-style .learning .slider input");
     input.value = 0;
-    for (const kind of ["input", "change"]) input.dispatchEvent(new Event(kind, {bubbles: true}));""")
+    input.dispatchEvent(new Event("input", {bubbles: true}));
+    input.dispatchEvent(new Event("change", {bubbles: true}));""")
     page.wait(lambda: "starts" in page.find(PANEL).text, "another start")
     page.wait(lambda: "crops" in page.find(PANEL).text, "its progress")
     names = page.run("""
