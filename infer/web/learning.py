@@ -174,12 +174,15 @@ class StudioLearning:
         """One of `ACTIONS`: `keep` ends the learning, `end` also forgets that there was one.
 
         Raises:
-            InputError: nothing was begun.
+            InputError: nothing was begun, or nothing was learned yet that could be kept.
         """
         with self._lock:
             session = self._of(owner)
             learning = session.learning
-            is_new = action == "reset" or (action == "continue" and learning.state == "learned")
+            if action == "keep" and learning.state == "starting":
+                raise InputError("nothing is learned yet: wait for the first result")
+            has_ended = learning.state in ("learned", "failed")
+            is_new = action == "reset" or (action == "continue" and has_ended)
             match action:
                 case "pause":
                     learning.pause()
@@ -211,7 +214,7 @@ class StudioLearning:
             "crops": learning.crops,
             "rate": round(learning.rate, 1),
             "problem": visitor_message(problem) if learning.problem else "",
-            "figures": place.model.training.get("figures") if place.model is not None else None,
+            "figures": place.figures,
             "revision": place.revision,
             "style_size": session.request.style_size,
             "style_weight": session.request.style_weight,
@@ -276,7 +279,7 @@ class _Place(StyleSet):
 
     Attributes:
         style: its name there, its title and its preview, which each model gets.
-        model: the newest one; None before the first.
+        figures: those of the style when it was last kept, if it was measured.
         revision: version of the set since which it is there.
         is_open: whether it still takes models.
     """
@@ -284,7 +287,7 @@ class _Place(StyleSet):
     def __init__(self, styles: StyleSet, style: Style) -> None:
         super().__init__()
         self._all, self.style = styles, style
-        self.model: StyleModel | None = None
+        self.figures: dict[str, float | None] | None = None
         self.revision = 0
         self.is_open = True
 
@@ -304,11 +307,11 @@ class _Place(StyleSet):
     def put(self, model: StyleModel) -> None:
         if not self.is_open:
             return
-        self.model = self.titled(model)
+        model = self.titled(model)
         if self.name in self._all.names:
-            self._all.replace(self.name, self.model)
+            self._all.replace(self.name, model)
         else:
-            self._all.add(self.model)
+            self._all.add(model)
         self.revision = self._all.version
 
     def titled(self, model: StyleModel) -> StyleModel:
@@ -331,6 +334,7 @@ class _TitledLibrary(Library):
         self._place = place
 
     def keep(self, key: str, model: StyleModel) -> Path | None:
+        self._place.figures = model.training.get("figures")
         return super().keep(key, self._place.titled(model))
 
 

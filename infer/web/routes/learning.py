@@ -70,7 +70,7 @@ class LearningRoutes:
     async def show(self, request: Request) -> Response:
         """Learn on the uploads that `content` lists, too."""
         content = self._content(await json_body(request), request.scope["visitor"])
-        self._learning.show(request.scope["visitor"], content)
+        await run_in_threadpool(self._learning.show, request.scope["visitor"], content)
         return await self.state(request)
 
     async def act(self, request: Request) -> Response:
@@ -89,7 +89,7 @@ class LearningRoutes:
         with upload.in_use():
             decode = partial(style_levels, upload.path, size)
             image = self._decoders.run(upload.path, decode, writes=3 * upload.pixels(size))
-        title = Path(upload.name).stem[:_MAX_TITLE]
+        title = Path(upload.name).stem.strip()[:_MAX_TITLE] or "style"
         self._learning.begin(visitor, title, image, content=content, **settings)
 
     def _content(self, asked: dict[str, Any], visitor: str) -> list[Content]:

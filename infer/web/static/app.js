@@ -72,7 +72,7 @@ telling(async () => {
   showFacts(studio);
   const choice = new Choice();
   addEventListener("popstate", () => choice.writeAddress()); // steps back do not change the choice
-  const learning = new Learning(studio.limits, {
+  const learning = new Learning(studio, {
     onStyle: async (name) => {
       await offerAnew();
       choice.set({ first: name, second: "" });

@@ -77,7 +77,7 @@ class Pretended:
         self.crops = 0
 
     def keep(self) -> None:
-        self.library.keep(self.request.key, learned(key=self.request.key))
+        self.library.keep(self.request.key, learned(figures={"strokes": 0.5}))
         self.state = "learned"
 
     def close(self) -> None:
@@ -243,11 +243,11 @@ def test_better_weights_replace_the_style_under_its_title(
     assert (first["state"], first["style"], first["preview"][:5]) == ("starting", None, "UklGR")
     assert pretended[0].request.name == "the_waves"
     pretended[0].give(learned("a"), 0)
-    pretended[0].give(learned("b", figures={"strokes": 0.5}), 480)
+    pretended[0].give(learned("b"), 480)
     now = state(client)
     assert now is not None
     assert (now["style"], now["crops"], now["rate"]) == ("the_waves", 480, 3.1)
-    assert now["figures"] == {"strokes": 0.5}
+    assert now["figures"] is None
     assert now["revision"] == styles.version == 1
     [shown] = [
         each for each in client.get("/api/studio").json()["styles"] if each["name"] == "the_waves"
@@ -280,6 +280,7 @@ def test_better_weights_replace_the_style_under_its_title(
     ):
         now = client.post(f"/api/learning/{action}").json()["learning"]
         assert now["state"] == becomes
+    assert now["figures"] == {"strokes": 0.5}
     [kept] = Library()
     assert (kept.name, kept.model.styles[0].title) == ("the_waves_2", "the waves")
     assert kept.model.styles[0].preview
@@ -295,6 +296,8 @@ def test_failure_is_told_without_paths_and_a_full_disk_stops_nothing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     begin(client, client.upload(painting))
+    assert "yet" in client.error(400, "POST", "/api/learning/keep")
+    pretended[0].give(learned(), 0)
     (tmp_path / "data").write_text("not a folder")
     with caplog.at_level(logging.WARNING):
         assert client.post("/api/learning/keep").json()["learning"]["state"] == "learned"

@@ -8,6 +8,7 @@ const POLL_MS = 1500; // while it changes by itself
 const IDLE_MS = 5000; // while it is paused: another tab of this browser may continue it
 const SAID_MS = 30000; // between two times that screen readers say how far it is
 const POLLS = { starting: POLL_MS, learning: POLL_MS, paused: IDLE_MS };
+const FIGURES_MS = 20000; // after the end, in which its figures may follow
 
 /**
  * The learning. An event `change` follows each change of its state, and `better` one of its style:
@@ -20,10 +21,13 @@ export class Learning extends EventTarget {
   #timer = 0;
   #asked = 0; // number of the last request: answers to earlier ones are out of date
   #said = { state: "", when: 0 };
+  #ended = 0; // time at which the style was learned
 
-  constructor(limits, { onStyle }) {
+  /** `studio` are the facts of the studio. */
+  constructor({ limits, packaged_photos: photos }, { onStyle }) {
     super();
     this.limits = limits;
+    this.hasPhotos = photos > 0;
     this.onStyle = onStyle;
     document.addEventListener("visibilitychange", () => !document.hidden && !this.#isSending && this.#ask("/api/learning"));
   }
@@ -31,6 +35,11 @@ export class Learning extends EventTarget {
   /** The state, null if nothing is or was learned. */
   get state() {
     return this.#state;
+  }
+
+  /** Whether it has nothing to learn on yet: no camera, no upload, and no photos of its own. */
+  get isWaiting() {
+    return this.#state?.state === "learning" && !this.#state.crops && !this.hasPhotos;
   }
 
   /** Whether it takes time of the machine, or may be continued. */
@@ -101,11 +110,18 @@ export class Learning extends EventTarget {
       if (isLoud) throw error;
       if (!error.isShown) console.warn(error); // the next answer may be better
     } finally {
-      const pause = POLLS[this.#state?.state];
+      const pause = this.#pause;
       if (number === this.#asked && pause && !document.hidden) {
         this.#timer = setTimeout(() => this.#ask("/api/learning"), pause);
       }
     }
+  }
+
+  /** Milliseconds until the studio is asked again; 0 if nothing changes by itself. */
+  get #pause() {
+    const { state, figures } = this.#state ?? {};
+    if (state === "learned") return !figures && performance.now() - this.#ended < FIGURES_MS ? POLL_MS : 0;
+    return POLLS[state] ?? 0;
   }
 
   async #hear(learning) {
@@ -125,8 +141,15 @@ export class Learning extends EventTarget {
     const before = this.#state;
     this.#state = state;
     this.#say();
-    if (before?.state === "learning" && state?.state === "learned") tell(`${state.title} is learned and kept.`);
+    if (this.#wasOpen(before) && state?.state === "learned") {
+      this.#ended = performance.now();
+      tell(`${state.title} is learned and kept.`);
+    }
     this.dispatchEvent(new Event("change"));
+  }
+
+  #wasOpen(before) {
+    return Object.hasOwn(POLLS, before?.state ?? "");
   }
 
   /** Tell screen readers how far it is, but not each second. */

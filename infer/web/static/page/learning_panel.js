@@ -70,7 +70,7 @@ export class LearningPanel {
     const hasEnded = ["learned", "failed"].includes(state.state);
     this.root.dataset.state = state.state;
     this.title.textContent = state.title;
-    this.text.textContent = state.text;
+    this.text.textContent = this.learning.isWaiting ? "waits for images: start the camera, or choose an image" : state.text;
     this.bar.hidden = !isSending && state.state !== "starting";
     this.#showFigures(state.figures);
     for (const each of [this.tools, this.size.root, this.weight.root]) each.hidden = isSending;
