@@ -5,7 +5,6 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from nst_rt.infer.web.learning import StudioLearning
 from nst_rt.infer.web.stylizers import SharedStylizer
 from nst_rt.infer.web.work import content
 from nst_rt.learning.library import Library
+from nst_rt.learning.request import LearningRequest
 from nst_rt.models.style_model import Style, StyleModel
 
 
@@ -407,4 +407,15 @@ def test_request_keeps_its_key_under_another_name(
     keys = {each.request.key for each in pretended}
     assert len(keys) == 1
     assert pretended[1].request.name == "style"
-    assert replace(pretended[1].request, name="other").key in keys
+    assert LearningRequest.of(painting).key in keys  # as the command line has it
+
+
+def test_large_style_image_has_the_key_that_its_file_has(
+    client: Client, pretended: list[Pretended], tmp_path: Path
+) -> None:
+    levels = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
+    large = Image.fromarray(levels).resize((1600, 1200), Image.Resampling.BICUBIC)
+    large.save(file := tmp_path / "large.png")
+    begin(client, client.upload(file))
+    assert pretended[0].request.images[0].shape == (768, 1024, 3)
+    assert pretended[0].request.key == LearningRequest.of(file).key
