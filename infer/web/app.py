@@ -28,10 +28,12 @@ from nst_rt.errors import StyleTransferError
 from nst_rt.infer.live.addresses import is_loopback
 from nst_rt.infer.web.decoding.pool import Decoders
 from nst_rt.infer.web.jobs import Jobs
+from nst_rt.infer.web.learning import StudioLearning
 from nst_rt.infer.web.limits.storage import Storage
 from nst_rt.infer.web.limits.visitors import TooManyError, TooSlowError
 from nst_rt.infer.web.results import Kind, Results
 from nst_rt.infer.web.routes.jobs import JobRoutes
+from nst_rt.infer.web.routes.learning import LearningRoutes
 from nst_rt.infer.web.routes.link import LinkRoutes
 from nst_rt.infer.web.routes.live import LiveRoutes
 from nst_rt.infer.web.routes.uploads import UploadRoutes
@@ -119,6 +121,11 @@ class _Studio:
         self._jobs = Jobs(settings.root, self.results, undo=settings.undo, storage=storage)
         for job in self._jobs:
             restore_style(shared, job)
+        # OpenVINO has other names for devices than PyTorch, which learns.
+        device = None if shared.backend == "openvino" else shared.loading["device"]
+        self._learning = StudioLearning(shared.style_set, device=device)
+        if settings.offers_learned:
+            self._learning.offer_known()
         self._decoders = Decoders(settings.root, settings.limits, storage=storage)
         # Its process never changes: starting one would take several frames' time.
         self._live = Decoders(
@@ -135,7 +142,8 @@ class _Studio:
             Mount("/static", StaticFiles(directory=_STATIC)),
             Route("/api/studio", self.facts),
             *LinkRoutes(settings).routes,
-            *LiveRoutes(shared, settings, self._live).routes,
+            *LiveRoutes(shared, settings, self._live, self._learning).routes,
+            *LearningRoutes(self._learning, uploads, self._decoders).routes,
             *UploadRoutes(shared, uploads, storage, self._decoders).routes,
             *JobRoutes(shared, settings, self._jobs, uploads, self._decoders).routes,
         ]
@@ -150,6 +158,7 @@ class _Studio:
         # A job may wait for a decoder, which is refused by closing it: cancelled, not failed.
         self._jobs.cancel_all()
         self._decoders.close()
+        self._learning.close()
         self._jobs.close()
         self._live.close()
         shutil.rmtree(self._settings.root, ignore_errors=True)

@@ -4,12 +4,13 @@ import copy
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import cv2
 
-from nst_rt.errors import InputError
+from nst_rt.errors import InputError, UnknownNameError
 from nst_rt.files import atomic_output
 from nst_rt.images.io import Frame
 from nst_rt.infer.adaptive import AdaptiveStylizer, LiveStyle
@@ -25,6 +26,7 @@ from nst_rt.models.style_model import StyleModel
 
 _JPEG_QUALITY = 85
 _MAX_FPS = 60  # that a viewer may ask for
+_MOST_REST = 0.5  # seconds; the first frame, which may have to be compiled for, takes longer
 _MIN_WAIT = 0.1  # fraction of the frame interval; a shorter wait is network jitter
 
 
@@ -122,6 +124,7 @@ class Viewer:
         fps: frame rate to hold by stylizing at a smaller size, which includes the time spent
             waiting for other viewers; 0 never reduces the size.
         decode: `decode_jpeg`, in a process that may crash.
+        offer: called with each frame, shape (H, W, 3), uint8 BGR, which a style may be learned on.
     """
 
     def __init__(
@@ -131,13 +134,15 @@ class Viewer:
         *,
         fps: float,
         decode: Callable[[bytes], Frame] = decode_jpeg,
+        offer: Callable[[Frame], object] = lambda frame: None,
     ) -> None:
-        self._decode = decode
+        self._decode, self._offer = decode, offer
         stabilizer = Stabilizer(choice.stability)
         frame_stylizer = FrameStylizer(shared.in_style(choice), stabilizer=stabilizer)
         self._frame_stylizer = AdaptiveStylizer(frame_stylizer, fps, shared.costs)
         self._wanted = choice
         self._arrived = self._finished = 0.0  # times of the last frame
+        self._took = 0.0  # seconds
 
     @property
     def size(self) -> list[int]:
@@ -166,11 +171,26 @@ class Viewer:
 
     def stylize(self, jpeg: bytes) -> bytes:
         """Stylize one frame; raises what `decode_jpeg` does."""
-        interval = self._interval(time.perf_counter())
-        stylized = self._frame_stylizer.stylize(self._decode(jpeg), interval=interval)
-        jpeg = encode_image(stylized)
+        began = time.perf_counter()
+        interval = self._interval(began)
+        if self.size != [0, 0]:  # the first frame finds the scale for the style as it is
+            with suppress(UnknownNameError):  # a style that was removed stays on the screen
+                self._frame_stylizer.set_style(self._wanted)  # which may have better weights
+        frame = self._decode(jpeg)
+        self._offer(frame)
+        jpeg = encode_image(self._frame_stylizer.stylize(frame, interval=interval))
         self._finished = time.perf_counter()
+        self._took = self._finished - began
         return jpeg
+
+    def rest(self) -> float:
+        """Seconds to wait before the next frame, to leave others half of the machine.
+
+        The wait does not count as one for the camera.
+        """
+        seconds = min(self._took, _MOST_REST)
+        self._finished += seconds
+        return seconds
 
     def _interval(self, now: float) -> float:
         """Seconds between two frames of the camera, 0 if unknown.

@@ -42,6 +42,16 @@ def image_values(path: Path, size: int) -> npt.NDArray[np.float32]:
     return values
 
 
+def style_levels(path: Path, size: int) -> npt.NDArray[np.uint8]:
+    """A style image with `size` pixels on the long side, shape (H, W, 3), uint8 RGB.
+
+    Transparent areas are composited over white, as in a training.
+    """
+    picture = load_picture(path, size=size)
+    frame = tensor_to_frame(over_white(picture.image, picture.alpha))
+    return np.ascontiguousarray(frame[..., ::-1])
+
+
 def rewrite_photo(path: Path) -> None:
     """Replace a photo to train on by a JPEG of the size that training needs.
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from nst_rt.errors import PartialResultError
@@ -12,6 +13,7 @@ from nst_rt.images.io import Frame
 from nst_rt.infer.frame_stylizer import FrameStylizer
 from nst_rt.infer.video import VideoResult, stylize_video
 from nst_rt.infer.video.probe import VideoInfo, probe
+from nst_rt.infer.video.sampling import spread_frames
 from nst_rt.infer.web.decoding.processes import largest_file
 
 
@@ -67,6 +69,11 @@ def write_clip(
         result = error.result
     assert isinstance(result, VideoResult)
     return Clip(info, size, result.stages["decode"] / result.frames)
+
+
+def frames_of_video(path: Path, count: int, size: int) -> list[Frame]:
+    """Frames from all over a video, at most `size` pixels long, see `spread_frames`."""
+    return [np.ascontiguousarray(frame) for frame in spread_frames(path, count=count, size=size)]
 
 
 class _Unchanged(FrameStylizer):

@@ -13,14 +13,12 @@ from starlette.routing import BaseRoute, Route
 from nst_rt.errors import InputError
 from nst_rt.infer.web.decoding.pool import Decoders
 from nst_rt.infer.web.jobs import Job, Jobs
-from nst_rt.infer.web.limits.visitors import steady
-from nst_rt.infer.web.routes.bodies import from_json
+from nst_rt.infer.web.routes.bodies import json_body
 from nst_rt.infer.web.settings import Settings
 from nst_rt.infer.web.stylizers import SharedStylizer
 from nst_rt.infer.web.uploads import Upload, Uploads
 from nst_rt.infer.web.work import PLANS
 
-_MAX_JOB_BODY = 2**16  # bytes
 # Files that browsers show; they download anything else, which a results folder may have.
 _SHOWN = ("image/jpeg", "image/png", "video/mp4")
 
@@ -63,13 +61,8 @@ class JobRoutes:
         )
 
     async def start_job(self, request: Request) -> Response:
-        body = b""
-        async for chunk in steady(request.stream()):
-            body += chunk
-            if len(body) > _MAX_JOB_BODY:
-                raise HTTPException(413, "too long for the description of a job")
-        asked = from_json(body)
-        kind = asked.get("kind") if isinstance(asked, dict) else None
+        asked = await json_body(request)
+        kind = asked.get("kind")
         if kind not in tuple(PLANS):  # of any type, hashable or not
             raise InputError(f"unknown kind of job {str(kind)[:20]!r}")
         visitor = request.scope["visitor"]

@@ -1,5 +1,6 @@
 """The live channel: frames of a camera in, stylized ones out."""
 
+import asyncio
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -13,6 +14,7 @@ from nst_rt.images.io import Frame
 from nst_rt.infer.adaptive import LiveStyle
 from nst_rt.infer.web.decoding.images import decode_jpeg
 from nst_rt.infer.web.decoding.pool import Decoders
+from nst_rt.infer.web.learning import StudioLearning
 from nst_rt.infer.web.routes.bodies import from_json
 from nst_rt.infer.web.settings import Settings
 from nst_rt.infer.web.stylizers import SharedStylizer, Viewer, parse_choice, parse_rate
@@ -28,8 +30,15 @@ class LiveRoutes:
     Frames have decoders of their own, so that uploads do not delay them.
     """
 
-    def __init__(self, shared: SharedStylizer, settings: Settings, decoders: Decoders) -> None:
+    def __init__(
+        self,
+        shared: SharedStylizer,
+        settings: Settings,
+        decoders: Decoders,
+        learning: StudioLearning,
+    ) -> None:
         self._shared = shared
+        self._learning = learning
         self._decoders = decoders
         self._settings = settings
         self._viewers = 0
@@ -47,7 +56,7 @@ class LiveRoutes:
             await socket.close(_TRY_AGAIN_LATER)
             return
         self._viewers += 1
-        channel = _Channel(socket, self._shared, self._decoded, self._settings.fps)
+        channel = _Channel(socket, self._shared, self._decoded, self._settings.fps, self._learning)
         try:
             await channel.serve(lambda: self._viewers)
         except WebSocketDisconnect:
@@ -74,9 +83,12 @@ class _Channel:
         shared: SharedStylizer,
         decode: Callable[[bytes], Frame],
         fps: float,
+        learning: StudioLearning,
     ) -> None:
         self._socket = socket
-        self._new_viewer = partial(Viewer, shared, decode=decode)
+        offer = partial(learning.offer, socket.scope["visitor"])
+        self._new_viewer = partial(Viewer, shared, decode=decode, offer=offer)
+        self._learning = learning
         self._shared = shared
         self._fps = fps
         self._viewer: Viewer | None = None
@@ -101,6 +113,8 @@ class _Channel:
                 stylized = await run_in_threadpool(viewer.stylize, jpeg)
                 await self._tell(size=viewer.size, viewers=viewers(), preparing=viewer.preparing)
                 await self._socket.send_bytes(stylized)
+                if self._learning.is_learning:  # the page sends no more than two frames ahead
+                    await asyncio.sleep(viewer.rest())
             except WebSocketDisconnect:
                 raise
             except Exception as error:  # one bad frame does not end the channel

@@ -6,6 +6,7 @@ import { ask } from "./page/api.js";
 import { Choice } from "./page/choice.js";
 import { connection } from "./page/connection.js";
 import { byId, tell, telling } from "./page/elements.js";
+import { Learning } from "./page/learning.js";
 import { offerLink } from "./page/phone.js";
 import { ImageTab } from "./tabs/image.js";
 import { Live } from "./tabs/live.js";
@@ -71,18 +72,24 @@ telling(async () => {
   showFacts(studio);
   const choice = new Choice();
   addEventListener("popstate", () => choice.writeAddress()); // steps back do not change the choice
-  const live = new Live(choice);
+  const learning = new Learning(studio, {
+    onStyle: async (name) => {
+      await offerAnew();
+      choice.set({ first: name, second: "" });
+    },
+  });
+  const live = new Live(choice, learning);
   const jobs = new JobList({
     undo: studio.undo,
     styles: studio.styles.map(({ name }) => name),
-    onStyles: async () => offer((await ask("/api/studio")).styles),
+    onStyles: () => offerAnew(),
     useStyle: (name) => {
       choice.set({ first: name });
       open(byId("tab-live"), { focus: true });
     },
   });
-  const image = new ImageTab(studio.limits, choice, jobs);
-  const video = new VideoTab(studio.limits, choice, jobs);
+  const image = new ImageTab(studio.limits, choice, jobs, learning);
+  const video = new VideoTab(studio.limits, choice, jobs, learning);
   optimizeTab(studio, jobs);
   trainTab(studio, jobs);
   const offer = (styles) => {
@@ -90,8 +97,16 @@ telling(async () => {
     for (const name of missing) tell(`There is no style ${name} in this studio.`, { bad: true });
     for (const each of [live, image, video]) each.offer(styles);
   };
+  const offerAnew = async () => {
+    const { styles } = await ask("/api/studio");
+    jobs.styles = styles.map(({ name }) => name);
+    offer(styles);
+  };
+  learning.addEventListener("better", ({ detail }) => {
+    for (const { still } of [image, video]) still.refresh(detail);
+  });
   offer(studio.styles);
   takeFromAnywhere((tab) => open(byId(`tab-${tab}`)));
-  await jobs.refresh();
+  await Promise.all([jobs.refresh(), learning.restore()]);
   document.documentElement.dataset.ready = "yes";
 })();

@@ -285,7 +285,7 @@ def test_invalid_jobs_are_refused(client: Client, astronaut: Path) -> None:
     images = {"kind": "optimize", "content": id, "style_image": id}
     train = {"kind": "train", "style_image": id, "name": "x", "steps": 1}
     for asked, word in (
-        ([], "kind"),
+        ([], "object"),
         ({}, "kind"),
         ({"kind": []}, "kind"),
         ({"kind": "video", "video": "/etc/passwd"}, "no longer here"),

@@ -34,7 +34,7 @@ def test_image_is_shown_in_all_styles_and_downloaded_at_full_size(
     page.wait(lambda: loaded() == 3, "the image in two styles, and one of them large")
     assert "301 \u00d7 201" in page.find("#image-drop").text
     before = page.find("#image-view").get_attribute("src")
-    page.click("#image-style .swatch:nth-child(2)")
+    page.click("#image-style .swatch:nth-of-type(2)")
     page.wait(lambda: page.find("#image-view").get_attribute("src") != before, "another style")
     page.click("#image-download")
     file = page.downloaded(".png")
@@ -86,7 +86,7 @@ def test_removed_image_is_reported(elsewhere: Elsewhere, astronaut: Path) -> Non
             ".then(([{id}]) => fetch(`/api/uploads/${id}`, {method: 'DELETE'})).then(({ok}) => ok)"
         )
         page.wait(lambda: page.run(removal), "removal")  # refused while previews are made
-        page.click("#image-style .swatch:nth-child(2)")
+        page.click("#image-style .swatch:nth-of-type(2)")
         assert "no longer here" in page.toast()
         assert "busy" not in str(page.find("#image-stage").get_attribute("class"))
 

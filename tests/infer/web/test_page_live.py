@@ -25,7 +25,7 @@ def test_live_frames_change_with_style_strength_and_blend(page: Page) -> None:
         return bool(np.abs(one.astype(int) - other).mean() > 12)
 
     waves = page.canvas()
-    page.click("#live-style .swatch:nth-child(2)")
+    page.click("#live-style .swatch:nth-of-type(2)")
     page.wait(lambda: far(page.canvas(), waves), "another style")
     night = page.canvas()
     page.set_slider("Strength", "live-style", 0)
@@ -177,7 +177,7 @@ def test_divider_compares_frames_of_the_same_moment(page: Page) -> None:
     levels = np.asarray(screen.resize((16, 12)), int)[3:9]
     assert levels[:, -2:].mean() < 40 < 80 < levels[:, 1:10].mean()
     # It stays with another style, and the camera is seen while the image is held.
-    page.click("#live-style .swatch:nth-child(2)")
+    page.click("#live-style .swatch:nth-of-type(2)")
     assert page.find("#live-compare").get_attribute("aria-pressed") == "true"
     page.click("#live-compare")
     original = page.find("#live-original")

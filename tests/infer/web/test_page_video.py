@@ -66,11 +66,11 @@ def test_video_is_tried_out_before_it_is_stylized(page: Page, tmp_path: Path) ->
     assert page.find("#video .clip").is_displayed()
     assert page.find("#video .divider").get_property("hidden")
     forecast = page.find("#video-hint").text
-    page.click("#video-style .swatch:nth-child(2)")
+    page.click("#video-style .swatch:nth-of-type(2)")
     assert not page.find("#video .clip").is_displayed()
     assert page.find("#video-hint").text != forecast
     page.click("#video-preview")  # and is no longer waited for
-    page.click("#video-style .swatch:nth-child(1)")
+    page.click("#video-style .grid > .swatch")
     page.wait(lambda: page.find("#video-preview").text == "Preview 2 s", "the end")
     assert not page.find("#video .clip").is_displayed()
     assert not page.find_all("#video-jobs .job")

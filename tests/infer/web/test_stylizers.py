@@ -10,11 +10,12 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from blends import small_network
 from visitors import FRAME, JPEG, until
 
 from nst_rt.errors import InputError, StyleTransferError
 from nst_rt.images.io import Frame
-from nst_rt.infer.adaptive import LiveStyle
+from nst_rt.infer.adaptive import AdaptiveStylizer, LiveStyle
 from nst_rt.infer.blend import Pass
 from nst_rt.infer.stylizer import Stylizer
 from nst_rt.infer.web import stylizers
@@ -95,6 +96,52 @@ def test_viewer_chooses_the_stroke_size(shared: SharedStylizer) -> None:
     viewer.close()
 
 
+def test_next_frame_has_weights_that_were_replaced(two_styles: StyleModel) -> None:
+    shared = SharedStylizer(two_styles, backend="openvino")
+    viewer = Viewer(shared, LiveStyle({"night": 1}, stability=0), fps=0)
+    night = viewer.stylize(JPEG)
+    assert viewer.stylize(JPEG) == night
+    shared.style_set.replace("night", two_styles)  # whose first style is the other one
+    waves = viewer.stylize(JPEG)
+    assert waves != night
+    assert waves == Viewer(shared, LiveStyle({"waves": 1}, stability=0), fps=0).stylize(JPEG)
+
+
+def test_style_that_was_removed_stays_on_the_screen(two_styles: StyleModel) -> None:
+    shared = SharedStylizer(two_styles, backend="openvino")
+    third = StyleModel(small_network(styles=1), (Style("third"),))
+    shared.style_set.add(third)
+    viewer = Viewer(shared, LiveStyle({"third": 1}, stability=0), fps=0)
+    shown = viewer.stylize(JPEG)
+    shared.style_set.remove(third)
+    shared.style_set.replace("night", two_styles)  # viewers look for better weights
+    assert viewer.stylize(JPEG) == shown
+
+
+def test_viewer_rests_as_long_as_a_frame_took_and_is_not_taken_for_a_slow_camera(
+    shared: SharedStylizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offered: list[Frame] = []
+    now = [0.0]
+    monkeypatch.setattr(stylizers.time, "perf_counter", lambda: now[0])
+    intervals: list[float] = []
+
+    class Noted(AdaptiveStylizer):
+        def stylize(self, frame: Frame, *, interval: float = 0.0) -> Frame:
+            intervals.append(interval)
+            now[0] += 0.04
+            return frame
+
+    monkeypatch.setattr(stylizers, "AdaptiveStylizer", Noted)
+    viewer = Viewer(shared, WAVES, fps=24, offer=offered.append)
+    for rests in (True, True, False, False):
+        viewer.stylize(JPEG)
+        now[0] += viewer.rest() if rests else 0.04
+    viewer.stylize(JPEG)
+    assert intervals[1:] == pytest.approx([0, 0, 0.08, 0.08])
+    assert len(offered) == 5
+
+
 def test_others_are_served_while_a_new_size_is_compiled(
     shared: SharedStylizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -145,7 +192,9 @@ def test_camera_rate_is_known_if_the_studio_waits_for_frames(
         return frame
 
     monkeypatch.setattr(stylizers, "time", SimpleNamespace(perf_counter=lambda: now))
-    monkeypatch.setattr(viewer, "_frame_stylizer", SimpleNamespace(stylize=stylize))
+    monkeypatch.setattr(
+        viewer, "_frame_stylizer", SimpleNamespace(stylize=stylize, working_size=(0, 0))
+    )
     # A camera of 15 frames per second, then one that is faster than the studio.
     for pause in (0, *[1 / 15 - 0.05] * 3, *[0.001] * 3):
         now += pause

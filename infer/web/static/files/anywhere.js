@@ -66,7 +66,7 @@ function destination(kinds, target) {
   const empty = (id) => places.has(id) && !places.get(id).filled;
   for (const [id, place] of places) {
     if (place.root.contains(target) && place.kind === kind) {
-      return { tab, id, text: `Drop here: ${place.label.toLowerCase()}` };
+      return { tab, id, text: place.text ?? `Drop here: ${place.label.toLowerCase()}` };
     }
   }
   if (kind === "video") return { tab: "video", id: "video-drop", text: "Drop to open in Video" };

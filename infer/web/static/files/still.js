@@ -17,6 +17,8 @@ export class Still {
   #upload = null;
   #at = 0;
   #timer = 0;
+  #revisions = {}; // of styles that got better weights, whose images are others now
+  #isStale = false; // whether that happened while the tab was not seen
 
   constructor(tab, choice, picker) {
     this.choice = choice;
@@ -37,6 +39,15 @@ export class Still {
     choice.addEventListener("change", () => this.#later());
     byId(`${tab}-large`).addEventListener("click", () => this.#openLarge());
     this.#openOnClick();
+    this.panel = byId(tab);
+    new MutationObserver(() => this.#catchUp()).observe(this.panel, { attributeFilter: ["hidden"] });
+  }
+
+  /** Show a style anew that has better weights now. */
+  refresh({ style, revision }) {
+    this.#revisions[style] = revision;
+    this.#isStale = true;
+    this.#catchUp();
   }
 
   /** Show an upload: an image, or the frame of a video at a time in seconds. */
@@ -62,12 +73,21 @@ export class Still {
   /** Address of the upload in the style of a query; the image at its own size without a `size`. */
   address(query, upload = this.#upload) {
     const frame = upload.kind === "video" ? `&at=${this.#at}` : "";
-    return `/api/uploads/${upload.id}/stylized?${query}${frame}`;
+    const names = (new URLSearchParams(query).get("style") ?? "").split(",").map((part) => part.split(":")[0]);
+    const [revision] = names.map((name) => this.#revisions[name]).filter(Boolean);
+    return `/api/uploads/${upload.id}/stylized?${query}${frame}${revision ? `&revision=${revision}` : ""}`;
   }
 
   /** Stylize a small copy of an upload; an error if that does not work. */
   async tryOut(upload) {
     await download(this.address(`${this.choice.query}&size=${THUMB}`, upload));
+  }
+
+  #catchUp() {
+    if (!this.#isStale || this.panel.hidden || !this.#upload) return;
+    this.#isStale = false;
+    for (const name of Object.keys(this.#revisions)) this.picker.refreshPreview(name);
+    if (Object.keys(this.choice.styles).some((name) => name in this.#revisions)) this.#load();
   }
 
   #later() {
@@ -78,10 +98,15 @@ export class Still {
   #stylize() {
     if (!this.#upload) return;
     this.stage.root.classList.add("busy");
-    this.view.alt = `The ${this.#upload.kind} as ${Object.keys(this.choice.styles).join(" and ")}`;
-    this.view.src = this.address(`${this.choice.query}&size=${VIEW}`);
+    this.#load();
     const original = originalAddress(this.#upload, VIEW, this.#at);
     if (!this.original.src.endsWith(original)) this.original.src = original;
+  }
+
+  /** Load the stylized image; until it is there, the one before stays. */
+  #load() {
+    this.view.alt = `The ${this.#upload.kind} as ${Object.keys(this.choice.styles).join(" and ")}`;
+    this.view.src = this.address(`${this.choice.query}&size=${VIEW}`);
   }
 
   /** An <img> only reports that it failed; the studio says why when asked again. */

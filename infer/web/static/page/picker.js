@@ -1,6 +1,8 @@
 // The style picker of a tab: shows the choice and changes it.
 
+import { places } from "../files/drop.js";
 import { element, slider, tell, telling } from "./elements.js";
+import { LearningPanel } from "./learning_panel.js";
 
 const percent = (value) => `${Math.round(value * 100)}%`;
 const DEFAULT_STROKES = 2; // percent, at the middle of the slider, which counts octaves
@@ -33,16 +35,19 @@ async function copyLink() {
   tell("Link copied");
 }
 
-/** The controls of one tab. `moving`: whether it stylizes frames, which have a stability. */
+/**
+ * The controls of one tab. `moving`: whether it stylizes frames, which have a stability. `learning`
+ * learns a style image that is chosen or dropped here, for the uploads whose ids `content` returns.
+ */
 export class StylePicker {
   #styles = [];
   #previews = null;
   #more = ""; // the less used values that were shown last
 
-  constructor(form, choice, { moving = true } = {}) {
+  constructor(form, choice, { moving = true, learning, content = () => [] }) {
     this.form = form;
     this.choice = choice;
-    this.grid = element("div", { className: "grid" });
+    this.grid = element("div", { className: "grid" }, this.#adder(learning, content));
     this.second = element("select", {});
     this.colors = element("input", { type: "checkbox" });
     const bind = (label, name, settings = {}) =>
@@ -58,7 +63,7 @@ export class StylePicker {
     this.stability = bind("Stability", "stability");
     this.stability.root.hidden = !moving;
     form.addEventListener("submit", (event) => event.preventDefault());
-    this.grid.addEventListener("change", (event) => choice.set({ first: event.target.value }));
+    this.grid.addEventListener("change", ({ target }) => target.type === "radio" && choice.set({ first: target.value }));
     this.second.addEventListener("change", () => choice.set({ second: this.second.value }));
     this.colors.addEventListener("change", () => choice.set({ colors: this.colors.checked }));
     choice.addEventListener("change", () => this.#show());
@@ -76,13 +81,16 @@ export class StylePicker {
       element("label", { className: "field row" }, "Blend with", this.second),
       this.amount.root,
     );
-    form.replaceChildren(link, element("fieldset", { className: "styles" }, legend, this.grid), this.strength.root, this.more);
+    const styles = element("fieldset", { className: "styles" }, legend, this.grid);
+    form.replaceChildren(link, styles, new LearningPanel(learning, choice).root, this.strength.root, this.more);
   }
 
   /** Offer these styles, of which the choice has one. */
   offer(styles) {
     this.#styles = styles;
-    this.grid.replaceChildren(...styles.map((style) => this.#swatch(style)));
+    // The tile before them keeps the focus.
+    for (const swatch of this.grid.querySelectorAll(":scope > .swatch")) swatch.remove();
+    this.grid.append(...styles.map((style) => this.#swatch(style)));
     this.second.replaceChildren(
       element("option", { value: "", textContent: "None" }),
       ...styles.map(({ name, title }) => element("option", { value: name, textContent: title })),
@@ -102,9 +110,19 @@ export class StylePicker {
     this.offer(this.#styles);
   }
 
+  /** Show the preview of one style anew. */
+  refreshPreview(name) {
+    const input = this.#input(name);
+    if (input && this.#previews) input.nextElementSibling.src = this.#previews(name);
+  }
+
+  #input(name) {
+    return [...this.grid.querySelectorAll("input[type=radio]")].find((each) => each.value === name);
+  }
+
   #show() {
     const { first, second, amount, strength, strokes, stability, colors } = this.choice.values;
-    const input = [...this.grid.querySelectorAll("input")].find((each) => each.value === first);
+    const input = this.#input(first);
     if (input && !input.checked) {
       input.checked = true;
       input.parentElement.scrollIntoView({ block: "nearest", inline: "nearest" });
@@ -121,6 +139,26 @@ export class StylePicker {
     // What is not at its default must be seen; but visitors may close it then.
     if (more !== this.#more && this.choice.differs(...MORE)) this.more.open = true;
     this.#more = more;
+  }
+
+  /** The tile that takes a style image; it can be dropped anywhere on the picker. */
+  #adder(learning, content) {
+    const input = element("input", { type: "file", className: "hidden-input", accept: "image/*" });
+    const choose = telling(async ([file, ...others]) => {
+      if (!file) return;
+      if (others.length) tell(`One style is learned at a time: ${file.name} is taken.`);
+      await learning.begin(file, content());
+    });
+    input.addEventListener("change", async () => {
+      await choose([...input.files]);
+      input.value = "";
+    });
+    const text = "Drop to learn this painting as a style";
+    places.set(this.form.id, { root: this.form, kind: "image", multiple: false, filled: true, label: text, text, choose });
+    const preview = element("span", { className: "preview", textContent: "+", ariaHidden: true });
+    const title = element("span", { className: "title", textContent: "Add a painting" });
+    const tile = element("label", { className: "swatch", title: "A style is learned from it within minutes" }, input, preview, title);
+    return element("div", { className: "adder" }, tile);
   }
 
   #swatch(style) {

@@ -8,15 +8,17 @@ import { StylePicker } from "../page/picker.js";
 import { Still } from "../files/still.js";
 
 const PLACE = "image";
+const LEARNED_ON = 100; // images, at most
 
 export class ImageTab {
   #images = []; // the first one is shown
 
-  constructor(limits, choice, jobs) {
+  constructor(limits, choice, jobs, learning) {
     this.limits = limits;
     this.choice = choice;
     this.jobs = jobs;
-    this.picker = new StylePicker(byId("image-style"), choice, { moving: false });
+    this.learning = learning;
+    this.picker = new StylePicker(byId("image-style"), choice, { moving: false, learning, content: () => this.#ids });
     this.still = new Still("image", choice, this.picker);
     this.button = byId("image-download");
     this.drop = dropzone(byId("image-drop"), {
@@ -52,8 +54,13 @@ export class ImageTab {
     this.#show(usable);
   }
 
+  get #ids() {
+    return this.#images.map(({ id }) => id).slice(0, LEARNED_ON);
+  }
+
   #show(images) {
     this.#images = images;
+    telling(() => this.learning.show(this.#ids))();
     this.still.stage.root.hidden = false;
     byId("image-tools").hidden = false;
     const several = images.length > 1;

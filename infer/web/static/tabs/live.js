@@ -25,14 +25,14 @@ export class Live {
   #preparing = null; // name of a style
   #trouble = "";
 
-  constructor(choice) {
+  constructor(choice, learning) {
     this.choice = choice;
     this.section = byId("live");
     this.video = byId("live-camera");
     this.canvas = byId("live-canvas");
     this.original = byId("live-original");
     this.awake = new Awake();
-    this.picker = new StylePicker(byId("live-style"), choice);
+    this.picker = new StylePicker(byId("live-style"), choice, { learning });
     this.stage = new Stage(byId("live-stage"), {
       shown: this.canvas,
       original: this.original,

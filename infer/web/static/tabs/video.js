@@ -15,11 +15,12 @@ export class VideoTab {
   #video = null;
   #preview = null; // the controller of a request
 
-  constructor(limits, choice, jobs) {
+  constructor(limits, choice, jobs, learning) {
     this.limits = limits;
     this.choice = choice;
     this.jobs = jobs;
-    this.picker = new StylePicker(byId("video-style"), choice);
+    this.learning = learning;
+    this.picker = new StylePicker(byId("video-style"), choice, { learning, content: () => (this.#video ? [this.#video.id] : []) });
     this.still = new Still("video", choice, this.picker);
     this.start = byId("video-start");
     this.try = byId("video-preview");
@@ -56,6 +57,7 @@ export class VideoTab {
 
   #show(video) {
     this.#video = video;
+    telling(() => this.learning.show([video.id]))();
     this.still.stage.root.hidden = false;
     byId("video-tools").hidden = false;
     this.drop.shrink(describe(video));
