@@ -169,8 +169,13 @@ class Viewer:
         if fps is not None:
             self._frame_stylizer.hold(fps)
 
-    def stylize(self, jpeg: bytes) -> bytes:
-        """Stylize one frame; raises what `decode_jpeg` does."""
+    def stylize(self, jpeg: bytes, *, may_shrink: bool = True) -> bytes:
+        """Stylize one frame; raises what `decode_jpeg` does.
+
+        Args:
+            jpeg: the frame.
+            may_shrink: see `AdaptiveStylizer.stylize`.
+        """
         began = time.perf_counter()
         interval = self._interval(began)
         if self.size != [0, 0]:  # the first frame finds the scale for the style as it is
@@ -178,7 +183,8 @@ class Viewer:
                 self._frame_stylizer.set_style(self._wanted)  # which may have better weights
         frame = self._decode(jpeg)
         self._offer(frame)
-        jpeg = encode_image(self._frame_stylizer.stylize(frame, interval=interval))
+        stylized = self._frame_stylizer.stylize(frame, interval=interval, may_shrink=may_shrink)
+        jpeg = encode_image(stylized)
         self._finished = time.perf_counter()
         self._took = self._finished - began
         return jpeg

@@ -18,6 +18,8 @@ from nst_rt.models.style_model import StyleModel, find_style
 from nst_rt.train import learning
 from nst_rt.train.learning import Images, Learner
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def rgb(astronaut: Path) -> Image:

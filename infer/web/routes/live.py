@@ -110,10 +110,12 @@ class _Channel:
                 viewer = await self._opened()
                 if "size" not in self._told:  # the first frame, which may have to wait
                     await self._tell(preparing=viewer.preparing)
-                stylized = await run_in_threadpool(viewer.stylize, jpeg)
+                shares = self._learning.is_learning  # which slows the machine down for a while
+                stylize = partial(viewer.stylize, jpeg, may_shrink=not shares)
+                stylized = await run_in_threadpool(stylize)
                 await self._tell(size=viewer.size, viewers=viewers(), preparing=viewer.preparing)
                 await self._socket.send_bytes(stylized)
-                if self._learning.is_learning:  # the page sends no more than two frames ahead
+                if shares:  # the page sends no more than two frames ahead
                     await asyncio.sleep(viewer.rest())
             except WebSocketDisconnect:
                 raise

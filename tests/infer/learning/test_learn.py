@@ -23,6 +23,8 @@ from nst_rt.learning.library import Library
 from nst_rt.learning.messages import Begin, Command, Update
 from nst_rt.models.style_model import StyleModel
 
+pytestmark = pytest.mark.slow
+
 INK = Path(__file__).parents[3] / "nst_rt/assets/styles/ink.jpg"
 SHORT = 0.02  # minutes: few steps
 Call = tuple[float, float | None, str]

@@ -13,6 +13,8 @@ from nst_rt.infer.learning import content
 from nst_rt.learning.library import Library
 from nst_rt.models.style_model import StyleModel
 
+pytestmark = pytest.mark.slow
+
 SHORT = ("--minutes", "0.02", "--from", "udnie", "--backend", "torch")
 
 
