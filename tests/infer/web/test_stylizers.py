@@ -127,7 +127,7 @@ def test_viewer_rests_as_long_as_a_frame_took_and_is_not_taken_for_a_slow_camera
     intervals: list[float] = []
 
     class Noted(AdaptiveStylizer):
-        def stylize(self, frame: Frame, *, interval: float = 0.0) -> Frame:
+        def stylize(self, frame: Frame, *, interval: float = 0.0, may_shrink: bool = True) -> Frame:
             intervals.append(interval)
             now[0] += 0.04
             return frame
@@ -185,7 +185,7 @@ def test_camera_rate_is_known_if_the_studio_waits_for_frames(
     viewer.close()
     now, intervals = 100.0, []
 
-    def stylize(frame: Frame, *, interval: float) -> Frame:
+    def stylize(frame: Frame, *, interval: float, may_shrink: bool) -> Frame:
         nonlocal now
         intervals.append(interval)
         now += 0.05
