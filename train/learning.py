@@ -66,35 +66,34 @@ class Images:
         seed: of what is random.
 
     Attributes:
-        training: images to learn on, shape (1, 3, H, W), RGB in [0, 1].
+        training: images to learn on, shape (H, W, 3), uint8 RGB.
         aside: images to judge by, likewise.
         seen: number of images so far.
     """
 
     def __init__(self, seed: int = 0) -> None:
-        self.training: list[Tensor] = []
-        self.aside: list[Tensor] = []
+        self.training: list[Image] = []
+        self.aside: list[Image] = []
         self.seen = 0
         self._random = np.random.default_rng(seed)
 
     def add(self, image: Image) -> bool:
-        """Take an image, shape (H, W, 3), uint8 RGB; whether those kept aside are others now.
+        """Take an image, shape (H, W, 3), uint8 RGB; whether those to judge by are others now.
 
         When there are many, it takes the place of one of them.
         """
-        tensor = frame_to_tensor(image[..., ::-1])
         self.seen += 1
         if self.seen % _EVERY == 2 and len(self.aside) < _ASIDE:
-            self.aside.append(tensor)
+            self.aside.append(image)
             return True
         if len(self.training) < _KEPT:
-            self.training.append(tensor)
+            self.training.append(image)
         else:
-            self.training[self._random.integers(_KEPT)] = tensor
+            self.training[self._random.integers(_KEPT)] = image
         return len(self.training) == 1
 
     @property
-    def judged(self) -> list[Tensor]:
+    def judged(self) -> list[Image]:
         """The images to judge by: those kept aside, or else the only one."""
         return self.aside or self.training[:1]
 
@@ -112,16 +111,16 @@ class Images:
         found = [crop for crop in crops if crop is not None]
         return torch.cat(found) if found else None
 
-    def _crop(self, images: list[Tensor], random: np.random.Generator) -> Tensor | None:
+    def _crop(self, images: list[Image], random: np.random.Generator) -> Tensor | None:
         """A square at a random place and scale, mirrored at random, a little brighter or darker."""
         for _ in range(_ATTEMPTS):
             image = images[random.integers(len(images))]
-            height, width = image.shape[-2:]
+            height, width = image.shape[:2]
             shortest = min(height, width)
             zoom = math.exp(random.uniform(0, math.log(_ZOOM)))
             side = max(round(shortest / zoom), min(CROP, shortest))
             y, x = random.integers(height - side + 1), random.integers(width - side + 1)
-            crop = resize_to(image[..., y : y + side, x : x + side], (CROP, CROP))
+            crop = resize_to(_tensor(image[y : y + side, x : x + side]), (CROP, CROP))
             if crop.std((2, 3)).amax() >= _FLAT:  # instance norm would divide by almost 0
                 crop = (crop * random.uniform(1 - _EXPOSURE, 1 + _EXPOSURE)).clamp(0, 1)
                 return crop.flip(3) if random.random() < 0.5 else crop
@@ -184,14 +183,12 @@ class Learner:
         }
         self._one = torch.ones(1, 1, device=self._device)
         self.crops, self.seconds = 0, 0.0
-        self._best = self._settling = math.inf
-        self._settling_crops = 0
         self.restart(known)
 
     def restart(self, known: StyleModel | None = None) -> None:
         """Begin again from the start, or from what was learned before."""
         network, self.started_from = self._start() if known is None else _of_known(known)
-        self.crops = self.seconds = 0
+        self.crops, self.seconds = 0, 0.0
         if known is not None:
             self.crops, self.seconds = known.training["crops"], known.training["seconds"]
         self._network = network.requires_grad_(True).train().to(self._device)
@@ -199,9 +196,11 @@ class Learner:
         self._optimizer = torch.optim.Adam(self._network.parameters(), lr=LEARNING_RATE)
         moving = get_ema_multi_avg_fn(_EMA_DECAY)  # type: ignore[no-untyped-call]
         self._average = AveragedModel(self._network, multi_avg_fn=moving)
+        self._best = copy.deepcopy(self._averaged)  # by the images to judge by
+        self._best_loss: float | None = None  # None until they judge it
         self._steps = self._failures = 0
-        self.forget_judgement()
-        self._recent: deque[float] = deque(maxlen=20)  # seconds of steps
+        self._recent: deque[float] = deque(maxlen=20)  # seconds per crop
+        self.go_on()
 
     def _start(self) -> tuple[TransformerNet, str]:
         start = self.request.start_from
@@ -248,25 +247,31 @@ class Learner:
         return len(self._recent) / sum(self._recent) if self._recent else 0.0
 
     def judge(self) -> bool:
-        """Whether the style is better than when it was last asked, by crops that were kept aside.
+        """Whether the style is better than the best one so far, by crops that were kept aside.
 
-        The loss of these crops is the measure; `is_settled` follows from it.
+        The loss of these crops is the measure; `is_settled` follows from it, too.
         """
         crops = self.images.judged_crops() if self.images.judged else None
         if crops is None:
             return False
-        with torch.no_grad():
-            loss = float(self._total(self._average.module, crops.to(self._device)))
+        if self._best_loss is None:
+            self._best_loss = self._judged(self._best, crops)
+        loss = self._judged(self._averaged, crops)
         if loss < self._settling * (1 - _BETTER):
             self._settling, self._settling_crops = loss, self.crops
-        is_better = loss < self._best
-        self._best = min(loss, self._best)
-        return is_better
+        if not loss < self._best_loss:
+            return False
+        self._best, self._best_loss = copy.deepcopy(self._averaged), loss
+        return True
 
     def forget_judgement(self) -> None:
         """Judge anew, as when other images are kept aside."""
-        self._best = self._settling = math.inf
-        self._settling_crops = self.crops
+        self._best_loss = None
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Learn further, also if it was settled."""
+        self._settling, self._settling_crops = math.inf, self.crops
 
     @property
     def is_settled(self) -> bool:
@@ -274,8 +279,8 @@ class Learner:
         return self.crops - self._settling_crops >= _PATIENCE
 
     def model(self, figures: Figures | None = None) -> StyleModel:
-        """The style as it is now, rounded as its file will be."""
-        network = with_styles(self._averaged, [0]).half().float().cpu()
+        """The best style so far, rounded as its file will be."""
+        network = with_styles(self._best, [0]).half().float().cpu()
         request = self.request
         record: dict[str, Any] = {
             KEY: request.key,
@@ -303,7 +308,7 @@ class Learner:
     def preview(self) -> Image | None:
         """The first of the images to judge by, stylized, shape (H, W, 3), uint8 RGB."""
         for image in self.images.judged:
-            return np.ascontiguousarray(tensor_to_frame(self._stylized(image))[..., ::-1])
+            return np.ascontiguousarray(self._stylized_frame(image[..., ::-1])[..., ::-1])
         return None
 
     def figures(self) -> Figures | None:
@@ -311,14 +316,11 @@ class Learner:
         images = self.images.judged
         if not images:
             return None
-        bold = median_boldness(
-            [boldness(self._stylized(image), image, self._main) for image in images]
-        )
-        photos = [tensor_to_frame(image) for image in images[:2]]
-        pans = [photo for photo in photos if min(photo.shape[:2]) >= CROP]
-        pan = None
-        if pans:  # smaller ones would be enlarged too much
-            pan = pan_error(self._stylized_frame, pans).relative
+        tensors = [_tensor(image) for image in images]
+        bold = median_boldness([boldness(self._stylized(t), t, self._main) for t in tensors])
+        # Smaller photos would be enlarged too much for a pan.
+        photos = [image[..., ::-1] for image in images[:2] if min(image.shape[:2]) >= CROP]
+        pan = pan_error(self._stylized_frame, photos).relative if photos else None
         return Figures(bold.strokes, bold.contrast, bold.chroma, pan)
 
     @property
@@ -330,11 +332,15 @@ class Learner:
     @torch.no_grad()
     def _stylized(self, image: Tensor) -> Tensor:
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._low):
-            stylized: Tensor = self._averaged(image.to(self._device), self._one)
+            stylized: Tensor = self._best(image.to(self._device), self._one)
         return stylized.float().cpu().clamp(0, 1)
 
     def _stylized_frame(self, frame: Frame) -> Frame:
         return tensor_to_frame(self._stylized(frame_to_tensor(frame)))
+
+    @torch.no_grad()
+    def _judged(self, network: nn.Module, crops: Tensor) -> float:
+        return float(self._total(network, crops.to(self._device)))
 
     def _total(self, network: nn.Module, crops: Tensor) -> Tensor:
         """The loss of crops (N, 3, S, S)."""
@@ -342,6 +348,11 @@ class Learner:
             stylized = network(crops, self._one)
         terms = self._loss(stylized, self._loss.content_target(crops), self._target)
         return terms.total + GRID_WEIGHT * grid_pattern(stylized.float(), MULTIPLE)
+
+
+def _tensor(image: Image) -> Tensor:
+    """An image, shape (H, W, 3), uint8 RGB, as shape (1, 3, H, W), RGB in [0, 1]."""
+    return frame_to_tensor(image[..., ::-1])
 
 
 def _of_known(known: StyleModel) -> tuple[TransformerNet, str]:

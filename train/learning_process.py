@@ -45,9 +45,11 @@ def main() -> None:
 
 
 def _read(messages: "queue.SimpleQueue[object]") -> None:
-    for message in received(sys.stdin.buffer):
-        messages.put(message)
-    os._exit(0)  # at once, even in the middle of a step: nobody is there any more
+    try:
+        for message in received(sys.stdin.buffer):
+            messages.put(message)
+    finally:
+        os._exit(0)  # at once, even in the middle of a step: nobody is there any more
 
 
 class _Process:
@@ -79,6 +81,7 @@ class _Process:
                 self._report()
                 self._interval = min(self._interval * _GROWTH, _LONGEST)
                 self._judged_at = time.monotonic()
+        learner.judge()
         figures = learner.figures()
         self._send(learner.model(figures), figures=figures, is_last=True)
 
@@ -106,7 +109,7 @@ class _Process:
                 self._paused = True
             elif message is Command.CONTINUE:
                 self._paused = self._waiting = False
-                self._learner.forget_judgement()
+                self._learner.go_on()
             elif message is Command.RESET:
                 self._learner.restart()
                 self._interval = _FIRST

@@ -8,14 +8,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
-from nst_rt.errors import InputError, InterruptedWorkError
+import numpy as np
+import torch
+
+from nst_rt.errors import InputError, InterruptedWorkError, StyleTransferError
 from nst_rt.files import check_format, check_input
 from nst_rt.images.collection import is_collection
 from nst_rt.images.io import Frame, check_image_output, save_image
 from nst_rt.infer.learning.content import frames_of_photos, with_photos
 from nst_rt.infer.learning.process import LearningProcess
 from nst_rt.infer.timeline import style_label
-from nst_rt.learning.library import Library, summary
+from nst_rt.learning.library import KEY, Library, summary
 from nst_rt.learning.messages import Begin
 from nst_rt.learning.request import (
     GALLERY,
@@ -33,7 +36,8 @@ logger = logging.getLogger(__name__)
 COMPLETE = "is_complete"  # of the training record: whether it was learned for as long as asked for
 MOST_MINUTES = 5.0
 _POLL = 0.3  # seconds
-_KEEP_SECONDS = 10.0  # from one time that the library gets a style to the next
+KEEP_SECONDS = 10.0  # from one time that the library gets a style to the next
+_FINISH_SECONDS = 300.0  # for the figures, on a slow machine
 
 
 class LearningOptions(TypedDict, total=False):
@@ -52,9 +56,12 @@ class LearningOptions(TypedDict, total=False):
 class Learning:
     """A style image to learn, checked, and how; the attributes are those of `learn_style`.
 
+    Attributes:
+        resumes: whether work goes on that was begun in this style: if it is complete, it is learned
+            no further.
+
     Raises:
-        InputError: a value out of range, a collection without photos, a file that cannot be
-            written.
+        InputError: a value out of range, or a collection without photos.
     """
 
     request: LearningRequest
@@ -62,6 +69,7 @@ class Learning:
     minutes: float | None = None
     save_style: Path | str | None = None
     preview: Path | str | None = None
+    resumes: bool = False
 
     def __post_init__(self) -> None:
         if self.minutes is not None and not 0 < self.minutes < float("inf"):
@@ -83,33 +91,60 @@ class Learning:
         save_style: Path | str | None = None,
         preview: Path | str | None = None,
         overwrite: bool = False,
+        resumes: bool = False,
     ) -> "Learning":
         """Load the style image, and check everything.
 
         Raises:
-            InputError: see `LearningRequest` and `Learning`.
-            OutputExistsError: `save_style` or `preview` exists, and `overwrite` is False.
+            InputError: see `LearningRequest` and `Learning`; a file that cannot be written.
+            OutputExistsError: `preview` exists; or `save_style` does, is not of the same style
+                image, and `overwrite` is False.
         """
         if preview is not None:
-            check_image_output(preview, overwrite=overwrite)
-        if save_style is not None:
-            check_format(save_style, "style model", [SUFFIX], overwrite=overwrite)
+            check_image_output(preview)
         request = LearningRequest.of(
             style_image, style_size=style_size, style_weight=style_weight, start_from=start_from
         )
-        return cls(request, photos, minutes, save_style, preview)
+        if save_style is not None:
+            replaces = overwrite or _holds(save_style, request.key)
+            check_format(save_style, "style model", [SUFFIX], overwrite=replaces)
+        return cls(request, photos, minutes, save_style, preview, resumes)
 
     def label(self, strength: float = 1.0) -> str:
         """A short name for file names, see `style_label`."""
         return style_label({self.request.name: 1.0}, strength=strength)
 
+    @property
+    def limit(self) -> float:
+        """The most seconds to learn."""
+        return 60 * (self.minutes or MOST_MINUTES)
+
     def known(self, library: Library) -> StyleModel | None:
-        """The style as it was learned before, None if it was not."""
-        return library.find(self.request.key)
+        """The style as it was learned before, perhaps under another name; None if it was not."""
+        model = library.find(self.request.key)
+        if model is None:
+            return None
+        first = replace(model.styles[0], name=self.request.name)
+        return replace(model, styles=(first, *model.styles[1:]))
 
     def needs_more(self, known: StyleModel | None) -> bool:
         """Whether there is something left to learn."""
-        return known is None or self.minutes is not None or not known.training.get(COMPLETE)
+        if known is None or not known.training.get(COMPLETE):
+            return True
+        return self.minutes is not None and not self.resumes
+
+    def save(self, model: StyleModel) -> None:
+        """Write the model file that was asked for, if any."""
+        if self.save_style is not None:
+            model.save(self.save_style, overwrite=True)
+
+
+def _holds(file: Path | str, key: str) -> bool:
+    """Whether a file is a style that was learned for a key, and so may be replaced."""
+    try:
+        return StyleModel.load(file).training.get(KEY) == key
+    except StyleTransferError:
+        return False
 
 
 def learn_style(
@@ -141,8 +176,9 @@ def learn_style(
         style_weight: weight of the style; the content has 1. The default is 8.
         start_from: a style of the gallery or a model file to start from; by default the style of
             the gallery whose style image is most similar.
-        save_style: model file to write as well.
-        preview: image file to write now and then: one of the images, stylized.
+        save_style: model file to write as well; it may exist only if it is of this style image.
+        preview: image file to write now and then: one of the images, stylized. It is removed at
+            the end.
 
     Returns:
         The style, which `load_style` and all others take as `style`.
@@ -171,20 +207,27 @@ def learned(
     Args:
         learning: what to learn, and how.
         frames: what the style is for; read only if there is something to learn.
-        progress, device: see `learn_style`.
+        progress: see `learn_style`.
+        device: PyTorch device; one that PyTorch does not know, such as OpenVINO's, stands for the
+            fastest.
         library: where styles are kept.
     """
     library = library or Library()
     known = learning.known(library)
-    if learning.needs_more(known):
-        model = _learn(learning, frames, known, library, progress, device)
+    if known is None or learning.needs_more(known):
+        known = _learn(learning, frames, known, library, progress, torch_name(device))
     else:
-        assert known is not None
-        model = known
-        logger.info("%s: known already (%s)", model.style_names[0], summary(model))
-    if learning.save_style is not None:
-        model.save(learning.save_style, overwrite=True)
-    return model
+        logger.info("%s: known already (%s)", learning.request.name, summary(known))
+    learning.save(known)
+    return known
+
+
+def torch_name(device: str | None) -> str | None:
+    """The name of a device if PyTorch has one of that kind, else None."""
+    try:
+        return None if device is None else str(torch.device(device))
+    except RuntimeError:
+        return None
 
 
 def learning_for(
@@ -194,6 +237,7 @@ def learning_for(
     options: LearningOptions,
     *,
     overwrite: bool = False,
+    resumes: bool = False,
 ) -> Learning | None:
     """What is to be learned, None if no style image is given.
 
@@ -202,7 +246,8 @@ def learning_for(
         default: what `style` is if none was given.
         style_image: style image in any form.
         options: how to learn it; None for defaults.
-        overwrite: whether `save_style` may replace a file.
+        overwrite: whether `save_style` may replace any file.
+        resumes: see `Learning`.
 
     Raises:
         InputError: a style and a style image, or options without a style image; see `Learning`.
@@ -215,11 +260,8 @@ def learning_for(
         return None
     if style is not default and style != default:
         raise InputError("give either `style` or `style_image`, not both")
-    return Learning.of(style_image, overwrite=overwrite, **_given(options))
-
-
-def _given(options: LearningOptions) -> Any:
-    return {name: value for name, value in options.items() if value is not None}
+    given: Any = {name: value for name, value in options.items() if value is not None}
+    return Learning.of(style_image, overwrite=overwrite, resumes=resumes, **given)
 
 
 def _learn(
@@ -230,70 +272,88 @@ def _learn(
     progress: Progress | None,
     device: str | None,
 ) -> StyleModel:
-    request = learning.request
-    begin = Begin(
-        request,
-        known,
-        device,
-        preview=learning.preview is not None,
-        settles=learning.minutes is None,
-    )
-    limit = 60 * (learning.minutes or MOST_MINUTES)
-    content = with_photos(frames, learning.photos)
+    request, preview = learning.request, _Preview(learning.preview)
+    settles = learning.minutes is None
+    begin = Begin(request, known, device, preview=learning.preview is not None, settles=settles)
     if progress:
         progress(0, 1, f"learning {request.name}")
-    if learning.preview is not None:
-        logger.info("%s: a preview of the style while it is learned", learning.preview)
-    process = LearningProcess(begin)
-    best = known
+    best, complete = known, False
     with interrupts_deferred() as interrupted:
-        feeder = _Feeder(process, content)
+        process = LearningProcess(begin)
+        feeder = _Feeder(process, with_photos(frames, learning.photos))
+        started, kept = None, time.monotonic()
         try:
-            started = kept = None
-            while True:
+            while not interrupted():
                 update, last = process.wait(_POLL), process.last
                 feeder.check()
                 now = time.monotonic()
                 if update is not None:
                     started = now if started is None else started
-                    kept = now if kept is None else kept
-                    best = update.model or best
-                    if update.model is not None and update.crops and now - kept >= _KEEP_SECONDS:
-                        library.keep(request.key, update.model)
-                        kept = now
-                    _write_preview(learning.preview, update.preview)
+                    preview.show(update.preview)
+                    if update.model is not None:
+                        best = update.model
+                        if now - kept >= KEEP_SECONDS:
+                            _keep(library, best, complete=False)
+                            kept = now
                 if last is not None and feeder.is_done and last.useless == feeder.shown:
                     raise InputError("there is nothing to learn on: all frames have a single color")
                 elapsed = 0.0 if started is None else now - started
                 if progress and last is not None:
-                    progress(
-                        min(elapsed / limit, 1),
-                        1,
-                        f"learning: {last.crops} crops, {last.rate:.1f}/s",
-                    )
-                settled = last is not None and last.is_settled and feeder.is_done
-                if settled or elapsed >= limit or interrupted():
+                    note = f"learning: {last.crops} crops, {last.rate:.1f}/s"
+                    progress(min(elapsed / learning.limit, 1), 1, note)
+                is_settled = last is not None and last.is_settled and feeder.is_done
+                if is_settled or elapsed >= learning.limit:
                     break
-            final = process.finish()
+            final = process.finish(_FINISH_SECONDS) if process.last is not None else None
+            best = final.model if final is not None and final.model is not None else best
+            complete = not interrupted()
         finally:
             feeder.stop()
             process.close()
-        model = final.model if final is not None and final.model is not None else best
-        assert model is not None
-        complete = not interrupted()
-        model = replace(model, training={**model.training, COMPLETE: complete})
-        if final is not None and final.crops:
-            library.keep(request.key, model)
-    if learning.preview is not None:
-        Path(learning.preview).unlink(missing_ok=True)
-    if not complete:
-        if learning.save_style is not None:
-            model.save(learning.save_style, overwrite=True)
-        raise InterruptedWorkError(
-            f"interrupted: what was learned of {request.name} is kept; the same command goes on"
-        )
-    logger.info("learned %s: %s", request.name, summary(model))
+            preview.remove()
+            if best is not None and best is not known:  # also after an error
+                best = _keep(library, best, complete=complete)
+    if interrupted():
+        done = "nothing was learned yet"
+        if best is not None and best.training["crops"]:
+            done = f"what was learned of {request.name} is kept"
+        raise InterruptedWorkError(f"interrupted: {done}; the same command goes on")
+    assert best is not None
+    logger.info("learned %s: %s", request.name, summary(best))
+    return best
+
+
+def _keep(library: Library, model: StyleModel, *, complete: bool) -> StyleModel:
+    """Keep a style, if it was learned at all; the model with its record."""
+    model = replace(model, training={**model.training, COMPLETE: complete})
+    if model.training["crops"]:
+        library.keep(model.training[KEY], model)
     return model
+
+
+class _Preview:
+    """The image file that shows a style while it is learned."""
+
+    def __init__(self, file: Path | str | None) -> None:
+        self._file = file
+        self._is_written = False
+        if file is not None:
+            logger.info("%s: a preview of the style while it is learned", file)
+
+    def show(self, image: Image | None) -> None:
+        """Write it; a preview that cannot be written is given up."""
+        if self._file is None or image is None:
+            return
+        try:
+            save_image(np.ascontiguousarray(image[..., ::-1]), self._file, overwrite=True)
+            self._is_written = True
+        except (StyleTransferError, OSError) as error:
+            logger.warning("%s: no preview (%s)", self._file, error)
+            self._file = None
+
+    def remove(self) -> None:
+        if self._file is not None and self._is_written:
+            Path(self._file).unlink(missing_ok=True)
 
 
 class _Feeder:
@@ -327,8 +387,3 @@ class _Feeder:
 
     def stop(self) -> None:
         self._stopped.set()
-
-
-def _write_preview(file: Path | str | None, image: Image | None) -> None:
-    if file is not None and image is not None:
-        save_image(image[..., ::-1], file, overwrite=True)

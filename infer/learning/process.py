@@ -15,12 +15,12 @@ import numpy as np
 
 from nst_rt.errors import StyleTransferError
 from nst_rt.images.convert import Frame
-from nst_rt.infer.strokes import resized_frame
+from nst_rt.infer.strokes import DEFAULT_FRACTION, STROKE, resized_frame
 from nst_rt.learning.messages import Begin, Command, Failure, Update, received, send
 
 logger = logging.getLogger(__name__)
 
-LONG_SIDE = 1000  # pixels of the images to learn on: the working size of the default stroke size
+LONG_SIDE = round(STROKE / DEFAULT_FRACTION)  # pixels of images to learn on: the working size
 _PATIENCE = 30.0  # seconds until a process that was told to finish is stopped
 _EXIT_SECONDS = 5.0
 
@@ -67,6 +67,8 @@ class LearningProcess:
             stdout=subprocess.PIPE,
             stderr=self._told,
             env=environment,
+            # Ctrl-C in a terminal and signals to the group are for this process to decide on.
+            start_new_session=True,
         )
         self._reader = threading.Thread(target=self._read, name="learning", daemon=True)
         self._reader.start()
@@ -113,14 +115,18 @@ class LearningProcess:
                 raise self.failure
             return None
 
-    def finish(self) -> Update | None:
-        """Let it measure and send what it has learned; None if it does not answer."""
+    def finish(self, seconds: float | None = None) -> Update | None:
+        """Let it measure and send what it has learned; None if it does not within 30 seconds.
+
+        Args:
+            seconds: another time to wait.
+        """
         # In a thread, since one that is stuck takes no messages.
         threading.Thread(target=self.tell, args=(Command.FINISH,), daemon=True).start()
         with self._changed:
             self._changed.wait_for(
                 lambda: self.failure is not None or (self.last is not None and self.last.is_last),
-                _PATIENCE,
+                _PATIENCE if seconds is None else seconds,
             )
             return self.last if self.last is not None and self.last.is_last else None
 
@@ -137,6 +143,8 @@ class LearningProcess:
             if self._process.stdin:
                 self._process.stdin.close()
         self._reader.join(_EXIT_SECONDS)
+        if self._process.stdout and not self._reader.is_alive():
+            self._process.stdout.close()
         self._told.close()
 
     def _introduce(self, begin: Begin) -> None:

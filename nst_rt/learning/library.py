@@ -48,30 +48,37 @@ class LearnedStyle:
 
 
 def summary(model: StyleModel) -> str:
-    """How a learned style was learned, in a line."""
+    """How a learned style was learned, in a line; empty for a model that was not."""
     record = model.training
-    text = f"{record['crops']} crops in {record['seconds']:.0f} s, from {record['start_from']}"
-    figures = record.get("figures")
-    return text + (f"; {Figures(**figures)}" if figures else "")
+    try:
+        text = f"{record['crops']} crops in {record['seconds']:.0f} s, from {record['start_from']}"
+        figures = record.get("figures")
+        return text + (f"; {Figures(**figures)}" if figures else "")
+    except (KeyError, TypeError, ValueError):
+        return ""
 
 
 class Library:
     """Learned styles by key, see `LearningRequest.key`; the least recently used are dropped.
 
     It never stops the work: where the folder cannot be written to, nothing is kept, with a warning,
-    and a damaged file counts as missing.
+    and a file that cannot be read counts as missing.
 
     Args:
         folder: by default `learned` in the folder that the environment variable NST_RT_DATA names,
             else in the user's data folder.
         limit: maximum size of all styles together, bytes.
+
+    Attributes:
+        folder, limit: as given.
     """
 
     def __init__(self, folder: Path | None = None, limit: int = LIMIT) -> None:
         chosen = os.environ.get("NST_RT_DATA")
         data = Path(chosen) if chosen else user_data_path("nst-rt")
         self.folder = folder or data / "learned"
-        self._limit = limit
+        self.limit = limit
+        self._warned = False
 
     def find(self, key: str) -> StyleModel | None:
         """The style that was learned for a key, None if there is none."""
@@ -90,16 +97,18 @@ class Library:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             model.save(file, overwrite=True)
-            self._drop_oldest(file)
         except (OSError, StyleTransferError) as error:
-            cause = getattr(error, "strerror", None) or error
-            logger.warning("%s: a learned style cannot be kept there (%s)", self.folder, cause)
+            if not self._warned:  # once, and not every ten seconds
+                cause = getattr(error, "strerror", None) or error
+                logger.warning("%s: a learned style cannot be kept there (%s)", self.folder, cause)
+            self._warned = True
             return None
+        self._drop_oldest(file)
         return file
 
     def __iter__(self) -> Iterator[LearnedStyle]:
         """All styles, the most recently used ones first."""
-        for file in reversed(self._files()):
+        for file in reversed([*self._files()]):
             if (model := self._read(file)) is not None:
                 yield LearnedStyle(file, model)
 
@@ -110,28 +119,27 @@ class Library:
     def _read(self, file: Path) -> StyleModel | None:
         try:
             return StyleModel.load(file)
-        except (StyleTransferError, OSError) as error:
-            logger.warning("a learned style cannot be read and is removed: %s", error)
-            with suppress(OSError):
-                file.unlink()
+        except (StyleTransferError, OSError) as error:  # damaged, or of another version
+            logger.warning("a learned style cannot be read: %s", error)
             return None
 
-    def _files(self) -> list[Path]:
-        """Files of all styles, the least recently used ones first."""
-        found = []
-        for file in self.folder.glob(f"*{SUFFIX}"):
-            try:
-                found.append((file.stat().st_mtime_ns, file))
-            except OSError:
-                continue  # removed just now
-        return [file for _, file in sorted(found)]
+    def _files(self) -> dict[Path, int]:
+        """Files of all styles, the least recently used ones first, with their sizes."""
+        found = {}
+        # Hidden ones are being written.
+        for file in self.folder.glob(f"[!.]*{SUFFIX}"):
+            with suppress(OSError):  # removed just now
+                found[file] = file.stat()
+        files = sorted(found, key=lambda file: found[file].st_mtime_ns)
+        return {file: found[file].st_size for file in files}
 
     def _drop_oldest(self, new: Path) -> None:
         files = self._files()
-        excess = sum(file.stat().st_size for file in files) - self._limit
-        for file in files:
+        excess = sum(files.values()) - self.limit
+        for file, size in files.items():
             if excess <= 0:
                 return
             if file != new:
-                excess -= file.stat().st_size
-                file.unlink(missing_ok=True)
+                excess -= size
+                with suppress(OSError):
+                    file.unlink(missing_ok=True)

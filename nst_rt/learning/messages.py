@@ -53,8 +53,8 @@ class Figures:
     pan_error: float | None
 
     def __str__(self) -> str:
-        parts = [f"{name.replace('_', ' ')} {v:.2f}" for name, v in asdict(self).items() if v]
-        return ", ".join(parts)
+        known = {name: value for name, value in asdict(self).items() if value is not None}
+        return ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in known.items())
 
 
 @dataclass(frozen=True)

@@ -57,9 +57,10 @@ def test_damaged_files_count_as_missing(library: Library, caplog: Any) -> None:
     library.keep("b", learned())
     with caplog.at_level(logging.WARNING):
         assert library.find("a") is None
-    assert not file.exists()
     assert str(file) in caplog.text
     assert len(list(library)) == 1
+    library.keep("a", learned())  # takes its place
+    assert library.find("a") is not None
 
 
 def test_full_disk_is_only_a_warning(
@@ -82,6 +83,13 @@ def test_folder_that_is_a_file_is_only_a_warning(tmp_path: Path) -> None:
     assert library.keep("a", learned()) is None
     assert library.find("a") is None
     assert list(library) == []
+
+
+def test_files_that_are_being_written_do_not_count(library: Library) -> None:
+    file = library.keep("a", learned())
+    assert file is not None
+    file.with_name(f".{file.name}").write_bytes(b"half")
+    assert [style.file for style in library] == [file]
 
 
 def test_folder_of_the_environment(data: Path) -> None:
