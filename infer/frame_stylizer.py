@@ -19,7 +19,14 @@ from nst_rt.infer.postprocess import PLAIN, PostProcessing
 from nst_rt.infer.stability.stabilizer import Layer, Stabilizer
 from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize
 from nst_rt.infer.stylizer import Stylizer
-from nst_rt.infer.timeline import DEFAULT_FADE, AnyStyle, Timeline, load_timeline, style_label
+from nst_rt.infer.timeline import (
+    DEFAULT_FADE,
+    DEFAULT_STYLE,
+    AnyStyle,
+    Timeline,
+    load_timeline,
+    style_label,
+)
 
 State = dict[str, npt.NDArray[Any]]
 Ages = dict[Hashable, int]  # network of a blend -> number of frames since it last ran
@@ -254,7 +261,7 @@ StyleOrStylizer: TypeAlias = AnyStyle | Timeline | Stylizer | FrameStylizer
 
 
 def load_frame_stylizer(
-    style: StyleOrStylizer = "starry_night",
+    style: StyleOrStylizer = DEFAULT_STYLE,
     *,
     fade: float = DEFAULT_FADE,
     strength: float = 1.0,
@@ -316,7 +323,7 @@ class Preparation:
     @classmethod
     def of(
         cls,
-        style: StyleOrStylizer = "starry_night",
+        style: StyleOrStylizer = DEFAULT_STYLE,
         *,
         fade: float = DEFAULT_FADE,
         preserve_colors: bool = False,

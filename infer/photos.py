@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Unpack
 
@@ -18,6 +19,7 @@ from nst_rt.images.collection import Photo, find_photos, is_collection
 from nst_rt.images.convert import tensor_to_frame
 from nst_rt.images.io import (
     IMAGE_SUFFIXES,
+    Frame,
     check_image_output,
     check_image_size,
     load_picture,
@@ -130,7 +132,9 @@ def stylize_images(
     sources = [paths] if isinstance(paths, (str, Path)) else list(paths)
     if "" in sources:  # which a path would take for the current folder
         raise InputError("the name of a photo is empty")
-    wanted = learning_for(style, DEFAULT_STYLE, style_image, learning, overwrite=overwrite)
+    wanted = learning_for(
+        style, DEFAULT_STYLE, style_image, learning, overwrite=overwrite, resumes=resume
+    )
     given = label_of(style, strength=strength, over_time=False)
     label = wanted.label(strength) if wanted else given
     outputs = _outputs([Path(source) for source in sources], out, label)
@@ -147,7 +151,7 @@ def stylize_images(
             colors = PostProcessing(preserve_colors, compare)
             settings = image_settings(label, colors, stroke_size, size, wanted.request.key)
             record_folder(folder, settings, resume=True)
-        style = learned(wanted, photo_frames([*outputs.values()]), progress=progress, device=device)
+        style = learned(wanted, _frames(outputs), progress=progress, device=device)
     loaded = load_frame_stylizer(
         style,
         strength=strength,
@@ -216,6 +220,20 @@ def stylize_images(
         count = len(skipped)
         raise InputError(first if count == 1 else f"all {count} photos were skipped: {first}, ...")
     return ImagesResult(tuple(images), kept, skipped, str(frame_stylizer))
+
+
+def _frames(outputs: Mapping[Path, Photo]) -> Iterator[Frame]:
+    """Frames to learn a style on.
+
+    Raises:
+        InputError: not a single photo can be read.
+    """
+    photos = [*outputs.values()]
+    frames = photo_frames(photos)
+    if (first := next(frames, None)) is None:
+        photos[0].load()  # says why
+    else:
+        yield from chain([first], frames)
 
 
 def image_settings(

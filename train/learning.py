@@ -183,6 +183,7 @@ class Learner:
         }
         self._one = torch.ones(1, 1, device=self._device)
         self.crops, self.seconds = 0, 0.0
+        self._settling, self._settling_crops = math.inf, 0
         self.restart(known)
 
     def restart(self, known: StyleModel | None = None) -> None:

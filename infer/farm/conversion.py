@@ -82,7 +82,7 @@ class FarmedVideo:
             content=_content(cluster, reader.path.absolute(), mark),
             output=request.output,
             encoding=request.encoding,
-            settings=replace(settings, network=None),  # which the stylizer has
+            settings=replace(settings, learned=None),  # which the stylizer has
             shape=request.shape(first.image),
             reader={**reader.state(), "damage": []},
             stylizer=style.stylizer,
@@ -109,7 +109,7 @@ class FarmedVideo:
                 resume=settings.resume,
                 overwrite=settings.overwrite,
                 any_order=True,
-                network=settings.network,
+                learned=settings.learned,
             )
         )
         self._resumed = self.work.frames

@@ -35,8 +35,12 @@ from nst_rt.infer.farm.groups import GroupedPhotos
 from nst_rt.infer.farm.photo import DONE, FULL, PhotoWorker, check_folders, photo_of, printable
 from nst_rt.infer.farm.style import send_style
 from nst_rt.infer.frame_stylizer import Preparation, StyleOrStylizer, label_of
+from nst_rt.infer.learning.content import frames_of_photos
+from nst_rt.infer.learning.learn import LearningOptions, learned, learning_for
 from nst_rt.infer.photos import check_folder, folder_of, image_settings
 from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize
+from nst_rt.infer.timeline import DEFAULT_STYLE
+from nst_rt.learning.request import StyleImages
 from nst_rt.progress import Progress
 from nst_rt.resume import has_record, record_folder
 
@@ -70,7 +74,7 @@ def stylize_images_on_farm(
     out: Path | str | None = None,
     *,
     ray: str = AUTO,
-    style: StyleOrStylizer = "starry_night",
+    style: StyleOrStylizer = DEFAULT_STYLE,
     strength: float = 1.0,
     preserve_colors: bool = False,
     compare: bool = False,
@@ -80,6 +84,8 @@ def stylize_images_on_farm(
     overwrite: bool = False,
     resume: bool = False,
     progress: Progress | None = None,
+    style_image: StyleImages | None = None,
+    learning: LearningOptions | None = None,
     **loading: Any,
 ) -> FarmedImages:
     """Stylize photos on a Ray cluster; the outputs are those of `stylize_images`.
@@ -95,6 +101,8 @@ def stylize_images_on_farm(
         ray: address of the cluster, see `connected`.
         progress: called with the number of photos done and that of all photos.
         loading: backend, device, precision and memory, see `Stylizer`; memory is per worker.
+        style_image, learning: style image to learn on these photos, on this machine, instead of a
+            style, and how, see `learn_style`.
         style, strength, preserve_colors, compare, stroke_size, size, max_pixels, overwrite, resume:
             see `stylize_images`.
 
@@ -107,21 +115,25 @@ def stylize_images_on_farm(
         StyleTransferError: the cluster fails as a whole.
     """
     sources = [Path(p).absolute() for p in ([paths] if isinstance(paths, (str, Path)) else paths)]
-    label = label_of(style, strength=strength, over_time=False)
+    wanted = learning_for(
+        style, DEFAULT_STYLE, style_image, learning or {}, overwrite=overwrite, resumes=resume
+    )
+    given = label_of(style, strength=strength, over_time=False)
+    label = wanted.label(strength) if wanted else given
     folder = folder_of(sources, out, label)
     if folder is None:
         raise InputError("several photos on a farm need an output folder, such as out/")
     check_folder(folder)
     folder = folder.absolute()
-    preparation = Preparation.of(
-        style,
-        strength=strength,
-        preserve_colors=preserve_colors,
-        compare=compare,
-        stroke_size=stroke_size,
-        **loading,
-    )
-    settings = image_settings(label, preparation.post_processing, stroke_size, size)
+    styling: dict[str, Any] = {
+        "strength": strength,
+        "preserve_colors": preserve_colors,
+        "compare": compare,
+        "stroke_size": stroke_size,
+    }
+    preparation = Preparation.of(style, **styling, **loading)
+    key = wanted.request.key if wanted else None
+    settings = image_settings(label, preparation.post_processing, stroke_size, size, key)
     with connected(ray) as cluster:
         on_gpus = uses_gpus(loading.get("backend", "auto"), loading.get("device"))
         workers = cluster.workers(on_gpus=on_gpus)
@@ -132,6 +144,12 @@ def stylize_images_on_farm(
             updates=has_record(folder),
         )
         first = photos.collect(sources, folder, label)
+        if wanted:
+            if resume and photos.existing and has_record(folder):  # before minutes are spent
+                record_folder(folder, settings, resume=True)
+            frames, device = frames_of_photos(sources), loading.get("device")
+            model = learned(wanted, frames, progress=progress, device=device)
+            preparation = Preparation.of(model, **styling, **loading)
         sent = send_style(preparation, workers)
         folder.mkdir(parents=True, exist_ok=True)
         _check_shared(cluster, folder, first.path)

@@ -260,8 +260,8 @@ def learning_for(
         return None
     if style is not default and style != default:
         raise InputError("give either `style` or `style_image`, not both")
-    given: Any = {name: value for name, value in options.items() if value is not None}
-    return Learning.of(style_image, overwrite=overwrite, resumes=resumes, **given)
+    known: Any = {name: value for name, value in options.items() if value is not None}
+    return Learning.of(style_image, overwrite=overwrite, resumes=resumes, **known)
 
 
 def _learn(

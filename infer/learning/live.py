@@ -16,7 +16,7 @@ from nst_rt.errors import InputError, StyleTransferError
 from nst_rt.images.io import Frame
 from nst_rt.infer.blend import StyleSet
 from nst_rt.infer.learning.content import with_photos
-from nst_rt.infer.learning.learn import COMPLETE, MOST_MINUTES, Learning
+from nst_rt.infer.learning.learn import COMPLETE, KEEP_SECONDS, Learning, torch_name
 from nst_rt.infer.learning.process import LearningError, LearningProcess
 from nst_rt.learning.library import Library, summary
 from nst_rt.learning.messages import Begin, Command, Update
@@ -28,7 +28,6 @@ State = Literal["starting", "learning", "paused", "learned", "failed"]
 
 _NICENESS = 10
 _EVERY_SECONDS = 0.5  # between two frames to learn on
-_KEEP_SECONDS = 10.0
 
 
 class LiveLearning:
@@ -70,7 +69,7 @@ class LiveLearning:
         self.state: State = "starting"
         self.ready: Future[StyleModel] = Future()
         self.crops, self.rate, self.problem = 0, 0.0, ""
-        self._styles, self._device = styles, device
+        self._styles, self._device = styles, torch_name(device)
         self._library = library or Library()
         self._clock = clock
         # Held for moments only, and never while the process is waited for: the thread that reads
@@ -175,8 +174,8 @@ class LiveLearning:
                 ending[0].join()
         except KeyboardInterrupt:  # again: the figures are not waited for
             logger.info("%s is kept without its figures", self.name)
-        if self._model is not None and (file := self.learning.save_style) is not None:
-            self._model.save(file, overwrite=True)
+        if self._model is not None and self._model.training["crops"]:
+            self.learning.save(self._model)
 
     def __str__(self) -> str:
         """The state in a few words, for a status line."""
@@ -244,8 +243,8 @@ class LiveLearning:
             return
         self._write(model, number)
         logger.info("learned %s: %s", self.name, summary(model))
-        if self._is_complete and (file := self.learning.save_style) is not None:
-            self._save(model, file)
+        if self._is_complete:
+            self._save(model)
 
     def _on_update(self, number: int, update: Update) -> None:
         with self._lock:
@@ -259,14 +258,13 @@ class LiveLearning:
                 if self._feed is not None:
                     self._feed.process.lower(_NICENESS)
             self._since = min(self._since, update.seconds)
-            limit = 60 * (self.learning.minutes or MOST_MINUTES)
-            is_over = update.is_settled or update.seconds - self._since >= limit
+            is_over = update.is_settled or update.seconds - self._since >= self.learning.limit
             if is_over and self.state == "learning":
                 self.keep()
                 return
             now, model = self._clock(), update.model
             is_due = model is not None and self._is_new(model)
-            if not is_due or now - self._written_at < _KEEP_SECONDS:
+            if not is_due or now - self._written_at < KEEP_SECONDS:
                 return
             self._written_at = now
         if model is not None:
@@ -301,11 +299,11 @@ class LiveLearning:
             if self._library.keep(self.learning.request.key, model) is not None:
                 self._written = crops
 
-    def _save(self, model: StyleModel, file: Path | str) -> None:
+    def _save(self, model: StyleModel) -> None:
         try:
-            model.save(file, overwrite=True)
+            self.learning.save(model)
         except (StyleTransferError, OSError) as error:  # raised by `close`, if it still holds
-            logger.warning("%s: cannot be written (%s)", file, error)
+            logger.warning("%s: cannot be written (%s)", self.learning.save_style, error)
 
     def _on_failure(self, number: int, failure: LearningError) -> None:
         with self._lock:

@@ -275,7 +275,7 @@ class LiveControls:
             learning.keep()
             self.say("the style is kept as it is; press l to learn further")
         else:
-            self.say("the style is kept already")
+            self.say(str(learning))
 
     def learn_again(self) -> None:
         """Begin the learning of a style again."""

@@ -177,7 +177,9 @@ def stylize_video(
     settings = ConversionSettings(
         codec, crf, preset, start, end, size, scale, fps, stability, overwrite, resume, segment
     )
-    wanted = learning_for(style, DEFAULT_STYLE, style_image, learning, overwrite=overwrite)
+    wanted = learning_for(
+        style, DEFAULT_STYLE, style_image, learning, overwrite=overwrite, resumes=resume
+    )
     if output is None:
         named = {wanted.request.name: 1.0} if wanted else style
         output = default_output(source, named, strength=strength)
@@ -191,13 +193,16 @@ def stylize_video(
         "device": device,
         "precision": precision,
     }
-    if wanted:
+    request = None
+    if ray is None or wanted:
         request = check_conversion(source, output, settings)
+    if wanted and request:
         style = learned_for(request, wanted, progress=progress, device=device)
-        settings = replace(settings, network=style)
+        settings = replace(settings, learned=style)
+        request = replace(request, settings=settings)
     if ray is not None:
         return _on_farm(source, output, Preparation.of(style, **styling), settings, ray, progress)
-    request = check_conversion(source, output, settings)
+    assert request is not None
     frame_stylizer = load_frame_stylizer(style, **styling)
     reader = request.reader
     frame_stylizer.stabilizer = stabilizer_for(stability, settings.rate or reader.info.rate)
@@ -345,7 +350,7 @@ class _Conversion:
                 plan,
                 resume=settings.resume,
                 overwrite=settings.overwrite,
-                network=settings.network,
+                learned=settings.learned,
             )
         )
         encoding, tracks = request.encoding, reader.container

@@ -11,7 +11,7 @@ from nst_rt.infer.learning.learn import Learning, learned
 from nst_rt.infer.learning.process import LONG_SIDE
 from nst_rt.infer.video.request import Request
 from nst_rt.infer.video.sampling import spread_frames
-from nst_rt.infer.video.segments import kept_network
+from nst_rt.infer.video.segments import kept_style
 from nst_rt.learning.library import KEY
 from nst_rt.models.style_model import StyleModel
 from nst_rt.progress import Progress
@@ -31,10 +31,11 @@ def learned_for(
         InputError: it was begun with another style image.
     """
     settings, source = request.settings, request.reader.path
-    kept = kept_network(request.output) if settings.resume else None
+    kept = kept_style(request.output) if settings.resume else None
     if kept is not None:
         before, now = ({"style image": key} for key in (kept.training[KEY], learning.request.key))
         check_record(request.output, before, now)
+        learning.save(kept)
         return kept
     frames = spread_frames(
         source, count=MOST, size=LONG_SIDE, start=settings.start, end=settings.end

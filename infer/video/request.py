@@ -18,6 +18,7 @@ from nst_rt.infer.backends import installed_version
 from nst_rt.infer.frame_stylizer import StyleOrStylizer, label_of
 from nst_rt.infer.frames import TimedFrame
 from nst_rt.infer.stability.stabilizer import check_stability
+from nst_rt.infer.timeline import DEFAULT_STYLE
 from nst_rt.infer.video.encoder import VIDEO_SUFFIXES, Encoding, Shape, choose_encoding
 from nst_rt.infer.video.picture_reader import (
     FOLDER_RATE,
@@ -45,7 +46,7 @@ class ConversionSettings:
     """Settings of a conversion other than its style; see `stylize_video`.
 
     Attributes:
-        network: the style, if it was learned for this conversion, to be kept with what is finished.
+        learned: the style, if it was learned for this conversion, to be kept with what is finished.
     """
 
     codec: str | None = None
@@ -60,7 +61,7 @@ class ConversionSettings:
     overwrite: bool = False
     resume: bool = False
     segment: int = SEGMENT
-    network: StyleModel | None = None
+    learned: StyleModel | None = None
 
     @property
     def rate(self) -> Fraction | None:
@@ -162,7 +163,7 @@ def frame_versions() -> dict[str, str | None]:
 
 
 def default_output(
-    source: Path | str, style: StyleOrStylizer = "starry_night", *, strength: float = 1.0
+    source: Path | str, style: StyleOrStylizer = DEFAULT_STYLE, *, strength: float = 1.0
 ) -> Path:
     """`FILM_STYLE.EXT` in the current folder, in the container of the source or else .mp4.
 

@@ -6,6 +6,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from nst_rt.errors import InputError, VideoError
 from nst_rt.images.convert import tensor_to_frame
@@ -50,13 +51,14 @@ def spread_frames(
 ) -> Iterator[Frame]:
     """Frames from all over a video, in an order in which the first few are far apart.
 
-    Frames that cannot be decoded are left out. Standard input has none, since it is read once.
+    Frames that cannot be decoded are left out. An animated WebP, and a video whose end is not
+    known, are read from their beginning on. Standard input has none, since it is read once.
 
     Args:
         source: see `stylize_video`.
         count: maximum number of frames.
         size: long side of the frames, pixels; small ones are not enlarged.
-        start, end: seconds, for a part of the video.
+        start, end: seconds, for a part of a video file.
 
     Raises:
         InputError, VideoError: not a video.
@@ -65,7 +67,8 @@ def spread_frames(
         return
     if Path(source).is_dir():
         files = numbered_images(Path(source))
-        for file in files[:: max(len(files) // count, 1)]:
+        for place in _spread(np.linspace(0, len(files) - 1, min(count, len(files)))):
+            file = files[round(place)]
             with suppress(InputError):
                 yield tensor_to_frame(load_image(file, size=min(size, max(image_shape(file)))))
         return
@@ -81,11 +84,13 @@ def spread_frames(
         for timed in islice(frames, 0, _STRIDE * count, _STRIDE):
             yield timed.image
         return
-    times = np.linspace(first, max(last - float(1 / info.rate), first), count)
-    if times[0] == times[-1]:
-        times = times[:1]
-    for place in np.random.default_rng(0).permutation(len(times)):
-        try:
-            yield video_frame(source, float(times[place]), side)
-        except (InputError, VideoError):
-            continue
+    last = max(last - float(1 / info.rate), first)
+    for time in _spread(np.linspace(first, last, count if last > first else 1)):
+        with suppress(InputError, VideoError):
+            yield video_frame(source, time, side)
+
+
+def _spread(places: npt.NDArray[np.float64]) -> list[float]:
+    """Places in an order in which the first few are far apart; the same each time."""
+    shuffled: list[float] = np.random.default_rng(0).permutation(places).tolist()
+    return shuffled

@@ -25,7 +25,7 @@ import filelock
 import numpy as np
 import numpy.typing as npt
 
-from nst_rt.errors import InputError, OutputExistsError
+from nst_rt.errors import InputError, OutputExistsError, StyleModelError
 from nst_rt.files import sync
 from nst_rt.infer.frames import TimedFrame
 from nst_rt.infer.video.encoder import Encoding, FrameEncoder, Shape
@@ -37,7 +37,7 @@ from nst_rt.resume import check_record, file_digest
 State = dict[str, npt.NDArray[Any]]
 
 _PLAN, _COMPLETE, _LOCK, _OPEN = "plan.json", "complete.json", "lock", "open.nut"
-_NETWORK = f"style{SUFFIX}"  # learned for this video
+_LEARNED = f"style{SUFFIX}"  # learned for this video
 
 
 @dataclass(frozen=True)
@@ -259,14 +259,13 @@ def has_conversion(output: Path) -> bool:
     return any((work_path(output) / name).exists() for name in (_PLAN, _COMPLETE))
 
 
-def kept_network(output: Path) -> StyleModel | None:
-    """The style that was learned for an interrupted conversion to this output, if there is one.
-
-    Raises:
-        StyleModelError: its file is damaged.
-    """
-    file = work_path(output) / _NETWORK
-    return StyleModel.load(file) if file.is_file() else None
+def kept_style(output: Path) -> StyleModel | None:
+    """The style that was learned for an interrupted conversion to this output, if there is one."""
+    file = work_path(output) / _LEARNED
+    try:
+        return StyleModel.load(file) if file.is_file() else None
+    except StyleModelError as error:
+        raise InputError(f"{error}; `overwrite` starts over") from error
 
 
 @contextmanager
@@ -277,7 +276,7 @@ def work_folder(
     resume: bool,
     overwrite: bool,
     any_order: bool = False,
-    network: StyleModel | None = None,
+    learned: StyleModel | None = None,
 ) -> Iterator[WorkFolder]:
     """Open the work folder of an output, locked for this process.
 
@@ -286,7 +285,7 @@ def work_folder(
         plan: all that decides what it will be, as JSON values.
         resume, overwrite: whether to continue or to discard an interrupted conversion.
         any_order: see `WorkFolder`.
-        network: style that was learned for this conversion, to keep until it is complete.
+        learned: style that was learned for this conversion, to keep until it is complete.
 
     Raises:
         OutputExistsError: there is an interrupted conversion, and neither was asked for.
@@ -313,8 +312,9 @@ def work_folder(
         else:
             _empty(path)
             _write_facts(path / _PLAN, plan)
-            if network is not None:
-                network.save(path / _NETWORK)
+            if learned is not None:
+                sync(learned.save(path / _LEARNED))
+                sync(path)
         yield WorkFolder(path, any_order=any_order)
     finally:
         lock.release()

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from nst_rt.cli.learning import (
+    LEARNING,
     add_learning_arguments,
     check_style_image,
-    learned_style,
     preview_of,
-    take_learning,
 )
 from nst_rt.cli.mistakes import check_inputs, check_suffix, expanded, kind_of
 from nst_rt.cli.options import (
@@ -133,12 +132,19 @@ def _farmed(paths: list[str], output: str | None, *, ray: str, **options: Any) -
     with loading():
         from nst_rt.infer.farm.images import stylize_images_on_farm
 
-    if learning := take_learning(options, output):
-        from nst_rt.infer.learning.content import frames_of_photos
-
-        options["style"] = learned_style(learning, frames_of_photos(paths))
+    options |= preview_of(options, output)
+    learning: Any = {name: options.pop(name) for name in LEARNING if name in options}
+    image = learning.pop("style_image", None)
     with only_python_on_stderr(), progress("stylizing") as advance:
-        done = stylize_images_on_farm(paths, output, ray=ray, progress=advance, **options)
+        done = stylize_images_on_farm(
+            paths,
+            output,
+            ray=ray,
+            progress=advance,
+            style_image=image,
+            learning=learning,
+            **options,
+        )
     counts = [f"{output or done.folder}: {quantity(done.done, 'photo')}"]
     counts += [f"{done.kept} kept"] if done.kept else []
     counts += [f"{done.failed} failed, see {done.failures}"] if done.failed else []

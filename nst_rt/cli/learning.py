@@ -2,16 +2,18 @@
 
 import argparse
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nst_rt.cli.mistakes import check_inputs
 from nst_rt.cli.options import constant
 from nst_rt.cli.report import progress
+from nst_rt.errors import InputError, StyleTransferError
 
 if TYPE_CHECKING:
-    from nst_rt.images.io import Frame
     from nst_rt.infer.learning.learn import Learning
     from nst_rt.models.style_model import StyleModel
 
@@ -56,7 +58,7 @@ def add_learning_arguments(parser: argparse.ArgumentParser, content: str) -> Non
         "--style-image",
         metavar="FILE",
         help=f"image whose style to learn, within minutes, on {content}; several: "
-        "a.jpg=0.7,b.jpg=0.3. The next time it is known",
+        "a.jpg=0.7,b.jpg=0.3; what was learned is kept for the next time",
     )
     add(
         "--minutes",
@@ -97,33 +99,51 @@ def check_style_image(options: Mapping[str, Any]) -> None:
     """Notice mistakes in `--style-image`, such as the name of a style, before PyTorch is imported.
 
     Raises:
-        InputError: a missing file, or a file of another kind.
+        InputError: a missing file, a file of another kind, or a style as well.
     """
     text = options.get("style_image")
-    if text is not None and ("=" not in text or Path(text).is_file()):
+    if text is None:
+        return
+    if "=" not in text or Path(text).is_file():
         check_inputs([text], "image")
+    if "style" in options:
+        raise InputError("give either `style` or `style_image`, not both")
 
 
 def take_learning(
-    options: dict[str, Any], output: str | None, *, overwrite: bool = False
+    options: dict[str, Any], output: str | None, *, overwrite: bool, resumes: bool
 ) -> "Learning | None":
     """The style image to learn, if there is one; its options are removed from `options`.
 
     Raises:
-        InputError: it cannot be used, or a style is given as well.
+        InputError: it cannot be used.
     """
     from nst_rt.infer.learning.learn import learning_for
 
-    given = {name: options.pop(name) for name in LEARNING if name in options}
+    given: Any = {name: options.pop(name) for name in LEARNING if name in options}
     given |= preview_of(given, output)
     image = given.pop("style_image", None)
-    style = options.get("style")
-    return learning_for(style, None, image, given, overwrite=overwrite)  # type: ignore[arg-type]
+    return learning_for(None, None, image, given, overwrite=overwrite, resumes=resumes)
 
 
-def learned_style(learning: "Learning", frames: "Iterable[Frame]") -> "StyleModel":
-    """Learn a style on frames, with a progress bar."""
+def learned_style(learning: "Learning", videos: Sequence[str]) -> "StyleModel":
+    """Learn a style on frames of videos, with a progress bar."""
     from nst_rt.infer.learning.learn import learned
+    from nst_rt.infer.video.learned import frames_of_videos
 
     with progress("learning") as advance:
-        return learned(learning, frames, progress=advance)
+        return learned(learning, frames_of_videos(videos), progress=advance)
+
+
+def possible_conversions(targets: Mapping[str, Path], options: Mapping[str, Any]) -> list[str]:
+    """The videos that can be converted with these options, as far as can be seen beforehand."""
+    from nst_rt.infer.video import ConversionSettings, check_conversion
+
+    known = {field.name for field in fields(ConversionSettings)} & options.keys()
+    settings = ConversionSettings(**{name: options[name] for name in known})
+    videos = []
+    for source, output in targets.items():
+        with suppress(StyleTransferError):  # told when its turn comes
+            check_conversion(source, output, settings)
+            videos.append(source)
+    return videos

@@ -10,6 +10,7 @@ from nst_rt.cli.learning import (
     add_learning_arguments,
     check_style_image,
     learned_style,
+    possible_conversions,
     preview_of,
     take_learning,
 )
@@ -208,29 +209,30 @@ def _several(sources: list[str], output: str | None, options: dict[str, Any]) ->
 
     targets = _targets(sources, output, _naming(options))
     resume, overwrite = (bool(options.get(name)) for name in ("resume", "overwrite"))
-    learning = take_learning(options, output, overwrite=overwrite)
+    learning = take_learning(options, output, overwrite=overwrite, resumes=resume)
     of_styles = options.keys() - {"ray", *(field.name for field in fields(ConversionSettings))}
     style_settings = {name: options.pop(name) for name in of_styles}
     settings = _recorded({**style_settings, **options})
     settings |= {"style_image": learning.request.key} if learning else {}
     any_made = any(target.exists() for target in targets.values())
     replaces = output is not None and any_made and overwrite and not resume
+    wanted = {
+        name: target
+        for name, target in targets.items()
+        if not (resume and target.exists() and not has_conversion(target))
+    }
+    if learning:
+        if output is not None and resume and any_made:  # before minutes are spent
+            record_folder(Path(output), settings, resume=True)
+        if videos := possible_conversions(wanted, options):
+            style_settings["style"] = learned_style(learning, videos)
     # Without either option, existing videos stay, and so does the record of their settings.
     if output is not None and (resume or overwrite or not any_made):
         record_folder(Path(output), settings, resume=resume and any_made, replaces=replaces)
     reports: list[Report] = []
     failed: dict[str, str] = {}
     partial = False
-    wanted = {
-        name: target
-        for name, target in targets.items()
-        if not (resume and target.exists() and not has_conversion(target))
-    }
     kept = len(targets) - len(wanted)
-    if learning and wanted:
-        from nst_rt.infer.video.learned import frames_of_videos
-
-        style_settings["style"] = learned_style(learning, frames_of_videos([*wanted]))
     make = _on_farm if "ray" in options else _one_by_one
     try:
         for name, made in make(wanted, style_settings, options) if wanted else ():

@@ -136,7 +136,7 @@ def style_name(style_image: StyleImages) -> str:
 
 
 def _normalized(weighted: Sequence[tuple[ImageSource, float]]) -> tuple[float, ...]:
-    weights = {str(number): weight for number, (_, weight) in enumerate(weighted)}
+    weights = {f"{n}: {_shown(image)}": weight for n, (image, weight) in enumerate(weighted, 1)}
     return tuple(normalized_weights(weights).values())
 
 
@@ -165,8 +165,12 @@ def _parsed(part: str) -> tuple[str, float]:
         return file, float(weight)
     except ValueError as error:
         raise InputError(
-            f"{part!r}: several style images are written a.jpg=0.7,b.jpg=0.3"
+            f"{part}: no such file; several style images are written a.jpg=0.7,b.jpg=0.3"
         ) from error
+
+
+def _shown(image: ImageSource) -> str:
+    return str(image) if is_file(image) else "`style_image`"
 
 
 def _loaded(image: ImageSource) -> Image:
@@ -175,7 +179,7 @@ def _loaded(image: ImageSource) -> Image:
     Raises:
         InputError: it cannot be read, is too small, or has one color.
     """
-    shown = str(image) if is_file(image) else "`style_image`"
+    shown = _shown(image)
     if is_file(image):
         height, width = image_shape(image)
         _check_size(shown, height, width)

@@ -104,13 +104,12 @@ def test_learning(learner: Learner, rgb: Image, monkeypatch: pytest.MonkeyPatch)
     model, _ = find_style("udnie")
     assert start.network.kind == model.network.kind
     assert start.training["start_from"] == "udnie"
-    learner.forget_judgement()
-    assert learner.judge()  # the first is the best so far
-    assert not learner.judge()
+    assert not learner.judge()  # it is the start itself
     for _ in range(12):
         assert learner.step()
     assert learner.crops == 24
     assert learner.rate > 0
+    assert same(learner.model(), start)  # until it is judged better
     assert learner.judge()
     learned = learner.model(Figures(0.5, 0.8, None, 0.123456))
     assert not same(learned, start)
@@ -148,20 +147,41 @@ def test_known_style_goes_on(learner: Learner, rgb: Image) -> None:
     learner.images = Images()
     learner.images.add(rgb)
     learner.restart()
-    learner.step()
+    for _ in range(12):
+        learner.step()
+    assert learner.judge()
     known = learner.model()
     learner.restart()
     assert learner.crops == 0
     assert not same(learner.model(), known)
     learner.restart(known)
     assert same(learner.model(), known)
-    assert learner.crops == known.training["crops"] == 2
+    assert learner.crops == known.training["crops"] == 24
     assert learner.model().training["start_from"] == "udnie"
     learner.step()
-    assert learner.crops == 4
-    before = known.network.state_dict()
-    assert same(known, StyleModel(known.network, known.styles))
-    assert all(torch.isfinite(weights).all() for weights in before.values())
+    assert learner.crops == 26
+
+
+def test_worse_weights_do_not_replace_better_ones(
+    learner: Learner, rgb: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner.images = Images()
+    learner.images.add(rgb)
+    learner.restart()
+    start = learner.model()
+    losses = iter([1.0, 1.5, 2.0, 2.5, 2.6, 1.4])
+    for forget in (False, False, True):  # other images to judge by: the best is judged anew
+        learner.step()
+        with monkeypatch.context() as patch:
+            patch.setattr(learner, "_judged", lambda *_: next(losses))
+            if forget:
+                learner.forget_judgement()
+            assert not learner.judge()
+        assert same(learner.model(), start)
+    with monkeypatch.context() as patch:
+        patch.setattr(learner, "_judged", lambda *_: next(losses))
+        assert learner.judge()
+    assert not same(learner.model(), start)
 
 
 def test_settled_when_it_no_longer_gets_better(
@@ -170,8 +190,8 @@ def test_settled_when_it_no_longer_gets_better(
     learner.restart()
     learner.images = Images()
     learner.images.add(rgb)
-    losses = iter([1.0, 0.9, 0.895, 0.894])
-    monkeypatch.setattr(learner, "_total", lambda *_: next(losses))
+    losses = iter([1.1, 1.0, 0.9, 0.895, 0.894])
+    monkeypatch.setattr(learner, "_judged", lambda *_: next(losses))
     found = []
     for crops in (100, 700, 1400, 1899, 1900):
         learner.crops = crops

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from blends import small_network
 from PIL import Image
 
 import nst_rt
@@ -21,7 +22,7 @@ from nst_rt.infer.learning.process import LearningError, LearningProcess
 from nst_rt.infer.stylizer import Stylizer, load_style
 from nst_rt.learning.library import Library
 from nst_rt.learning.messages import Begin, Command, Update
-from nst_rt.models.style_model import StyleModel
+from nst_rt.models.style_model import Style, StyleModel
 
 pytestmark = pytest.mark.slow
 
@@ -51,6 +52,17 @@ def known(small: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Librar
         patch.setattr(content, "packaged_photos", list)
         model = learned(learning(), content.frames_of_photos([small]), library=library)
     return library, model
+
+
+class Once:
+    """Progress that calls a function the first time."""
+
+    def __init__(self, function: Callable[[], None]) -> None:
+        self._functions = [function]
+
+    def __call__(self, done: float, total: float | None, note: str) -> None:
+        while self._functions:
+            self._functions.pop()()
 
 
 def learning(**options: Any) -> Learning:
@@ -138,8 +150,48 @@ def test_interrupted_learning_is_kept(small: Path, tmp_path: Path) -> None:
     assert not kept.record[COMPLETE]
     assert wanted.needs_more(kept.model)  # the same call goes on
     assert Learning.of(INK, start_from="udnie").needs_more(kept.model)
-    assert StyleModel.load(file).training["crops"] == kept.record["crops"]
+    assert not file.exists()  # it is not complete
     assert not (tmp_path / "preview.jpg").exists()
+
+
+def test_interruption_at_once_is_one_too(small: Path, tmp_path: Path) -> None:
+    def interrupt(*_: object) -> None:
+        threading.Timer(0.5, signal.raise_signal, [signal.SIGINT]).start()
+
+    library = Library(tmp_path / "learned")
+    frames = content.frames_of_photos([small])
+    with pytest.raises(InterruptedWorkError, match="nothing"):
+        learned(learning(minutes=5), frames, library=library, progress=Once(interrupt))
+    assert list(library) == []
+
+
+@pytest.mark.usefixtures("no_process")
+def test_same_image_has_another_name(known: tuple[Library, StyleModel], tmp_path: Path) -> None:
+    library, model = known
+    file = tmp_path / "blots.jpg"
+    file.write_bytes(INK.read_bytes())
+    wanted = Learning.of(file, start_from="udnie")
+    again = learned(wanted, (), library=library)
+    assert again.style_names == ["blots"]
+    assert again.training == model.training
+
+
+@pytest.mark.usefixtures("no_process")
+def test_resumed_work_learns_no_further(known: tuple[Library, StyleModel]) -> None:
+    library, model = known
+    assert learned(learning(resumes=True), (), library=library).training == model.training
+
+
+def test_style_is_kept_though_its_figures_fail(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LearningProcess, "finish", lambda *_: None)
+    library = Library(tmp_path / "learned")
+    wanted = learning(minutes=0.2)
+    model = learned(wanted, content.frames_of_photos([small]), library=library)
+    [kept] = library
+    assert kept.record[COMPLETE]
+    assert kept.record["crops"] == model.training["crops"] > 0
 
 
 def test_full_disk_costs_nothing_but_the_library(
@@ -243,6 +295,20 @@ def test_existing_model_file_is_replaced_only_if_wanted(tmp_path: Path) -> None:
     with pytest.raises(nst_rt.StyleTransferError):
         Learning.of(INK, save_style=file)
     Learning.of(INK, save_style=file, overwrite=True)
+    key = Learning.of(INK).request.key
+    StyleModel(small_network(), (Style("ink"),), {"key": key}).save(file, overwrite=True)
+    Learning.of(INK, save_style=file)  # an earlier one of the same image
+
+
+def test_existing_preview_is_never_replaced(tmp_path: Path) -> None:
+    file = tmp_path / "preview.jpg"
+    file.touch()
+    with pytest.raises(nst_rt.StyleTransferError):
+        Learning.of(INK, preview=file, overwrite=True)
+
+
+def test_devices_that_pytorch_does_not_know_stand_for_the_fastest() -> None:
+    assert [learn.torch_name(name) for name in ("cpu", "gpu", "NPU", None)] == ["cpu"] + 3 * [None]
 
 
 def test_options_need_a_style_image_and_exclude_a_style() -> None:
