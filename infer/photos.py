@@ -33,7 +33,7 @@ from nst_rt.infer.frame_stylizer import (
     load_frame_stylizer,
 )
 from nst_rt.infer.learning.content import photo_frames
-from nst_rt.infer.learning.learn import LearningOptions, learned, learning_for
+from nst_rt.infer.learning.learn import LearningOptions, learned_for_folder, learning_for
 from nst_rt.infer.postprocess import PostProcessing
 from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize
 from nst_rt.infer.timeline import DEFAULT_STYLE
@@ -151,7 +151,9 @@ def stylize_images(
             colors = PostProcessing(preserve_colors, compare)
             settings = image_settings(label, colors, stroke_size, size, wanted.request.key)
             record_folder(folder, settings, resume=True)
-        style = learned(wanted, _frames(outputs), progress=progress, device=device)
+        several = folder if len(outputs) > 1 else None
+        frames = _frames(outputs)
+        style = learned_for_folder(wanted, frames, several, progress=progress, device=device)
     loaded = load_frame_stylizer(
         style,
         strength=strength,

@@ -36,7 +36,7 @@ from nst_rt.infer.farm.photo import DONE, FULL, PhotoWorker, check_folders, phot
 from nst_rt.infer.farm.style import send_style
 from nst_rt.infer.frame_stylizer import Preparation, StyleOrStylizer, label_of
 from nst_rt.infer.learning.content import frames_of_photos
-from nst_rt.infer.learning.learn import LearningOptions, learned, learning_for
+from nst_rt.infer.learning.learn import LearningOptions, learned_for_folder, learning_for
 from nst_rt.infer.photos import check_folder, folder_of, image_settings
 from nst_rt.infer.strokes import DEFAULT_STROKES, StrokeSize
 from nst_rt.infer.timeline import DEFAULT_STYLE
@@ -148,7 +148,7 @@ def stylize_images_on_farm(
             if resume and photos.existing and has_record(folder):  # before minutes are spent
                 record_folder(folder, settings, resume=True)
             frames, device = frames_of_photos(sources), loading.get("device")
-            model = learned(wanted, frames, progress=progress, device=device)
+            model = learned_for_folder(wanted, frames, folder, progress=progress, device=device)
             preparation = Preparation.of(model, **styling, **loading)
         sent = send_style(preparation, workers)
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,21 +1,20 @@
 """Learn a style from a style image, then go on: for photos and videos, and on its own."""
 
 import logging
-import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
-import numpy as np
 import torch
 
 from nst_rt.errors import InputError, InterruptedWorkError, StyleTransferError
 from nst_rt.files import check_format, check_input
 from nst_rt.images.collection import is_collection
-from nst_rt.images.io import Frame, check_image_output, save_image
+from nst_rt.images.io import Frame, check_image_output
 from nst_rt.infer.learning.content import frames_of_photos, with_photos
+from nst_rt.infer.learning.feeder import Feeder, Preview
 from nst_rt.infer.learning.process import LearningProcess
 from nst_rt.infer.timeline import style_label
 from nst_rt.learning.library import KEY, Library, summary
@@ -24,7 +23,6 @@ from nst_rt.learning.request import (
     GALLERY,
     STYLE_SIZE,
     STYLE_WEIGHT,
-    Image,
     LearningRequest,
     StyleImages,
 )
@@ -37,6 +35,7 @@ COMPLETE = "is_complete"  # of the training record: whether it was learned for a
 MOST_MINUTES = 5.0
 _POLL = 0.3  # seconds
 KEEP_SECONDS = 10.0  # from one time that the library gets a style to the next
+_OF_FOLDER = f".nst-rt{SUFFIX}"  # beside the record of the settings, see `record_folder`
 _FINISH_SECONDS = 300.0  # for the figures, on a slow machine
 
 
@@ -217,9 +216,37 @@ def learned(
     if known is None or learning.needs_more(known):
         known = _learn(learning, frames, known, library, progress, torch_name(device))
     else:
-        logger.info("%s: known already (%s)", learning.request.name, summary(known))
+        more = "" if known.training.get("is_settled") else "; more minutes make it better"
+        logger.info("%s: known already (%s)%s", learning.request.name, summary(known), more)
     learning.save(known)
     return known
+
+
+def learned_for_folder(
+    learning: Learning,
+    frames: Iterable[Frame],
+    folder: Path | None,
+    *,
+    progress: Progress | None = None,
+    device: str | None = None,
+) -> StyleModel:
+    """`learned` for several outputs: a resumed folder goes on in the style that it was begun in.
+
+    Args:
+        folder: folder of the outputs, where the style is kept in a hidden file; None for none.
+        learning, frames, progress, device: see `learned`.
+    """
+    if folder is None:
+        return learned(learning, frames, progress=progress, device=device)
+    file = folder / _OF_FOLDER
+    if learning.resumes and _holds(file, learning.request.key):
+        model = StyleModel.load(file)
+        learning.save(model)
+        return model
+    model = learned(learning, frames, progress=progress, device=device)
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save(file, overwrite=True)
+    return model
 
 
 def torch_name(device: str | None) -> str | None:
@@ -272,15 +299,20 @@ def _learn(
     progress: Progress | None,
     device: str | None,
 ) -> StyleModel:
-    request, preview = learning.request, _Preview(learning.preview)
+    request, preview = learning.request, Preview(learning.preview)
     settles = learning.minutes is None
     begin = Begin(request, known, device, preview=learning.preview is not None, settles=settles)
+    minutes = learning.limit / 60
+    logger.info(
+        "learning %s, for at most %g minutes; Ctrl-C keeps what was learned", request.name, minutes
+    )
+    library.check()
     if progress:
         progress(0, 1, f"learning {request.name}")
     best, complete = known, False
     with interrupts_deferred() as interrupted:
         process = LearningProcess(begin)
-        feeder = _Feeder(process, with_photos(frames, learning.photos))
+        feeder = Feeder(process, with_photos(frames, learning.photos))
         started, kept = None, time.monotonic()
         try:
             while not interrupted():
@@ -317,6 +349,8 @@ def _learn(
         done = "nothing was learned yet"
         if best is not None and best.training["crops"]:
             done = f"what was learned of {request.name} is kept"
+        if not library.works:
+            done = "what was learned could not be kept"
         raise InterruptedWorkError(f"interrupted: {done}; the same command goes on")
     assert best is not None
     logger.info("learned %s: %s", request.name, summary(best))
@@ -329,61 +363,3 @@ def _keep(library: Library, model: StyleModel, *, complete: bool) -> StyleModel:
     if model.training["crops"]:
         library.keep(model.training[KEY], model)
     return model
-
-
-class _Preview:
-    """The image file that shows a style while it is learned."""
-
-    def __init__(self, file: Path | str | None) -> None:
-        self._file = file
-        self._is_written = False
-        if file is not None:
-            logger.info("%s: a preview of the style while it is learned", file)
-
-    def show(self, image: Image | None) -> None:
-        """Write it; a preview that cannot be written is given up."""
-        if self._file is None or image is None:
-            return
-        try:
-            save_image(np.ascontiguousarray(image[..., ::-1]), self._file, overwrite=True)
-            self._is_written = True
-        except (StyleTransferError, OSError) as error:
-            logger.warning("%s: no preview (%s)", self._file, error)
-            self._file = None
-
-    def remove(self) -> None:
-        if self._file is not None and self._is_written:
-            Path(self._file).unlink(missing_ok=True)
-
-
-class _Feeder:
-    """Shows frames to the process, in a thread."""
-
-    def __init__(self, process: LearningProcess, frames: Iterable[Frame]) -> None:
-        self._process, self._frames = process, frames
-        self._stopped = threading.Event()
-        self._error: Exception | None = None
-        self.is_done, self.shown = False, 0
-        self._thread = threading.Thread(target=self._run, name="content", daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        try:
-            for frame in self._frames:
-                if self._stopped.is_set():
-                    return
-                self._process.show(frame)
-                self.shown += 1
-            if not self.shown:
-                self._error = InputError("there is nothing to learn on: give `photos`")
-        except Exception as error:  # raised where the result is waited for
-            self._error = error
-        self.is_done = True
-
-    def check(self) -> None:
-        """Raise what went wrong."""
-        if self._error is not None:
-            raise self._error
-
-    def stop(self) -> None:
-        self._stopped.set()

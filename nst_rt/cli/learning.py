@@ -104,7 +104,7 @@ def check_style_image(options: Mapping[str, Any]) -> None:
     text = options.get("style_image")
     if text is None:
         return
-    if "=" not in text or Path(text).is_file():
+    if Path(text).is_file() or not {"=", ","} & set(text):
         check_inputs([text], "image")
     if "style" in options:
         raise InputError("give either `style` or `style_image`, not both")
@@ -126,13 +126,13 @@ def take_learning(
     return learning_for(None, None, image, given, overwrite=overwrite, resumes=resumes)
 
 
-def learned_style(learning: "Learning", videos: Sequence[str]) -> "StyleModel":
-    """Learn a style on frames of videos, with a progress bar."""
-    from nst_rt.infer.learning.learn import learned
+def learned_style(learning: "Learning", videos: Sequence[str], folder: Path | None) -> "StyleModel":
+    """Learn a style on frames of videos for a folder of outputs, with a progress bar."""
+    from nst_rt.infer.learning.learn import learned_for_folder
     from nst_rt.infer.video.learned import frames_of_videos
 
     with progress("learning") as advance:
-        return learned(learning, frames_of_videos(videos), progress=advance)
+        return learned_for_folder(learning, frames_of_videos(videos), folder, progress=advance)
 
 
 def possible_conversions(targets: Mapping[str, Path], options: Mapping[str, Any]) -> list[str]:

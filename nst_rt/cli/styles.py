@@ -42,7 +42,7 @@ def run(*, photo: str | None = None, **options: Any) -> Report:
     learned = list(Library())
     if learned:
         cells = [[style.name, style.summary, style.file.name] for style in learned]
-        text += f"\n\nlearned from style images, in {Library().folder}:\n"
+        text += f"\n\nlearned, for --style-image or --style FILE, in {Library().folder}:\n"
         text += table_text(("name", "how", "file"), cells)
     facts |= {str(s.file): {"name": s.name, "learned": dict(s.record)} for s in learned}
     return Report(text, facts)

@@ -225,7 +225,9 @@ def _several(sources: list[str], output: str | None, options: dict[str, Any]) ->
         if output is not None and resume and any_made:  # before minutes are spent
             record_folder(Path(output), settings, resume=True)
         if videos := possible_conversions(wanted, options):
-            style_settings["style"] = learned_style(learning, videos)
+            style_settings["style"] = learned_style(
+                learning, videos, None if output is None else Path(output)
+            )
     # Without either option, existing videos stay, and so does the record of their settings.
     if output is not None and (resume or overwrite or not any_made):
         record_folder(Path(output), settings, resume=resume and any_made, replaces=replaces)

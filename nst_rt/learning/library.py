@@ -1,5 +1,6 @@
 """The styles that were learned on this machine, kept in the user's data folder."""
 
+import errno
 import logging
 import os
 from collections.abc import Iterator, Mapping
@@ -71,6 +72,7 @@ class Library:
 
     Attributes:
         folder, limit: as given.
+        works: whether nothing failed to be kept so far.
     """
 
     def __init__(self, folder: Path | None = None, limit: int = LIMIT) -> None:
@@ -78,7 +80,7 @@ class Library:
         data = Path(chosen) if chosen else user_data_path("nst-rt")
         self.folder = folder or data / "learned"
         self.limit = limit
-        self._warned = False
+        self.works = True
 
     def find(self, key: str) -> StyleModel | None:
         """The style that was learned for a key, None if there is none."""
@@ -91,6 +93,15 @@ class Library:
                 file.touch()  # the most recently used one now
         return model
 
+    def check(self) -> None:
+        """Warn if nothing can be kept, before the work."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if not os.access(self.folder, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        except OSError as error:
+            self._warn(error)
+
     def keep(self, key: str, model: StyleModel) -> Path | None:
         """Keep a style, instead of an earlier one of the key; its file, None if that failed."""
         file = self.file(key)
@@ -98,13 +109,17 @@ class Library:
             self.folder.mkdir(parents=True, exist_ok=True)
             model.save(file, overwrite=True)
         except (OSError, StyleTransferError) as error:
-            if not self._warned:  # once, and not every ten seconds
-                cause = getattr(error, "strerror", None) or error
-                logger.warning("%s: a learned style cannot be kept there (%s)", self.folder, cause)
-            self._warned = True
+            self._warn(error)
             return None
         self._drop_oldest(file)
+        self.works = True
         return file
+
+    def _warn(self, error: Exception) -> None:
+        if self.works:  # once, and not every ten seconds
+            cause = getattr(error, "strerror", None) or error
+            logger.warning("%s: a learned style cannot be kept there (%s)", self.folder, cause)
+        self.works = False
 
     def __iter__(self) -> Iterator[LearnedStyle]:
         """All styles, the most recently used ones first."""

@@ -103,16 +103,17 @@ class LearningRequest:
     def key(self) -> str:
         """Digest of all that is learned from, other than the content: pixels, recipe and start."""
         known = hashlib.sha256()
-        for image in self.images:
-            known.update(f"{image.shape}".encode())
-            known.update(image.tobytes())
+        digests = [
+            hashlib.sha256(f"{image.shape}".encode() + image.tobytes()).hexdigest()
+            for image in self.images
+        ]
         # Of the gallery, the style image decides which style it is.
         model, start = find_style(GALLERY_STYLE if self.start_from == GALLERY else self.start_from)
         for weights in model.network.state_dict().values():
             known.update(weights.numpy().tobytes())
         rest = {
             "version": _VERSION,
-            "weights": self.weights,
+            "images": sorted(zip(digests, self.weights, strict=True)),
             "start": GALLERY if self.start_from == GALLERY else start,
             "style_size": self.style_size,
             "style_weight": self.style_weight,
@@ -148,8 +149,8 @@ def _weighted(style_image: StyleImages) -> list[tuple[ImageSource, float]]:
     """
     if isinstance(style_image, Mapping):
         weighted: list[tuple[ImageSource, float]] = list(style_image.items())
-    elif isinstance(style_image, str) and "=" in style_image and not Path(style_image).is_file():
-        weighted = [_parsed(part) for part in style_image.split(",")]
+    elif isinstance(style_image, str) and is_list(style_image):
+        weighted = [_parsed(part.strip()) for part in style_image.split(",")]
     elif isinstance(style_image, Sequence) and not isinstance(style_image, str):
         weighted = [(image, 1.0) for image in style_image]
     else:
@@ -159,8 +160,15 @@ def _weighted(style_image: StyleImages) -> list[tuple[ImageSource, float]]:
     return weighted
 
 
+def is_list(text: str) -> bool:
+    """Whether a text names several style images, or one with a weight."""
+    return ("=" in text or "," in text) and not Path(text).is_file()
+
+
 def _parsed(part: str) -> tuple[str, float]:
-    file, _, weight = part.strip().rpartition("=")
+    if "=" not in part:
+        return part, 1.0
+    file, _, weight = part.rpartition("=")
     try:
         return file, float(weight)
     except ValueError as error:
