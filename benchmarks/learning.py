@@ -77,6 +77,7 @@ def main() -> None:
             while (learner.crops if options.crops else time.perf_counter() - begin - paused) < mark:
                 learner.step()
             measured = time.perf_counter()
+            learner.judge()
             model = learner.model()
             stylizer = Stylizer(model, model.style_names[0], stroke_size="1:1")
             stylized, figures = measure(stylizer, photo, others, style)

@@ -58,6 +58,7 @@ def learned(file: Path, content: Iterable[Frame], crops: int) -> StyleModel:
         learner.images.add(frame[..., ::-1])
     while learner.crops < crops:
         learner.step()
+    learner.judge()
     return learner.model()
 
 

@@ -113,6 +113,7 @@ def learned() -> None:
     for seconds in LEARNED_SECONDS:
         while learner.seconds < seconds:
             learner.step()
+        learner.judge()
         stylized = load_style(learner.model(), stroke_size="3%")(frame)
         cells.append(cropped(stylized, LEARNED))
     written(np.hstack(cells), "learned.jpg")
