@@ -80,7 +80,7 @@ def test_oldest_of_too_many_learned_styles_is_removed_and_stays_on_the_screen(
         begin(learner, painting.with_name("ink.jpg"))
         assert names() == ["mosaic"]  # one is removed at the start
         assert answers(socket)
-        socket.send_json({"styles": {"swirls": 1}})
+        socket.send_json({"styles": {"swirls": 0.5, "waves": 0.5}})
         answer = socket.receive_json()
         assert "swirls" in answer["error"]
         assert answers(socket)
