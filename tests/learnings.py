@@ -72,7 +72,7 @@ class Pretended:
         self.crops = 0
 
     def keep(self) -> None:
-        model = learned(figures={"strokes": 0.5})
+        model = learned(key=self.request.key, figures={"strokes": 0.5})
         self.give(model, self.crops)
         self.library.keep(self.request.key, model)
         self.state = "learned"

@@ -105,8 +105,8 @@ class StudioLearning:
                 break
         places = {}
         for name, (key, model) in known.items():
-            style = Style(_free(_name(name), self._styles), model.styles[0].title or name)
-            places[key] = place = StylePlace(self._styles, style)
+            offered = Style(_free(_name(name), self._styles), model.styles[0].title or name)
+            places[key] = place = StylePlace(self._styles, offered)
             place.put(model)
         self._places = dict(reversed(places.items()))
 
@@ -249,7 +249,7 @@ class StudioLearning:
         request = replace(request, name=style.name)
         place = self._new_place(request.key, style)
         library = TitledLibrary(self._library, place)
-        learning = LiveLearning(
+        learning = LiveLearning(  # which uses no more of a set and a library than these two have
             Learning(request),
             cast("StyleSet", place),
             device=self._device,
