@@ -42,6 +42,7 @@ from nst_rt.infer.web.settings import Settings, TooLargeError
 from nst_rt.infer.web.stylizers import SharedStylizer
 from nst_rt.infer.web.uploads import Uploads, visitor_message
 from nst_rt.infer.web.work.train import count_packaged_photos, restore_style
+from nst_rt.learning.library import Library
 from nst_rt.models.style_model import Style
 from nst_rt.recipes import recipe_steps
 from nst_rt.version import __version__
@@ -123,8 +124,9 @@ class _Studio:
             restore_style(shared, job)
         # OpenVINO has other names for devices than PyTorch, which learns.
         device = None if shared.backend == "openvino" else shared.loading["device"]
-        self._learning = StudioLearning(shared.style_set, device=device)
-        if settings.offers_learned:
+        library = Library(None if settings.user_library else settings.results / "learned")
+        self._learning = StudioLearning(shared.style_set, library=library, device=device)
+        if settings.user_library:
             self._learning.offer_known()
         self._decoders = Decoders(settings.root, settings.limits, storage=storage)
         # Its process never changes: starting one would take several frames' time.

@@ -5,23 +5,24 @@ import re
 import threading
 import time
 import unicodedata
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain, count
-from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from nst_rt.errors import InputError, StyleTransferError
+from nst_rt.errors import InputError
 from nst_rt.images.io import Frame
 from nst_rt.infer.blend import StyleSet
 from nst_rt.infer.learning.learn import Learning
 from nst_rt.infer.learning.live import LiveLearning
 from nst_rt.infer.style_sheet import preview
 from nst_rt.infer.web.limits.visitors import TooManyError
-from nst_rt.infer.web.uploads import visitor_message
-from nst_rt.infer.web.work.content import Content
+from nst_rt.infer.web.style_place import StylePlace, TitledLibrary
+from nst_rt.infer.web.work.content import Content, Feeding
 from nst_rt.learning.library import KEY, Library
 from nst_rt.learning.request import STYLE_SIZE, STYLE_WEIGHT, Image, LearningRequest
 from nst_rt.models.style_model import Style, StyleModel
@@ -30,11 +31,11 @@ logger = logging.getLogger(__name__)
 
 ACTIONS = ("pause", "continue", "keep", "reset", "end")
 _ATTENDED_SECONDS = 30.0  # after which a page that no longer asks is taken for closed
-_FEED_SECONDS = 0.6  # between two images to learn on; more often, `LiveLearning` takes none
 _CLOSE_SECONDS = 2.0
 _END_SECONDS = 5.0
-_MOST_KNOWN = 12  # styles of earlier studios that are offered
+_MOST_STYLES = 12  # learned ones in the set, those of earlier studios included
 _MAX_NAME = 40  # characters
+_FAILED = "the style could not be learned"
 
 
 @dataclass
@@ -46,25 +47,24 @@ class _Session:
         request: what is learned.
         place: the style in the studio's set.
         learning: the process.
-        content: what to learn on, beside the frames of the owner's camera.
+        feeding: what is shown to it, beside the frames of the owner's camera.
         attended: time at which the owner's page asked for the state.
-        feeding: set to end the thread that shows the content.
     """
 
     owner: str
     request: LearningRequest
-    place: "_Place"
+    place: StylePlace
     learning: LiveLearning
-    content: list[Content]
+    feeding: Feeding
     attended: float
-    feeding: threading.Event = field(default_factory=threading.Event)
 
 
 class StudioLearning:
     """Learns one style at a time for the visitors of a studio, and adds it to the studio's styles.
 
     Only the visitor who has begun sees its state and can change it. The style is offered to
-    everyone, as trained ones are; what was learned stays in the library, see `Library`.
+    everyone, as trained ones are, until there are too many newer ones; what was learned stays in
+    the library, see `Library`.
 
     Args:
         styles: the styles of the studio.
@@ -86,7 +86,7 @@ class StudioLearning:
         self._lock = threading.RLock()
         self._session: _Session | None = None
         self._ending: threading.Thread | None = None
-        self._names: dict[str, str] = {}  # key of each learned style in the set -> its name there
+        self._places: dict[str, StylePlace] = {}  # of each key, the oldest first
 
     @property
     def is_learning(self) -> bool:
@@ -101,12 +101,14 @@ class StudioLearning:
             key = style.record.get(KEY)
             if isinstance(key, str):
                 known.setdefault(style.name, (key, style.model))  # the last one of each name
-            if len(known) == _MOST_KNOWN:
+            if len(known) == _MOST_STYLES:
                 break
+        places = {}
         for name, (key, model) in known.items():
-            place = _Place(self._styles, Style(_free(name, self._styles), model.styles[0].title))
+            offered = Style(_free(_name(name), self._styles), model.styles[0].title or name)
+            places[key] = place = StylePlace(self._styles, offered)
             place.put(model)
-            self._names[key] = place.name
+        self._places = dict(reversed(places.items()))
 
     def begin(
         self,
@@ -116,16 +118,17 @@ class StudioLearning:
         *,
         style_size: int = STYLE_SIZE,
         style_weight: float = STYLE_WEIGHT,
-        content: Sequence[Content] = (),
+        content: Mapping[str, Content] | None = None,
     ) -> None:
-        """Learn a style; what was learned before is kept.
+        """Learn a style; what was learned before is kept. What is being learned already goes on.
 
         Args:
             owner: id of the visitor.
             title: of the style image, such as the name of its file without the suffix.
             image: style image, shape (H, W, 3), uint8 RGB.
             style_size, style_weight: see `LearningRequest`.
-            content: what to learn on, beside frames of the owner's camera and packaged photos.
+            content: what to learn on, by id, beside frames of the owner's camera and packaged
+                photos.
 
         Raises:
             InputError: an image or a number that cannot be used.
@@ -137,9 +140,13 @@ class StudioLearning:
             raise InputError(str(error).replace("`style_image`", title)) from error
         with self._lock:
             self._check_free(owner)
-            name = self._names.get(request.key) or _free(_name(title), self._styles)
+            if self._goes_on(owner, request):
+                self.show(owner, content or {})
+                return
+            known = self._places.get(request.key)
+            name = known.name if known else _free(_name(title), self._styles)
             style = Style(name, title, preview=preview(np.ascontiguousarray(image[..., ::-1])))
-            self._start(owner, request, _Place(self._styles, style), content)
+            self._start(owner, request, style, content or {})
 
     def restart(self, owner: str, *, style_size: int, style_weight: float) -> None:
         """Learn the same style image with other settings; the style keeps its name.
@@ -150,19 +157,17 @@ class StudioLearning:
         with self._lock:
             session = self._of(owner)
             request = replace(session.request, style_size=style_size, style_weight=style_weight)
-            session.place.is_open = False  # what the process before still sends
-            self._start(owner, request, _Place(self._styles, session.place.style), session.content)
+            if not self._goes_on(owner, request):
+                self._start(owner, request, session.place.style, session.feeding.content)
 
-    def show(self, owner: str, content: Sequence[Content]) -> None:
+    def show(self, owner: str, content: Mapping[str, Content]) -> None:
         """Learn on these images, too.
 
         Raises:
             InputError: nothing was begun.
         """
         with self._lock:
-            session = self._of(owner)
-            session.content.extend(content)
-            self._feed(session, content)
+            self._of(owner).feeding.add(content)
 
     def offer(self, owner: str, frame: Frame) -> None:
         """Show a frame of a visitor's camera, shape (H, W, 3), uint8 BGR."""
@@ -194,8 +199,8 @@ class StudioLearning:
                     learning.keep()
                 case "end":
                     self._end()
-            if is_new:  # a process that has seen nothing yet
-                self._feed(session, session.content, anew=True)
+            if is_new:
+                session.feeding.again()
 
     def describe(self, owner: str) -> dict[str, Any] | None:
         """The state for the owner's page; None if there is none."""
@@ -204,16 +209,16 @@ class StudioLearning:
             return None
         session.attended = self._clock()
         learning, place = session.learning, session.place
-        problem = InputError(learning.problem)
+        text, state = str(learning), learning.state  # in this order: it may fail in between
         return {
             "style": place.name if place.name in self._styles.names else None,
             "title": place.style.title,
             "preview": place.style.preview,
-            "state": learning.state,
-            "text": visitor_message(InputError(str(learning))),
+            "state": state,
+            # What a process says about its end may name files of the machine; the log has it.
+            "text": _FAILED if state == "failed" else text,
             "crops": learning.crops,
             "rate": round(learning.rate, 1),
-            "problem": visitor_message(problem) if learning.problem else "",
             "figures": place.figures,
             "revision": place.revision,
             "style_size": session.request.style_size,
@@ -227,38 +232,53 @@ class StudioLearning:
             if self._ending is not None:
                 self._ending.join(_CLOSE_SECONDS)  # its process ends with this one
 
+    def _goes_on(self, owner: str, request: LearningRequest) -> bool:
+        """Whether this is what is being learned for the visitor already, or was last."""
+        session = self._session
+        if session is None or session.owner != owner or session.learning.state == "failed":
+            return False
+        return session.request.key == request.key
+
     def _start(
-        self, owner: str, request: LearningRequest, place: "_Place", content: Sequence[Content]
+        self, owner: str, request: LearningRequest, style: Style, content: Mapping[str, Content]
     ) -> None:
+        """Learn a style, which takes the place of another one of its name."""
         if self._ending is not None:
             self._ending.join(_END_SECONDS)  # else any number of processes could be ending
         self._end()
-        request = replace(request, name=place.name)
-        # A name stands for one key: another size of the same image takes its place.
-        self._names = {key: name for key, name in self._names.items() if name != place.name}
-        self._names[request.key] = place.name
-        library = _TitledLibrary(self._library, place)
-        learning = LiveLearning(Learning(request), place, device=self._device, library=library)
-        session = _Session(owner, request, place, learning, list(content), self._clock())
-        self._session = session
-        self._feed(session, session.content)
+        request = replace(request, name=style.name)
+        place = self._new_place(request.key, style)
+        library = TitledLibrary(self._library, place)
+        learning = LiveLearning(  # which uses no more of a set and a library than these two have
+            Learning(request),
+            cast("StyleSet", place),
+            device=self._device,
+            library=cast("Library", library),
+        )
+        feeding = Feeding(learning, content)
+        self._session = _Session(owner, request, place, learning, feeding, self._clock())
+        learning.ready.add_done_callback(partial(_log_failure, self._session))
+
+    def _new_place(self, key: str, style: Style) -> StylePlace:
+        """A place for a style; the oldest of too many learned styles is removed from the set."""
+        names = self._styles.names
+        for other, place in list(self._places.items()):
+            # Another size of the same image, or a style that failed before there was a model.
+            if place.name == style.name or place.name not in names:
+                place.close()
+                del self._places[other]
+        while len(self._places) >= _MOST_STYLES:
+            self._places.pop(next(iter(self._places))).remove()
+        self._places[key] = place = StylePlace(self._styles, style)
+        return place
 
     def _end(self) -> None:
         """End what is being learned, in a thread: its figures take seconds."""
         session, self._session = self._session, None
         if session is not None:
-            session.feeding.set()
+            session.feeding.end()
             self._ending = threading.Thread(target=session.learning.close, daemon=True)
             self._ending.start()
-
-    def _feed(self, session: _Session, content: Sequence[Content], *, anew: bool = False) -> None:
-        """Show content in a thread; `anew` ends those that do already."""
-        if anew:
-            session.feeding.set()
-            session.feeding = threading.Event()
-        if content:
-            given = (session.learning, list(content), session.feeding)
-            threading.Thread(target=_show, args=given, name="content", daemon=True).start()
 
     def _of(self, owner: str) -> _Session:
         if self._session is None or self._session.owner != owner:
@@ -274,83 +294,11 @@ class StudioLearning:
             raise TooManyError("a style of another visitor is being learned: try again later")
 
 
-class _Place(StyleSet):
-    """The place of one style in the studio's set, as the learning sees it.
-
-    Attributes:
-        style: its name there, its title and its preview, which each model gets.
-        figures: those of the style when it was last kept, if it was measured.
-        revision: version of the set since which it is there.
-        is_open: whether it still takes models.
-    """
-
-    def __init__(self, styles: StyleSet, style: Style) -> None:
-        super().__init__()
-        self._all, self.style = styles, style
-        self.figures: dict[str, float | None] | None = None
-        self.revision = 0
-        self.is_open = True
-
-    @property
-    def name(self) -> str:
-        return self.style.name
-
-    def add(self, model: StyleModel, *, skip_known: bool = False) -> dict[str, str]:
-        """Put a model there."""
-        self.put(model)
-        return {model.style_names[0]: self.name}
-
-    def replace(self, name: str, model: StyleModel) -> None:
-        """Put a better one there."""
-        self.put(model)
-
-    def put(self, model: StyleModel) -> None:
-        if not self.is_open:
-            return
-        model = self.titled(model)
-        if self.name in self._all.names:
-            self._all.replace(self.name, model)
-        else:
-            self._all.add(model)
-        self.revision = self._all.version
-
-    def titled(self, model: StyleModel) -> StyleModel:
-        """The model with the name, the title and the preview of the style."""
-        first = model.styles[0]
-        changed = replace(
-            first,
-            name=self.name,
-            title=self.style.title or first.title,
-            preview=self.style.preview or first.preview,
-        )
-        return replace(model, styles=(changed, *model.styles[1:]))
-
-
-class _TitledLibrary(Library):
-    """The library, in which styles get the title and the preview that they have in the studio."""
-
-    def __init__(self, library: Library, place: _Place) -> None:
-        super().__init__(library.folder)
-        self._place = place
-
-    def keep(self, key: str, model: StyleModel) -> Path | None:
-        self._place.figures = model.training.get("figures")
-        return super().keep(key, self._place.titled(model))
-
-
-def _show(learning: LiveLearning, content: Sequence[Content], ended: threading.Event) -> None:
-    """Show images one by one to a learning, whenever it learns."""
-    for give in content:
-        try:
-            for frame in give():
-                while learning.state in ("starting", "paused") and not ended.wait(_FEED_SECONDS):
-                    pass
-                if ended.is_set() or learning.state != "learning":
-                    return
-                learning.offer(frame)
-                ended.wait(_FEED_SECONDS)
-        except StyleTransferError as error:  # a file that was removed, or that no decoder can read
-            logger.info("not learned on: %s", error)
+def _log_failure(session: _Session, ready: Future[StyleModel]) -> None:
+    """Log why there will be no model; `LiveLearning` logs what fails after the first one."""
+    error = ready.exception()
+    if error is not None and not session.feeding.has_ended:
+        logger.warning("%s: learning failed: %s", session.place.name, error)
 
 
 def _name(title: str) -> str:

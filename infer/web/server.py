@@ -171,7 +171,7 @@ def serve(
             fps=fps,
             photos=photos,
             start_from=start_from,
-            offers_learned=local,  # those of whoever runs it, to nobody else
+            user_library=local,  # for whoever runs it, and nobody else
             token=token,
             names=(host, *own_names, *certified),
             cookie=f"nst_rt_{port}",

@@ -41,7 +41,8 @@ class Settings:
         fps: frame rate of live viewers, held by stylizing at a smaller size; 0 never reduces it.
         photos: collection of photos that visitors may train on.
         start_from: what trainings start from: `gallery` or a model file.
-        offers_learned: whether the styles that were learned on this machine before are offered.
+        user_library: whether learned styles are kept in the library of the user who runs the
+            studio, the last of which are offered; else in one of its own, in the results folder.
         train_arguments: further arguments of `nst-rt train`.
         token: secret that opens the page; None opens it to everyone who can reach it.
         names: names that the page answers to, beside those of this machine; see `Guard`.
@@ -59,7 +60,7 @@ class Settings:
     fps: float = 24.0
     photos: Path | None = None
     start_from: str = "gallery"
-    offers_learned: bool = False
+    user_library: bool = False
     train_arguments: tuple[str, ...] = ()
     token: str | None = None
     names: tuple[str, ...] = ()

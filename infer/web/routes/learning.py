@@ -17,11 +17,10 @@ from nst_rt.infer.web.learning import ACTIONS, StudioLearning
 from nst_rt.infer.web.limits.visitors import InFlight
 from nst_rt.infer.web.routes.bodies import json_body
 from nst_rt.infer.web.uploads import Uploads
-from nst_rt.infer.web.work.content import Content, frames_of
+from nst_rt.infer.web.work.content import MAX_CONTENT, Content, frames_of
 from nst_rt.infer.web.work.plan import number
 from nst_rt.learning.request import STYLE_SIZE, STYLE_WEIGHT
 
-_MAX_CONTENT = 100  # uploads to learn on
 _SIDE = 1024  # pixels of a style image, at most
 _MAX_TITLE = 60  # characters
 
@@ -82,7 +81,7 @@ class LearningRoutes:
         return await self.state(request)
 
     def _begin(
-        self, visitor: str, id: object, content: list[Content], settings: dict[str, Any]
+        self, visitor: str, id: object, content: dict[str, Content], settings: dict[str, Any]
     ) -> None:
         upload = self._uploads.find(id, visitor, "image")
         size = min(_SIDE, max(upload.facts["width"], upload.facts["height"]))
@@ -92,9 +91,9 @@ class LearningRoutes:
         title = Path(upload.name).stem.strip()[:_MAX_TITLE] or "style"
         self._learning.begin(visitor, title, image, content=content, **settings)
 
-    def _content(self, asked: dict[str, Any], visitor: str) -> list[Content]:
+    def _content(self, asked: dict[str, Any], visitor: str) -> dict[str, Content]:
         ids = asked.get("content", [])
-        if not isinstance(ids, list) or len(ids) > _MAX_CONTENT:
-            raise InputError(f"a list of at most {_MAX_CONTENT} files is expected")
+        if not isinstance(ids, list) or len(ids) > MAX_CONTENT:
+            raise InputError(f"a list of at most {MAX_CONTENT} files is expected")
         uploads = [self._uploads.find(id, visitor, "image", "video", "album") for id in ids]
         return frames_of(uploads, self._decoders)

@@ -9,6 +9,7 @@ from typing import Any
 
 import cv2
 import pytest
+from learnings import Pretended
 from pages import Elsewhere, Page, open_chromium
 from visitors import LIMITS, Client, Studio, serving, settings
 
@@ -36,6 +37,33 @@ def client(shared: SharedStylizer, tmp_path: Path) -> Iterator[Client]:
     with Client(create_app(shared, settings(tmp_path, fps=0))) as opened:
         yield opened
     assert not (tmp_path / "visitors").exists()  # all uploads are removed
+
+
+@pytest.fixture
+def pretended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[Pretended]]:
+    """The learnings that were begun, without processes."""
+    monkeypatch.setenv("NST_RT_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr("nst_rt.infer.web.work.content._FEED_SECONDS", 0.01)
+    monkeypatch.setattr("nst_rt.infer.web.learning.LiveLearning", Pretended)
+    Pretended.made = []
+    yield Pretended.made
+    for each in Pretended.made:
+        each.closing.set()
+
+
+@pytest.fixture
+def growing(two_styles: StyleModel) -> SharedStylizer:
+    """A stylizer to which styles are added."""
+    return SharedStylizer(two_styles, backend="openvino")
+
+
+@pytest.fixture
+def learner(
+    pretended: list[Pretended], growing: SharedStylizer, tmp_path: Path
+) -> Iterator[Client]:
+    """A visitor of a studio in which nothing is really learned."""
+    with Client(create_app(growing, settings(tmp_path, fps=0))) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")

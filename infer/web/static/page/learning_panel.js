@@ -88,6 +88,6 @@ export class LearningPanel {
     const known = Object.entries(FIGURES).filter(([name]) => typeof figures?.[name] === "number");
     this.figures.hidden = !known.length;
     const percents = known.map(([name, shown]) => `${shown} ${Math.round(figures[name] * 100)}%`);
-    this.figures.textContent = known.length ? `Measured against the painting: ${percents.join(", ")}` : "";
+    this.figures.textContent = known.length ? `Measured against the style image: ${percents.join(", ")}` : "";
   }
 }
