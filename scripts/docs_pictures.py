@@ -114,6 +114,7 @@ def learned() -> None:
         while learner.seconds < seconds:
             learner.step()
         learner.judge()
+        print(f"learned.jpg: {learner.crops} crops in {learner.seconds:.0f} s", flush=True)
         stylized = load_style(learner.model(), stroke_size="3%")(frame)
         cells.append(cropped(stylized, LEARNED))
     written(np.hstack(cells), "learned.jpg")
