@@ -26,6 +26,7 @@ from nst_rt.images.collection import find_photos, is_held_out
 from nst_rt.images.convert import tensor_to_frame
 from nst_rt.images.io import load_image
 from nst_rt.metrics.fingerprint import fingerprint
+from nst_rt.models import merge
 from nst_rt.models.merge import merged_model, single_style_model, with_styles
 from nst_rt.models.style_model import SUFFIX, StyleModel
 
@@ -122,9 +123,7 @@ def artwork(model: StyleModel) -> str:
 
 def amplified(model: StyleModel, gain: float) -> StyleModel:
     """A model of one style with its logits multiplied, which costs nothing at run time."""
-    network = with_styles(model.network, [0]).eval().requires_grad_(False)
-    for weights in network.net.to_image.parameters():
-        weights *= gain
+    network = merge.amplified(with_styles(model.network, [0]).eval().requires_grad_(False), gain)
     gain *= model.training.get("gain", 1.0)
     return replace(model, network=network, training={**model.training, "gain": gain})
 

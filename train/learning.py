@@ -7,6 +7,7 @@ weights can be used at any time. Lightning is not needed here.
 
 import copy
 import math
+import statistics
 import time
 from collections import deque
 from collections.abc import Callable
@@ -19,8 +20,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from nst_rt.devices import fast_dtype, torch_device
 from nst_rt.errors import NotFiniteError
-from nst_rt.images.convert import Frame, frame_to_tensor, resize_to, tensor_to_frame
-from nst_rt.images.style_image import prepared_style_image
+from nst_rt.images.convert import Frame, frame_to_tensor, resize, resize_to, tensor_to_frame
+from nst_rt.images.style_image import Vividness, prepared_style_image
 from nst_rt.learning.library import KEY
 from nst_rt.learning.messages import Figures
 from nst_rt.learning.request import GALLERY, GALLERY_STYLE, Image, LearningRequest
@@ -35,7 +36,7 @@ from nst_rt.losses import (
 from nst_rt.metrics.boldness import boldness, median_boldness
 from nst_rt.metrics.fingerprint import fingerprint
 from nst_rt.metrics.stability import pan_error
-from nst_rt.models.merge import with_styles
+from nst_rt.models.merge import amplified, with_styles
 from nst_rt.models.style_model import Style, StyleModel, find_style
 from nst_rt.models.transformer import MULTIPLE, TransformerNet
 from nst_rt.train.start import closest_style
@@ -56,6 +57,9 @@ _ASIDE, _EVERY = 4, 8  # number of images that are kept aside, and one of how ma
 _GAUGED = 4  # crops
 _PATIENCE = 1200  # crops without getting better, after which a style is settled
 _BETTER = 0.01  # fraction by which the loss must fall to count as better
+_CONTRAST = 0.9  # fraction of the style image's that is wanted
+_CONTRAST_SIZE = 384  # pixels of the images on which it is measured
+_MAX_GAIN = 1.25
 _FAILURES = 10  # steps in a row without finite gradients
 
 
@@ -262,8 +266,19 @@ class Learner:
             self._settling, self._settling_crops = loss, self.crops
         if not loss < self._best_loss:
             return False
-        self._best, self._best_loss = copy.deepcopy(self._averaged), loss
+        self._best, self._best_loss = self._with_contrast(self._averaged), loss
         return True
+
+    def _with_contrast(self, network: TransformerNet) -> TransformerNet:
+        """A copy of a network, amplified where its images have less contrast than wanted.
+
+        The loss falls a little short of the contrast of some style images.
+        """
+        images = [resize(_tensor(image), _CONTRAST_SIZE) for image in self.images.judged]
+        found = [Vividness.of(self._stylized(image, network)).deviation for image in images]
+        wanted = _CONTRAST * Vividness.of(self._main).deviation
+        gain = min(max(wanted / max(statistics.median(found), 1e-3), 1.0), _MAX_GAIN)
+        return amplified(network, gain)
 
     def forget_judgement(self) -> None:
         """Judge anew, as when other images are kept aside."""
@@ -331,9 +346,11 @@ class Learner:
         return network
 
     @torch.no_grad()
-    def _stylized(self, image: Tensor) -> Tensor:
+    def _stylized(self, image: Tensor, network: TransformerNet | None = None) -> Tensor:
+        """An image, shape (1, 3, H, W), in the best style so far, or by another network."""
+        network = self._best if network is None else network
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._low):
-            stylized: Tensor = self._best(image.to(self._device), self._one)
+            stylized: Tensor = network(image.to(self._device), self._one)
         return stylized.float().cpu().clamp(0, 1)
 
     def _stylized_frame(self, frame: Frame) -> Frame:

@@ -71,6 +71,15 @@ def with_styles(network: TransformerNet, sources: Sequence[int]) -> TransformerN
     return copied
 
 
+@torch.no_grad()
+def amplified(network: TransformerNet, gain: float) -> TransformerNet:
+    """A copy of a network with more contrast: its logits multiplied, at no cost at run time."""
+    copied = copy.deepcopy(network)
+    for weights in copied.net.to_image.parameters():  # type: ignore[union-attr]
+        weights.mul_(gain)
+    return copied
+
+
 def folded(network: TransformerNet) -> TransformerNet:
     """A copy for inference: kernels that are computed from constant weights are computed once."""
     if not network.shared:

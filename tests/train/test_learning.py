@@ -14,6 +14,7 @@ from nst_rt.images.convert import resize, tensor_to_frame
 from nst_rt.images.io import load_image
 from nst_rt.learning.messages import Figures
 from nst_rt.learning.request import Image, LearningRequest
+from nst_rt.models.merge import amplified
 from nst_rt.models.style_model import StyleModel, find_style
 from nst_rt.train import learning
 from nst_rt.train.learning import Images, Learner
@@ -182,6 +183,19 @@ def test_worse_weights_do_not_replace_better_ones(
         patch.setattr(learner, "_judged", lambda *_: next(losses))
         assert learner.judge()
     assert not same(learner.model(), start)
+
+
+def test_contrast_that_is_short_is_amplified(learner: Learner, rgb: Image) -> None:
+    learner.restart()
+    learner.images = Images()
+    learner.images.add(rgb)
+    network, image = learner._averaged, resize(learning._tensor(rgb), 96)
+    for factor, is_short in ((0.3, True), (3.0, False)):
+        before = amplified(network, factor)
+        after = learner._with_contrast(before)
+        deviations = [learner._stylized(image, each).std() for each in (before, after)]
+        assert (deviations[1] > 1.1 * deviations[0]) == is_short
+        assert is_short or torch.equal(deviations[0], deviations[1])
 
 
 def test_settled_when_it_no_longer_gets_better(
