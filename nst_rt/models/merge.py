@@ -75,7 +75,7 @@ def with_styles(network: TransformerNet, sources: Sequence[int]) -> TransformerN
 def amplified(network: TransformerNet, gain: float) -> TransformerNet:
     """A copy of a network with more contrast: its logits multiplied, at no cost at run time."""
     copied = copy.deepcopy(network)
-    for weights in copied.net.to_image.parameters():  # type: ignore[union-attr]
+    for weights in copied.net.to_image.parameters():
         weights.mul_(gain)
     return copied
 
