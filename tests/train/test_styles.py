@@ -160,7 +160,7 @@ def test_gallery_starts_from_style_with_most_similar_image_or_crop(
     images = {name: load_image(file) for name, file in style_images.items()}
     styles = tuple(replace(s, fingerprint=fingerprint(images[s.name])) for s in base.styles)
     gallery = replace(base, styles=styles).save(tmp_path / "gallery.safetensors")
-    monkeypatch.setattr("nst_rt.train.start._GALLERY_STYLE", str(gallery))
+    monkeypatch.setattr("nst_rt.train.start.GALLERY_STYLE", str(gallery))
     swirls, ink = (resize(images[name], 320) for name in ("swirls", "ink"))
     height = min(swirls.shape[-2], ink.shape[-2])
     parts = [each[..., :height, :] for each in (swirls[..., :160], ink, ink)]
