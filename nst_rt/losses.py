@@ -29,6 +29,7 @@ Normalization = Literal["relative", "absolute"]
 TRAINING_STYLE_LAYERS = {"relu2_1": 0.07, "relu3_1": 0.18, "relu4_1": 0.75}
 TRAINING_CONTENT_LAYERS = {"relu3_1": 0.5, "relu4_2": 0.5}
 TRAINING_TV_WEIGHT = 0.02
+TRAINING_GRID_WEIGHT = 3000.0
 TRAINING_CONTENT_FOCUS = 1.0
 
 _LEAST_WEIGHT = 0.1  # of even areas: more than 0, since their tone must be preserved

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from nst_rt.errors import InputError
 from nst_rt.images.collection import HELD_OUT, Photo, count_by_folder, find_photos, is_held_out
+from nst_rt.images.color import is_flat
 from nst_rt.images.convert import resize_to
 
 logger = logging.getLogger(__name__)
@@ -25,7 +26,6 @@ logger = logging.getLogger(__name__)
 FEW_PHOTOS = 500
 LARGEST_ZOOM = 1.3  # maximum ratio of a photo's short side to the side of a crop of it
 _MAX_VALIDATED = 32
-_FLAT = 0.01  # standard deviation of an image of one color
 _MAX_WORKERS = 64  # processes; each takes half a gigabyte
 
 
@@ -152,14 +152,6 @@ def usable_photo(photo: Photo, size: int) -> Tensor:
     if is_flat(image):
         raise InputError(f"{photo}: has a single color")
     return image
-
-
-def is_flat(images: Tensor) -> Tensor:
-    """Which of the images (N, 3, H, W) have a single color, shape (N,).
-
-    Instance normalization would divide by almost zero there.
-    """
-    return images.std((2, 3)).amax(1) < _FLAT
 
 
 def _square(image: Tensor, y: int, x: int, side: int, size: int) -> Tensor:

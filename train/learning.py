@@ -20,6 +20,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from nst_rt.devices import fast_dtype, torch_device
 from nst_rt.errors import NotFiniteError
+from nst_rt.images.color import is_flat
 from nst_rt.images.convert import Frame, frame_to_tensor, resize, resize_to, tensor_to_frame
 from nst_rt.images.style_image import Vividness, prepared_style_image
 from nst_rt.learning.library import KEY
@@ -28,6 +29,7 @@ from nst_rt.learning.request import GALLERY, GALLERY_STYLE, Image, LearningReque
 from nst_rt.losses import (
     TRAINING_CONTENT_FOCUS,
     TRAINING_CONTENT_LAYERS,
+    TRAINING_GRID_WEIGHT,
     TRAINING_STYLE_LAYERS,
     TRAINING_TV_WEIGHT,
     PerceptualLoss,
@@ -43,14 +45,12 @@ from nst_rt.train.start import closest_style
 
 CROP = 224  # side of the crops, pixels
 BATCH = 2  # crops per step
-GRID_WEIGHT = 3000.0
 LEARNING_RATE = 2e-3
 _WARM_UP, _CONSTANT = 10, 150  # steps: until the full learning rate, and until it begins to fall
 _EMA_DECAY = 0.98
 _CLIP = 5.0  # maximum norm of a gradient
 _ZOOM = 3.0  # maximum ratio of an image's short side to the side of a crop of it
 _EXPOSURE = 0.2  # maximum change of the brightness of a crop, as a fraction
-_FLAT = 0.01  # standard deviation of a crop of one color
 _ATTEMPTS = 20  # to find a crop that is not flat
 _KEPT = 128  # images at a time
 _ASIDE, _EVERY = 4, 8  # number of images that are kept aside, and one of how many
@@ -125,7 +125,7 @@ class Images:
             side = max(round(shortest / zoom), min(CROP, shortest))
             y, x = random.integers(height - side + 1), random.integers(width - side + 1)
             crop = resize_to(_tensor(image[y : y + side, x : x + side]), (CROP, CROP))
-            if crop.std((2, 3)).amax() >= _FLAT:  # instance norm would divide by almost 0
+            if not is_flat(crop):
                 crop = (crop * random.uniform(1 - _EXPOSURE, 1 + _EXPOSURE)).clamp(0, 1)
                 return crop.flip(3) if random.random() < 0.5 else crop
         return None
@@ -365,7 +365,7 @@ class Learner:
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._low):
             stylized = network(crops, self._one)
         terms = self._loss(stylized, self._loss.content_target(crops), self._target)
-        return terms.total + GRID_WEIGHT * grid_pattern(stylized.float(), MULTIPLE)
+        return terms.total + TRAINING_GRID_WEIGHT * grid_pattern(stylized.float(), MULTIPLE)
 
 
 def _tensor(image: Image) -> Tensor:

@@ -16,6 +16,7 @@ from nst_rt.images.style_image import Crop, check_style_image, load_style_image
 from nst_rt.losses import (
     TRAINING_CONTENT_FOCUS,
     TRAINING_CONTENT_LAYERS,
+    TRAINING_GRID_WEIGHT,
     TRAINING_STYLE_LAYERS,
     TRAINING_TV_WEIGHT,
     BatchTerms,
@@ -114,7 +115,7 @@ class StyleTraining(L.LightningModule):
         content_focus: float = TRAINING_CONTENT_FOCUS,
         style_factors: dict[str, float] | None = None,
         style_ramp: float = 0.5,
-        grid_weight: float = 3000.0,
+        grid_weight: float = TRAINING_GRID_WEIGHT,
         motion_weight: float = 0.0,
         motion_ramp: tuple[float, float] = (0.2, 0.47),
         max_shift: int = 8,

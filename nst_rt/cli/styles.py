@@ -39,10 +39,10 @@ def run(*, photo: str | None = None, **options: Any) -> Report:
     }
     rows = [list(fact.values())[:-1] for fact in facts.values()]
     text = table_text(columns[:-1], rows)
-    learned = list(Library())
-    if learned:
+    library = Library()
+    if learned := list(library):
         cells = [[style.name, style.summary, style.file.name] for style in learned]
-        text += f"\n\nlearned, for --style-image or --style FILE, in {Library().folder}:\n"
+        text += f"\n\nlearned, for --style-image or --style FILE, in {library.folder}:\n"
         text += table_text(("name", "how", "file"), cells)
     facts |= {str(s.file): {"name": s.name, "learned": dict(s.record)} for s in learned}
     return Report(text, facts)

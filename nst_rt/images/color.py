@@ -10,6 +10,7 @@ from torch import Tensor
 # Standard deviations below one 8-bit level are rounding and noise, which must not be amplified.
 LEAST_DEVIATION = 1 / 255
 
+_FLAT = 0.01  # standard deviation of an image of one color
 _CHUNK = 2**20  # pixels
 
 
@@ -115,3 +116,11 @@ def _statistics(image: Tensor) -> tuple[Tensor, Tensor]:
 
 def _float64(chunk: Tensor) -> Tensor:
     return chunk.to("cpu", torch.float64)  # Apple's GPUs have no float64
+
+
+def is_flat(images: Tensor) -> Tensor:
+    """Which of the images (N, 3, H, W) have a single color, shape (N,).
+
+    Instance normalization would divide by almost zero there.
+    """
+    return images.std((2, 3)).amax(1) < _FLAT

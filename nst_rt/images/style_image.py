@@ -190,10 +190,15 @@ def check_style_image(path: Path | str, crop: Crop | None = None) -> None:
         _cropped(path, crop)
         return
     height, width = load_image(path).shape[-2:]
+    check_style_sides(str(path), height, width)
+
+
+def check_style_sides(shown: str, height: int, width: int) -> None:
+    """Raise an InputError, which begins with `shown`, unless a style image is large enough."""
     if min(height, width) < SMALLEST:
         raise InputError(
-            f"{path}: a style image of {width}x{height} px is too small; the minimum is {SMALLEST} "
-            "px per side"
+            f"{shown}: a style image of {width}x{height} px is too small; the minimum is "
+            f"{SMALLEST} px per side"
         )
 
 

@@ -16,7 +16,7 @@ from nst_rt.errors import InputError
 from nst_rt.images.convert import resize
 from nst_rt.images.inputs import ImageSource, as_image, is_file
 from nst_rt.images.io import image_shape, load_image
-from nst_rt.images.style_image import SMALLEST, Vividness
+from nst_rt.images.style_image import Vividness, check_style_sides
 from nst_rt.models.style_model import Style, find_style, normalized_weights
 
 StyleImages = ImageSource | Sequence[ImageSource] | Mapping[str, float]
@@ -61,11 +61,7 @@ class LearningRequest:
 
     def __post_init__(self) -> None:
         Style(self.name)  # raises for a name that a style cannot have
-        least, most = STYLE_SIZES
-        if not least <= self.style_size <= most:
-            raise InputError(
-                f"`style_size` must be from {least} to {most} pixels, not {self.style_size}"
-            )
+        check_style_size(self.style_size)
         if not 0 < self.style_weight <= 1000:
             raise InputError(
                 f"`style_weight` must be above 0 and at most 1000, not {self.style_weight:g}"
@@ -124,6 +120,13 @@ class LearningRequest:
     def tensors(self) -> list[Tensor]:
         """The style images, each of shape (1, 3, H, W), RGB in [0, 1]."""
         return [as_image(image, "style_image") for image in self.images]
+
+
+def check_style_size(size: int) -> None:
+    """Raise an InputError unless style images can be learned at a long side of `size` pixels."""
+    least, most = STYLE_SIZES
+    if not least <= size <= most:
+        raise InputError(f"`style_size` must be from {least} to {most} pixels, not {size}")
 
 
 def style_name(style_image: StyleImages) -> str:
@@ -190,24 +193,16 @@ def _loaded(image: ImageSource) -> Image:
     shown = _shown(image)
     if is_file(image):
         height, width = image_shape(image)
-        _check_size(shown, height, width)
+        check_style_sides(shown, height, width)
         tensor = load_image(image, size=min(max(height, width), STYLE_SIZES[1]))
     else:
         tensor = as_image(image, "style_image")
-        _check_size(shown, tensor.shape[-2], tensor.shape[-1])
+        check_style_sides(shown, tensor.shape[-2], tensor.shape[-1])
         tensor = resize(tensor, min(max(tensor.shape[-2:]), STYLE_SIZES[1]))
     if Vividness.of(tensor).deviation < _PLAIN:
         raise InputError(f"{shown}: has the same brightness everywhere, so there is no style in it")
     levels = tensor[0].permute(1, 2, 0).mul(255).round().to(torch.uint8)
     return np.ascontiguousarray(levels.numpy())
-
-
-def _check_size(shown: str, height: int, width: int) -> None:
-    if min(height, width) < SMALLEST:
-        raise InputError(
-            f"{shown}: a style image of {width}x{height} px is too small; the minimum is "
-            f"{SMALLEST} px per side"
-        )
 
 
 def _name(images: Sequence[ImageSource], weights: Sequence[float]) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from nst_rt.errors import InputError, UnknownNameError
-from nst_rt.learning.request import STYLE_SIZE, STYLE_SIZES, STYLE_WEIGHT
+from nst_rt.learning.request import STYLE_SIZE, STYLE_WEIGHT, check_style_size
 from nst_rt.losses import (
     TRAINING_CONTENT_FOCUS,
     TRAINING_CONTENT_LAYERS,
@@ -120,11 +120,8 @@ class OptimizerSettings:
             raise InputError(f"`steps` must be positive, not {', '.join(map(str, self.steps))}")
         if self.min_size is not None and self.min_size < 1:
             raise InputError(f"`min_size` must be 1 pixel or more, not {self.min_size}")
-        least, most = STYLE_SIZES
-        if self.style_size is not None and not least <= self.style_size <= most:
-            raise InputError(
-                f"`style_size` must be from {least} to {most} pixels, not {self.style_size}"
-            )
+        if self.style_size is not None:
+            check_style_size(self.style_size)
 
     def schedule(self, size: int, smallest: float) -> list[tuple[int, int]]:
         """Long side in pixels and number of steps of each scale, coarsest first.

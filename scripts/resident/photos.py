@@ -10,8 +10,9 @@ from torch import Tensor
 
 from nst_rt.errors import InputError
 from nst_rt.images.collection import Photo
+from nst_rt.images.color import is_flat
 from nst_rt.images.convert import resize_to
-from nst_rt.train.data import LARGEST_ZOOM, is_flat, usable_photo
+from nst_rt.train.data import LARGEST_ZOOM, usable_photo
 
 MARGIN = 8 / 7  # ratio of a photo's short side to a crop's: as many crops are enlarged as reduced
 
