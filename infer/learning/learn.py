@@ -21,7 +21,6 @@ from nst_rt.learning.library import KEY, Library, summary
 from nst_rt.learning.messages import Begin
 from nst_rt.learning.request import (
     GALLERY,
-    STYLE_SIZE,
     STYLE_WEIGHT,
     LearningRequest,
     StyleImages,
@@ -44,7 +43,7 @@ class LearningOptions(TypedDict, total=False):
 
     photos: Path | str | None
     minutes: float | None
-    style_size: int
+    style_size: int | None
     style_weight: float
     start_from: str
     save_style: Path | str | None
@@ -84,7 +83,7 @@ class Learning:
         *,
         photos: Path | str | None = None,
         minutes: float | None = None,
-        style_size: int = STYLE_SIZE,
+        style_size: int | None = None,
         style_weight: float = STYLE_WEIGHT,
         start_from: str = GALLERY,
         save_style: Path | str | None = None,
@@ -171,7 +170,7 @@ def learn_style(
         minutes: time to learn, also where the style is known already; by default until it no longer
             gets better, at most 5 minutes, and none if it is known.
         style_size: long side of the style images, pixels, from 128 to 1024; larger ones make larger
-            strokes.
+            strokes. By default the one at which theirs are learned best, from 384 to 768.
         style_weight: weight of the style; the content has 1. The default is 8.
         start_from: a style of the gallery or a model file to start from; by default the style of
             the gallery whose style image is most similar.

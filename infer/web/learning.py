@@ -24,7 +24,7 @@ from nst_rt.infer.web.limits.visitors import TooManyError
 from nst_rt.infer.web.style_place import StylePlace, TitledLibrary
 from nst_rt.infer.web.work.content import Content, Feeding
 from nst_rt.learning.library import KEY, Library
-from nst_rt.learning.request import STYLE_SIZE, STYLE_WEIGHT, Image, LearningRequest
+from nst_rt.learning.request import STYLE_WEIGHT, Image, LearningRequest
 from nst_rt.models.style_model import Style, StyleModel
 
 logger = logging.getLogger(__name__)
@@ -116,7 +116,7 @@ class StudioLearning:
         title: str,
         image: Image,
         *,
-        style_size: int = STYLE_SIZE,
+        style_size: int | None = None,
         style_weight: float = STYLE_WEIGHT,
         content: Mapping[str, Content] | None = None,
     ) -> None:
@@ -126,7 +126,7 @@ class StudioLearning:
             owner: id of the visitor.
             title: of the style image, such as the name of its file without the suffix.
             image: style image, shape (H, W, 3), uint8 RGB.
-            style_size, style_weight: see `LearningRequest`.
+            style_size, style_weight: see `LearningRequest.of`.
             content: what to learn on, by id, beside frames of the owner's camera and packaged
                 photos.
 
@@ -148,7 +148,7 @@ class StudioLearning:
             style = Style(name, title, preview=preview(np.ascontiguousarray(image[..., ::-1])))
             self._start(owner, request, style, content or {})
 
-    def restart(self, owner: str, *, style_size: int, style_weight: float) -> None:
+    def restart(self, owner: str, *, style_size: int | None, style_weight: float) -> None:
         """Learn the same style image with other settings; the style keeps its name.
 
         Raises:
@@ -156,7 +156,8 @@ class StudioLearning:
         """
         with self._lock:
             session = self._of(owner)
-            request = replace(session.request, style_size=style_size, style_weight=style_weight)
+            size = session.request.style_sizes[1] if style_size is None else style_size
+            request = replace(session.request, style_size=size, style_weight=style_weight)
             if not self._goes_on(owner, request):
                 self._start(owner, request, session.place.style, session.feeding.content)
 
@@ -222,6 +223,7 @@ class StudioLearning:
             "figures": place.figures,
             "revision": place.revision,
             "style_size": session.request.style_size,
+            "style_sizes": session.request.style_sizes,
             "style_weight": session.request.style_weight,
         }
 

@@ -76,8 +76,8 @@ def add_learning_arguments(parser: argparse.ArgumentParser, content: str) -> Non
         "--style-size",
         type=int,
         metavar="PX",
-        help="long side of the style image, pixels; more makes larger strokes (default: "
-        f"{constant(f'{request}:STYLE_SIZE')})",
+        help="long side of the style image, pixels; more makes larger strokes (default: what suits "
+        "its strokes)",
     )
     add(
         "--style-weight",

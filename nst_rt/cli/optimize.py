@@ -221,7 +221,6 @@ def further_defaults() -> dict[str, Any]:
     rates = constant("nst_rt.optimization.presets:_LEARNING_RATES")
     return {
         **signature_defaults("nst_rt.optimization.presets:OptimizerSettings"),
-        "style_size": constant("nst_rt.learning.request:STYLE_SIZE"),
         "learning_rate": ", ".join(f"{shown(rate)} for {name}" for name, rate in rates.items()),
     }
 
@@ -313,7 +312,7 @@ _SETTINGS: Mapping[str, tuple[str, str]] = {
     "style_size": (
         "PX",
         "with --like-training: long side of the style image as it would be learned, pixels; more "
-        "makes larger strokes",
+        "makes larger strokes (default: what suits its strokes)",
     ),
     "preserve_colors": (
         "",

@@ -16,7 +16,7 @@ from nst_rt.errors import InputError
 from nst_rt.images.convert import resize
 from nst_rt.images.inputs import ImageSource, as_image, is_file
 from nst_rt.images.io import image_shape, load_image
-from nst_rt.images.style_image import Vividness, check_style_sides
+from nst_rt.images.style_image import Vividness, check_style_sides, fitting_size
 from nst_rt.models.style_model import Style, find_style, normalized_weights
 
 StyleImages = ImageSource | Sequence[ImageSource] | Mapping[str, float]
@@ -27,8 +27,8 @@ Image = npt.NDArray[np.uint8]
 
 GALLERY = "gallery"  # stands for the style of the gallery whose style image is most similar
 GALLERY_STYLE = "starry_night"  # one of those among which it is
-STYLE_SIZE = 512  # long side of style images, pixels
 STYLE_WEIGHT = 8.0  # as in train/configs/new_style.yaml
+_RATIO = 1.5  # of the sizes of coarse, fitting and fine strokes
 STYLE_SIZES = (128, 1024)  # range of `style_size`, pixels
 _VERSION = 1  # of the recipe, see `nst_rt.train.learning`
 _PLAIN = 2 / 255  # standard deviation of an image of one color
@@ -42,10 +42,10 @@ class LearningRequest:
         name: of the style.
         images: style images, each of shape (H, W, 3), uint8 RGB, at most 1024 px long.
         weights: of the images, with a sum of 1.
-        start_from: what the learning starts from: `gallery` for the style of the gallery whose
-            style image is most similar, a style, or a model file.
         style_size: long side of the style images for the loss, pixels; it sets the size of the
             strokes.
+        start_from: what the learning starts from: `gallery` for the style of the gallery whose
+            style image is most similar, a style, or a model file.
         style_weight: weight of the style loss; the content loss has 1.
 
     Raises:
@@ -55,8 +55,8 @@ class LearningRequest:
     name: str
     images: tuple[Image, ...]
     weights: tuple[float, ...]
+    style_size: int
     start_from: str = GALLERY
-    style_size: int = STYLE_SIZE
     style_weight: float = STYLE_WEIGHT
 
     def __post_init__(self) -> None:
@@ -73,14 +73,16 @@ class LearningRequest:
         style_image: StyleImages,
         *,
         start_from: str = GALLERY,
-        style_size: int = STYLE_SIZE,
+        style_size: int | None = None,
         style_weight: float = STYLE_WEIGHT,
     ) -> "LearningRequest":
         """Load and check style images.
 
         Args:
             style_image: see `StyleImages`.
-            start_from, style_size, style_weight: see `LearningRequest`.
+            start_from, style_weight: see `LearningRequest`.
+            style_size: likewise; None for the one at which their strokes are learned best, see
+                `fitting_size`.
 
         Raises:
             InputError: an image that cannot be read, is smaller than 64 px or has one color;
@@ -93,7 +95,9 @@ class LearningRequest:
             find_style(start_from)
         weights = _normalized(weighted)
         name = _name([image for image, _ in weighted], weights)
-        return cls(name, images, weights, str(start_from), style_size, style_weight)
+        if style_size is None:
+            style_size = fitting_size([_tensor(image) for image in images], weights)
+        return cls(name, images, weights, style_size, str(start_from), style_weight)
 
     @cached_property
     def key(self) -> str:
@@ -119,7 +123,13 @@ class LearningRequest:
 
     def tensors(self) -> list[Tensor]:
         """The style images, each of shape (1, 3, H, W), RGB in [0, 1]."""
-        return [as_image(image, "style_image") for image in self.images]
+        return [_tensor(image) for image in self.images]
+
+    @cached_property
+    def style_sizes(self) -> tuple[int, int, int]:
+        """Style sizes for fine, for fitting and for coarse strokes, see `fitting_size`."""
+        fitting = fitting_size(self.tensors(), self.weights)
+        return round(fitting / _RATIO), fitting, min(round(fitting * _RATIO), STYLE_SIZES[1])
 
 
 def check_style_size(size: int) -> None:
@@ -178,6 +188,10 @@ def _parsed(part: str) -> tuple[str, float]:
         raise InputError(
             f"{part}: no such file; several style images are written a.jpg=0.7,b.jpg=0.3"
         ) from error
+
+
+def _tensor(image: Image) -> Tensor:
+    return as_image(image, "style_image")
 
 
 def _shown(image: ImageSource) -> str:

@@ -8,7 +8,6 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -16,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nst_rt.errors import InputError
-from nst_rt.images.color import luminance
 from nst_rt.images.convert import resize, resize_to, scaled_shape
+from nst_rt.images.octaves import octaves
 from nst_rt.images.style_image import Vividness
 
 SIZE = 512  # pixels of the long side, at which everything is measured
@@ -27,8 +26,6 @@ _SIGMAS = (1.4, 2.8, 5.6, 11.2)  # pixels: three octaves, with periods of about 
 _WINDOW = 49  # pixels
 _MAX_EVEN_DEVIATION = 3 / 255
 _MIN_MEASURABLE = 1e-3  # contrast and chroma; a quarter of a level
-
-Plane = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -94,7 +91,7 @@ def stroke_energy(image: Tensor, area: NDArray[np.bool_] | None = None) -> float
         area: pixels to measure, shape (H, W), at least one; all of them by default.
     """
     where = ... if area is None else area
-    deviations = [float(octave[where].std()) for octave in _octaves(image)]
+    deviations = [float(octave[where].std()) for octave in octaves(image, _SIGMAS)]
     return float(math.prod(deviations) ** (1 / len(deviations)))
 
 
@@ -122,14 +119,7 @@ def even_areas(content: Tensor) -> NDArray[np.bool_]:
         Shape (H, W).
     """
     deviations = []
-    for octave in _octaves(content):
+    for octave in octaves(content, _SIGMAS):
         mean, square = (cv2.blur(plane, (_WINDOW, _WINDOW)) for plane in (octave, octave**2))
         deviations.append(np.sqrt(np.maximum(square - mean**2, 0)))
     return np.asarray(np.max(deviations, axis=0) < _MAX_EVEN_DEVIATION)
-
-
-def _octaves(image: Tensor) -> list[Plane]:
-    """Differences of Gaussians of the luma, the finest one first."""
-    luma = luminance(image)[0, 0].numpy().astype(np.float32)
-    blurred = [cv2.GaussianBlur(luma, (0, 0), sigma) for sigma in _SIGMAS]
-    return [np.asarray(fine - coarse, np.float32) for fine, coarse in pairwise(blurred)]

@@ -18,7 +18,12 @@ from nst_rt.images.color import luminance, match_colors, match_luminance, with_l
 from nst_rt.images.convert import resize, resize_to, scaled_shape
 from nst_rt.images.inputs import ImageSource, as_image, is_file
 from nst_rt.images.io import image_shape, load_picture
-from nst_rt.images.style_image import load_style_image, prepared_style_image
+from nst_rt.images.style_image import (
+    GRAIN_SIZE,
+    fitting_size,
+    load_style_image,
+    prepared_style_image,
+)
 from nst_rt.optimization.masks import load_labels, matching_label, parse_color, resized_mask
 
 TensorOrFile = Tensor | Path | str
@@ -209,6 +214,12 @@ def load_scene(
         original if preserve_colors == "luminance" else None,
         _init(init, image, style_images, weights),
     )
+
+
+def fitting_style_size(styles: Sequence[TensorOrFile], blend: Sequence[float] | None) -> int:
+    """See `nst_rt.images.style_image.fitting_size`; the arguments are those of `Optimization`."""
+    images = [_image(style, GRAIN_SIZE) for style in styles]
+    return fitting_size(images, _blend_weights(blend, len(images)))
 
 
 def _image(source: TensorOrFile, size: int) -> Tensor:

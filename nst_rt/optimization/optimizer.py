@@ -19,7 +19,13 @@ from nst_rt.images.convert import resize, resize_to, scaled_shape
 from nst_rt.images.inputs import ImageSource, as_list, is_file
 from nst_rt.losses import BatchTerms, PerceptualLoss
 from nst_rt.models.vgg import Pooling, minimum_size
-from nst_rt.optimization.inputs import PreserveColors, load_scene, scene_shapes, tensor_or_file
+from nst_rt.optimization.inputs import (
+    PreserveColors,
+    fitting_style_size,
+    load_scene,
+    scene_shapes,
+    tensor_or_file,
+)
 from nst_rt.optimization.lbfgs import ProjectedLBFGS
 from nst_rt.optimization.memory import plan_memory
 from nst_rt.optimization.presets import (
@@ -107,7 +113,7 @@ class Optimization(Iterator[Iterate]):
         style_scale: size of the style images, and so of their strokes, relative to the result; not
             with preset `training`.
         style_size: with preset `training` only: long side of the style images in the training,
-            pixels, which sets the size of the strokes.
+            pixels, which sets the size of the strokes; by default the one that suits theirs.
         preserve_colors: `luminance` keeps the content image's chroma; `match` gives the style
             images the content image's colors first; see `nst_rt.images.color`.
         content_mask: image file in which each region of the content image has one flat color.
@@ -186,18 +192,20 @@ class Optimization(Iterator[Iterate]):
             pooling=pooling,
             init=str(init) if is_file(init) else None,
         )
-        if settings.style_size is not None:
-            if style_scale != 1:
-                raise InputError(
-                    "`style_scale` is not for `preset` training, where `style_size` sets the size "
-                    "of the strokes"
-                )
-            style_scale = settings.style_size / WORKING_SIZE
+        if settings.prepares_styles and style_scale != 1:
+            raise InputError(
+                "`style_scale` is not for `preset` training, where `style_size` sets the size of the "
+                "strokes"
+            )
         if not -(2**63) <= seed < 2**64:
             raise InputError(f"`seed` must fit into 64 bits, not {seed}")
         self._device = torch_device(device)
         content = tensor_or_file(content, "content")
         styles = [tensor_or_file(image, "style") for image in as_list(style)]
+        prepared_at = None
+        if settings.prepares_styles:
+            prepared_at = settings.style_size or fitting_style_size(styles, blend)
+            style_scale = prepared_at / WORKING_SIZE
         start = settings.init if init is None else tensor_or_file(init, "init")
         layers = [*settings.content_layers, *settings.style_layers]
         smallest = minimum_size(layers)
@@ -233,7 +241,7 @@ class Optimization(Iterator[Iterate]):
             size=size,
             blend=blend,
             style_scale=style_scale,
-            style_size=settings.style_size,
+            style_size=prepared_at,
             preserve_colors=preserve_colors,
             content_mask=content_mask,
             style_masks=style_masks,

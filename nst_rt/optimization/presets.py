@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from nst_rt.errors import InputError, UnknownNameError
-from nst_rt.learning.request import STYLE_SIZE, STYLE_WEIGHT, check_style_size
+from nst_rt.learning.request import STYLE_WEIGHT, check_style_size
 from nst_rt.losses import (
     TRAINING_CONTENT_FOCUS,
     TRAINING_CONTENT_LAYERS,
@@ -49,7 +49,7 @@ def choose_settings(preset: str, **changes: Any) -> "OptimizerSettings":
         raise UnknownNameError("preset", preset, PRESETS)
     settings = PRESETS[preset]
     changes = {name: value for name, value in changes.items() if value is not None}
-    if "style_size" in changes and settings.style_size is None:
+    if "style_size" in changes and not settings.prepares_styles:
         raise InputError(
             f"`style_size` is for `preset` training; with {preset}, `style_scale` sets the size of "
             "the strokes"
@@ -69,9 +69,10 @@ class OptimizerSettings:
         content_weight, style_weight, tv_weight: factors of the three terms.
         content_focus: above 0, the content counts for less in even areas, see
             `nst_rt.losses.detail_weights`.
-        style_size: long side of the style images if the result had 1000 px, the working size of
-            networks; they are prepared as in a training, see `nst_rt.images.style_image`. None for
-            style images as they are, at the result's size.
+        prepares_styles: whether style images are prepared as in a training, see
+            `nst_rt.images.style_image`; otherwise they are taken as they are, at the result's size.
+        style_size: long side of prepared style images if the result had 1000 px, the working size
+            of networks; None for their `fitting_size`.
         normalization: of the terms, see `nst_rt.losses`.
         pooling: of VGG19: `max`, `average` or `l2`.
         init: the image to start from: `content`, `recolored` (the content image in the colors of
@@ -97,6 +98,7 @@ class OptimizerSettings:
     style_weight: float = 10.0
     tv_weight: float = 1.0
     content_focus: float = 0.0
+    prepares_styles: bool = False
     style_size: int | None = None
     normalization: Normalization = "relative"
     pooling: Pooling = "max"
@@ -192,7 +194,7 @@ PRESETS: Mapping[str, OptimizerSettings] = {  # PresetName -> settings
         style_weight=STYLE_WEIGHT,
         tv_weight=TRAINING_TV_WEIGHT,
         content_focus=TRAINING_CONTENT_FOCUS,
-        style_size=STYLE_SIZE,
+        prepares_styles=True,
         init="recolored",
         steps=(50,),
         min_size=None,

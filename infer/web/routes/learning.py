@@ -19,7 +19,7 @@ from nst_rt.infer.web.routes.bodies import json_body
 from nst_rt.infer.web.uploads import Uploads
 from nst_rt.infer.web.work.content import MAX_CONTENT, Content, frames_of
 from nst_rt.infer.web.work.plan import number
-from nst_rt.learning.request import STYLE_SIZE, STYLE_WEIGHT
+from nst_rt.learning.request import STYLE_WEIGHT
 
 _SIDE = 1024  # pixels of a style image, at most
 _MAX_TITLE = 60  # characters
@@ -53,8 +53,9 @@ class LearningRoutes:
         `content` lists uploads to learn on.
         """
         asked, visitor = await json_body(request), request.scope["visitor"]
+        size = asked.get("style_size")
         settings = {
-            "style_size": number(asked.get("style_size", STYLE_SIZE), int),
+            "style_size": None if size is None else number(size, int),
             "style_weight": number(asked.get("style_weight", STYLE_WEIGHT), float),
         }
         with self._starting.one(visitor):

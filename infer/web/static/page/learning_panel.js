@@ -2,11 +2,7 @@
 
 import { block, element, slider, telling } from "./elements.js";
 
-const SIZES = [
-  ["Fine", 320],
-  ["Medium", 512],
-  ["Coarse", 768],
-]; // long side of the style image, pixels
+const STROKES = ["Fine", "Medium", "Coarse"]; // as `style_sizes` of the state
 const WEIGHT = { min: 4, max: 16, value: 8 };
 const WAIT_MS = 700; // after the last move of a slider
 const FIGURES = { strokes: "strokes", contrast: "contrast", chroma: "color" }; // of the studio, with their names here
@@ -29,11 +25,11 @@ export class LearningPanel {
     this.keep = button("Keep", "", () => learning.act("keep"));
     this.reset = button("Reset", "", () => learning.act("reset"));
     this.close = button("Close", "Hides this; the style stays", () => learning.act("end"));
-    this.size = slider("Strokes", { min: 0, max: SIZES.length - 1, value: 1, show: (at) => SIZES[at][0], onInput: () => {} });
+    this.size = slider("Strokes", { min: 0, max: STROKES.length - 1, value: 1, show: (at) => STROKES[at], onInput: () => {} });
     this.weight = slider("Style weight", { ...WEIGHT, show: (weight) => String(weight), onInput: () => {} });
     this.size.root.title = "Size of the strokes that are learned; a change begins the learning again";
     this.weight.root.title = "Weight of the style beside the content; a change begins the learning again";
-    const restart = telling(() => learning.restart({ size: SIZES[this.size.input.value][1], weight: Number(this.weight.input.value) }));
+    const restart = telling(() => learning.restart({ size: learning.state.style_sizes[this.size.input.value], weight: Number(this.weight.input.value) }));
     let timer = 0;
     for (const { input } of [this.size, this.weight]) {
       input.step = 1;
@@ -80,7 +76,7 @@ export class LearningPanel {
     block(this.keep, hasEnded ? "The style is kept." : state.crops ? "" : "Nothing is learned yet.", "Ends the learning, and keeps the style as it is now");
     block(this.reset, state.state === "starting" ? "The learning starts." : "", "Begins again");
     this.close.hidden = !hasEnded;
-    if (document.activeElement !== this.size.input) this.size.set(SIZES.findIndex(([, size]) => size === state.style_size));
+    if (document.activeElement !== this.size.input) this.size.set(state.style_sizes.indexOf(state.style_size));
     if (document.activeElement !== this.weight.input) this.weight.set(state.style_weight);
   }
 
