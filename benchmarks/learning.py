@@ -33,6 +33,18 @@ from nst_rt.metrics.stability import pan_error
 from nst_rt.models.style_model import find_style
 from nst_rt.train.learning import Learner
 
+_COLUMNS = (
+    "style",
+    "start",
+    "size",
+    "at",
+    "crops",
+    "strokes",
+    "contrast",
+    "chroma",
+    "others",
+    "pan error",
+)
 _LONG_SIDE = 1000  # pixels: the working size of the default stroke size
 
 
@@ -54,8 +66,8 @@ def main() -> None:
     marks = [float(mark) for mark in options.marks.split(",")]
     unit = "crops" if options.crops else "s"
     print(f"{torch.get_num_threads()} threads, {len(others)} other photos with even areas\n")
-    print("| style | start | size | at | crops | strokes | contrast | chroma | others | pan error |")
-    print(f"|{' --- |' * 10}")
+    print(row(*_COLUMNS))
+    print(row(*["---"] * len(_COLUMNS)))
     for file in options.styles:
         start = closest(file)
         weight = {} if options.weight is None else {"style_weight": options.weight}

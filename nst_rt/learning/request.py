@@ -3,9 +3,10 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -66,6 +67,10 @@ class LearningRequest:
             raise InputError(
                 f"`style_weight` must be above 0 and at most 1000, not {self.style_weight:g}"
             )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Without the cached values, which another thread may add while this one sends it.
+        return type(self), tuple(getattr(self, field.name) for field in fields(self))
 
     @classmethod
     def of(

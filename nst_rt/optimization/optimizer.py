@@ -194,8 +194,8 @@ class Optimization(Iterator[Iterate]):
         )
         if settings.prepares_styles and style_scale != 1:
             raise InputError(
-                "`style_scale` is not for `preset` training, where `style_size` sets the size of the "
-                "strokes"
+                "`style_scale` is not for `preset` training, where `style_size` sets the size of "
+                "the strokes"
             )
         if not -(2**63) <= seed < 2**64:
             raise InputError(f"`seed` must fit into 64 bits, not {seed}")

@@ -209,8 +209,11 @@ def test_same_image_with_the_same_settings_goes_on(
     until(lambda: len(pretended[0].offered) == 1)
     learner.post("/api/learning/pause")
     assert begin(learner, painting)["state"] == "paused"
-    same = learner.post("/api/learning", json={"style_size": 512}).json()["learning"]
-    assert same["state"] == "paused"
+    fine, fitting, coarse = state(learner)["style_sizes"]
+    assert fine < fitting < coarse
+    for asked in ({}, {"style_size": None}, {"style_size": fitting}):
+        same = learner.post("/api/learning", json=asked).json()["learning"]
+        assert (same["state"], same["style_size"]) == ("paused", fitting)
     assert len(pretended) == 1
 
     # After another image it is begun again; what the first process still sends is late.

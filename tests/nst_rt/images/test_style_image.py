@@ -15,6 +15,8 @@ from nst_rt.images.style_image import (
     Vividness,
     check_style_image,
     denoised,
+    fitting_size,
+    grain,
     load_style_image,
     noise_level,
     visible_noise,
@@ -229,3 +231,31 @@ def test_small_image_is_an_error(tmp_path: Path, size: tuple[int, int]) -> None:
     Image.new("RGB", size).save(tmp_path / "a.png")
     with pytest.raises(InputError, match="64 px"):
         check_style_image(tmp_path / "a.png")
+
+
+def waves(period: float, size: int = 512) -> Tensor:
+    """Vertical waves of a period in pixels."""
+    x = torch.arange(size) * (2 * torch.pi / period)
+    return (0.5 + 0.4 * x.sin()).expand(1, 3, size, size).contiguous()
+
+
+def test_grain_is_proportional_to_the_period() -> None:
+    fine, medium, coarse = (grain(waves(period)) for period in (12.8, 25.6, 51.2))
+    assert medium / fine == pytest.approx(2, rel=0.15)
+    assert coarse / medium == pytest.approx(2, rel=0.15)
+    assert grain(waves(51.2, 1024)) == pytest.approx(medium, rel=0.02)  # whatever the file's size
+
+
+def test_images_of_finer_grain_fit_larger() -> None:
+    sizes = [fitting_size([waves(period)], [1.0]) for period in (5, 18, 22, 26, 100)]
+    assert sizes == sorted(sizes, reverse=True)
+    assert (sizes[0], sizes[-1]) == (768, 384)
+    assert 384 < sizes[2] < 768
+    assert fitting_size([torch.zeros(1, 3, 64, 64)], [1.0]) == 512  # without any
+
+
+def test_fitting_size_of_several_images_is_between_theirs() -> None:
+    images = [waves(18), waves(26)]
+    large, small = (fitting_size([image], [1.0]) for image in images)
+    assert small < fitting_size(images, [0.5, 0.5]) < large
+    assert fitting_size(images, [1.0, 0.0]) == large

@@ -1,3 +1,5 @@
+import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ from PIL import Image
 
 from nst_rt.errors import InputError
 from nst_rt.images.io import load_image
+from nst_rt.images.style_image import fitting_size
 from nst_rt.learning.request import LearningRequest, style_name
 
 
@@ -45,6 +48,26 @@ def test_key_is_that_of_pixels_settings_and_start(image: Path, painting: Path) -
     copy = image.with_name("copy.png")
     copy.write_bytes(image.read_bytes())
     assert LearningRequest.of(copy).key == LearningRequest.of(image).key
+
+
+def test_style_size_suits_the_grain_of_the_images(painting: Path) -> None:
+    mosaic = painting.with_name("mosaic.jpg")
+    coarse, fine = LearningRequest.of(painting), LearningRequest.of(mosaic)
+    for request in (coarse, fine):
+        assert request.style_size == fitting_size(request.tensors(), request.weights)
+    assert coarse.style_size < LearningRequest.of([painting, mosaic]).style_size < fine.style_size
+    same = LearningRequest.of(painting, style_size=coarse.style_size)
+    assert same.key == coarse.key
+
+
+def test_style_sizes_are_in_range_and_ascend(painting: Path) -> None:
+    for image in (painting, painting.with_name("mosaic.jpg")):
+        request = LearningRequest.of(image, style_size=200)
+        sizes = request.style_sizes
+        assert sizes[0] < sizes[1] < sizes[2]
+        assert sizes[1] == LearningRequest.of(image).style_size
+        for size in sizes:
+            assert replace(request, style_size=size).style_size == size
 
 
 def test_several_images_have_weights(image: Path, painting: Path) -> None:
@@ -110,3 +133,12 @@ def test_weights_of_zero_are_an_error(image: Path) -> None:
 def test_tensors(image: Path) -> None:
     [tensor] = LearningRequest.of(image).tensors()
     torch.testing.assert_close(tensor, load_image(image))
+
+
+def test_it_is_sent_without_what_is_computed_from_it(image: Path) -> None:
+    request = LearningRequest.of(image, style_size=300, start_from="udnie")
+    before = pickle.dumps(request)
+    assert request.style_sizes
+    assert request.key
+    assert pickle.dumps(request) == before
+    assert pickle.loads(before).key == request.key

@@ -15,6 +15,7 @@ from nst_rt.errors import InputError, NotFiniteError, UnknownNameError, WeightsE
 from nst_rt.images.convert import resize
 from nst_rt.images.io import load_image
 from nst_rt.images.style_image import load_style_image
+from nst_rt.learning.request import LearningRequest
 from nst_rt.losses import (
     TRAINING_CONTENT_FOCUS,
     TRAINING_CONTENT_LAYERS,
@@ -325,6 +326,17 @@ def test_loss_of_preset_training_is_that_of_trainings(astronaut: Path, painting:
     terms = loss(start.image, loss.content_target(content), loss.style_target(style))
     for name in ("content", "style", "tv", "total"):
         assert getattr(start, name) == pytest.approx(getattr(terms, name).item(), rel=1e-3)
+
+
+def test_preview_has_the_strokes_of_what_is_learned(astronaut: Path, painting: Path) -> None:
+    mosaic = painting.with_name("mosaic.jpg")
+    size = LearningRequest.of(mosaic).style_size
+    settings = {"preset": "training", "size": 96, "steps": 1}
+    first, same = (
+        next(Optimization(astronaut, mosaic, **settings, **more))
+        for more in ({}, {"style_size": size})
+    )
+    assert first.style == same.style
 
 
 def test_noise_is_reproducible(photo: Tensor) -> None:

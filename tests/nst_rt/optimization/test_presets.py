@@ -80,14 +80,11 @@ def test_training_has_the_loss_of_trainings() -> None:
         "content_weight",
         "tv_weight",
         "content_focus",
-        "style_size",
     ):
         assert getattr(training, name) == recipe[name].default
     learning = signature_defaults("nst_rt.learning.request:LearningRequest")
-    assert (training.style_size, training.style_weight) == (
-        learning["style_size"],
-        learning["style_weight"],
-    )
+    assert training.style_weight == learning["style_weight"]
+    assert (training.prepares_styles, training.style_size) == (True, None)
     assert (training.normalization, training.pooling) == ("relative", "max")
     assert training.schedule(512, 16) == [(512, 50)]
     assert STROKE / DEFAULT_FRACTION == WORKING_SIZE
@@ -95,6 +92,7 @@ def test_training_has_the_loss_of_trainings() -> None:
 
 def test_style_size_is_for_training_alone() -> None:
     assert choose_settings("training", style_size=256).style_size == 256
+    assert [name for name, preset in PRESETS.items() if preset.prepares_styles] == ["training"]
     with pytest.raises(InputError, match="style_scale"):
         choose_settings("balanced", style_size=256)
 
