@@ -1,8 +1,8 @@
-"""A style that is learned on a clip's own frames, and on other photos: flicker and boldness there.
+"""A style that is learned on a clip's own frames, on other photos, or both: flicker and boldness.
 
     python benchmarks/learning_clip.py CLIP --photos PHOTOS --styles art/*.jpg
 
-Both networks see the same number of crops. Flicker is the relative warping error by the clip's
+All networks see the same number of crops; *both* is what `nst-rt video --photos` does. Flicker is the relative warping error by the clip's
 optical flow, see `nst_rt.infer.evaluate.clip`, of the network alone and stabilized; strokes and
 contrast (`nst_rt.metrics.boldness`) are medians over frames from all over the clip that were not
 learned on.
@@ -45,7 +45,8 @@ def main() -> None:
     print("| style | learned on | flicker, network alone | stabilized | strokes | contrast |")
     print(f"|{' --- |' * 6}")
     for file in options.styles:
-        for name, content in (("the clip", own), ("other photos", photos)):
+        contents = {"the clip": own, "other photos": photos, "both": own + photos}
+        for name, content in contents.items():
             model = learned(file, content, options.crops)
             figures = measure(model, options.clip, measured, file, options.frames)
             print(f"| {' | '.join([file.stem, name, *figures])} |", flush=True)
