@@ -2,10 +2,10 @@
 
     python benchmarks/learning_clip.py CLIP --photos PHOTOS --styles art/*.jpg
 
-All networks see the same number of crops; *both* is what `nst-rt video --photos` does. Flicker is the relative warping error by the clip's
-optical flow, see `nst_rt.infer.evaluate.clip`, of the network alone and stabilized; strokes and
-contrast (`nst_rt.metrics.boldness`) are medians over frames from all over the clip that were not
-learned on.
+All networks see the same number of crops; both together is what `nst-rt video --photos` does.
+Flicker is the relative warping error by the clip's optical flow, see `nst_rt.infer.evaluate.clip`,
+of the network alone and stabilized; strokes and contrast (`nst_rt.metrics.boldness`) are medians
+over frames from all over the clip that were not learned on.
 """
 
 import argparse
