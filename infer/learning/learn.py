@@ -303,7 +303,10 @@ def _learn(
     begin = Begin(request, known, device, preview=learning.preview is not None, settles=settles)
     minutes = learning.limit / 60
     logger.info(
-        "learning %s, for at most %g minutes; Ctrl-C keeps what was learned", request.name, minutes
+        "learning %s (style image at %d px), for at most %g minutes; Ctrl-C keeps what was learned",
+        request.name,
+        request.style_size,
+        minutes,
     )
     library.check()
     if progress:
