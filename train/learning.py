@@ -71,39 +71,56 @@ class Images:
 
     Attributes:
         training: images to learn on, shape (H, W, 3), uint8 RGB.
+        others: images from elsewhere, likewise; where there are any, every second crop is of them.
         aside: images to judge by, likewise.
         seen: number of images so far.
     """
 
     def __init__(self, seed: int = 0) -> None:
         self.training: list[Image] = []
+        self.others: list[Image] = []
         self.aside: list[Image] = []
         self.seen = 0
+        self._own = 0  # of those seen
         self._random = np.random.default_rng(seed)
 
-    def add(self, image: Image) -> bool:
-        """Take an image, shape (H, W, 3), uint8 RGB; whether those to judge by are others now.
+    def add(self, image: Image, *, is_other: bool = False) -> bool:
+        """Take an image, shape (H, W, 3), uint8 RGB; whether those to judge by have changed.
 
         When there are many, it takes the place of one of them.
+
+        Args:
+            image: the image.
+            is_other: whether it is one of the `others`, by which nothing is judged.
         """
         self.seen += 1
-        if self.seen % _EVERY == 2 and len(self.aside) < _ASIDE:
+        if is_other:
+            self._keep(image, self.others)
+            return not self.training and len(self.others) == 1
+        self._own += 1
+        if self._own % _EVERY == 2 and len(self.aside) < _ASIDE:
             self.aside.append(image)
             return True
-        if len(self.training) < _KEPT:
-            self.training.append(image)
-        else:
-            self.training[self._random.integers(_KEPT)] = image
+        self._keep(image, self.training)
         return len(self.training) == 1
+
+    def _keep(self, image: Image, images: list[Image]) -> None:
+        if len(images) < _KEPT:
+            images.append(image)
+        else:
+            images[self._random.integers(_KEPT)] = image
 
     @property
     def judged(self) -> list[Image]:
-        """The images to judge by: those kept aside, or else the only one."""
-        return self.aside or self.training[:1]
+        """The images to judge by: those kept aside, or else the first one."""
+        return self.aside or self.training[:1] or self.others[:1]
 
     def batch(self, count: int) -> Tensor | None:
         """Random crops, shape (N, 3, S, S), RGB in [0, 1]; None if all have a single color."""
-        crops = [self._crop(self.training, self._random) for _ in range(count)]
+        sources = [images for images in (self.training, self.others) if images]
+        if not sources:
+            return None
+        crops = [self._crop(sources[n % len(sources)], self._random) for n in range(count)]
         found = [crop for crop in crops if crop is not None]
         return torch.cat(found) if found else None
 
@@ -222,7 +239,7 @@ class Learner:
             NotFiniteError: again and again, the gradients are not finite.
         """
         begin = self._clock()
-        crops = self.images.batch(BATCH) if self.images.training else None
+        crops = self.images.batch(BATCH)
         if crops is None:
             return False
         total = self._total(self._network, crops.to(self._device))
@@ -305,7 +322,7 @@ class Learner:
             "is_settled": self.is_settled,
             "start_from": self.started_from,
             "style_images": self._preparation,
-            "images": len(self.images.training),
+            "images": len(self.images.training) + len(self.images.others),
             "recipe": {
                 "size": CROP,
                 "batch_size": BATCH,

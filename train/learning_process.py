@@ -12,10 +12,8 @@ import threading
 import time
 from typing import IO
 
-import numpy as np
-
 from nst_rt.errors import StyleTransferError
-from nst_rt.learning.messages import Begin, Command, Failure, Update, received, send
+from nst_rt.learning.messages import Begin, Command, Content, Failure, Update, received, send
 from nst_rt.train.learning import Learner
 
 # Seconds between two times at which the style is judged: soon at first, to show something.
@@ -101,8 +99,8 @@ class _Process:
         while block or not self._messages.empty():
             block = False
             message = self._messages.get()
-            if isinstance(message, np.ndarray):
-                if self._learner.images.add(message):
+            if isinstance(message, Content):
+                if self._learner.images.add(message.image, is_other=message.is_other):
                     self._learner.forget_judgement()
                 self._waiting = False
             elif message is Command.PAUSE:

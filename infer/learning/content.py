@@ -1,6 +1,7 @@
 """The frames that a style is learned on: those that it is for, and photos beside them."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 
@@ -50,18 +51,28 @@ def with_photos(frames: Iterable[Frame], photos: Path | str | None) -> Iterator[
     Raises:
         InputError: no such collection.
     """
-    given = photo_frames(find_photos(photos)) if photos is not None else iter(())
-    return chain(_with_packaged(frames, is_enough=photos is not None), given)
+    if photos is not None:
+        return chain(frames, other_photos(photos))
+    return _with_packaged(frames)
 
 
-def _with_packaged(frames: Iterable[Frame], *, is_enough: bool) -> Iterator[Frame]:
+def _with_packaged(frames: Iterable[Frame]) -> Iterator[Frame]:
     count = 0
     for frame in frames:
         count += 1
         yield frame
-    if count < FEW and not is_enough:
-        try:
-            files = packaged_photos()
-        except InputError:
-            return  # not installed: a single photo has to do
-        yield from photo_frames([Photo(file) for file in files])
+    if count < FEW:
+        yield from other_photos(None)
+
+
+def other_photos(photos: Path | str | None) -> Iterator[Frame]:
+    """The photos of a collection, see `find_photos`; without one, packaged ones if there are any.
+
+    Raises:
+        InputError: no such collection.
+    """
+    if photos is not None:
+        return photo_frames(find_photos(photos))
+    with suppress(InputError):  # not installed: what the style is for has to do
+        return photo_frames([Photo(file) for file in packaged_photos()])
+    return iter(())

@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Iterable
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,18 @@ logger = logging.getLogger(__name__)
 
 
 class Feeder:
-    """Shows frames to the process, in a thread."""
+    """Shows frames to the process, in a thread.
 
-    def __init__(self, process: LearningProcess, frames: Iterable[Frame]) -> None:
-        self._process, self._frames = process, frames
+    Args:
+        process: the process.
+        frames: what the style is for.
+        others: frames from elsewhere, see `LearningProcess.show`.
+    """
+
+    def __init__(
+        self, process: LearningProcess, frames: Iterable[Frame], others: Iterable[Frame] = ()
+    ) -> None:
+        self._process, self._frames, self._others = process, frames, others
         self._stopped = threading.Event()
         self._error: Exception | None = None
         self.is_done, self.shown = False, 0
@@ -28,11 +37,13 @@ class Feeder:
 
     def _run(self) -> None:
         try:
-            for frame in self._frames:
-                if self._stopped.is_set():
-                    return
-                self._process.show(frame)
-                self.shown += 1
+            for both in zip_longest(self._frames, self._others):
+                for frame, is_other in zip(both, (False, True), strict=True):
+                    if self._stopped.is_set():
+                        return
+                    if frame is not None:
+                        self._process.show(frame, is_other=is_other)
+                        self.shown += 1
             if not self.shown:
                 self._error = InputError("there is nothing to learn on: give `photos`")
         except Exception as error:  # raised where the result is waited for

@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
@@ -13,7 +14,7 @@ from nst_rt.errors import InputError, InterruptedWorkError, StyleTransferError
 from nst_rt.files import check_format, check_input
 from nst_rt.images.collection import is_collection
 from nst_rt.images.io import Frame, check_image_output
-from nst_rt.infer.learning.content import frames_of_photos, with_photos
+from nst_rt.infer.learning.content import frames_of_photos, other_photos, with_photos
 from nst_rt.infer.learning.feeder import Feeder, Preview
 from nst_rt.infer.learning.process import LearningProcess
 from nst_rt.infer.timeline import style_label
@@ -170,7 +171,7 @@ def learn_style(
         minutes: time to learn, also where the style is known already; by default until it no longer
             gets better, at most 5 minutes, and none if it is known.
         style_size: long side of the style images, pixels, from 128 to 1024; larger ones make larger
-            strokes. By default the one at which theirs are learned best, from 384 to 768.
+            strokes. By default chosen by the size of the images' details, from 384 to 768.
         style_weight: weight of the style; the content has 1. The default is 8.
         start_from: a style of the gallery or a model file to start from; by default the style of
             the gallery whose style image is most similar.
@@ -199,6 +200,7 @@ def learned(
     progress: Progress | None = None,
     device: str | None = None,
     library: Library | None = None,
+    are_alike: bool = False,
 ) -> StyleModel:
     """Learn a style on frames, or take it from the library; see `learn_style`.
 
@@ -209,11 +211,14 @@ def learned(
         device: PyTorch device; one that PyTorch does not know, such as OpenVINO's, stands for the
             fastest.
         library: where styles are kept.
+        are_alike: whether the frames are those of a video: every second crop is then of photos.
     """
     library = library or Library()
     known = learning.known(library)
     if known is None or learning.needs_more(known):
-        known = _learn(learning, frames, known, library, progress, torch_name(device))
+        known = _learn(
+            learning, frames, known, library, progress, torch_name(device), are_alike=are_alike
+        )
     else:
         more = "" if known.training.get("is_settled") else "; more minutes make it better"
         logger.info("%s: known already (%s)%s", learning.request.name, summary(known), more)
@@ -228,21 +233,25 @@ def learned_for_folder(
     *,
     progress: Progress | None = None,
     device: str | None = None,
+    are_alike: bool = False,
 ) -> StyleModel:
     """`learned` for several outputs: a resumed folder goes on in the style that it was begun in.
 
     Args:
         folder: folder of the outputs, where the style is kept in a hidden file; None for none.
-        learning, frames, progress, device: see `learned`.
+        learning, frames, progress, device, are_alike: see `learned`.
     """
+    learn = partial(
+        learned, learning, frames, progress=progress, device=device, are_alike=are_alike
+    )
     if folder is None:
-        return learned(learning, frames, progress=progress, device=device)
+        return learn()
     file = folder / _OF_FOLDER
     if learning.resumes and _holds(file, learning.request.key):
         model = StyleModel.load(file)
         learning.save(model)
         return model
-    model = learned(learning, frames, progress=progress, device=device)
+    model = learn()
     folder.mkdir(parents=True, exist_ok=True)
     model.save(file, overwrite=True)
     return model
@@ -297,6 +306,8 @@ def _learn(
     library: Library,
     progress: Progress | None,
     device: str | None,
+    *,
+    are_alike: bool,
 ) -> StyleModel:
     request, preview = learning.request, Preview(learning.preview)
     settles = learning.minutes is None
@@ -314,7 +325,10 @@ def _learn(
     best, complete = known, False
     with interrupts_deferred() as interrupted:
         process = LearningProcess(begin)
-        feeder = Feeder(process, with_photos(frames, learning.photos))
+        if are_alike:
+            feeder = Feeder(process, frames, other_photos(learning.photos))
+        else:
+            feeder = Feeder(process, with_photos(frames, learning.photos))
         started, kept = None, time.monotonic()
         try:
             while not interrupted():

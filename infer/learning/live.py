@@ -15,7 +15,7 @@ from typing import Literal
 from nst_rt.errors import InputError, StyleTransferError
 from nst_rt.images.io import Frame
 from nst_rt.infer.blend import StyleSet
-from nst_rt.infer.learning.content import with_photos
+from nst_rt.infer.learning.content import other_photos
 from nst_rt.infer.learning.learn import COMPLETE, KEEP_SECONDS, Learning, torch_name
 from nst_rt.infer.learning.process import LearningError, LearningProcess
 from nst_rt.learning.library import Library, summary
@@ -332,7 +332,7 @@ class _Feed:
 
     Args:
         process: the process.
-        photos: what it is shown beside the frames, see `with_photos`.
+        photos: what it is shown beside the frames, see `other_photos`.
     """
 
     def __init__(self, process: LearningProcess, photos: Path | str | None) -> None:
@@ -366,9 +366,8 @@ class _Feed:
                 self.process.show(message)
 
     def _show_photos(self) -> None:
-        """Photos beside the frames; packaged ones, too, as there are few frames at first."""
         with suppress(InputError):  # a collection that can no longer be read
-            for frame in with_photos((), self._photos):
+            for frame in other_photos(self._photos):
                 if self._ended.is_set():
                     return
-                self.process.show(frame)
+                self.process.show(frame, is_other=True)

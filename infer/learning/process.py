@@ -16,7 +16,7 @@ import numpy as np
 from nst_rt.errors import StyleTransferError
 from nst_rt.images.convert import Frame
 from nst_rt.infer.strokes import DEFAULT_FRACTION, STROKE, resized_frame
-from nst_rt.learning.messages import Begin, Command, Failure, Update, received, send
+from nst_rt.learning.messages import Begin, Command, Content, Failure, Update, received, send
 
 logger = logging.getLogger(__name__)
 
@@ -76,13 +76,18 @@ class LearningProcess:
         self._sending.acquire()
         threading.Thread(target=self._introduce, args=(begin,), daemon=True).start()
 
-    def show(self, frame: Frame) -> None:
-        """Give it a frame to learn on, shape (H, W, 3), uint8 BGR, of any size."""
+    def show(self, frame: Frame, *, is_other: bool = False) -> None:
+        """Give it a frame to learn on, shape (H, W, 3), uint8 BGR, of any size.
+
+        Args:
+            frame: the frame.
+            is_other: see `nst_rt.train.learning.Images.add`.
+        """
         height, width = frame.shape[:2]
         factor = min(LONG_SIDE / max(height, width), 1.0)
         size = max(round(height * factor), 1), max(round(width * factor), 1)
         small = resized_frame(frame, size)
-        self._send(np.ascontiguousarray(small[..., ::-1]))
+        self._send(Content(np.ascontiguousarray(small[..., ::-1]), is_other))
 
     def lower(self, niceness: int) -> None:
         """Add to the niceness of all its threads, and so of those to come."""

@@ -40,7 +40,7 @@ def learned_for(
     frames = spread_frames(
         source, count=MOST, size=LONG_SIDE, start=settings.start, end=settings.end
     )
-    return learned(learning, frames, progress=progress, device=device)
+    return learned(learning, frames, progress=progress, device=device, are_alike=True)
 
 
 def frames_of_videos(sources: Sequence[Path | str]) -> Iterator[Frame]:

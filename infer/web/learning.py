@@ -45,6 +45,7 @@ class _Session:
     Attributes:
         owner: id of the visitor.
         request: what is learned.
+        style_sizes: see `LearningRequest.style_sizes`.
         place: the style in the studio's set.
         learning: the process.
         feeding: what is shown to it, beside the frames of the owner's camera.
@@ -53,6 +54,7 @@ class _Session:
 
     owner: str
     request: LearningRequest
+    style_sizes: tuple[int, int, int]
     place: StylePlace
     learning: LiveLearning
     feeding: Feeding
@@ -156,8 +158,9 @@ class StudioLearning:
         """
         with self._lock:
             session = self._of(owner)
-            size = session.request.style_sizes[1] if style_size is None else style_size
-            request = replace(session.request, style_size=size, style_weight=style_weight)
+            if style_size is None:
+                _, style_size, _ = session.style_sizes
+            request = replace(session.request, style_size=style_size, style_weight=style_weight)
             if not self._goes_on(owner, request):
                 self._start(owner, request, session.place.style, session.feeding.content)
 
@@ -223,7 +226,7 @@ class StudioLearning:
             "figures": place.figures,
             "revision": place.revision,
             "style_size": session.request.style_size,
-            "style_sizes": session.request.style_sizes,
+            "style_sizes": session.style_sizes,
             "style_weight": session.request.style_weight,
         }
 
@@ -258,7 +261,8 @@ class StudioLearning:
             library=cast("Library", library),
         )
         feeding = Feeding(learning, content)
-        self._session = _Session(owner, request, place, learning, feeding, self._clock())
+        sizes = request.style_sizes()
+        self._session = _Session(owner, request, sizes, place, learning, feeding, self._clock())
         learning.ready.add_done_callback(partial(_log_failure, self._session))
 
     def _new_place(self, key: str, style: Style) -> StylePlace:

@@ -76,8 +76,8 @@ def add_learning_arguments(parser: argparse.ArgumentParser, content: str) -> Non
         "--style-size",
         type=int,
         metavar="PX",
-        help="long side of the style image, pixels; more makes larger strokes (default: what suits "
-        "its strokes)",
+        help="long side of the style image, pixels; more makes larger strokes (default: by the "
+        "size of its details, 384 to 768)",
     )
     add(
         "--style-weight",
@@ -132,7 +132,8 @@ def learned_style(learning: "Learning", videos: Sequence[str], folder: Path | No
     from nst_rt.infer.video.learned import frames_of_videos
 
     with progress("learning") as advance:
-        return learned_for_folder(learning, frames_of_videos(videos), folder, progress=advance)
+        frames = frames_of_videos(videos)
+        return learned_for_folder(learning, frames, folder, progress=advance, are_alike=True)
 
 
 def possible_conversions(targets: Mapping[str, Path], options: Mapping[str, Any]) -> list[str]:

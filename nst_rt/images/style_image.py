@@ -1,4 +1,4 @@
-"""The style image as a training uses it: cropped, denoised, with its levels stretched, at a size.
+"""The style image as a training uses it: cropped, denoised, its levels stretched, and resized.
 
 A network is no more vivid than the file that it learned from, and it learns the noise of a scan as
 if it were brush strokes.
@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
 
@@ -34,11 +35,14 @@ _MAX_GAIN = 1.5
 # Fraction of the range, about 9 of 255 levels; clean files of rough paintings have 0.027 at 320 px.
 _VISIBLE_NOISE = 0.035
 _BLOCK = 16  # side of a block of wavelet details
-# Of the sizes at which networks learn strokes best, measured on artworks and textures.
-GRAIN_SIZE = 512  # pixels of the long side
-_GRAIN_SIGMAS = (0.7, 1.4, 2.8, 5.6, 11.2, 22.4)
-_FITTING_GRAIN = 5.2  # pixels
+_DETAIL_SIZE = 512  # pixels of the long side, at which details are measured
+_DETAIL_SIGMAS = (0.7, 1.4, 2.8, 5.6, 11.2, 22.4)  # pixels
+_NO_DETAIL = (1 / 255) ** 2  # variance
+# An image whose details have this size, in pixels, is learned best at 512 px, and others in inverse
+# proportion: see benchmarks/README.md, as for the limits.
+_FITTING_DETAIL = 5.2
 _SMALLEST_FITTING, _LARGEST_FITTING = 384, 768
+_FITTING_STEP = 16  # pixels: the size is the same on all processors
 
 
 @dataclass(frozen=True)
@@ -213,32 +217,36 @@ def check_style_sides(shown: str, height: int, width: int) -> None:
 def fitting_size(images: Sequence[Tensor], weights: Sequence[float]) -> int:
     """The long side at which networks learn the strokes of style images best, pixels.
 
-    The finer the grain of an image, the larger it must be: the tiles of a mosaic are lost in noise
-    at 512 px, and the planes of a cubist painting are larger than what the style loss sees.
+    The finer the details of an image, the larger it must be: at 512 px the tiles of a mosaic are
+    too small to be learned, and the planes of a cubist painting larger than what the style loss
+    sees.
 
     Args:
         images: style images, each of shape (1, 3, H, W), RGB in [0, 1].
-        weights: of the images, all above or equal to 0, with a sum above 0.
+        weights: of the images, 0 or more each; the size is that of their mean.
 
     Returns:
-        From 384 to 768.
+        A multiple of 16 from 384 to 768.
     """
-    mean = np.average([math.log(grain(image)) for image in images], weights=weights)
-    size = round(GRAIN_SIZE * _FITTING_GRAIN / math.exp(mean))
-    return min(max(size, _SMALLEST_FITTING), _LARGEST_FITTING)
+    clean = [prepared_style_image(image, _DETAIL_SIZE).image for image in images]
+    mean = np.average([math.log(detail_size(image)) for image in clean], weights=weights)
+    size = _DETAIL_SIZE * _FITTING_DETAIL / math.exp(mean)
+    size = min(max(size, _SMALLEST_FITTING), _LARGEST_FITTING)
+    return round(size / _FITTING_STEP) * _FITTING_STEP
 
 
-def grain(image: Tensor) -> float:
-    """Size of the details of an image (1, 3, H, W) if its long side has 512 px, pixels.
+def detail_size(image: Tensor) -> float:
+    """Size of the details of an image (1, 3, H, W) whose long side has 512 px, pixels.
 
-    It is the mean size of five octaves of the luma, weighted by their energy.
+    It is the mean standard deviation of the Gaussians of five octaves of the luma, weighted by the
+    octaves' energy; waves have a period of about nine times that.
     """
-    planes = octaves(resize(image, GRAIN_SIZE), _GRAIN_SIGMAS)
+    planes = octaves(resize(image, _DETAIL_SIZE), _DETAIL_SIGMAS)
     energies = [float(np.square(plane).mean()) for plane in planes]
-    if not sum(energies):
-        return _FITTING_GRAIN
-    finest = _GRAIN_SIGMAS[0] * math.sqrt(2)
-    return finest * 2 ** float(np.average(range(len(energies)), weights=energies))
+    if sum(energies) < _NO_DETAIL:
+        return _FITTING_DETAIL
+    sizes = [math.sqrt(fine * coarse) for fine, coarse in pairwise(_DETAIL_SIGMAS)]
+    return math.exp(float(np.average(np.log(sizes), weights=energies)))
 
 
 def _cropped(path: Path | str, crop: Crop) -> Tensor:

@@ -29,6 +29,19 @@ class Begin:
     settles: bool = True
 
 
+@dataclass(frozen=True)
+class Content:
+    """An image to learn on.
+
+    Attributes:
+        image: shape (H, W, 3), uint8 RGB.
+        is_other: see `nst_rt.train.learning.Images.add`.
+    """
+
+    image: Image
+    is_other: bool
+
+
 class Command(Enum):
     """What a process that learns is told to do."""
 

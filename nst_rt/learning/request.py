@@ -29,7 +29,7 @@ Image = npt.NDArray[np.uint8]
 GALLERY = "gallery"  # stands for the style of the gallery whose style image is most similar
 GALLERY_STYLE = "starry_night"  # one of those among which it is
 STYLE_WEIGHT = 8.0  # as in train/configs/new_style.yaml
-_RATIO = 1.5  # of the sizes of coarse, fitting and fine strokes
+_RATIO = 1.5  # of the size of coarse strokes to fitting ones, and of those to fine ones
 STYLE_SIZES = (128, 1024)  # range of `style_size`, pixels
 _VERSION = 1  # of the recipe, see `nst_rt.train.learning`
 _PLAIN = 2 / 255  # standard deviation of an image of one color
@@ -86,8 +86,8 @@ class LearningRequest:
         Args:
             style_image: see `StyleImages`.
             start_from, style_weight: see `LearningRequest`.
-            style_size: likewise; None for the one at which their strokes are learned best, see
-                `fitting_size`.
+            style_size: likewise; None for the one at which their strokes are learned best, from
+                384 to 768, see `nst_rt.images.style_image.fitting_size`.
 
         Raises:
             InputError: an image that cannot be read, is smaller than 64 px or has one color;
@@ -130,7 +130,6 @@ class LearningRequest:
         """The style images, each of shape (1, 3, H, W), RGB in [0, 1]."""
         return [_tensor(image) for image in self.images]
 
-    @cached_property
     def style_sizes(self) -> tuple[int, int, int]:
         """Style sizes for fine, for fitting and for coarse strokes, see `fitting_size`."""
         fitting = fitting_size(self.tensors(), self.weights)

@@ -17,13 +17,13 @@ from nst_rt.errors import InputError
 from nst_rt.images.color import luminance, match_colors, match_luminance, with_luminance
 from nst_rt.images.convert import resize, resize_to, scaled_shape
 from nst_rt.images.inputs import ImageSource, as_image, is_file
-from nst_rt.images.io import image_shape, load_picture
+from nst_rt.images.io import image_shape, load_image, load_picture
 from nst_rt.images.style_image import (
-    GRAIN_SIZE,
     fitting_size,
     load_style_image,
     prepared_style_image,
 )
+from nst_rt.learning.request import STYLE_SIZES
 from nst_rt.optimization.masks import load_labels, matching_label, parse_color, resized_mask
 
 TensorOrFile = Tensor | Path | str
@@ -146,8 +146,6 @@ def scene_shapes(
     """
     if not 0 < style_scale < math.inf:
         raise InputError(f"`style_scale` must be positive, not {style_scale}")
-    if not styles:
-        raise InputError("there must be at least one style image")
     shapes = []
     for number, source in enumerate((content, *styles)):
         if isinstance(source, Tensor):
@@ -217,8 +215,17 @@ def load_scene(
 
 
 def fitting_style_size(styles: Sequence[TensorOrFile], blend: Sequence[float] | None) -> int:
-    """See `nst_rt.images.style_image.fitting_size`; the arguments are those of `Optimization`."""
-    images = [_image(style, GRAIN_SIZE) for style in styles]
+    """The size at which a network would learn the style images.
+
+    See `nst_rt.images.style_image.fitting_size`; the arguments are those of `Optimization`.
+    """
+    images = []
+    for style in styles:
+        if isinstance(style, Tensor):
+            images.append(style)
+        else:  # as in `LearningRequest.of`
+            size = min(max(image_shape(style)), STYLE_SIZES[1])
+            images.append(load_image(style, size=size))
     return fitting_size(images, _blend_weights(blend, len(images)))
 
 

@@ -113,7 +113,8 @@ class Optimization(Iterator[Iterate]):
         style_scale: size of the style images, and so of their strokes, relative to the result; not
             with preset `training`.
         style_size: with preset `training` only: long side of the style images in the training,
-            pixels, which sets the size of the strokes; by default the one that suits theirs.
+            pixels, which sets the size of the strokes; by default chosen by the size of their
+            details, from 384 to 768, see `nst_rt.images.style_image.fitting_size`.
         preserve_colors: `luminance` keeps the content image's chroma; `match` gives the style
             images the content image's colors first; see `nst_rt.images.color`.
         content_mask: image file in which each region of the content image has one flat color.
@@ -202,15 +203,17 @@ class Optimization(Iterator[Iterate]):
         self._device = torch_device(device)
         content = tensor_or_file(content, "content")
         styles = [tensor_or_file(image, "style") for image in as_list(style)]
-        prepared_at = None
+        if not styles:
+            raise InputError("there must be at least one style image")
         if settings.prepares_styles:
             prepared_at = settings.style_size or fitting_style_size(styles, blend)
+            self.settings = settings = replace(settings, style_size=prepared_at)
             style_scale = prepared_at / WORKING_SIZE
         start = settings.init if init is None else tensor_or_file(init, "init")
         layers = [*settings.content_layers, *settings.style_layers]
         smallest = minimum_size(layers)
         dtype = dtype or fast_dtype(self._device)
-        # What does not fit into the memory is refused before VGG19 or an image is loaded.
+        # What does not fit into the memory is refused before VGG19 or the scene is loaded.
         shapes = scene_shapes(
             content, styles, size=size, style_scale=style_scale, smallest=smallest
         )
@@ -241,7 +244,7 @@ class Optimization(Iterator[Iterate]):
             size=size,
             blend=blend,
             style_scale=style_scale,
-            style_size=prepared_at,
+            style_size=settings.style_size,
             preserve_colors=preserve_colors,
             content_mask=content_mask,
             style_masks=style_masks,

@@ -72,7 +72,8 @@ class OptimizerSettings:
         prepares_styles: whether style images are prepared as in a training, see
             `nst_rt.images.style_image`; otherwise they are taken as they are, at the result's size.
         style_size: long side of prepared style images if the result had 1000 px, the working size
-            of networks; None for their `fitting_size`.
+            of networks; None for the one at which a network would learn them, see
+            `nst_rt.images.style_image.fitting_size`.
         normalization: of the terms, see `nst_rt.losses`.
         pooling: of VGG19: `max`, `average` or `l2`.
         init: the image to start from: `content`, `recolored` (the content image in the colors of

@@ -51,11 +51,13 @@ class OptimizeResult:
         output: its file.
         iterate: the last iterate.
         schedule: long side in pixels and number of steps of each scale, coarsest first.
+        style_size: see `OptimizerSettings`; None where style images were not prepared.
     """
 
     output: Path
     iterate: Iterate
     schedule: Sequence[tuple[int, int]]
+    style_size: int | None = None
 
 
 def optimize_to_file(
@@ -109,7 +111,8 @@ def optimize_to_file(
     if chart is not None:
         check_not_input([chart], inputs)
     optimization = Optimization(content, style, **settings)
-    run = _Run(target, _record(content, style, settings), optimization)
+    size = optimization.settings.style_size  # also where it was chosen
+    run = _Run(target, _record(content, style, {**settings, "style_size": size}), optimization)
     run.open(resume=resume, overwrite=overwrite)
     numbered = run.numbered(save_every)
     for path in numbered.values():
@@ -189,7 +192,7 @@ def optimize_to_file(
         if chart is not None:
             plot_losses([LossRecord(*entry) for entry in run.losses], chart)
     run.remove()
-    return OptimizeResult(target, iterate, optimization.schedule)
+    return OptimizeResult(target, iterate, optimization.schedule, size)
 
 
 def input_files(
@@ -290,7 +293,7 @@ class _Run:
 def _record(
     content: ImageSource, style: ImageSource | Sequence[ImageSource], settings: Mapping[str, Any]
 ) -> dict[str, str]:
-    """All arguments that the result depends on, as text; images by their content."""
+    """All that the result depends on, as text; images by their content."""
     given = {"content": content, "style": as_list(style), **settings}
     return {
         name: ", ".join(map(_digest, as_list(value))) if name in _IMAGES else str(value)

@@ -75,6 +75,29 @@ def test_crops_are_random_but_judged_ones_stay(rgb: Image) -> None:
     assert torch.equal(judged[0], judged[1])
 
 
+def test_every_second_crop_is_of_others(rgb: Image) -> None:
+    red, blue = rgb * np.uint8([1, 0, 0]), rgb * np.uint8([0, 0, 1])
+    images = Images()
+    assert images.batch(2) is None
+    assert images.add(blue, is_other=True)
+    assert images.judged == [blue]  # as long as there is no other
+    assert not images.add(blue, is_other=True)
+    only = images.batch(2)
+    assert only is not None
+    assert float(only[:, 0].max()) == 0 < float(only[:, 2].min(0).values.max())
+    changed = [images.add(red) for _ in range(2)]
+    assert changed == [True, True]
+    assert (len(images.training), len(images.others), images.seen) == (1, 2, 4)
+    crops = images.batch(4)
+    assert crops is not None
+    assert [bool(crop[0].max() > crop[2].max()) for crop in crops] == [True, False, True, False]
+    for image in images.judged:
+        assert image[..., 2].max() == 0
+    for _ in range(200):
+        images.add(blue, is_other=True)
+    assert len(images.others) == 128
+
+
 @pytest.mark.parametrize("shape", [(40, 40, 3), (16, 300, 3)])
 def test_small_images_are_enlarged(shape: tuple[int, ...], rgb: Image) -> None:
     images = Images()
@@ -239,7 +262,7 @@ def test_loss_that_stays_not_finite_is_an_error(
 
 def test_several_style_images(painting: Path, ink: Path, rgb: Image) -> None:
     def gram(style: object) -> Tensor:
-        request = LearningRequest.of(style, start_from="udnie")  # type: ignore[arg-type]
+        request = LearningRequest.of(style, style_size=300, start_from="udnie")  # type: ignore[arg-type]
         return Learner(request, device="cpu")._target["relu4_1"]
 
     both = gram({str(painting): 1, str(ink): 3})

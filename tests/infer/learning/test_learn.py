@@ -7,16 +7,19 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
 from blends import small_network
 from PIL import Image
+from visitors import until
 
 import nst_rt
 from nst_rt.errors import InputError, InterruptedWorkError
 from nst_rt.images.io import Frame
 from nst_rt.infer.learning import content, learn
+from nst_rt.infer.learning.feeder import Feeder
 from nst_rt.infer.learning.learn import COMPLETE, Learning, learn_style, learned
 from nst_rt.infer.learning.process import LearningError, LearningProcess
 from nst_rt.infer.stylizer import Stylizer, load_style
@@ -329,3 +332,16 @@ def test_content(photos: Path, small: Path, tmp_path: Path) -> None:
     assert len(list(content.frames_of_photos([album, small]))) == 4
     assert len(list(content.with_photos(content.frames_of_photos([small]), album))) == 4
     assert len(list(content.photo_frames(content.find_photos(album), 2))) == 2
+    assert len(list(content.other_photos(album))) == 3
+    assert list(content.other_photos(None)) == []
+
+
+def test_frames_and_others_take_turns() -> None:
+    own, other = np.zeros((4, 4, 3), np.uint8), np.ones((4, 4, 3), np.uint8)
+    process = mock.Mock()
+    feeder = Feeder(process, [own, own], [other] * 3)
+    assert until(lambda: feeder.is_done)
+    feeder.check()
+    shown = [(call.args[0].max(), call.kwargs["is_other"]) for call in process.show.mock_calls]
+    assert shown == [(0, False), (1, True), (0, False), (1, True), (1, True)]
+    assert feeder.shown == 5

@@ -15,8 +15,8 @@ from nst_rt.images.style_image import (
     Vividness,
     check_style_image,
     denoised,
+    detail_size,
     fitting_size,
-    grain,
     load_style_image,
     noise_level,
     visible_noise,
@@ -239,19 +239,34 @@ def waves(period: float, size: int = 512) -> Tensor:
     return (0.5 + 0.4 * x.sin()).expand(1, 3, size, size).contiguous()
 
 
-def test_grain_is_proportional_to_the_period() -> None:
-    fine, medium, coarse = (grain(waves(period)) for period in (12.8, 25.6, 51.2))
+def test_size_of_details_is_proportional_to_the_period() -> None:
+    fine, medium, coarse = (detail_size(waves(period)) for period in (12.8, 25.6, 51.2))
     assert medium / fine == pytest.approx(2, rel=0.15)
     assert coarse / medium == pytest.approx(2, rel=0.15)
-    assert grain(waves(51.2, 1024)) == pytest.approx(medium, rel=0.02)  # whatever the file's size
+    # Whatever the size of the file.
+    assert detail_size(waves(51.2, 1024)) == pytest.approx(medium, rel=0.02)
 
 
-def test_images_of_finer_grain_fit_larger() -> None:
+def test_images_of_finer_details_fit_larger() -> None:
     sizes = [fitting_size([waves(period)], [1.0]) for period in (5, 18, 22, 26, 100)]
     assert sizes == sorted(sizes, reverse=True)
     assert (sizes[0], sizes[-1]) == (768, 384)
     assert 384 < sizes[2] < 768
-    assert fitting_size([torch.zeros(1, 3, 64, 64)], [1.0]) == 512  # without any
+    for size in sizes:
+        assert size % 16 == 0
+
+
+@pytest.mark.parametrize("level", [0.0, 0.3, 0.5, 1.0])
+def test_images_without_details_fit_at_512(level: float) -> None:
+    assert fitting_size([torch.full((1, 3, 64, 80), level)], [1.0]) == 512
+
+
+def test_noise_is_no_detail(painting: Path) -> None:
+    clean = load_image(painting.with_name("ink.jpg"), size=512)
+    dull_and_noisy = noisy(clean * 0.5 + 0.25, 0.05)
+    assert visible_noise(dull_and_noisy) is not None
+    sizes = [fitting_size([image], [1.0]) for image in (clean, dull_and_noisy)]
+    assert abs(sizes[0] - sizes[1]) <= 32
 
 
 def test_fitting_size_of_several_images_is_between_theirs() -> None:

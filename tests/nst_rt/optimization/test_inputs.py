@@ -88,11 +88,6 @@ def test_style_scale_must_be_positive(coffee: Path, painting: Path, scale: float
         scene_shapes(coffee, [painting], size=96, style_scale=scale, smallest=1)
 
 
-def test_no_style_image_is_an_error(coffee: Path) -> None:
-    with pytest.raises(InputError, match="style"):
-        scene_shapes(coffee, [], size=96, style_scale=1, smallest=1)
-
-
 def test_image_too_small_for_the_layers_is_an_error(coffee: Path, painting: Path) -> None:
     with pytest.raises(InputError, match=r"coffee\.png: .*20x13"):
         scene_shapes(coffee, [painting], size=20, style_scale=1, smallest=16)

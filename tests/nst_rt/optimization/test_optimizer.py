@@ -28,7 +28,7 @@ from nst_rt.losses import (
 from nst_rt.models.vgg import VGG19Features
 from nst_rt.optimization.inputs import TensorOrFile
 from nst_rt.optimization.optimizer import Iterate, Optimization, optimize
-from nst_rt.optimization.presets import PRESETS
+from nst_rt.optimization.presets import PRESETS, PresetName
 
 
 def started(content: TensorOrFile, style: TensorOrFile | list[Any], **changes: Any) -> Optimization:
@@ -328,15 +328,28 @@ def test_loss_of_preset_training_is_that_of_trainings(astronaut: Path, painting:
         assert getattr(start, name) == pytest.approx(getattr(terms, name).item(), rel=1e-3)
 
 
-def test_preview_has_the_strokes_of_what_is_learned(astronaut: Path, painting: Path) -> None:
+@pytest.mark.slow
+def test_preview_has_the_style_size_of_what_is_learned(
+    astronaut: Path, painting: Path, tmp_path: Path
+) -> None:
+    ink = Image.open(painting.with_name("ink.jpg")).resize((1500, 1200))
+    ink.putalpha(Image.linear_gradient("L").resize(ink.size))
+    ink.save(faded := tmp_path / "faded.png")
     mosaic = painting.with_name("mosaic.jpg")
-    size = LearningRequest.of(mosaic).style_size
-    settings = {"preset": "training", "size": 96, "steps": 1}
-    first, same = (
-        next(Optimization(astronaut, mosaic, **settings, **more))
-        for more in ({}, {"style_size": size})
+    settings: dict[str, Any] = {"preset": "training", "size": 96, "steps": 1}
+    for style in (faded, load_image(faded), mosaic, [faded, mosaic]):
+        size = LearningRequest.of(style).style_size
+        chosen, same = (
+            Optimization(astronaut, style, **settings, **more)
+            for more in ({}, {"style_size": size})
+        )
+        assert chosen.settings == same.settings
+        assert next(chosen).style == next(same).style
+    one, other = (
+        Optimization(astronaut, [faded, mosaic], **settings, blend=blend).settings.style_size
+        for blend in ([1, 9], [9, 1])
     )
-    assert first.style == same.style
+    assert one > other
 
 
 def test_noise_is_reproducible(photo: Tensor) -> None:
@@ -367,6 +380,12 @@ def test_bad_setting(
 ) -> None:
     with pytest.raises(error, match=word):
         Optimization(photo, photo, **settings)
+
+
+@pytest.mark.parametrize("preset", ["balanced", "training"])
+def test_no_style_image(photo: Tensor, preset: PresetName) -> None:
+    with pytest.raises(InputError):
+        Optimization(photo, [], preset=preset)
 
 
 def test_bad_files(photo: Tensor, astronaut: Path, tmp_path: Path) -> None:

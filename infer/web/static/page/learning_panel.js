@@ -29,13 +29,14 @@ export class LearningPanel {
     this.weight = slider("Style weight", { ...WEIGHT, show: (weight) => String(weight), onInput: () => {} });
     this.size.root.title = "Size of the strokes that are learned; a change begins the learning again";
     this.weight.root.title = "Weight of the style beside the content; a change begins the learning again";
-    const restart = telling(() => learning.restart({ size: learning.state.style_sizes[this.size.input.value], weight: Number(this.weight.input.value) }));
+    const restart = telling((asked) => learning.restart(asked));
     let timer = 0;
     for (const { input } of [this.size, this.weight]) {
       input.step = 1;
       input.addEventListener("change", () => {
         clearTimeout(timer);
-        timer = setTimeout(restart, WAIT_MS);
+        const asked = { size: learning.state.style_sizes[this.size.input.value], weight: Number(this.weight.input.value) };
+        timer = setTimeout(() => restart(asked), WAIT_MS);
       });
     }
     this.tools = element("div", { className: "tools" }, this.pause, this.keep, this.reset, this.close);
