@@ -1,8 +1,9 @@
-"""A style that is learned on a clip's own frames, on other photos, or both: flicker and boldness.
+"""A style that is learned on a clip's own frames, on photos, or both: flicker and boldness.
 
     python benchmarks/learning_clip.py CLIP --photos PHOTOS --styles art/*.jpg
 
-All networks see the same number of crops; both together is what `nst-rt video --photos` does.
+All networks see the same number of crops. The clip and packaged photos, half of the crops each, are
+what `nst-rt video` learns on; with `--photos`, the clip and these photos, likewise.
 Flicker is the relative warping error by the clip's optical flow, see `nst_rt.infer.evaluate.clip`,
 of the network alone and stabilized; strokes and contrast (`nst_rt.metrics.boldness`) are medians
 over frames from all over the clip that were not learned on.
@@ -17,7 +18,7 @@ from nst_rt.images.collection import find_photos
 from nst_rt.images.convert import frame_to_tensor
 from nst_rt.images.io import Frame, load_image
 from nst_rt.infer.evaluate.clip import evaluate_clip
-from nst_rt.infer.learning.content import photo_frames
+from nst_rt.infer.learning.content import other_photos, photo_frames
 from nst_rt.infer.stylizer import load_style
 from nst_rt.infer.video.sampling import spread_frames
 from nst_rt.learning.request import LearningRequest
@@ -42,21 +43,31 @@ def main() -> None:
     frames = list(spread_frames(options.clip, count=_FRAMES + _MEASURED, size=_SIZE))
     own, measured = frames[_MEASURED:], frames[:_MEASURED]
     photos = list(photo_frames(find_photos(options.photos), len(own)))
+    packaged = list(other_photos(None))
     print("| style | learned on | flicker, network alone | stabilized | strokes | contrast |")
     print(f"|{' --- |' * 6}")
     for file in options.styles:
-        contents = {"the clip": own, "other photos": photos, "both": own + photos}
-        for name, content in contents.items():
-            model = learned(file, content, options.crops)
+        contents: dict[str, tuple[list[Frame], list[Frame]]] = {
+            "the clip": (own, []),
+            "photos": (photos, []),
+            "the clip and packaged photos": (own, packaged),
+            "the clip and photos": (own, photos),
+        }
+        for name, (content, others) in contents.items():
+            model = learned(file, content, others, options.crops)
             figures = measure(model, options.clip, measured, file, options.frames)
             print(f"| {' | '.join([file.stem, name, *figures])} |", flush=True)
 
 
-def learned(file: Path, content: Iterable[Frame], crops: int) -> StyleModel:
-    """A style learned from a number of crops."""
+def learned(
+    file: Path, content: Iterable[Frame], others: Iterable[Frame], crops: int
+) -> StyleModel:
+    """A style learned from a number of crops; of others, if there are any, every second one."""
     learner = Learner(LearningRequest.of(file))
     for frame in content:
         learner.images.add(frame[..., ::-1])
+    for frame in others:
+        learner.images.add(frame[..., ::-1], is_other=True)
     while learner.crops < crops:
         learner.step()
     learner.judge()
