@@ -171,7 +171,7 @@ def learn_style(
         minutes: time to learn, also where the style is known already; by default until it no longer
             gets better, at most 5 minutes, and none if it is known.
         style_size: long side of the style images, pixels, from 128 to 1024; larger ones make larger
-            strokes. By default chosen by the size of the images' details, from 384 to 768.
+            strokes. By default from 384 to 768, the larger the finer their details are.
         style_weight: weight of the style; the content has 1. The default is 8.
         start_from: a style of the gallery or a model file to start from; by default the style of
             the gallery whose style image is most similar.
@@ -314,7 +314,7 @@ def _learn(
     begin = Begin(request, known, device, preview=learning.preview is not None, settles=settles)
     minutes = learning.limit / 60
     logger.info(
-        "learning %s (style image at %d px), for at most %g minutes; Ctrl-C keeps what was learned",
+        "learning %s (style size %d), for at most %g minutes; Ctrl-C keeps what was learned",
         request.name,
         request.style_size,
         minutes,

@@ -76,8 +76,8 @@ def add_learning_arguments(parser: argparse.ArgumentParser, content: str) -> Non
         "--style-size",
         type=int,
         metavar="PX",
-        help="long side of the style image, pixels; more makes larger strokes (default: by the "
-        "size of its details, 384 to 768)",
+        help="long side of the style image, pixels; more makes larger strokes (default: 384 to "
+        "768, the larger the finer its details are)",
     )
     add(
         "--style-weight",

@@ -109,7 +109,7 @@ def run(
     losses = ", ".join(f"{name} {facts[name]:.4g}" for name in ("content", "style", "total"))
     steps = " + ".join(f"{count} at {size} px" for size, count in result.schedule)
     steps = quantity(result.iterate.steps, "step") + (f" ({steps})" if "+" in steps else "")
-    size = f", style image at {result.style_size} px" if result.style_size is not None else ""
+    size = f", style size {result.style_size}" if result.style_size is not None else ""
     return Report(f"{result.output}: {steps} in {facts['seconds']} s, {losses}{size}", facts)
 
 
@@ -315,8 +315,8 @@ _SETTINGS: Mapping[str, tuple[str, str]] = {
     "style_size": (
         "PX",
         "with --like-training: long side of the style image as it would be learned, pixels; more "
-        "makes larger strokes (default: by the size of its details, 384 to 768, as nst-rt image; "
-        "nst-rt train has 512)",
+        "makes larger strokes (default: 384 to 768, the larger the finer its details are, as in "
+        "nst-rt image)",
     ),
     "preserve_colors": (
         "",

@@ -52,7 +52,11 @@ def summary(model: StyleModel) -> str:
     """How a learned style was learned, in a line; empty for a model that was not."""
     record = model.training
     try:
-        text = f"{record['crops']} crops in {record['seconds']:.0f} s, from {record['start_from']}"
+        recipe = record["recipe"]
+        text = (
+            f"{record['crops']} crops in {record['seconds']:.0f} s, from {record['start_from']}, "
+            f"style size {recipe['style_size']}, weight {recipe['style_weight']:g}"
+        )
         figures = record.get("figures")
         return text + (f"; {Figures(**figures)}" if figures else "")
     except (KeyError, TypeError, ValueError):

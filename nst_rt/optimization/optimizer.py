@@ -113,8 +113,8 @@ class Optimization(Iterator[Iterate]):
         style_scale: size of the style images, and so of their strokes, relative to the result; not
             with preset `training`.
         style_size: with preset `training` only: long side of the style images in the training,
-            pixels, which sets the size of the strokes; by default chosen by the size of their
-            details, from 384 to 768, see `nst_rt.images.style_image.fitting_size`.
+            pixels, which sets the size of the strokes; by default from 384 to 768, the
+            larger the finer their details are, see `nst_rt.images.style_image.fitting_size`.
         preserve_colors: `luminance` keeps the content image's chroma; `match` gives the style
             images the content image's colors first; see `nst_rt.images.color`.
         content_mask: image file in which each region of the content image has one flat color.

@@ -111,8 +111,9 @@ def optimize_to_file(
     if chart is not None:
         check_not_input([chart], inputs)
     optimization = Optimization(content, style, **settings)
-    size = optimization.settings.style_size  # also where it was chosen
-    run = _Run(target, _record(content, style, {**settings, "style_size": size}), optimization)
+    style_size = optimization.settings.style_size  # also where it was not given
+    record = _record(content, style, {**settings, "style_size": style_size})
+    run = _Run(target, record, optimization)
     run.open(resume=resume, overwrite=overwrite)
     numbered = run.numbered(save_every)
     for path in numbered.values():
@@ -192,7 +193,7 @@ def optimize_to_file(
         if chart is not None:
             plot_losses([LossRecord(*entry) for entry in run.losses], chart)
     run.remove()
-    return OptimizeResult(target, iterate, optimization.schedule, size)
+    return OptimizeResult(target, iterate, optimization.schedule, style_size)
 
 
 def input_files(

@@ -21,6 +21,7 @@ from nst_rt.cli.options import signature_defaults, signature_types
 from nst_rt.errors import StyleTransferError
 from nst_rt.images.io import load_image
 from nst_rt.infer.video import probe
+from nst_rt.learning.request import LearningRequest
 from nst_rt.models.vgg import Pooling
 from nst_rt.optimization.inputs import PreserveColors
 from nst_rt.optimization.presets import OptimizerName, PresetName
@@ -291,6 +292,11 @@ def test_like_training(run: Run) -> None:
     )
     assert run("--list", "list.csv", *arguments[3:])[0] == 0
     assert load_image("a.png").shape[-2:] == (96, 96)
+    chosen = json.loads(run(*arguments, "-o", "b.png", "--json")[1])
+    assert chosen["style_size"] == LearningRequest.of("swirls.jpg").style_size
+    assert "512" in run(*arguments, "--style-size", 512, "-o", "c.png")[1]
+    plain = json.loads(run("content.png", *STYLE, *QUICK, "-o", "d.png", "--json")[1])
+    assert "style_size" not in plain
 
 
 def test_list(run: Run, tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from nst_rt.models.style_model import Style, StyleModel
 
 
 def learned(name: str = "waves") -> StyleModel:
-    training = {"crops": 40, "seconds": 10.5, "start_from": "udnie"}
+    recipe = {"style_size": 640, "style_weight": 8.0}
+    training = {"crops": 40, "seconds": 10.5, "start_from": "udnie", "recipe": recipe}
     return StyleModel(small_network(), (Style(name),), training)
 
 
@@ -34,7 +35,8 @@ def test_what_is_kept_is_found(library: Library) -> None:
     [style] = library
     assert style.name == "night"
     assert style.record["crops"] == 40
-    assert "udnie" in style.summary
+    for word in ("udnie", "640"):
+        assert word in style.summary
     assert style.summary == summary(style.model)
 
 
