@@ -91,7 +91,8 @@ class Images:
 
         Args:
             image: the image.
-            is_other: whether it is one of the `others`, by which nothing is judged.
+            is_other: whether it is one of the `others`; nothing is judged by these, unless there is
+                nothing else.
         """
         self.seen += 1
         if is_other:

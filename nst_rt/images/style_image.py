@@ -42,7 +42,7 @@ _NO_DETAIL = (1 / 255) ** 2  # variance
 # proportion: see benchmarks/README.md, as for the limits.
 _FITTING_DETAIL = 5.2
 _SMALLEST_FITTING, _LARGEST_FITTING = 384, 768
-_FITTING_STEP = 16  # pixels: the size is the same on all processors
+_FITTING_STEP = 16  # pixels, so that rounding errors of other processors do not change the size
 
 
 @dataclass(frozen=True)
