@@ -29,8 +29,8 @@ Image = npt.NDArray[np.uint8]
 GALLERY = "gallery"  # stands for the style of the gallery whose style image is most similar
 GALLERY_STYLE = "starry_night"  # one of those among which it is
 STYLE_WEIGHT = 8.0  # as in train/configs/new_style.yaml
-_RATIO = 1.5  # of the size of coarse strokes to fitting ones, and of those to fine ones
 STYLE_SIZES = (128, 1024)  # range of `style_size`, pixels
+_RATIO = 1.5  # of the size of coarse strokes to fitting ones, and of those to fine ones
 _VERSION = 1  # of the recipe, see `nst_rt.train.learning`
 _PLAIN = 2 / 255  # standard deviation of an image of one color
 

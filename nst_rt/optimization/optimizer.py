@@ -193,11 +193,6 @@ class Optimization(Iterator[Iterate]):
             pooling=pooling,
             init=str(init) if is_file(init) else None,
         )
-        if settings.prepares_styles and style_scale != 1:
-            raise InputError(
-                "`style_scale` is not for `preset` training, where `style_size` sets the size of "
-                "the strokes"
-            )
         if not -(2**63) <= seed < 2**64:
             raise InputError(f"`seed` must fit into 64 bits, not {seed}")
         self._device = torch_device(device)
@@ -206,6 +201,11 @@ class Optimization(Iterator[Iterate]):
         if not styles:
             raise InputError("there must be at least one style image")
         if settings.prepares_styles:
+            if style_scale != 1:
+                raise InputError(
+                    "`style_scale` is not for `preset` training, where `style_size` sets the size "
+                    "of the strokes"
+                )
             prepared_at = settings.style_size or fitting_style_size(styles, blend)
             self.settings = settings = replace(settings, style_size=prepared_at)
             style_scale = prepared_at / WORKING_SIZE

@@ -50,7 +50,7 @@ def test_key_is_that_of_pixels_settings_and_start(image: Path, painting: Path) -
     assert LearningRequest.of(copy).key == LearningRequest.of(image).key
 
 
-def test_style_size_suits_the_grain_of_the_images(painting: Path) -> None:
+def test_style_size_suits_the_details_of_the_images(painting: Path) -> None:
     mosaic = painting.with_name("mosaic.jpg")
     coarse, fine = LearningRequest.of(painting), LearningRequest.of(mosaic)
     for request in (coarse, fine):

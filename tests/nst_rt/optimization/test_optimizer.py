@@ -384,7 +384,7 @@ def test_bad_setting(
 
 @pytest.mark.parametrize("preset", ["balanced", "training"])
 def test_no_style_image(photo: Tensor, preset: PresetName) -> None:
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match="style"):
         Optimization(photo, [], preset=preset)
 
 
